@@ -1,0 +1,160 @@
+"""The one description of the .pnb blob: field tables that drive packing, reading and the generated C header.
+
+`python -m patchnet.format` prints modpatchnet/pn_format.h. What the fields mean, and which of them the
+device trusts, is in modpatchnet/FORMAT.md. All numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+MAGIC = b"PNB\x1a"
+VERSION = 1
+ALIGN = 4  # of the blob itself, of every section and of every array in it
+
+TASK_CLASSIFY = 1
+KIND_CONV, KIND_BOTTLENECK = 1, 2
+FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED = 1, 2, 4
+AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
+FIT_STRETCH, FIT_CROP = 0, 1
+
+# limits that keep every int32 sum in range and every table small; the loader refuses what is beyond
+MAX_SIDE = 4096  # of the network's picture, and of the part of a camera picture that it reads
+MAX_REDUCTION = 32768  # products in one sum
+MAX_BIAS = 1 << 30
+MAX_SHIFT = 16
+MAX_TUNNELS = 17
+MAX_LAYERS = 255
+
+
+@dataclass(frozen=True)
+class Table:
+    """A record: name, and fields of (name, struct code). Field order is byte order, nothing is padded."""
+
+    name: str
+    fields: tuple[tuple[str, str], ...]
+
+    @property
+    def size(self) -> int:
+        return struct.calcsize("<" + "".join(code for _, code in self.fields))
+
+    def offsets(self) -> dict[str, int]:
+        at, out = 0, {}
+        for name, code in self.fields:
+            out[name] = at
+            at += struct.calcsize("<" + code)
+        return out
+
+    def pack(self, **values) -> bytes:
+        """Bytes of one record. Every field must be given, no other may be."""
+        names = [name for name, _ in self.fields]
+        if set(values) != set(names):
+            raise ValueError(f"{self.name}: wanted {names}, got {sorted(values)}")
+        parts = []
+        for name, code in self.fields:
+            value = values[name]
+            try:
+                parts.append(struct.pack("<" + code, *(value if isinstance(value, tuple) else (value,))))
+            except struct.error as e:
+                raise ValueError(f"{self.name}.{name}: {value!r} does not fit: {e}") from None
+        return b"".join(parts)
+
+    def unpack(self, data, offset: int = 0) -> dict:
+        out = {}
+        for name, code in self.fields:
+            value = struct.unpack_from("<" + code, data, offset)
+            out[name] = value[0] if len(value) == 1 else value
+            offset += struct.calcsize("<" + code)
+        return out
+
+
+HEADER = Table(
+    "header",
+    (
+        ("magic", "4s"),
+        ("version", "H"),
+        ("header_bytes", "H"),
+        ("size", "I"),
+        ("crc", "I"),
+        ("task", "B"),
+        ("channels", "B"),
+        ("tunnels", "B"),
+        ("layers", "B"),
+        ("height", "H"),
+        ("width", "H"),
+        ("patch_h", "H"),
+        ("patch_w", "H"),
+        ("input_zero", "4b"),
+        ("fit", "B"),
+        ("aggregate", "B"),
+        ("classes", "H"),
+        ("patch_off", "I"),
+        ("layer_off", "I"),
+        ("param_off", "I"),
+        ("label_off", "I"),
+        ("label_bytes", "I"),
+        ("pool_mult", "i"),
+        ("pool_shift", "B"),
+        ("pool_zero", "b"),
+        ("fc_shift", "B"),
+        ("fc_zero", "b"),
+        ("fc_off", "I"),
+        ("softmax_mult", "I"),
+        ("input_scale", "f"),
+        ("output_scale", "f"),
+        ("arena_bytes", "I"),
+        ("acc_at", "I"),
+        ("feature_at", "I"),
+        ("logit_at", "I"),
+    ),
+)
+
+PATCH = Table("patch", (("y", "H"), ("x", "H")))
+
+LAYER = Table(
+    "layer",
+    (
+        ("kind", "B"),
+        ("kernel", "B"),
+        ("stride", "B"),
+        ("flags", "B"),
+        ("cexp", "H"),
+        ("cout", "H"),
+        ("rows", "H"),
+        ("group", "H"),
+        ("out_at", "I"),
+        ("acc_at", "I"),
+        ("ring_at", "I"),
+    ),
+)
+
+PARAM = Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("weight_off", "I")))
+
+TABLES = (HEADER, PATCH, LAYER, PARAM)
+CONSTANTS = (
+    "VERSION", "ALIGN", "TASK_CLASSIFY", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED",
+    "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MAX_SIDE", "MAX_REDUCTION", "MAX_BIAS",
+    "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS",
+)  # fmt: skip
+
+
+def c_header() -> str:
+    """The text of modpatchnet/pn_format.h: constants, record sizes, field offsets."""
+    lines = [
+        "// Made by `python -m patchnet.format`: do not edit. Offsets of the .pnb blob's fields; FORMAT.md explains them.",
+        "#ifndef PN_FORMAT_H",
+        "#define PN_FORMAT_H",
+        "",
+        "#define PN_MAGIC 0x%08xu" % struct.unpack("<I", MAGIC)[0],
+    ]
+    lines += [f"#define PN_{name} {globals()[name]}" for name in CONSTANTS]
+    for table in TABLES:
+        prefix = f"PN_{table.name.upper()}_"
+        lines += ["", f"#define {prefix}BYTES {table.size}"]
+        lines += [f"#define {prefix}{name.upper()} {at}" for name, at in table.offsets().items()]
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+if __name__ == "__main__":
+    print(c_header(), end="")

@@ -1,0 +1,221 @@
+"""An integer network and a plan become a .pnb blob (modpatchnet/FORMAT.md), and a blob's tables are read back."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import format as fmt
+from .plan import Plan, plan as make_plan
+from .quantized import QBottleneck, QConv, QNet, Scaled
+
+
+def softmax_mult(output_scale: float) -> int:
+    """FORMAT.md, Scores: a difference of logits (8 fraction bits) times this is a power of two with 24."""
+    return round(output_scale / 256 * math.log2(math.e) * (1 << 24))
+
+
+class _Writer:
+    """Bytes that grow by aligned pieces."""
+
+    def __init__(self, start: int):
+        self.start, self.data = start, bytearray()
+
+    def add(self, piece: bytes) -> int:
+        """Appends `piece` padded to the alignment; returns its offset in the blob."""
+        at = self.start + len(self.data)
+        self.data += piece + bytes(-len(piece) % fmt.ALIGN)
+        return at
+
+
+def _check(scaled: Scaled, weight_shape: tuple[int, ...], where: str) -> None:
+    n = weight_shape[0]
+    for name, array, shape, dtype in (
+        ("weight", scaled.weight, weight_shape, np.int8),
+        ("bias", scaled.bias, (n,), np.int32),
+        ("mult", scaled.mult, (n,), np.int32),
+    ):
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(f"{where}: {name}: wanted {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
+    if (scaled.mult <= 0).any():
+        raise ValueError(f"{where}: mult: wanted 1..2^31-1, got {scaled.mult.min()}")
+
+
+def _check_sums(scaled: Scaled, bits: int, shift: int, where: str) -> None:
+    """No sum may leave int32, by the bound that the loader uses (FORMAT.md, What is trusted)."""
+    products = scaled.weight[0].size
+    worst = (products << bits) + int(np.abs(scaled.bias.astype(np.int64)).max())
+    if products > fmt.MAX_REDUCTION or not 0 <= shift <= fmt.MAX_SHIFT or worst > (2**31 - 1) >> shift:
+        raise ValueError(f"{where}: {products} products and |bias| up to {worst - (products << bits)} overflow (shift {shift})")
+
+
+def _scaled(writer: _Writer, scaled: Scaled, axes: tuple[int, ...]) -> int:
+    """Writes bias, mult and weights (transposed to the blob's order); returns the offset of the first."""
+    at = writer.add(scaled.bias.astype("<i4").tobytes())
+    writer.add(scaled.mult.astype("<i4").tobytes())
+    writer.add(np.ascontiguousarray(scaled.weight.transpose(axes)).tobytes())
+    return at
+
+
+def _conv(writer: _Writer, q: QConv, where: str) -> int:
+    s = q.shape
+    _check(q.conv, (s.cout, s.kernel, s.kernel, s.cin), where)
+    _check_sums(q.conv, 15, q.shift, where)
+    return _scaled(writer, q.conv, (0, 1, 2, 3))
+
+
+def _bottleneck(writer: _Writer, q: QBottleneck, where: str) -> int:
+    s = q.shape
+    if (q.expand is not None) != s.expand or (q.res_mult > 0) != s.residual:
+        raise ValueError(f"{where}: expand and res_mult must go with the shape {s}")
+    parts = [(q.depthwise, (s.cexp, s.kernel, s.kernel), (1, 2, 0), 0), (q.project, (s.cout, s.cexp), (1, 0), q.shift)]
+    if q.expand is not None:
+        parts.insert(0, (q.expand, (s.cexp, s.cin), (0, 1), 0))
+    offsets = []
+    for scaled, shape, axes, shift in parts:
+        _check(scaled, shape, where)
+        _check_sums(scaled, 15, shift, where)
+        offsets.append(_scaled(writer, scaled, axes))
+    return offsets[0]
+
+
+def _flags(q: QConv | QBottleneck) -> int:
+    s = q.shape
+    if s.kind == "conv":
+        return 0
+    signed = fmt.FLAG_SIGNED if s.act == "none" else 0
+    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed
+
+
+def _layer_records(qnet: QNet, p: Plan) -> bytes:
+    kinds = {"conv": fmt.KIND_CONV, "bottleneck": fmt.KIND_BOTTLENECK}
+    out = b""
+    for q, step in zip(qnet.tunnels[0], p.steps):
+        s = q.shape
+        out += fmt.LAYER.pack(
+            kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=_flags(q), cexp=s.cexp, cout=s.cout,
+            rows=step.rows, group=step.group, out_at=step.out_at, acc_at=step.acc_at, ring_at=step.ring_at,
+        )  # fmt: skip
+    return out
+
+
+def _param_records(qnet: QNet, writer: _Writer) -> bytes:
+    out = b""
+    for t, tunnel in enumerate(qnet.tunnels):
+        for i, q in enumerate(tunnel):
+            where = f"tunnel {t}, layer {i}"
+            if q.shape != qnet.tunnels[0][i].shape:
+                raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
+            res_mult = 0
+            if isinstance(q, QConv):
+                at = _conv(writer, q, where)
+            else:
+                at, res_mult = _bottleneck(writer, q, where), q.res_mult
+            out += fmt.PARAM.pack(zero_out=q.zero_out, shift=q.shift, res_mult=res_mult, weight_off=at)
+    return out
+
+
+def _check_net(qnet: QNet) -> None:
+    d = qnet.design
+    for name, got, wanted in (
+        ("tunnels", len(qnet.tunnels), d.tunnels),
+        ("layers", [q.shape for q in qnet.tunnels[0]], d.layers()),
+        ("input_zero", len(qnet.input_zero), d.channels),
+        ("last zero_out", len({tunnel[-1].zero_out for tunnel in qnet.tunnels}), 1),
+    ):
+        if got != wanted:
+            raise ValueError(f"{d.name}: {name}: wanted {wanted}, got {got}")
+    if any("\n" in label for label in d.labels):
+        raise ValueError(f"{d.name}: a label contains a line feed")
+    last = d.layers()[-1]
+    pixels = last.oh * last.ow * (1 if d.aggregate == "concat" else d.tunnels)
+    if (pixels * 255) << qnet.pool.shift >= 2**31:
+        raise ValueError(f"{d.name}: pooling {pixels} pixels overflows (shift {qnet.pool.shift})")
+    _check(qnet.fc, (len(d.labels), d.features), "fully connected")
+    _check_sums(qnet.fc, 14, qnet.fc_shift, "fully connected")
+
+
+def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
+    d = qnet.design
+    return dict(
+        magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0, task=fmt.TASK_CLASSIFY,
+        channels=d.channels, tunnels=d.tunnels, layers=len(p.steps), height=d.height, width=d.width,
+        patch_h=d.patch[0], patch_w=d.patch[1], input_zero=(*qnet.input_zero, *(0,) * (4 - d.channels)),
+        fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
+        aggregate=fmt.AGGREGATE_CONCAT if d.aggregate == "concat" else fmt.AGGREGATE_SUM, classes=len(d.labels),
+        pool_mult=qnet.pool.mult, pool_shift=qnet.pool.shift, pool_zero=qnet.pool.zero_out,
+        fc_shift=qnet.fc_shift, fc_zero=qnet.fc_zero_out, softmax_mult=softmax_mult(qnet.output_scale),
+        input_scale=1 / d.std, output_scale=qnet.output_scale,
+        arena_bytes=p.arena_bytes, acc_at=p.acc_at, feature_at=p.feature_at, logit_at=p.logit_at, **sections,
+    )  # fmt: skip
+
+
+def seal(blob: bytearray) -> bytes:
+    """Writes size and CRC into a blob's header."""
+    at = fmt.HEADER.offsets()
+    struct.pack_into("<I", blob, at["size"], len(blob))
+    crc = zlib.crc32(blob[at["crc"] + 4 :], zlib.crc32(blob[: at["crc"]]))
+    struct.pack_into("<I", blob, at["crc"], crc)
+    return bytes(blob)
+
+
+def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
+    """The blob of a network, run by `plan` (the smallest one if None).
+
+    ValueError, naming layer, wanted and got, where shapes, types or ranges do not hold.
+    """
+    _check_net(qnet)
+    d, p = qnet.design, plan or make_plan(qnet.design)
+    labels = "".join(label + "\n" for label in d.labels).encode()
+    tables = (
+        len(d.patches()) * fmt.PATCH.size
+        + len(p.steps) * fmt.LAYER.size
+        + len(qnet.tunnels) * len(p.steps) * fmt.PARAM.size
+        + len(labels)
+    )
+    # sections of known size come first, so weights are written knowing where they start
+    weights = _Writer(fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN)
+    params = _param_records(qnet, weights)
+    fc_off = _scaled(weights, qnet.fc, (0, 1))
+    head = _Writer(fmt.HEADER.size)
+    sections = dict(
+        patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
+        layer_off=head.add(_layer_records(qnet, p)),
+        param_off=head.add(params),
+        label_off=head.add(labels),
+        label_bytes=len(labels),
+        fc_off=fc_off,
+    )
+    return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + weights.data)
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    """The tables of a blob, as dicts of the fields that FORMAT.md lists. Weights stay in the blob."""
+
+    header: dict
+    patches: list[dict]
+    layers: list[dict]
+    labels: list[str]
+
+
+def read(blob: bytes) -> BlobInfo:
+    """Reads the tables of a blob that the engine has accepted; it checks nothing but the magic."""
+    if blob[:4] != fmt.MAGIC:
+        raise ValueError(f"magic: wanted {fmt.MAGIC!r}, got {bytes(blob[:4])!r}")
+    h = fmt.HEADER.unpack(blob)
+
+    def records(table: fmt.Table, off: int, n: int) -> list[dict]:
+        return [table.unpack(blob, off + i * table.size) for i in range(n)]
+
+    text = blob[h["label_off"] : h["label_off"] + h["label_bytes"]].decode()
+    return BlobInfo(
+        h,
+        records(fmt.PATCH, h["patch_off"], h["tunnels"]),
+        records(fmt.LAYER, h["layer_off"], h["layers"]),
+        text.split("\n")[:-1],
+    )

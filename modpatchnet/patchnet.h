@@ -1,0 +1,112 @@
+// patchnet engine: runs a .pnb blob (FORMAT.md) on one picture, in one arena, in bounded steps.
+//
+//     pn_model_t m;
+//     int err = pn_open(&m, blob, blob_bytes);           // checks everything; m.arena_bytes is what a run needs
+//     err = pn_start(&m, arena, arena_bytes, &picture);  // or pn_start_raw
+//     while ((err = pn_step(&m)) == PN_MORE) { }         // let others work in between
+//     int32_t best = pn_logit(&m, 0);
+//
+// The engine allocates nothing, keeps no global state and calls nothing but memcpy and memset. Functions return PN_OK or
+// a negative PN_ERR_*. Blob, picture and arena belong to the caller and stay where they are until the run has ended.
+#ifndef PATCHNET_H
+#define PATCHNET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Each error is one cause; pn_error names it in words.
+enum {
+    PN_OK = 0,
+    PN_MORE = 1,
+    PN_ERR_LENGTH = -1,  // fewer bytes than a header, or than the header says
+    PN_ERR_ALIGN = -2,  // blob not at a multiple of 4, or arena not at a multiple of 8
+    PN_ERR_MAGIC = -3,
+    PN_ERR_VERSION = -4,
+    PN_ERR_CRC = -5,
+    PN_ERR_TASK = -6,
+    PN_ERR_SHAPE = -7,  // a size, count, kernel, stride or flag out of range
+    PN_ERR_PATCH = -8,  // a patch outside the picture
+    PN_ERR_WEIGHTS = -9,  // an array outside the blob or misaligned; a multiplier, shift or zero point out of range
+    PN_ERR_OVERFLOW = -10,  // a sum that could leave 32 bits
+    PN_ERR_LABELS = -11,
+    PN_ERR_PLAN = -12,  // a place outside the arena, or two live areas that overlap
+    PN_ERR_ARENA = -13,  // the arena given is smaller than arena_bytes
+    PN_ERR_PIXFMT = -14,
+    PN_ERR_ROI = -15,  // region empty, outside the picture, or larger than 4096 x 4096
+};
+
+// Bytes per pixel, so that a format can be inferred from a buffer's length.
+typedef enum { PN_GRAYSCALE = 1, PN_RGB565 = 2, PN_RGB888 = 3 } pn_pixfmt_t;
+
+// A picture: `w` x `h` pixels row by row without gaps, w * h * format bytes at `data`, and the region to look at.
+typedef struct {
+    const uint8_t *data;
+    uint32_t w, h;
+    pn_pixfmt_t format;
+    uint32_t roi_x, roi_y, roi_w, roi_h;
+} pn_image_t;
+
+// One decoded layer with its input's shape and the integers of the current chain.
+typedef struct {
+    uint8_t index, kind, kernel, stride, flags;
+    uint16_t h, w, oh, ow;
+    uint16_t cin, cexp, cout, rows, group;
+    uint32_t in_at, out_at, acc_at, ring_at, weight_off;
+    int8_t zero_in, zero_out;
+    uint8_t shift;
+    uint16_t res_mult;
+} pn_layer_t;
+
+// A model: filled by pn_open, then only read by the caller.
+typedef struct {
+    const uint8_t *blob;
+    uint32_t arena_bytes;
+    uint32_t features;  // length of the vector that the fully connected layer reads
+    uint32_t last_at;  // place of the last map in the arena
+    uint16_t height, width, classes;
+    uint16_t patch_h, patch_w;
+    uint8_t channels, tunnels, layers;
+    uint8_t fault_layer;  // where pn_open found a fault: layer index, or 255 if not in a layer
+    // the run
+    uint8_t *arena;
+    const int8_t *raw;  // NULL when a picture is read
+    pn_image_t image;
+    uint8_t phase, tunnel, index;
+    uint16_t row, strip, group;  // output row (or class), first row of its strip, first channel of its group
+    uint16_t fresh;  // input rows before this one are in the ring, or no longer needed
+    pn_layer_t layer;
+} pn_model_t;
+
+// Checks `len` bytes at `blob` (at a multiple of 4) as FORMAT.md says. After PN_OK nothing in it can lead out of range.
+// On an error `m->fault_layer` says in which layer, and `m` must not be run.
+int pn_open(pn_model_t *m, const void *blob, size_t len);
+
+// A short text for an error of any function: "magic", "version", "CRC", ...
+const char *pn_error(int err);
+
+// The labels as they lie in the blob: UTF-8, each ended by '\n'. Returns their bytes.
+size_t pn_labels(const pn_model_t *m, const char **text);
+
+// Begins a run on a picture, or on height * width * channels int8 values (pixel - 128, HWC). `arena`: at a multiple of 8,
+// `len` >= arena_bytes, contents of no matter. PN_ERR_ARENA, PN_ERR_ALIGN, PN_ERR_PIXFMT, PN_ERR_ROI.
+int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image);
+int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
+
+// Does a bounded piece of work: one output row of one group of channels, or less. PN_MORE until the run has ended, then PN_OK.
+// m->tunnel and m->index tell which layer the step belonged to, index == layers standing for pooling and what follows.
+int pn_step(pn_model_t *m);
+
+// After a run, until the next: the logit of a class with 8 fraction bits, and its int8 value.
+int32_t pn_logit(const pn_model_t *m, uint32_t i);
+int8_t pn_output(const pn_model_t *m, uint32_t i);
+
+// Softmax over the logits (FORMAT.md, Scores). pn_softmax once, then pn_score(i) = 0..65536 for a probability of n / 65536.
+typedef struct {
+    int32_t best;
+    uint64_t sum;
+} pn_softmax_t;
+void pn_softmax(const pn_model_t *m, pn_softmax_t *s);
+uint32_t pn_score(const pn_model_t *m, const pn_softmax_t *s, uint32_t i);
+
+#endif

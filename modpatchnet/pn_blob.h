@@ -1,0 +1,49 @@
+// Reading a blob: bytes to numbers, records to layers. Nothing here checks; pn_open does, with these same functions.
+#ifndef PN_BLOB_H
+#define PN_BLOB_H
+
+#include "patchnet.h"
+
+static inline uint32_t pn_u16(const uint8_t *p) {
+    return p[0] | (uint32_t)p[1] << 8;
+}
+
+static inline uint32_t pn_u32(const uint8_t *p) {
+    return pn_u16(p) | pn_u16(p + 2) << 16;
+}
+
+static inline uint32_t pn_padded(uint32_t bytes) {
+    return (bytes + 3) & ~3u;
+}
+
+// Weights with what follows them. Arrays lie in the blob, aligned, little-endian like every machine that we build for.
+typedef struct {
+    const int32_t *bias, *mult;
+    const int8_t *weight;
+} pn_scaled_t;
+
+// The arrays at `p` for `n` outputs and `weights` weights; `*end` is the first byte after them.
+static inline pn_scaled_t pn_scaled(const uint8_t *p, uint32_t n, uint32_t weights, const uint8_t **end) {
+    pn_scaled_t s = {
+        (const int32_t *)(const void *)p,
+        (const int32_t *)(const void *)(p + 4 * n),
+        (const int8_t *)(p + 8 * n),
+    };
+    *end = p + 8 * n + pn_padded(weights);
+    return s;
+}
+
+// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain.
+void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l);
+
+// Bytes that a layer keeps at ring_at and at acc_at (FORMAT.md, The plan), in 64 bits because a blob not yet
+// checked may ask for anything.
+uint64_t pn_ring_bytes(const pn_layer_t *l);
+uint64_t pn_acc_bytes(const pn_layer_t *l);
+
+// Rows of the ring: the kernel's, or all that the map has.
+static inline uint32_t pn_ring_rows(const pn_layer_t *l) {
+    return l->kernel < l->h ? l->kernel : l->h;
+}
+
+#endif

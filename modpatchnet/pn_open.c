@@ -1,0 +1,341 @@
+// Opening a blob: every number that comes from outside is checked here, once (FORMAT.md, What is trusted).
+#include "patchnet.h"
+#include "pn_blob.h"
+#include "pn_format.h"
+
+#define NO_LAYER 255
+
+const char *pn_error(int err) {
+    switch (err) {
+        case PN_ERR_LENGTH:
+            return "length";
+        case PN_ERR_ALIGN:
+            return "alignment";
+        case PN_ERR_MAGIC:
+            return "magic";
+        case PN_ERR_VERSION:
+            return "version";
+        case PN_ERR_CRC:
+            return "CRC";
+        case PN_ERR_TASK:
+            return "task";
+        case PN_ERR_SHAPE:
+            return "shape";
+        case PN_ERR_PATCH:
+            return "patch";
+        case PN_ERR_WEIGHTS:
+            return "weights";
+        case PN_ERR_OVERFLOW:
+            return "overflow";
+        case PN_ERR_LABELS:
+            return "labels";
+        case PN_ERR_PLAN:
+            return "plan";
+        case PN_ERR_ARENA:
+            return "arena";
+        case PN_ERR_PIXFMT:
+            return "format";
+        case PN_ERR_ROI:
+            return "roi";
+        default:
+            return "ok";
+    }
+}
+
+// CRC-32 as in zlib, a nibble at a time: a table of 64 bytes, and twice the speed of single bits.
+static uint32_t crc32(uint32_t crc, const uint8_t *p, size_t n) {
+    static const uint32_t nibble[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    };
+    crc = ~crc;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= p[i];
+        crc = crc >> 4 ^ nibble[crc & 15];
+        crc = crc >> 4 ^ nibble[crc & 15];
+    }
+    return ~crc;
+}
+
+static int check_container(const uint8_t *b, size_t len) {
+    if ((uintptr_t)b % PN_ALIGN != 0) {
+        return PN_ERR_ALIGN;
+    }
+    if (len < PN_HEADER_BYTES) {
+        return PN_ERR_LENGTH;
+    }
+    if (pn_u32(b) != PN_MAGIC) {
+        return PN_ERR_MAGIC;
+    }
+    if (pn_u16(b + PN_HEADER_VERSION) != PN_VERSION || pn_u16(b + PN_HEADER_HEADER_BYTES) != PN_HEADER_BYTES) {
+        return PN_ERR_VERSION;
+    }
+    uint32_t size = pn_u32(b + PN_HEADER_SIZE);
+    if (size > len || size < PN_HEADER_BYTES) {
+        return PN_ERR_LENGTH;
+    }
+    uint32_t after = PN_HEADER_CRC + 4;
+    uint32_t crc = crc32(crc32(0, b, PN_HEADER_CRC), b + after, size - after);
+    return crc == pn_u32(b + PN_HEADER_CRC) ? PN_OK : PN_ERR_CRC;
+}
+
+// Whether `bytes` at `off` lie in the blob behind the header, aligned.
+static bool in_blob(const pn_model_t *m, uint32_t off, uint64_t bytes) {
+    uint32_t size = pn_u32(m->blob + PN_HEADER_SIZE);
+    return off % PN_ALIGN == 0 && off >= PN_HEADER_BYTES && off <= size && bytes <= size - off;
+}
+
+static bool side_ok(uint32_t side) {
+    return side >= 1 && side <= PN_MAX_SIDE;
+}
+
+static int check_header(pn_model_t *m) {
+    const uint8_t *b = m->blob;
+    if (b[PN_HEADER_TASK] != PN_TASK_CLASSIFY) {
+        return PN_ERR_TASK;
+    }
+    m->channels = b[PN_HEADER_CHANNELS];
+    m->tunnels = b[PN_HEADER_TUNNELS];
+    m->layers = b[PN_HEADER_LAYERS];
+    m->height = (uint16_t)pn_u16(b + PN_HEADER_HEIGHT);
+    m->width = (uint16_t)pn_u16(b + PN_HEADER_WIDTH);
+    m->patch_h = (uint16_t)pn_u16(b + PN_HEADER_PATCH_H);
+    m->patch_w = (uint16_t)pn_u16(b + PN_HEADER_PATCH_W);
+    m->classes = (uint16_t)pn_u16(b + PN_HEADER_CLASSES);
+    m->arena_bytes = pn_u32(b + PN_HEADER_ARENA_BYTES);
+    bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
+        && m->layers >= 1 && side_ok(m->height) && side_ok(m->width) && m->classes >= 1
+        && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
+        && b[PN_HEADER_FIT] <= PN_FIT_CROP && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
+    return ok ? PN_OK : PN_ERR_SHAPE;
+}
+
+static int check_tables(const pn_model_t *m) {
+    uint32_t patch_off = pn_u32(m->blob + PN_HEADER_PATCH_OFF);
+    if (!in_blob(m, patch_off, m->tunnels * PN_PATCH_BYTES)) {
+        return PN_ERR_PATCH;
+    }
+    const uint8_t *p = m->blob + patch_off;
+    for (int i = 0; i < m->tunnels; i++, p += PN_PATCH_BYTES) {
+        if (pn_u16(p + PN_PATCH_Y) + m->patch_h > m->height || pn_u16(p + PN_PATCH_X) + m->patch_w > m->width) {
+            return PN_ERR_PATCH;
+        }
+    }
+    bool ok = in_blob(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->layers * PN_LAYER_BYTES)
+        && in_blob(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF), m->tunnels * m->layers * PN_PARAM_BYTES);
+    return ok ? PN_OK : PN_ERR_SHAPE;
+}
+
+static int check_labels(const pn_model_t *m) {
+    uint32_t off = pn_u32(m->blob + PN_HEADER_LABEL_OFF), bytes = pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
+    if (!in_blob(m, off, bytes) || bytes == 0 || m->blob[off + bytes - 1] != '\n') {
+        return PN_ERR_LABELS;
+    }
+    uint32_t lines = 0;
+    for (uint32_t i = 0; i < bytes; i++) {
+        lines += m->blob[off + i] == '\n';
+    }
+    return lines == m->classes ? PN_OK : PN_ERR_LABELS;
+}
+
+static int check_layer_shape(const pn_layer_t *l) {
+    if (l->kernel > 7 || l->kernel % 2 == 0 || l->stride < 1 || l->stride > 2 || l->cout == 0) {
+        return PN_ERR_SHAPE;
+    }
+    if (l->kind == PN_KIND_CONV) {
+        bool ok = l->flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
+        return ok ? PN_OK : PN_ERR_SHAPE;
+    }
+    bool expand = l->flags & PN_FLAG_EXPAND, residual = l->flags & PN_FLAG_RESIDUAL;
+    bool ok = l->kind == PN_KIND_BOTTLENECK && l->index > 0 && l->kernel > 1
+        && l->flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED)
+        && l->cexp >= 1 && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION
+        && (expand || l->cexp == l->cin) && (!residual || (l->stride == 1 && l->cout == l->cin));
+    return ok ? PN_OK : PN_ERR_SHAPE;
+}
+
+// Checks the arrays at *off (n outputs, `weights` weights, sums of `products` products, each at most 2^bits) and moves *off
+// behind them. The sums shifted left by `shift` must fit int32.
+static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t weights, uint32_t products, int bits,
+    int shift) {
+    uint64_t bytes = 8ull * n + ((weights + 3) & ~3ull);
+    if (!in_blob(m, *off, bytes) || shift > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    const uint8_t *p = m->blob + *off;
+    *off += (uint32_t)bytes;
+    int64_t room = (INT32_MAX >> shift) - ((int64_t)products << bits);
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t bias = (int32_t)pn_u32(p + 4 * i);
+        if (bias > room || bias < -room) {
+            return PN_ERR_OVERFLOW;
+        }
+        if ((int32_t)pn_u32(p + 4 * (n + i)) <= 0) {
+            return PN_ERR_WEIGHTS;
+        }
+    }
+    return PN_OK;
+}
+
+static int check_arrays(const pn_model_t *m, const pn_layer_t *l) {
+    uint32_t off = l->weight_off, taps = l->kernel * l->kernel;
+    if (l->kind == PN_KIND_CONV) {
+        return check_scaled(m, &off, l->cout, (uint64_t)l->cout * taps * l->cin, taps * l->cin, 15, l->shift);
+    }
+    int err = PN_OK;
+    if (l->flags & PN_FLAG_EXPAND) {
+        err = check_scaled(m, &off, l->cexp, (uint64_t)l->cexp * l->cin, l->cin, 15, 0);
+    }
+    if (err == PN_OK) {
+        err = check_scaled(m, &off, l->cexp, (uint64_t)l->cexp * taps, taps, 15, 0);
+    }
+    if (err == PN_OK) {
+        err = check_scaled(m, &off, l->cout, (uint64_t)l->cexp * l->cout, l->cexp, 15, l->shift);
+    }
+    return err;
+}
+
+static int check_params(const pn_model_t *m, const pn_layer_t *l) {
+    bool residual = l->flags & PN_FLAG_RESIDUAL;
+    bool ok = residual ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0;
+    return ok ? check_arrays(m, l) : PN_ERR_WEIGHTS;
+}
+
+// A stretch of the arena.
+typedef struct {
+    uint64_t at, bytes;
+} area_t;
+
+// Whether all areas lie in the arena and none overlaps another.
+static bool areas_ok(const pn_model_t *m, const area_t *a, int n) {
+    for (int i = 0; i < n; i++) {
+        if (a[i].at + a[i].bytes > m->arena_bytes) {
+            return false;
+        }
+        for (int j = 0; j < i; j++) {
+            if (a[i].bytes && a[j].bytes && a[i].at < a[j].at + a[j].bytes && a[j].at < a[i].at + a[i].bytes) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
+    area_t a = { pn_u32(m->blob + field), bytes };
+    return a;
+}
+
+static bool concat(const pn_model_t *m) {
+    return m->blob[PN_HEADER_AGGREGATE] == PN_AGGREGATE_CONCAT;
+}
+
+// The layer's maps, sums and ring, and what outlives the chain (sums or features of `last` channels).
+static int check_layer_plan(const pn_model_t *m, const pn_layer_t *l, uint32_t last) {
+    area_t areas[] = {
+        { l->in_at, l->index ? (uint64_t)l->h * l->w * l->cin : 0 },
+        { l->out_at, (uint64_t)l->oh * l->ow * l->cout },
+        { l->acc_at, pn_acc_bytes(l) },
+        { l->ring_at, pn_ring_bytes(l) },
+        concat(m) ? header_area(m, PN_HEADER_FEATURE_AT, (uint64_t)last * m->tunnels)
+                  : header_area(m, PN_HEADER_ACC_AT, 4ull * last),
+    };
+    bool ok = areas_ok(m, areas, 5) && l->acc_at % 4 == 0;
+    if (l->kind == PN_KIND_CONV) {
+        ok = ok && l->rows == 1 && l->group == l->cout && l->acc_at == 0 && (l->index == 0 || l->ring_at == 0);
+    } else {
+        ok = ok && l->rows >= 1 && l->rows <= l->oh && l->group >= 1 && l->group <= l->cexp;
+    }
+    return ok ? PN_OK : PN_ERR_PLAN;
+}
+
+static int check_end_plan(const pn_model_t *m, const pn_layer_t *l) {
+    area_t map = { l->out_at, (uint64_t)l->oh * l->ow * l->cout };
+    area_t acc = header_area(m, PN_HEADER_ACC_AT, 4ull * l->cout);
+    area_t feature = header_area(m, PN_HEADER_FEATURE_AT, m->features);
+    area_t logit = header_area(m, PN_HEADER_LOGIT_AT, 2ull * m->classes);
+    area_t pooling[] = { acc, feature, map };
+    area_t end[] = { feature, logit };
+    // summed features come when the last map is dead
+    bool ok = areas_ok(m, pooling, 2) && areas_ok(m, end, 2) && acc.at % 4 == 0 && logit.at % 2 == 0;
+    pooling[1] = map;
+    ok = ok && areas_ok(m, pooling, 2);
+    return ok ? PN_OK : PN_ERR_PLAN;
+}
+
+static int check_end(const pn_model_t *m, const pn_layer_t *l) {
+    const uint8_t *b = m->blob;
+    if ((int32_t)pn_u32(b + PN_HEADER_POOL_MULT) <= 0 || b[PN_HEADER_POOL_SHIFT] > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    uint64_t pixels = (uint64_t)l->oh * l->ow * (concat(m) ? 1 : m->tunnels);
+    if ((pixels * 255) << b[PN_HEADER_POOL_SHIFT] > INT32_MAX) {
+        return PN_ERR_OVERFLOW;
+    }
+    if (m->features > PN_MAX_REDUCTION) {
+        return PN_ERR_SHAPE;
+    }
+    uint32_t off = pn_u32(b + PN_HEADER_FC_OFF);
+    int err = check_scaled(m, &off, m->classes, (uint64_t)m->classes * m->features, m->features, 14, b[PN_HEADER_FC_SHIFT]);
+    return err ? err : check_end_plan(m, l);
+}
+
+// All layers of one chain; the plan, which all share, with the first.
+static int check_chain(pn_model_t *m, uint32_t tunnel, uint32_t last, pn_layer_t *l) {
+    int err = PN_OK;
+    for (uint32_t i = 0; i < m->layers && err == PN_OK; i++) {
+        m->fault_layer = (uint8_t)i;
+        pn_layer_read(m, tunnel, i, l);
+        err = check_layer_shape(l);
+        if (err == PN_OK && tunnel == 0) {
+            err = check_layer_plan(m, l, last);
+        }
+        if (err == PN_OK) {
+            err = check_params(m, l);
+        }
+    }
+    return err;
+}
+
+static int check_chains(pn_model_t *m) {
+    const uint8_t *records = m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF);
+    uint32_t last = pn_u16(records + (m->layers - 1) * PN_LAYER_BYTES + PN_LAYER_COUT);
+    int8_t zero = 0;
+    pn_layer_t l;
+    for (uint32_t t = 0; t < m->tunnels; t++) {
+        int err = check_chain(m, t, last, &l);
+        if (err) {
+            return err;
+        }
+        if (t > 0 && l.zero_out != zero) {
+            return PN_ERR_WEIGHTS;
+        }
+        zero = l.zero_out;
+    }
+    m->fault_layer = NO_LAYER;
+    m->features = concat(m) ? last * m->tunnels : last;
+    m->last_at = l.out_at;
+    return check_end(m, &l);
+}
+
+int pn_open(pn_model_t *m, const void *blob, size_t len) {
+    m->blob = blob;
+    m->arena = NULL;
+    m->fault_layer = NO_LAYER;
+    int err = check_container(m->blob, len);
+    if (err == PN_OK) {
+        err = check_header(m);
+    }
+    if (err == PN_OK) {
+        err = check_tables(m);
+    }
+    if (err == PN_OK) {
+        err = check_labels(m);
+    }
+    return err ? err : check_chains(m);
+}
+
+size_t pn_labels(const pn_model_t *m, const char **text) {
+    *text = (const char *)m->blob + pn_u32(m->blob + PN_HEADER_LABEL_OFF);
+    return pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
+}
