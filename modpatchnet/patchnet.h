@@ -94,7 +94,8 @@ int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image);
 int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
 
 // Does a bounded piece of work: one output row of one group of channels, or less. PN_MORE until the run has ended, then PN_OK.
-// m->tunnel and m->index tell which layer the step belonged to, index == layers standing for pooling and what follows.
+// m->tunnel and m->index, read before the call, tell which layer the step belongs to; index == layers stands for
+// pooling and what follows.
 int pn_step(pn_model_t *m);
 
 // After a run, until the next: the logit of a class with 8 fraction bits, and its int8 value.

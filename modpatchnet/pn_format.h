@@ -1,4 +1,4 @@
-// Made by `python -m patchnet.format`: do not edit. Offsets of the .pnb blob's fields; FORMAT.md explains them.
+// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of the .pnb blob's fields; see FORMAT.md.
 #ifndef PN_FORMAT_H
 #define PN_FORMAT_H
 
@@ -17,7 +17,6 @@
 #define PN_FIT_CROP 1
 #define PN_MAX_SIDE 4096
 #define PN_MAX_REDUCTION 32768
-#define PN_MAX_BIAS 1073741824
 #define PN_MAX_SHIFT 16
 #define PN_MAX_TUNNELS 17
 #define PN_MAX_LAYERS 255

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from itertools import product
 
 ACTIVATIONS = ("relu6", "relu", "none")
 
@@ -19,6 +20,7 @@ class Stage:
 
     `t` is the expansion (1: no expansion convolution), `kernel` the depthwise kernel (3, 5 or 7).
     A bottleneck is residual when its stride is 1 and its input has `out` channels.
+    With t = 0 these are plain convolutions instead, dense, `kernel` x `kernel` (1, 3, 5 or 7), with the activation.
     """
 
     out: int
@@ -140,24 +142,146 @@ class Network:
         out = [stem]
         for stage in self.stages:
             for i in range(stage.n):
-                last = out[-1]
-                stride = stage.stride if i == 0 else 1
-                out.append(
-                    Layer(
-                        "bottleneck", last.oh, last.ow, last.cout, last.cout * stage.t, stage.out, stage.kernel,
-                        stride, stage.t > 1, stride == 1 and last.cout == stage.out, self.act,
-                    )
-                )
+                out.append(self._next_layer(out[-1], stage, stage.stride if i == 0 else 1))
         if self.head:
             last = out[-1]
             out.append(Layer("conv", last.oh, last.ow, last.cout, 0, self.head, 1, 1, act=self.act))
         return out
+
+    def _next_layer(self, last: Layer, stage: Stage, stride: int) -> Layer:
+        h, w, cin = last.oh, last.ow, last.cout
+        if stage.t == 0:
+            return Layer("conv", h, w, cin, 0, stage.out, stage.kernel, stride, act=self.act)
+        residual = stride == 1 and cin == stage.out
+        return Layer(
+            "bottleneck", h, w, cin, cin * stage.t, stage.out, stage.kernel, stride, stage.t > 1, residual, self.act
+        )
 
     @property
     def features(self) -> int:
         """Length of the vector that the fully connected layer reads."""
         last = self.layers()[-1].cout
         return last * self.tunnels if self.aggregate == "concat" else last
+
+
+# ---------------------------------------------------------------- the paper's memory, and networks built for it
+
+
+def plain_bytes(layer: Layer, bytes_per_element: int = 1) -> int:
+    """Eq. 2: input plus output of a layer. For a bottleneck this is the paper's figure, its intermediates ignored."""
+    return bytes_per_element * (layer.h * layer.w * layer.cin + layer.oh * layer.ow * layer.cout)
+
+
+def bottleneck_bytes(layer: Layer, bytes_per_element: int = 1) -> int:
+    """Eq. 3: input, one channel of the expansion (where there is one), one of the depthwise convolution, output."""
+    channels = layer.h * layer.w * layer.expand + layer.oh * layer.ow
+    return plain_bytes(layer, bytes_per_element) + bytes_per_element * channels
+
+
+def layer_bytes(layer: Layer, bytes_per_element: int = 1) -> int:
+    """Eq. 2 or eq. 3, whichever is the layer's."""
+    return (bottleneck_bytes if layer.kind == "bottleneck" else plain_bytes)(layer, bytes_per_element)
+
+
+def paper_peak(network: Network, bytes_per_element: int = 1) -> int:
+    """Peak memory as the paper counts it: the largest input plus output of any layer of a tunnel.
+
+    No accumulators, single channels or scratch: what an engine really needs is told by its plan.
+    """
+    return max(plain_bytes(layer, bytes_per_element) for layer in network.layers())
+
+
+def check_budget(network: Network, budget: int, bytes_per_element: int = 1) -> None:
+    """ValueError "block i: needs n B, budget m B" for the first layer (0 is the stem) that breaks eq. 2 or eq. 3."""
+    for i, layer in enumerate(network.layers()):
+        needs = layer_bytes(layer, bytes_per_element)
+        if needs > budget:
+            raise ValueError(f"block {i}: needs {needs:,} B, budget {budget:,} B")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that `design` found. `peak`: the largest eq. 2 or 3 in bytes; macs and weights of all tunnels."""
+
+    network: Network
+    peak: int
+    macs: int
+    weights: int
+
+
+WIDTHS = (16, 24, 40, 80, 160)  # of the stages; the first keeps the stem's resolution, each other halves it
+
+
+def widen(network: Network, budget: int, multiplier: float, t: int, depth: int) -> Network:
+    """`network` with stages until its maps are 7 pixels or less, each as wide as eq. 3 lets it be.
+
+    Widths are multiples of 8, at most WIDTHS * multiplier; every stage has `depth` bottlenecks, the first one only 1.
+    A stage that cannot be 8 wide is made so all the same, for `check_budget` to name it.
+    """
+    last = network.layers()[0]
+    for i, width in enumerate(WIDTHS):
+        if i and min(last.oh, last.ow) <= 7:
+            break
+        n, stride = (depth, 2) if i else (1, 1)
+        probe = replace(network, stages=(*network.stages, Stage(8, n, stride, t))).layers()
+        first, pixels = probe[-n], probe[-1].oh * probe[-1].ow
+        room = (budget - bottleneck_bytes(first) + pixels * first.cout) // pixels
+        room = min(room, (budget // pixels - 2) // 2) if n > 1 else room
+        out = max(8, min(room, round(width * multiplier)) // 8 * 8)
+        network = replace(network, stages=(*network.stages, Stage(out, n, stride, t)))
+        last = probe[-1]
+    return network
+
+
+def design(
+    labels: tuple[str, ...],
+    height: int,
+    width: int,
+    budget: int,
+    *,
+    channels: int = 3,
+    ks: tuple[int, ...] = (1, 4, 9, 16),
+    margins: tuple[int, ...] | None = None,
+    multipliers: tuple[float, ...] = (0.5, 0.75, 1.0, 1.5, 2.0),
+    expansions: tuple[int, ...] = (3, 4, 6, 8),
+    stems: tuple[int, ...] = (8, 16, 24),
+    depth: int = 2,
+    central: bool = True,
+    max_macs: int | None = None,
+    top: int = 5,
+    name: str = "designed",
+) -> list[Candidate]:
+    """Networks for a memory budget in bytes (int8 elements), those of the most MACs first (section 3 of the paper).
+
+    Searches k, margins (None: none, 1/16, 1/12, 1/8 and 1/7 of the height), width multipliers, expansions and stems for
+    networks whose layers all keep eq. 2 and eq. 3, at most `max_macs` per picture. If there is none, ValueError names
+    the block that stands in the way of the network nearest to the budget.
+    """
+    margins = margins if margins is not None else tuple(sorted({0, *(height // d for d in (16, 12, 8, 7))}))
+    found, nearest = {}, None
+    for k, margin, stem, multiplier, t in product(ks, margins, stems, multipliers, expansions):
+        if k == 1 and margin:
+            continue
+        base = Network(
+            name, tuple(labels), height, width, channels, k, central and k > 1, margin, margin, stem,
+            mean=(128,) * channels,
+        )
+        network = widen(base, budget, multiplier, t, depth)
+        layers = network.layers()
+        peak, macs = max(map(layer_bytes, layers)), sum(layer.macs for layer in layers) * network.tunnels
+        if peak > budget or (max_macs is not None and macs > max_macs):
+            if nearest is None or peak < nearest[0]:
+                nearest = peak, macs, network
+            continue
+        weights = sum(layer.weights for layer in layers) * network.tunnels + network.features * len(labels)
+        found[network] = Candidate(network, peak, macs, weights)
+    if not found:
+        check_budget(nearest[2], budget)
+        raise ValueError(f"{name}: needs {nearest[1]:,} MACs, wanted at most {max_macs:,}")
+    return sorted(found.values(), key=lambda c: (c.macs, c.weights), reverse=True)[:top]
+
+
+# ---------------------------------------------------------------- as plain values and TOML
 
 
 def to_dict(network: Network) -> dict:

@@ -1,6 +1,6 @@
 """The one description of the .pnb blob: field tables that drive packing, reading and the generated C header.
 
-`python -m patchnet.format` prints modpatchnet/pn_format.h. What the fields mean, and which of them the
+`python host_tools/patchnet/format.py` prints modpatchnet/pn_format.h. What the fields mean, and which of them the
 device trusts, is in modpatchnet/FORMAT.md. All numbers are little-endian.
 """
 
@@ -22,7 +22,6 @@ FIT_STRETCH, FIT_CROP = 0, 1
 # limits that keep every int32 sum in range and every table small; the loader refuses what is beyond
 MAX_SIDE = 4096  # of the network's picture, and of the part of a camera picture that it reads
 MAX_REDUCTION = 32768  # products in one sum
-MAX_BIAS = 1 << 30
 MAX_SHIFT = 16
 MAX_TUNNELS = 17
 MAX_LAYERS = 255
@@ -134,7 +133,7 @@ PARAM = Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("
 TABLES = (HEADER, PATCH, LAYER, PARAM)
 CONSTANTS = (
     "VERSION", "ALIGN", "TASK_CLASSIFY", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED",
-    "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MAX_SIDE", "MAX_REDUCTION", "MAX_BIAS",
+    "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MAX_SIDE", "MAX_REDUCTION",
     "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS",
 )  # fmt: skip
 
@@ -142,11 +141,11 @@ CONSTANTS = (
 def c_header() -> str:
     """The text of modpatchnet/pn_format.h: constants, record sizes, field offsets."""
     lines = [
-        "// Made by `python -m patchnet.format`: do not edit. Offsets of the .pnb blob's fields; FORMAT.md explains them.",
+        "// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of the .pnb blob's fields; see FORMAT.md.",
         "#ifndef PN_FORMAT_H",
         "#define PN_FORMAT_H",
         "",
-        "#define PN_MAGIC 0x%08xu" % struct.unpack("<I", MAGIC)[0],
+        f"#define PN_MAGIC 0x{int.from_bytes(MAGIC, 'little'):08x}u",
     ]
     lines += [f"#define PN_{name} {globals()[name]}" for name in CONSTANTS]
     for table in TABLES:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import format as fmt
-from .plan import Plan, plan as make_plan
+from .plan import Plan
+from .plan import plan as make_plan
 from .quantized import QBottleneck, QConv, QNet, Scaled
 
 
@@ -48,9 +49,10 @@ def _check(scaled: Scaled, weight_shape: tuple[int, ...], where: str) -> None:
 def _check_sums(scaled: Scaled, bits: int, shift: int, where: str) -> None:
     """No sum may leave int32, by the bound that the loader uses (FORMAT.md, What is trusted)."""
     products = scaled.weight[0].size
-    worst = (products << bits) + int(np.abs(scaled.bias.astype(np.int64)).max())
-    if products > fmt.MAX_REDUCTION or not 0 <= shift <= fmt.MAX_SHIFT or worst > (2**31 - 1) >> shift:
-        raise ValueError(f"{where}: {products} products and |bias| up to {worst - (products << bits)} overflow (shift {shift})")
+    bias = int(np.abs(scaled.bias.astype(np.int64)).max())
+    fits = (products << bits) + bias <= (2**31 - 1) >> shift
+    if products > fmt.MAX_REDUCTION or not 0 <= shift <= fmt.MAX_SHIFT or not fits:
+        raise ValueError(f"{where}: {products} products and |bias| up to {bias} could overflow (shift {shift})")
 
 
 def _scaled(writer: _Writer, scaled: Scaled, axes: tuple[int, ...]) -> int:
@@ -94,7 +96,7 @@ def _flags(q: QConv | QBottleneck) -> int:
 def _layer_records(qnet: QNet, p: Plan) -> bytes:
     kinds = {"conv": fmt.KIND_CONV, "bottleneck": fmt.KIND_BOTTLENECK}
     out = b""
-    for q, step in zip(qnet.tunnels[0], p.steps):
+    for q, step in zip(qnet.tunnels[0], p.steps, strict=True):
         s = q.shape
         out += fmt.LAYER.pack(
             kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=_flags(q), cexp=s.cexp, cout=s.cout,

@@ -104,7 +104,7 @@ def place(network: Network, schedule: Sequence[tuple[int, int]]) -> Plan:
     needed = [sizes.layer(i, rows, group) for i, (rows, group) in enumerate(schedule)]
     arena = aligned(max(*needed, sizes.end()))
     steps, low_end = [], 0
-    for i, (layer, (rows, group)) in enumerate(zip(sizes.layers, schedule)):
+    for i, (layer, (rows, group)) in enumerate(zip(sizes.layers, schedule, strict=True)):
         out = aligned(map_bytes(layer))
         if i % 2 == 0:
             out_at, low_end = sizes.below, sizes.below + out
@@ -149,7 +149,7 @@ def smallest(network: Network) -> int:
 
 
 def plan(network: Network, budget: int | None = None) -> Plan:
-    """The plan with the fewest multiply-accumulates within `budget` bytes of arena; without one, within the least possible.
+    """The plan with the fewest multiply-accumulates within `budget` bytes of arena (the least possible, if None).
 
     ValueError, naming the block that binds, if the budget is too small.
     """

@@ -24,8 +24,8 @@ from .design import Layer, Network
 
 @dataclass(frozen=True)
 class Scaled:
-    """Weights and what follows them: weight int8 (-127..127), bias int32 (|bias| <= 2^30, the input's zero point
-    folded in: b - sum(zero_in * weight)), mult int32; bias and mult have one entry per output channel.
+    """Weights and what follows them: weight int8 (-127..127), bias int32 (the input's zero point folded in:
+    b - sum(zero_in * weight)), mult int32; bias and mult have one entry per output channel.
 
     Weight layouts: conv (cout, k, k, cin), expand (cexp, cin), depthwise (cexp, k, k), project (cout, cexp),
     fully connected (classes, features).

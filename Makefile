@@ -1,0 +1,114 @@
+# patchnet: `make help` lists the targets. Everything that is built lies in build/ and .venv/.
+
+PYTHON ?= python3
+JOBS ?= $(shell nproc)
+BUILD := $(CURDIR)/build
+VENV := $(CURDIR)/.venv
+MPY := $(BUILD)/micropython
+MPY_CROSS := $(BUILD)/mpy-cross/mpy-cross
+READY := $(VENV)/.patchnet-ready
+TRAIN_READY := $(VENV)/.patchnet-train-ready
+TORCH := 2.13.0
+
+# Without the ceiling, a tree unpacked inside this repository would take this repository's version for its own.
+MPY_MAKE = +PYTHONDONTWRITEBYTECODE=1 GIT_CEILING_DIRECTORIES=$(BUILD) $(MAKE) -j$(JOBS) --no-print-directory
+# Frozen code comes from this repository only, so the micropython-lib submodule is never needed.
+MPY_ARGS = MICROPY_MPYCROSS=$(MPY_CROSS) MPY_LIB_DIR=$(CURDIR)/ports/mpy-lib USER_C_MODULES=$(CURDIR)
+# $(call logged,NAME): show the log of a failed build, and nothing of a good one.
+logged = > $(BUILD)/$1.log 2>&1 || { tail -n 40 $(BUILD)/$1.log; echo "the $1 build failed; all of it: $(BUILD)/$1.log"; exit 1; }
+
+.PHONY: help
+help:
+	@echo "patchnet: small neural networks on STM32H7 boards, in MicroPython"
+	@echo
+	@sed -n 's/^#: //p' Makefile
+	@echo
+	@echo "Settings: MICROPYTHON_DIR=<a MicroPython tree of yours>  BOARD=<for stm32>  JOBS=<parallel jobs>"
+	@echo "          TORCH_INDEX=<package index with CPU builds of PyTorch>"
+
+#: make demo          set up and build what is missing, then classify pictures on both ports
+.PHONY: demo
+demo: setup unix qemu
+	@$(VENV)/bin/python -m patchnet.demo
+
+#: make test          the same set-up and PyTorch, then all tests
+.PHONY: test
+test: setup-train unix qemu
+	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+
+#: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
+.PHONY: setup
+setup: tools $(READY)
+
+#: make setup-train   the same, and PyTorch for training
+.PHONY: setup-train
+setup-train: setup $(TRAIN_READY)
+
+.PHONY: tools
+tools:
+	@ports/install-tools
+
+$(VENV)/bin/python: | tools
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml $(wildcard modpatchnet/pn_*.[ch] host_tools/patchnet/*.c) | $(VENV)/bin/python
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[test]"
+	@touch $@
+
+# The plain requirement gets a CUDA build of several GB from the usual index, so the CPU build is asked for first.
+PIP_TORCH = $(VENV)/bin/pip install -q --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+$(TRAIN_READY): pyproject.toml $(READY)
+	@$(PIP_TORCH) "torch==$(TORCH)+cpu" 2> $(VENV)/torch.log || { \
+		echo "no CPU build of PyTorch $(TORCH) in the package index that pip uses: installing the default one (it may be" ; \
+		echo "several GB; \`make setup-train TORCH_INDEX=...\` names an index that has CPU builds)" ; \
+		$(PIP_TORCH) "torch==$(TORCH)"; }
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[test,train]"
+	@touch $@
+
+#: make micropython   get MicroPython's sources (MICROPYTHON_DIR, git or Debian) into build/micropython
+.PHONY: micropython
+micropython:
+	@MICROPYTHON_DIR="$(MICROPYTHON_DIR)" ports/get-micropython
+
+.PHONY: mpy-cross
+mpy-cross: micropython
+	@$(MPY_MAKE) -C $(MPY)/mpy-cross BUILD=$(BUILD)/mpy-cross $(call logged,mpy-cross)
+
+#: make unix          build/unix/micropython: MicroPython with patchnet for this PC
+.PHONY: unix
+unix: mpy-cross
+	@echo "building the unix port"
+	@$(MPY_MAKE) -C $(MPY)/ports/unix BUILD=$(BUILD)/unix VARIANT=patchnet VARIANT_DIR=$(CURDIR)/ports/unix \
+		$(MPY_ARGS) $(call logged,unix)
+
+#: make qemu          build/qemu/firmware.elf: the same for an emulated Cortex-M7
+.PHONY: qemu
+qemu: mpy-cross tools
+	@echo "building the emulated Cortex-M7's firmware"
+	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
+		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(MPY_ARGS) $(call logged,qemu)
+
+#: make stm32         build/stm32-$(BOARD)/firmware.dfu for a real board; needs a full tree as MICROPYTHON_DIR
+BOARD ?= NUCLEO_H743ZI2
+.PHONY: stm32
+stm32: mpy-cross tools
+	@ports/stm32/check-tree $(MPY) $(BOARD)
+	@echo "building the firmware of $(BOARD)"
+	@$(MPY_MAKE) -C $(MPY)/ports/stm32 BUILD=$(BUILD)/stm32-$(BOARD) BOARD=$(BOARD) MICROPY_MPYCROSS=$(MPY_CROSS) \
+		FROZEN_MANIFEST=$(CURDIR)/ports/stm32/manifest.py USER_C_MODULES=$(CURDIR) $(call logged,stm32-$(BOARD))
+	@tail -n 3 $(BUILD)/stm32-$(BOARD).log
+
+#: make h7-check      compile all C as for an H7 with every warning an error; the engine may need no library and no statics
+.PHONY: h7-check
+h7-check: qemu
+	@ports/stm32/h7-check $(BUILD)/h7
+
+#: make size          code size of the engine and the binding on a Cortex-M7
+.PHONY: size
+size: h7-check
+	@arm-none-eabi-size -t $(BUILD)/h7/*.o
+
+#: make clean         remove build/; .venv stays
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,48 @@
+// What ctypes needs beside patchnet.h, so that no struct of the engine is described a second time in Python.
+#include "patchnet.h"
+
+size_t pn_host_model_bytes(void) {
+    return sizeof(pn_model_t);
+}
+
+// Layer of the fault that pn_open found, 255 for none.
+uint32_t pn_host_fault_layer(const pn_model_t *m) {
+    return m->fault_layer;
+}
+
+uint32_t pn_host_arena_bytes(const pn_model_t *m) {
+    return m->arena_bytes;
+}
+
+// pn_start with the picture's fields one by one; `roi` is x, y, width, height.
+int pn_host_start(pn_model_t *m, void *arena, size_t len, const void *data, uint32_t w, uint32_t h, uint32_t format,
+    const uint32_t *roi) {
+    pn_image_t image = { data, w, h, (pn_pixfmt_t)format, roi[0], roi[1], roi[2], roi[3] };
+    return pn_start(m, arena, len, &image);
+}
+
+// Layer of the next step.
+uint32_t pn_host_index(const pn_model_t *m) {
+    return m->index;
+}
+
+// Steps until the next layer begins, or the run ends.
+int pn_host_run_layer(pn_model_t *m) {
+    uint8_t index = m->index;
+    int err;
+    do {
+        err = pn_step(m);
+    } while (err == PN_MORE && m->index == index);
+    return err;
+}
+
+// After a run, of all classes: logits with 8 fraction bits, int8 outputs, scores 0..65536.
+void pn_host_results(const pn_model_t *m, int32_t *logits, int8_t *outputs, uint32_t *scores) {
+    pn_softmax_t softmax;
+    pn_softmax(m, &softmax);
+    for (uint32_t i = 0; i < m->classes; i++) {
+        logits[i] = pn_logit(m, i);
+        outputs[i] = pn_output(m, i);
+        scores[i] = pn_score(m, &softmax, i);
+    }
+}

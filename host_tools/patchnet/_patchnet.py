@@ -1,0 +1,358 @@
+"""The board's C module `_patchnet` once more for CPython (modpatchnet/mod_patchnet.c), over the same C engine.
+
+Same classes, methods, exceptions and messages; the scripts of tests/device hold the two together. Blob and pictures
+are copied here, what a PC does not notice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import os
+import threading
+import time
+from array import array
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from . import format as fmt
+from .models import resolve
+
+# OpenMV's pixel formats: bytes per pixel in the low byte, from bit 24 on flags. RGB888 is our own, in their scheme.
+GRAYSCALE = 0x08020001
+RGB565 = 0x0C030002
+RGB888 = 0x0C090003
+JPEG = 0x06060000
+_COMPRESSED = 1 << 25
+_MUTABLE = 1 << 27  # not set for Bayer, YUV and compressed pictures
+_NUMBERED = 1 << 16  # smaller numbers are those of old firmware and say nothing
+
+_MORE = 1
+_NO_LAYER = 255
+_U32_MAX = (1 << 32) - 1
+
+
+@cache
+def _engine() -> ctypes.CDLL:
+    here = Path(__file__).parent
+    paths = [here / f"_engine{suffix}" for suffix in EXTENSION_SUFFIXES]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise ImportError(f"the C engine is not built: no {paths[0].name} in {here}; install the package with pip")
+    lib = ctypes.CDLL(str(path))
+    pointer, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
+    for name, result, *arguments in (
+        ("pn_open", ctypes.c_int, pointer, pointer, size),
+        ("pn_error", ctypes.c_char_p, ctypes.c_int),
+        ("pn_start_raw", ctypes.c_int, pointer, pointer, size, pointer),
+        ("pn_host_model_bytes", size),
+        ("pn_host_fault_layer", u32, pointer),
+        ("pn_host_arena_bytes", u32, pointer),
+        ("pn_host_start", ctypes.c_int, pointer, pointer, size, pointer, u32, u32, u32, pointer),
+        ("pn_host_index", u32, pointer),
+        ("pn_host_run_layer", ctypes.c_int, pointer),
+        ("pn_host_results", None, pointer, pointer, pointer, pointer),
+    ):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib
+
+
+def _error(err: int) -> str:
+    return _engine().pn_error(err).decode()
+
+
+def _buffer(what: str, obj, writable: bool = False) -> memoryview:
+    try:
+        view = memoryview(obj)
+    except TypeError:
+        view = None
+    if view is None or (writable and view.readonly):
+        raise TypeError(f"{what}: wanted a {'writable ' if writable else ''}buffer")
+    return view
+
+
+class Image(bytes):
+    """A picture as a camera without an image type returns it: its buffer, for reading, is the pixels."""
+
+    def __new__(cls, width, height, format, buffer, /):
+        self = super().__new__(cls, _buffer("image", buffer))
+        self._size = operator.index(width), operator.index(height), operator.index(format)
+        return self
+
+    def width(self) -> int:
+        return self._size[0]
+
+    def height(self) -> int:
+        return self._size[1]
+
+    def format(self) -> int:
+        return self._size[2]
+
+    def __repr__(self) -> str:
+        return "<Image {} x {}, format 0x{:08x}>".format(*self._size)
+
+    __str__ = __repr__
+
+
+def _adapt(x):
+    """Pillow images, and numpy arrays of pixels, as an Image; anything else as it is."""
+    formats = {1: GRAYSCALE, 2: RGB565, 3: RGB888}
+    if hasattr(x, "getbands"):  # Pillow
+        x = x if x.mode in ("L", "RGB") else x.convert("RGB")
+        return Image(*x.size, formats[len(x.mode)], x.tobytes())
+    if hasattr(x, "__array_interface__") and x.dtype == "uint8" and x.ndim in (2, 3):
+        height, width, *depth = x.shape
+        return Image(width, height, formats.get(*depth or (1,), 0), x.tobytes())
+    return x
+
+
+def _is_picture(x) -> bool:
+    return callable(getattr(x, "width", None))
+
+
+def _picture_bytes(img) -> bytes:
+    try:
+        view = memoryview(img)
+    except TypeError:
+        view = _buffer("picture", img.bytearray() if hasattr(img, "bytearray") else img)
+    if view.format not in ("b", "B"):
+        raise TypeError("picture: wanted a buffer of bytes")
+    return view.tobytes()
+
+
+def _format_bytes(img) -> int:
+    """Bytes per pixel as the picture's format() says, 0 if it says nothing."""
+    number = img.format() if hasattr(img, "format") else 0
+    if number < _NUMBERED:
+        return 0
+    if number & _COMPRESSED:
+        raise ValueError("format: picture is JPEG or PNG, convert it first, as with to_rgb565()")
+    if not number & _MUTABLE or not 1 <= number & 0xFF <= 3:
+        raise ValueError("format: wanted GRAYSCALE, RGB565 or RGB888")
+    return number & 0xFF
+
+
+def _size(number) -> int:
+    """A size or a position: what is out of range becomes so large that the engine refuses it."""
+    return number if 0 <= number < 1 << 31 else _U32_MAX
+
+
+class _Pixels:
+    """What the engine wants to know about a picture."""
+
+    def __init__(self, img, roi, pixfmt):
+        if not _is_picture(img):
+            raise TypeError("picture: wanted width(), height() and a buffer")
+        width, height = operator.index(img.width()), operator.index(img.height())
+        self.width, self.height = _size(width), _size(height)
+        bytes_each = _format_bytes(img) if pixfmt is None else operator.index(pixfmt) & 0xFF
+        x, y, w, h = (0, 0, self.width, self.height) if roi is None else roi
+        self.roi = (ctypes.c_uint32 * 4)(*(_size(operator.index(n)) for n in (x, y, w, h)))
+        self.data = _picture_bytes(img)
+        pixels, have = self.width * self.height, len(self.data)
+        self.format = bytes_each or {2 * pixels: 2, 3 * pixels: 3}.get(have, 1)
+        if pixels == 0 or pixels * self.format != have:
+            size = f"{width} x {height} pixels of {self.format} bytes"
+            raise ValueError(f"shape: {size}, buffer has {have}")
+
+
+def _read(src) -> bytes:
+    """The blob at `src`: path or shipped name, open file or buffer."""
+    if isinstance(src, (str, os.PathLike)):
+        return resolve(src).read_bytes()
+    if hasattr(src, "readinto"):
+        src.seek(0)
+        return src.read()
+    try:
+        return bytes(memoryview(src))
+    except TypeError:
+        raise TypeError("model: wanted a path, an open file or a buffer") from None
+
+
+class _Arena:
+    """The part of a buffer that begins at a multiple of 8. The buffer is held while this lives."""
+
+    def __init__(self, buffer, needed: int):
+        view = _buffer("arena", buffer, writable=True)
+        self.hold = (ctypes.c_char * view.nbytes).from_buffer(view)
+        start = ctypes.addressof(self.hold)
+        self.at = start + -start % 8
+        self.bytes = max(view.nbytes - (self.at - start), 0)
+        if self.bytes < needed:
+            raise MemoryError(f"arena: needs {needed} bytes, has {self.bytes}")
+
+
+class _Results:
+    """Of a run: logits with 8 fraction bits, int8 outputs, scores 0..65536, and nanoseconds per layer."""
+
+    def __init__(self, model, classes: int, times: list[int]):
+        self.logits = (ctypes.c_int32 * classes)()
+        self.outputs = (ctypes.c_int8 * classes)()
+        self.scores = (ctypes.c_uint32 * classes)()
+        self.times = times
+        _engine().pn_host_results(model, self.logits, self.outputs, self.scores)
+
+
+class Model:
+    """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
+
+    def __init__(self, src, arena=None):
+        lib = _engine()
+        self._blob = _read(src)
+        self._model = ctypes.create_string_buffer(lib.pn_host_model_bytes())
+        self._running = threading.Lock()
+        err = lib.pn_open(self._model, self._blob, len(self._blob))
+        if err:
+            layer = lib.pn_host_fault_layer(self._model)
+            raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
+        self._header = fmt.HEADER.unpack(self._blob)
+        needed = lib.pn_host_arena_bytes(self._model)
+        self._arena = _Arena(bytearray(needed + 8) if arena is None else arena, needed)
+
+    # ---- life ----
+
+    def deinit(self) -> None:
+        self._check_idle()
+        self._blob = self._arena = self._model = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.deinit()
+
+    def _check_open(self) -> None:
+        if self._blob is None:
+            raise ValueError("model is closed")
+
+    def _check_idle(self) -> None:
+        if self._running.locked():
+            raise RuntimeError("model is busy")
+
+    # ---- running ----
+
+    def _start(self, pixels: _Pixels | None, raw: bytes | None) -> None:
+        lib, where = _engine(), (self._model, self._arena.at, self._arena.bytes)
+        if pixels is None:
+            err = lib.pn_start_raw(*where, raw)
+        else:
+            err = lib.pn_host_start(*where, pixels.data, pixels.width, pixels.height, pixels.format, pixels.roi)
+        if err:
+            raise ValueError(f"bad picture: {_error(err)}")
+
+    def _run(self, pixels: _Pixels | None, raw: bytes | None = None) -> _Results:
+        if not self._running.acquire(blocking=False):
+            raise RuntimeError("model is busy")
+        try:
+            self._check_open()
+            self._start(pixels, raw)
+            times = self._finish()
+            return _Results(self._model, self._header["classes"], times)
+        finally:
+            self._running.release()
+
+    def _finish(self) -> list[int]:
+        """Nanoseconds per layer, the last entry being what follows the layers."""
+        lib, times, err = _engine(), [0] * (self._header["layers"] + 1), _MORE
+        while err == _MORE:
+            index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
+            err = lib.pn_host_run_layer(self._model)
+            times[index] += time.perf_counter_ns() - began
+        return times
+
+    def _run_any(self, x) -> _Results:
+        """Runs on a picture, or on raw values in any buffer of the right length."""
+        self._check_open()
+        x = _adapt(x)
+        if _is_picture(x):
+            return self._run(_Pixels(x, None, None))
+        raw = _buffer("x", x).tobytes()
+        height, width, channels = self.input_shape
+        wanted = height * width * channels
+        if len(raw) != wanted:
+            raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
+        return self._run(None, raw)
+
+    def classify(self, img, top=None, roi=None, pixfmt=None):
+        self._check_open()
+        n = self._header["classes"]
+        top = n if top is None else min(n, operator.index(top))
+        if top < 1:
+            raise ValueError("top: wanted 1 or more")
+        run, labels = self._run(_Pixels(_adapt(img), roi, pixfmt)), self.labels
+        best = sorted(range(n), key=lambda i: -run.logits[i])[:top]
+        return [(labels[i], run.scores[i] / 65536) for i in best]
+
+    def predict(self, x, out=None):
+        self._check_open()
+        n = self._header["classes"]
+        out = array("b", bytes(n)) if out is None else out
+        view = _buffer("out", out, writable=True)
+        if view.nbytes != n:
+            raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
+        view.cast("B")[:] = bytes(self._run_any(x).outputs)
+        return out
+
+    def profile(self, x):
+        self._check_open()
+        times = self._run_any(x).times
+        names = []
+        for i in range(self._header["layers"]):
+            layer = fmt.LAYER.unpack(self._blob, self._header["layer_off"] + i * fmt.LAYER.size)
+            kind = "conv" if layer["kind"] == fmt.KIND_CONV else "bottleneck"
+            names.append((f"layer {i}", "{0} {kernel}x{kernel} stride {stride}".format(kind, **layer)))
+        names.append(("head", "pool, dense"))
+        return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=True)]
+
+    # ---- what a person wants to know ----
+
+    def _fact(self, name: str):
+        self._check_open()
+        return self._header[name]
+
+    @property
+    def ram(self) -> int:
+        return self._fact("arena_bytes")
+
+    @property
+    def task(self) -> str:
+        self._check_open()
+        return "classify"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        at = self._fact("label_off")
+        return tuple(self._blob[at : at + self._fact("label_bytes")].decode().split("\n")[:-1])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return self._fact("height"), self._fact("width"), self._fact("channels")
+
+    @property
+    def output_shape(self) -> tuple[int]:
+        return (self._fact("classes"),)
+
+    @property
+    def input_scale(self) -> float:
+        return self._fact("input_scale")
+
+    @property
+    def input_zero_point(self) -> int | tuple[int, ...]:
+        """One number where all input channels share it, else a tuple of one per channel."""
+        zero = self._fact("input_zero")[: self._fact("channels")]
+        return zero[0] if len(set(zero)) == 1 else zero
+
+    @property
+    def output_scale(self) -> float:
+        return self._fact("output_scale")
+
+    @property
+    def output_zero_point(self) -> int:
+        return self._fact("fc_zero")
+
+    def __repr__(self) -> str:
+        if self._blob is None:
+            return "<Model closed>"
+        return "<Model classify {} x {} x {} -> {}, ram {}>".format(*self.input_shape, *self.output_shape, self.ram)

@@ -1,0 +1,418 @@
+"""The command `patchnet`: arguments in, tables or JSON out. Every stage is a function of another module."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+USER_ERROR = 2
+DIFFERENT = 1  # engines that must agree do not
+
+EPILOG = """\
+A network is a .pnb file, the directory of a run, or the bare name of one that comes with patchnet ({names}).
+Sizes are bytes, or end in K, KB, M, MB (of 1024). `patchnet COMMAND --help` tells more.
+"""
+
+
+# ---------------------------------------------------------------- arguments
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line."""
+
+    def error(self, message: str):
+        self.exit(USER_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def size(text: str) -> int:
+    """Bytes of "24K", "24KB", "1.5M" or "24576"."""
+    digits = text.strip().upper().removesuffix("B").strip()
+    unit = {"K": 1 << 10, "M": 1 << 20}.get(digits[-1:], 1)
+    try:
+        value = float(digits if unit == 1 else digits[:-1]) * unit
+    except ValueError:
+        value = 0
+    if not (value >= 1 and value == int(value)):
+        raise argparse.ArgumentTypeError(f"wanted a size such as 24K, 24KB or 24576, got {text!r}")
+    return int(value)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A number such as 30000000, 30M or 500k (of 1000)."""
+    unit = {"K": 10**3, "M": 10**6}.get(text[-1:].upper(), 1)
+    try:
+        return int(float(text if unit == 1 else text[:-1]) * unit)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"wanted a number such as 30M, got {text!r}") from None
+
+
+def engines(text: str) -> list[str]:
+    from .evaluate import ENGINES
+
+    names = text.split(",")
+    for name in names:
+        if name not in ENGINES:
+            raise argparse.ArgumentTypeError(f"wanted some of {', '.join(ENGINES)}, got {name!r}")
+    return names
+
+
+def setting(text: str) -> tuple[str, object]:
+    """KEY=VALUE of --set; the value is JSON where it can be, else text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"wanted KEY=VALUE, got {text!r}")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def build_parser() -> Parser:
+    from .models import names
+
+    parser = Parser(
+        prog="patchnet",
+        description="Small convolutional networks for microcontrollers: designed for a memory budget, trained here, "
+        "run there with the same integers.",
+        epilog=EPILOG.format(names=", ".join(names()) or "none in this installation"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands, in the order of work", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable, summary: str, more: str = "") -> Parser:
+        sub = commands.add_parser(name, help=summary, description=f"{summary}. {more}".rstrip())
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print JSON and nothing else")
+        return sub
+
+    _add_making(command)
+    _add_looking(command)
+    return parser
+
+
+def _add_making(command: Callable[..., Parser]) -> None:
+    """design, train, quantize, pack."""
+    more = "Searches patches, margins and widths whose layers all keep the paper's equations 2 and 3."
+    p = command("design", run_design, "Find networks for a memory budget", more)
+    p.add_argument("--budget", type=size, required=True, metavar="SIZE", help="memory as the paper counts it, int8")
+    p.add_argument("--height", type=positive, required=True, help="of the picture that the network sees, pixels")
+    p.add_argument("--width", type=positive, required=True)
+    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: colour (default)")
+    labels = p.add_mutually_exclusive_group()
+    labels.add_argument("--labels", default="no,yes", help="names of the classes, comma between them (default: no,yes)")
+    labels.add_argument("--data", help="a data set to take the classes from; the file written by -o then trains on it")
+    p.add_argument("-k", type=int, choices=(1, 4, 9, 16), nargs="+", default=(1, 4, 9, 16), help="numbers of patches")
+    p.add_argument("--margins", type=int, nargs="+", metavar="N", help="of the patches, pixels (default: a few)")
+    p.add_argument("--no-central", action="store_true", help="without the central patch")
+    p.add_argument("--max-macs", type=count, metavar="N", help="multiply-accumulates per picture at most, such as 30M")
+    p.add_argument("--top", type=positive, default=5, metavar="N", help="how many to print (default: 5)")
+    p.add_argument("--name", default="designed", help="of the network")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.toml", help="write one of them, for train and analyze")
+    p.add_argument("--pick", type=positive, default=1, metavar="N", help="which one to write (default: the first)")
+
+    more = "EXPERIMENT is a TOML file or the name of one that comes with patchnet. Needs PyTorch."
+    p = command("train", run_train, "Train an experiment in float32", more)
+    p.add_argument("experiment", metavar="EXPERIMENT")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/classify/NAME)")
+    p.add_argument("--resume", action="store_true", help="go on where the run was stopped")
+    more = "replace a value of the experiment, for instance epochs=2"
+    p.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", dest="settings", help=more)
+    p.add_argument("--chain", action="store_true", help="then quantize, pack, and compare accuracies")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob (default: least)")
+
+    more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
+    p = command("quantize", run_quantize, "Turn a trained run into integers", more)
+    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    p.add_argument("--epochs", type=int, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
+    p.add_argument("--lr", type=float, default=2e-4, help="of fine-tuning (default: 2e-4)")
+    p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.npz", help="default: qnet.npz in the run")
+
+    p = command("pack", run_pack, "Plan the memory and write the .pnb blob")
+    p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker (default: the least possible)")
+
+
+def _add_looking(command: Callable[..., Parser]) -> None:
+    """analyze, val, predict."""
+    more = "The arena is what the device will need, to the byte."
+    p = command("analyze", run_analyze, "Show memory, work and size, block by block", more)
+    p.add_argument("model", metavar="MODEL", help="a network, or a design or experiment (.toml)")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
+    p.add_argument("--plot", type=Path, metavar="FILE.png", help="draw memory over the blocks")
+
+    more = (
+        "Engines: PyTorch (float), the C engine on this machine (host), MicroPython on this machine (unix), and "
+        "MicroPython on an emulated Cortex-M7 (qemu). Exit status 1 if engines that must give equal scores do not."
+    )
+    p = command("val", run_val, "Measure accuracy", more)
+    p.add_argument("model", metavar="MODEL")
+    p.add_argument("--data", required=True, metavar="DATA", help="an .npz, a folder of class folders, or digits")
+    more = "float, host, unix or qemu; several for a comparison (default: host)"
+    p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
+    p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
+    p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")
+
+    p = command("predict", run_predict, "Classify pictures")
+    p.add_argument("model", metavar="MODEL")
+    p.add_argument("pictures", nargs="+", metavar="PICTURE")
+    p.add_argument("--on", type=engines, default=["host"], metavar="ENGINE", help="float, host (default), unix or qemu")
+    p.add_argument("--top", type=positive, default=5, metavar="N", help="labels per picture (default: 5)")
+    p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the pictures with labels and patches")
+
+
+# ---------------------------------------------------------------- output
+
+
+def wide_console() -> Console:
+    """Tables keep all their digits: better that a narrow terminal wraps lines."""
+    console = Console()
+    return Console(width=max(140, console.width))
+
+
+def print_json(values) -> None:
+    """JSON with lists of numbers in one line each."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    print(re.sub(r"\[[-+.\deE,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text))
+
+
+@contextmanager
+def progress(args) -> Iterator[Callable]:
+    """A function for `track=`: progress bars on stderr, none with --json."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=args.json)
+
+    def track(what: str, total: int) -> Callable[[int], None]:
+        bars.start()  # not before: an error should be the only thing on the screen
+        task = bars.add_task(what, total=total)
+        return lambda done: bars.advance(task, done)
+
+    try:
+        yield track
+    finally:
+        if bars.live.is_started:
+            bars.stop()
+
+
+@contextmanager
+def quiet_stdout(args) -> Iterator[None]:
+    """With --json, stdout is for the JSON only: what a stage prints goes to stderr."""
+    if not args.json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def written(path: Path | str) -> None:
+    print(f"wrote {path}", file=sys.stderr)
+
+
+# ---------------------------------------------------------------- commands; each returns an exit status
+
+
+def run_design(args) -> int:
+    from . import analyze, data
+    from .design import design, to_dict, write_toml
+
+    labels = data.load(args.data).classes if args.data else tuple(args.labels.split(","))
+    found = design(
+        labels, args.height, args.width, args.budget, channels=args.channels, ks=tuple(args.k),
+        margins=tuple(args.margins) if args.margins else None, central=not args.no_central,
+        max_macs=args.max_macs, top=max(args.top, args.pick), name=args.name,
+    )  # fmt: skip
+    if args.json:
+        print_json([analyze.describe(c) for c in found[: args.top]])
+    else:
+        wide_console().print(analyze.design_table(found[: args.top]))
+    if args.out:
+        if args.pick > len(found):
+            raise ValueError(f"--pick {args.pick}: only {len(found)} were found")
+        head = {"name": args.name, **({"train": args.data} if args.data else {})}
+        args.out.write_text(write_toml({**head, "network": to_dict(found[args.pick - 1].network)}))
+        written(args.out)
+    return 0
+
+
+def run_train(args) -> int:
+    from . import stages
+
+    with quiet_stdout(args), needs_torch():
+        from . import train
+
+        run = train.run(args.experiment, args.out, args.resume, **dict(args.settings))
+        if not args.chain:
+            result = {"run": str(run)}
+        else:
+            with progress(args) as track:
+                result = asdict(stages.chain(run, args.budget, track))
+    if args.json:
+        print_json(result)
+    elif args.chain:
+        print(f"{result['packed']['path']}: {result['packed']['blob_bytes']:,} B, arena {result['packed']['ram']:,} B")
+        if result["test"]:
+            print(f"{result['test']}: float {result['float_top1']:.2%}, host {result['host_top1']:.2%}")
+    else:
+        print(run)
+    return 0
+
+
+def run_quantize(args) -> int:
+    with quiet_stdout(args), needs_torch():
+        from . import quantize
+
+        path = quantize.run(args.run_dir, args.epochs, args.lr, args.calibration, args.out)
+    print_json({"qnet": str(path)}) if args.json else print(path)
+    return 0
+
+
+def run_pack(args) -> int:
+    from .stages import pack_file
+
+    packed = pack_file(args.qnet, args.out, args.budget)
+    if args.json:
+        print_json(asdict(packed))
+    else:
+        print(f"{packed.path}: {packed.blob_bytes:,} B, arena {packed.ram:,} B")
+    return 0
+
+
+def run_analyze(args) -> int:
+    from . import analyze
+    from .evaluate import model_file
+
+    path = args.model if args.model.endswith(".toml") else model_file(args.model, "host")
+    result = analyze.analyze(path, args.budget)
+    if args.json:
+        print_json(analyze.to_dict(result))
+    else:
+        console = wide_console()
+        console.print(analyze.table(result))
+        for line in analyze.summary(result):
+            console.print(line, highlight=False)
+    if args.plot:
+        from . import plots
+
+        plots.memory(result, args.plot)
+        written(args.plot)
+    return 0
+
+
+def run_val(args) -> int:
+    from . import evaluate
+
+    on = list(dict.fromkeys(name for names in args.on or [["host"]] for name in names))
+    with progress(args) as track:
+        results = evaluate.val(args.model, args.data, on, args.limit, track)
+    if args.json:
+        plain = [evaluate.to_dict(r) for r in results]
+        print_json(plain if len(plain) > 1 else plain[0])
+    else:
+        wide_console().print(_val_table(results))
+    if args.confusion:
+        from . import plots
+
+        last = results[-1]
+        plots.confusion(last, args.confusion)
+        written(args.confusion)
+    return DIFFERENT if any(r.identical is False for r in results) else 0
+
+
+def _val_table(results: Sequence) -> Table:
+    out = Table(title=f"{results[0].model} on {results[0].data}", title_justify="left")
+    out.add_column("on")
+    for name in ("pictures", "top-1", "top-5", "RAM", "seconds", "scores"):
+        out.add_column(name, justify="right")
+    for r in results:
+        equal = {None: "", True: f"identical to {r.reference}", False: f"[red]differ from {r.reference}[/red]"}
+        out.add_row(
+            r.on, str(r.n), f"{r.top1:.2%}", "" if r.top5 is None else f"{r.top5:.2%}",
+            "" if r.ram is None else f"{r.ram:,} B", f"{r.seconds:.1f}", equal[r.identical],
+        )  # fmt: skip
+    return out
+
+
+def run_predict(args) -> int:
+    from . import evaluate
+
+    if len(args.on) > 1:
+        raise ValueError(f"--on: wanted one engine, got {', '.join(args.on)}")
+    with progress(args) as track:
+        answers = evaluate.predict(args.model, args.pictures, args.on[0], track)
+    rankings = [answers.ranking(i, args.top) for i in range(len(args.pictures))]
+    rows = [
+        {"picture": picture, "on": answers.on, "ranking": [{"label": name, "score": score} for name, score in ranking]}
+        for picture, ranking in zip(args.pictures, rankings, strict=True)
+    ]
+    if args.json:
+        print_json(rows)
+    else:
+        for picture, ranking in zip(args.pictures, rankings, strict=True):
+            print(f"{picture}: " + ", ".join(f"{name} {score:.4f}" for name, score in ranking))
+    if args.out:
+        from . import data, plots
+
+        view = evaluate.view(args.model, args.on[0])
+        plots.patches([data.decode(Path(picture)) for picture in args.pictures], rankings, view, args.out)
+        written(args.out)
+    return 0
+
+
+# ---------------------------------------------------------------- errors
+
+
+@contextmanager
+def needs_torch() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        raise ValueError(f"this needs the package {e.name!r}: pip install 'patchnet[train]'") from None
+
+
+def explain(error: Exception) -> str:
+    """One line for a person."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, USER_ERROR with one line on stderr, DIFFERENT (see val)."""
+    from .remote import RemoteError, RemoteTimeout
+
+    args = build_parser().parse_args(argv)
+    try:
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, MemoryError, ImportError, RemoteError, RemoteTimeout) as e:
+        print(f"patchnet: {explain(e)}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("patchnet: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""The networks that come with patchnet, each named by its bare name wherever a path is accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Bare names of the shipped networks."""
+    return sorted(path.stem for path in FOLDER.glob("*.pnb"))
+
+
+def resolve(name) -> Path:
+    """The blob's path for a bare name ("person"), any other name or path as it is. It need not exist."""
+    shipped = FOLDER / f"{name}.pnb"
+    return shipped if Path(name).name == str(name) and shipped.exists() else Path(name)

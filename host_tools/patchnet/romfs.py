@@ -1,0 +1,55 @@
+"""Writes MicroPython ROMFS images (format: extmod/vfs_rom.c) in which every file's data is aligned.
+
+A blob is used in place from such an image, so it has to lie on an aligned address; mpremote's own writer puts data
+wherever it falls. Alignment costs nothing in the format: a variable-length integer may be padded in front.
+"""
+
+from pathlib import Path
+
+ALIGN = 16
+KIND_PADDING, KIND_DATA, KIND_DIRECTORY, KIND_FILE = 1, 2, 4, 5
+MAGIC = b"\xd2\xcd\x31"
+LENGTH_BYTES = 5  # all lengths are written this long, so that positions are known before contents
+
+
+def varuint(value: int, width: int) -> bytes:
+    """`value`, seven bits to a byte, big-endian, padded in front to `width` bytes."""
+    digits = [value >> 7 * i & 0x7F for i in reversed(range(width))]
+    if value >> 7 * width:
+        raise ValueError(f"{value} does not fit into a varuint of {width} bytes")
+    return bytes(0x80 | digit for digit in digits[:-1]) + bytes(digits[-1:])
+
+
+def record(kind: int, payload: bytes) -> bytes:
+    return bytes([kind]) + varuint(len(payload), LENGTH_BYTES) + payload
+
+
+def file_record(name: bytes, data: bytes, at: int) -> bytes:
+    """The record of one file; `at` is the record's offset in the image, by which its data is aligned."""
+    header = 1 + LENGTH_BYTES
+    unpadded = at + header + 2 + len(name) + header
+    name_length = varuint(len(name), 2 + -unpadded % ALIGN)
+    return record(KIND_FILE, name_length + name + record(KIND_DATA, data))
+
+
+def directory_contents(folder: Path, at: int) -> bytes:
+    """The records of all that `folder` holds, sub-folders included, the first one lying at offset `at`."""
+    image = b""
+    for entry in sorted(folder.iterdir()):
+        name = entry.name.encode()
+        here = at + len(image)
+        if entry.is_dir():
+            head = varuint(len(name), 2) + name
+            image += record(KIND_DIRECTORY, head + directory_contents(entry, here + 1 + LENGTH_BYTES + len(head)))
+        else:
+            image += file_record(name, entry.read_bytes(), here)
+    return image
+
+
+def build(folder: str | Path) -> bytes:
+    """The ROMFS image of `folder`. Data is aligned to ALIGN bytes when the image itself is."""
+    contents = directory_contents(Path(folder), len(MAGIC) + LENGTH_BYTES)
+    if len(contents) % 2 == 0:  # with the 8 bytes of the header the total must be even
+        return MAGIC + varuint(len(contents), LENGTH_BYTES) + contents
+    contents += bytes([KIND_PADDING, 1, 0])
+    return MAGIC + varuint(len(contents), LENGTH_BYTES) + contents

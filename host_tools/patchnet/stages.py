@@ -1,0 +1,63 @@
+"""Stages of the chain joined: files in, files out."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import Model, evaluate, qnet_file
+from .pack import pack
+from .plan import plan
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A blob on disk that the engine has opened: its path, bytes of flash and of arena (m.ram)."""
+
+    path: str
+    blob_bytes: int
+    ram: int
+
+
+def pack_file(qnet: str | Path, out: str | Path | None = None, budget: int | None = None) -> Packed:
+    """Packs a qnet.npz (or the run directory that holds one), planned for `budget` bytes of arena (None: the least).
+
+    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine.
+    """
+    path = Path(qnet)
+    path = path / "qnet.npz" if path.is_dir() else path
+    if path.exists() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it")
+    try:
+        net = qnet_file.load(path)
+    except KeyError as e:
+        raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, this one has no {e}") from None
+    blob = pack(net, plan(net.design, budget))
+    out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
+    out.write_bytes(blob)
+    return Packed(str(out), len(blob), Model(str(out)).ram)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What `chain` made. Accuracies are those of the experiment's test set, None if it has none."""
+
+    run: str
+    packed: Packed
+    test: str
+    float_top1: float | None
+    host_top1: float | None
+
+
+def chain(run_dir: Path, budget: int | None = None, track: evaluate.Track = evaluate.no_track) -> Chain:
+    """From a trained run to a packed and verified blob: quantize, pack, and both accuracies side by side."""
+    from . import quantize, train
+
+    packed = pack_file(quantize.run(run_dir), budget=budget)
+    test = train.load_experiment(run_dir / "config.toml").test
+    if not test:
+        return Chain(str(run_dir), packed, "", None, None)
+    (wanted,) = evaluate.val(str(run_dir), test, ("float",), track=track)
+    (got,) = evaluate.val(packed.path, test, ("host",), track=track)
+    return Chain(str(run_dir), packed, test, wanted.top1, got.top1)

@@ -1,0 +1,433 @@
+"""Training in float32: one TOML file per experiment, read from top to bottom.
+
+`run("person")` leaves runs/classify/person/{config.toml,float.npz,log.csv,checkpoint.pt}. Started by torchrun it
+trains on several processes (DDP). Data sets of class labels train a softmax classifier; detection sets train on
+random crops whose labels follow from the boxes, as a multi-label classifier, or as a two-way one (no_person, person).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from . import data
+from .data import Dataset
+from .design import Network, from_dict, known, to_dict, write_toml
+from .model import PatchTunnelNet, load_float, normalise, save_float
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+ABSENT, UNSURE, PRESENT = 0.0, -1.0, 1.0  # presence labels; unsure ones take no part in the loss
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a training depends on. `train` and `test` are data sets as `data.load` takes them.
+
+    `validation` is the part of `train` held out by name (the same pictures in every experiment); `init` a run whose
+    tunnels are the starting point. Augmentation: random crops of `crop` (min, max) of the area, sides stretched by
+    up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
+    `flip`; `colour` jitter; `mixup` (alpha of its beta distribution). `auxiliary` weighs the loss of the classes
+    present in each patch (detection sets).
+    """
+
+    name: str
+    network: Network
+    train: str
+    test: str = ""
+    validation: float = 0.1
+    init: str = ""
+    epochs: int = 30
+    batch: int = 64
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.03
+    smoothing: float = 0.0
+    ema: float = 0.999
+    crop: tuple[float, float] = (0.3, 1.0)
+    aspect: float = 1.33
+    whole: float = 0.0
+    via: int = 0
+    flip: bool = True
+    colour: float = 0.3
+    mixup: float = 0.0
+    auxiliary: float = 0.0
+    evaluate_every: int = 1
+    tensorboard: bool = False
+    seed: int = 1
+
+
+def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
+    """An Experiment from a TOML file, or by the name of a shipped one. ValueError names unknown keys."""
+    path = Path(path_or_name)
+    if not path.is_file():
+        path = EXPERIMENTS / f"{path_or_name}.toml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in EXPERIMENTS.glob("*.toml")))
+        raise FileNotFoundError(f"no experiment {path_or_name!r} (no such file; shipped: {shipped})")
+    values = known(Experiment, {**tomllib.loads(path.read_text()), **overrides}, str(path))
+    network = from_dict({"name": values["name"], **values["network"]})
+    return Experiment(**{**values, "network": network, "crop": tuple(values.get("crop", Experiment.crop))})
+
+
+def to_toml(experiment: Experiment) -> str:
+    return write_toml({**asdict(experiment), "network": to_dict(experiment.network)})
+
+
+def held_out(dataset: Dataset, part: float) -> tuple[Dataset, Dataset]:
+    """(the rest, held-out part), chosen by a checksum of the picture's name, hence equal in every run."""
+    inside = np.array([zlib.crc32(name.encode()) % 10000 < part * 10000 for name in dataset.names])
+    return dataset.take(np.flatnonzero(~inside)), dataset.take(np.flatnonzero(inside))
+
+
+# ---------------------------------------------------------------- pictures and targets
+
+
+def presence(boxes: np.ndarray, areas: np.ndarray, classes: int) -> np.ndarray:
+    """Which classes are to be seen in each of `areas` (m, 4), boxes (n, 6) being in the same coordinates: (m, classes).
+
+    A class is PRESENT where an object that is not difficult covers 0.5% of the area (the Visual Wake Words rule) and
+    is not cut off to less than a third, or covers a tenth of the area; UNSURE where only less than that is visible.
+    """
+    low = np.maximum(boxes[None, :, :2], areas[:, None, :2])
+    high = np.minimum(boxes[None, :, 2:4], areas[:, None, 2:])
+    visible = np.prod(np.maximum(0, high - low), 2)
+    covers = visible / np.prod(areas[:, 2:] - areas[:, :2], 1)[:, None]
+    shown = visible / np.maximum(1e-9, np.prod(boxes[:, 2:4] - boxes[:, :2], 1))[None, :]
+    present = (covers >= 0.005) & ((shown > 0.33) | (covers > 0.1)) & (boxes[None, :, 5] == 0)
+    out = np.full((len(areas), classes), ABSENT, np.float32)
+    for found, label in ((visible > 0, UNSURE), (present, PRESENT)):
+        area, box = np.nonzero(found)
+        out[area, boxes[box, 4].astype(int)] = label
+    return out
+
+
+def patch_areas(network: Network) -> np.ndarray:
+    """The whole picture and then each patch, as fractions of the picture (1 + tunnels, 4)."""
+    ph, pw = network.patch
+    size = np.array([network.width, network.height] * 2)
+    patches = [(x, y, x + pw, y + ph) for y, x in network.patches()]
+    return np.array([(0, 0, network.width, network.height), *patches]) / size
+
+
+class Batches:
+    """Augmented batches of a data set: uint8 (N, H, W, C) and targets.
+
+    Targets are class indices (N,), or for detection sets presence labels (N, 1 + tunnels, classes).
+    """
+
+    def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
+        self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
+        mode = "L" if experiment.network.channels == 1 else "RGB"
+        self.images = [Image.fromarray(picture).convert(mode) for picture, _ in dataset]
+        self.areas = patch_areas(experiment.network)
+
+    def __len__(self) -> int:
+        return len(self.images) // (self.e.batch * self.ranks)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass in an order that depends on seed and number only; batches are made two ahead, by two threads."""
+        order = np.random.default_rng((self.e.seed, number)).permutation(len(self.images))
+        chunks = order[: len(self) * self.e.batch * self.ranks].reshape(-1, self.e.batch)[self.rank :: self.ranks]
+        with ThreadPoolExecutor(2) as pool:
+            jobs = ((chunk, np.random.default_rng((self.e.seed, number, *chunk[:2]))) for chunk in chunks)
+            ahead = [pool.submit(self.collate, *job) for job in islice(jobs, 2)]
+            while ahead:
+                ahead.extend(pool.submit(self.collate, *job) for job in islice(jobs, 1))
+                yield ahead.pop(0).result()
+
+    def collate(self, chunk: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        pixels, targets = zip(*(self.sample(i, rng) for i in chunk), strict=True)
+        return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(targets))
+
+    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One picture, cropped, resized and flipped, and its target."""
+        image, size = self.images[i], (self.e.network.width, self.e.network.height)
+        x0, y0, x1, y1 = area = self.random_area(rng)
+        box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
+        if self.e.via and rng.random() < 0.5:
+            image, box = image.resize((self.e.via, self.e.via), Image.LANCZOS, box), None
+        shrinks = box is None or box[2] - box[0] > size[0]
+        pixels = np.asarray(image.resize(size, Image.BOX if shrinks else Image.BILINEAR, box))
+        flipped = self.e.flip and rng.random() < 0.5
+        pixels = pixels[:, ::-1] if flipped else pixels
+        return pixels.reshape(*size[::-1], -1), self.target(i, np.array(area), flipped)
+
+    def random_area(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
+        """Fractions (xmin, ymin, xmax, ymax) of the part of a picture to take."""
+        if rng.random() < self.e.whole:
+            return 0.0, 0.0, 1.0, 1.0
+        side = math.sqrt(rng.uniform(*self.e.crop))
+        stretch = self.e.aspect ** rng.uniform(-0.5, 0.5)
+        w, h = min(1, side * stretch), min(1, side / stretch)
+        x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
+        return x, y, x + w, y + h
+
+    def target(self, i: int, area: np.ndarray, flipped: bool) -> np.ndarray:
+        if self.dataset.boxes is None:
+            return self.dataset.labels[i]
+        boxes = self.dataset.boxes[i].copy()
+        boxes[:, :4] = (boxes[:, :4] - np.tile(area[:2], 2)) / np.tile(area[2:] - area[:2], 2)
+        if flipped:
+            boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
+        return presence(boxes, self.areas, len(self.dataset.classes))
+
+
+def jitter(x: Tensor, strength: float) -> Tensor:
+    """Random brightness, contrast and, for colour, saturation and white balance of normalised pictures (N, C, H, W)."""
+    n, channels = x.shape[:2]
+    gain, balance = 1 + strength * (2 * torch.rand(n, 1, 1, 1) - 1), torch.rand(n, channels, 1, 1)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * gain + mean + strength * (2 * torch.rand(n, 1, 1, 1) - 1)
+    if channels == 1:
+        return x
+    grey = x.mean(1, keepdim=True)
+    return (x - grey) * (1 + strength * (2 * torch.rand(n, 1, 1, 1) - 1)) + grey + strength * 0.4 * (balance - 0.5)
+
+
+def mix(x: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """mixup: each picture (and its target distribution) blended with another one of the batch."""
+    share = torch.distributions.Beta(alpha, alpha).sample()
+    order = torch.randperm(len(x))
+    return share * x + (1 - share) * x[order], share * targets + (1 - share) * targets[order]
+
+
+# ---------------------------------------------------------------- model and loss
+
+
+class Heads(nn.Module):
+    """The network and, while training on boxes, one linear layer that tells the classes in each patch."""
+
+    def __init__(self, net: PatchTunnelNet, classes: int):
+        super().__init__()
+        self.net = net
+        self.auxiliary = nn.Linear(net.network.layers()[-1].cout, classes) if classes else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        pooled = self.net.pooled(x)
+        return self.net.classify(pooled), None if self.auxiliary is None else self.auxiliary(pooled)
+
+
+def presence_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross entropy over the classes, those that are UNSURE left out."""
+    sure = targets != UNSURE
+    return F.binary_cross_entropy_with_logits(logits[sure], targets[sure])
+
+
+def class_loss(e: Experiment) -> Callable[[Tensor, Tensor], Tensor]:
+    """Loss of logits against a target distribution (N, classes)."""
+    return lambda logits, target: F.cross_entropy(logits, target, label_smoothing=e.smoothing)
+
+
+def box_loss(e: Experiment, classes: tuple[str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Loss against presence labels (N, classes) of a network that tells all classes, or one class from none of it."""
+    labels = e.network.labels
+    if labels == classes:
+        return presence_loss
+    if len(labels) != 2 or labels[1] not in classes:
+        raise ValueError(f"{e.name}: labels {labels} are neither those of {e.train} nor (no_x, x) with x one of them")
+    column = classes.index(labels[1])
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        sure = target[:, column] != UNSURE
+        return F.cross_entropy(logits[sure], target[sure, column].long(), label_smoothing=e.smoothing)
+
+    return loss
+
+
+def start_from(heads: Heads, source: PatchTunnelNet) -> None:
+    """Warm start: every tunnel takes the weights of one of the source's tunnels, where shapes agree; an auxiliary
+    head takes those of the source's fully connected layer."""
+    mine, theirs = heads.state_dict(), source.state_dict()
+    for name, value in mine.items():
+        part = name.split(".")
+        if part[0] == "auxiliary":
+            origin = f"fc.{part[1]}"
+        elif part[1] == "tunnels":
+            origin = ".".join(["tunnels", str(int(part[2]) % source.network.tunnels), *part[3:]])
+        else:
+            origin = ".".join(part[1:])
+        if origin in theirs and theirs[origin].shape == value.shape:
+            value.copy_(theirs[origin])
+
+
+def moving_average(decay: float) -> Callable:
+    """Exponential moving average that starts fast: the variances of the first steps must not stay in it."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
+        rate = 1 - min(decay, (1 + int(n)) / (10 + int(n)))
+        for mine, new in zip(averaged, current, strict=True):
+            mine.lerp_(new, rate) if mine.is_floating_point() else mine.copy_(new)
+
+    return update
+
+
+def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
+    """Top-1 accuracy over a whole data set. For sets of boxes: how often the best class is present, unsure left out."""
+    scores = model.predict(picture for picture, _ in dataset)
+    best = scores.argmax(1)
+    if dataset.boxes is None:
+        return float((best == dataset.labels).mean())
+    whole = np.array([[0.0, 0.0, 1.0, 1.0]])
+    found = np.concatenate([presence(boxes, whole, len(dataset.classes)) for boxes in dataset.boxes])
+    if model.network.labels != dataset.classes:
+        column = found[:, dataset.classes.index(model.network.labels[1])]
+        return float((best == column)[column != UNSURE].mean())
+    return float((found[np.arange(len(best)), best] == PRESENT).mean())
+
+
+# ---------------------------------------------------------------- the run
+
+
+def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool = False, **overrides) -> Path:
+    """Train an experiment (TOML file or shipped name), fields replaced by `overrides`; returns the run directory.
+
+    The best weights so far, by held-out accuracy or without `validation` the newest, are always in `float.npz`.
+    """
+    e = load_experiment(experiment, **overrides)
+    out = Path(out_dir) if out_dir else Path("runs") / "classify" / e.name
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    training, validation = held_out(data.load(e.train), e.validation)
+    boxes = training.boxes is not None
+    if not boxes and training.classes != e.network.labels:
+        raise ValueError(f"{e.name}: network has labels {e.network.labels}, {e.train} has {training.classes}")
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo")
+    if rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.toml").write_text(to_toml(e))
+    torch.manual_seed(e.seed)
+    batches = Batches(training, e, rank, ranks)
+    loss_of = box_loss(e, training.classes) if boxes else class_loss(e)
+
+    heads = Heads(PatchTunnelNet(e.network), len(training.classes) if e.auxiliary else 0)
+    if e.init:
+        start_from(heads, load_float(e.init if Path(e.init).exists() else out.parent / e.init))
+    heads = heads.to(memory_format=torch.channels_last)
+    model = nn.parallel.DistributedDataParallel(heads) if ranks > 1 else heads
+    average = AveragedModel(heads.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
+    steps = e.epochs * len(batches)
+    optimizer, schedule = make_optimizer(heads, e, steps)
+
+    state = {"epoch": 0, "best": -1.0}
+    parts = {"heads": heads, "average": average, "optimizer": optimizer, "schedule": schedule}
+    if resume:
+        saved = torch.load(out / "checkpoint.pt", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        state = saved["state"]
+
+    def step(pixels: Tensor, targets: Tensor) -> float:
+        x = normalise(pixels, e.network)
+        x = jitter(x, e.colour) if e.colour else x
+        if not boxes:
+            targets = F.one_hot(targets, len(e.network.labels)).float()
+            x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
+        logits, patches = model(x)
+        loss = loss_of(logits, targets[:, 0] if boxes else targets)
+        if patches is not None:
+            loss = loss + e.auxiliary * presence_loss(patches, targets[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(heads.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(heads.net)
+        return loss.item()
+
+    report = Reporter(out, e, resume) if rank == 0 else None
+    for epoch in range(state["epoch"], e.epochs):
+        start, losses = time.time(), []
+        torch.manual_seed((e.seed * 1000 + epoch) * ranks + rank)  # so that a resumed run goes on as it would have
+        model.train()
+        for batch in batches.epoch(epoch):
+            losses.append(step(*batch))
+        state["epoch"] = epoch + 1
+        if rank == 0:
+            accuracy = None
+            if len(validation) and ((epoch + 1) % e.evaluate_every == 0 or epoch + 1 == e.epochs):
+                accuracy = float_accuracy(average.module, validation)
+            if accuracy is None or accuracy >= state["best"]:
+                state["best"] = accuracy if accuracy is not None else state["best"]
+                if accuracy is not None or not len(validation):
+                    save_float(average.module, out / "float.npz")
+            torch.save({**{k: p.state_dict() for k, p in parts.items()}, "state": state}, out / "checkpoint.pt")
+            report(epoch + 1, float(np.mean(losses)), accuracy, time.time() - start)
+    if rank == 0 and e.test:
+        print(f"{e.name}: test top-1 {float_accuracy(load_float(out), data.load(e.test)):.4f} ({e.test})")
+    if ranks > 1:
+        torch.distributed.destroy_process_group()
+    return out
+
+
+def make_optimizer(model: nn.Module, e: Experiment, steps: int):
+    """AdamW or SGD and its schedule: linear warm-up, then a cosine to zero. No decay on norms, biases and depthwise
+    weights, which are too few to overfit."""
+    decays = [p for p in model.parameters() if p.ndim > 1 and p.shape[1] > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1 or p.shape[1] == 1]
+    groups = [{"params": decays, "weight_decay": e.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if e.optimizer not in ("adamw", "sgd"):
+        raise ValueError(f"{e.name}: optimizer {e.optimizer!r} (known: adamw, sgd)")
+    adamw = e.optimizer == "adamw"
+    optimizer = torch.optim.AdamW(groups, e.lr) if adamw else torch.optim.SGD(groups, e.lr, 0.9, nesterov=True)
+    warm = max(1, int(e.warmup * steps))
+
+    def factor(step: int) -> float:
+        return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+class Reporter:
+    """One line per epoch in log.csv, and a progress bar on a terminal or a plain line elsewhere."""
+
+    def __init__(self, out: Path, e: Experiment, resume: bool):
+        self.path, self.e, self.board, self.progress = out / "log.csv", e, None, None
+        if not resume:
+            self.path.write_text("epoch,loss,accuracy,seconds\n")
+        if e.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(out)
+        if Console().is_terminal:
+            self.progress = Progress()
+            self.progress.start()
+            self.task = self.progress.add_task(e.name, total=e.epochs)
+
+    def __call__(self, epoch: int, loss: float, accuracy: float | None, seconds: float) -> None:
+        shown = "" if accuracy is None else f"{accuracy:.4f}"
+        with self.path.open("a", newline="") as f:
+            csv.writer(f).writerow([epoch, f"{loss:.4f}", shown, f"{seconds:.1f}"])
+        line = f"{self.e.name} epoch {epoch}/{self.e.epochs} loss {loss:.4f} held-out {shown or '-'} {seconds:.1f} s"
+        if self.board:
+            self.board.add_scalar("loss", loss, epoch)
+            if accuracy is not None:
+                self.board.add_scalar("accuracy", accuracy, epoch)
+        if self.progress:
+            self.progress.update(self.task, completed=epoch, description=line)
+            if epoch == self.e.epochs:
+                self.progress.stop()
+        else:
+            print(line, flush=True)

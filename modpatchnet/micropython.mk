@@ -1,0 +1,14 @@
+# patchnet as a MicroPython user C module: make USER_C_MODULES=<the folder that holds modpatchnet> ...
+# Freeze the Python half as well: FROZEN_MANIFEST must include modpatchnet/manifest.py.
+
+PATCHNET_DIR := $(USERMOD_DIR)
+
+# The engine is every pn_*.c: C99 without py/*, so it is compiled outside the qstr scan.
+PATCHNET_ENGINE_C := $(sort $(wildcard $(PATCHNET_DIR)/pn_*.c))
+SRC_USERMOD_LIB_C += $(PATCHNET_ENGINE_C)
+SRC_USERMOD_C += $(PATCHNET_DIR)/mod_patchnet.c
+CFLAGS_USERMOD += -I$(PATCHNET_DIR)
+
+# Ports compile with -Os, which costs the kernels most of their speed.
+PATCHNET_COPT ?= -O2
+$(PATCHNET_ENGINE_C:$(USER_C_MODULES)/%.c=$(BUILD)/%.o): CFLAGS += $(PATCHNET_COPT)

@@ -1,0 +1,742 @@
+// MicroPython module `_patchnet`: the engine of patchnet.h as two types. patchnet.py makes the public API of them, and
+// host_tools/patchnet/_patchnet.py is the same module for CPython: same names, same exceptions, same messages.
+//
+//     m = Model(src, arena=None)   # src: path, open file or buffer. arena: writable buffer, else m.ram bytes of heap
+//     m.classify(img, top=None, roi=None, pixfmt=None)     -> [(label, score), ...], best first
+//     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation
+//     m.profile(x)                 -> [(name, op, microseconds), ...]
+//     m.ram, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
+//     img = Image(width, height, format, buffer)           # what a camera without image type returns
+//
+// `img` is anything with width(), height() and a buffer of bytes for reading (its own, or that of what its bytearray()
+// returns), perhaps with format() in OpenMV's numbers. `x` is such a picture, or height * width * channels int8 values.
+//
+// A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place, everything else is read into the
+// heap. What the engine points to is kept alive here: the blob's object, the arena's, and the picture's during a run.
+// Between the engine's steps Ctrl-C and the scheduler get in; a run is then simply given up, and the next one starts
+// afresh. While a model runs it refuses (RuntimeError) to be run again or closed from such a callback.
+#include <string.h>
+
+#include "py/binary.h"
+#include "py/builtin.h"
+#include "py/gc.h"
+#include "py/mperrno.h"
+#include "py/mphal.h"
+#include "py/objarray.h"
+#include "py/runtime.h"
+#include "extmod/vfs.h"
+
+#include "patchnet.h"
+#include "pn_format.h"
+
+// OpenMV's pixel formats: bytes per pixel in the low byte, from bit 24 on flags. RGB888 is our own, in their scheme.
+#define FORMAT_GRAYSCALE (0x08020001)
+#define FORMAT_RGB565 (0x0C030002)
+#define FORMAT_RGB888 (0x0C090003)
+#define FORMAT_JPEG (0x06060000)
+#define FORMAT_COMPRESSED (1u << 25)
+#define FORMAT_MUTABLE (1u << 27)  // not set for Bayer, YUV and compressed pictures
+#define FORMAT_NUMBERED (1u << 16)  // smaller numbers are those of old firmware and say nothing
+
+#define NO_LAYER (255)  // fault_layer where the fault is in none
+
+typedef struct {
+    mp_obj_base_t base;
+    pn_model_t model;
+    mp_obj_t source;  // what the blob lies in, MP_OBJ_NULL after deinit
+    uint8_t *copy;  // or where it was read to
+    size_t blob_bytes;
+    mp_obj_t arena;  // the caller's, or None
+    uint8_t *own_arena;
+    mp_obj_t picture;  // during a run
+    bool busy;
+} model_obj_t;
+
+typedef struct {
+    mp_obj_base_t base;
+    mp_obj_t data;
+    mp_int_t width, height, format;
+} image_obj_t;
+
+static const mp_obj_type_t model_type;
+static const mp_obj_type_t image_type;
+
+// ---- errors ----
+
+static __attribute__((noreturn)) void raise_memory(const char *what, size_t needed, size_t given) {
+    mp_raise_msg_varg(&mp_type_MemoryError, MP_ERROR_TEXT("%s: needs %u bytes, has %u"), what,
+        (unsigned int)needed, (unsigned int)given);
+}
+
+static __attribute__((noreturn)) void raise_bad_model(int err, unsigned int layer) {
+    if (layer == NO_LAYER) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad model: %s"), pn_error(err));
+    }
+    mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad model: %s of layer %u"), pn_error(err), layer);
+}
+
+// Heap of `n` bytes at a multiple of 8, or a MemoryError that tells the largest piece the heap has.
+static uint8_t *allocate(const char *what, size_t n) {
+    uint8_t *p = m_new_maybe(uint8_t, n);
+    if (p == NULL) {
+        gc_info_t info;
+        gc_info(&info);
+        raise_memory(what, n, info.max_free * MICROPY_BYTES_PER_GC_BLOCK);
+    }
+    return p;
+}
+
+static void check_open(const model_obj_t *self) {
+    if (self->source == MP_OBJ_NULL) {
+        mp_raise_ValueError(MP_ERROR_TEXT("model is closed"));
+    }
+}
+
+static void check_idle(const model_obj_t *self) {
+    if (self->busy) {
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("model is busy"));
+    }
+}
+
+// `flags` is MP_BUFFER_READ or MP_BUFFER_WRITE; `what` names the argument.
+static void get_buffer(const char *what, mp_obj_t obj, mp_uint_t flags, mp_buffer_info_t *buf) {
+    if (!mp_get_buffer(obj, buf, flags)) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("%s: wanted a %sbuffer"), what,
+            flags == MP_BUFFER_READ ? "" : "writable ");
+    }
+}
+
+// ---- opening ----
+
+static mp_obj_t call_method(mp_obj_t obj, qstr name, size_t n_args, const mp_obj_t *args) {
+    mp_obj_t method[2 + 2];
+    mp_load_method(obj, name, method);
+    memcpy(method + 2, args, n_args * sizeof(*args));
+    return mp_call_method_n_kw(n_args, 0, method);
+}
+
+static mp_obj_t open_path(mp_obj_t path) {
+    // asked first because open() says ENODEV where nothing is mounted
+    if (mp_import_stat(mp_obj_str_get_str(path)) == MP_IMPORT_STAT_NO_EXIST) {
+        mp_raise_OSError_with_filename(MP_ENOENT, mp_obj_str_get_str(path));
+    }
+    return mp_call_function_2(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), path, MP_OBJ_NEW_QSTR(MP_QSTR_rb));
+}
+
+// Reads a whole file into the heap by its Python methods: they are what every kind of file has.
+static void read_file(model_obj_t *self, mp_obj_t file) {
+    const mp_obj_t end[2] = { MP_OBJ_NEW_SMALL_INT(0), MP_OBJ_NEW_SMALL_INT(2) };
+    size_t size = mp_obj_get_int(call_method(file, MP_QSTR_seek, 2, end));
+    call_method(file, MP_QSTR_seek, 1, end);
+    self->copy = allocate("model", size);
+    while (self->blob_bytes < size) {
+        mp_obj_t rest = mp_obj_new_bytearray_by_ref(size - self->blob_bytes, self->copy + self->blob_bytes);
+        mp_obj_t got = call_method(file, MP_QSTR_readinto, 1, &rest);
+        if (got == mp_const_none || mp_obj_get_int(got) == 0) {
+            break;
+        }
+        self->blob_bytes += mp_obj_get_int(got);
+    }
+}
+
+static const void *load_blob(model_obj_t *self, mp_obj_t src) {
+    bool is_path = mp_obj_is_str(src);
+    mp_buffer_info_t buf;
+    if (is_path) {
+        src = open_path(src);
+    }
+    self->source = src;
+    if (mp_get_buffer(src, &buf, MP_BUFFER_READ)) {
+        self->blob_bytes = buf.len;
+        if ((uintptr_t)buf.buf % PN_ALIGN == 0) {
+            return buf.buf;
+        }
+        self->copy = allocate("model", buf.len);
+        memcpy(self->copy, buf.buf, buf.len);
+    } else {
+        mp_obj_t method[2];
+        mp_load_method_maybe(src, MP_QSTR_readinto, method);
+        if (method[0] == MP_OBJ_NULL) {
+            mp_raise_TypeError(MP_ERROR_TEXT("model: wanted a path, an open file or a buffer"));
+        }
+        read_file(self, src);
+        if (is_path) {
+            call_method(src, MP_QSTR_close, 0, NULL);
+        }
+    }
+    self->source = mp_const_none;
+    return self->copy;
+}
+
+// The part of the caller's arena that begins at a multiple of 8.
+static void arena_buffer(mp_obj_t arena, size_t needed, mp_buffer_info_t *buf) {
+    get_buffer("arena", arena, MP_BUFFER_WRITE, buf);
+    size_t skip = -(uintptr_t)buf->buf & 7;
+    buf->len = buf->len > skip ? buf->len - skip : 0;
+    buf->buf = (uint8_t *)buf->buf + skip;
+    if (buf->len < needed) {
+        raise_memory("arena", needed, buf->len);
+    }
+}
+
+static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    enum { ARG_src, ARG_arena };
+    static const mp_arg_t allowed[] = {
+        { MP_QSTR_src, MP_ARG_REQUIRED | MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+        { MP_QSTR_arena, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+    };
+    mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
+    mp_arg_parse_all_kw_array(n_args, n_kw, args, MP_ARRAY_SIZE(allowed), allowed, arg);
+
+    model_obj_t *self = mp_obj_malloc(model_obj_t, type);
+    memset((uint8_t *)self + sizeof(self->base), 0, sizeof(*self) - sizeof(self->base));
+    const void *blob = load_blob(self, arg[ARG_src].u_obj);
+    int err = pn_open(&self->model, blob, self->blob_bytes);
+    if (err != PN_OK) {
+        raise_bad_model(err, self->model.fault_layer);
+    }
+    self->arena = arg[ARG_arena].u_obj;
+    if (self->arena == mp_const_none) {
+        self->own_arena = allocate("arena", self->model.arena_bytes);
+    } else {
+        mp_buffer_info_t buf;
+        arena_buffer(self->arena, self->model.arena_bytes, &buf);
+    }
+    return MP_OBJ_FROM_PTR(self);
+}
+
+// Gives the heap back at once; the collector would too, later.
+static mp_obj_t model_deinit(mp_obj_t self_in) {
+    model_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    check_idle(self);
+    if (self->copy != NULL) {
+        m_del(uint8_t, self->copy, self->blob_bytes);
+    }
+    if (self->own_arena != NULL) {
+        m_del(uint8_t, self->own_arena, self->model.arena_bytes);
+    }
+    self->copy = self->own_arena = NULL;
+    self->source = self->arena = MP_OBJ_NULL;
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(model_deinit_obj, model_deinit);
+
+static mp_obj_t model_exit(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    return model_deinit(args[0]);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(model_exit_obj, 4, 4, model_exit);
+
+// ---- pictures ----
+
+static bool is_picture(mp_obj_t obj) {
+    mp_obj_t method[2];
+    mp_load_method_maybe(obj, MP_QSTR_width, method);
+    return method[0] != MP_OBJ_NULL;
+}
+
+// The object whose buffer holds the pixels: the picture, or what its bytearray() returns.
+static mp_obj_t picture_buffer(mp_obj_t img, mp_buffer_info_t *buf) {
+    if (!mp_get_buffer(img, buf, MP_BUFFER_READ)) {
+        mp_obj_t method[2];
+        mp_load_method_maybe(img, MP_QSTR_bytearray, method);
+        if (method[0] != MP_OBJ_NULL) {
+            img = mp_call_method_n_kw(0, 0, method);
+        }
+        get_buffer("picture", img, MP_BUFFER_READ, buf);
+    }
+    if (buf->typecode != 'b' && buf->typecode != 'B' && buf->typecode != BYTEARRAY_TYPECODE) {
+        mp_raise_TypeError(MP_ERROR_TEXT("picture: wanted a buffer of bytes"));
+    }
+    return img;
+}
+
+// Bytes per pixel as the picture's format() says, 0 if it says nothing.
+static unsigned int format_bytes(mp_obj_t img) {
+    mp_obj_t method[2];
+    mp_load_method_maybe(img, MP_QSTR_format, method);
+    if (method[0] == MP_OBJ_NULL) {
+        return 0;
+    }
+    uint32_t format = mp_obj_get_int_truncated(mp_call_method_n_kw(0, 0, method));
+    if (format < FORMAT_NUMBERED) {
+        return 0;
+    }
+    if (format & FORMAT_COMPRESSED) {
+        mp_raise_ValueError(MP_ERROR_TEXT("format: picture is JPEG or PNG, convert it first, as with to_rgb565()"));
+    }
+    if (!(format & FORMAT_MUTABLE) || (format & 0xff) < PN_GRAYSCALE || (format & 0xff) > PN_RGB888) {
+        mp_raise_ValueError(MP_ERROR_TEXT("format: wanted GRAYSCALE, RGB565 or RGB888"));
+    }
+    return format & 0xff;
+}
+
+// A size or a position: what is out of range becomes so large that the engine refuses it.
+static uint32_t get_size(mp_int_t n) {
+    return n < 0 || n > INT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static void set_roi(pn_image_t *image, mp_obj_t roi) {
+    image->roi_x = image->roi_y = 0;
+    image->roi_w = image->w;
+    image->roi_h = image->h;
+    if (roi != mp_const_none) {
+        mp_obj_t *part;
+        mp_obj_get_array_fixed_n(roi, 4, &part);
+        image->roi_x = get_size(mp_obj_get_int(part[0]));
+        image->roi_y = get_size(mp_obj_get_int(part[1]));
+        image->roi_w = get_size(mp_obj_get_int(part[2]));
+        image->roi_h = get_size(mp_obj_get_int(part[3]));
+    }
+}
+
+// Fills `image` from a picture object; returns the object that must stay alive.
+static mp_obj_t get_image(pn_image_t *image, mp_obj_t img, mp_obj_t roi, mp_obj_t pixfmt) {
+    if (!is_picture(img)) {
+        mp_raise_TypeError(MP_ERROR_TEXT("picture: wanted width(), height() and a buffer"));
+    }
+    mp_buffer_info_t buf;
+    mp_int_t w = mp_obj_get_int(call_method(img, MP_QSTR_width, 0, NULL));
+    mp_int_t h = mp_obj_get_int(call_method(img, MP_QSTR_height, 0, NULL));
+    image->w = get_size(w);
+    image->h = get_size(h);
+    unsigned int bytes = pixfmt == mp_const_none ? format_bytes(img) : mp_obj_get_int_truncated(pixfmt) & 0xff;
+    set_roi(image, roi);
+    img = picture_buffer(img, &buf);
+    uint64_t pixels = (uint64_t)image->w * image->h;
+    if (bytes == 0) {
+        bytes = pixels * PN_RGB888 == buf.len ? PN_RGB888 : pixels * PN_RGB565 == buf.len ? PN_RGB565 : PN_GRAYSCALE;
+    }
+    if (pixels == 0 || pixels * bytes != buf.len) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: %d x %d pixels of %u bytes, buffer has %u"),
+            (int)w, (int)h, bytes, (unsigned int)buf.len);
+    }
+    image->data = buf.buf;
+    image->format = bytes;
+    return img;
+}
+
+// ---- running ----
+
+// A caller's buffer may be resized, and so move, whenever Python code runs: the blob's since the model was made ...
+static void check_blob(const model_obj_t *self) {
+    mp_buffer_info_t buf;
+    if (self->source != mp_const_none && (!mp_get_buffer(self->source, &buf, MP_BUFFER_READ)
+        || buf.buf != self->model.blob || buf.len != self->blob_bytes)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("model: its buffer has moved"));
+    }
+}
+
+// ... and the arena's since the run began.
+static void check_arena(const model_obj_t *self) {
+    mp_buffer_info_t buf;
+    if (self->arena != mp_const_none) {
+        arena_buffer(self->arena, self->model.arena_bytes, &buf);
+        if (buf.buf != self->model.arena) {
+            mp_raise_ValueError(MP_ERROR_TEXT("arena: its buffer has moved"));
+        }
+    }
+}
+
+// Begins a run on `image`, or on the raw values at `x` if `image` is NULL.
+static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep) {
+    mp_buffer_info_t arena = { .buf = self->own_arena, .len = self->model.arena_bytes };
+    check_idle(self);
+    check_open(self);
+    check_blob(self);
+    if (self->arena != mp_const_none) {
+        arena_buffer(self->arena, self->model.arena_bytes, &arena);
+    }
+    int err = image ? pn_start(&self->model, arena.buf, arena.len, image)
+        : pn_start_raw(&self->model, arena.buf, arena.len, x);
+    if (err != PN_OK) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
+    }
+    self->picture = keep;
+}
+
+// Begins a run on a picture, or on raw values in any buffer of the right length.
+static void start_any(model_obj_t *self, mp_obj_t x) {
+    check_open(self);
+    if (is_picture(x)) {
+        pn_image_t image;
+        mp_obj_t keep = get_image(&image, x, mp_const_none, mp_const_none);
+        start(self, &image, NULL, keep);
+        return;
+    }
+    mp_buffer_info_t buf;
+    get_buffer("x", x, MP_BUFFER_READ, &buf);
+    size_t wanted = (size_t)self->model.height * self->model.width * self->model.channels;
+    if (buf.len != wanted) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
+            self->model.height, self->model.width, self->model.channels, (unsigned int)wanted, (unsigned int)buf.len);
+    }
+    start(self, NULL, buf.buf, x);
+}
+
+// Runs to the end. `us`, if not NULL, collects microseconds per layer, the last entry being what follows the layers.
+static void run(model_obj_t *self, uint32_t *us) {
+    nlr_buf_t nlr;
+    self->busy = true;
+    if (nlr_push(&nlr) == 0) {
+        int err;
+        do {
+            mp_event_handle_nowait();
+            check_blob(self);
+            check_arena(self);
+            uint32_t index = self->model.index;  // of the step that comes
+            uint32_t began = us ? mp_hal_ticks_us() : 0;
+            err = pn_step(&self->model);
+            if (us) {
+                us[index] += (uint32_t)mp_hal_ticks_us() - began;
+            }
+        } while (err == PN_MORE);
+        nlr_pop();
+        self->busy = false;
+        self->picture = MP_OBJ_NULL;
+    } else {
+        self->busy = false;
+        self->picture = MP_OBJ_NULL;
+        nlr_jump(nlr.ret_val);
+    }
+}
+
+// ---- results ----
+
+// The label at `text`, which then points to the next one.
+static mp_obj_t next_label(const char **text) {
+    const char *begin = *text;
+    const char *end = strchr(begin, '\n');
+    *text = end + 1;
+    return mp_obj_new_str(begin, end - begin);
+}
+
+// The best class of those that come after (`logit`, `index`): smaller logit, or same logit and larger index.
+static uint32_t next_best(const pn_model_t *m, int32_t logit, int32_t index) {
+    int32_t best = -1;
+    int32_t best_logit = 0;
+    for (int32_t i = 0; i < m->classes; ++i) {
+        int32_t it = pn_logit(m, i);
+        if ((it < logit || (it == logit && i > index)) && (best < 0 || it > best_logit)) {
+            best = i;
+            best_logit = it;
+        }
+    }
+    return best;
+}
+
+static mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
+    mp_obj_t list = mp_obj_new_list(0, NULL);
+    pn_softmax_t softmax;
+    pn_softmax(&self->model, &softmax);
+    int32_t logit = INT32_MAX;
+    for (int32_t i = -1; n > 0; --n) {
+        i = next_best(&self->model, logit, i);
+        logit = pn_logit(&self->model, i);
+        const char *text;
+        pn_labels(&self->model, &text);
+        for (int32_t skip = i; skip > 0; --skip) {
+            text = strchr(text, '\n') + 1;
+        }
+        mp_float_t score = pn_score(&self->model, &softmax, i) / MICROPY_FLOAT_CONST(65536.0);
+        mp_obj_t pair[2] = { next_label(&text), mp_obj_new_float(score) };
+        mp_obj_list_append(list, mp_obj_new_tuple(2, pair));
+    }
+    return list;
+}
+
+static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+    enum { ARG_img, ARG_top, ARG_roi, ARG_pixfmt };
+    static const mp_arg_t allowed[] = {
+        { MP_QSTR_img, MP_ARG_REQUIRED | MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+        { MP_QSTR_top, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+        { MP_QSTR_roi, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+        { MP_QSTR_pixfmt, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+    };
+    mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
+    mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
+
+    model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
+    check_open(self);
+    mp_int_t top = self->model.classes;
+    if (arg[ARG_top].u_obj != mp_const_none) {
+        top = MIN(top, mp_obj_get_int(arg[ARG_top].u_obj));
+    }
+    if (top < 1) {
+        mp_raise_ValueError(MP_ERROR_TEXT("top: wanted 1 or more"));
+    }
+    pn_image_t image;
+    mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
+    start(self, &image, NULL, keep);
+    run(self, NULL);
+    return ranking(self, top);
+}
+static MP_DEFINE_CONST_FUN_OBJ_KW(model_classify_obj, 2, model_classify);
+
+static mp_obj_t new_int8_array(size_t n) {
+    mp_obj_array_t *array = mp_obj_malloc(mp_obj_array_t, &mp_type_array);
+    array->typecode = 'b';
+    array->free = 0;
+    array->len = n;
+    array->items = m_new(int8_t, n);
+    return MP_OBJ_FROM_PTR(array);
+}
+
+static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
+    mp_buffer_info_t buf;
+    get_buffer("out", out, MP_BUFFER_WRITE, &buf);
+    if (buf.len != self->model.classes) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("out: wanted %u bytes, got %u"),
+            self->model.classes, (unsigned int)buf.len);
+    }
+    return buf.buf;
+}
+
+static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+    enum { ARG_x, ARG_out };
+    static const mp_arg_t allowed[] = {
+        { MP_QSTR_x, MP_ARG_REQUIRED | MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+        { MP_QSTR_out, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+    };
+    mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
+    mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
+
+    model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
+    check_open(self);
+    mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.classes) : arg[ARG_out].u_obj;
+    get_out(self, out);
+    start_any(self, arg[ARG_x].u_obj);
+    run(self, NULL);
+    int8_t *to = get_out(self, out);  // again, it may have moved
+    for (size_t i = 0; i < self->model.classes; ++i) {
+        to[i] = pn_output(&self->model, i);
+    }
+    return out;
+}
+static MP_DEFINE_CONST_FUN_OBJ_KW(model_predict_obj, 2, model_predict);
+
+// ---- what a person wants to know ----
+
+static uint32_t blob_u32(const model_obj_t *self, size_t at) {
+    uint32_t value;
+    memcpy(&value, self->model.blob + at, sizeof(value));
+    return value;
+}
+
+static mp_obj_t blob_float(const model_obj_t *self, size_t at) {
+    float value;
+    memcpy(&value, self->model.blob + at, sizeof(value));
+    return mp_obj_new_float((mp_float_t)value);
+}
+
+// One number where all input channels share it, else a tuple of one per channel.
+static mp_obj_t input_zero_point(const model_obj_t *self) {
+    const int8_t *zero = (const int8_t *)self->model.blob + PN_HEADER_INPUT_ZERO;
+    mp_obj_t all[4];
+    bool same = true;
+    for (size_t i = 0; i < self->model.channels; ++i) {
+        all[i] = MP_OBJ_NEW_SMALL_INT(zero[i]);
+        same = same && zero[i] == zero[0];
+    }
+    return same ? all[0] : mp_obj_new_tuple(self->model.channels, all);
+}
+
+static mp_obj_t labels(const model_obj_t *self) {
+    mp_obj_tuple_t *tuple = MP_OBJ_TO_PTR(mp_obj_new_tuple(self->model.classes, NULL));
+    const char *text;
+    pn_labels(&self->model, &text);
+    for (size_t i = 0; i < self->model.classes; ++i) {
+        tuple->items[i] = next_label(&text);
+    }
+    return MP_OBJ_FROM_PTR(tuple);
+}
+
+static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
+    mp_obj_t items[3];
+    for (size_t i = 0; i < n; ++i) {
+        items[i] = MP_OBJ_NEW_SMALL_INT(sizes[i]);
+    }
+    return mp_obj_new_tuple(n, items);
+}
+
+static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
+    const pn_model_t *m = &self->model;
+    switch (name) {
+        case MP_QSTR_ram:
+            return mp_obj_new_int_from_uint(m->arena_bytes);
+        case MP_QSTR_task:
+            return MP_OBJ_NEW_QSTR(MP_QSTR_classify);
+        case MP_QSTR_labels:
+            return labels(self);
+        case MP_QSTR_input_shape:
+            return shape(3, (const mp_int_t[]) { m->height, m->width, m->channels });
+        case MP_QSTR_output_shape:
+            return shape(1, (const mp_int_t[]) { m->classes });
+        case MP_QSTR_input_scale:
+            return blob_float(self, PN_HEADER_INPUT_SCALE);
+        case MP_QSTR_output_scale:
+            return blob_float(self, PN_HEADER_OUTPUT_SCALE);
+        case MP_QSTR_input_zero_point:
+            return input_zero_point(self);
+        case MP_QSTR_output_zero_point:
+            return MP_OBJ_NEW_SMALL_INT((int8_t)m->blob[PN_HEADER_FC_ZERO]);
+        default:
+            return MP_OBJ_NULL;
+    }
+}
+
+static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
+    (void)kind;
+    const model_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    const pn_model_t *m = &self->model;
+    if (self->source == MP_OBJ_NULL) {
+        mp_print_str(print, "<Model closed>");
+    } else {
+        mp_printf(print, "<Model classify %u x %u x %u -> %u, ram %u>", m->height, m->width, m->channels, m->classes,
+            (unsigned int)m->arena_bytes);
+    }
+}
+
+// (name, op, microseconds) of layer `i`, or of what follows the layers.
+static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
+    const uint8_t *layer = self->model.blob + blob_u32(self, PN_HEADER_LAYER_OFF) + i * PN_LAYER_BYTES;
+    vstr_t name, op;
+    vstr_init(&name, 16);
+    vstr_init(&op, 24);
+    if (i == self->model.layers) {
+        vstr_add_str(&name, "head");
+        vstr_add_str(&op, "pool, dense");
+    } else {
+        vstr_printf(&name, "layer %u", (unsigned int)i);
+        vstr_printf(&op, "%s %ux%u stride %u", layer[PN_LAYER_KIND] == PN_KIND_CONV ? "conv" : "bottleneck",
+            layer[PN_LAYER_KERNEL], layer[PN_LAYER_KERNEL], layer[PN_LAYER_STRIDE]);
+    }
+    mp_obj_t row[3] = {
+        mp_obj_new_str_from_vstr(&name), mp_obj_new_str_from_vstr(&op), mp_obj_new_int_from_uint(us)
+    };
+    return mp_obj_new_tuple(3, row);
+}
+
+static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
+    model_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    check_open(self);
+    uint32_t *us = m_new0(uint32_t, self->model.layers + 1);
+    start_any(self, x);
+    run(self, us);
+    mp_obj_t list = mp_obj_new_list(0, NULL);
+    for (size_t i = 0; i <= self->model.layers; ++i) {
+        mp_obj_list_append(list, profile_row(self, i, us[i]));
+    }
+    return list;
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(model_profile_obj, model_profile);
+
+static const mp_rom_map_elem_t model_locals_table[] = {
+    { MP_ROM_QSTR(MP_QSTR_classify), MP_ROM_PTR(&model_classify_obj) },
+    { MP_ROM_QSTR(MP_QSTR_predict), MP_ROM_PTR(&model_predict_obj) },
+    { MP_ROM_QSTR(MP_QSTR_profile), MP_ROM_PTR(&model_profile_obj) },
+    { MP_ROM_QSTR(MP_QSTR_deinit), MP_ROM_PTR(&model_deinit_obj) },
+    { MP_ROM_QSTR(MP_QSTR___enter__), MP_ROM_PTR(&mp_identity_obj) },
+    { MP_ROM_QSTR(MP_QSTR___exit__), MP_ROM_PTR(&model_exit_obj) },
+};
+static MP_DEFINE_CONST_DICT(model_locals, model_locals_table);
+
+static void model_attr(mp_obj_t self_in, qstr name, mp_obj_t *dest) {
+    const model_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    if (dest[0] != MP_OBJ_NULL) {
+        return;  // nothing can be set
+    }
+    if (mp_map_lookup((mp_map_t *)&model_locals.map, MP_OBJ_NEW_QSTR(name), MP_MAP_LOOKUP) != NULL) {
+        dest[1] = MP_OBJ_SENTINEL;  // a method: looked up as usual
+    } else {
+        check_open(self);
+        dest[0] = get_fact(self, name);
+    }
+}
+
+static MP_DEFINE_CONST_OBJ_TYPE(
+    model_type, MP_QSTR_Model, MP_TYPE_FLAG_NONE,
+    make_new, model_make_new,
+    print, model_print,
+    attr, model_attr,
+    locals_dict, &model_locals
+    );
+
+// ---- Image ----
+
+static mp_obj_t image_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    mp_arg_check_num(n_args, n_kw, 4, 4, false);
+    mp_buffer_info_t buf;
+    get_buffer("image", args[3], MP_BUFFER_READ, &buf);
+    image_obj_t *self = mp_obj_malloc(image_obj_t, type);
+    self->width = mp_obj_get_int(args[0]);
+    self->height = mp_obj_get_int(args[1]);
+    self->format = mp_obj_get_int(args[2]);
+    self->data = args[3];
+    return MP_OBJ_FROM_PTR(self);
+}
+
+static mp_int_t image_get_buffer(mp_obj_t self_in, mp_buffer_info_t *buf, mp_uint_t flags) {
+    const image_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    if (flags != MP_BUFFER_READ || !mp_get_buffer(self->data, buf, flags)) {
+        return 1;
+    }
+    buf->typecode = 'B';
+    return 0;
+}
+
+static void image_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
+    (void)kind;
+    const image_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    mp_printf(print, "<Image %d x %d, format 0x%08x>", (int)self->width, (int)self->height, (int)self->format);
+}
+
+static mp_obj_t image_width(mp_obj_t self_in) {
+    return mp_obj_new_int(((image_obj_t *)MP_OBJ_TO_PTR(self_in))->width);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(image_width_obj, image_width);
+
+static mp_obj_t image_height(mp_obj_t self_in) {
+    return mp_obj_new_int(((image_obj_t *)MP_OBJ_TO_PTR(self_in))->height);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(image_height_obj, image_height);
+
+static mp_obj_t image_format(mp_obj_t self_in) {
+    return mp_obj_new_int(((image_obj_t *)MP_OBJ_TO_PTR(self_in))->format);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(image_format_obj, image_format);
+
+static const mp_rom_map_elem_t image_locals_table[] = {
+    { MP_ROM_QSTR(MP_QSTR_width), MP_ROM_PTR(&image_width_obj) },
+    { MP_ROM_QSTR(MP_QSTR_height), MP_ROM_PTR(&image_height_obj) },
+    { MP_ROM_QSTR(MP_QSTR_format), MP_ROM_PTR(&image_format_obj) },
+};
+static MP_DEFINE_CONST_DICT(image_locals, image_locals_table);
+
+static MP_DEFINE_CONST_OBJ_TYPE(
+    image_type, MP_QSTR_Image, MP_TYPE_FLAG_NONE,
+    make_new, image_make_new,
+    print, image_print,
+    buffer, image_get_buffer,
+    locals_dict, &image_locals
+    );
+
+// ---- module ----
+
+static const mp_rom_map_elem_t module_globals_table[] = {
+    { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR__patchnet) },
+    { MP_ROM_QSTR(MP_QSTR_Model), MP_ROM_PTR(&model_type) },
+    { MP_ROM_QSTR(MP_QSTR_Image), MP_ROM_PTR(&image_type) },
+    { MP_ROM_QSTR(MP_QSTR_GRAYSCALE), MP_ROM_INT(FORMAT_GRAYSCALE) },
+    { MP_ROM_QSTR(MP_QSTR_RGB565), MP_ROM_INT(FORMAT_RGB565) },
+    { MP_ROM_QSTR(MP_QSTR_RGB888), MP_ROM_INT(FORMAT_RGB888) },
+    { MP_ROM_QSTR(MP_QSTR_JPEG), MP_ROM_INT(FORMAT_JPEG) },
+};
+static MP_DEFINE_CONST_DICT(module_globals, module_globals_table);
+
+const mp_obj_module_t _patchnet_user_cmodule = {
+    .base = { &mp_type_module },
+    .globals = (mp_obj_dict_t *)&module_globals,
+};
+
+MP_REGISTER_MODULE(MP_QSTR__patchnet, _patchnet_user_cmodule);

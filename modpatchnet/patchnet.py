@@ -1,0 +1,28 @@
+"""patchnet: small neural networks on a microcontroller. The same file is the API on a board and on a PC.
+
+    import patchnet
+    patchnet.load("/rom/person.pnb")
+    print(patchnet.classify(cam.snapshot()))  # [("person", 0.97), ("no person", 0.03)]
+
+A model is made with Model(src, arena=None); load() makes one the default, which the functions here then use.
+"""
+
+try:
+    from _patchnet import GRAYSCALE, JPEG, RGB565, RGB888, Image, Model  # noqa: F401
+except ImportError:
+    from ._patchnet import GRAYSCALE, JPEG, RGB565, RGB888, Image, Model  # noqa: F401
+
+_model = None
+
+
+def load(src="/rom/model.pnb", arena=None):
+    """Makes the model at `src` (path, open file or buffer) the default and returns it."""
+    global _model
+    _model = None  # so that the heap may hold the next one
+    _model = Model(src, arena)
+    return _model
+
+
+def classify(img, top=None, roi=None, pixfmt=None):
+    """[(label, score), ...] of the default model, best first; the first call loads it if load() has not."""
+    return (_model or load()).classify(img, top, roi, pixfmt)

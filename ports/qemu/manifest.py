@@ -1,0 +1,2 @@
+include("../../modpatchnet/manifest.py")
+module("filecam.py", base_path="../../modpatchnet")

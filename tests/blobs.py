@@ -1,0 +1,99 @@
+"""Blobs for the tests of the API: small random networks, damaged ones, and one that takes long to run."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from networks import FreeNetwork, Layer, random_network, random_qnet
+from patchnet import Model
+from patchnet import format as fmt
+from patchnet.pack import pack, seal
+from patchnet.quantized import Scaled
+
+
+@cache
+def small(channels: int) -> bytes:
+    """A random network of several layers and classes, for grey (1) or coloured (3) pictures, that tells them apart."""
+    rng = np.random.default_rng(channels)
+    while True:
+        network = random_network(rng, 300_000, k=4)
+        if network.channels == channels and len(network.layers()) > 2 and len(network.labels) > 3:
+            blob = pack(random_qnet(rng, network))
+            if len({bytes(answer) for answer in answers(blob)}) == 4:
+                return blob
+
+
+def answers(blob: bytes) -> list:
+    """What a network answers to some pictures."""
+    model = Model(blob)
+    n = math.prod(model.input_shape)
+    return [model.predict(bytes(i * step & 255 for i in range(n))) for step in (0, 1, 7, 37)]
+
+
+def bottlenecks(side: int, n: int, labels: tuple[str, ...] = ("no", "yes")) -> FreeNetwork:
+    """One chain on a grey picture: a stem of 16 channels and n bottlenecks of 96."""
+    stem = Layer("conv", side, side, 1, 0, 16, 3, 1, act="relu6")
+    block = Layer("bottleneck", side, side, 16, 96, 16, 5, 1, True, True, "relu6")
+    return FreeNetwork("test", labels, side, side, 1, 1, False, 0, 0, chain=(stem, *[block] * n))
+
+
+@cache
+def large() -> bytes:
+    """Arena and blob are of more than 4 KB."""
+    return pack(random_qnet(np.random.default_rng(5), bottlenecks(24, 3)))
+
+
+@cache
+def long(k: int, n: int) -> bytes:
+    """k chains over the k parts of a picture; all have the same integers, and each takes n * 17 million MACs."""
+    qnet = random_qnet(np.random.default_rng(6), bottlenecks(56, n))
+    side = 56 * int(k**0.5)
+    return pack(replace(qnet, design=replace(qnet.design, height=side, width=side, k=k), tunnels=qnet.tunnels * k))
+
+
+@cache
+def many_classes(n: int = 1000) -> bytes:
+    labels = tuple(f"class {i} é" for i in range(n))
+    return pack(random_qnet(np.random.default_rng(7), bottlenecks(5, 1, labels)))
+
+
+def changed(blob: bytes, table: fmt.Table, field: str, value: int, at: int = 0) -> bytes:
+    """The blob with another value in one field of the record at `at`, size and CRC made right."""
+    data = bytearray(blob)
+    code = dict(table.fields)[field]
+    struct.pack_into("<" + code, data, at + table.offsets()[field], value)
+    return seal(data)
+
+
+def damaged(blob: bytes) -> dict[str, bytes]:
+    """Blobs that must be refused, by the name of what is wrong with them."""
+    flipped = bytearray(blob)
+    flipped[-1] ^= 1
+    offset = fmt.HEADER.unpack(blob)
+    layer = offset["layer_off"] + fmt.LAYER.size
+    param = offset["param_off"] + 2 * fmt.PARAM.size
+    return {
+        "magic": b"PNG" + blob[3:],
+        "length": blob[:-1],
+        "crc": bytes(flipped),
+        "version": changed(blob, fmt.HEADER, "version", 9),
+        "task": changed(blob, fmt.HEADER, "task", 9),
+        "shape": changed(blob, fmt.HEADER, "channels", 2),
+        "layer_shape": changed(blob, fmt.LAYER, "kernel", 4, layer),
+        "plan": changed(blob, fmt.LAYER, "out_at", 1 << 30, layer),
+        "weights": changed(blob, fmt.PARAM, "weight_off", len(blob), param),
+        "labels": changed(blob, fmt.HEADER, "classes", offset["classes"] + 1),
+        "patch": changed(blob, fmt.PATCH, "x", 4000, offset["patch_off"]),
+    }
+
+
+def tied() -> bytes:
+    """Five classes, of which b and d, and a, c and e, always have the same logit."""
+    qnet = random_qnet(np.random.default_rng(8), bottlenecks(5, 1, tuple("abcde")))
+    bias = np.array([0, 1 << 16, 0, 1 << 16, 0], np.int32)
+    fc = Scaled(np.zeros_like(qnet.fc.weight), bias, np.full(5, 1 << 24, np.int32))
+    return pack(replace(qnet, fc=fc, fc_shift=0, fc_zero_out=0))

@@ -1,0 +1,172 @@
+"""The C engine compiled for this machine, as the tests see it: straight through patchnet.h, no binding in between.
+
+Every run lies between guard bytes in an arena that was filled before; `compile_engine` also builds the sanitized C
+harnesses of csrc/. Built files are kept in build/tests, named by what they were made of.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "tests"
+CSRC = Path(__file__).resolve().parent / "csrc"
+# PATCHNET_ENGINE: another folder with the engine's sources, to try the tests against a broken copy
+ENGINE = Path(os.environ.get("PATCHNET_ENGINE", ROOT / "modpatchnet"))
+
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
+SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+GUARD = 64
+ERRORS = [
+    "LENGTH", "ALIGN", "MAGIC", "VERSION", "CRC", "TASK", "SHAPE", "PATCH", "WEIGHTS", "OVERFLOW", "LABELS", "PLAN",
+    "ARENA", "PIXFMT", "ROI",
+]  # fmt: skip
+MORE = 1
+
+
+def compile_engine(name: str, flags: list[str]) -> Path:
+    """Builds csrc/<name>.c and the engine with the system's compiler, unless that very thing exists already."""
+    sources = [CSRC / f"{name}.c", *sorted(ENGINE.glob("pn_*.c"))]
+    read = [*sources, *sorted(ENGINE.glob("*.h"))]
+    command = [*shlex.split(os.environ.get("CC", "cc")), *WARNINGS, *flags, f"-I{ENGINE}", *map(str, sources)]
+    digest = hashlib.sha256(" ".join(command).encode())
+    for path in read:
+        digest.update(path.read_bytes())
+    out = BUILD / f"{name}-{digest.hexdigest()[:16]}"
+    if not out.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        part = out.with_suffix(f".{os.getpid()}")
+        subprocess.run([*command, "-o", str(part)], check=True)
+        part.replace(out)
+    return out
+
+
+def sanitized(name: str) -> Path:
+    """The program csrc/<name>.c with the engine, under ASan and UBSan."""
+    return compile_engine(name, SANITIZE)
+
+
+class Image(ctypes.Structure):
+    """pn_image_t."""
+
+    _fields_ = [("data", ctypes.c_void_p), ("w", ctypes.c_uint32), ("h", ctypes.c_uint32), ("format", ctypes.c_int)] + [
+        (name, ctypes.c_uint32) for name in ("roi_x", "roi_y", "roi_w", "roi_h")
+    ]
+
+
+@cache
+def library() -> ctypes.CDLL:
+    lib = ctypes.CDLL(str(compile_engine("shim", ["-O2", "-fPIC", "-shared"])))
+    p, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
+    lib.pn_open.argtypes = [p, p, size]
+    lib.pn_start.argtypes = [p, p, size, ctypes.POINTER(Image)]
+    lib.pn_start_raw.argtypes = [p, p, size, p]
+    lib.pn_error.restype = ctypes.c_char_p
+    lib.shim_model_bytes.restype = size
+    lib.shim_arena_bytes.argtypes = lib.shim_fault_layer.argtypes = [p]
+    lib.shim_where.argtypes = [p, ctypes.POINTER(u32), ctypes.POINTER(u32)]
+    lib.shim_steps.argtypes = [p, u32, ctypes.POINTER(ctypes.c_int)]
+    lib.shim_results.argtypes = [p, u32, p, p, p]
+    return lib
+
+
+class EngineError(Exception):
+    """A PN_ERR_*: `name` without the prefix, `text` as pn_error says, `layer` where pn_open found it (or 255)."""
+
+    def __init__(self, code: int, layer: int = 255):
+        self.name, self.layer = ERRORS[-code - 1], layer
+        self.text = library().pn_error(code).decode()
+        super().__init__(f"{self.name} in layer {layer}")
+
+
+@dataclass
+class Output:
+    logits16: np.ndarray
+    outputs8: np.ndarray
+    scores: list[int]
+
+
+def aligned(n: int, fill: int = 0, shift: int = 0) -> np.ndarray:
+    """n bytes at an address divisible by 8, plus `shift`."""
+    whole = np.full(n + 16, fill, np.uint8)
+    start = -whole.ctypes.data % 8 + shift
+    return whole[start : start + n]
+
+
+class Engine:
+    """One blob opened. `fill` is a byte, or an array of arena_bytes, with which the next arena is filled."""
+
+    def __init__(self, blob: bytes, shift: int = 0):
+        self.lib = library()
+        self.blob = aligned(len(blob), shift=shift)
+        self.blob[:] = np.frombuffer(blob, np.uint8)
+        self.model = ctypes.create_string_buffer(self.lib.shim_model_bytes())
+        self._check(self.lib.pn_open(self.model, self.blob.ctypes.data, len(blob)))
+        self.arena_bytes = self.lib.shim_arena_bytes(self.model)
+        self.classes = int.from_bytes(blob[34:36], "little")
+        self.fill, self.keep = 0xA5, None
+
+    def _check(self, code: int) -> None:
+        if code < 0:
+            raise EngineError(code, self.lib.shim_fault_layer(self.model))
+
+    def _arena(self) -> np.ndarray:
+        self.whole = aligned(self.arena_bytes + 2 * GUARD, 0x5C)
+        self.arena = self.whole[GUARD : GUARD + self.arena_bytes]
+        self.arena[:] = self.fill
+        return self.arena
+
+    def start_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> None:
+        pixels = np.frombuffer(data, np.uint8)
+        self.keep = pixels
+        image = Image(pixels.ctypes.data, w, h, pixfmt, *(roi or (0, 0, w, h)))
+        arena = self._arena()
+        self._check(self.lib.pn_start(self.model, arena.ctypes.data, len(arena), ctypes.byref(image)))
+
+    def start_raw(self, x: np.ndarray) -> None:
+        self.keep = np.ascontiguousarray(x, np.int8)
+        arena = self._arena()
+        self._check(self.lib.pn_start_raw(self.model, arena.ctypes.data, len(arena), self.keep.ctypes.data))
+
+    def steps(self, most: int = 0xFFFFFFFF) -> tuple[int, bool]:
+        """At most that many steps: how many they were, and whether there are more."""
+        more = ctypes.c_int()
+        return self.lib.shim_steps(self.model, most, ctypes.byref(more)), more.value == MORE
+
+    def where(self) -> tuple[int, int]:
+        """Chain and layer of the next step."""
+        tunnel, index = ctypes.c_uint32(), ctypes.c_uint32()
+        self.lib.shim_where(self.model, tunnel, index)
+        return tunnel.value, index.value
+
+    def finish(self) -> Output:
+        """Runs what was started to its end; the guards must be whole after it."""
+        self.n_steps, more = self.steps()
+        assert not more
+        guards = np.concatenate([self.whole[:GUARD], self.whole[GUARD + self.arena_bytes :]])
+        assert (guards == 0x5C).all(), "bytes outside the arena were written"
+        return self.results()
+
+    def results(self) -> Output:
+        """What the arena holds after a run, and the scores that follow from it."""
+        logits, outputs = np.zeros(self.classes, np.int16), np.zeros(self.classes, np.int8)
+        scores = np.zeros(self.classes, np.uint32)
+        self.lib.shim_results(self.model, self.classes, logits.ctypes.data, outputs.ctypes.data, scores.ctypes.data)
+        return Output(logits, outputs, scores.tolist())
+
+    def run_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> Output:
+        self.start_image(data, w, h, pixfmt, roi)
+        return self.finish()
+
+    def run_raw(self, x: np.ndarray) -> Output:
+        self.start_raw(x)
+        return self.finish()

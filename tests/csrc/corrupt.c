@@ -1,0 +1,204 @@
+// Damages a blob in every way that this file knows and lets the engine at it, under sanitizers: whatever the bytes say,
+// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte.
+//
+//     corrupt BLOB                         every truncation, every byte with several patterns, CRC left and CRC repaired
+//     corrupt BLOB random SEED TIMES       several bytes at once, CRC repaired
+//
+// Prints how often each outcome occurred.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "patchnet.h"
+#include "pn_format.h"
+
+#define ARENA_MOST (1u << 26) // larger ones are counted, not run
+
+static unsigned long opened, too_large, refused[16];
+
+static void die(const char *what) {
+    fprintf(stderr, "corrupt: %s\n", what);
+    exit(1);
+}
+
+static void *exactly(size_t n) {
+    void *p = malloc(n ? n : 1);
+    if (p == NULL) {
+        die("out of memory");
+    }
+    return p;
+}
+
+static void put32(uint8_t *p, uint32_t v) {
+    for (int i = 0; i < 4; i++) {
+        p[i] = (uint8_t)(v >> 8 * i);
+    }
+}
+
+static uint32_t crc32(uint32_t crc, const uint8_t *p, size_t n) {
+    static uint32_t table[256];
+    for (uint32_t i = 0; table[255] == 0 && i < 256; i++) {
+        table[i] = i;
+        for (int b = 0; b < 8; b++) {
+            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xedb88320u : 0);
+        }
+    }
+    for (crc = ~crc; n > 0; n--) {
+        crc = crc >> 8 ^ table[(crc ^ *p++) & 255];
+    }
+    return ~crc;
+}
+
+static void repair_crc(uint8_t *blob, size_t n) {
+    if (n >= PN_HEADER_BYTES) {
+        uint32_t crc = crc32(0, blob, PN_HEADER_CRC);
+        put32(blob + PN_HEADER_CRC, crc32(crc, blob + PN_HEADER_CRC + 4, n - PN_HEADER_CRC - 4));
+    }
+}
+
+static void finish(pn_model_t *m) {
+    while (pn_step(m) == PN_MORE) {
+    }
+    pn_softmax_t s;
+    pn_softmax(m, &s);
+    for (uint32_t i = 0; i < m->classes; i++) {
+        if (pn_score(m, &s, i) > 65536) {
+            die("a score above one");
+        }
+    }
+}
+
+// A run on a 5 x 3 picture (a region of it) and one on raw input.
+static void run(pn_model_t *m) {
+    uint8_t *arena = exactly(m->arena_bytes), *pixels = exactly(5 * 3 * PN_RGB565);
+    memset(pixels, 0xc3, 5 * 3 * PN_RGB565);
+    memset(arena, 0xa5, m->arena_bytes);
+    pn_image_t image = { pixels, 5, 3, PN_RGB565, 1, 0, 4, 3 };
+    if (pn_start(m, arena, m->arena_bytes, &image) != PN_OK) {
+        die("a run did not start");
+    }
+    finish(m);
+    free(pixels);
+    size_t n = (size_t)m->height * m->width * m->channels;
+    int8_t *x = exactly(n);
+    memset(x, 0x7f, n);
+    if (pn_start_raw(m, arena, m->arena_bytes, x) != PN_OK) {
+        die("a raw run did not start");
+    }
+    finish(m);
+    free(x);
+    free(arena);
+}
+
+// Opens `n` bytes (copied to a block of just that size) and runs them if it may. Returns what pn_open said.
+static int try(const uint8_t *bytes, size_t n) {
+    uint8_t *blob = exactly(n);
+    memcpy(blob, bytes, n);
+    pn_model_t m;
+    int err = pn_open(&m, blob, n);
+    if (err != PN_OK) {
+        if (err > 0 || err < PN_ERR_ROI || strcmp(pn_error(err), pn_error(PN_OK)) == 0) {
+            die("an error without a name");
+        }
+        refused[-err]++;
+    } else if (m.arena_bytes > ARENA_MOST) {
+        too_large++;
+    } else {
+        opened++;
+        run(&m);
+    }
+    free(blob);
+    return err;
+}
+
+static void truncations(uint8_t *blob, size_t n) {
+    for (size_t len = 0; len < n; len++) {
+        if (try(blob, len) != PN_ERR_LENGTH) {
+            die("a truncated blob was not refused for its length");
+        }
+        if (len >= PN_HEADER_BYTES) {
+            uint8_t *shorter = exactly(len);
+            memcpy(shorter, blob, len);
+            put32(shorter + PN_HEADER_SIZE, (uint32_t)len);
+            repair_crc(shorter, len);
+            try(shorter, len);
+            free(shorter);
+        }
+    }
+}
+
+static void every_byte(uint8_t *blob, size_t n) {
+    static const uint8_t flips[] = { 0x01, 0x02, 0x04, 0x10, 0x40, 0x80, 0xff };
+    for (size_t at = 0; at < n; at++) {
+        uint8_t was = blob[at];
+        for (size_t i = 0; i < sizeof(flips); i++) {
+            blob[at] = was ^ flips[i];
+            if (try(blob, n) == PN_OK) {
+                die("damage was not noticed");
+            }
+            repair_crc(blob, n);
+            try(blob, n);
+            blob[at] = was;
+            repair_crc(blob, n);
+        }
+    }
+}
+
+static uint32_t chance(uint64_t *state, uint32_t below) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*state >> 33) % below;
+}
+
+// 1 to 4 places: a random byte, or a small or an extreme number; half of them in the first 256 bytes, where the tables are.
+static void random_damage(const uint8_t *good, size_t n, uint64_t seed, unsigned long times) {
+    static const uint8_t likely[] = { 0, 1, 2, 3, 4, 7, 8, 16, 0x7f, 0x80, 0xff };
+    uint8_t *blob = exactly(n);
+    while (times-- > 0) {
+        memcpy(blob, good, n);
+        for (uint32_t k = chance(&seed, 4) + 1; k > 0; k--) {
+            uint32_t at = chance(&seed, chance(&seed, 2) && n > 256 ? 256 : (uint32_t)n);
+            blob[at] = chance(&seed, 2) ? likely[chance(&seed, sizeof(likely))] : (uint8_t)chance(&seed, 256);
+        }
+        repair_crc(blob, n);
+        try(blob, n);
+    }
+    free(blob);
+}
+
+static uint8_t *read_file(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    if (f == NULL || fseek(f, 0, SEEK_END) != 0) {
+        die("cannot read the blob");
+    }
+    *n = (size_t)ftell(f);
+    rewind(f);
+    uint8_t *blob = exactly(*n);
+    if (fread(blob, 1, *n, f) != *n) {
+        die("cannot read the blob");
+    }
+    fclose(f);
+    return blob;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2 && argc != 5) {
+        die("usage: corrupt BLOB [random SEED TIMES]");
+    }
+    size_t n;
+    uint8_t *blob = read_file(argv[1], &n);
+    if (try(blob, n) != PN_OK) {
+        die("the blob is bad before any damage");
+    }
+    if (argc == 2) {
+        truncations(blob, n);
+        every_byte(blob, n);
+    } else {
+        random_damage(blob, n, strtoull(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
+    }
+    printf("ran %lu\ntoo large %lu\n", opened, too_large);
+    for (int err = 1; err <= -PN_ERR_ROI; err++) {
+        printf("%s %lu\n", pn_error(-err), refused[err]);
+    }
+    free(blob);
+    return 0;
+}

@@ -1,0 +1,41 @@
+// What the tests want from the engine and Python cannot do fast, or cannot see: whole runs, and fields of the model.
+#include "patchnet.h"
+
+size_t shim_model_bytes(void) {
+    return sizeof(pn_model_t);
+}
+
+uint32_t shim_arena_bytes(const pn_model_t *m) {
+    return m->arena_bytes;
+}
+
+uint32_t shim_fault_layer(const pn_model_t *m) {
+    return m->fault_layer;
+}
+
+// The chain and the layer that the next step belongs to.
+void shim_where(const pn_model_t *m, uint32_t *tunnel, uint32_t *index) {
+    *tunnel = m->tunnel;
+    *index = m->index;
+}
+
+// Does at most `most` steps of a run that was started. *more is what the last one said. Returns the steps done.
+uint32_t shim_steps(pn_model_t *m, uint32_t most, int *more) {
+    uint32_t n = 0;
+    do {
+        *more = pn_step(m);
+        n++;
+    } while (*more == PN_MORE && n < most);
+    return n;
+}
+
+// The result of a run: `n` classes.
+void shim_results(const pn_model_t *m, uint32_t n, int16_t *logits, int8_t *outputs, uint32_t *scores) {
+    pn_softmax_t s;
+    pn_softmax(m, &s);
+    for (uint32_t i = 0; i < n; i++) {
+        logits[i] = (int16_t)pn_logit(m, i);
+        outputs[i] = pn_output(m, i);
+        scores[i] = pn_score(m, &s, i);
+    }
+}

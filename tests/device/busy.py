@@ -1,0 +1,64 @@
+# While a model runs, what the scheduler lets in may not run or close it. For MicroPython only.
+import micropython
+import patchnet
+
+m = patchnet.Model("grey.pnb")
+other = patchnet.Model("grey.pnb")
+h, w, c = m.input_shape
+x = bytes(i * 7 & 255 for i in range(h * w * c))
+img = patchnet.Image(w, h, patchnet.GRAYSCALE, x)
+right = m.predict(x)
+seen = []
+
+
+def attempt(f):
+    try:
+        f()
+        seen.append("ran")
+    except RuntimeError as e:
+        seen.append(str(e))
+
+
+def callback(_):
+    attempt(lambda: m.predict(x))
+    attempt(lambda: m.classify(img))
+    attempt(m.deinit)
+    seen.append(m.ram == other.ram)  # to ask is allowed
+    seen.append(other.predict(x) == right)  # and so is to run another one
+
+
+class Frame:
+    """Schedules a callback when the pixels are asked for, shortly before the run."""
+
+    def __init__(self, callback):
+        self.callback = callback
+
+    def width(self):
+        return w
+
+    def height(self):
+        return h
+
+    def bytearray(self):
+        micropython.schedule(self.callback, None)
+        return bytearray(x)
+
+
+print(m.classify(Frame(callback)) == m.classify(img))
+print(seen)
+print(m.predict(x) == right)
+
+# nor may it pull the arena away
+arena = bytearray(m.ram + 8)
+moving = patchnet.Model("grey.pnb", arena)
+
+
+def resize(_):
+    arena.extend(bytes(1000))
+
+
+try:
+    moving.classify(Frame(resize))
+except ValueError as e:
+    print(e)
+print(moving.predict(x) == right)

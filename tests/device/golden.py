@@ -1,0 +1,26 @@
+# Runs the cases that cases.json in the current directory lists (tests/golden/make.py): a line for each input, with its
+# int8 outputs and, for a picture, [label, score * 65536] best first. Scores are exact in every float.
+import json
+
+import patchnet
+
+FORMATS = (0, patchnet.GRAYSCALE, patchnet.RGB565, patchnet.RGB888)
+
+
+def read(name):
+    with open(name, "rb") as f:
+        return f.read()
+
+
+def run_picture(m, p):
+    img = patchnet.Image(p["w"], p["h"], FORMATS[p["pixfmt"]], read(p["file"]))
+    results = m.classify(img, roi=p["roi"])
+    outputs = list(m.predict(img)) if p["roi"] is None else None
+    return {"file": p["file"], "outputs": outputs, "best": [(label, int(score * 65536)) for label, score in results]}
+
+
+for case in json.loads(read("cases.json")):
+    with patchnet.Model(case["blob"]) as m:
+        for p in case["pictures"]:
+            print(json.dumps(run_picture(m, p)))
+        print(json.dumps({"file": case["raw"]["file"], "outputs": list(m.predict(read(case["raw"]["file"])))}))

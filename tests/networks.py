@@ -1,0 +1,227 @@
+"""Random integer networks for the tests: odd shapes, extreme zero points, multipliers that spread what comes out.
+
+Every choice comes from the generator that is passed in, so a failing network is named by its seed. Multipliers and
+biases are fitted to what the network does on one random picture, as a calibration would: values that are all
+saturated, or all the same, would prove nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import oracle
+
+from patchnet.design import ACTIVATIONS, Layer, Network
+from patchnet.format import MAX_SHIFT
+from patchnet.quantized import QBottleneck, QConv, QNet, QPool, Scaled
+
+INT31 = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class FreeNetwork(Network):
+    """A network whose tunnels are any chain of layers, not only stem, bottlenecks and head."""
+
+    chain: tuple[Layer, ...] = ()
+
+    def layers(self) -> list[Layer]:
+        return list(self.chain)
+
+
+def macs(network: Network) -> int:
+    return network.tunnels * sum(layer.macs for layer in network.layers())
+
+
+def random_layer(rng, first: bool, h: int, w: int, cin: int, wide: int) -> Layer:
+    """Any layer that may follow a map of h x w x cin; up to `wide` output and 3 * `wide` expanded channels."""
+    stride = int(rng.choice([1, 1, 2]))
+    cout = int(rng.integers(1, wide + 1))
+    act = str(rng.choice(ACTIVATIONS))
+    if first or rng.random() < 0.25:
+        return Layer("conv", h, w, cin, 0, cout, int(rng.choice([1, 3, 5, 7])), stride, act=act)
+    expand = bool(rng.random() < 0.75)
+    cexp = int(rng.integers(1, 3 * wide + 1)) if expand else cin
+    residual = stride == 1 and bool(rng.random() < 0.6)
+    kernel = int(rng.choice([3, 5, 7]))
+    return Layer("bottleneck", h, w, cin, cexp, cin if residual else cout, kernel, stride, expand, residual, act)
+
+
+def random_chain(rng, h: int, w: int, channels: int, depth: int, wide: int) -> tuple[Layer, ...]:
+    chain = [random_layer(rng, True, h, w, channels, wide)]
+    while len(chain) < depth:
+        last = chain[-1]
+        chain.append(random_layer(rng, False, last.oh, last.ow, last.cout, wide))
+    return tuple(chain)
+
+
+def random_network(rng, max_macs: int = 1_000_000, k: int | None = None) -> FreeNetwork:
+    """Shapes only. k, central patch, margins, sides, layers, classes, aggregation: all by chance, within max_macs."""
+    k = int(rng.choice([1, 4, 9, 16])) if k is None else k
+    grid = int(k**0.5)
+    central = bool(rng.random() < 0.5)
+    while True:
+        height, width = (int(n) for n in rng.integers(max(3, 2 * grid), 24 + 4 * grid, 2))
+        margins = [int(rng.integers(0, min(6, n - -(-n // grid)) + 1)) if k > 1 else 0 for n in (height, width)]
+        classes = int(rng.integers(1, 12))
+        shell = FreeNetwork(
+            "random", tuple(f"class {i}" for i in range(classes)), height, width, int(rng.choice([1, 3])), k, central,
+            *margins, fit=str(rng.choice(["stretch", "crop"])), aggregate=str(rng.choice(["sum", "concat"])),
+        )  # fmt: skip
+        chain = random_chain(rng, *shell.patch, shell.channels, int(rng.integers(1, 7)), int(rng.integers(1, 17)))
+        network = replace(shell, chain=chain)
+        if macs(network) <= max_macs:
+            return network
+
+
+class Filler:
+    """Draws the integers of one network. `extreme`: all weights are -127 or 127, and many biases at the limit.
+
+    In some networks all multipliers are powers of two: then sums lie just between two values, where rounding shows.
+    """
+
+    def __init__(self, rng, extreme: bool = False):
+        self.rng, self.extreme, self.ties = rng, extreme, rng.random() < 0.2
+
+    def weight(self, *shape: int) -> np.ndarray:
+        if self.extreme:
+            sign = self.rng.choice([-1, 1]) if self.rng.random() < 0.5 else self.rng.choice([-1, 1], shape)
+            return (127 * sign * np.ones(shape)).astype(np.int8)
+        return self.rng.integers(-127, 128, shape).astype(np.int8)
+
+    def zero(self, act: str = "none") -> int:
+        if act != "none":
+            return -128
+        return int(self.rng.choice([-128, 127, 0, self.rng.integers(-128, 128)]))
+
+    def fit(self, sums, weight, unit: float, spread, centre, limit: int) -> Scaled:
+        """Bias and mult per output channel (last axis of `sums`) for a result of about `spread` around `centre`.
+
+        A result is sum * mult / unit. `limit` is the largest |bias| allowed.
+        """
+        flat = sums.reshape(-1, sums.shape[-1])
+        std = np.maximum(flat.std(0), 1)
+        mult = np.clip(unit * spread / std, 1, INT31).astype(np.int64)
+        if self.ties:
+            mult = 1 << np.log2(mult).astype(np.int64)
+        bias = np.clip(centre * unit / mult - flat.mean(0), -limit, limit).astype(np.int64)
+        if self.rng.random() < (0.7 if self.extreme else 0.05):
+            far = self.rng.random(len(mult)) < 0.3
+            bias[far] = self.rng.choice([-limit, limit], len(mult))[far]
+            mult[far] = np.clip(100 * unit / limit, 1, INT31)
+        return Scaled(weight, bias.astype(np.int32), mult.astype(np.int32))
+
+    def wide(self, sums, weight, products: int, signed: bool) -> Scaled:
+        n, limit = sums.shape[-1], INT31 - (products << 15)
+        lo, hi = ((-40, 40) if signed else (0, 120)) if not self.extreme else (-128, 256)
+        return self.fit(sums, weight, 2.0**32, self.rng.uniform(20, 80, n), self.rng.uniform(lo, hi, n), limit)
+
+    def narrow(self, sums, weight, products: int, zero: int) -> tuple[Scaled, int]:
+        """The smallest shift that the multipliers need, at times a larger one; never one that could overflow."""
+        n = sums.shape[-1]
+        spread, centre = self.rng.uniform(20, 80, n), self.rng.uniform(-60, 60, n) - zero
+        top = max(s for s in range(MAX_SHIFT + 1) if products << 15 <= INT31 >> s)
+        need = 2.0**40 * spread.max() / max(1, sums.std(axis=tuple(range(sums.ndim - 1))).min()) / INT31
+        shift = int(np.clip(np.ceil(np.log2(need)) + self.rng.integers(0, 2), 0, top))
+        limit = (INT31 >> shift) - (products << 15)
+        return self.fit(sums, weight, 2.0 ** (40 - shift), spread, centre, limit), shift
+
+
+def fill_conv(f: Filler, layer: Layer, x, zero_in, zero_out: int):
+    weight = f.weight(layer.cout, layer.kernel, layer.kernel, layer.cin)
+    sums = oracle.conv_sums(x, zero_in, weight, 0, layer.stride)
+    conv, shift = f.narrow(sums, weight, weight[0].size, zero_out)
+    out = oracle.narrow(sums + conv.bias, conv.mult.astype(np.int64), shift, zero_out)
+    return QConv(layer, conv, shift, zero_out), out
+
+
+def fill_bottleneck(f: Filler, layer: Layer, x, zero_in, zero_out: int):
+    signed = layer.act == "none"
+    expand, e, outside = None, x, zero_in
+    if layer.expand:
+        weight = f.weight(layer.cexp, layer.cin)
+        sums = oracle.pixel_sums(x, weight.T, 0)
+        expand = f.wide(sums, weight, layer.cin, signed)
+        e, outside = oracle.wide(sums + expand.bias, expand.mult.astype(np.int64), signed), 0
+    weight = f.weight(layer.cexp, layer.kernel, layer.kernel)
+    sums = oracle.depthwise_sums(e, outside, weight.transpose(1, 2, 0), 0, layer.stride)
+    depthwise = f.wide(sums, weight, layer.kernel**2, signed)
+    d = oracle.wide(sums + depthwise.bias, depthwise.mult.astype(np.int64), signed)
+    weight = f.weight(layer.cout, layer.cexp)
+    sums = oracle.pixel_sums(d, weight.T, 0)
+    project, shift = f.narrow(sums, weight, layer.cexp, zero_out)
+    res_mult = int(f.rng.choice([1, 32767, f.rng.integers(20, 500)])) if layer.residual else 0
+    extra = res_mult * (x.astype(np.int64) - zero_in) if layer.residual else 0
+    out = oracle.narrow(sums + project.bias, project.mult.astype(np.int64), shift, zero_out, extra)
+    return QBottleneck(layer, expand, depthwise, project, shift, zero_out, res_mult), out
+
+
+def fill_chain(f: Filler, network: Network, x, input_zero, last_zero: int):
+    """One tunnel over its patch x (patch_h, patch_w, channels): its quantized layers and its last map."""
+    chain, zero = [], np.array(input_zero)
+    layers = network.layers()
+    for i, layer in enumerate(layers):
+        zero_out = last_zero if i == len(layers) - 1 else f.zero(layer.act if layer.kind == "conv" else "none")
+        fill = fill_conv if layer.kind == "conv" else fill_bottleneck
+        step, x = fill(f, layer, x, zero, zero_out)
+        chain.append(step)
+        zero = zero_out
+    return tuple(chain), x
+
+
+def fill_pool(f: Filler, network: Network, last: list[np.ndarray], zero: int):
+    """The pool and the features that it makes of the tunnels' last maps."""
+    sums = [(x.astype(np.int64) - zero).sum((0, 1)) for x in last]
+    acc = np.concatenate(sums) if network.aggregate == "concat" else np.sum(sums, axis=0)
+    pixels = len(last) * last[0].shape[0] * last[0].shape[1]
+    top = max(s for s in range(MAX_SHIFT + 1) if pixels * 255 <= INT31 >> s)
+    steps = f.rng.uniform(60, 250) / max(1, np.abs(acc).max())  # of the feature, for each 1 of the sum
+    shift = int(np.clip(np.ceil(np.log2(2.0**40 * steps / INT31)), 0, top))
+    mult = int(np.clip(2.0 ** (40 - shift) * steps, 1, INT31))
+    middle = int(np.clip(-acc.mean() * steps, -128, 127))
+    zero_out = middle if f.rng.random() < 0.8 else f.zero()
+    return QPool(mult, shift, zero_out), oracle.narrow(acc, mult, shift, zero_out)
+
+
+def fill_fc(f: Filler, features, classes: int) -> tuple[Scaled, int, int]:
+    """The fully connected layer, its shift and its zero point: logits spread over most of the 16 bits."""
+    weight, zero = f.weight(classes, len(features)), f.zero()
+    sums = oracle.pixel_sums(features, weight.T, 0)
+    around = sums + f.rng.normal(0, 40 * 73 * len(features) ** 0.5, (50, classes))
+    fc, shift = f.narrow(around.astype(np.int64), weight, len(features), zero)
+    return fc, shift, zero
+
+
+def random_picture(rng, height: int, width: int, channels: int) -> np.ndarray:
+    """uint8 (height, width, channels): something smooth under something rough, the full range in use."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    waves = [np.sin(rng.uniform(1, 9) * x + rng.uniform(1, 9) * y + rng.uniform(0, 6)) for _ in range(channels)]
+    picture = 128 + 100 * np.stack(waves, 2) + rng.normal(0, 40, (height, width, channels))
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def extreme_picture(rng, height: int, width: int, channels: int) -> np.ndarray:
+    """Only 0 and 255: all one, or by chance."""
+    kinds = [np.zeros, np.ones, lambda shape: rng.integers(0, 2, shape)]
+    return (255 * kinds[rng.integers(3)]((height, width, channels))).astype(np.uint8)
+
+
+def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, extreme: bool = False) -> QNet:
+    """A network with integers. At times two tunnels share theirs."""
+    network = network or random_network(rng, max_macs)
+    f = Filler(rng, extreme)
+    picture = (extreme_picture if extreme else random_picture)(rng, network.height, network.width, network.channels)
+    x = picture.astype(np.int64) - 128
+    input_zero = tuple(f.zero() for _ in range(network.channels))
+    last = network.layers()[-1]
+    last_zero = f.zero(last.act if last.kind == "conv" else "none")
+    ph, pw = network.patch
+    patches = [x[top : top + ph, left : left + pw] for top, left in network.patches()]
+    pairs = [fill_chain(f, network, patch, input_zero, last_zero) for patch in patches]
+    tunnels, last_maps = [chain for chain, _ in pairs], [out for _, out in pairs]
+    if rng.random() < 0.1:
+        tunnels[0] = tunnels[-1]
+    pool, features = fill_pool(f, network, last_maps, last_zero)
+    fc, fc_shift, fc_zero = fill_fc(f, features, len(network.labels))
+    scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
+    return QNet(network, input_zero, tuple(tunnels), pool, fc, fc_shift, fc_zero, scale)

@@ -1,0 +1,246 @@
+"""The slow oracle: runs a .pnb blob in numpy, layer by layer, written from modpatchnet/FORMAT.md alone.
+
+It shares nothing with the engine, nor with the host's format, pack and plan modules, and ignores the plan: whole maps,
+usual order, 64-bit integers. Agreement of two independent writings is the proof that both say what FORMAT.md says.
+Products are summed by float64 matrix products, which are exact here: no sum reaches 2^53.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import namedtuple
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# Byte order of the fields as FORMAT.md lists them.
+HEADER = struct.Struct("<4sHHII4B4H4b2BH5IiBbBbIIff4I")
+Header = namedtuple(
+    "Header",
+    "magic version header_bytes size crc task channels tunnels layers height width patch_h patch_w z0 z1 z2 z3 fit"
+    " aggregate classes patch_off layer_off param_off label_off label_bytes pool_mult pool_shift pool_zero fc_shift"
+    " fc_zero fc_off softmax_mult input_scale output_scale arena_bytes acc_at feature_at logit_at",
+)
+LAYER = struct.Struct("<4B4H3I")
+Layer = namedtuple("Layer", "kind kernel stride flags cexp cout rows group out_at acc_at ring_at")
+PARAM = struct.Struct("<bBHI")
+Param = namedtuple("Param", "zero_out shift res_mult weight_off")
+
+CONV, BOTTLENECK = 1, 2
+EXPAND, RESIDUAL, SIGNED = 1, 2, 4
+GREY, RGB565, RGB888 = 1, 2, 3
+
+# round(2^30 * 2^(-2^-b)) for b = 1..16, as FORMAT.md defines (and lists) them
+POWERS = [round(2.0 ** (30 - 2.0**-b)) for b in range(1, 17)]
+
+
+@dataclass
+class Result:
+    """What one run gives. input_q int8 (height, width, channels); logits16, outputs8, scores: one per class.
+
+    maps[tunnel][layer] int8 (h, w, c); features int8; layer -1 of every chain is what is pooled.
+    """
+
+    input_q: np.ndarray
+    logits16: np.ndarray
+    outputs8: np.ndarray
+    scores: list[int]
+    features: np.ndarray
+    maps: list[list[np.ndarray]] = field(repr=False)
+
+
+def int32(acc: np.ndarray) -> np.ndarray:
+    """The same sums, after a look that each fits the int32 that the engine keeps it in."""
+    assert acc.min() >= -(1 << 31) and acc.max() < 1 << 31, "a sum left 32 bits"
+    return acc
+
+
+def wide(acc, mult, signed: bool) -> np.ndarray:
+    lo, hi = (-128, 127) if signed else (0, 255)
+    return np.clip((int32(acc) * mult + (1 << 31)) >> 32, lo, hi)
+
+
+def narrow(acc, mult, shift: int, zero_out: int, extra=0) -> np.ndarray:
+    return np.clip(((int32(acc << shift) * mult >> 32) + 256 * zero_out + 128 + extra) >> 8, -128, 127)
+
+
+def windows(x: np.ndarray, zero, kernel: int, stride: int) -> np.ndarray:
+    """(h, w, c) -> (oh, ow, c, kernel, kernel): what each output pixel sees; `zero` (one or per channel) outside."""
+    pad = kernel // 2
+    h, w, c = x.shape
+    padded = np.empty((h + 2 * pad, w + 2 * pad, c), np.float64)
+    padded[:] = zero
+    padded[pad : pad + h, pad : pad + w] = x
+    return np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (0, 1))[::stride, ::stride]
+
+
+def conv_sums(x, zero, weight, bias, stride: int) -> np.ndarray:
+    """Dense convolution. weight (cout, kernel, kernel, cin)."""
+    seen = windows(x, zero, weight.shape[1], stride)
+    return bias + np.tensordot(seen, weight.astype(np.float64), ((3, 4, 2), (1, 2, 3))).astype(np.int64)
+
+
+def depthwise_sums(x, zero, weight, bias, stride: int) -> np.ndarray:
+    """weight (kernel, kernel, c)."""
+    seen = windows(x, zero, weight.shape[0], stride)
+    return bias + np.einsum("hwcyx,yxc->hwc", seen, weight.astype(np.float64)).astype(np.int64)
+
+
+def pixel_sums(x, weight, bias) -> np.ndarray:
+    """1x1 convolution. weight (cin, cout)."""
+    return bias + (x.astype(np.float64) @ weight.astype(np.float64)).astype(np.int64)
+
+
+def scores_of(logits16, softmax_mult: int) -> list[int]:
+    """Softmax in integers (FORMAT.md, Scores): n of n / 65536 for each class."""
+    top = int(max(logits16))
+    powers = []
+    for logit in logits16:
+        t = (top - int(logit)) * softmax_mult >> 8
+        e = 1 << 30
+        for b in range(1, 17):
+            if t >> (16 - b) & 1:
+                e = (e * POWERS[b - 1] + (1 << 29)) >> 30
+        powers.append(0 if t >> 16 > 30 else e >> (t >> 16))
+    total = sum(powers)
+    return [(65536 * e + total // 2) // total for e in powers]
+
+
+def decode_pixels(data: bytes, w: int, h: int, pixfmt: int, channels: int) -> np.ndarray:
+    """A picture's bytes -> (h, w, channels) values 0..255 as the network's colours."""
+    if pixfmt == GREY:
+        grey = np.frombuffer(data, np.uint8).reshape(h, w, 1).astype(np.int64)
+        return np.repeat(grey, channels, axis=2)
+    if pixfmt == RGB565:
+        v = np.frombuffer(data, "<u2").reshape(h, w).astype(np.int64)
+        r5, g6, b5 = v >> 11, v >> 5 & 63, v & 31
+        rgb = np.stack([r5 << 3 | r5 >> 2, g6 << 2 | g6 >> 4, b5 << 3 | b5 >> 2], axis=2)
+    else:
+        rgb = np.frombuffer(data, np.uint8).reshape(h, w, 3).astype(np.int64)
+    if channels == 3:
+        return rgb
+    return (rgb @ np.array([77, 150, 29]) + 128)[..., None] >> 8
+
+
+def crop(roi, height: int, width: int):
+    """The largest centred part (x, y, w, h) of a region that has the network's aspect."""
+    x, y, w, h = roi
+    if w * height > h * width:
+        new = max(1, h * width // height)
+        return x + (w - new) // 2, y, new, h
+    if w * height < h * width:
+        new = max(1, w * height // width)
+        return x, y + (h - new) // 2, w, new
+    return roi
+
+
+def overlaps(n: int, size: int) -> np.ndarray:
+    """(n, size): how much of source pixel i lies under output pixel X, in units of 1 / n of a source pixel."""
+    i, X = np.arange(size)[None, :], np.arange(n)[:, None]
+    return np.clip(np.minimum((i + 1) * n, (X + 1) * size) - np.maximum(i * n, X * size), 0, None)
+
+
+def sample(pixels: np.ndarray, roi, height: int, width: int) -> np.ndarray:
+    """(h, w, c) pixels 0..255, region (x, y, w, h) -> (height, width, c) int8: averaged by area."""
+    x, y, w, h = roi
+    part = pixels[y : y + h, x : x + w].astype(np.float64)
+    sums = np.einsum("Yi,ijc,Xj->YXc", overlaps(height, h), part, overlaps(width, w), optimize=True)
+    return ((sums.astype(np.int64) + w * h // 2) // (w * h) - 128).astype(np.int8)
+
+
+class Arrays:
+    """Reads one array after the other, each padded to a multiple of 4 bytes."""
+
+    def __init__(self, blob: bytes, offset: int):
+        self.blob, self.at = blob, offset
+
+    def take(self, dtype: str, *shape: int) -> np.ndarray:
+        count = int(np.prod(shape))
+        out = np.frombuffer(self.blob, dtype, count, self.at).astype(np.int64)
+        self.at += (out.size * np.dtype(dtype).itemsize + 3) // 4 * 4
+        return out.reshape(shape)
+
+    def scaled(self, n: int, *shape: int):
+        """bias, mult (n each) and weight of `shape`."""
+        return self.take("<i4", n), self.take("<i4", n), self.take("<i1", *shape)
+
+
+class Oracle:
+    """One blob. `layers`, `params[tunnel][layer]`, `patches` [(y, x)] and `labels` are as they lie in it."""
+
+    def __init__(self, blob: bytes):
+        self.blob = bytes(blob)
+        self.header = h = Header(*HEADER.unpack_from(self.blob))
+        assert h.magic == b"PNB\x1a" and h.version == 1 and h.header_bytes == HEADER.size == 96
+        assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
+        self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
+        self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
+        self.layers = self._records(LAYER, Layer, h.layer_off, h.layers)
+        params = self._records(PARAM, Param, h.param_off, h.tunnels * h.layers)
+        self.params = [params[i : i + h.layers] for i in range(0, len(params), h.layers)]
+        text = self.blob[h.label_off : h.label_off + h.label_bytes].decode()
+        self.labels = text.split("\n")[:-1]
+        assert len(self.labels) == h.classes
+
+    def _records(self, struct_: struct.Struct, record, off: int, n: int) -> list:
+        return [record(*struct_.unpack_from(self.blob, off + i * struct_.size)) for i in range(n)]
+
+    def run_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> Result:
+        """A camera picture: `data` of w x h pixels, region (x, y, w, h) of it or all."""
+        net = self.header
+        roi = roi or (0, 0, w, h)
+        if net.fit == 1:
+            roi = crop(roi, net.height, net.width)
+        pixels = decode_pixels(data, w, h, pixfmt, net.channels)
+        return self.run_raw(sample(pixels, roi, net.height, net.width))
+
+    def run_raw(self, x) -> Result:
+        """int8 values (or their bytes), height x width x channels."""
+        h = self.header
+        x = np.frombuffer(bytes(x), np.int8).reshape(h.height, h.width, h.channels)
+        maps = []
+        for (top, left), params in zip(self.patches, self.params, strict=True):
+            maps.append(self._chain(x[top : top + h.patch_h, left : left + h.patch_w], params))
+        features = self._features([chain[-1] for chain in maps])
+        bias, mult, weight = Arrays(self.blob, h.fc_off).scaled(h.classes, h.classes, len(features))
+        acc = pixel_sums(features, weight.T, bias)
+        logits16 = np.clip((int32(acc << h.fc_shift) * mult >> 32) + 256 * h.fc_zero, -32768, 32767)
+        outputs8 = np.clip((logits16 + 128) >> 8, -128, 127).astype(np.int8)
+        scores = scores_of(logits16, h.softmax_mult)
+        return Result(x, logits16.astype(np.int16), outputs8, scores, features, maps)
+
+    def _chain(self, x, params) -> list[np.ndarray]:
+        maps, zero = [], self.input_zero
+        for layer, param in zip(self.layers, params, strict=True):
+            run = self._conv if layer.kind == CONV else self._bottleneck
+            x = run(x, zero, layer, param).astype(np.int8)
+            zero = param.zero_out
+            maps.append(x)
+        return maps
+
+    def _conv(self, x, zero, layer, param) -> np.ndarray:
+        k, cout = layer.kernel, layer.cout
+        bias, mult, weight = Arrays(self.blob, param.weight_off).scaled(cout, cout, k, k, x.shape[2])
+        return narrow(conv_sums(x, zero, weight, bias, layer.stride), mult, param.shift, param.zero_out)
+
+    def _bottleneck(self, x, zero, layer, param) -> np.ndarray:
+        arrays = Arrays(self.blob, param.weight_off)
+        signed = bool(layer.flags & SIGNED)
+        e, outside = x, zero
+        if layer.flags & EXPAND:
+            bias, mult, weight = arrays.scaled(layer.cexp, layer.cexp, x.shape[2])
+            e, outside = wide(pixel_sums(x, weight.T, bias), mult, signed), 0
+        bias, mult, weight = arrays.scaled(layer.cexp, layer.kernel, layer.kernel, layer.cexp)
+        d = wide(depthwise_sums(e, outside, weight, bias, layer.stride), mult, signed)
+        bias, mult, weight = arrays.scaled(layer.cout, layer.cexp, layer.cout)
+        extra = param.res_mult * (x.astype(np.int64) - zero) if layer.flags & RESIDUAL else 0
+        return narrow(pixel_sums(d, weight, bias), mult, param.shift, param.zero_out, extra)
+
+    def _features(self, last: list[np.ndarray]) -> np.ndarray:
+        h = self.header
+        zero = self.params[0][-1].zero_out
+        assert all(params[-1].zero_out == zero for params in self.params), "all chains must end with the same zero_out"
+        sums = [(x.astype(np.int64) - zero).sum((0, 1)) for x in last]
+        acc = np.concatenate(sums) if h.aggregate == 1 else np.sum(sums, axis=0)
+        return narrow(acc, h.pool_mult, h.pool_shift, h.pool_zero).astype(np.int8)

@@ -1,0 +1,258 @@
+"""Damaged blobs and bad arguments: refused by the name of the cause, or run without leaving blob, arena and picture."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+
+import numpy as np
+import oracle
+import pytest
+from arena import plan_is_sound
+from cases import random_case, random_plan
+from cengine import ERRORS, Engine, EngineError, library, sanitized
+from networks import FreeNetwork, random_qnet
+
+from patchnet import format as fmt
+from patchnet.design import Layer
+from patchnet.pack import pack, seal
+
+
+def tiny(k: int, aggregate: str) -> FreeNetwork:
+    """A stem, a residual bottleneck with an expansion, one without, a convolution: every kind of record."""
+    side = 6 if k == 1 else 4
+    chain = (
+        Layer("conv", side, side, 1, 0, 3, 3, 2),
+        Layer("bottleneck", side // 2, side // 2, 3, 4, 3, 3, 1, True, True),
+        Layer("bottleneck", side // 2, side // 2, 3, 3, 2, 5, 2, False, False, "none"),
+        Layer("conv", side // 4 + side % 4 // 2, side // 4 + side % 4 // 2, 2, 0, 3, 1, 1),
+    )
+    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, k, False, k // 4, k // 4, aggregate=aggregate, chain=chain)
+
+
+SHAPES = {"sum": tiny(4, "sum"), "concat": tiny(4, "concat"), "whole": tiny(1, "sum")}
+BLOBS = {name: pack(random_qnet(np.random.default_rng(3), network)) for name, network in SHAPES.items()}
+BLOB = BLOBS["sum"]
+
+
+def harness(tmp_path, blob: bytes, *arguments: str) -> dict[str, int]:
+    """Runs csrc/corrupt.c on a blob: how often each outcome occurred. A sanitizer's complaint fails the test."""
+    path = tmp_path / "blob.pnb"
+    path.write_bytes(blob)
+    done = subprocess.run([sanitized("corrupt"), path, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: int(n) for name, n in (line.rsplit(" ", 1) for line in done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("name", BLOBS)
+def test_every_truncation_and_every_byte(tmp_path, name):
+    counts = harness(tmp_path, BLOBS[name])
+    never = {"alignment", "arena", "format", "roi"}  # of arguments, not of blobs
+    assert {n for n, count in counts.items() if count == 0} <= never | {"too large"}
+    assert counts["ran"] > 1000
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_damage(tmp_path, seed):
+    counts = harness(tmp_path, random_case(seed, max_macs=20_000).blob, "random", str(seed), "2000")
+    assert counts["ran"] > 100
+
+
+# Each cause by name
+
+
+def field(table: fmt.Table, name: str, value: int, index: int = 0, blob: bytes = BLOB) -> bytes:
+    """The blob with one field of record `index` changed and its CRC repaired."""
+    first = {"header": 0, "patch": "patch_off", "layer": "layer_off", "param": "param_off"}[table.name]
+    base = fmt.HEADER.unpack(blob)[first] if first else 0
+    code = dict(table.fields)[name]
+    out = bytearray(blob)
+    struct.pack_into("<" + code, out, base + index * table.size + table.offsets()[name], value)
+    if name in ("size", "crc"):
+        return bytes(out)
+    return seal(out)
+
+
+def array(offset: int, values: bytes) -> bytes:
+    out = bytearray(BLOB)
+    out[offset : offset + len(values)] = values
+    return seal(out)
+
+
+H, LAYER, PARAM = fmt.HEADER, fmt.LAYER, fmt.PARAM
+HEAD = fmt.HEADER.unpack(BLOB)
+WEIGHTS = [p.weight_off for p in oracle.Oracle(BLOB).params[0]]
+LABELS_END = HEAD["label_off"] + HEAD["label_bytes"]
+FAR, HUGE = len(BLOB) & ~3, 0xFFFFFFFC
+
+CAUSES = {
+    "LENGTH": [b"", BLOB[:95], BLOB[:-1], field(H, "size", 95), field(H, "size", len(BLOB) + 1)],
+    "MAGIC": [b"PNC" + BLOB[3:], bytes(200)],
+    "VERSION": [field(H, "version", 0), field(H, "version", 2), field(H, "header_bytes", 92)],
+    "CRC": [field(H, "crc", 0), BLOB[:-1] + bytes([BLOB[-1] ^ 1])],
+    "TASK": [field(H, "task", 0), field(H, "task", 2)],
+    "SHAPE": [
+        *(field(H, "channels", n) for n in (0, 2, 4)),
+        *(field(H, name, n) for name, n in (("tunnels", 0), ("tunnels", 18), ("layers", 0), ("classes", 0))),
+        *(field(H, side, n) for side in ("height", "width") for n in (0, 4097)),
+        *(field(H, side, n) for side in ("patch_h", "patch_w") for n in (0, 7)),
+        *(field(H, name, 2) for name in ("fit", "aggregate")),
+        *(field(H, name, n) for name in ("layer_off", "param_off") for n in (0, 92, 98, FAR, HUGE)),
+        *(field(LAYER, "kind", kind, i) for kind in (0, 3) for i in (0, 1)),
+        field(LAYER, "kind", 2, 0),
+        *(field(LAYER, "kernel", k, i) for k in (0, 2, 4, 9) for i in (0, 1)),
+        field(LAYER, "kernel", 1, 1),
+        *(field(LAYER, "stride", s, i) for s in (0, 3) for i in (0, 1)),
+        field(LAYER, "stride", 2, 1),
+        *(field(LAYER, "flags", f, 0) for f in (1, 2, 4)),
+        field(LAYER, "flags", 8, 1),
+        field(LAYER, "flags", 2, 2),
+        *(field(LAYER, "cexp", n, i) for n, i in ((1, 0), (0, 1), (32768, 1), (4, 2))),
+        field(LAYER, "cout", 0, 0),
+        field(LAYER, "cout", 4, 1),
+    ],
+    "PATCH": [
+        *(field(H, "patch_off", n) for n in (0, 92, 98, FAR, HUGE)),
+        *(field(fmt.PATCH, name, n, i) for name in "yx" for n in (3, 65535) for i in (0, 3)),
+    ],
+    "WEIGHTS": [
+        *(field(PARAM, "weight_off", n, i) for n in (0, 92, FAR, HUGE, WEIGHTS[0] + 2) for i in (0, 1, 7)),
+        *(field(PARAM, "shift", n, i) for n in (fmt.MAX_SHIFT + 1, 255) for i in (0, 1, 15)),
+        *(field(PARAM, "res_mult", n, 1) for n in (0, 32768)),
+        *(field(PARAM, "res_mult", 1, i) for i in (0, 2)),
+        field(PARAM, "zero_out", 5, 3),
+        *(array(WEIGHTS[0] + 4 * 3, struct.pack("<i", mult)) for mult in (0, -1)),
+        *(array(WEIGHTS[1] + 4 * 4, struct.pack("<i", mult)) for mult in (0, -(2**31))),
+        *(field(H, "pool_mult", n) for n in (0, -1)),
+        *(field(H, name, fmt.MAX_SHIFT + 1) for name in ("pool_shift", "fc_shift")),
+        *(field(H, "fc_off", n) for n in (0, 92, FAR, HUGE, HEAD["fc_off"] + 2, HEAD["fc_off"] + 4)),
+    ],
+    "OVERFLOW": [
+        *(array(at, struct.pack("<i", bias)) for at in WEIGHTS for bias in (2**31 - 1, -(2**31))),
+        *(array(WEIGHTS[2], struct.pack("<i", bias)) for bias in (2**31 - 25 * 2**15, -(2**31) + 25 * 2**15)),
+        array(HEAD["fc_off"], struct.pack("<i", 2**31 - 1)),
+    ],
+    "LABELS": [
+        *(field(H, "label_off", n) for n in (0, 92, FAR, HUGE)),
+        *(field(H, "label_bytes", HEAD["label_bytes"] - n) for n in (1, 3)),
+        *(field(H, "label_bytes", n) for n in (0, len(BLOB), 2**32 - 1)),
+        array(LABELS_END - 1, b"x"),
+        array(HEAD["label_off"], b"\n"),
+        field(H, "classes", 1),
+        field(H, "classes", 3),
+    ],
+    "PLAN": [
+        *(field(LAYER, name, n, i) for name in ("rows", "group") for n in (0, 5, 65535) for i in range(4)),
+        *(field(LAYER, name, HUGE, i) for name in ("out_at", "acc_at", "ring_at") for i in range(4)),
+        *(field(LAYER, "acc_at", 4, i) for i in (0, 3)),
+        field(LAYER, "ring_at", 4, 3),
+        *(field(H, "arena_bytes", n) for n in (0, HEAD["arena_bytes"] - 8)),
+        *(field(H, name, n) for name in ("acc_at", "feature_at", "logit_at") for n in (HUGE, HEAD["arena_bytes"])),
+        *(field(H, name, HEAD[name] + 1) for name in ("acc_at", "logit_at")),
+    ],
+}
+CASES = [(cause, i) for cause, blobs in CAUSES.items() for i in range(len(blobs))]
+
+
+@pytest.mark.parametrize("cause,i", CASES)
+def test_cause_is_named(cause, i):
+    with pytest.raises(EngineError) as caught:
+        Engine(CAUSES[cause][i])
+    assert caught.value.name == cause
+
+
+def test_fault_is_placed_in_its_layer():
+    with pytest.raises(EngineError) as caught:
+        Engine(field(LAYER, "stride", 3, 2))
+    assert caught.value.layer == 2
+    with pytest.raises(EngineError) as caught:
+        Engine(field(H, "task", 0))
+    assert caught.value.layer == 255
+
+
+def test_more_bytes_than_the_blob_do_not_matter():
+    assert Engine(BLOB + b"more").arena_bytes == HEAD["arena_bytes"]
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3])
+def test_misaligned_blob(shift):
+    with pytest.raises(EngineError, match="ALIGN"):
+        Engine(BLOB, shift=shift)
+    assert Engine(BLOB, shift=4).arena_bytes
+
+
+def test_arena_too_small_or_misaligned():
+    engine = Engine(BLOB)
+    arena, x = np.zeros(engine.arena_bytes + 16, np.uint8), np.zeros(36, np.int8)
+    at = arena.ctypes.data + -arena.ctypes.data % 8
+    start = library().pn_start_raw
+    assert start(engine.model, at, engine.arena_bytes, x.ctypes.data) == 0
+    assert ERRORS[-1 - start(engine.model, at, engine.arena_bytes - 1, x.ctypes.data)] == "ARENA"
+    assert ERRORS[-1 - start(engine.model, at + 4, engine.arena_bytes, x.ctypes.data)] == "ALIGN"
+
+
+@pytest.mark.parametrize("pixfmt", [-1, 0, 4])
+def test_unknown_pixel_format(pixfmt):
+    with pytest.raises(EngineError, match="PIXFMT"):
+        Engine(BLOB).start_image(bytes(100), 5, 4, pixfmt)
+
+
+@pytest.mark.parametrize(
+    "roi", [(0, 0, 0, 1), (0, 0, 1, 0), (5, 0, 1, 1), (0, 4, 1, 1), (4, 0, 2, 1), (0, 3, 1, 2), (1, 0, 2**32 - 1, 1)]
+)
+def test_region_outside(roi):
+    with pytest.raises(EngineError, match="ROI"):
+        Engine(BLOB).start_image(bytes(100), 5, 4, 1, roi)
+    Engine(BLOB).start_image(bytes(100), 5, 4, 1, (4, 3, 1, 1))
+
+
+def test_region_too_large():
+    with pytest.raises(EngineError, match="ROI"):
+        Engine(BLOB).start_image(bytes(4097), 4097, 1, 1)
+
+
+def test_messages_differ_and_name_the_cause():
+    texts = [library().pn_error(-1 - i).decode() for i in range(len(ERRORS))]
+    assert len(set(texts)) == len(texts) and "ok" not in texts
+    for word in ("magic", "version", "CRC", "shape", "format", "plan"):  # the words of DESIGN section 6
+        assert word in texts
+
+
+# The plan, against a second writing of FORMAT.md's rules
+
+
+def moved(rng, blob: bytes) -> bytes:
+    """One number of the plan moved a little, or onto another of its numbers."""
+    head = fmt.HEADER.unpack(blob)
+    places = [(fmt.HEADER, name, 0) for name in ("acc_at", "feature_at", "logit_at", "arena_bytes")]
+    names = ("out_at", "acc_at", "ring_at", "rows", "group")
+    places += [(fmt.LAYER, name, i) for name in names for i in range(head["layers"])]
+
+    def value(table, name, index):
+        return table.unpack(blob, (head["layer_off"] if table is LAYER else 0) + index * table.size)[name]
+
+    table, name, index = places[rng.integers(len(places))]
+    new = value(table, name, index) + int(rng.choice([-64, -16, -8, -4, -2, -1, 1, 2, 4, 8, 16, 64]))
+    if rng.random() < 0.3:
+        new = value(*places[rng.integers(len(places))])
+    top = 0xFFFF if name in ("rows", "group") else 0xFFFFFFFF
+    return field(table, name, max(0, min(new, top)), index, blob)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_plan_check_is_complete(seed):
+    """Random plans with one number moved: the engine refuses what the rules forbid, and nothing else."""
+    rng, case = np.random.default_rng(seed), random_case(6000 + seed, max_macs=100_000)
+    blob = pack(case.qnet, random_plan(rng, case.qnet.design))
+    assert plan_is_sound(blob)
+    verdicts = []
+    for _ in range(60):
+        bad = moved(rng, blob)
+        try:
+            Engine(bad)
+            verdicts.append(True)
+        except EngineError as e:
+            assert e.name == "PLAN"
+            verdicts.append(False)
+        assert verdicts[-1] == plan_is_sound(bad)
+    assert 0 < sum(verdicts) < 60

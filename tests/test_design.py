@@ -1,0 +1,141 @@
+"""Equations 1 to 3 of the paper, its own figures, and the search for a network under a budget."""
+
+from dataclasses import replace
+
+import pytest
+
+from patchnet.design import (
+    Layer,
+    Network,
+    Stage,
+    bottleneck_bytes,
+    check_budget,
+    design,
+    from_dict,
+    layer_bytes,
+    paper_peak,
+    plain_bytes,
+    to_dict,
+    write_toml,
+)
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
+
+VWW = Network(
+    "vww", ("no", "yes"), 66, 66, margin_h=9, margin_w=9, stem_out=16,
+    stages=(Stage(24), Stage(32, 2, 2), Stage(48, 2, 2), Stage(64)),
+)
+
+
+@pytest.mark.parametrize(
+    ("side", "k", "margin", "patch"),
+    [(224, 4, 18, 130), (66, 4, 9, 42), (66, 9, 4, 26), (66, 16, 3, 20), (66, 1, 9, 66), (65, 4, 0, 33)],
+)
+def test_patch_size_is_equation_1(side, k, margin, patch):
+    network = Network("n", ("a",), side, side, k=k, margin_h=margin, margin_w=margin)
+    assert network.patch == (patch, patch)
+
+
+@pytest.mark.parametrize("k", [1, 4, 9, 16])
+@pytest.mark.parametrize("central", [True, False])
+def test_patches_cover_the_picture_and_stay_inside(k, central):
+    network = Network("n", ("a",), 67, 50, k=k, central=central, margin_h=5, margin_w=3)
+    ph, pw = network.patch
+    seen = set()
+    for y, x in network.patches():
+        assert 0 <= y <= 67 - ph and 0 <= x <= 50 - pw
+        seen |= {(i, j) for i in range(y, y + ph) for j in range(x, x + pw)}
+    assert len(network.patches()) == k + central == network.tunnels
+    assert len(seen) == 67 * 50
+
+
+def test_paper_figure_for_imagenet():
+    """63 KB (254 KB in float32): 130 x 130 x 3 + 65 x 65 x 3."""
+    network = Network("in", ("a",), 224, 224, margin_h=18, margin_w=18, stem_out=3)
+    assert paper_peak(network) == 63_375
+    assert paper_peak(network, bytes_per_element=4) == 253_500
+
+
+def test_paper_figure_for_visual_wake_words():
+    """17.6 KB: 21 x 21 x (16 + 24), above the stem's 42 x 42 x 3 + 21 x 21 x 16."""
+    assert plain_bytes(VWW.layers()[0]) == 12_348
+    assert paper_peak(VWW) == 17_640
+
+
+def test_equation_3_adds_one_channel_after_each_inner_convolution():
+    layer = Layer("bottleneck", 9, 7, 8, 48, 16, 3, 2, expand=True)
+    assert (layer.oh, layer.ow) == (5, 4)
+    assert bottleneck_bytes(layer) == 9 * 7 * 8 + 9 * 7 + 5 * 4 + 5 * 4 * 16
+    assert bottleneck_bytes(layer, 4) == 4 * bottleneck_bytes(layer)
+    unexpanded = replace(layer, expand=False, cexp=8)
+    assert bottleneck_bytes(unexpanded) == bottleneck_bytes(layer) - 9 * 7
+    wider = replace(layer, cexp=480)
+    assert bottleneck_bytes(wider) == bottleneck_bytes(layer), "memory must not depend on the expansion"
+
+
+def test_macs_and_weights_of_a_bottleneck():
+    layer = Layer("bottleneck", 5, 5, 4, 12, 6, 3, 1, expand=True)
+    assert layer.macs == 25 * (4 * 12 + 9 * 12 + 12 * 6)
+    assert layer.weights == 4 * 12 + 9 * 12 + 12 * 6
+
+
+def test_budget_error_names_block_need_and_budget():
+    with pytest.raises(ValueError, match="block 1: needs 18,522 B, budget 18,000 B"):
+        check_budget(VWW, 18_000)
+    check_budget(VWW, 18_522)
+
+
+def test_plain_values_and_toml_round_trip():
+    text = write_toml({"name": "x", "flip": True, "lr": 1e-3, "network": to_dict(VWW)})
+    values = tomllib.loads(text)
+    assert from_dict(values.pop("network")) == VWW
+    assert values == {"name": "x", "flip": True, "lr": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"marginh": 3}, "network: unknown key 'marginh'"),
+        ({"stages": [{"out": 8, "m": 2}]}, "stage: unknown key 'm'"),
+        ({"stages": [{"n": 2}]}, "stage: 'out' is missing"),
+    ],
+)
+def test_wrong_keys_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict({**to_dict(VWW), **change})
+    values = to_dict(VWW)
+    del values["height"]
+    with pytest.raises(ValueError, match="'height' is missing"):
+        from_dict(values)
+
+
+@pytest.mark.parametrize(("side", "budget"), [(66, 18_000), (96, 16_384), (224, 65_536)])
+def test_designed_networks_keep_the_budget(side, budget):
+    found = design(("a", "b"), side, side, budget)
+    assert found
+    for candidate in found:
+        layers = candidate.network.layers()
+        assert candidate.peak == max(map(layer_bytes, layers)) <= budget
+        assert candidate.macs == sum(layer.macs for layer in layers) * candidate.network.tunnels
+        assert candidate.network.aggregate == "sum" and layers[-1].oh <= 7
+    assert found == sorted(found, key=lambda c: c.macs, reverse=True)
+
+
+def test_more_memory_gives_no_smaller_network():
+    macs = [design(("a", "b"), 96, 96, budget, ks=(4,))[0].macs for budget in (12_288, 18_432, 32_768)]
+    assert macs == sorted(macs) and macs[0] < macs[-1]
+
+
+def test_mac_limit_is_kept():
+    limit = 20_000_000
+    assert all(c.macs <= limit for c in design(("a", "b"), 66, 66, 18_000, max_macs=limit))
+    with pytest.raises(ValueError, match="MACs, wanted at most 1,000"):
+        design(("a", "b"), 66, 66, 18_000, max_macs=1_000)
+
+
+def test_infeasible_budget_names_the_block():
+    with pytest.raises(ValueError, match=r"block 0: needs [0-9,]+ B, budget 2,048 B"):
+        design(("a", "b"), 224, 224, 2_048)

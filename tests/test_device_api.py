@@ -1,0 +1,124 @@
+"""The scripts of tests/device on each kind of device. What they print there is what they print on CPython, where they
+can run there, and what lies beside them as .exp in any case.
+"""
+
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import blobs
+import pytest
+from patchnet import GRAYSCALE, Image, Model, romfs
+
+SCRIPTS = Path(__file__).parent / "device"
+# chains, and bottlenecks in each: some seconds on each device
+LONG = {"unix": (16, 3), "qemu": (4, 1)}
+
+
+def script(name: str) -> str:
+    return (SCRIPTS / f"{name}.py").read_text()
+
+
+def expected(name: str) -> str:
+    return (SCRIPTS / f"{name}.exp").read_text()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    (folder / "grey.pnb").write_bytes(blobs.small(1))
+    image = romfs.build(folder)
+    (folder / "image.romfs").write_bytes(image)
+    (folder / "colour.pnb").write_bytes(blobs.small(3))
+    (folder / "large.pnb").write_bytes(blobs.large())
+    for name, blob in blobs.damaged(blobs.small(1)).items():
+        (folder / f"bad_{name}.pnb").write_bytes(blob)
+    return folder
+
+
+def on_cpython(name: str, folder) -> str:
+    command = [sys.executable, str(SCRIPTS / f"{name}.py")]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", ["api", "errors"])
+def test_cpython_prints_what_is_expected(folder, name):
+    assert on_cpython(name, folder) == expected(name)
+
+
+@pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs"])
+def test_device_prints_what_is_expected(connect, where, folder, name):
+    assert connect(where, folder).exec(script(name)) == expected(name)
+
+
+def test_small_heap_refuses_and_goes_on(connect, tmp_path):
+    (tmp_path / "large.pnb").write_bytes(blobs.large())
+    (tmp_path / "grey.pnb").write_bytes(blobs.small(1))
+    code = """
+import patchnet
+try:
+    patchnet.load("large.pnb")
+except MemoryError as e:
+    print(e)
+print(patchnet.load("grey.pnb").ram)
+"""
+    model, size = Model(blobs.large()), len(blobs.large())
+    for heap, what, needed in (("20k", "model", size), ("40k", "arena", model.ram)):
+        first, second = connect("unix", tmp_path, heap=heap).exec(code).splitlines()
+        words = first.split()
+        assert words[:4] == [f"{what}:", "needs", str(needed), "bytes,"]
+        assert int(words[5]) < needed
+        assert second == str(Model(blobs.small(1)).ram)
+
+
+def test_ctrl_c_ends_a_long_inference_and_the_next_is_right(connect, where, tmp_path):
+    blob = blobs.long(*LONG.get(where, (1, 1)))
+    model = Model(blob)
+    height, width, channels = model.input_shape
+    x = bytes(i * 7 & 255 for i in range(width)) * (height * channels)
+    (tmp_path / "long.pnb").write_bytes(blob)
+    (tmp_path / "long.out").write_bytes(model.predict(x).tobytes())
+    device = connect(where, tmp_path)
+    device.start(script("interrupt"))
+    time.sleep(0.4)
+    device.interrupt()
+    assert device.finish(120) == "running\ninterrupted\nright: True\nin the middle: True\n"
+
+
+def test_many_classes_need_no_memory_for_those_not_asked_for(connect, where, tmp_path):
+    (tmp_path / "many.pnb").write_bytes(blobs.many_classes())
+    code = """
+import gc, patchnet
+m = patchnet.load("many.pnb")
+img = patchnet.Image(5, 5, patchnet.GRAYSCALE, bytes(range(0, 250, 10)))
+gc.collect()
+gc.disable()
+before = gc.mem_alloc()
+best = m.classify(img, 5)
+print(gc.mem_alloc() - before < 1500)
+gc.enable()
+print([(label, int(score * 65536)) for label, score in best])
+everything = m.classify(img)
+print(len(everything), everything[:5] == best, m.labels[999] == "class 999 \\u00e9")
+print(all(a[1] >= b[1] for a, b in zip(everything, everything[1:])))
+"""
+    model = Model(blobs.many_classes())
+    best = model.classify(Image(5, 5, GRAYSCALE, bytes(range(0, 250, 10))), 5)
+    exact = [(label, int(score * 65536)) for label, score in best]
+    assert connect(where, tmp_path).exec(code) == f"True\n{ascii(exact)}\n1000 True True\nTrue\n"
+
+
+def test_profile_adds_up(connect, where, folder):
+    code = """
+import time, patchnet
+m = patchnet.Model("large.pnb")
+x = bytes(24 * 24)
+began = time.ticks_us()
+rows = m.profile(x)
+whole = time.ticks_diff(time.ticks_us(), began)
+print(len(rows), 0 < sum(row[2] for row in rows) <= whole)
+"""
+    assert math.prod(Model(blobs.large()).input_shape) == 24 * 24
+    assert connect(where, folder).exec(code) == "5 True\n"

@@ -1,0 +1,120 @@
+"""The same integers everywhere: golden vectors and random networks on PC, unix port, emulated Cortex-M7 and board.
+
+What must come out is always the oracle's word. tests/device/golden.py runs the cases that lie in a folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import random_case
+from cengine import Engine
+from oracle import Oracle
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE / "golden"
+SCRIPT = HERE / "device" / "golden.py"
+
+spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
+make = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make)
+
+
+def best_first(picture: dict, labels: list[str]) -> list[list]:
+    """As classify gives them: by logit, which tells more than the score; equal ones in the order of the labels."""
+    order = sorted(range(len(labels)), key=lambda i: -picture["logits"][i])
+    return [[labels[i], picture["scores"][i]] for i in order]
+
+
+def expected(entries: list[dict], folder: Path) -> list[dict]:
+    """What the device script must print."""
+    lines = []
+    for entry in entries:
+        labels = Oracle((folder / entry["blob"]).read_bytes()).labels
+        for p in entry["pictures"]:
+            outputs = p["outputs"] if p["roi"] is None else None
+            lines.append({"file": p["file"], "outputs": outputs, "best": best_first(p, labels)})
+        lines.append({"file": entry["raw"]["file"], "outputs": entry["raw"]["outputs"]})
+    return lines
+
+
+def golden_entries() -> list[dict]:
+    return json.loads((GOLDEN / "cases.json").read_text())
+
+
+def printed(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def random_folder(tmp_path_factory):
+    """20 random networks of at most 30 KB, two of them extreme: the folder and its cases."""
+    cases, seed = [], 0
+    while len(cases) < 20:
+        seed += 1
+        case = random_case(7000 + seed, extreme=len(cases) % 10 == 9)
+        cases += [case] * (len(case.blob) <= 30_000)
+    folder = tmp_path_factory.mktemp("random")
+    return folder, make.write_cases(cases, folder)
+
+
+def test_golden_is_the_oracles_word():
+    """The files are what the oracle says today, and there is something of everything."""
+    seen = set()
+    for entry in golden_entries():
+        oracle = Oracle((GOLDEN / entry["blob"]).read_bytes())
+        for p in entry["pictures"]:
+            roi = tuple(p["roi"]) if p["roi"] else None
+            result = oracle.run_image((GOLDEN / p["file"]).read_bytes(), p["w"], p["h"], p["pixfmt"], roi)
+            assert result.logits16.tolist() == p["logits"]
+            assert (result.outputs8.tolist(), result.scores) == (p["outputs"], p["scores"])
+            seen |= {p["pixfmt"], "part" if roi else "whole", ("aggregate", oracle.header.aggregate)}
+        x = (GOLDEN / entry["raw"]["file"]).read_bytes()
+        assert oracle.run_raw(x).outputs8.tolist() == entry["raw"]["outputs"]
+    assert seen == {1, 2, 3, "part", "whole", ("aggregate", 0), ("aggregate", 1)}
+    assert sum(path.stat().st_size for path in GOLDEN.iterdir() if path.is_file()) < 200_000
+
+
+def test_golden_on_the_engine():
+    for entry in golden_entries():
+        engine = Engine((GOLDEN / entry["blob"]).read_bytes())
+        for p in entry["pictures"]:
+            roi = tuple(p["roi"]) if p["roi"] else None
+            out = engine.run_image((GOLDEN / p["file"]).read_bytes(), p["w"], p["h"], p["pixfmt"], roi)
+            assert out.logits16.tolist() == p["logits"]
+            assert (out.outputs8.tolist(), out.scores) == (p["outputs"], p["scores"])
+        x = np.frombuffer((GOLDEN / entry["raw"]["file"]).read_bytes(), np.int8)
+        assert engine.run_raw(x).outputs8.tolist() == entry["raw"]["outputs"]
+
+
+def on_pc(folder: Path) -> list[dict]:
+    """The device script under CPython, through `import patchnet`."""
+    done = subprocess.run([sys.executable, SCRIPT], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return printed(done.stdout)
+
+
+def test_golden_on_pc():
+    assert on_pc(GOLDEN) == expected(golden_entries(), GOLDEN)
+
+
+def test_golden_on_device(where, connect):
+    device = connect(where, files=GOLDEN)
+    assert printed(device.exec(SCRIPT.read_text())) == expected(golden_entries(), GOLDEN)
+
+
+def test_random_networks_on_pc(random_folder):
+    folder, entries = random_folder
+    assert on_pc(folder) == expected(entries, folder)
+
+
+def test_random_networks_on_device(where, connect, random_folder):
+    folder, entries = random_folder
+    device = connect(where, files=folder)
+    assert printed(device.exec(SCRIPT.read_text())) == expected(entries, folder)

@@ -1,0 +1,109 @@
+"""The float network: what each tunnel sees, how features are put together, folding, files."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from patchnet import data  # noqa: E402
+from patchnet.design import Network, Stage  # noqa: E402
+from patchnet.model import ConvNorm, PatchTunnelNet, load_float, normalise, save_float  # noqa: E402
+
+NETWORK = Network(
+    "small", ("a", "b", "c"), 20, 24, margin_h=3, margin_w=2, stem_out=4, head=10,
+    stages=(Stage(6, 1, 1, 2), Stage(8, 2, 2, 3, 5), Stage(8, 1, 1, 1)),
+)
+
+
+def settled(network: Network, seed: int = 0) -> PatchTunnelNet:
+    """A network with random weights whose batch norms have seen data."""
+    torch.manual_seed(seed)
+    model = PatchTunnelNet(network)
+    for _ in range(20):
+        model(torch.randn(8, network.channels, network.height, network.width))
+    return model.eval()
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "concat"])
+@pytest.mark.parametrize(("k", "central"), [(1, False), (4, True), (9, False)])
+def test_shapes(aggregate, k, central):
+    network = Network(
+        "n", ("a", "b"), 24, 24, k=k, central=central, margin_h=2, margin_w=2, stem_out=4, stages=(Stage(8),),
+        aggregate=aggregate,
+    )
+    model = PatchTunnelNet(network)
+    assert len(model.tunnels) == k + central
+    assert model.fc.in_features == network.features
+    assert model(torch.zeros(2, 3, 24, 24)).shape == (2, 2)
+
+
+def test_layers_have_the_shapes_that_design_says():
+    model = settled(NETWORK)
+    ph, pw = NETWORK.patch
+    x = torch.zeros(1, 3, ph, pw)
+    for layer, module in zip(NETWORK.layers(), model.tunnels[0], strict=True):
+        assert x.shape[1:] == (layer.cin, layer.h, layer.w)
+        x = module(x)
+        assert x.shape[1:] == (layer.cout, layer.oh, layer.ow)
+
+
+def test_weights_are_as_many_as_design_says():
+    convolutions = [p for p in PatchTunnelNet(NETWORK).tunnels.parameters() if p.ndim == 4]
+    assert sum(p.numel() for p in convolutions) == NETWORK.tunnels * sum(layer.weights for layer in NETWORK.layers())
+
+
+def test_a_tunnel_sees_its_own_patch_only():
+    model = settled(NETWORK)
+    ph, pw = NETWORK.patch
+    x = torch.randn(1, 3, 20, 24)
+    with torch.no_grad():
+        before = model.pooled(x)
+        for i, (y, z) in enumerate(NETWORK.patches()):
+            changed = x.clone()
+            changed[:, :, y : y + ph, z : z + pw] = x[:, :, y : y + ph, z : z + pw]
+            outside = torch.ones(20, 24, dtype=torch.bool)
+            outside[y : y + ph, z : z + pw] = False
+            changed[:, :, outside] += 1
+            after = model.pooled(changed)
+            assert torch.equal(after[:, i], before[:, i])
+            assert not torch.equal(after, before)
+
+
+def test_sum_adds_the_tunnels():
+    model = settled(NETWORK)
+    pooled = torch.randn(2, NETWORK.tunnels, 10)
+    assert torch.allclose(model.classify(pooled), model.fc(sum(pooled[:, i] for i in range(NETWORK.tunnels))), atol=1e-6)
+
+
+def test_folding_changes_nothing():
+    torch.manual_seed(1)
+    unit = ConvNorm(6, 6, 3, 2, 6, "none")
+    for _ in range(30):
+        unit(torch.randn(4, 6, 9, 9) * 3 + 1)
+    unit.norm.weight.data.uniform_(0.5, 2)
+    unit.norm.bias.data.normal_()
+    unit.eval()
+    x = torch.randn(2, 6, 9, 9)
+    folded = torch.nn.functional.conv2d(x, *unit.folded(), stride=2, padding=1, groups=6)
+    assert torch.allclose(unit(x), folded, atol=1e-4)
+
+
+def test_normalise():
+    network = Network("n", ("a",), 2, 2, mean=(100, 128, 0), std=50.0)
+    x = normalise(torch.full((1, 2, 2, 3), 150, dtype=torch.uint8), network)
+    assert x.shape == (1, 3, 2, 2)
+    assert np.allclose(x[0, :, 0, 0], [1.0, 0.44, 3.0])
+
+
+def test_file_round_trip_and_predict(tmp_path):
+    model = settled(NETWORK)
+    save_float(model, tmp_path / "float.npz")
+    again = load_float(tmp_path)
+    assert again.network == NETWORK
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (h, 30, 3), np.uint8) for h in (20, 33, 8)]
+    scores = again.predict(pictures, batch=2)
+    assert scores.shape == (3, 3) and np.allclose(scores.sum(1), 1, atol=1e-5)
+    assert np.allclose(scores, model.predict(pictures), atol=1e-6)
+    one = torch.from_numpy(data.resize(pictures[1], 20, 24)[None])
+    assert np.allclose(scores[1], model(normalise(one, NETWORK)).softmax(1).detach().numpy()[0], atol=1e-5)

@@ -1,0 +1,136 @@
+"""Experiments, targets from boxes, augmentation and a whole small run, stopped and resumed."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from patchnet import data, train  # noqa: E402
+from patchnet.model import load_float  # noqa: E402
+
+FEW = {"epochs": 3, "test": "", "evaluate_every": 3}
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
+
+
+@pytest.mark.parametrize("path", sorted(train.EXPERIMENTS.glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_experiments_load(path):
+    e = train.load_experiment(path.stem)
+    assert e.name == path.stem == e.network.name
+
+
+def test_wrong_experiments_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no experiment 'nothing'.*digits"):
+        train.load_experiment("nothing")
+    with pytest.raises(ValueError, match="unknown key 'epocs'"):
+        train.load_experiment("digits", epocs=3)
+    text = (train.EXPERIMENTS / "digits.toml").read_text()
+    (tmp_path / "x.toml").write_text(text.replace("margin_h", "margin_x"))
+    with pytest.raises(ValueError, match="network: unknown key 'margin_x'"):
+        train.load_experiment(tmp_path / "x.toml")
+
+
+def test_experiment_survives_its_own_toml(tmp_path):
+    e = train.load_experiment("person", epochs=3)
+    (tmp_path / "config.toml").write_text(train.to_toml(e))
+    assert train.load_experiment(tmp_path / "config.toml") == e
+
+
+def box(x0, y0, x1, y1, label=0, difficult=0):
+    return np.array([[x0, y0, x1, y1, label, difficult]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "wanted"),
+    [
+        (np.zeros((0, 6), np.float32), train.ABSENT),
+        (box(0.1, 0.1, 0.2, 0.2), train.PRESENT),
+        (box(0.1, 0.1, 0.15, 0.15), train.UNSURE),  # a quarter of a percent
+        (box(0.1, 0.1, 0.9, 0.9, difficult=1), train.UNSURE),
+        (box(-0.9, 0.1, 0.05, 0.4), train.UNSURE),  # 5% of it is inside
+        (box(-0.9, 0.0, 0.2, 0.9), train.PRESENT),  # cut, but it fills a sixth of the picture
+        (box(1.1, 0.1, 1.5, 0.4), train.ABSENT),
+        (box(0.1, 0.1, 0.5, 0.5, label=1), train.ABSENT),
+    ],
+)
+def test_presence(boxes, wanted):
+    assert train.presence(boxes, WHOLE, 2)[0, 0] == wanted
+
+
+def test_presence_in_patches():
+    e = train.load_experiment("person")
+    areas = train.patch_areas(e.network)
+    assert areas.shape == (6, 4)
+    found = train.presence(box(0.05, 0.05, 0.2, 0.2), areas, 1)[:, 0]
+    assert found.tolist() == [1, 1, 0, 0, 0, -1], "whole, first, and a sliver in the central patch"
+
+
+def test_flipped_target_equals_target_of_flipped_boxes():
+    e = train.load_experiment("person")
+    rng = np.random.default_rng(3)
+    corners = np.sort(rng.random((5, 2, 2)), 1).reshape(5, 4)
+    rows = np.column_stack([corners, rng.integers(0, 3, 5), np.zeros(5)]).astype(np.float32)
+    mirrored = rows.copy()
+    mirrored[:, [0, 2]] = 1 - rows[:, [2, 0]]
+    picture = [np.zeros((9, 9, 3), np.uint8)] * 2
+    dataset = data.Dataset(("a", "b", "c"), picture, np.full(2, -1), ("p", "q"), (rows, mirrored))
+    batches = train.Batches(dataset, e)
+    area = np.array([0.0, 0.0, 1.0, 1.0])
+    assert (batches.target(0, area, True) == batches.target(1, area, False)).all()
+
+
+def test_held_out_part_goes_by_name():
+    dataset = data.load("digits_train")
+    rest, part = train.held_out(dataset, 0.2)
+    assert len(rest) + len(part) == len(dataset) and 0.15 < len(part) / len(dataset) < 0.25
+    backwards = dataset.take(range(len(dataset))[::-1])
+    assert set(train.held_out(backwards, 0.2)[1].names) == set(part.names)
+
+
+def test_batches_depend_on_seed_and_epoch_only():
+    e = train.load_experiment("digits", batch=16)
+    batches = train.Batches(data.load("digits_train", limit=50), e)
+    first, again, other = (list(batches.epoch(n)) for n in (0, 0, 1))
+    assert len(first) == len(batches) == 3
+    assert first[0][0].shape == (16, 16, 16, 1) and first[0][0].dtype == torch.uint8
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0][1], other[0][1])
+
+
+def test_ranks_share_an_epoch():
+    e = train.load_experiment("digits", batch=8)
+    dataset = data.load("digits_train", limit=64)
+    parts = [list(train.Batches(dataset, e, rank, 2).epoch(0)) for rank in (0, 1)]
+    together = torch.cat([targets for part in parts for _, targets in part])
+    assert together.sort().values.tolist() == sorted(dataset.labels.tolist())
+
+
+def test_run_learns(tmp_path):
+    out = train.run("digits", out_dir=tmp_path / "run", **FEW)
+    assert {p.name for p in out.iterdir()} == {"config.toml", "float.npz", "log.csv", "checkpoint.pt"}
+    rows = (out / "log.csv").read_text().splitlines()
+    assert rows[0] == "epoch,loss,accuracy,seconds" and len(rows) == 4
+    assert float(rows[3].split(",")[1]) < float(rows[1].split(",")[1])
+    assert train.float_accuracy(load_float(out), data.load("digits", limit=200)) > 0.3
+
+
+def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
+    straight = load_float(train.run("digits", out_dir=tmp_path / "straight", **FEW))
+    report = train.Reporter.__call__
+
+    def stop_after_two(self, epoch, *args):
+        report(self, epoch, *args)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(train.Reporter, "__call__", stop_after_two)
+        train.run("digits", out_dir=tmp_path / "stopped", **FEW)
+    resumed = load_float(train.run("digits", out_dir=tmp_path / "stopped", resume=True, **FEW))
+    for a, b in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.allclose(a.float(), b.float(), atol=1e-4)
+
+
+def test_labels_must_be_those_of_the_data(tmp_path):
+    with pytest.raises(ValueError, match="cifar10: network has labels .*, digits_train has"):
+        train.run("cifar10", out_dir=tmp_path, train="digits_train")
