@@ -11,10 +11,11 @@
 // `img` is anything with width(), height() and a buffer of bytes for reading (its own, or that of what its bytearray()
 // returns), perhaps with format() in OpenMV's numbers. `x` is such a picture, or height * width * channels int8 values.
 //
-// A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place, everything else is read into the
-// heap. What the engine points to is kept alive here: the blob's object, the arena's, and the picture's during a run.
-// Between the engine's steps Ctrl-C and the scheduler get in; a run is then simply given up, and the next one starts
-// afresh. While a model runs it refuses (RuntimeError) to be run again or closed from such a callback.
+// A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
+// is read into the heap. What the engine points to is kept alive here: the blob's object, the arena's, and the
+// picture's during a run. Between the engine's steps Ctrl-C and the scheduler get in; a run is then simply given up,
+// and the next one starts afresh. While a model runs it refuses (RuntimeError) to be run again or closed from such a
+// callback.
 #include <string.h>
 
 #include "py/binary.h"
@@ -35,20 +36,20 @@
 #define FORMAT_RGB888 (0x0C090003)
 #define FORMAT_JPEG (0x06060000)
 #define FORMAT_COMPRESSED (1u << 25)
-#define FORMAT_MUTABLE (1u << 27)  // not set for Bayer, YUV and compressed pictures
-#define FORMAT_NUMBERED (1u << 16)  // smaller numbers are those of old firmware and say nothing
+#define FORMAT_MUTABLE (1u << 27) // not set for Bayer, YUV and compressed pictures
+#define FORMAT_NUMBERED (1u << 16) // smaller numbers are those of old firmware and say nothing
 
-#define NO_LAYER (255)  // fault_layer where the fault is in none
+#define NO_LAYER (255) // fault_layer where the fault is in none
 
 typedef struct {
     mp_obj_base_t base;
     pn_model_t model;
-    mp_obj_t source;  // what the blob lies in, MP_OBJ_NULL after deinit
-    uint8_t *copy;  // or where it was read to
+    mp_obj_t source; // what the blob lies in, MP_OBJ_NULL after deinit
+    uint8_t *copy; // or where it was read to
     size_t blob_bytes;
-    mp_obj_t arena;  // the caller's, or None
+    mp_obj_t arena; // the caller's, or None
     uint8_t *own_arena;
-    mp_obj_t picture;  // during a run
+    mp_obj_t picture; // during a run
     bool busy;
 } model_obj_t;
 
@@ -77,7 +78,7 @@ static __attribute__((noreturn)) void raise_bad_model(int err, unsigned int laye
 
 // Heap of `n` bytes at a multiple of 8, or a MemoryError that tells the largest piece the heap has.
 static uint8_t *allocate(const char *what, size_t n) {
-    uint8_t *p = m_new_maybe(uint8_t, n);
+    uint8_t *p = m_new_maybe(uint8_t, MAX(n, 1)); // none at all would give NULL as well
     if (p == NULL) {
         gc_info_t info;
         gc_info(&info);
@@ -116,27 +117,27 @@ static mp_obj_t call_method(mp_obj_t obj, qstr name, size_t n_args, const mp_obj
 }
 
 static mp_obj_t open_path(mp_obj_t path) {
-    // asked first because open() says ENODEV where nothing is mounted
-    if (mp_import_stat(mp_obj_str_get_str(path)) == MP_IMPORT_STAT_NO_EXIST) {
-        mp_raise_OSError_with_filename(MP_ENOENT, mp_obj_str_get_str(path));
+    // asked first because open() says ENODEV where nothing is mounted, and on some ports opens a folder
+    mp_import_stat_t stat = mp_import_stat(mp_obj_str_get_str(path));
+    if (stat != MP_IMPORT_STAT_FILE) {
+        mp_raise_OSError_with_filename(stat == MP_IMPORT_STAT_DIR ? MP_EISDIR : MP_ENOENT, mp_obj_str_get_str(path));
     }
     return mp_call_function_2(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), path, MP_OBJ_NEW_QSTR(MP_QSTR_rb));
 }
 
 // Reads a whole file into the heap by its Python methods: they are what every kind of file has.
 static void read_file(model_obj_t *self, mp_obj_t file) {
-    const mp_obj_t end[2] = { MP_OBJ_NEW_SMALL_INT(0), MP_OBJ_NEW_SMALL_INT(2) };
-    size_t size = mp_obj_get_int(call_method(file, MP_QSTR_seek, 2, end));
-    call_method(file, MP_QSTR_seek, 1, end);
+    const mp_obj_t seek[2] = { MP_OBJ_NEW_SMALL_INT(0), MP_OBJ_NEW_SMALL_INT(2) };
+    mp_int_t size = mp_obj_get_int(call_method(file, MP_QSTR_seek, 2, seek)); // to the end
+    call_method(file, MP_QSTR_seek, 1, seek); // and back
     self->copy = allocate("model", size);
-    while (self->blob_bytes < size) {
-        mp_obj_t rest = mp_obj_new_bytearray_by_ref(size - self->blob_bytes, self->copy + self->blob_bytes);
-        mp_obj_t got = call_method(file, MP_QSTR_readinto, 1, &rest);
-        if (got == mp_const_none || mp_obj_get_int(got) == 0) {
-            break;
-        }
-        self->blob_bytes += mp_obj_get_int(got);
-    }
+    mp_int_t done = 0, got;
+    do {
+        mp_obj_t rest = mp_obj_new_bytearray_by_ref(size - done, self->copy + done);
+        got = mp_obj_get_int(call_method(file, MP_QSTR_readinto, 1, &rest));
+        done += MAX(0, MIN(got, size - done));
+    } while (got > 0 && done < size);
+    self->blob_bytes = done;
 }
 
 static const void *load_blob(model_obj_t *self, mp_obj_t src) {
@@ -384,7 +385,7 @@ static void run(model_obj_t *self, uint32_t *us) {
             mp_event_handle_nowait();
             check_blob(self);
             check_arena(self);
-            uint32_t index = self->model.index;  // of the step that comes
+            uint32_t index = self->model.index; // of the step that comes
             uint32_t began = us ? mp_hal_ticks_us() : 0;
             err = pn_step(&self->model);
             if (us) {
@@ -507,7 +508,7 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
     get_out(self, out);
     start_any(self, arg[ARG_x].u_obj);
     run(self, NULL);
-    int8_t *to = get_out(self, out);  // again, it may have moved
+    int8_t *to = get_out(self, out); // again, it may have moved
     for (size_t i = 0; i < self->model.classes; ++i) {
         to[i] = pn_output(&self->model, i);
     }
@@ -644,10 +645,10 @@ static MP_DEFINE_CONST_DICT(model_locals, model_locals_table);
 static void model_attr(mp_obj_t self_in, qstr name, mp_obj_t *dest) {
     const model_obj_t *self = MP_OBJ_TO_PTR(self_in);
     if (dest[0] != MP_OBJ_NULL) {
-        return;  // nothing can be set
+        return; // nothing can be set
     }
     if (mp_map_lookup((mp_map_t *)&model_locals.map, MP_OBJ_NEW_QSTR(name), MP_MAP_LOOKUP) != NULL) {
-        dest[1] = MP_OBJ_SENTINEL;  // a method: looked up as usual
+        dest[1] = MP_OBJ_SENTINEL; // a method: looked up as usual
     } else {
         check_open(self);
         dest[0] = get_fact(self, name);

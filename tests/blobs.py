@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+
 from networks import FreeNetwork, Layer, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
@@ -79,6 +80,7 @@ def damaged(blob: bytes) -> dict[str, bytes]:
     return {
         "magic": b"PNG" + blob[3:],
         "length": blob[:-1],
+        "empty": b"",
         "crc": bytes(flipped),
         "version": changed(blob, fmt.HEADER, "version", 9),
         "task": changed(blob, fmt.HEADER, "task", 9),

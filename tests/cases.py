@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from networks import extreme_picture, random_network, random_picture, random_qnet
 from oracle import GREY, RGB565, RGB888, Oracle
-
 from patchnet.design import Network
 from patchnet.pack import pack
 from patchnet.plan import Plan, place

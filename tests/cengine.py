@@ -71,6 +71,7 @@ def library() -> ctypes.CDLL:
     lib.pn_start.argtypes = [p, p, size, ctypes.POINTER(Image)]
     lib.pn_start_raw.argtypes = [p, p, size, p]
     lib.pn_error.restype = ctypes.c_char_p
+    lib.pn_labels.argtypes, lib.pn_labels.restype = [p, ctypes.POINTER(p)], size
     lib.shim_model_bytes.restype = size
     lib.shim_arena_bytes.argtypes = lib.shim_fault_layer.argtypes = [p]
     lib.shim_where.argtypes = [p, ctypes.POINTER(u32), ctypes.POINTER(u32)]
@@ -141,6 +142,11 @@ class Engine:
         """At most that many steps: how many they were, and whether there are more."""
         more = ctypes.c_int()
         return self.lib.shim_steps(self.model, most, ctypes.byref(more)), more.value == MORE
+
+    def labels(self) -> str:
+        text = ctypes.c_void_p()
+        size = self.lib.pn_labels(self.model, text)
+        return ctypes.string_at(text, size).decode()
 
     def where(self) -> tuple[int, int]:
         """Chain and layer of the next step."""

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+
 from cases import Case, random_case, random_plan
 from cengine import Engine, sanitized
 from patchnet.pack import pack

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import oracle
 
+import oracle
 from patchnet.design import ACTIVATIONS, Layer, Network
 from patchnet.format import MAX_SHIFT
 from patchnet.quantized import QBottleneck, QConv, QNet, QPool, Scaled
@@ -225,3 +225,15 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     fc, fc_shift, fc_zero = fill_fc(f, features, len(network.labels))
     scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
     return QNet(network, input_zero, tuple(tunnels), pool, fc, fc_shift, fc_zero, scale)
+
+
+def identity_qnet(height: int, width: int, channels: int, k: int = 1, **shape) -> QNet:
+    """One 1x1 convolution that copies: its map is the network's input, or a tunnel's patch of it."""
+    shell = FreeNetwork("identity", ("only",), height, width, channels, k, False, **shape)
+    layer = Layer("conv", *shell.patch, channels, 0, channels, 1, 1, act="none")
+    network = replace(shell, chain=(layer,))
+    weight = 4 * np.eye(channels, dtype=np.int8).reshape(channels, 1, 1, channels)
+    ones = np.ones(channels, np.int32)
+    copy = QConv(layer, Scaled(weight, 0 * ones, ones << 30), 8, 0)  # (4 x << 8) * 2^30 >> 40 = x
+    fc = Scaled(np.ones((1, network.features), np.int8), np.zeros(1, np.int32), np.ones(1, np.int32))
+    return QNet(network, (0,) * channels, ((copy,),) * k, QPool(1, 0, 0), fc, 0, 0, 1.0)

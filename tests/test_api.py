@@ -7,16 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import blobs
 import numpy as np
-import patchnet
 import pytest
+from PIL import Image as Pillow
+
+import blobs
+import patchnet
 from networks import random_picture, random_qnet
 from oracle import RGB888 as ORACLE_RGB888
 from oracle import Oracle
 from patchnet import GRAYSCALE, RGB565, RGB888, Image, Model, api, models
 from patchnet.pack import pack
-from PIL import Image as Pillow
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,13 +6,13 @@ import struct
 import subprocess
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 from arena import plan_is_sound
 from cases import random_case, random_plan
 from cengine import ERRORS, Engine, EngineError, library, sanitized
-from networks import FreeNetwork, random_qnet
-
+from networks import FreeNetwork, identity_qnet, random_qnet
 from patchnet import format as fmt
 from patchnet.design import Layer
 from patchnet.pack import pack, seal
@@ -159,6 +159,84 @@ def test_cause_is_named(cause, i):
     with pytest.raises(EngineError) as caught:
         Engine(CAUSES[cause][i])
     assert caught.value.name == cause
+
+
+def arrays_of(o: oracle.Oracle, i: int) -> list[tuple[int, int, int]]:
+    """(offset, outputs, products in a sum) of the arrays of layer i in the first chain, in the order of FORMAT.md."""
+    layer, cin = o.layers[i], o.layers[i - 1].cout if i else o.header.channels
+    taps, at, out = layer.kernel**2, o.params[0][i].weight_off, []
+    parts = [(layer.cout, taps * cin, layer.cout * taps * cin)]
+    if layer.kind == oracle.BOTTLENECK:
+        expand = [(layer.cexp, cin, layer.cexp * cin)] * (layer.flags & oracle.EXPAND)
+        parts = [*expand, (layer.cexp, taps, layer.cexp * taps), (layer.cout, layer.cexp, layer.cexp * layer.cout)]
+    for n, products, weights in parts:
+        out.append((at, n, products))
+        at += 8 * n + -(-weights // 4) * 4
+    return [*out, (at, 0, 0)]
+
+
+def opens(blob: bytes) -> str:
+    """What the engine says of a blob: the name of an error, or OK."""
+    try:
+        Engine(blob)
+    except EngineError as e:
+        return e.name
+    return "OK"
+
+
+SINGLE = oracle.Oracle(BLOB)
+FC_BYTES = 8 * 2 + 8  # two classes of three features, padded
+PIECES = [  # of the blob: where its offset stands, its own offset, its bytes, the error when it is cut
+    (H, "patch_off", 0, HEAD["patch_off"], 4 * 4, "PATCH"),
+    (H, "layer_off", 0, HEAD["layer_off"], 4 * 24, "SHAPE"),
+    (H, "param_off", 0, HEAD["param_off"], 16 * 8, "SHAPE"),
+    (H, "label_off", 0, HEAD["label_off"], HEAD["label_bytes"], "LABELS"),
+    (H, "fc_off", 0, HEAD["fc_off"], FC_BYTES, "WEIGHTS"),
+    *((PARAM, "weight_off", i, WEIGHTS[i], arrays_of(SINGLE, i)[-1][0] - WEIGHTS[i], "WEIGHTS") for i in range(4)),
+]
+
+
+@pytest.mark.parametrize("table, name, index, at, size, error", PIECES)
+def test_piece_ends_with_the_blob(table, name, index, at, size, error):
+    """A table or an array that is the blob's last may end with it, not four bytes behind."""
+    longer = BLOB + BLOB[at : at + size]
+    assert opens(field(table, name, len(BLOB), index, longer)) == "OK"
+    assert opens(field(table, name, len(BLOB), index, longer[:-4])) == error
+
+
+def sums_of(o: oracle.Oracle) -> list[tuple[int, int, int]]:
+    """(offset of the biases, largest sum of products, shift) of every array of a blob's first chain and of the last."""
+    out = []
+    for i in range(len(o.layers)):
+        arrays, last = arrays_of(o, i)[:-1], o.params[0][i].shift
+        out += [(at, n << 15, last if a == len(arrays) - 1 else 0) for a, (at, _, n) in enumerate(arrays)]
+    return [*out, (o.header.fc_off, o.layers[-1].cout << 14, o.header.fc_shift)]
+
+
+@pytest.mark.parametrize("at, products, shift", sums_of(SINGLE))
+def test_largest_bias(at, products, shift):
+    """Just what fits 31 bits is accepted, of either sign, one more is not."""
+    most = ((2**31 - 1) >> shift) - products
+    for sign in (1, -1):
+        assert opens(array(at, struct.pack("<i", sign * most))) == "OK"
+        assert opens(array(at, struct.pack("<i", sign * (most + 1)))) == "OVERFLOW"
+
+
+@pytest.mark.parametrize(
+    "height, width, k, aggregate, error",
+    [
+        (8, 16, 1, "sum", "OK"),
+        (3, 43, 1, "sum", "OVERFLOW"),
+        (8, 16, 4, "sum", "OK"),
+        (6, 22, 4, "sum", "OVERFLOW"),
+        (6, 22, 4, "concat", "OK"),
+        (6, 86, 4, "concat", "OVERFLOW"),
+    ],
+)
+def test_most_pixels_pooled(height, width, k, aggregate, error):
+    """128 * 255 << 16 fits 31 bits; 129 do not. Chains count when they are summed."""
+    blob = pack(identity_qnet(height, width, 1, k, aggregate=aggregate))
+    assert opens(field(H, "pool_shift", 16, blob=blob)) == error
 
 
 def test_fault_is_placed_in_its_layer():

@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import blobs
 import pytest
+
+import blobs
 from patchnet import GRAYSCALE, Image, Model, romfs
 
 SCRIPTS = Path(__file__).parent / "device"
@@ -31,6 +32,7 @@ def folder(tmp_path_factory):
     (folder / "grey.pnb").write_bytes(blobs.small(1))
     image = romfs.build(folder)
     (folder / "image.romfs").write_bytes(image)
+    (folder / "folder").mkdir()
     (folder / "colour.pnb").write_bytes(blobs.small(3))
     (folder / "large.pnb").write_bytes(blobs.large())
     for name, blob in blobs.damaged(blobs.small(1)).items():
@@ -51,6 +53,13 @@ def test_cpython_prints_what_is_expected(folder, name):
 @pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs"])
 def test_device_prints_what_is_expected(connect, where, folder, name):
     assert connect(where, folder).exec(script(name)) == expected(name)
+
+
+def test_file_of_a_mounted_folder_is_read(connect, folder):
+    board = connect("qemu")
+    board.mount(folder)
+    code = "import patchnet\nm = patchnet.load('large.pnb')\nprint(list(m.predict(bytes(24 * 24))))"
+    assert board.exec(code) == f"{list(Model(blobs.large()).predict(bytes(24 * 24)))}\n"
 
 
 def test_small_heap_refuses_and_goes_on(connect, tmp_path):

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from arena import Area, layer_areas
 from cases import Picture, encode, random_case, random_frame, random_plan, random_raw, random_schedule
 from cengine import Engine
-from networks import FreeNetwork, random_network, random_picture, random_qnet
+from networks import FreeNetwork, identity_qnet, random_network, random_picture, random_qnet
 from oracle import GREY, RGB565, RGB888, Oracle, scores_of
-
 from patchnet.design import Layer, Network, Stage
 from patchnet.pack import pack
 from patchnet.plan import place
-from patchnet.quantized import QConv, QNet, QPool, Scaled
+from patchnet.quantized import QNet
 
 
 def assert_equal(got, wanted) -> None:
@@ -93,18 +93,14 @@ def test_random_networks_say_something():
     assert wanted <= seen, wanted - seen
 
 
+def test_labels_as_they_lie_in_the_blob():
+    labels = ("plain", "", "Stra\u00dfe", "\u732b")
+    network = replace(identity_qnet(2, 2, 1).design, labels=labels)
+    engine = Engine(pack(random_qnet(np.random.default_rng(0), network)))
+    assert engine.labels() == "".join(label + "\n" for label in labels)
+
+
 # The picture
-
-
-def identity_qnet(height: int, width: int, channels: int, fit: str = "stretch") -> QNet:
-    """One 1x1 convolution that copies: its map is the network's input."""
-    layer = Layer("conv", height, width, channels, 0, channels, 1, 1, act="none")
-    network = FreeNetwork("identity", ("only",), height, width, channels, 1, False, fit=fit, chain=(layer,))
-    weight = 4 * np.eye(channels, dtype=np.int8).reshape(channels, 1, 1, channels)
-    ones = np.ones(channels, np.int32)
-    copy = QConv(layer, Scaled(weight, 0 * ones, ones << 30), 8, 0)  # (4 x << 8) * 2^30 >> 40 = x
-    fc = Scaled(np.ones((1, channels), np.int8), np.zeros(1, np.int32), np.ones(1, np.int32))
-    return QNet(network, (0,) * channels, ((copy,),), QPool(1, 0, 0), fc, 0, 0, 1.0)
 
 
 def assert_samples(qnet: QNet, picture: Picture) -> None:
@@ -129,8 +125,8 @@ def test_sampling(pixfmt, channels, fit):
         picture = random_frame(rng, h, w)
         rgb = random_picture(rng, h, w, 3)
         roi = picture.roi if i % 2 and picture.w == w and picture.h == h else None
-        assert_samples(identity_qnet(height, width, channels, fit), Picture(encode(rgb, pixfmt), w, h, pixfmt, roi))
-        assert_samples(identity_qnet(height, width, channels, fit), random_frame(rng, height, width))
+        assert_samples(identity_qnet(height, width, channels, fit=fit), Picture(encode(rgb, pixfmt), w, h, pixfmt, roi))
+        assert_samples(identity_qnet(height, width, channels, fit=fit), random_frame(rng, height, width))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cases import random_case
 from cengine import Engine
 from oracle import Oracle

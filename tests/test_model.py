@@ -9,6 +9,8 @@ from patchnet import data  # noqa: E402
 from patchnet.design import Network, Stage  # noqa: E402
 from patchnet.model import ConvNorm, PatchTunnelNet, load_float, normalise, save_float  # noqa: E402
 
+torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
+
 NETWORK = Network(
     "small", ("a", "b", "c"), 20, 24, margin_h=3, margin_w=2, stem_out=4, head=10,
     stages=(Stage(6, 1, 1, 2), Stage(8, 2, 2, 3, 5), Stage(8, 1, 1, 1)),
@@ -72,7 +74,8 @@ def test_a_tunnel_sees_its_own_patch_only():
 def test_sum_adds_the_tunnels():
     model = settled(NETWORK)
     pooled = torch.randn(2, NETWORK.tunnels, 10)
-    assert torch.allclose(model.classify(pooled), model.fc(sum(pooled[:, i] for i in range(NETWORK.tunnels))), atol=1e-6)
+    total = sum(pooled[:, i] for i in range(NETWORK.tunnels))
+    assert torch.allclose(model.classify(pooled), model.fc(total), atol=1e-6)
 
 
 def test_folding_changes_nothing():

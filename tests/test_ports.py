@@ -10,13 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import require
 from patchnet import remote
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "ports" / "get-micropython"
 FAILING_GIT = "#!/bin/sh\necho 'fatal: no network here' >&2\nexit 128\n"
 FAILING_APT = "#!/bin/sh\necho 'E: nothing to be had' >&2\nexit 100\n"
-WRONG_TARBALL_APT = "#!/bin/sh\ncase \"$*\" in *source*) echo rubbish > 'micropython_1.25.0+ds.orig.tar.xz';; esac\n"
+WRONG_TARBALL_APT = (
+    "#!/bin/sh\ncase \"$*\" in *' source '*) echo rubbish > 'micropython_1.25.0+ds.orig.tar.xz';; esac\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,12 @@ def test_a_tree_that_is_there_is_left_alone(obtain, tmp_path):
     make_tree(tmp_path / "build" / "micropython")
     status, said = obtain()
     assert status == 0 and "already" in said
+
+
+def test_own_tree_is_remembered(obtain, tmp_path):
+    obtain(MICROPYTHON_DIR=str(make_tree(tmp_path / "mine")))
+    status, said = obtain()
+    assert status == 0 and f"is at {tmp_path / 'mine'} already" in said
 
 
 def test_another_tree_drops_what_was_built_from_the_last(obtain, tmp_path):
@@ -186,15 +195,13 @@ def test_module_builds_from_any_folder_of_modules(tmp_path):
 
 
 def test_emulated_board_uses_the_hard_float_abi():
-    if not remote.FIRMWARE.is_file() or not shutil.which("arm-none-eabi-readelf"):
-        pytest.skip("the emulated board's firmware is not built")
+    require("qemu")
     attributes = subprocess.run(["arm-none-eabi-readelf", "-A", remote.FIRMWARE], text=True, capture_output=True).stdout
     assert "Tag_ABI_VFP_args: VFP registers" in attributes
 
 
 def test_everything_compiles_for_an_h7_without_library_or_statics(tmp_path):
-    if not (ROOT / "build" / "qemu" / "genhdr" / "qstrdefs.generated.h").is_file():
-        pytest.skip("needs the headers that `make qemu` generates")
+    require("qemu")  # its generated headers serve the binding
     result = subprocess.run([ROOT / "ports" / "stm32" / "h7-check", tmp_path], text=True, capture_output=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -203,3 +210,19 @@ def test_stm32_says_what_a_tree_lacks(tmp_path):
     result = subprocess.run([ROOT / "ports" / "stm32" / "check-tree", tmp_path, "NUCLEO_H743ZI2"], text=True,
                             capture_output=True)  # fmt: skip
     assert result.returncode == 1 and "lib/stm32lib is empty" in result.stderr and "submodules" in result.stderr
+
+
+@pytest.mark.parametrize("user, says", [
+    ("1000", "sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"),
+    ("0", "apt could not install: gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"),
+])  # fmt: skip
+def test_missing_tools_are_named(tmp_path, user, says):
+    for name in ("env", "mktemp", "rm", "tail", "python3"):
+        (tmp_path / name).symlink_to(sys.executable if name == "python3" else shutil.which(name))
+    for name, text in {"id": f"#!/bin/sh\necho {user}\n", "apt-get": FAILING_APT}.items():
+        (tmp_path / name).write_text(text.replace("/bin/sh", shutil.which("sh")))
+        (tmp_path / name).chmod(0o755)
+    result = subprocess.run([shutil.which("sh"), ROOT / "ports" / "install-tools"], text=True, capture_output=True,
+                            env={"PATH": str(tmp_path)})  # fmt: skip
+    assert result.returncode == 1
+    assert says in result.stderr

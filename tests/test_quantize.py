@@ -13,6 +13,8 @@ from patchnet.model import PatchTunnelNet, normalise, save_float  # noqa: E402
 from patchnet.pack import pack  # noqa: E402
 from patchnet.quantized import QBottleneck  # noqa: E402
 
+torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
+
 NETWORKS = {
     "sum": Network(
         "n", ("a", "b", "c"), 20, 24, margin_h=3, margin_w=2, stem_out=5,
@@ -128,7 +130,8 @@ def test_dead_channels_are_represented():
     net.calibrate(normalise(torch.from_numpy(pixels(network, 32)), network))
     layer = net.quantized().tunnels[0][2]
     assert not layer.expand.weight[0].any() and layer.expand.mult[0] >= 1
-    value = (int(layer.expand.bias[0]) * int(layer.expand.mult[0]) + 2**31 >> 32) * float(net.tunnels[0][2].scales()[1][0])
+    step = float(net.tunnels[0][2].scales()[1][0])
+    value = (int(layer.expand.bias[0]) * int(layer.expand.mult[0]) + 2**31 >> 32) * step
     assert value == pytest.approx(2.0, rel=0.02)
 
 

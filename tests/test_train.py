@@ -9,7 +9,10 @@ pytest.importorskip("sklearn")
 from patchnet import data, train  # noqa: E402
 from patchnet.model import load_float  # noqa: E402
 
+torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
+
 FEW = {"epochs": 3, "test": "", "evaluate_every": 3}
+SMALL = {**FEW, "train": "digits_test"}
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 
@@ -115,7 +118,7 @@ def test_run_learns(tmp_path):
 
 
 def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
-    straight = load_float(train.run("digits", out_dir=tmp_path / "straight", **FEW))
+    straight = load_float(train.run("digits", out_dir=tmp_path / "straight", **SMALL))
     report = train.Reporter.__call__
 
     def stop_after_two(self, epoch, *args):
@@ -125,8 +128,8 @@ def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(train.Reporter, "__call__", stop_after_two)
-        train.run("digits", out_dir=tmp_path / "stopped", **FEW)
-    resumed = load_float(train.run("digits", out_dir=tmp_path / "stopped", resume=True, **FEW))
+        train.run("digits", out_dir=tmp_path / "stopped", **SMALL)
+    resumed = load_float(train.run("digits", out_dir=tmp_path / "stopped", resume=True, **SMALL))
     for a, b in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.allclose(a.float(), b.float(), atol=1e-4)
 

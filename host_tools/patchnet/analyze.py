@@ -6,6 +6,7 @@ input plus output of a layer (`design.paper_peak`), and that of an engine which 
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,11 +19,6 @@ from .design import Candidate, Layer, Network, from_dict, paper_peak
 from .pack import BlobInfo, read
 from .plan import Plan, Step, acc_bytes, aligned, block_name, map_bytes, ring_bytes, smallest, strip_macs
 from .plan import plan as make_plan
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 KINDS = ("map_in", "map_out", "sums", "ring", "features", "other")  # of live bytes, in the order of the plot
 
@@ -380,7 +376,7 @@ def summary(a: Analysis) -> list[str]:
     return [
         f"arena (m.ram)       {a.arena:>12,} B   bound by {binding}{budget}; smallest plan {a.smallest:,} B",
         f"paper's accounting  {a.paper_accounting:>12,} B   largest input + output of a layer",
-        f"layer by layer      {a.layerwise:>12,} B   whole int8 maps, usual order",
+        f"layer by layer      {a.layerwise:>12,} B   whole int8 maps of a tunnel, usual order",
         f"MACs per picture    {a.macs:>12,}     {a.executed_macs:,} executed ({a.executed_macs / a.macs:.2f}x)",
         f"weights             {a.weights:>12,}     {a.blob_bytes:,} B of flash",
     ]
@@ -402,7 +398,7 @@ def describe(candidate: Candidate) -> dict:
         "t": n.stages[0].t,
         "paper_accounting": paper_peak(n),
         "arena": smallest(n),
-        "macs": candidate.macs,
+        "macs": candidate.macs + n.features * len(n.labels),
         "weights": candidate.weights,
         "blob_bytes": blob_bytes(n),
     }

@@ -42,8 +42,8 @@ def size(text: str) -> int:
     try:
         value = float(digits if unit == 1 else digits[:-1]) * unit
     except ValueError:
-        value = 0
-    if not (value >= 1 and value == int(value)):
+        value = 0.0
+    if value < 1 or not value.is_integer():
         raise argparse.ArgumentTypeError(f"wanted a size such as 24K, 24KB or 24576, got {text!r}")
     return int(value)
 
@@ -59,7 +59,7 @@ def count(text: str) -> int:
     unit = {"K": 10**3, "M": 10**6}.get(text[-1:].upper(), 1)
     try:
         return int(float(text if unit == 1 else text[:-1]) * unit)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"wanted a number such as 30M, got {text!r}") from None
 
 
@@ -136,6 +136,7 @@ def _add_making(command: Callable[..., Parser]) -> None:
     p.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", dest="settings", help=more)
     p.add_argument("--chain", action="store_true", help="then quantize, pack, and compare accuracies")
     p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob (default: least)")
+    p.add_argument("--tune", type=int, default=6, metavar="N", help="with --chain: epochs of fine-tuning (default: 6)")
 
     more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
     p = command("quantize", run_quantize, "Turn a trained run into integers", more)
@@ -263,7 +264,7 @@ def run_train(args) -> int:
             result = {"run": str(run)}
         else:
             with progress(args) as track:
-                result = asdict(stages.chain(run, args.budget, track))
+                result = asdict(stages.chain(run, args.budget, args.tune, track))
     if args.json:
         print_json(result)
     elif args.chain:

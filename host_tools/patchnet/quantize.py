@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import data, train
-from .design import Layer, Network
+from .design import Layer
 from .model import ConvNorm, PatchTunnelNet, load_float, normalise
 from .qnet_file import save
 from .quantized import QBottleneck, QConv, QNet, QPool, Scaled
@@ -80,7 +80,7 @@ def fake(x: Tensor, scale: float, zero: int) -> Tensor:
 
 
 def fake_wide(x: Tensor, scale: Tensor, act: str) -> Tensor:
-    """The same for intermediates (N, C, H, W) with a scale for each channel and zero point 0; applies the activation."""
+    """The same for intermediates (N, C, H, W): a scale for each channel, zero point 0. Applies the activation."""
     low, high = (-128, 127) if act == "none" else (0, 255)
     zero = torch.zeros(len(scale), dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(x, scale, zero, 1, low, high)

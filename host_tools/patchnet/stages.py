@@ -50,11 +50,13 @@ class Chain:
     host_top1: float | None
 
 
-def chain(run_dir: Path, budget: int | None = None, track: evaluate.Track = evaluate.no_track) -> Chain:
-    """From a trained run to a packed and verified blob: quantize, pack, and both accuracies side by side."""
+def chain(
+    run_dir: Path, budget: int | None = None, tune: int = 6, track: evaluate.Track = evaluate.no_track
+) -> Chain:
+    """From a trained run to a verified blob: quantize (`tune` epochs), pack, both accuracies side by side."""
     from . import quantize, train
 
-    packed = pack_file(quantize.run(run_dir), budget=budget)
+    packed = pack_file(quantize.run(run_dir, epochs=tune), budget=budget)
     test = train.load_experiment(run_dir / "config.toml").test
     if not test:
         return Chain(str(run_dir), packed, "", None, None)

@@ -236,18 +236,17 @@ def presence_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits[sure], targets[sure])
 
 
-def class_loss(e: Experiment) -> Callable[[Tensor, Tensor], Tensor]:
-    """Loss of logits against a target distribution (N, classes)."""
-    return lambda logits, target: F.cross_entropy(logits, target, label_smoothing=e.smoothing)
-
-
-def box_loss(e: Experiment, classes: tuple[str, ...]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Loss against presence labels (N, classes) of a network that tells all classes, or one class from none of it."""
-    labels = e.network.labels
-    if labels == classes:
+def loss_for(e: Experiment, dataset: Dataset) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of logits that goes with the labels: of class distributions (N, classes), or for sets of boxes of
+    presence labels (N, classes), all of them or one class against none of it. ValueError if labels do not match."""
+    labels, classes = e.network.labels, dataset.classes
+    if dataset.boxes is None and labels == classes:
+        return lambda logits, target: F.cross_entropy(logits, target, label_smoothing=e.smoothing)
+    if dataset.boxes is not None and labels == classes:
         return presence_loss
-    if len(labels) != 2 or labels[1] not in classes:
-        raise ValueError(f"{e.name}: labels {labels} are neither those of {e.train} nor (no_x, x) with x one of them")
+    if dataset.boxes is None or len(labels) != 2 or labels[1] not in classes:
+        two = "" if dataset.boxes is None else " (or two labels, the second one of these)"
+        raise ValueError(f"{e.name}: network has labels {labels}, {e.train} has {classes}{two}")
     column = classes.index(labels[1])
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -255,6 +254,19 @@ def box_loss(e: Experiment, classes: tuple[str, ...]) -> Callable[[Tensor, Tenso
         return F.cross_entropy(logits[sure], target[sure, column].long(), label_smoothing=e.smoothing)
 
     return loss
+
+
+def batch_loss(model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tensor, targets: Tensor) -> Tensor:
+    """Loss of one batch as `Batches` makes it, augmented further here, where whole batches are quick."""
+    x = normalise(pixels, e.network)
+    x = jitter(x, e.colour) if e.colour else x
+    if targets.ndim == 3:
+        logits, patches = model(x)
+        loss = loss_of(logits, targets[:, 0])
+        return loss if patches is None else loss + e.auxiliary * presence_loss(patches, targets[:, 1:])
+    targets = F.one_hot(targets, len(e.network.labels)).float()
+    x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
+    return loss_of(model(x)[0], targets)
 
 
 def start_from(heads: Heads, source: PatchTunnelNet) -> None:
@@ -304,15 +316,14 @@ def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
 def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool = False, **overrides) -> Path:
     """Train an experiment (TOML file or shipped name), fields replaced by `overrides`; returns the run directory.
 
-    The best weights so far, by held-out accuracy or without `validation` the newest, are always in `float.npz`.
+    `float.npz` always holds the newest averaged weights: with a cosine schedule the last are the best, and nothing is
+    chosen by the held-out pictures.
     """
     e = load_experiment(experiment, **overrides)
     out = Path(out_dir) if out_dir else Path("runs") / "classify" / e.name
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     training, validation = held_out(data.load(e.train), e.validation)
-    boxes = training.boxes is not None
-    if not boxes and training.classes != e.network.labels:
-        raise ValueError(f"{e.name}: network has labels {e.network.labels}, {e.train} has {training.classes}")
+    loss_of = loss_for(e, training)
     if ranks > 1:
         torch.distributed.init_process_group("gloo")
     if rank == 0:
@@ -320,7 +331,6 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
         (out / "config.toml").write_text(to_toml(e))
     torch.manual_seed(e.seed)
     batches = Batches(training, e, rank, ranks)
-    loss_of = box_loss(e, training.classes) if boxes else class_loss(e)
 
     heads = Heads(PatchTunnelNet(e.network), len(training.classes) if e.auxiliary else 0)
     if e.init:
@@ -331,49 +341,33 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
     steps = e.epochs * len(batches)
     optimizer, schedule = make_optimizer(heads, e, steps)
 
-    state = {"epoch": 0, "best": -1.0}
+    done = 0
     parts = {"heads": heads, "average": average, "optimizer": optimizer, "schedule": schedule}
     if resume:
         saved = torch.load(out / "checkpoint.pt", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-        state = saved["state"]
-
-    def step(pixels: Tensor, targets: Tensor) -> float:
-        x = normalise(pixels, e.network)
-        x = jitter(x, e.colour) if e.colour else x
-        if not boxes:
-            targets = F.one_hot(targets, len(e.network.labels)).float()
-            x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
-        logits, patches = model(x)
-        loss = loss_of(logits, targets[:, 0] if boxes else targets)
-        if patches is not None:
-            loss = loss + e.auxiliary * presence_loss(patches, targets[:, 1:])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(heads.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(heads.net)
-        return loss.item()
+        done = saved["epoch"]
 
     report = Reporter(out, e, resume) if rank == 0 else None
-    for epoch in range(state["epoch"], e.epochs):
+    for epoch in range(done, e.epochs):
         start, losses = time.time(), []
         torch.manual_seed((e.seed * 1000 + epoch) * ranks + rank)  # so that a resumed run goes on as it would have
         model.train()
-        for batch in batches.epoch(epoch):
-            losses.append(step(*batch))
-        state["epoch"] = epoch + 1
+        for pixels, targets in batches.epoch(epoch):
+            loss = batch_loss(model, e, loss_of, pixels, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(heads.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(heads.net)
+            losses.append(loss.item())
         if rank == 0:
-            accuracy = None
-            if len(validation) and ((epoch + 1) % e.evaluate_every == 0 or epoch + 1 == e.epochs):
-                accuracy = float_accuracy(average.module, validation)
-            if accuracy is None or accuracy >= state["best"]:
-                state["best"] = accuracy if accuracy is not None else state["best"]
-                if accuracy is not None or not len(validation):
-                    save_float(average.module, out / "float.npz")
-            torch.save({**{k: p.state_dict() for k, p in parts.items()}, "state": state}, out / "checkpoint.pt")
+            due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or epoch + 1 == e.epochs)
+            accuracy = float_accuracy(average.module, validation) if due else None
+            save_float(average.module, out / "float.npz")
+            torch.save({**{k: p.state_dict() for k, p in parts.items()}, "epoch": epoch + 1}, out / "checkpoint.pt")
             report(epoch + 1, float(np.mean(losses)), accuracy, time.time() - start)
     if rank == 0 and e.test:
         print(f"{e.name}: test top-1 {float_accuracy(load_float(out), data.load(e.test)):.4f} ({e.test})")

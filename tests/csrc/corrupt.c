@@ -68,17 +68,20 @@ static void finish(pn_model_t *m) {
     }
 }
 
-// A run on a 5 x 3 picture (a region of it) and one on raw input.
-static void run(pn_model_t *m) {
-    uint8_t *arena = exactly(m->arena_bytes), *pixels = exactly(5 * 3 * PN_RGB565);
-    memset(pixels, 0xc3, 5 * 3 * PN_RGB565);
-    memset(arena, 0xa5, m->arena_bytes);
-    pn_image_t image = { pixels, 5, 3, PN_RGB565, 1, 0, 4, 3 };
-    if (pn_start(m, arena, m->arena_bytes, &image) != PN_OK) {
+static void run_picture(pn_model_t *m, uint8_t *arena, const pn_image_t *image) {
+    size_t n = (size_t)image->w * image->h * image->format;
+    uint8_t *pixels = exactly(n);
+    memset(pixels, 0xc3, n);
+    pn_image_t own = *image;
+    own.data = pixels;
+    if (pn_start(m, arena, m->arena_bytes, &own) != PN_OK) {
         die("a run did not start");
     }
     finish(m);
     free(pixels);
+}
+
+static void run_raw(pn_model_t *m, uint8_t *arena) {
     size_t n = (size_t)m->height * m->width * m->channels;
     int8_t *x = exactly(n);
     memset(x, 0x7f, n);
@@ -87,6 +90,19 @@ static void run(pn_model_t *m) {
     }
     finish(m);
     free(x);
+}
+
+// Runs on part of a small picture, on a larger one, and on raw input.
+static void run(pn_model_t *m) {
+    static const pn_image_t images[] = {
+        { NULL, 5, 3, PN_RGB565, 1, 0, 4, 3 },
+        { NULL, 23, 19, PN_RGB888, 0, 0, 23, 19 },
+    };
+    uint8_t *arena = exactly(m->arena_bytes);
+    memset(arena, 0xa5, m->arena_bytes);
+    run_picture(m, arena, &images[0]);
+    run_picture(m, arena, &images[1]);
+    run_raw(m, arena);
     free(arena);
 }
 

@@ -1,5 +1,6 @@
 # While a model runs, what the scheduler lets in may not run or close it. For MicroPython only.
 import micropython
+
 import patchnet
 
 m = patchnet.Model("grey.pnb")

@@ -44,11 +44,13 @@ def picture(format, data, width=4, height=2):
 
 attempt("missing", patchnet.Model, "missing.pnb")
 attempt("missing folder", patchnet.Model, "no/such/folder.pnb")
+attempt("a folder", patchnet.Model, "folder")
 attempt("not mounted", patchnet.load, "/nowhere/model.pnb")
 attempt("number", patchnet.Model, 5)
 attempt("none", patchnet.Model, None)
 attempt("list", patchnet.Model, [1, 2, 3])
 attempt("empty", patchnet.Model, b"")
+attempt("empty and odd", patchnet.Model, memoryview(b"model")[1:1])
 attempt("text", patchnet.Model, b"hello, world" * 20)
 for name in sorted(os.listdir()):
     if name.startswith("bad_"):
@@ -97,7 +99,7 @@ attempt("pixfmt and length", m.classify, picture(0, bytes(8)), pixfmt=patchnet.R
 kind("pixfmt text", m.classify, picture(0, bytes(8)), pixfmt="RGB565")
 print("pixfmt of jpeg", len(m.classify(picture(patchnet.JPEG, bytes(8)), pixfmt=patchnet.GRAYSCALE)))
 
-good = picture(patchnet.GRAYSCALE, bytes(8))
+good = picture(patchnet.GRAYSCALE, bytearray(8))
 attempt("roi empty", m.classify, good, roi=(0, 0, 0, 1))
 attempt("roi outside", m.classify, good, roi=(1, 0, 4, 2))
 attempt("roi negative", m.classify, good, roi=(-1, 0, 2, 2))
@@ -112,7 +114,7 @@ kind("top text", m.classify, good, top="2")
 kind("image bufferless", patchnet.Image, 4, 2, patchnet.GRAYSCALE, 5)
 kind("image arguments", patchnet.Image, 4, 2)
 kind("image is read-only", write, memoryview(good))
-kind("image as out", m.predict, right, picture(0, bytes(m.output_shape[0])))
+kind("image as out", m.predict, right, picture(0, bytearray(m.output_shape[0])))
 kind("no such attribute", lambda: m.nothing)
 kind("attribute set", setattr, m, "ram", 5)
 

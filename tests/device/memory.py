@@ -4,6 +4,7 @@ import gc
 import os
 
 import micropython
+
 import patchnet
 
 

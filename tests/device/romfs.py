@@ -2,8 +2,9 @@
 # grey.pnb and lies, with grey.pnb, in the current directory. For MicroPython only.
 import gc
 
-import patchnet
 import vfs
+
+import patchnet
 
 with open("image.romfs", "rb") as f:
     image = f.read()
