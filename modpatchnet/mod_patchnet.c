@@ -28,7 +28,6 @@
 #include "extmod/vfs.h"
 
 #include "patchnet.h"
-#include "pn_format.h"
 
 // OpenMV's pixel formats: bytes per pixel in the low byte, from bit 24 on flags. RGB888 is our own, in their scheme.
 #define FORMAT_GRAYSCALE (0x08020001)
@@ -38,8 +37,6 @@
 #define FORMAT_COMPRESSED (1u << 25)
 #define FORMAT_MUTABLE (1u << 27) // not set for Bayer, YUV and compressed pictures
 #define FORMAT_NUMBERED (1u << 16) // smaller numbers are those of old firmware and say nothing
-
-#define NO_LAYER (255) // fault_layer where the fault is in none
 
 typedef struct {
     mp_obj_base_t base;
@@ -70,7 +67,7 @@ static __attribute__((noreturn)) void raise_memory(const char *what, size_t need
 }
 
 static __attribute__((noreturn)) void raise_bad_model(int err, unsigned int layer) {
-    if (layer == NO_LAYER) {
+    if (layer == PN_NO_LAYER) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad model: %s"), pn_error(err));
     }
     mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad model: %s of layer %u"), pn_error(err), layer);
@@ -149,7 +146,7 @@ static const void *load_blob(model_obj_t *self, mp_obj_t src) {
     self->source = src;
     if (mp_get_buffer(src, &buf, MP_BUFFER_READ)) {
         self->blob_bytes = buf.len;
-        if ((uintptr_t)buf.buf % PN_ALIGN == 0) {
+        if ((uintptr_t)buf.buf % PN_BLOB_ALIGN == 0) {
             return buf.buf;
         }
         self->copy = allocate("model", buf.len);
@@ -172,7 +169,7 @@ static const void *load_blob(model_obj_t *self, mp_obj_t src) {
 // The part of the caller's arena that begins at a multiple of 8.
 static void arena_buffer(mp_obj_t arena, size_t needed, mp_buffer_info_t *buf) {
     get_buffer("arena", arena, MP_BUFFER_WRITE, buf);
-    size_t skip = -(uintptr_t)buf->buf & 7;
+    size_t skip = -(uintptr_t)buf->buf & (PN_ARENA_ALIGN - 1);
     buf->len = buf->len > skip ? buf->len - skip : 0;
     buf->buf = (uint8_t *)buf->buf + skip;
     if (buf->len < needed) {
@@ -518,21 +515,8 @@ static MP_DEFINE_CONST_FUN_OBJ_KW(model_predict_obj, 2, model_predict);
 
 // ---- what a person wants to know ----
 
-static uint32_t blob_u32(const model_obj_t *self, size_t at) {
-    uint32_t value;
-    memcpy(&value, self->model.blob + at, sizeof(value));
-    return value;
-}
-
-static mp_obj_t blob_float(const model_obj_t *self, size_t at) {
-    float value;
-    memcpy(&value, self->model.blob + at, sizeof(value));
-    return mp_obj_new_float((mp_float_t)value);
-}
-
 // One number where all input channels share it, else a tuple of one per channel.
-static mp_obj_t input_zero_point(const model_obj_t *self) {
-    const int8_t *zero = (const int8_t *)self->model.blob + PN_HEADER_INPUT_ZERO;
+static mp_obj_t input_zero_point(const model_obj_t *self, const int8_t *zero) {
     mp_obj_t all[4];
     bool same = true;
     for (size_t i = 0; i < self->model.channels; ++i) {
@@ -562,6 +546,8 @@ static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
 
 static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     const pn_model_t *m = &self->model;
+    pn_info_t info;
+    pn_info(m, &info);
     switch (name) {
         case MP_QSTR_ram:
             return mp_obj_new_int_from_uint(m->arena_bytes);
@@ -574,13 +560,13 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
         case MP_QSTR_output_shape:
             return shape(1, (const mp_int_t[]) { m->classes });
         case MP_QSTR_input_scale:
-            return blob_float(self, PN_HEADER_INPUT_SCALE);
+            return mp_obj_new_float((mp_float_t)info.input_scale);
         case MP_QSTR_output_scale:
-            return blob_float(self, PN_HEADER_OUTPUT_SCALE);
+            return mp_obj_new_float((mp_float_t)info.output_scale);
         case MP_QSTR_input_zero_point:
-            return input_zero_point(self);
+            return input_zero_point(self, info.input_zero);
         case MP_QSTR_output_zero_point:
-            return MP_OBJ_NEW_SMALL_INT((int8_t)m->blob[PN_HEADER_FC_ZERO]);
+            return MP_OBJ_NEW_SMALL_INT(info.output_zero);
         default:
             return MP_OBJ_NULL;
     }
@@ -600,7 +586,6 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
 
 // (name, op, microseconds) of layer `i`, or of what follows the layers.
 static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
-    const uint8_t *layer = self->model.blob + blob_u32(self, PN_HEADER_LAYER_OFF) + i * PN_LAYER_BYTES;
     vstr_t name, op;
     vstr_init(&name, 16);
     vstr_init(&op, 24);
@@ -609,8 +594,9 @@ static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
         vstr_add_str(&op, "pool, dense");
     } else {
         vstr_printf(&name, "layer %u", (unsigned int)i);
-        vstr_printf(&op, "%s %ux%u stride %u", layer[PN_LAYER_KIND] == PN_KIND_CONV ? "conv" : "bottleneck",
-            layer[PN_LAYER_KERNEL], layer[PN_LAYER_KERNEL], layer[PN_LAYER_STRIDE]);
+        pn_op_t what = pn_op(&self->model, i);
+        vstr_printf(&op, "%s %ux%u stride %u", what.bottleneck ? "bottleneck" : "conv",
+            what.kernel, what.kernel, what.stride);
     }
     mp_obj_t row[3] = {
         mp_obj_new_str_from_vstr(&name), mp_obj_new_str_from_vstr(&op), mp_obj_new_int_from_uint(us)

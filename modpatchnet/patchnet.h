@@ -20,7 +20,7 @@ enum {
     PN_OK = 0,
     PN_MORE = 1,
     PN_ERR_LENGTH = -1,  // fewer bytes than a header, or than the header says
-    PN_ERR_ALIGN = -2,  // blob not at a multiple of 4, or arena not at a multiple of 8
+    PN_ERR_ALIGN = -2,  // blob not at a multiple of PN_BLOB_ALIGN, or arena not at one of PN_ARENA_ALIGN
     PN_ERR_MAGIC = -3,
     PN_ERR_VERSION = -4,
     PN_ERR_CRC = -5,
@@ -35,6 +35,12 @@ enum {
     PN_ERR_PIXFMT = -14,
     PN_ERR_ROI = -15,  // region empty, outside the picture, or larger than 4096 x 4096
 };
+
+// Where blob and arena must begin: at a multiple of this many bytes.
+#define PN_BLOB_ALIGN 4
+#define PN_ARENA_ALIGN 8
+
+#define PN_NO_LAYER 255
 
 // Bytes per pixel, so that a format can be inferred from a buffer's length.
 typedef enum { PN_GRAYSCALE = 1, PN_RGB565 = 2, PN_RGB888 = 3 } pn_pixfmt_t;
@@ -67,7 +73,7 @@ typedef struct {
     uint16_t height, width, classes;
     uint16_t patch_h, patch_w;
     uint8_t channels, tunnels, layers;
-    uint8_t fault_layer;  // where pn_open found a fault: layer index, or 255 if not in a layer
+    uint8_t fault_layer;  // where pn_open found a fault: layer index, or PN_NO_LAYER
     // the run
     uint8_t *arena;
     const int8_t *raw;  // NULL when a picture is read
@@ -87,6 +93,22 @@ const char *pn_error(int err);
 
 // The labels as they lie in the blob: UTF-8, each ended by '\n'. Returns their bytes.
 size_t pn_labels(const pn_model_t *m, const char **text);
+
+// What a person wants to know of a model. Real values: input (q - input_zero[channel]) * input_scale, output
+// (q - output_zero) * output_scale.
+typedef struct {
+    int8_t input_zero[4];  // of `channels` channels
+    int8_t output_zero;
+    float input_scale, output_scale;
+} pn_info_t;
+void pn_info(const pn_model_t *m, pn_info_t *info);
+
+// What layer `index` (0..layers - 1) does; it does the same in all tunnels.
+typedef struct {
+    bool bottleneck;  // else a dense convolution
+    uint8_t kernel, stride;
+} pn_op_t;
+pn_op_t pn_op(const pn_model_t *m, uint32_t index);
 
 // Begins a run on a picture, or on height * width * channels int8 values (pixel - 128, HWC). `arena`: at a multiple of 8,
 // `len` >= arena_bytes, contents of no matter. PN_ERR_ARENA, PN_ERR_ALIGN, PN_ERR_PIXFMT, PN_ERR_ROI.

@@ -1,5 +1,7 @@
 #include "pn_blob.h"
 
+#include <string.h>
+
 #include "pn_format.h"
 
 // The input's shape, place and zero point: the output's of the layer before, which *l still holds.
@@ -56,4 +58,22 @@ uint64_t pn_ring_bytes(const pn_layer_t *l) {
 
 uint64_t pn_acc_bytes(const pn_layer_t *l) {
     return l->kind == PN_KIND_BOTTLENECK ? 4ull * l->rows * l->ow * l->cout : 0;
+}
+
+size_t pn_labels(const pn_model_t *m, const char **text) {
+    *text = (const char *)m->blob + pn_u32(m->blob + PN_HEADER_LABEL_OFF);
+    return pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
+}
+
+void pn_info(const pn_model_t *m, pn_info_t *info) {
+    memcpy(info->input_zero, m->blob + PN_HEADER_INPUT_ZERO, sizeof(info->input_zero));
+    info->output_zero = (int8_t)m->blob[PN_HEADER_FC_ZERO];
+    memcpy(&info->input_scale, m->blob + PN_HEADER_INPUT_SCALE, sizeof(info->input_scale));
+    memcpy(&info->output_scale, m->blob + PN_HEADER_OUTPUT_SCALE, sizeof(info->output_scale));
+}
+
+pn_op_t pn_op(const pn_model_t *m, uint32_t index) {
+    const uint8_t *r = m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF) + index * PN_LAYER_BYTES;
+    pn_op_t op = { r[PN_LAYER_KIND] == PN_KIND_BOTTLENECK, r[PN_LAYER_KERNEL], r[PN_LAYER_STRIDE] };
+    return op;
 }

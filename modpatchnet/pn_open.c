@@ -3,7 +3,9 @@
 #include "pn_blob.h"
 #include "pn_format.h"
 
-#define NO_LAYER 255
+#if PN_BLOB_ALIGN != PN_ALIGN
+#error "patchnet.h and the format disagree"
+#endif
 
 const char *pn_error(int err) {
     switch (err) {
@@ -58,7 +60,7 @@ static uint32_t crc32(uint32_t crc, const uint8_t *p, size_t n) {
 }
 
 static int check_container(const uint8_t *b, size_t len) {
-    if ((uintptr_t)b % PN_ALIGN != 0) {
+    if ((uintptr_t)b % PN_BLOB_ALIGN != 0) {
         return PN_ERR_ALIGN;
     }
     if (len < PN_HEADER_BYTES) {
@@ -312,7 +314,7 @@ static int check_chains(pn_model_t *m) {
         }
         zero = l.zero_out;
     }
-    m->fault_layer = NO_LAYER;
+    m->fault_layer = PN_NO_LAYER;
     m->features = concat(m) ? last * m->tunnels : last;
     m->last_at = l.out_at;
     return check_end(m, &l);
@@ -321,7 +323,7 @@ static int check_chains(pn_model_t *m) {
 int pn_open(pn_model_t *m, const void *blob, size_t len) {
     m->blob = blob;
     m->arena = NULL;
-    m->fault_layer = NO_LAYER;
+    m->fault_layer = PN_NO_LAYER;
     int err = check_container(m->blob, len);
     if (err == PN_OK) {
         err = check_header(m);
@@ -333,9 +335,4 @@ int pn_open(pn_model_t *m, const void *blob, size_t len) {
         err = check_labels(m);
     }
     return err ? err : check_chains(m);
-}
-
-size_t pn_labels(const pn_model_t *m, const char **text) {
-    *text = (const char *)m->blob + pn_u32(m->blob + PN_HEADER_LABEL_OFF);
-    return pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
 }

@@ -41,7 +41,7 @@ static int start(pn_model_t *m, void *arena, size_t len) {
     if (len < m->arena_bytes) {
         return PN_ERR_ARENA;
     }
-    if ((uintptr_t)arena % 8 != 0) {
+    if ((uintptr_t)arena % PN_ARENA_ALIGN != 0) {
         return PN_ERR_ALIGN;
     }
     m->arena = arena;

@@ -45,7 +45,7 @@ def bottlenecks(side: int, n: int, labels: tuple[str, ...] = ("no", "yes")) -> F
 @cache
 def large() -> bytes:
     """Arena and blob are of more than 4 KB."""
-    return pack(random_qnet(np.random.default_rng(5), bottlenecks(24, 3)))
+    return pack(random_qnet(np.random.default_rng(5), bottlenecks(16, 3)))
 
 
 @cache

@@ -11,7 +11,11 @@ from patchnet.model import load_float  # noqa: E402
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
-FEW = {"epochs": 3, "test": "", "evaluate_every": 3}
+ONE_TUNNEL = {
+    "labels": list("0123456789"), "height": 16, "width": 16, "channels": 1, "mean": [128], "k": 1, "central": False,
+    "stem_out": 8, "stages": [{"out": 16, "stride": 2, "t": 3}],
+}  # fmt: skip
+FEW = {"epochs": 3, "test": "", "evaluate_every": 3, "ema": 0.8, "network": ONE_TUNNEL}
 SMALL = {**FEW, "train": "digits_test"}
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 

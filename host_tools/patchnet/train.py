@@ -48,6 +48,7 @@ class Experiment:
     `validation` is the part of `train` held out by name (the same pictures in every experiment); `init` a run whose
     tunnels are the starting point. Augmentation: random crops of `crop` (min, max) of the area, sides stretched by
     up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
+    crops smaller than the network are enlarged "bilinear" or as "box"es, which is what the engine does to small pictures;
     `flip`; `colour` jitter; `mixup` (alpha of its beta distribution). `auxiliary` weighs the loss of the classes
     present in each patch (detection sets).
     """
@@ -70,6 +71,7 @@ class Experiment:
     aspect: float = 1.33
     whole: float = 0.0
     via: int = 0
+    enlarge: str = "bilinear"
     flip: bool = True
     colour: float = 0.3
     mixup: float = 0.0
@@ -170,7 +172,8 @@ class Batches:
         if self.e.via and rng.random() < 0.5:
             image, box = image.resize((self.e.via, self.e.via), Image.LANCZOS, box), None
         shrinks = box is None or box[2] - box[0] > size[0]
-        pixels = np.asarray(image.resize(size, Image.BOX if shrinks else Image.BILINEAR, box))
+        boxes = shrinks or self.e.enlarge == "box"
+        pixels = np.asarray(image.resize(size, Image.BOX if boxes else Image.BILINEAR, box))
         flipped = self.e.flip and rng.random() < 0.5
         pixels = pixels[:, ::-1] if flipped else pixels
         return pixels.reshape(*size[::-1], -1), self.target(i, np.array(area), flipped)

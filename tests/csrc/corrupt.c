@@ -1,7 +1,7 @@
 // Damages a blob in every way that this file knows and lets the engine at it, under sanitizers: whatever the bytes say,
 // pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte.
 //
-//     corrupt BLOB                         every truncation, every byte with several patterns, CRC left and CRC repaired
+//     corrupt BLOB                         every truncation, several flips of every byte, CRC left and CRC repaired
 //     corrupt BLOB random SEED TIMES       several bytes at once, CRC repaired
 //
 // Prints how often each outcome occurred.
@@ -165,7 +165,7 @@ static uint32_t chance(uint64_t *state, uint32_t below) {
     return (uint32_t)(*state >> 33) % below;
 }
 
-// 1 to 4 places: a random byte, or a small or an extreme number; half of them in the first 256 bytes, where the tables are.
+// 1 to 4 places, half of them in the first 256 bytes (the tables): a random byte, or a small or extreme number.
 static void random_damage(const uint8_t *good, size_t n, uint64_t seed, unsigned long times) {
     static const uint8_t likely[] = { 0, 1, 2, 3, 4, 7, 8, 16, 0x7f, 0x80, 0xff };
     uint8_t *blob = exactly(n);
