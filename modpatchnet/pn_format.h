@@ -1,4 +1,4 @@
-// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of the .pnb blob's fields; see FORMAT.md.
+// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of .pnb fields, see FORMAT.md.
 #ifndef PN_FORMAT_H
 #define PN_FORMAT_H
 

@@ -8,6 +8,7 @@ import contextlib
 import os
 
 import pytest
+
 from patchnet import remote
 
 WHERES = ["unix", "qemu"] + ([os.environ["PATCHNET_PORT"]] if "PATCHNET_PORT" in os.environ else [])

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from patchnet import GRAYSCALE, RGB565, RGB888, filecam
 from PIL import Image
+
+from patchnet import GRAYSCALE, RGB565, RGB888, filecam
 
 HEIGHT, WIDTH = 13, 18  # rows of 54 and 18 bytes: BMP pads both
 NAMES = {"grey": GRAYSCALE, "rgb565": RGB565, "rgb888": RGB888}

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-import networks
 import numpy as np
-import oracle
 import pytest
+
+import networks
+import oracle
 from patchnet import pack
 from patchnet.plan import plan
 from patchnet.quantized import QBottleneck
@@ -43,6 +44,17 @@ def test_round_trip(qnet):
 
 def test_same_input_same_bytes(qnet):
     assert pack.pack(qnet) == pack.pack(qnet)
+
+
+def test_tunnels_share_what_is_equal():
+    """Five tunnels with one set of weights take the room of one, and each still finds its own."""
+    q = networks.random_qnet(np.random.default_rng(1), networks.random_network(np.random.default_rng(2), k=4))
+    tied = replace(q, tunnels=q.tunnels[:1] * len(q.tunnels))
+    info = pack.read(pack.pack(tied))
+    records = [pack.fmt.PARAM.unpack(pack.pack(tied), info.header["param_off"] + 8 * i) for i in range(
+        info.header["tunnels"] * info.header["layers"])]  # fmt: skip
+    assert len({r["weight_off"] for r in records}) == info.header["layers"]
+    assert len(pack.pack(tied)) < len(pack.pack(q))
 
 
 def test_wrong_shape(qnet):

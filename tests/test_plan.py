@@ -1,8 +1,9 @@
 """The planner: what it counts, promises and refuses. That the engine needs just these bytes is shown in test_engine."""
 
-import networks
 import numpy as np
 import pytest
+
+import networks
 from patchnet.design import Layer, Network, Stage
 from patchnet.plan import _schedules, aligned, map_bytes, place, plan, ring_bytes, smallest, strip_macs
 

@@ -6,7 +6,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from oracle import Oracle  # noqa: E402
-
 from patchnet import data, qnet_file, quantize, train  # noqa: E402
 from patchnet.design import Network, Stage  # noqa: E402
 from patchnet.model import PatchTunnelNet, normalise, save_float  # noqa: E402

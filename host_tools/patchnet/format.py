@@ -141,7 +141,7 @@ CONSTANTS = (
 def c_header() -> str:
     """The text of modpatchnet/pn_format.h: constants, record sizes, field offsets."""
     lines = [
-        "// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of the .pnb blob's fields; see FORMAT.md.",
+        "// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of .pnb fields, see FORMAT.md.",
         "#ifndef PN_FORMAT_H",
         "#define PN_FORMAT_H",
         "",

@@ -61,12 +61,14 @@ def build_layer(layer: Layer) -> nn.Module:
 class PatchTunnelNet(nn.Module):
     """Patches, one tunnel each, pooled features summed or concatenated, one fully connected layer (section 3)."""
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network, tied: bool = False):
+        """`tied`: all tunnels are one and the same module. Files hold its weights once for each tunnel."""
         super().__init__()
         self.network = network
-        self.tunnels = nn.ModuleList(
+        built = [
             nn.Sequential(*(build_layer(layer) for layer in network.layers())) for _ in range(network.tunnels)
-        )
+        ]
+        self.tunnels = nn.ModuleList(built[:1] * network.tunnels if tied else built)
         self.fc = nn.Linear(network.features, len(network.labels))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -20,17 +20,27 @@ def softmax_mult(output_scale: float) -> int:
     return round(output_scale / 256 * math.log2(math.e) * (1 << 24))
 
 
+def _padded(piece: bytes) -> bytes:
+    return piece + bytes(-len(piece) % fmt.ALIGN)
+
+
 class _Writer:
-    """Bytes that grow by aligned pieces."""
+    """Bytes that grow by aligned pieces, from offset `start` of the blob on."""
 
     def __init__(self, start: int):
-        self.start, self.data = start, bytearray()
+        self.start, self.data, self.known = start, bytearray(), {}
 
     def add(self, piece: bytes) -> int:
-        """Appends `piece` padded to the alignment; returns its offset in the blob."""
+        """Appends `piece`; returns its offset in the blob."""
         at = self.start + len(self.data)
-        self.data += piece + bytes(-len(piece) % fmt.ALIGN)
+        self.data += _padded(piece)
         return at
+
+    def add_once(self, piece: bytes) -> int:
+        """The same, but a piece that is there already is used again: tunnels may share their weights."""
+        if piece not in self.known:
+            self.known[piece] = self.add(piece)
+        return self.known[piece]
 
 
 def _check(scaled: Scaled, weight_shape: tuple[int, ...], where: str) -> None:
@@ -55,34 +65,32 @@ def _check_sums(scaled: Scaled, bits: int, shift: int, where: str) -> None:
         raise ValueError(f"{where}: {products} products and |bias| up to {bias} could overflow (shift {shift})")
 
 
-def _scaled(writer: _Writer, scaled: Scaled, axes: tuple[int, ...]) -> int:
-    """Writes bias, mult and weights (transposed to the blob's order); returns the offset of the first."""
-    at = writer.add(scaled.bias.astype("<i4").tobytes())
-    writer.add(scaled.mult.astype("<i4").tobytes())
-    writer.add(np.ascontiguousarray(scaled.weight.transpose(axes)).tobytes())
-    return at
+def _scaled(scaled: Scaled, axes: tuple[int, ...]) -> bytes:
+    """bias, mult and weights, these transposed to the blob's order."""
+    weight = np.ascontiguousarray(scaled.weight.transpose(axes)).tobytes()
+    return scaled.bias.astype("<i4").tobytes() + scaled.mult.astype("<i4").tobytes() + _padded(weight)
 
 
-def _conv(writer: _Writer, q: QConv, where: str) -> int:
+def _conv(q: QConv, where: str) -> bytes:
     s = q.shape
     _check(q.conv, (s.cout, s.kernel, s.kernel, s.cin), where)
     _check_sums(q.conv, 15, q.shift, where)
-    return _scaled(writer, q.conv, (0, 1, 2, 3))
+    return _scaled(q.conv, (0, 1, 2, 3))
 
 
-def _bottleneck(writer: _Writer, q: QBottleneck, where: str) -> int:
+def _bottleneck(q: QBottleneck, where: str) -> bytes:
     s = q.shape
     if (q.expand is not None) != s.expand or (q.res_mult > 0) != s.residual:
         raise ValueError(f"{where}: expand and res_mult must go with the shape {s}")
     parts = [(q.depthwise, (s.cexp, s.kernel, s.kernel), (1, 2, 0), 0), (q.project, (s.cout, s.cexp), (1, 0), q.shift)]
     if q.expand is not None:
         parts.insert(0, (q.expand, (s.cexp, s.cin), (0, 1), 0))
-    offsets = []
+    out = b""
     for scaled, shape, axes, shift in parts:
         _check(scaled, shape, where)
         _check_sums(scaled, 15, shift, where)
-        offsets.append(_scaled(writer, scaled, axes))
-    return offsets[0]
+        out += _scaled(scaled, axes)
+    return out
 
 
 def _flags(q: QConv | QBottleneck) -> int:
@@ -112,11 +120,9 @@ def _param_records(qnet: QNet, writer: _Writer) -> bytes:
             where = f"tunnel {t}, layer {i}"
             if q.shape != qnet.tunnels[0][i].shape:
                 raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
-            res_mult = 0
-            if isinstance(q, QConv):
-                at = _conv(writer, q, where)
-            else:
-                at, res_mult = _bottleneck(writer, q, where), q.res_mult
+            conv = isinstance(q, QConv)
+            at = writer.add_once(_conv(q, where) if conv else _bottleneck(q, where))
+            res_mult = 0 if conv else q.res_mult
             out += fmt.PARAM.pack(zero_out=q.zero_out, shift=q.shift, res_mult=res_mult, weight_off=at)
     return out
 
@@ -182,7 +188,7 @@ def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
     # sections of known size come first, so weights are written knowing where they start
     weights = _Writer(fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN)
     params = _param_records(qnet, weights)
-    fc_off = _scaled(weights, qnet.fc, (0, 1))
+    fc_off = weights.add(_scaled(qnet.fc, (0, 1)))
     head = _Writer(fmt.HEADER.size)
     sections = dict(
         patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),

@@ -38,6 +38,7 @@ except ImportError:  # Python 3.10
     import tomli as tomllib
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
 ABSENT, UNSURE, PRESENT = 0.0, -1.0, 1.0  # presence labels; unsure ones take no part in the loss
 
 
@@ -50,7 +51,7 @@ class Experiment:
     up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
     crops smaller than the network are enlarged "bilinear" or as "box"es, which is what the engine does to small pictures;
     `flip`; `colour` jitter; `mixup` (alpha of its beta distribution). `auxiliary` weighs the loss of the classes
-    present in each patch (detection sets).
+    present in each patch (detection sets). `tied` tunnels learn the same weights, which few pictures may ask for.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Experiment:
     colour: float = 0.3
     mixup: float = 0.0
     auxiliary: float = 0.0
+    tied: bool = False
     evaluate_every: int = 1
     tensorboard: bool = False
     seed: int = 1
@@ -251,10 +253,13 @@ def loss_for(e: Experiment, dataset: Dataset) -> Callable[[Tensor, Tensor], Tens
         two = "" if dataset.boxes is None else " (or two labels, the second one of these)"
         raise ValueError(f"{e.name}: network has labels {labels}, {e.train} has {classes}{two}")
     column = classes.index(labels[1])
+    whole = np.concatenate([presence(boxes, WHOLE, len(classes)) for boxes in dataset.boxes])[:, column]
+    counts = torch.tensor([(whole == ABSENT).sum(), (whole == PRESENT).sum()])
+    weight = counts.sum() / (2 * counts)  # both answers count alike
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         sure = target[:, column] != UNSURE
-        return F.cross_entropy(logits[sure], target[sure, column].long(), label_smoothing=e.smoothing)
+        return F.cross_entropy(logits[sure], target[sure, column].long(), weight, label_smoothing=e.smoothing)
 
     return loss
 
@@ -305,8 +310,7 @@ def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
     best = scores.argmax(1)
     if dataset.boxes is None:
         return float((best == dataset.labels).mean())
-    whole = np.array([[0.0, 0.0, 1.0, 1.0]])
-    found = np.concatenate([presence(boxes, whole, len(dataset.classes)) for boxes in dataset.boxes])
+    found = np.concatenate([presence(boxes, WHOLE, len(dataset.classes)) for boxes in dataset.boxes])
     if model.network.labels != dataset.classes:
         column = found[:, dataset.classes.index(model.network.labels[1])]
         return float((best == column)[column != UNSURE].mean())
@@ -335,7 +339,7 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
     torch.manual_seed(e.seed)
     batches = Batches(training, e, rank, ranks)
 
-    heads = Heads(PatchTunnelNet(e.network), len(training.classes) if e.auxiliary else 0)
+    heads = Heads(PatchTunnelNet(e.network, e.tied), len(training.classes) if e.auxiliary else 0)
     if e.init:
         start_from(heads, load_float(e.init if Path(e.init).exists() else out.parent / e.init))
     heads = heads.to(memory_format=torch.channels_last)
