@@ -1,5 +1,6 @@
 """Equations 1 to 3 of the paper, its own figures, and the search for a network under a budget."""
 
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -18,11 +19,6 @@ from patchnet.design import (
     to_dict,
     write_toml,
 )
-
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib
 
 VWW = Network(
     "vww", ("no", "yes"), 66, 66, margin_h=9, margin_w=9, stem_out=16,

@@ -110,3 +110,16 @@ def test_file_round_trip_and_predict(tmp_path):
     assert np.allclose(scores, model.predict(pictures), atol=1e-6)
     one = torch.from_numpy(data.resize(pictures[1], 20, 24)[None])
     assert np.allclose(scores[1], model(normalise(one, NETWORK)).softmax(1).detach().numpy()[0], atol=1e-5)
+
+
+def test_tied_tunnels_learn_as_one(tmp_path):
+    model = PatchTunnelNet(NETWORK, tied=True)
+    assert sum(p.numel() for p in model.tunnels.parameters()) * NETWORK.tunnels == sum(
+        p.numel() for p in PatchTunnelNet(NETWORK).tunnels.parameters()
+    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    model(torch.randn(4, 3, 20, 24)).sum().backward()
+    optimizer.step()
+    save_float(model, tmp_path / "float.npz")
+    weights = [tunnel[0].conv.weight for tunnel in load_float(tmp_path).tunnels]
+    assert all(torch.equal(weights[0], w) for w in weights[1:]) and len({id(w) for w in weights}) == NETWORK.tunnels

@@ -11,6 +11,7 @@ import csv
 import math
 import os
 import time
+import tomllib
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,11 +33,6 @@ from .data import Dataset
 from .design import Network, from_dict, known, to_dict, write_toml
 from .model import PatchTunnelNet, load_float, normalise, save_float
 
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib
-
 EXPERIMENTS = Path(__file__).parent / "experiments"
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
 ABSENT, UNSURE, PRESENT = 0.0, -1.0, 1.0  # presence labels; unsure ones take no part in the loss
@@ -49,8 +45,8 @@ class Experiment:
     `validation` is the part of `train` held out by name (the same pictures in every experiment); `init` a run whose
     tunnels are the starting point. Augmentation: random crops of `crop` (min, max) of the area, sides stretched by
     up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
-    crops smaller than the network are enlarged "bilinear" or as "box"es, which is what the engine does to small pictures;
-    `flip`; `colour` jitter; `mixup` (alpha of its beta distribution). `auxiliary` weighs the loss of the classes
+    crops smaller than the network are enlarged "bilinear" or in "box"es, as the engine enlarges small pictures; `flip`;
+    `colour` jitter; `mixup` (alpha of its beta distribution). `auxiliary` weighs the loss of the classes
     present in each patch (detection sets). `tied` tunnels learn the same weights, which few pictures may ask for.
     """
 
