@@ -108,6 +108,13 @@ h7-check: qemu
 size: h7-check
 	@arm-none-eabi-size -t $(BUILD)/h7/*.o
 
+#: make fuzz          the random tests of the engine, longer: NETWORKS=<n> DAMAGE=<n>
+NETWORKS ?= 1000
+DAMAGE ?= 100000
+.PHONY: fuzz
+fuzz: setup
+	$(VENV)/bin/python tests/fuzz.py --networks $(NETWORKS) --damage $(DAMAGE)
+
 #: make clean         remove build/; .venv stays
 .PHONY: clean
 clean:
