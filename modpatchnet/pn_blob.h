@@ -3,6 +3,7 @@
 #define PN_BLOB_H
 
 #include "patchnet.h"
+#include "pn_format.h"
 
 static inline uint32_t pn_u16(const uint8_t *p) {
     return p[0] | (uint32_t)p[1] << 8;
@@ -10,6 +11,11 @@ static inline uint32_t pn_u16(const uint8_t *p) {
 
 static inline uint32_t pn_u32(const uint8_t *p) {
     return pn_u16(p) | pn_u16(p + 2) << 16;
+}
+
+// Whether features are concatenated over the chains; else they are summed.
+static inline bool pn_concat(const pn_model_t *m) {
+    return m->blob[PN_HEADER_AGGREGATE] == PN_AGGREGATE_CONCAT;
 }
 
 static inline uint32_t pn_padded(uint32_t bytes) {

@@ -228,10 +228,6 @@ static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
     return a;
 }
 
-static bool concat(const pn_model_t *m) {
-    return m->blob[PN_HEADER_AGGREGATE] == PN_AGGREGATE_CONCAT;
-}
-
 // The layer's maps, sums and ring, and what outlives the chain (sums or features of `last` channels).
 static int check_layer_plan(const pn_model_t *m, const pn_layer_t *l, uint32_t last) {
     area_t areas[] = {
@@ -239,7 +235,7 @@ static int check_layer_plan(const pn_model_t *m, const pn_layer_t *l, uint32_t l
         { l->out_at, (uint64_t)l->oh * l->ow * l->cout },
         { l->acc_at, pn_acc_bytes(l) },
         { l->ring_at, pn_ring_bytes(l) },
-        concat(m) ? header_area(m, PN_HEADER_FEATURE_AT, (uint64_t)last * m->tunnels)
+        pn_concat(m) ? header_area(m, PN_HEADER_FEATURE_AT, (uint64_t)last * m->tunnels)
                   : header_area(m, PN_HEADER_ACC_AT, 4ull * last),
     };
     bool ok = areas_ok(m, areas, 5) && l->acc_at % 4 == 0;
@@ -270,7 +266,7 @@ static int check_end(const pn_model_t *m, const pn_layer_t *l) {
     if ((int32_t)pn_u32(b + PN_HEADER_POOL_MULT) <= 0 || b[PN_HEADER_POOL_SHIFT] > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
     }
-    uint64_t pixels = (uint64_t)l->oh * l->ow * (concat(m) ? 1 : m->tunnels);
+    uint64_t pixels = (uint64_t)l->oh * l->ow * (pn_concat(m) ? 1 : m->tunnels);
     if ((pixels * 255) << b[PN_HEADER_POOL_SHIFT] > INT32_MAX) {
         return PN_ERR_OVERFLOW;
     }
@@ -315,7 +311,7 @@ static int check_chains(pn_model_t *m) {
         zero = l.zero_out;
     }
     m->fault_layer = PN_NO_LAYER;
-    m->features = concat(m) ? last * m->tunnels : last;
+    m->features = pn_concat(m) ? last * m->tunnels : last;
     m->last_at = l.out_at;
     return check_end(m, &l);
 }

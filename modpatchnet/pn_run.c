@@ -22,10 +22,6 @@ static int32_t *feature_sums(const pn_model_t *m) {
     return (int32_t *)(void *)(m->arena + header(m, PN_HEADER_ACC_AT));
 }
 
-static bool concat(const pn_model_t *m) {
-    return m->blob[PN_HEADER_AGGREGATE] == PN_AGGREGATE_CONCAT;
-}
-
 static int32_t zero_q8(int8_t zero_out) {
     return 256 * zero_out + 128;
 }
@@ -47,7 +43,7 @@ static int start(pn_model_t *m, void *arena, size_t len) {
     m->arena = arena;
     m->tunnel = 0;
     begin_layer(m, 0);
-    if (!concat(m)) {
+    if (!pn_concat(m)) {
         memset(feature_sums(m), 0, 4 * m->features);
     }
     return PN_OK;
@@ -249,7 +245,7 @@ static void end_features(pn_model_t *m, uint32_t n, uint32_t tunnel) {
 // One row of the last map; after the last row on to the next chain, or to what follows them all.
 static void pool_step(pn_model_t *m) {
     const pn_layer_t *l = &m->layer;
-    if (concat(m) && m->row == 0) {
+    if (pn_concat(m) && m->row == 0) {
         memset(feature_sums(m), 0, 4 * (size_t)l->cout);
     }
     const int8_t *map = (const int8_t *)m->arena + l->out_at;
@@ -257,14 +253,14 @@ static void pool_step(pn_model_t *m) {
     if (++m->row < l->oh) {
         return;
     }
-    if (concat(m)) {
+    if (pn_concat(m)) {
         end_features(m, l->cout, m->tunnel);
     }
     if (m->tunnel + 1 < m->tunnels) {
         m->tunnel++;
         begin_layer(m, 0);
     } else {
-        m->phase = concat(m) ? PHASE_FC : PHASE_FEATURES;
+        m->phase = pn_concat(m) ? PHASE_FC : PHASE_FEATURES;
         m->row = 0;
     }
 }

@@ -167,7 +167,7 @@ def test_model_files(tmp_path):
 def test_qnet_in_place_of_weights_is_refused(tmp_path):
     np.savez(tmp_path / "qnet.npz", meta="{}")
     with pytest.raises(ValueError, match="wanted trained weights"):
-        evaluate.labels_of(tmp_path / "qnet.npz")
+        evaluate.network_of(tmp_path / "qnet.npz")
 
 
 # ---------------------------------------------------------------- devices

@@ -75,23 +75,15 @@ def test_exceptions_arrive_with_the_traceback(connect, where):
     assert caught.value.output == "before\n"
 
 
-def test_ctrl_c_stops_what_runs(connect, where):
+@pytest.mark.parametrize("code", ["while True:\n pass", "import time\ntime.sleep(60)"], ids=["loop", "sleep"])
+def test_ctrl_c_stops(connect, where, code):
     device = connect(where)
-    device.start("while True:\n pass")
+    device.start(code)
     time.sleep(0.3)
     device.interrupt()
     with pytest.raises(remote.RemoteError, match="KeyboardInterrupt"):
         device.finish(10)
     assert device.exec("print(1)") == "1\n"
-
-
-def test_ctrl_c_stops_sleep(connect, where):
-    device = connect(where)
-    device.start("import time\ntime.sleep(60)")
-    time.sleep(0.3)
-    device.interrupt()
-    with pytest.raises(remote.RemoteError, match="KeyboardInterrupt"):
-        device.finish(10)
 
 
 def test_code_without_end_times_out(connect, where):

@@ -22,7 +22,7 @@ import numpy as np
 from . import Model, remote
 from .analyze import blob_network, read_blob
 from .data import Dataset, load
-from .design import from_dict
+from .design import Network, from_dict
 from .models import names, resolve
 from .pack import read
 
@@ -117,14 +117,14 @@ def model_file(model: str | Path, on: str) -> Path:
     return found[0]
 
 
-def labels_of(path: Path) -> tuple[str, ...]:
-    """The labels of a blob or of trained weights."""
+def network_of(path: Path) -> Network:
+    """The network of a blob that the engine accepts, or of trained weights."""
     if path.suffix == ".pnb":
-        return tuple(read(read_blob(path)).labels)
+        return blob_network(read(read_blob(path)), path.stem)
     with np.load(path, allow_pickle=False) as z:
         if "network" not in z:
             raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {', '.join(z.files[:4])}")
-        return tuple(json.loads(str(z["network"]))["labels"])
+        return from_dict(json.loads(str(z["network"])))
 
 
 def match(labels: Sequence[str], classes: Sequence[str], model: str, data: str) -> np.ndarray:
@@ -164,7 +164,7 @@ def _on_float(path: Path, pictures: Dataset, tick: Callable[[int], None]):
 def _on_host(path: Path, pictures: Dataset, tick: Callable[[int], None]):
     """The C engine, a model per thread: it runs outside of the interpreter's lock."""
     blob, local = path.read_bytes(), threading.local()
-    ram, labels = Model(blob).ram, labels_of(path)
+    ram, labels = Model(blob).ram, network_of(path).labels
     place = {label: i for i, label in enumerate(labels)}
 
     def classify(i: int) -> list[tuple[int, int]]:
@@ -238,7 +238,7 @@ def run(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None] = la
         order, scores, ram = _on_host(path, pictures, tick)
     else:
         order, scores, ram = _on_device(on, path, pictures, tick)
-    return Answers(on, labels_of(path), order, scores, ram, time.monotonic() - start)
+    return Answers(on, network_of(path).labels, order, scores, ram, time.monotonic() - start)
 
 
 # ---------------------------------------------------------------- results
@@ -275,7 +275,9 @@ def val(
     if len(pictures) == 0 or pictures.boxes is not None or min(pictures.labels) < 0:
         raise ValueError(f"{data}: wanted pictures with one class each, got {len(pictures)} pictures "
                          f"with {'boxes' if pictures.boxes is not None else 'no labels'}")  # fmt: skip
-    truths = {e: match(labels_of(f), pictures.classes, str(model), data)[pictures.labels] for e, f in files.items()}
+    truths = {
+        e: match(network_of(f).labels, pictures.classes, str(model), data)[pictures.labels] for e, f in files.items()
+    }
     results, reference = [], None
     for engine, file in files.items():
         answers = run(engine, file, pictures, track(f"{Path(file).stem} on {engine}", len(pictures)))
@@ -306,12 +308,7 @@ class View:
 
 def view(model: str, on: str = "host") -> View:
     """The view of a network, from the file that the engine `on` reads."""
-    path = model_file(model, on)
-    if path.suffix == ".pnb":
-        n = blob_network(read(path.read_bytes()), path.stem)
-    else:
-        with np.load(path, allow_pickle=False) as z:
-            n = from_dict(json.loads(str(z["network"])))
+    n = network_of(model_file(model, on))
     return View((n.height, n.width), n.fit, n.patch, tuple(n.patches()))
 
 
