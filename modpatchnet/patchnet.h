@@ -30,7 +30,7 @@ enum {
     PN_ERR_WEIGHTS = -9,  // an array outside the blob or misaligned; a multiplier, shift or zero point out of range
     PN_ERR_OVERFLOW = -10,  // a sum that could leave 32 bits
     PN_ERR_LABELS = -11,
-    PN_ERR_PLAN = -12,  // a place outside the arena, or two live areas that overlap
+    PN_ERR_PLAN = -12,  // a schedule that does not fit the layers, a place outside the arena, something live overwritten
     PN_ERR_ARENA = -13,  // the arena given is smaller than arena_bytes
     PN_ERR_PIXFMT = -14,
     PN_ERR_ROI = -15,  // region empty, outside the picture, or larger than 4096 x 4096
@@ -57,31 +57,45 @@ typedef struct {
 typedef struct {
     uint8_t index, kind, kernel, stride, flags;
     uint16_t h, w, oh, ow;
-    uint16_t cin, cexp, cout, rows, group;
-    uint32_t in_at, out_at, acc_at, ring_at, weight_off;
+    uint16_t cin, cexp, cout, mode, rows, group, lines;
+    uint32_t ring_at, wide_at, weight_off;
     int8_t zero_in, zero_out;
     uint8_t shift;
     uint16_t res_mult;
 } pn_layer_t;
+
+// Layers that are run together (FORMAT.md, The plan).
+typedef struct {
+    uint8_t first, layers;
+    bool columns;  // lines are columns of a strip, else rows of the whole map
+    uint16_t strip;
+    uint32_t in_at, out_at, state_at, work_at;
+} pn_segment_t;
+
+// What the next step does: `stage` counts the segment's layers, `end` is one past the last output line of its chunk.
+typedef struct {
+    uint8_t action, stage;
+    uint16_t end;
+} pn_task_t;
 
 // A model: filled by pn_open, then only read by the caller.
 typedef struct {
     const uint8_t *blob;
     uint32_t arena_bytes;
     uint32_t features;  // length of the vector that the fully connected layer reads
-    uint32_t last_at;  // place of the last map in the arena
     uint16_t height, width, classes;
     uint16_t patch_h, patch_w;
-    uint8_t channels, tunnels, layers;
+    uint8_t channels, tunnels, layers, segments;
     uint8_t fault_layer;  // where pn_open found a fault: layer index, or PN_NO_LAYER
     // the run
     uint8_t *arena;
     const int8_t *raw;  // NULL when a picture is read
     pn_image_t image;
-    uint8_t phase, tunnel, index;
-    uint16_t row, strip, group;  // output row (or class), first row of its strip, first channel of its group
-    uint16_t fresh;  // input rows before this one are in the ring, or no longer needed
-    pn_layer_t layer;
+    uint8_t phase, tunnel, index, segment_index;
+    uint16_t row;  // first output row of the strip, or the next class
+    pn_segment_t segment;
+    pn_task_t task;
+    pn_layer_t layer;  // the segment's last
 } pn_model_t;
 
 // Checks `len` bytes at `blob` (at a multiple of 4) as FORMAT.md says. After PN_OK nothing in it can lead out of range.
@@ -115,9 +129,9 @@ pn_op_t pn_op(const pn_model_t *m, uint32_t index);
 int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image);
 int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
 
-// Does a bounded piece of work: one output row of one group of channels, or less. PN_MORE until the run has ended, then PN_OK.
-// m->tunnel and m->index, read before the call, tell which layer the step belongs to; index == layers stands for
-// pooling and what follows.
+// Does a bounded piece of work: one chunk of lines of one group of channels, or less. PN_MORE until the run has ended, then PN_OK.
+// m->tunnel and m->index, read before the call, tell which layer the step belongs to; index == layers stands for what
+// follows the last chain.
 int pn_step(pn_model_t *m);
 
 // After a run, until the next: the logit of a class with 8 fraction bits, and its int8 value.

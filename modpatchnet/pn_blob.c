@@ -4,19 +4,17 @@
 
 #include "pn_format.h"
 
-// The input's shape, place and zero point: the output's of the layer before, which *l still holds.
+// The input's shape and zero point: the output's of the layer before, which *l still holds.
 static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {
     if (index == 0) {
         l->h = m->patch_h;
         l->w = m->patch_w;
         l->cin = m->channels;
-        l->in_at = 0;
         l->zero_in = 0; // layer 0 has one per channel, in the header
     } else {
         l->h = l->oh;
         l->w = l->ow;
         l->cin = l->cout;
-        l->in_at = l->out_at;
         l->zero_in = l->zero_out;
     }
 }
@@ -33,11 +31,12 @@ void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_laye
     l->flags = r[PN_LAYER_FLAGS];
     l->cexp = (uint16_t)pn_u16(r + PN_LAYER_CEXP);
     l->cout = (uint16_t)pn_u16(r + PN_LAYER_COUT);
+    l->mode = (uint16_t)pn_u16(r + PN_LAYER_MODE);
     l->rows = (uint16_t)pn_u16(r + PN_LAYER_ROWS);
     l->group = (uint16_t)pn_u16(r + PN_LAYER_GROUP);
-    l->out_at = pn_u32(r + PN_LAYER_OUT_AT);
-    l->acc_at = pn_u32(r + PN_LAYER_ACC_AT);
+    l->lines = (uint16_t)pn_u16(r + PN_LAYER_LINES);
     l->ring_at = pn_u32(r + PN_LAYER_RING_AT);
+    l->wide_at = pn_u32(r + PN_LAYER_WIDE_AT);
     // odd kernels with padding kernel / 2: every stride-th input row has an output row
     uint32_t stride = l->stride ? l->stride : 1;
     l->oh = (uint16_t)((l->h - 1) / stride + 1);
@@ -48,16 +47,15 @@ void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_laye
     l->weight_off = pn_u32(p + PN_PARAM_WEIGHT_OFF);
 }
 
-uint64_t pn_ring_bytes(const pn_layer_t *l) {
-    uint64_t rows = (uint64_t)pn_ring_rows(l) * l->w;
-    if (l->kind == PN_KIND_BOTTLENECK) {
-        return (l->flags & PN_FLAG_EXPAND ? rows * l->group : 0) + l->group;
-    }
-    return l->index == 0 ? rows * l->cin : 0;
-}
-
-uint64_t pn_acc_bytes(const pn_layer_t *l) {
-    return l->kind == PN_KIND_BOTTLENECK ? 4ull * l->rows * l->ow * l->cout : 0;
+void pn_segment_read(const pn_model_t *m, uint32_t index, pn_segment_t *s) {
+    const uint8_t *r = m->blob + pn_u32(m->blob + PN_HEADER_SEGMENT_OFF) + index * PN_SEGMENT_BYTES;
+    s->first = r[PN_SEGMENT_FIRST];
+    s->layers = r[PN_SEGMENT_LAYERS];
+    s->strip = (uint16_t)pn_u16(r + PN_SEGMENT_STRIP);
+    s->in_at = pn_u32(r + PN_SEGMENT_IN_AT);
+    s->out_at = pn_u32(r + PN_SEGMENT_OUT_AT);
+    s->state_at = pn_u32(r + PN_SEGMENT_STATE_AT);
+    s->work_at = pn_u32(r + PN_SEGMENT_WORK_AT);
 }
 
 size_t pn_labels(const pn_model_t *m, const char **text) {

@@ -18,6 +18,11 @@ static inline bool pn_concat(const pn_model_t *m) {
     return m->blob[PN_HEADER_AGGREGATE] == PN_AGGREGATE_CONCAT;
 }
 
+// Whether the sums of features outlive a chain.
+static inline bool pn_lasting_sums(const pn_model_t *m) {
+    return m->tunnels > 1 && !pn_concat(m);
+}
+
 static inline uint32_t pn_padded(uint32_t bytes) {
     return (bytes + 3) & ~3u;
 }
@@ -42,14 +47,7 @@ static inline pn_scaled_t pn_scaled(const uint8_t *p, uint32_t n, uint32_t weigh
 // Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain.
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l);
 
-// Bytes that a layer keeps at ring_at and at acc_at (FORMAT.md, The plan), in 64 bits because a blob not yet
-// checked may ask for anything.
-uint64_t pn_ring_bytes(const pn_layer_t *l);
-uint64_t pn_acc_bytes(const pn_layer_t *l);
-
-// Rows of the ring: the kernel's, or all that the map has.
-static inline uint32_t pn_ring_rows(const pn_layer_t *l) {
-    return l->kernel < l->h ? l->kernel : l->h;
-}
+// Fills *s for segment `index`, but for `columns`, which follows from its last layer's height.
+void pn_segment_read(const pn_model_t *m, uint32_t index, pn_segment_t *s);
 
 #endif

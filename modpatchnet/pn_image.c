@@ -46,32 +46,34 @@ static uint32_t weight(const span_t *s, uint32_t i, uint32_t n) {
     return i == s->from ? s->first : i + 1 == s->to ? s->last : n;
 }
 
-static void average(const pn_image_t *image, const span_t *sy, uint32_t height, const span_t *sx, uint32_t width,
-    int channels, uint32_t *sum) {
+static void average(const pn_image_t *image, const pn_sample_t *s, const span_t *sy, const span_t *sx, uint32_t *sum) {
     uint32_t v[3];
     for (uint32_t y = sy->from; y < sy->to; y++) {
-        uint32_t wy = weight(sy, y, height);
+        uint32_t wy = weight(sy, y, s->height);
         const uint8_t *p = image->data
             + ((size_t)(image->roi_y + y) * image->w + image->roi_x + sx->from) * image->format;
         for (uint32_t x = sx->from; x < sx->to; x++, p += image->format) {
-            uint32_t w = wy * weight(sx, x, width);
-            pixel(image, p, channels, v);
-            for (int c = 0; c < channels; c++) {
+            uint32_t w = wy * weight(sx, x, s->width);
+            pixel(image, p, s->channels, v);
+            for (int c = 0; c < s->channels; c++) {
                 sum[c] += w * v[c];
             }
         }
     }
 }
 
-void pn_image_row(const pn_image_t *image, uint32_t height, uint32_t width, int channels, uint32_t y, uint32_t x0,
-    uint32_t n, int8_t *out) {
+void pn_image_sample(const pn_image_t *image, const pn_sample_t *s, int8_t *out) {
     uint32_t area = image->roi_w * image->roi_h;
-    span_t sy = span(y, height, image->roi_h);
-    for (uint32_t x = x0; x < x0 + n; x++) {
-        span_t sx = span(x, width, image->roi_w);
+    span_t sy = span(s->y, s->height, image->roi_h), sx = span(s->x, s->width, image->roi_w);
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (s->down) {
+            sy = span(s->y + i, s->height, image->roi_h);
+        } else {
+            sx = span(s->x + i, s->width, image->roi_w);
+        }
         uint32_t sum[3] = { area / 2, area / 2, area / 2 };
-        average(image, &sy, height, &sx, width, channels, sum);
-        for (int c = 0; c < channels; c++) {
+        average(image, s, &sy, &sx, sum);
+        for (int c = 0; c < s->channels; c++) {
             *out++ = (int8_t)((int32_t)(sum[c] / area) - 128);
         }
     }

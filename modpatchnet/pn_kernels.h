@@ -1,5 +1,5 @@
-// Kernels: what is computed for one row or one pixel, on plain arrays. They know nothing of models, plans or blobs.
-// Reference C; these functions define the numbers. Maps are HWC; `cin`, `cexp`, `cout` count channels.
+// Kernels: what is computed for one pixel or a line of pixels, on plain arrays. They know nothing of models, plans or blobs.
+// Reference C; these functions define the numbers. The channels of a pixel lie together; `cin`, `cexp`, `cout` count channels.
 #ifndef PN_KERNELS_H
 #define PN_KERNELS_H
 
@@ -8,50 +8,77 @@
 #include <stdint.h>
 
 #define PN_MAX_KERNEL 7
+#define PN_NO_WRAP 0x7fffffff
 
-// One row of a dense k x k convolution.
-//   rows: k input rows of w * cin int8, top to bottom; NULL for a row outside the map, which reads as `zero`
-//   zero: value outside the map, one for each channel (`zero_step` 1) or one for all (`zero_step` 0)
-//   weight: int8[cout][k][k][cin];  bias, mult: int32[cout];  zero_q8 = 256 * zero_out + 128
-//   out: ow * cout int8
+// What a k x k kernel reads: k lines of `w` pixels (rows, or columns of the picture), and the weights' order that goes with them.
+//   rows: k lines, NULL for one outside the map
+//   step: bytes from one pixel of a line to the next;  wrap: pixel x of a line lies at (x % wrap) * step
+//   line_step, pixel_step: bytes from the weights of one tap to those of the tap on the next line, and at the next pixel
 typedef struct {
-    const int8_t *const *rows;
+    const uint8_t *rows[PN_MAX_KERNEL];
+    int w, step, wrap;
+    int kernel, line_step, pixel_step;
+} pn_taps_t;
+
+// One pixel of a dense k x k convolution.
+//   x0: the kernel's first pixel, may lie outside 0..w-1;  lines hold cin int8 a pixel
+//   zero: value outside the map, one for each channel (`zero_step` 1) or one for all (`zero_step` 0)
+//   weight: int8, k * k * cin an output channel;  bias, mult: int32[n];  zero_q8 = 256 * zero_out + 128
+//   out: n int8
+typedef struct {
+    pn_taps_t in;
     const int8_t *zero;
     int zero_step;
     const int8_t *weight;
     const int32_t *bias, *mult;
     int32_t zero_q8;
-    int w, cin, ow, cout, kernel, stride, shift;
+    int cin, shift;
 } pn_conv_t;
-void pn_conv_row(const pn_conv_t *c, int8_t *out);
+void pn_conv_pixel(const pn_conv_t *c, int x0, int n, int8_t *out);
 
-// One row of the expansion, channels 0..group-1 of the pointers given.
-//   in: w * cin int8;  weight: int8[group][cin];  out: w * group values, 0..255 or, `is_signed`, -128..127
-void pn_expand_row(const int8_t *in, int w, int cin, const int8_t *weight, const int32_t *bias, const int32_t *mult,
-    int group, bool is_signed, uint8_t *out);
-
-// One pixel of the depthwise convolution for `group` channels.
-//   rows: k input rows, NULL outside;  x0: input column of the kernel's left edge, may lie outside 0..w-1
-//   step: bytes from one input pixel to the next;  zero: the value outside the map
-//   weight: int8[k][k] taps, `weight_step` bytes from one tap to the next, group channels each
-//   in_signed: input is -128..127, else 0..255;  out: group values, 0..255 or, `out_signed`, -128..127
+// The expansion of `pixels` pixels, channels 0..group-1 of the pointers given.
+//   in: cin int8 a pixel, `step` bytes from one to the next;  weight: int8[group][cin]
+//   out: group values a pixel, 0..255 or, `is_signed`, -128..127
 typedef struct {
-    const uint8_t *const *rows;
     const int8_t *weight;
     const int32_t *bias, *mult;
-    int w, step, weight_step, kernel, group;
+    int cin, group;
+    bool is_signed;
+} pn_expand_t;
+void pn_expand(const pn_expand_t *e, const int8_t *in, int step, int pixels, uint8_t *out);
+
+// One pixel of the depthwise convolution for `group` channels.
+//   x0: the kernel's first pixel, may lie outside;  lines hold values of `group` channels or more a pixel
+//   zero: the value outside the map;  weight: a tap's channels together
+//   in_signed: input is -128..127, else 0..255;  out: group values, 0..255 or, `out_signed`, -128..127
+typedef struct {
+    pn_taps_t in;
+    const int8_t *weight;
+    const int32_t *bias, *mult;
+    int group;
     int8_t zero;
     bool in_signed, out_signed;
 } pn_depthwise_t;
 void pn_depthwise_pixel(const pn_depthwise_t *d, int x0, uint8_t *out);
 
-// Adds `group` depthwise values times int8 weight[group][cout] to int32 acc[cout].
-void pn_project_add(const uint8_t *d, bool is_signed, const int8_t *weight, int group, int cout, int32_t *acc);
+// The projection.
+//   weight: int8[cexp][cout];  bias, mult: int32[cout];  zero_q8 = 256 * zero_out + 128 - res_mult * zero_in
+typedef struct {
+    const int8_t *weight;
+    const int32_t *bias, *mult;
+    int32_t zero_q8;
+    int cexp, cout, shift, res_mult;
+    bool is_signed;
+} pn_project_t;
 
-// Turns one row of sums into int8: out = narrow(acc, res_mult * (x - zero_in)); x may be NULL (no residual).
-//   acc: int32[n * cout];  zero_q8 = 256 * zero_out + 128 - res_mult * zero_in
-void pn_project_end(const int32_t *acc, const int32_t *mult, int shift, int32_t zero_q8, const int8_t *x, int res_mult,
-    int n, int cout, int8_t *out);
+// One pixel, out = narrow(bias + weight * d, res_mult * (x - zero_in)). d: cexp values; x: cout int8, or NULL (no residual).
+void pn_project_pixel(const pn_project_t *p, const uint8_t *d, const int8_t *x, int8_t *out);
+
+// Adds values of channels first..first+group-1 to a pixel's int32 acc[cout].
+void pn_project_add(const pn_project_t *p, const uint8_t *d, int first, int group, int32_t *acc);
+
+// Turns a pixel's sums, bias included, into int8.
+void pn_project_end(const pn_project_t *p, const int32_t *acc, const int8_t *x, int8_t *out);
 
 // acc[c] += sum over n pixels of (in[c] - zero)
 void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);

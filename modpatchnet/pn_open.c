@@ -1,6 +1,7 @@
 // Opening a blob: every number that comes from outside is checked here, once (FORMAT.md, What is trusted).
 #include "patchnet.h"
 #include "pn_blob.h"
+#include "pn_check.h"
 #include "pn_format.h"
 
 #if PN_BLOB_ALIGN != PN_ALIGN
@@ -105,8 +106,10 @@ static int check_header(pn_model_t *m) {
     m->patch_w = (uint16_t)pn_u16(b + PN_HEADER_PATCH_W);
     m->classes = (uint16_t)pn_u16(b + PN_HEADER_CLASSES);
     m->arena_bytes = pn_u32(b + PN_HEADER_ARENA_BYTES);
+    uint32_t segments = pn_u32(b + PN_HEADER_SEGMENTS);
+    m->segments = (uint8_t)segments;
     bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
-        && m->layers >= 1 && side_ok(m->height) && side_ok(m->width) && m->classes >= 1
+        && m->layers >= 1 && segments >= 1 && segments <= m->layers && side_ok(m->height) && side_ok(m->width) && m->classes >= 1
         && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
         && b[PN_HEADER_FIT] <= PN_FIT_CROP && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
     return ok ? PN_OK : PN_ERR_SHAPE;
@@ -124,6 +127,7 @@ static int check_tables(const pn_model_t *m) {
         }
     }
     bool ok = in_blob(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->layers * PN_LAYER_BYTES)
+        && in_blob(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->segments * PN_SEGMENT_BYTES)
         && in_blob(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF), m->tunnels * m->layers * PN_PARAM_BYTES);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
@@ -203,64 +207,6 @@ static int check_params(const pn_model_t *m, const pn_layer_t *l) {
     return ok ? check_arrays(m, l) : PN_ERR_WEIGHTS;
 }
 
-// A stretch of the arena.
-typedef struct {
-    uint64_t at, bytes;
-} area_t;
-
-// Whether all areas lie in the arena and none overlaps another.
-static bool areas_ok(const pn_model_t *m, const area_t *a, int n) {
-    for (int i = 0; i < n; i++) {
-        if (a[i].at + a[i].bytes > m->arena_bytes) {
-            return false;
-        }
-        for (int j = 0; j < i; j++) {
-            if (a[i].bytes && a[j].bytes && a[i].at < a[j].at + a[j].bytes && a[j].at < a[i].at + a[i].bytes) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
-    area_t a = { pn_u32(m->blob + field), bytes };
-    return a;
-}
-
-// The layer's maps, sums and ring, and what outlives the chain (sums or features of `last` channels).
-static int check_layer_plan(const pn_model_t *m, const pn_layer_t *l, uint32_t last) {
-    area_t areas[] = {
-        { l->in_at, l->index ? (uint64_t)l->h * l->w * l->cin : 0 },
-        { l->out_at, (uint64_t)l->oh * l->ow * l->cout },
-        { l->acc_at, pn_acc_bytes(l) },
-        { l->ring_at, pn_ring_bytes(l) },
-        pn_concat(m) ? header_area(m, PN_HEADER_FEATURE_AT, (uint64_t)last * m->tunnels)
-                  : header_area(m, PN_HEADER_ACC_AT, 4ull * last),
-    };
-    bool ok = areas_ok(m, areas, 5) && l->acc_at % 4 == 0;
-    if (l->kind == PN_KIND_CONV) {
-        ok = ok && l->rows == 1 && l->group == l->cout && l->acc_at == 0 && (l->index == 0 || l->ring_at == 0);
-    } else {
-        ok = ok && l->rows >= 1 && l->rows <= l->oh && l->group >= 1 && l->group <= l->cexp;
-    }
-    return ok ? PN_OK : PN_ERR_PLAN;
-}
-
-static int check_end_plan(const pn_model_t *m, const pn_layer_t *l) {
-    area_t map = { l->out_at, (uint64_t)l->oh * l->ow * l->cout };
-    area_t acc = header_area(m, PN_HEADER_ACC_AT, 4ull * l->cout);
-    area_t feature = header_area(m, PN_HEADER_FEATURE_AT, m->features);
-    area_t logit = header_area(m, PN_HEADER_LOGIT_AT, 2ull * m->classes);
-    area_t pooling[] = { acc, feature, map };
-    area_t end[] = { feature, logit };
-    // summed features come when the last map is dead
-    bool ok = areas_ok(m, pooling, 2) && areas_ok(m, end, 2) && acc.at % 4 == 0 && logit.at % 2 == 0;
-    pooling[1] = map;
-    ok = ok && areas_ok(m, pooling, 2);
-    return ok ? PN_OK : PN_ERR_PLAN;
-}
-
 static int check_end(const pn_model_t *m, const pn_layer_t *l) {
     const uint8_t *b = m->blob;
     if ((int32_t)pn_u32(b + PN_HEADER_POOL_MULT) <= 0 || b[PN_HEADER_POOL_SHIFT] > PN_MAX_SHIFT) {
@@ -274,20 +220,16 @@ static int check_end(const pn_model_t *m, const pn_layer_t *l) {
         return PN_ERR_SHAPE;
     }
     uint32_t off = pn_u32(b + PN_HEADER_FC_OFF);
-    int err = check_scaled(m, &off, m->classes, (uint64_t)m->classes * m->features, m->features, 14, b[PN_HEADER_FC_SHIFT]);
-    return err ? err : check_end_plan(m, l);
+    return check_scaled(m, &off, m->classes, (uint64_t)m->classes * m->features, m->features, 14, b[PN_HEADER_FC_SHIFT]);
 }
 
-// All layers of one chain; the plan, which all share, with the first.
-static int check_chain(pn_model_t *m, uint32_t tunnel, uint32_t last, pn_layer_t *l) {
+// All layers of one chain. *l is left holding the last.
+static int check_chain(pn_model_t *m, uint32_t tunnel, pn_layer_t *l) {
     int err = PN_OK;
     for (uint32_t i = 0; i < m->layers && err == PN_OK; i++) {
         m->fault_layer = (uint8_t)i;
         pn_layer_read(m, tunnel, i, l);
         err = check_layer_shape(l);
-        if (err == PN_OK && tunnel == 0) {
-            err = check_layer_plan(m, l, last);
-        }
         if (err == PN_OK) {
             err = check_params(m, l);
         }
@@ -296,12 +238,10 @@ static int check_chain(pn_model_t *m, uint32_t tunnel, uint32_t last, pn_layer_t
 }
 
 static int check_chains(pn_model_t *m) {
-    const uint8_t *records = m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF);
-    uint32_t last = pn_u16(records + (m->layers - 1) * PN_LAYER_BYTES + PN_LAYER_COUT);
     int8_t zero = 0;
     pn_layer_t l;
     for (uint32_t t = 0; t < m->tunnels; t++) {
-        int err = check_chain(m, t, last, &l);
+        int err = check_chain(m, t, &l);
         if (err) {
             return err;
         }
@@ -311,9 +251,9 @@ static int check_chains(pn_model_t *m) {
         zero = l.zero_out;
     }
     m->fault_layer = PN_NO_LAYER;
-    m->features = pn_concat(m) ? last * m->tunnels : last;
-    m->last_at = l.out_at;
-    return check_end(m, &l);
+    m->features = l.cout * (pn_concat(m) ? m->tunnels : 1u);
+    int err = check_end(m, &l);
+    return err ? err : pn_check_plan(m);
 }
 
 int pn_open(pn_model_t *m, const void *blob, size_t len) {

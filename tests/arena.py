@@ -1,72 +1,360 @@
-"""FORMAT.md, The plan, in Python: what lies where in the arena, and whether a plan is sound. For the tests only."""
+"""FORMAT.md, The plan, in Python: what lies where in the arena, and whether a plan is sound. For the tests only.
+
+Nothing is computed in advance: lines are let through every segment one after the other, and each read is looked at.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from oracle import BOTTLENECK, EXPAND, Oracle
+from oracle import CONV, EXPAND, RESIDUAL, Layer, Oracle, Segment
+
+DIRECT, ROLLING, WINDOW, GROUPS, STORED = range(5)
+STATE_BYTES = 60
+MOST_FUSED = 16
 
 Area = tuple[int, int]  # first byte, bytes
+Span = tuple[int, int]  # first, one past the last
 
 
-@dataclass
-class LayerAreas:
-    """One layer's input map, output map, sums and ring; its output is `rows` rows."""
+class Place(NamedTuple):
+    """A field that holds a place in the arena: of the header, or of the layer or segment `index`."""
 
-    input: Area
-    out: Area
-    acc: Area
-    ring: Area
-    rows: int
-
-    def all(self) -> list[Area]:
-        return [self.input, self.out, self.acc, self.ring]
+    table: str
+    index: int
+    field: str
 
 
-def layer_areas(oracle: Oracle) -> list[LayerAreas]:
-    head, areas = oracle.header, []
-    h, w, c, before = head.patch_h, head.patch_w, head.channels, (0, 0)
-    for i, layer in enumerate(oracle.layers):
-        rows, columns = -(-h // layer.stride), -(-w // layer.stride)
-        kept = min(layer.kernel, h) * w  # pixels of a ring
-        out = layer.out_at, rows * columns * layer.cout
-        if layer.kind == BOTTLENECK:
-            ring = layer.group + (kept * layer.group if layer.flags & EXPAND else 0)
-            acc = 4 * layer.rows * columns * layer.cout
-        else:
-            ring, acc = (0 if i else kept * c), 0
-        areas.append(LayerAreas(before, out, (layer.acc_at, acc), (layer.ring_at, ring), rows))
-        h, w, c, before = rows, columns, layer.cout, out
+def reach(layer: Layer, span: Span, size: int) -> Span:
+    """The lines (or pixels of a line) of an input of `size` that some of the output need."""
+    first = span[0] * layer.stride - layer.kernel // 2
+    last = (span[1] - 1) * layer.stride - layer.kernel // 2 + layer.kernel - 1
+    return max(0, first), min(size, last + 1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer in its segment: lines of its input and output map, and pixels of such a line."""
+
+    index: int
+    layer: Layer
+    cin: int
+    lines_in: int
+    lines_out: int
+    pixels_in: int
+    pixels_out: int
+
+    @property
+    def conv(self) -> bool:
+        return self.layer.kind == CONV
+
+    @property
+    def residual(self) -> bool:
+        return bool(self.layer.flags & RESIDUAL)
+
+    def lines(self, first: int, end: int) -> Span:
+        """The input lines under output lines first..end-1."""
+        return reach(self.layer, (first, end), self.lines_in)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A segment with its layers. `columns`: its lines are columns of strips; else rows of whole maps."""
+
+    index: int
+    record: Segment
+    stages: list[Stage]
+    columns: bool
+    pooled: bool  # the last one, which feeds the pooling
+
+    def strips(self) -> list[Span]:
+        """Which pixels of the last layer's output lines are made in each round."""
+        last, strip = self.stages[-1], self.record.strip
+        if not self.columns:
+            return [(0, last.pixels_out)]
+        return [(top, min(top + strip, last.pixels_out)) for top in range(0, last.pixels_out, strip)]
+
+    def spans(self, strip: Span) -> list[Span]:
+        """Which pixels are needed of the lines of each layer's input, and of the last one's output, in one strip."""
+        spans = [strip]
+        for stage in reversed(self.stages):
+            spans.insert(0, reach(stage.layer, spans[0], stage.pixels_in))
+        return spans
+
+
+def shapes(oracle: Oracle) -> list[tuple[int, int, int]]:
+    """(h, w, channels) of the patch and of every layer's output."""
+    head = oracle.header
+    out = [(head.patch_h, head.patch_w, head.channels)]
+    for layer in oracle.layers:
+        h, w, _ = out[-1]
+        out.append((-(-h // layer.stride), -(-w // layer.stride), layer.cout))
+    return out
+
+
+def part(oracle: Oracle, index: int) -> Part:
+    record, maps = oracle.segments[index], shapes(oracle)
+    end = record.first + record.layers
+    columns, stages = record.strip != maps[end][0], []
+    for i in range(record.first, end):
+        (h, w, cin), (oh, ow, _) = maps[i], maps[i + 1]
+        sides = (w, ow, h, oh) if columns else (h, oh, w, ow)
+        stages.append(Stage(i, oracle.layers[i], cin, *sides))
+    return Part(index, record, stages, columns, index == len(oracle.segments) - 1)
+
+
+def parts(oracle: Oracle) -> list[Part]:
+    return [part(oracle, i) for i in range(len(oracle.segments))]
+
+
+# Ranges
+
+
+def mode_is_possible(stage: Stage, alone: bool) -> bool:
+    """`alone`: the last segment's only layer, over rows of the whole map."""
+    mode = stage.layer.mode
+    if stage.conv:
+        return mode == DIRECT or (mode == WINDOW and stage.index == 0) or (mode == GROUPS and alone and stage.index > 0)
+    return mode in ((ROLLING, WINDOW, GROUPS, STORED) if stage.layer.flags & EXPAND else (DIRECT,))
+
+
+def has_ring(stage: Stage, first: bool) -> bool:
+    """Whether a layer keeps input lines; `first` in its segment."""
+    return stage.layer.mode != WINDOW if stage.index == 0 else not first
+
+
+def layer_is_sound(stage: Stage, part: Part) -> bool:
+    layer, ring = stage.layer, has_ring(stage, stage is part.stages[0])
+    rows = stage.lines_out if not stage.conv and layer.mode in (WINDOW, GROUPS, STORED) else 1
+    most = (layer.cout if stage.conv else layer.cexp) if layer.mode in (GROUPS, STORED) else 0
+    return (
+        mode_is_possible(stage, part.pooled and len(part.stages) == 1 and not part.columns)
+        and 1 <= layer.rows <= rows
+        and min(most, 1) <= layer.group <= most
+        and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
+        and (layer.mode == ROLLING or layer.wide_at == 0)
+    )
+
+
+def segments_are_sound(oracle: Oracle) -> bool:
+    """The segments hold all layers, and every number of the schedule is in its range."""
+    at, maps = 0, shapes(oracle)
+    for segment in oracle.segments:
+        if segment.first != at or not 1 <= segment.layers <= min(MOST_FUSED, len(oracle.layers) - at):
+            return False
+        at += segment.layers
+        if not 1 <= segment.strip <= maps[at][0] or segment.state_at % 4 or segment.work_at % 4:
+            return False
+    ends = oracle.segments[0].in_at == 0 and oracle.segments[-1].out_at == 0
+    ranges = all(layer_is_sound(stage, part) for part in parts(oracle) for stage in part.stages)
+    head = oracle.header
+    return at == len(oracle.layers) and ends and ranges and head.sum_at % 4 == 0 and head.logit_at % 2 == 0
+
+
+# Lines
+
+
+class Flow:
+    """Lets the lines of one strip through a segment.
+
+    `complete`: every line that was read was there. `written`: (output row, lowest input row that is still read then or
+    later, or None), in the order in which the segment's output is written. `chunks`: (stage, output lines from, to).
+    """
+
+    def __init__(self, part: Part):
+        self.stages, self.complete, self.written, self.chunks = part.stages, True, [], []
+        self.made, self.expanded = [0] * len(self.stages), [0] * len(self.stages)
+        self.asked = self._asked()
+        while self.made[-1] < self.asked[-1]:
+            self._chunk(len(self.stages) - 1, self.asked[-1])
+
+    def _asked(self) -> list[int]:
+        """How many lines each layer makes in all."""
+        asked = [self.stages[-1].lines_out]
+        for stage in reversed(self.stages[1:]):
+            asked.insert(0, stage.lines(0, asked[0])[1])
+        return asked
+
+    def _read(self, i: int, line: int, there: int) -> None:
+        """`there` lines have come into the ring, if there is one."""
+        stage = self.stages[i]
+        if has_ring(stage, i == 0) and line < there - stage.layer.lines:
+            self.complete = False
+
+    def _expand(self, i: int, there: int) -> None:
+        while self.expanded[i] < there:
+            self._read(i, self.expanded[i], there)
+            self.expanded[i] += 1
+
+    def _chunk(self, i: int, demand: int) -> None:
+        stage, first = self.stages[i], self.made[i]
+        rolling = stage.layer.mode == ROLLING
+        end = min(first + stage.layer.rows, demand)
+        lowest, need = stage.lines(first, end)
+        there = self.made[i - 1] if i else need
+        while True:
+            if rolling:
+                self._expand(i, there)
+            if there >= need:
+                break
+            self._chunk(i - 1, need)
+            there = self.made[i - 1]
+        if not rolling:
+            self._read(i, lowest, there)
+        elif stage.residual:
+            self._read(i, first, there)
+        if i == len(self.stages) - 1:
+            self.written += [(row, self._still_read(row, end)) for row in range(first, end)]
+        self.chunks.append((stage, first, end))
+        self.made[i] = end
+
+    def _still_read(self, row: int, end: int) -> int | None:
+        """The lowest line of the segment's input that is read when the last layer's line `row`, of a chunk that ends
+        before `end`, is written, or later."""
+        stage, made, reads = self.stages[0], self.made[0], []
+        need = stage.lines(0, self.asked[0])[1]
+        if len(self.stages) == 1 and stage.layer.mode in (GROUPS, STORED):
+            reads += [row] * stage.residual
+            need, made, above = stage.lines(0, end)[1], end, stage.lines(0, row + 1)[1]
+            reads += [above] * (above < need)
+        if made < self.asked[0]:
+            if stage.layer.mode == ROLLING:
+                reads += [self.expanded[0]] * (self.expanded[0] < need) + [made] * stage.residual
+            else:
+                reads.append(stage.lines(made, made + 1)[0])
+        return min(reads, default=None)
+
+
+# Places
+
+
+def work_bytes(stage: Stage, n_in: int, n_out: int, pooled: bool) -> int:
+    """What a layer needs while it makes a chunk; `pooled`: its lines go to the pooling."""
+    layer = stage.layer
+    kernel = min(layer.kernel, stage.lines_in) * n_in
+    window = min(stage.lines_in, (layer.rows - 1) * layer.stride + layer.kernel) * layer.kernel + 1
+    if stage.conv:
+        bytes_, line = layer.kernel**2 * stage.cin if layer.mode == WINDOW else 0, n_out * layer.cout
+        line = n_out * layer.group if layer.mode == GROUPS else line
+    else:
+        bytes_ = {
+            DIRECT: layer.cexp,
+            ROLLING: layer.cexp,
+            WINDOW: window * layer.cexp,
+            GROUPS: 4 * layer.rows * n_out * layer.cout + (kernel + 1) * layer.group,
+            STORED: layer.rows * n_out * layer.cexp + kernel * layer.group,
+        }[layer.mode]
+        line = n_out * layer.cout * (layer.rows if layer.mode == WINDOW else 1)
+    return -(-bytes_ // 4) * 4 + line if pooled else bytes_
+
+
+def lasting_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
+    """The sums and the features, as far as they are alive in a segment."""
+    head, last, areas = oracle.header, oracle.layers[-1], {}
+    several, concat = head.tunnels > 1, head.aggregate == 1
+    over_chains = several and not concat
+    if part.pooled or over_chains:
+        one_group = last.kind == CONV and last.mode == GROUPS and not over_chains
+        areas[Place("header", 0, "sum_at")] = head.sum_at, 4 * (last.group if one_group else last.cout)
+    if part.pooled or (several and concat):
+        n = last.cout * head.tunnels if concat else last.cout
+        areas[Place("header", 0, "feature_at")] = head.feature_at, n
     return areas
+
+
+def map_areas(part: Part) -> dict[Place, Area]:
+    record, first, last = part.record, part.stages[0], part.stages[-1]
+    areas = {}
+    if first.index > 0:
+        n = first.lines_in * first.pixels_in * first.cin
+        areas[Place("segment", part.index, "in_at")] = record.in_at, n
+    if not part.pooled:
+        n = last.lines_out * last.pixels_out * last.layer.cout
+        areas[Place("segment", part.index, "out_at")] = record.out_at, n
+    return areas
+
+
+def strip_areas(oracle: Oracle, part: Part, strip: Span) -> dict[Place, Area]:
+    """All that is alive in one strip of a segment."""
+    spans = [end - first for first, end in part.spans(strip)]
+    areas, work = map_areas(part) | lasting_areas(oracle, part), 0
+    for i, (stage, n_in, n_out) in enumerate(zip(part.stages, spans, spans[1:], strict=False)):
+        layer, pooled = stage.layer, part.pooled and stage is part.stages[-1]
+        work = max(work, work_bytes(stage, n_in, n_out, pooled))
+        if has_ring(stage, i == 0):
+            areas[Place("layer", stage.index, "ring_at")] = layer.ring_at, layer.lines * n_in * stage.cin
+        if layer.mode == ROLLING:
+            n = min(layer.kernel, stage.lines_in) * n_in * layer.cexp
+            areas[Place("layer", stage.index, "wide_at")] = layer.wide_at, n
+    areas[Place("segment", part.index, "work_at")] = part.record.work_at, work
+    areas[Place("segment", part.index, "state_at")] = part.record.state_at, STATE_BYTES * len(part.stages)
+    return areas
+
+
+def end_areas(oracle: Oracle) -> dict[Place, Area]:
+    """What is alive when the fully connected layer runs."""
+    head, features = oracle.header, Place("header", 0, "feature_at")
+    logits = Place("header", 0, "logit_at")
+    return {features: lasting_areas(oracle, parts(oracle)[-1])[features], logits: (head.logit_at, 2 * head.classes)}
+
+
+def all_areas(oracle: Oracle) -> Iterator[dict[Place, Area]]:
+    """What is alive together: once for each strip of each segment, and at the end."""
+    for part in parts(oracle):
+        for strip in part.strips():
+            yield strip_areas(oracle, part, strip)
+    yield end_areas(oracle)
 
 
 def overlap(a: Area, b: Area) -> bool:
     return a[1] > 0 and b[1] > 0 and a[0] < b[0] + b[1] and b[0] < a[0] + a[1]
 
 
-def schedule_is_sound(oracle: Oracle, layers: list[LayerAreas]) -> bool:
-    """rows, group and the fields that must be 0 or aligned."""
-    for i, (layer, areas) in enumerate(zip(oracle.layers, layers, strict=True)):
-        if layer.kind == BOTTLENECK:
-            if not (1 <= layer.rows <= areas.rows and 1 <= layer.group <= layer.cexp) or layer.acc_at % 4:
-                return False
-        elif (layer.rows, layer.group, layer.acc_at) != (1, layer.cout, 0) or (i and layer.ring_at):
-            return False
-    return oracle.header.acc_at % 4 == 0 and oracle.header.logit_at % 2 == 0
+def both_maps(a: Place, b: Place) -> bool:
+    return {a.field, b.field} == {"in_at", "out_at"}
+
+
+def apart(areas: dict[Place, Area]) -> bool:
+    """No two areas overlap, but for an input and an output map: those are looked at row by row."""
+    return not any(overlap(areas[a], areas[b]) for a, b in itertools.combinations(areas, 2) if not both_maps(a, b))
+
+
+def inside(oracle: Oracle, areas: dict[Place, Area]) -> bool:
+    return all(at + n <= oracle.header.arena_bytes for at, n in areas.values())
+
+
+def least_shift(part: Part) -> int | None:
+    """How many bytes of the output map, at least, must lie before the input map that it overlaps, so that no input row
+    is read after something was written over it. None: any number will do."""
+    first, last = part.stages[0], part.stages[-1]
+    in_row = first.cin * (first.lines_in if part.columns else first.pixels_in)
+    out_row = last.layer.cout * (last.lines_out if part.columns else last.pixels_out)
+    written = Flow(part).written
+    if part.columns:
+        written = [(strip[1] - 1, part.spans(strip)[0][0]) for strip in part.strips()]
+    return max(((row + 1) * out_row - still * in_row for row, still in written if still is not None), default=None)
+
+
+def rows_are_safe(part: Part) -> bool:
+    maps = list(map_areas(part).values())
+    if len(maps) < 2 or not overlap(*maps):
+        return True
+    shift = least_shift(part)
+    return shift is None or part.record.out_at + shift <= part.record.in_at
+
+
+def segment_is_sound(part: Part) -> bool:
+    return Flow(part).complete and rows_are_safe(part)
 
 
 def plan_is_sound(blob: bytes) -> bool:
     """Whether the plan in a blob keeps every rule of FORMAT.md."""
     oracle = Oracle(blob)
-    head, layers = oracle.header, layer_areas(oracle)
-    cout, concat = oracle.layers[-1].cout, head.aggregate == 1
-    sums, logits = (head.acc_at, 4 * cout), (head.logit_at, 2 * head.classes)
-    features = head.feature_at, cout * head.tunnels if concat else cout
-    lasting = features if concat else sums
-    everything = [area for layer in layers for area in layer.all()]
-    together = [layer.all() for layer in layers] + [[lasting, area] for area in everything]
-    together += [[sums, features], [sums, layers[-1].out], [features, logits]]
-    inside = all(at + n <= head.arena_bytes for at, n in [*everything, sums, features, logits])
-    apart = not any(overlap(a, b) for group in together for a, b in itertools.combinations(group, 2))
-    return schedule_is_sound(oracle, layers) and inside and apart
+    return (
+        segments_are_sound(oracle)
+        and all(inside(oracle, areas) and apart(areas) for areas in all_areas(oracle))
+        and all(segment_is_sound(part) for part in parts(oracle))
+    )

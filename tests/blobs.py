@@ -86,7 +86,7 @@ def damaged(blob: bytes) -> dict[str, bytes]:
         "task": changed(blob, fmt.HEADER, "task", 9),
         "shape": changed(blob, fmt.HEADER, "channels", 2),
         "layer_shape": changed(blob, fmt.LAYER, "kernel", 4, layer),
-        "plan": changed(blob, fmt.LAYER, "out_at", 1 << 30, layer),
+        "plan": changed(blob, fmt.LAYER, "rows", 0, layer),
         "weights": changed(blob, fmt.PARAM, "weight_off", len(blob), param),
         "labels": changed(blob, fmt.HEADER, "classes", offset["classes"] + 1),
         "patch": changed(blob, fmt.PATCH, "x", 4000, offset["patch_off"]),

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
 
+from arena import Part, Place, lasting_areas, least_shift, map_areas, parts, strip_areas
 from networks import extreme_picture, random_network, random_picture, random_qnet
 from oracle import GREY, RGB565, RGB888, Oracle
-from patchnet.design import Network
-from patchnet.pack import pack
+from patchnet import format as fmt
+from patchnet.design import Layer, Network
+from patchnet.pack import pack, seal
 from patchnet.plan import Plan, place
 from patchnet.quantized import QNet
+
+Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
+TABLES = {table.name: table for table in fmt.TABLES}
+ALIGNED = ("sum_at", "state_at", "work_at")
 
 
 @dataclass
@@ -67,16 +74,150 @@ def random_raw(rng, network: Network) -> np.ndarray:
     return (picture.astype(np.int64) - 128).astype(np.int8)
 
 
-def random_schedule(rng, network: Network) -> list[tuple[int, int]]:
-    """Any (rows, group) of each layer that FORMAT.md allows."""
-    return [
-        (1, layer.cout) if layer.kind == "conv" else tuple(int(rng.integers(1, n + 1)) for n in (layer.oh, layer.cexp))
-        for layer in network.layers()
-    ]
+def assert_equal(got, wanted) -> None:
+    """An Output of the engine (or a Result) is the oracle's Result."""
+    np.testing.assert_array_equal(got.logits16, wanted.logits16)
+    np.testing.assert_array_equal(got.outputs8, wanted.outputs8)
+    assert list(got.scores) == wanted.scores
+
+
+def random_cuts(rng, n: int) -> list[int]:
+    """Layers of each segment: all fused, none, or by chance."""
+    cuts, most = [], int(rng.choice([1, 2, 4, fmt.MAX_FUSED]))
+    while n > 0:
+        cuts.append(int(rng.integers(1, min(most, n) + 1)) if rng.random() < 0.5 else min(most, n))
+        n -= cuts[-1]
+    return cuts
+
+
+def few(rng, most: int) -> int:
+    """1..most: often the least, at times the most."""
+    return int(rng.choice([1, most, rng.integers(1, min(most, 4) + 1), rng.integers(1, most + 1)]))
+
+
+def random_mode(rng, layer: Layer, index: int, alone: bool) -> int:
+    """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map."""
+    if layer.kind == "conv":
+        modes = [fmt.MODE_DIRECT] + [fmt.MODE_WINDOW] * (index == 0) + [fmt.MODE_GROUPS] * (alone and index > 0)
+    elif layer.expand:
+        modes = [fmt.MODE_ROLLING, fmt.MODE_WINDOW, fmt.MODE_GROUPS, fmt.MODE_STORED]
+    else:
+        modes = [fmt.MODE_DIRECT]
+    return int(rng.choice(modes))
+
+
+def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int]:
+    """(mode, rows, group) for a layer that makes `lines` lines."""
+    chunks = layer.kind == "bottleneck" and mode in (fmt.MODE_WINDOW, fmt.MODE_GROUPS, fmt.MODE_STORED)
+    channels = layer.cout if layer.kind == "conv" else layer.cexp
+    group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
+    return mode, few(rng, lines) if chunks else 1, group
+
+
+def random_schedule(rng, network: Network) -> Schedule:
+    """Any segments, strips, modes, rows and groups that FORMAT.md allows."""
+    layers, schedule, at = network.layers(), [], 0
+    for n in random_cuts(rng, len(layers)):
+        fused, height = layers[at : at + n], layers[at + n - 1].oh
+        strip = few(rng, height) if rng.random() < 0.6 else height
+        columns, alone = strip < height, n == 1 and at + 1 == len(layers)
+        modes = [random_mode(rng, layer, at + i, alone and not columns) for i, layer in enumerate(fused)]
+        lines = [layer.ow if columns else layer.oh for layer in fused]
+        schedule.append((strip, [random_step(rng, *step) for step in zip(fused, modes, lines, strict=True)]))
+        at += n
+    return schedule
 
 
 def random_plan(rng, network: Network) -> Plan:
     return place(network, random_schedule(rng, network))
+
+
+def patched(blob: bytes, values: dict[Place, int]) -> bytes:
+    """The blob with other values in some fields of its tables, and its CRC made right."""
+    out, head = bytearray(blob), fmt.HEADER.unpack(blob)
+    for (name, index, field), value in values.items():
+        table = TABLES[name]
+        first = 0 if table is fmt.HEADER else head[f"{name}_off"]
+        code = dict(table.fields)[field]
+        struct.pack_into("<" + code, out, first + index * table.size + table.offsets()[field], value)
+    return seal(out)
+
+
+def value_at(blob: bytes, place: Place) -> int:
+    table, head = TABLES[place.table], fmt.HEADER.unpack(blob)
+    first = 0 if table is fmt.HEADER else head[f"{place.table}_off"]
+    return table.unpack(blob, first + place.index * table.size)[place.field]
+
+
+def plan_fields(blob: bytes) -> list[Place]:
+    """Every number of a plan."""
+    head = fmt.HEADER.unpack(blob)
+    names = {
+        "header": ("arena_bytes", "sum_at", "feature_at", "logit_at"),
+        "layer": ("mode", "rows", "group", "lines", "ring_at", "wide_at"),
+        "segment": [name for name, _ in fmt.SEGMENT.fields],
+    }
+    counts = {"header": 1, "layer": head["layers"], "segment": head["segments"]}
+    return [Place(table, i, name) for table in names for name in names[table] for i in range(counts[table])]
+
+
+def moved(rng, blob: bytes) -> tuple[Place, bytes]:
+    """One number of the plan moved a little, or onto another of its numbers."""
+    places = plan_fields(blob)
+    place = places[rng.integers(len(places))]
+    new = value_at(blob, place) + int(rng.choice([-64, -16, -8, -4, -2, -1, 1, 2, 4, 8, 16, 64]))
+    if rng.random() < 0.3:
+        new = value_at(blob, places[rng.integers(len(places))])
+    code = dict(TABLES[place.table].fields)[place.field]
+    most = (1 << 8 * struct.calcsize(code)) - 1
+    return place, patched(blob, {place: max(0, min(new, most))})
+
+
+def over_input(part: Part) -> list[tuple[Place, int]]:
+    """Where the two maps of a segment begin in a block of their own, the output as far over the input as may be."""
+    (source, target), shift = map_areas(part), least_shift(part) or 0
+    return [(source, max(0, shift)), (target, max(0, -shift))]
+
+
+def stacked(
+    rng, blocks: list[list[tuple[Place, int]]], sizes: dict[Place, int], at: int
+) -> tuple[dict[Place, int], int]:
+    """Places of blocks of areas in any order from `at` on, some with gaps; and where they end."""
+    values = {}
+    for i in rng.permutation(len(blocks)):
+        at += int(rng.choice([0, 0, rng.integers(0, 17)]))
+        at += -at % 4 if blocks[i][0][0].field in ALIGNED else 0
+        values |= {place: at + offset for place, offset in blocks[i]}
+        at = max(at + offset + sizes[place] for place, offset in blocks[i])
+    return values, at
+
+
+def scattered(rng, blob: bytes) -> bytes:
+    """The same schedule with everything somewhere else: gaps, maps moved from segment to segment, and often
+    an output map over its input map, as far as FORMAT.md lets it."""
+    oracle = Oracle(blob)
+    last = lasting_areas(oracle, parts(oracle)[-1])
+    values, bottom = stacked(rng, [[(place, 0)] for place in last], {p: n for p, (_, n) in last.items()}, 0)
+    top = 0
+    for part in parts(oracle):
+        strips = [strip_areas(oracle, part, strip) for strip in part.strips()]
+        sizes = {place: max(areas[place][1] for areas in strips) for place in strips[0] if place not in last}
+        blocks = [[(place, 0)] for place in sizes]
+        if len(map_areas(part)) == 2 and rng.random() < 0.6:
+            blocks = [[(place, 0)] for place in sizes if place not in map_areas(part)] + [over_input(part)]
+        places, end = stacked(rng, blocks, sizes, bottom)
+        values, top = values | places, max(top, end)
+    logits = bottom + bottom % 2 + 2 * int(rng.integers(0, 8))
+    top = max(top, logits + 2 * oracle.header.classes) + int(rng.integers(0, 9))
+    return patched(blob, values | {Place("header", 0, "logit_at"): logits, Place("header", 0, "arena_bytes"): top})
+
+
+def random_blob(rng, qnet: QNet) -> bytes:
+    """The network with any plan: the planner's own, or any schedule, placed by the planner or scattered."""
+    if rng.random() < 0.2:
+        return pack(qnet)
+    blob = pack(qnet, random_plan(rng, qnet.design))
+    return scattered(rng, blob) if rng.random() < 0.5 else blob
 
 
 def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000) -> Case:
@@ -84,5 +225,5 @@ def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000) -> 
     rng = np.random.default_rng([seed, extreme])
     network = random_network(rng, max_macs)
     qnet = random_qnet(rng, network, extreme=extreme)
-    blob = pack(qnet, random_plan(rng, network) if rng.random() < 0.5 else None)
+    blob = random_blob(rng, qnet)
     return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, network.height, network.width, extreme))

@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,13 +32,21 @@ ERRORS = [
     "ARENA", "PIXFMT", "ROI",
 ]  # fmt: skip
 MORE = 1
+UNTOUCHED = 0xFFFFFFFF  # the tag of bytes that the checking build saw no write of
 
 
 def compile_engine(name: str, flags: list[str]) -> Path:
     """Builds csrc/<name>.c and the engine with the system's compiler, unless that very thing exists already."""
     sources = [CSRC / f"{name}.c", *sorted(ENGINE.glob("pn_*.c"))]
-    read = [*sources, *sorted(ENGINE.glob("*.h"))]
-    command = [*shlex.split(os.environ.get("CC", "cc")), *WARNINGS, *flags, f"-I{ENGINE}", *map(str, sources)]
+    read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.glob("*.h"))]
+    command = [
+        *shlex.split(os.environ.get("CC", "cc")),
+        *WARNINGS,
+        *flags,
+        f"-I{ENGINE}",
+        f"-I{CSRC}",
+        *map(str, sources),
+    ]
     digest = hashlib.sha256(" ".join(command).encode())
     for path in read:
         digest.update(path.read_bytes())
@@ -64,8 +73,12 @@ class Image(ctypes.Structure):
 
 
 @cache
-def library() -> ctypes.CDLL:
-    lib = ctypes.CDLL(str(compile_engine("shim", ["-O2", "-fPIC", "-shared"])))
+def library(checking: bool = False) -> ctypes.CDLL:
+    """The engine with csrc/shim.c; or its checking build, with csrc/shadow.c as well."""
+    flags = ["-O2", "-fPIC", "-shared"]
+    lib = ctypes.CDLL(
+        str(compile_engine("shadow", [*flags, "-DPN_SHADOW"]) if checking else compile_engine("shim", flags))
+    )
     p, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
     lib.pn_open.argtypes = [p, p, size]
     lib.pn_start.argtypes = [p, p, size, ctypes.POINTER(Image)]
@@ -74,10 +87,30 @@ def library() -> ctypes.CDLL:
     lib.pn_labels.argtypes, lib.pn_labels.restype = [p, ctypes.POINTER(p)], size
     lib.shim_model_bytes.restype = size
     lib.shim_arena_bytes.argtypes = lib.shim_fault_layer.argtypes = [p]
-    lib.shim_where.argtypes = [p, ctypes.POINTER(u32), ctypes.POINTER(u32)]
+    lib.shim_where.argtypes = [p, u32 * 4]
     lib.shim_steps.argtypes = [p, u32, ctypes.POINTER(ctypes.c_int)]
     lib.shim_results.argtypes = [p, u32, p, p, p]
+    if checking:
+        lib.shadow_begin.argtypes = [p, size, p]
+        lib.shadow_fault.argtypes = [ctypes.POINTER(u32)] * 3
     return lib
+
+
+class Where(NamedTuple):
+    """What the next step belongs to; `row`: the first of its strip, in a chain."""
+
+    tunnel: int
+    layer: int
+    segment: int
+    row: int
+
+
+class Fault(NamedTuple):
+    """The first read of a byte of the arena that was another's, as the checking build saw it."""
+
+    at: int
+    wanted: int
+    found: int
 
 
 class EngineError(Exception):
@@ -104,10 +137,13 @@ def aligned(n: int, fill: int = 0, shift: int = 0) -> np.ndarray:
 
 
 class Engine:
-    """One blob opened. `fill` is a byte, or an array of arena_bytes, with which the next arena is filled."""
+    """One blob opened. `fill` is a byte, or an array of arena_bytes, with which the next arena is filled.
 
-    def __init__(self, blob: bytes, shift: int = 0):
-        self.lib = library()
+    `checking`: by the checking build. Then `tags` has the tag of each byte of the arena.
+    """
+
+    def __init__(self, blob: bytes, shift: int = 0, checking: bool = False):
+        self.lib, self.checking = library(checking), checking
         self.blob = aligned(len(blob), shift=shift)
         self.blob[:] = np.frombuffer(blob, np.uint8)
         self.model = ctypes.create_string_buffer(self.lib.shim_model_bytes())
@@ -124,6 +160,9 @@ class Engine:
         self.whole = aligned(self.arena_bytes + 2 * GUARD, 0x5C)
         self.arena = self.whole[GUARD : GUARD + self.arena_bytes]
         self.arena[:] = self.fill
+        if self.checking:
+            self.tags = np.full(self.arena_bytes, UNTOUCHED, np.uint32)
+            self.lib.shadow_begin(self.arena.ctypes.data, self.arena_bytes, self.tags.ctypes.data)
         return self.arena
 
     def start_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> None:
@@ -148,11 +187,17 @@ class Engine:
         size = self.lib.pn_labels(self.model, text)
         return ctypes.string_at(text, size).decode()
 
-    def where(self) -> tuple[int, int]:
-        """Chain and layer of the next step."""
-        tunnel, index = ctypes.c_uint32(), ctypes.c_uint32()
-        self.lib.shim_where(self.model, tunnel, index)
-        return tunnel.value, index.value
+    def where(self) -> Where:
+        """Of the next step."""
+        numbers = (ctypes.c_uint32 * 4)()
+        self.lib.shim_where(self.model, numbers)
+        return Where(*numbers)
+
+    def fault(self) -> Fault | None:
+        """What the checking build has found since the run was started."""
+        numbers = [ctypes.c_uint32() for _ in Fault._fields]
+        found = self.lib.shadow_fault(*numbers)
+        return Fault(*(n.value for n in numbers)) if found else None
 
     def finish(self) -> Output:
         """Runs what was started to its end; the guards must be whole after it."""

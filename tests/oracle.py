@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 # Byte order of the fields as FORMAT.md lists them.
-HEADER = struct.Struct("<4sHHII4B4H4b2BH5IiBbBbIIff4I")
+HEADER = struct.Struct("<4sHHII4B4H4b2BH7IiBbBbIIff4I")
 Header = namedtuple(
     "Header",
     "magic version header_bytes size crc task channels tunnels layers height width patch_h patch_w z0 z1 z2 z3 fit"
-    " aggregate classes patch_off layer_off param_off label_off label_bytes pool_mult pool_shift pool_zero fc_shift"
-    " fc_zero fc_off softmax_mult input_scale output_scale arena_bytes acc_at feature_at logit_at",
+    " aggregate classes patch_off layer_off segment_off segments param_off label_off label_bytes pool_mult pool_shift"
+    " pool_zero fc_shift fc_zero fc_off softmax_mult input_scale output_scale arena_bytes sum_at feature_at logit_at",
 )
-LAYER = struct.Struct("<4B4H3I")
-Layer = namedtuple("Layer", "kind kernel stride flags cexp cout rows group out_at acc_at ring_at")
+LAYER = struct.Struct("<4B6H2I")
+Layer = namedtuple("Layer", "kind kernel stride flags cexp cout mode rows group lines ring_at wide_at")
+SEGMENT = struct.Struct("<2BH4I")
+Segment = namedtuple("Segment", "first layers strip in_at out_at state_at work_at")
 PARAM = struct.Struct("<bBHI")
 Param = namedtuple("Param", "zero_out shift res_mult weight_off")
 
@@ -167,16 +169,17 @@ class Arrays:
 
 
 class Oracle:
-    """One blob. `layers`, `params[tunnel][layer]`, `patches` [(y, x)] and `labels` are as they lie in it."""
+    """One blob. `layers`, `segments`, `params[tunnel][layer]`, `patches` [(y, x)], `labels` are as they lie in it."""
 
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 1 and h.header_bytes == HEADER.size == 96
+        assert h.magic == b"PNB\x1a" and h.version == 2 and h.header_bytes == HEADER.size == 104
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
         self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
         self.layers = self._records(LAYER, Layer, h.layer_off, h.layers)
+        self.segments = self._records(SEGMENT, Segment, h.segment_off, h.segments)
         params = self._records(PARAM, Param, h.param_off, h.tunnels * h.layers)
         self.params = [params[i : i + h.layers] for i in range(0, len(params), h.layers)]
         text = self.blob[h.label_off : h.label_off + h.label_bytes].decode()

@@ -111,8 +111,13 @@ def test_packed_file_of_pixels_and_boxes(tmp_path):
     images = RNG.integers(0, 256, (2, 4, 4, 3), np.uint8)
     boxes = np.array([[0, 0, 1, 0.5], [0.25, 0.25, 1, 1], [0, 0, 0.5, 0.5]], np.float32)
     np.savez(
-        tmp_path / "set.npz", images=images, classes=["x", "y"], boxes=boxes, box_labels=[0, 1, 1],
-        box_difficult=[False, True, False], box_start=[0, 1, 3],
+        tmp_path / "set.npz",
+        images=images,
+        classes=["x", "y"],
+        boxes=boxes,
+        box_labels=[0, 1, 1],
+        box_difficult=[False, True, False],
+        box_start=[0, 1, 3],
     )
     dataset = data.load(tmp_path / "set.npz")
     assert dataset.labels.tolist() == [-1, -1] and (dataset[1][0] == images[1]).all()

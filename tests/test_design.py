@@ -23,7 +23,7 @@ from patchnet.design import (
 VWW = Network(
     "vww", ("no", "yes"), 66, 66, margin_h=9, margin_w=9, stem_out=16,
     stages=(Stage(24), Stage(32, 2, 2), Stage(48, 2, 2), Stage(64)),
-)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,14 @@ def test_macs_and_weights_of_a_bottleneck():
     assert layer.weights == 4 * 12 + 9 * 12 + 12 * 6
 
 
+@pytest.mark.parametrize(("aggregate", "features"), [("sum", 64), ("concat", 5 * 64)])
+def test_macs_and_weights_of_a_picture_count_the_fully_connected_layer(aggregate, features):
+    network = replace(VWW, aggregate=aggregate, labels=("no", "yes", "maybe"))
+    layers = network.layers()
+    assert network.macs == 5 * sum(layer.macs for layer in layers) + features * 3
+    assert network.weights == 5 * sum(layer.weights for layer in layers) + features * 3
+
+
 def test_budget_error_names_block_need_and_budget():
     with pytest.raises(ValueError, match="block 1: needs 18,522 B, budget 18,000 B"):
         check_budget(VWW, 18_000)
@@ -115,7 +123,7 @@ def test_designed_networks_keep_the_budget(side, budget):
     for candidate in found:
         layers = candidate.network.layers()
         assert candidate.peak == max(map(layer_bytes, layers)) <= budget
-        assert candidate.macs == sum(layer.macs for layer in layers) * candidate.network.tunnels
+        assert (candidate.macs, candidate.weights) == (candidate.network.macs, candidate.network.weights)
         assert candidate.network.aggregate == "sum" and layers[-1].oh <= 7
     assert found == sorted(found, key=lambda c: c.macs, reverse=True)
 

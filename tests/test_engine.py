@@ -8,8 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arena import Area, layer_areas
-from cases import Picture, encode, random_case, random_frame, random_plan, random_raw, random_schedule
+import arena
+from arena import DIRECT, GROUPS, ROLLING, STORED, WINDOW
+from cases import (
+    Picture,
+    Schedule,
+    assert_equal,
+    encode,
+    random_blob,
+    random_case,
+    random_frame,
+    random_plan,
+    random_raw,
+    random_schedule,
+    scattered,
+)
 from cengine import Engine
 from networks import FreeNetwork, identity_qnet, random_network, random_picture, random_qnet
 from oracle import GREY, RGB565, RGB888, Oracle, scores_of
@@ -19,22 +32,16 @@ from patchnet.plan import place
 from patchnet.quantized import QNet
 
 
-def assert_equal(got, wanted) -> None:
-    """An Output of the engine (or a Result) is the oracle's Result."""
-    np.testing.assert_array_equal(got.logits16, wanted.logits16)
-    np.testing.assert_array_equal(got.outputs8, wanted.outputs8)
-    assert list(got.scores) == wanted.scores
-
-
-def maps_of(engine: Engine, oracle: Oracle) -> list[list[np.ndarray]]:
-    """The maps [tunnel][layer], each taken from the arena as soon as its layer is done, of a run just started."""
-    layers, maps = oracle.layers, [[] for _ in oracle.params]
-    before = engine.where()
-    while before[1] < len(layers) or before[0] + 1 < len(maps):
-        engine.steps(1)
-        if engine.where() != before and before[1] < len(layers):
-            maps[before[0]].append(engine.arena[layers[before[1]].out_at :].view(np.int8).copy())
-        before = engine.where()
+def stored_maps(engine: Engine, oracle: Oracle) -> list[list[np.ndarray]]:
+    """The maps [tunnel][segment] between segments, each taken from the arena as soon as the next segment has begun, of
+    a run just started."""
+    maps, before, more = [[] for _ in oracle.params], engine.where(), True
+    while more:
+        _, more = engine.steps(1)
+        here = engine.where()
+        if here.segment != before.segment and here.segment > 0:
+            maps[here.tunnel].append(engine.arena[oracle.segments[here.segment].in_at :].view(np.int8).copy())
+        before = here
     return maps
 
 
@@ -54,15 +61,19 @@ def test_extreme_weights_and_pictures(seed):
     assert_equal(Engine(case.blob).run_image(*case.picture.args()), case.oracle.run_image(*case.picture.args()))
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_every_map(seed):
-    """Not only what comes out: each layer's whole map in each tunnel."""
+@pytest.mark.parametrize("seed", range(40))
+def test_every_stored_map(seed):
+    """Not only what comes out: the whole map after each segment but the last in each tunnel, and the features."""
     case = random_case(1000 + seed)
     engine, wanted = Engine(case.blob), case.oracle.run_image(*case.picture.args())
     engine.start_image(*case.picture.args())
-    for tunnel, (got_chain, chain) in enumerate(zip(maps_of(engine, case.oracle), wanted.maps, strict=True)):
-        for i, (got, m) in enumerate(zip(got_chain, chain, strict=True)):
+    ends = [segment.first - 1 for segment in case.oracle.segments[1:]]
+    for tunnel, (got_chain, chain) in enumerate(zip(stored_maps(engine, case.oracle), wanted.maps, strict=True)):
+        for got, i in zip(got_chain, ends, strict=True):
+            m = chain[i]
             np.testing.assert_array_equal(got[: m.size].reshape(m.shape), m, err_msg=f"tunnel {tunnel}, layer {i}")
+    features = engine.arena[case.oracle.header.feature_at :].view(np.int8)
+    np.testing.assert_array_equal(features[: len(wanted.features)], wanted.features)
 
 
 def test_random_networks_say_something():
@@ -93,6 +104,41 @@ def test_random_networks_say_something():
     assert wanted <= seen, wanted - seen
 
 
+def plan_traits(oracle: Oracle) -> set:
+    """What occurs in a blob's plan, for test_random_plans_say_something."""
+    seen, parts = set(), arena.parts(oracle)
+    for part, before in zip(parts, [None, *parts], strict=False):
+        maps = list(arena.map_areas(part).values())
+        seen |= {("fused", min(len(part.stages), 3)), ("strips", min(len(part.strips()), 3))}
+        seen |= {("in place", part.columns)} if len(maps) == 2 and arena.overlap(*maps) else set()
+        seen |= {"moved"} if before and before.record.out_at != part.record.in_at else set()
+        for i, stage in enumerate(part.stages):
+            layer = stage.layer
+            seen |= {("mode", stage.conv, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
+            seen |= {("residual in", layer.mode, i > 0, part.columns)} if stage.residual else set()
+            seen |= {("fused stride", layer.stride), ("fused kernel", layer.kernel)} if i > 0 else set()
+    return seen
+
+
+def test_random_plans_say_something():
+    """All modes, chunks, strips and residuals occur, alone and fused, maps moved and maps over others."""
+    seen = set()
+    for seed in range(160):
+        rng = np.random.default_rng(seed)
+        qnet = random_qnet(rng, max_macs=50_000)
+        for _ in range(12):
+            seen |= plan_traits(Oracle(random_blob(rng, qnet)))
+    columns, chunks = (False, True), (WINDOW, GROUPS, STORED)
+    wanted = {("fused", n) for n in (1, 2, 3)} | {("strips", n) for n in (1, 2, 3)} | {"moved"}
+    wanted |= {("in place", c) for c in columns} | {("mode", True, GROUPS, False)}
+    wanted |= {("mode", True, mode, c) for mode in (DIRECT, WINDOW) for c in columns}
+    wanted |= {("mode", False, mode, c) for mode in range(5) for c in columns}
+    wanted |= {("rows", mode, n) for mode in chunks for n in (1, 2, 3)}
+    wanted |= {("residual in", mode, fused, c) for mode in range(5) for fused in (False, True) for c in columns}
+    wanted |= {("fused stride", s) for s in (1, 2)} | {("fused kernel", k) for k in (1, 3, 5, 7)}
+    assert wanted <= seen, wanted - seen
+
+
 def test_labels_as_they_lie_in_the_blob():
     labels = ("plain", "", "Stra\u00dfe", "\u732b")
     network = replace(identity_qnet(2, 2, 1).design, labels=labels)
@@ -103,14 +149,27 @@ def test_labels_as_they_lie_in_the_blob():
 # The picture
 
 
+def copies_twice(qnet: QNet) -> bytes:
+    """The blob of an identity_qnet with its layer twice, each a segment: between them lies the input as a map."""
+    [layer] = qnet.design.layers()
+    network = replace(qnet.design, chain=(layer, layer))
+    plan = place(network, [(layer.oh, [(DIRECT, 1, 0)])] * 2)
+    return pack(replace(qnet, design=network, tunnels=tuple(chain * 2 for chain in qnet.tunnels)), plan)
+
+
+def view_of(blob: bytes, picture: Picture) -> np.ndarray:
+    """The input (height, width, channels) as the engine saw it, of a blob of copies_twice."""
+    oracle, engine = Oracle(blob), Engine(blob)
+    head = oracle.header
+    engine.start_image(*picture.args())
+    [[got]] = stored_maps(engine, oracle)
+    return got[: head.height * head.width * head.channels].reshape(head.height, head.width, head.channels)
+
+
 def assert_samples(qnet: QNet, picture: Picture) -> None:
     """The engine's view of a picture is the oracle's."""
-    blob = pack(qnet)
-    oracle, engine = Oracle(blob), Engine(blob)
-    wanted = oracle.run_image(*picture.args()).input_q
-    engine.start_image(*picture.args())
-    [[got]] = maps_of(engine, oracle)
-    np.testing.assert_array_equal(got[: wanted.size].reshape(wanted.shape), wanted)
+    blob = copies_twice(qnet)
+    np.testing.assert_array_equal(view_of(blob, picture), Oracle(blob).run_image(*picture.args()).input_q)
 
 
 @pytest.mark.parametrize("pixfmt", [GREY, RGB565, RGB888])
@@ -138,21 +197,14 @@ def test_every_rgb565_value(channels):
 def test_rgb565_colours():
     """Red, green, blue, low byte first: by hand, so that engine and oracle cannot share a swapped byte."""
     frame = np.array([0xF800, 0x07E0, 0x001F], "<u2").tobytes()
-    blob = pack(identity_qnet(1, 3, 3))
-    engine = Engine(blob)
-    engine.start_image(frame, 3, 1, RGB565)
-    [[got]] = maps_of(engine, Oracle(blob))
-    assert got[:9].tolist() == [127, -128, -128, -128, 127, -128, -128, -128, 127]
+    got = view_of(copies_twice(identity_qnet(1, 3, 3)), Picture(frame, 3, 1, RGB565))
+    assert got.tolist() == [[[127, -128, -128], [-128, 127, -128], [-128, -128, 127]]]
 
 
 def test_largest_region():
     """4096 x 4096 white pixels under one: the sum just fits 32 bits."""
     white = bytes(b"\xff" * (4096 * 4096))
-    blob = pack(identity_qnet(1, 1, 1))
-    engine = Engine(blob)
-    engine.start_image(white, 4096, 4096, GREY)
-    [[got]] = maps_of(engine, Oracle(blob))
-    assert got[0] == 127
+    assert view_of(copies_twice(identity_qnet(1, 1, 1)), Picture(white, 4096, 4096, GREY)).tolist() == [[[127]]]
 
 
 # The scores
@@ -187,20 +239,22 @@ def test_scores_of_any_logits(scale):
 # The plan
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_any_schedule(seed):
-    """Whatever the strips and the groups, the same bytes."""
+    """Whatever is fused, the strips, the modes, the rows, the groups and the places, the same bytes."""
     case, rng = random_case(2000 + seed, max_macs=300_000), np.random.default_rng(seed)
     wanted = case.oracle.run_image(*case.picture.args())
     for _ in range(5):
-        schedule = random_schedule(rng, case.qnet.design)
-        blob = pack(case.qnet, place(case.qnet.design, schedule))
-        assert_equal(Engine(blob).run_image(*case.picture.args()), wanted)
+        blob = pack(case.qnet, place(case.qnet.design, random_schedule(rng, case.qnet.design)))
+        for same in (blob, scattered(rng, blob)):
+            assert_equal(Engine(same).run_image(*case.picture.args()), wanted)
 
 
-def small_network(second: Layer, third: Layer) -> FreeNetwork:
+def small_network(*chain: Layer, **shape) -> FreeNetwork:
+    """A stem and what follows it, by default on the five patches of 9 x 7 of a picture of 12 x 10."""
     stem = Layer("conv", 9, 7, 3, 0, 5, 3, 1)
-    return FreeNetwork("small", ("a", "b", "c"), 12, 10, 3, 4, True, 3, 2, chain=(stem, second, third))
+    shape = dict(height=12, width=10, k=4, central=True, margin_h=3, margin_w=2) | shape
+    return FreeNetwork("small", ("a", "b", "c"), channels=3, chain=(stem, *chain), **shape)
 
 
 EXHAUSTED = {
@@ -208,81 +262,88 @@ EXHAUSTED = {
         Layer("bottleneck", 9, 7, 5, 7, 5, 3, 1, True, True),
         Layer("bottleneck", 9, 7, 5, 6, 6, 5, 2, True, False, "none"),
     ),
-    "kernel 7, stride 2, then no expansion": small_network(
-        Layer("bottleneck", 9, 7, 5, 9, 6, 7, 2, True, False),
-        Layer("bottleneck", 5, 4, 6, 6, 6, 3, 1, False, True),
+    "kernel 7, stride 2, then residual": small_network(
+        Layer("bottleneck", 9, 7, 5, 6, 6, 7, 2, True, False),
+        Layer("bottleneck", 5, 4, 6, 5, 6, 3, 1, True, True),
+    ),
+    "kernel 5, residual, signed, then no expansion": small_network(
+        Layer("bottleneck", 9, 7, 5, 4, 5, 5, 1, True, True, "none"),
+        Layer("bottleneck", 9, 7, 5, 5, 5, 3, 1, False, True),
     ),
 }
 
 
-@pytest.mark.parametrize("name", EXHAUSTED)
-def test_every_schedule(name):
-    """Of each bottleneck every height of strip with every group, from whole maps to a row of a channel."""
-    network, rng = EXHAUSTED[name], np.random.default_rng(1)
+def all_steps(layer: Layer, lines: int, few: bool = False) -> list[tuple[int, int, int]]:
+    """Every (mode, rows, group) of a bottleneck that makes `lines` lines; `few`: not all rows and groups."""
+    if not layer.expand:
+        return [(DIRECT, 1, 0)]
+    rows = sorted({1, 2, lines} & set(range(lines + 1))) if few else range(1, lines + 1)
+    groups = sorted({2, layer.cexp}) if few else range(1, layer.cexp + 1)
+    return [
+        (ROLLING, 1, 0),
+        *((WINDOW, r, 0) for r in rows),
+        *((mode, r, group) for mode in (GROUPS, STORED) for r in rows for group in groups),
+    ]
+
+
+@pytest.fixture(scope="module", params=EXHAUSTED)
+def exhausted(request):
+    """A network, and `check`, which runs it by a schedule."""
+    network, rng = EXHAUSTED[request.param], np.random.default_rng(1)
     qnet, picture = random_qnet(rng, network), random_frame(rng, 12, 10)
     wanted = Oracle(pack(qnet)).run_image(*picture.args())
-    _, second, third = network.layers()
-    for layer, fixed in ((second, 1), (third, 2)):
-        for rows, group in itertools.product(range(1, layer.oh + 1), range(1, layer.cexp + 1)):
-            schedule = [(1, 5), (3, 4), (2, 5)]
-            schedule[fixed] = (rows, group)
-            assert_equal(Engine(pack(qnet, place(network, schedule))).run_image(*picture.args()), wanted)
+
+    def check(schedule: Schedule) -> None:
+        blob = pack(qnet, place(network, schedule))
+        assert arena.plan_is_sound(blob), schedule
+        assert_equal(Engine(blob).run_image(*picture.args()), wanted)
+
+    return network, check
 
 
-# The arena
+def test_every_schedule_of_a_layer(exhausted):
+    """Of each bottleneck every mode with every number of rows and every group, of rows and of the columns of strips."""
+    network, check = exhausted
+    stem, *layers = network.layers()
+    alone = [(stem.oh, [(WINDOW, 1, 0)]), *((layer.oh, [all_steps(layer, 1)[0]]) for layer in layers)]
+    for i, layer in enumerate(layers, 1):
+        for strip, lines in ((layer.oh, layer.oh), (2, layer.ow)):
+            for step in all_steps(layer, lines):
+                check([*alone[:i], (strip, [step]), *alone[i + 1 :]])
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_arena_is_exact(seed):
-    """Any old contents give the same result, and all but alignment of the bytes asked for are really used.
-
-    A byte is used if it differs from what the arena was filled with, after some run.
-    """
-    case, rng = random_case(3000 + seed), np.random.default_rng(seed)
-    wanted = case.oracle.run_image(*case.picture.args())
-    engine = Engine(case.blob)
-    used = np.zeros(engine.arena_bytes, bool)
-    for fill in (0xA5, 0, *(rng.integers(0, 256, engine.arena_bytes, np.uint8) for _ in range(3))):
-        engine.fill = fill
-        assert_equal(engine.run_image(*case.picture.args()), wanted)
-        used |= engine.arena != fill
-    assert used[-16:].any() and used.sum() >= engine.arena_bytes - 16
+def test_every_strip_of_fused_layers(exhausted):
+    """Two bottlenecks, and all three layers, as one segment: every height of strip with every mode."""
+    network, check = exhausted
+    stem, second, third = network.layers()
+    whole = [(stem.oh, [(DIRECT, 1, 0)])]
+    for strip in range(1, third.oh + 1):
+        lines = [(layer.oh if strip == third.oh else layer.ow) for layer in (second, third)]
+        steps = [all_steps(layer, n, few=True) for layer, n in zip((second, third), lines, strict=True)]
+        for i, (a, b) in enumerate(itertools.product(*steps)):
+            check([*whole, (strip, [a, b])] if i % 2 else [(strip, [((DIRECT, WINDOW)[i // 2 % 2], 1, 0), a, b])])
 
 
-def inside(positions: np.ndarray, area: Area) -> np.ndarray:
-    return positions[(positions >= area[0]) & (positions < area[0] + area[1])]
+CHAINS = {"one chain": dict(height=9, width=7, k=1, central=False, margin_h=0, margin_w=0), "five chains": {}}
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_step_is_bounded(seed):
-    """A step writes at most one row of its map and one row of sums, and nothing outside its layer's places."""
-    case = random_case(4000 + seed, max_macs=100_000)
-    engine, layers = Engine(case.blob), layer_areas(case.oracle)
-    engine.fill = np.random.default_rng(seed).integers(0, 256, engine.arena_bytes, np.uint8)
-    engine.start_image(*case.picture.args())
-    more = True
-    while more:
-        before, (_, index) = engine.arena.copy(), engine.where()
-        _, more = engine.steps(1)
-        if index == len(layers):
-            continue
-        areas, changed = layers[index], np.flatnonzero(engine.arena != before)
-        out, acc, ring = (inside(changed, area) for area in (areas.out, areas.acc, areas.ring))
-        assert len(changed) == len(out) + len(acc) + len(ring)
-        assert len(out) * areas.rows <= areas.out[1]
-        assert len(acc) * case.oracle.layers[index].rows <= areas.acc[1]
+@pytest.mark.parametrize("chains", CHAINS)
+@pytest.mark.parametrize("aggregate", ["sum", "concat"])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_every_group_of_a_head(chains, aggregate, kernel):
+    """A last convolution in groups of output channels: its sums are those of a group, or of all summed chains."""
+    network = small_network(Layer("conv", 9, 7, 5, 0, 7, kernel, 2), aggregate=aggregate, **CHAINS[chains])
+    rng = np.random.default_rng(1)
+    qnet, picture = random_qnet(rng, network), random_frame(rng, 12, 10)
+    stem, head = network.layers()
+    wanted = Oracle(pack(qnet)).run_image(*picture.args())
+    for group in range(1, head.cout + 1):
+        blob = pack(qnet, place(network, [(stem.oh, [(DIRECT, 1, 0)]), (head.oh, [(GROUPS, 1, group)])]))
+        for same in (blob, scattered(rng, blob)):
+            assert_equal(Engine(same).run_image(*picture.args()), wanted)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_number_of_steps(seed):
-    """One per output row and group: that is what keeps Ctrl-C near."""
-    case = random_case(4000 + seed)
-    engine = Engine(case.blob)
-    engine.run_image(*case.picture.args())
-    network, chain = case.qnet.design, 0
-    for layer, record in zip(network.layers(), case.oracle.layers, strict=True):
-        chain += layer.oh * (1 if layer.kind == "conv" else -(-layer.cexp // record.group))
-    assert engine.n_steps >= network.tunnels * chain
+# The run as a whole
 
 
 @pytest.mark.parametrize("seed", range(20))

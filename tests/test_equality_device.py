@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases import random_case
+from cases import Case, random_blob, random_case
 from cengine import Engine
 from oracle import Oracle
 
@@ -53,16 +53,29 @@ def printed(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def more_plans(case: Case, entry: dict, folder: Path, plans: int) -> list[dict]:
+    """Entries for the same network run by other plans, on the raw input alone."""
+    rng, entries = np.random.default_rng(case.seed), []
+    for i in range(plans):
+        name = f"{Path(entry['blob']).stem}-plan{i}.pnb"
+        (folder / name).write_bytes(random_blob(rng, case.qnet))
+        entries.append({"blob": name, "pictures": [], "raw": entry["raw"]})
+    return entries
+
+
 @pytest.fixture(scope="module")
 def random_folder(tmp_path_factory):
-    """20 random networks of at most 30 KB, two of them extreme: the folder and its cases."""
+    """30 random networks of at most 20 KB, three of them extreme, each with ten plans: the folder and its cases."""
     cases, seed = [], 0
-    while len(cases) < 20:
+    while len(cases) < 30:
         seed += 1
-        case = random_case(7000 + seed, extreme=len(cases) % 10 == 9)
-        cases += [case] * (len(case.blob) <= 30_000)
+        case = random_case(7000 + seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
+        cases += [case] * (len(case.blob) <= 20_000)
     folder = tmp_path_factory.mktemp("random")
-    return folder, make.write_cases(cases, folder)
+    entries = make.write_cases(cases, folder)
+    entries += [e for case, entry in zip(cases, entries, strict=True) for e in more_plans(case, entry, folder, 9)]
+    (folder / "cases.json").write_text(json.dumps(entries) + "\n")
+    return folder, entries
 
 
 def test_golden_is_the_oracles_word():

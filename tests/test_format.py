@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import arena
 import oracle
 from cengine import ENGINE, ROOT
 from patchnet import format as fmt
@@ -29,6 +30,7 @@ def page_fields(start: str, end: str) -> list[tuple[str, str]]:
 PAGE_TABLES = [
     (fmt.HEADER, page_fields("## Header", "## Layers"), oracle.HEADER),
     (fmt.LAYER, page_fields("| field of a layer", "Layer 0 reads"), oracle.LAYER),
+    (fmt.SEGMENT, page_fields("| field of a segment", "**Lines.**"), oracle.SEGMENT),
     (fmt.PARAM, page_fields("| field of a param", "All chains must"), oracle.PARAM),
 ]
 
@@ -53,6 +55,19 @@ def test_page_knows_sizes_and_limits():
     assert f"`tunnels`, `layers` | u8 | 1..{fmt.MAX_TUNNELS}, 1..{fmt.MAX_LAYERS}" in PAGE
     assert f"1..{fmt.MAX_SIDE} |" in PAGE and f"`shift` | u8 | 0..{fmt.MAX_SHIFT}" in PAGE
     assert f"at most {fmt.MAX_REDUCTION} products per sum" in PAGE
+    assert f"field of a segment ({fmt.SEGMENT.size} bytes)" in PAGE
+    assert (
+        f"its layers, 1..{fmt.MAX_FUSED} of them" in PAGE and f"{fmt.STATE_BYTES} bytes for each of its layers" in PAGE
+    )
+    assert (arena.MOST_FUSED, arena.STATE_BYTES) == (fmt.MAX_FUSED, fmt.STATE_BYTES)
+
+
+def test_page_lists_every_mode():
+    """Number and name of each, in order; the tests' own numbers are the same."""
+    listed = re.findall(r"^\| (\d) \| (\w+) \|", PAGE, re.M)
+    assert [int(n) for n, _ in listed] == list(range(5))
+    for number, name in listed:
+        assert getattr(fmt, f"MODE_{name.upper()}") == getattr(arena, name.upper()) == int(number)
 
 
 def test_powers_of_the_scores():

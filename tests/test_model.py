@@ -12,7 +12,14 @@ from patchnet.model import ConvNorm, PatchTunnelNet, load_float, normalise, save
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
 NETWORK = Network(
-    "small", ("a", "b", "c"), 20, 24, margin_h=3, margin_w=2, stem_out=4, head=10,
+    "small",
+    ("a", "b", "c"),
+    20,
+    24,
+    margin_h=3,
+    margin_w=2,
+    stem_out=4,
+    head=10,
     stages=(Stage(6, 1, 1, 2), Stage(8, 2, 2, 3, 5), Stage(8, 1, 1, 1)),
 )
 
@@ -30,7 +37,16 @@ def settled(network: Network, seed: int = 0) -> PatchTunnelNet:
 @pytest.mark.parametrize(("k", "central"), [(1, False), (4, True), (9, False)])
 def test_shapes(aggregate, k, central):
     network = Network(
-        "n", ("a", "b"), 24, 24, k=k, central=central, margin_h=2, margin_w=2, stem_out=4, stages=(Stage(8),),
+        "n",
+        ("a", "b"),
+        24,
+        24,
+        k=k,
+        central=central,
+        margin_h=2,
+        margin_w=2,
+        stem_out=4,
+        stages=(Stage(8),),
         aggregate=aggregate,
     )
     model = PatchTunnelNet(network)

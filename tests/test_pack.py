@@ -1,6 +1,6 @@
 """Packing: what goes in comes out, and what does not fit is refused by name."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import pytest
 import networks
 import oracle
 from patchnet import pack
-from patchnet.plan import plan
+from patchnet.planner import plan
 from patchnet.quantized import QBottleneck
 
 
@@ -35,10 +35,13 @@ def test_round_trip(qnet):
     info = pack.read(blob)
     assert info.labels == list(qnet.design.labels)
     assert [(r["y"], r["x"]) for r in info.patches] == qnet.design.patches()
-    assert [(r["rows"], r["group"], r["out_at"], r["acc_at"], r["ring_at"]) for r in info.layers] == [
-        (s.rows, s.group, s.out_at, s.acc_at, s.ring_at) for s in p.steps
+    assert [{name: r[name] for name in asdict(s)} for r, s in zip(info.layers, p.steps, strict=True)] == [
+        asdict(s) for s in p.steps
     ]
-    assert info.header["arena_bytes"] == p.arena_bytes and info.header["size"] == len(blob)
+    assert info.segments == [asdict(s) for s in p.segments]
+    for name in ("arena_bytes", "sum_at", "feature_at", "logit_at"):
+        assert info.header[name] == getattr(p, name)
+    assert info.header["size"] == len(blob)
     assert oracle.Oracle(blob).labels == list(qnet.design.labels)
 
 

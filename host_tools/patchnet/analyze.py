@@ -1,34 +1,37 @@
 """What a network needs, block by block, from its blob or from its design alone: arena, MACs, weights, flash.
 
-Bytes are those of the plan (they are what the device touches), beside two other ways to count: the paper's, the largest
-input plus output of a layer (`design.paper_peak`), and that of an engine which runs layer by layer with whole maps.
+Bytes are those of the plan (`plan.areas`: they are what the device touches), beside two other ways to count: the
+paper's, the largest input plus output of a layer (`design.paper_peak`), and that of an engine which runs layer by layer
+with whole maps. `tables` and `plots` show an analysis to people.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
-from . import Model
 from . import format as fmt
+from . import planner, zoo
 from .design import Candidate, Layer, Network, from_dict, paper_peak
-from .pack import BlobInfo, read
-from .plan import Plan, Step, acc_bytes, aligned, block_name, map_bytes, ring_bytes, smallest, strip_macs
-from .plan import plan as make_plan
+from .pack import read
+from .plan import MODE_NAMES, Areas, Lasting, Plan, aligned, areas, block_name, map_bytes, strips, work_bytes
+from .unpack import blob_network, blob_plan, blob_qnet, read_blob
 
-KINDS = ("map_in", "map_out", "sums", "ring", "features", "other")  # of live bytes, in the order of the plot
+# Kinds of live bytes, in the order of the plot. features: with their sums; map_out: what does not lie over the input
+# map; rings, wide_rings: of all layers of the segment; sums (int32), scratch: of the layer at work; other: alignment.
+KINDS = ("features", "map_in", "map_out", "rings", "wide_rings", "state", "sums", "scratch", "logits", "other")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One layer of a tunnel, or the pooling and fully connected layer at the end. Bytes, unless a name says otherwise.
+    """One layer of a tunnel, or the fully connected layer at the end. Bytes, unless a name says otherwise.
 
-    `shape_in` and `shape_out` are (h, w, channels); `t` the expansion (0 for a convolution). live = the sum of
-    KINDS: `features` is what outlives a tunnel (feature sums or features), `other` alignment and logits.
+    `shape_in` and `shape_out` are (h, w, channels); `t` the expansion (0 for a convolution). `segment` is an index into
+    Analysis.segments; `mode`, `rows`, `group` are the schedule (FORMAT.md, The plan), `lines` those of its input ring.
+    What the block itself takes: `map_in` and `map_out` where they are stored (at the ends of a segment), `ring`,
+    `wide_ring`, `sums` (int32), `scratch`. `live` is all that is alive while it works, `alive` the same by KINDS.
     `layerwise` lists (operation, bytes) of the usual order with whole int8 maps. MACs are those of one run.
     """
 
@@ -40,15 +43,19 @@ class Block:
     kernel: int
     stride: int
     residual: bool
+    segment: int | None
+    mode: str
     rows: int
     group: int
+    lines: int
     map_in: int
     map_out: int
-    sums: int
     ring: int
-    features: int
-    other: int
+    wide_ring: int
+    sums: int
+    scratch: int
     live: int
+    alive: dict[str, int]
     layerwise: tuple[tuple[str, int], ...]
     macs: int
     executed_macs: int
@@ -57,11 +64,46 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """A network under its plan. `arena` is m.ram of the device, `smallest` the least that any plan needs.
+class Fused:
+    """A segment of the plan: layers `first` on whose lines stream from one to the next, in `strips` strips of `strip`
+    rows. `overlap` bytes belong to both maps; `live` is the most that is alive while it runs, in bytes."""
 
-    `macs` and `executed_macs` are those of a picture (all tunnels), the latter with what strips compute again.
-    `weights` counts each stored weight once, `blob_bytes` is the flash that the .pnb takes.
+    first: int
+    layers: int
+    strip: int
+    strips: int
+    map_in: int
+    map_out: int
+    overlap: int
+    rings: int
+    wide_rings: int
+    state: int
+    work: int
+    live: int
+    macs: int
+    executed_macs: int
+    binding: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan of the front: arena bytes, MACs of a picture and times the nominal ones, predicted cost, segments."""
+
+    arena: int
+    executed_macs: int
+    times: float
+    cost: float
+    segments: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A network under its plan. `arena` is m.ram of the device.
+
+    `macs` and `executed_macs` are those of a picture (all tunnels), the latter with what strips and chunks compute
+    again; `cost` is what the planner minimises. `weights` counts each stored weight once, `blob_bytes` is the flash
+    that the .pnb takes. `narrower` has the layers that smaller sums or maps would save bytes. Where plans were
+    looked for, `smallest` is the least arena of any, and `front`, if it was asked for, all that are worth having.
     """
 
     name: str
@@ -71,82 +113,22 @@ class Analysis:
     tunnels: int
     classes: int
     arena: int
-    smallest: int
     budget: int | None
     paper_accounting: int
     layerwise: int
     macs: int
     executed_macs: int
+    cost: float
     weights: int
     blob_bytes: int
+    segments: tuple[Fused, ...]
     blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class BlobNetwork(Network):
-    """A network as a blob tells it: its layers and patches one by one, not the stages that they came from."""
-
-    chain: tuple[Layer, ...] = ()
-    corners: tuple[tuple[int, int], ...] = ()
-    patch_size: tuple[int, int] = (0, 0)
-
-    def layers(self) -> list[Layer]:
-        return list(self.chain)
-
-    def patches(self) -> list[tuple[int, int]]:
-        return list(self.corners)
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        return self.patch_size
-
-    @property
-    def tunnels(self) -> int:
-        return len(self.corners)
+    narrower: tuple[planner.Narrower, ...]
+    smallest: int | None = None
+    front: tuple[Choice, ...] | None = None
 
 
 # ---------------------------------------------------------------- from files
-
-
-def read_blob(path: str | Path) -> bytes:
-    """A blob that the engine accepts. ValueError names the file and the fault."""
-    blob = Path(path).read_bytes()
-    try:
-        Model(blob)
-    except ValueError as e:
-        raise ValueError(f"{path}: {e}") from None
-    return blob
-
-
-def blob_network(info: BlobInfo, name: str) -> BlobNetwork:
-    """The network of a blob's tables. Which activation a convolution has is not told there."""
-    h = info.header
-    chain: list[Layer] = []
-    for record in info.layers:
-        height, width, cin = (h["patch_h"], h["patch_w"], h["channels"]) if not chain else _shape_out(chain[-1])
-        flags = record["flags"]
-        chain.append(
-            Layer(
-                "conv" if record["kind"] == fmt.KIND_CONV else "bottleneck", height, width, cin, record["cexp"],
-                record["cout"], record["kernel"], record["stride"], bool(flags & fmt.FLAG_EXPAND),
-                bool(flags & fmt.FLAG_RESIDUAL), "none" if flags & fmt.FLAG_SIGNED else "relu6",
-            )
-        )  # fmt: skip
-    return BlobNetwork(
-        name, tuple(info.labels), h["height"], h["width"], h["channels"],
-        aggregate="concat" if h["aggregate"] == fmt.AGGREGATE_CONCAT else "sum",
-        fit="crop" if h["fit"] == fmt.FIT_CROP else "stretch",
-        chain=tuple(chain), corners=tuple((p["y"], p["x"]) for p in info.patches),
-        patch_size=(h["patch_h"], h["patch_w"]),
-    )  # fmt: skip
-
-
-def blob_plan(info: BlobInfo) -> Plan:
-    """The plan that a blob carries."""
-    h = info.header
-    fields = ("rows", "group", "out_at", "acc_at", "ring_at")
-    steps = tuple(Step(**{name: record[name] for name in fields}) for record in info.layers)
-    return Plan(h["arena_bytes"], h["acc_at"], h["feature_at"], h["logit_at"], steps)
 
 
 def read_design(path: str | Path) -> Network:
@@ -160,59 +142,83 @@ def read_design(path: str | Path) -> Network:
     return from_dict({"name": values.get("name", path.stem), **network})
 
 
-def analyze(path: str | Path, budget: int | None = None) -> Analysis:
-    """Analyzes a .pnb blob by the plan in it, or a design (.toml) by the smallest plan; by the quickest plan within
-    `budget` bytes if one is given. ValueError names the block for which a budget is too small."""
-    path = Path(path)
-    if path.suffix == ".toml":
-        return analyze_network(read_design(path), budget=budget)
-    blob = read_blob(path)
-    info = read(blob)
-    network = blob_network(info, path.stem)
-    plan = blob_plan(info) if budget is None else make_plan(network, budget)
-    return analyze_network(network, plan, budget, blob)
-
-
-def analyze_network(
-    network: Network, plan: Plan | None = None, budget: int | None = None, blob: bytes | None = None
+def analyze(
+    source: str | Path,
+    budget: int | None = None,
+    pareto: bool = False,
+    progress: planner.Progress | None = None,
 ) -> Analysis:
-    """The analysis of a network under `plan` (without one as `analyze` says); of its `blob`, if it has one already."""
-    plan = plan or make_plan(network, budget)
-    blocks = [_block(network, plan, i) for i in range(len(plan.steps))]
-    blocks.append(_end(network))
-    most = max(b.live for b in blocks)
-    blocks = tuple(replace(b, binding=b.live == most) for b in blocks)
-    *chain, end = blocks
+    """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
+    takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
+
+    `pareto` adds the front. ValueError names the block for which a budget is too small.
+    """
+    path, blob, plan = Path(source), None, None
+    if str(source) in zoo.NAMES:
+        network = zoo.network(str(source))
+    elif path.suffix == ".toml":
+        network = read_design(path)
+    else:
+        blob = read_blob(path)
+        info = read(blob)
+        network, plan = blob_network(info, path.stem), blob_plan(info)
+    if plan is not None and budget is None and not pareto:
+        return analyze_network(network, plan, blob=blob)
+    front = planner.front(network, progress)  # first, as it takes the time
+    if plan is None or budget is not None:
+        plan = planner.plan(network, budget)
+    found = replace(analyze_network(network, plan, budget, blob), smallest=front[0].arena_bytes)
+    return with_front(found, front) if pareto else found
+
+
+# ---------------------------------------------------------------- the whole network
+
+
+def analyze_network(network: Network, plan: Plan, budget: int | None = None, blob: bytes | None = None) -> Analysis:
+    """The analysis of a network under `plan`; of its `blob`, if it has one already."""
+    counts = planner.executed(network, plan)
+    segments, blocks = [], []
+    for index in range(len(plan.segments)):
+        a = areas(network, plan, index)
+        blocks += _blocks(network, plan, index, a, counts)
+        segments.append(_fused(network, plan, index, a, blocks))
+    end, tunnels = _end(network, plan), network.tunnels
+    bound, most = planner.binding(network, plan), max(s.live for s in segments)
+    qnet = None if blob is None else blob_qnet(blob, network.name)
+    cost = tunnels * sum(map(planner.cost_of, counts)) + planner.cost_of(planner.end_counts(network))
     return Analysis(
         name=network.name,
         source="design" if blob is None else "blob",
         picture=(network.height, network.width, network.channels),
         patch=network.patch,
-        tunnels=network.tunnels,
+        tunnels=tunnels,
         classes=len(network.labels),
         arena=plan.arena_bytes,
-        smallest=smallest(network),
         budget=budget,
         paper_accounting=paper_peak(network),
-        layerwise=max(n for b in blocks for _, n in b.layerwise),
-        macs=network.tunnels * sum(b.macs for b in chain) + end.macs,
-        executed_macs=network.tunnels * sum(b.executed_macs for b in chain) + end.executed_macs,
-        weights=network.tunnels * sum(b.weights for b in chain) + end.weights if blob is None else stored_weights(blob),
-        blob_bytes=blob_bytes(network) if blob is None else len(blob),
-        blocks=blocks,
+        layerwise=max(n for b in (*blocks, end) for _, n in b.layerwise),
+        macs=network.macs,
+        executed_macs=tunnels * sum(b.executed_macs for b in blocks) + end.executed_macs,
+        cost=cost,
+        weights=network.weights if blob is None else stored_weights(blob),
+        blob_bytes=blob_bytes(network, plan) if blob is None else stored_bytes(blob, plan),
+        segments=tuple(replace(s, binding=bound is not None and s.live == most) for s in segments),
+        blocks=(*(replace(b, binding=i == bound) for i, b in enumerate(blocks)), replace(end, binding=bound is None)),
+        narrower=tuple(n for n in planner.narrower(network, plan, qnet) if n.sums or n.map),
     )
 
 
-# ---------------------------------------------------------------- one block
+def with_front(a: Analysis, front: Sequence[planner.Point]) -> Analysis:
+    """The same analysis with the plans that the network could have instead."""
+    choices = (Choice(p.arena_bytes, p.macs, p.macs / a.macs, p.cost, len(p.schedule)) for p in front)
+    return replace(a, front=tuple(choices))
+
+
+# ---------------------------------------------------------------- one segment, one block
 
 
 def _shape_out(layer: Layer) -> tuple[int, int, int]:
     return layer.oh, layer.ow, layer.cout
-
-
-def _below(network: Network) -> int:
-    """Bytes that live as long as all tunnels: the feature sums, or the concatenated features."""
-    return network.features if network.aggregate == "concat" else 4 * network.features
 
 
 def layer_by_layer(layer: Layer) -> tuple[tuple[str, int], ...]:
@@ -228,66 +234,107 @@ def layer_by_layer(layer: Layer) -> tuple[tuple[str, int], ...]:
     return ("expand", first + wide), ("depthwise", wide + narrow + kept), ("project", narrow + last + kept)
 
 
-def _block(network: Network, plan: Plan, i: int) -> Block:
-    layers, step = network.layers(), plan.steps[i]
-    layer, bottleneck = layers[i], layers[i].kind == "bottleneck"
-    maps = dict(map_in=map_bytes(layers[i - 1]) if i else 0, map_out=map_bytes(layer))
-    work = dict(sums=acc_bytes(layer, step.rows), ring=ring_bytes(layer, step.group, i == 0))
-    features = _below(network)
-    padding = sum(aligned(n) - n for n in (*maps.values(), *work.values(), features))
-    return Block(
-        name=block_name(network, i),
-        op="bottleneck" if bottleneck else "conv",
-        shape_in=(layer.h, layer.w, layer.cin),
-        shape_out=_shape_out(layer),
-        t=layer.cexp / layer.cin,
-        kernel=layer.kernel,
-        stride=layer.stride,
-        residual=layer.residual,
-        rows=step.rows,
-        group=step.group if bottleneck else 0,
-        **maps,
-        **work,
-        features=features,
-        other=padding,
-        live=sum(maps.values()) + sum(work.values()) + features + padding,
-        layerwise=layer_by_layer(layer),
-        macs=layer.macs,
-        executed_macs=strip_macs(layer, step.rows),
-        weights=layer.weights,
+def _alive(a: Areas, i: int) -> dict[str, int]:
+    """What is in the arena while layer `i` of a segment works, by KINDS."""
+    work = a.works[i]
+    alive = dict.fromkeys(KINDS, 0) | dict(
+        features=a.persistent, map_in=a.input, map_out=a.output - a.overlap, rings=sum(a.rings),
+        wide_rings=sum(a.wides), state=a.state, sums=work["sums"], scratch=sum(work.values()) - work["sums"],
+    )  # fmt: skip
+    live = a.total - a.work + work_bytes(work)
+    return alive | dict(other=live - sum(alive.values()))
+
+
+def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence[planner.Counts]) -> list[Block]:
+    """The layers of segment `index`."""
+    layers, segment = network.layers(), plan.segments[index]
+    out = []
+    for i in range(segment.layers):
+        at = segment.first + i
+        layer, step, alive = layers[at], plan.steps[at], _alive(a, i)
+        block = Block(
+            name=block_name(network, at),
+            op=layer.kind,
+            shape_in=(layer.h, layer.w, layer.cin),
+            shape_out=_shape_out(layer),
+            t=layer.cexp / layer.cin,
+            kernel=layer.kernel,
+            stride=layer.stride,
+            residual=layer.residual,
+            segment=index,
+            mode=MODE_NAMES[step.mode],
+            rows=step.rows,
+            group=step.group,
+            lines=step.lines,
+            map_in=a.input if i == 0 else 0,
+            map_out=a.output if i == segment.layers - 1 else 0,
+            ring=a.rings[i],
+            wide_ring=a.wides[i],
+            sums=alive["sums"],
+            scratch=alive["scratch"],
+            live=sum(alive.values()),
+            alive=alive,
+            layerwise=layer_by_layer(layer),
+            macs=layer.macs,
+            executed_macs=planner.macs_of(counts[at]),
+            weights=layer.weights,
+        )
+        out.append(block)
+    return out
+
+
+def _fused(network: Network, plan: Plan, index: int, a: Areas, blocks: Sequence[Block]) -> Fused:
+    segment = plan.segments[index]
+    part = blocks[segment.first :]
+    last = network.layers()[segment.first + segment.layers - 1]
+    return Fused(
+        first=segment.first,
+        layers=segment.layers,
+        strip=segment.strip,
+        strips=len(strips(last, segment.strip)),
+        map_in=a.input,
+        map_out=a.output,
+        overlap=a.overlap,
+        rings=sum(a.rings),
+        wide_rings=sum(a.wides),
+        state=a.state,
+        work=a.work,
+        live=a.total,
+        macs=sum(b.macs for b in part),
+        executed_macs=sum(b.executed_macs for b in part),
     )
 
 
-def _end(network: Network) -> Block:
-    """Pooling, fully connected layer and scores."""
+def _end(network: Network, plan: Plan) -> Block:
+    """Features, fully connected layer and logits. The pooling is part of the last segment."""
     last, classes, n = network.layers()[-1], len(network.labels), network.features
-    pooling, sums = map_bytes(last), 4 * last.cout
-    concat = network.aggregate == "concat"
-    # a tunnel is pooled while its last map lives; features and logits come when it is gone
-    while_pooling = aligned(n) + aligned(pooling) + sums if concat else sums + aligned(pooling)
-    at_the_end = aligned(n) + 2 * classes if concat else sums + aligned(n) + 2 * classes
-    if while_pooling >= at_the_end:
-        parts = dict(map_in=pooling, sums=sums if concat else 0, features=n if concat else sums)
-    else:
-        parts = dict(map_in=0, sums=0 if concat else sums, features=n)
-    live = aligned(max(while_pooling, at_the_end))
+    lasting = Lasting.of(network, plan.steps[-1])
+    features = lasting.logit_at  # and the sums below them, if these outlive the tunnels
+    logits = 2 * classes
+    alive = dict.fromkeys(KINDS, 0) | dict(features=features, logits=logits, other=lasting.end - features - logits)
     return Block(
-        name="pool, fc",
+        name="fc",
         op="fc",
-        shape_in=_shape_out(last),
+        shape_in=(1, 1, n),
         shape_out=(1, 1, classes),
         t=0,
         kernel=1,
         stride=1,
         residual=False,
+        segment=None,
+        mode="",
         rows=0,
         group=0,
-        **parts,
+        lines=0,
+        map_in=0,
         map_out=0,
         ring=0,
-        other=live - sum(parts.values()),
-        live=live,
-        layerwise=(("pool", pooling + n), ("fc", n + classes)),
+        wide_ring=0,
+        sums=0,
+        scratch=0,
+        live=lasting.end,
+        alive=alive,
+        layerwise=(("pool", map_bytes(last) + n), ("fc", n + classes)),
         macs=n * classes,
         executed_macs=n * classes,
         weights=n * classes,
@@ -311,13 +358,19 @@ def layer_flash(layer: Layer) -> int:
     return expand + depthwise + _arrays(layer.cout, layer.cexp * layer.cout)
 
 
-def blob_bytes(network: Network) -> int:
+def blob_bytes(network: Network, plan: Plan) -> int:
     """The length of the network's blob, no two tunnels sharing weights (modpatchnet/FORMAT.md)."""
     layers, tunnels, classes = network.layers(), network.tunnels, len(network.labels)
     labels = sum(len(label.encode()) + 1 for label in network.labels)
-    tables = tunnels * fmt.PATCH.size + len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size) + labels
+    tables = tunnels * fmt.PATCH.size + len(plan.segments) * fmt.SEGMENT.size + labels
+    tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
     arrays = tunnels * sum(map(layer_flash, layers)) + _arrays(classes, classes * network.features)
     return fmt.HEADER.size + aligned(tables) + arrays
+
+
+def stored_bytes(blob: bytes, plan: Plan) -> int:
+    """The length of a blob that is run by `plan` instead of its own."""
+    return len(blob) + (len(plan.segments) - read(blob).header["segments"]) * fmt.SEGMENT.size
 
 
 def stored_weights(blob: bytes) -> int:
@@ -331,7 +384,7 @@ def stored_weights(blob: bytes) -> int:
     return sum(seen.values()) + network.features * h["classes"]
 
 
-# ---------------------------------------------------------------- for people and for programs
+# ---------------------------------------------------------------- for programs
 
 
 def to_dict(analysis: Analysis) -> dict:
@@ -339,55 +392,10 @@ def to_dict(analysis: Analysis) -> dict:
     return asdict(analysis)
 
 
-def _x(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
-
-
-def table(a: Analysis) -> Table:
-    """The blocks of one tunnel, one per line, the binding one marked. 124 columns wide."""
-    tunnel = f"one of {a.tunnels} tunnels" if a.tunnels > 1 else "the only tunnel"
-    title = f"{a.name}: {tunnel}, bytes (+ residual, < binds)"
-    out = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    out.add_column("block", no_wrap=True)
-    names = ("shape", "t", "k/s", "rows x group", "map in", "map out", "sums", "ring", "feat.", "other", "live", "MACs")
-    for name in (*names, "run"):
-        out.add_column(name, justify="right", no_wrap=True)
-    for b in a.blocks:
-        parts = (b.map_in, b.map_out, b.sums, b.ring, b.features, b.other)
-        out.add_row(
-            b.name + (" +" if b.residual else ""),
-            f"{_x(b.shape_in)} > {_x(b.shape_out)}",
-            f"{b.t:g}" if b.t else "",
-            f"{b.kernel}/{b.stride}" if b.op != "fc" else "",
-            f"{b.rows} x {b.group}" if b.group else "",
-            *(f"{n:,}" if n else "" for n in parts),
-            f"{b.live:,}" + (" <" if b.binding else "  "),
-            f"{b.macs:,}",
-            f"{b.executed_macs / b.macs:.2f}x",
-            style="bold" if b.binding else None,
-        )
-    return out
-
-
-def summary(a: Analysis) -> list[str]:
-    """The figures of the whole network, a line each."""
-    binding = ", ".join(b.name for b in a.blocks if b.binding)
-    budget = "" if a.budget is None else f", budget {a.budget:,} B"
-    return [
-        f"arena (m.ram)       {a.arena:>12,} B   bound by {binding}{budget}; smallest plan {a.smallest:,} B",
-        f"paper's accounting  {a.paper_accounting:>12,} B   largest input + output of a layer",
-        f"layer by layer      {a.layerwise:>12,} B   whole int8 maps of a tunnel, usual order",
-        f"MACs per picture    {a.macs:>12,}     {a.executed_macs:,} executed ({a.executed_macs / a.macs:.2f}x)",
-        f"weights             {a.weights:>12,}     {a.blob_bytes:,} B of flash",
-    ]
-
-
-# ---------------------------------------------------------------- designs found
-
-
 def describe(candidate: Candidate) -> dict:
-    """A network that `design.design` found, as plain values. Sizes in bytes; `arena` is that of the smallest plan."""
+    """A network that `design.design` found, as plain values. Sizes in bytes; `arena` is that of the plan taken."""
     n = candidate.network
+    plan = planner.plan(n)
     return {
         "k": n.k,
         "tunnels": n.tunnels,
@@ -397,24 +405,8 @@ def describe(candidate: Candidate) -> dict:
         "widths": [stage.out for stage in n.stages],
         "t": n.stages[0].t,
         "paper_accounting": paper_peak(n),
-        "arena": smallest(n),
-        "macs": candidate.macs + n.features * len(n.labels),
+        "arena": plan.arena_bytes,
+        "macs": candidate.macs,
         "weights": candidate.weights,
-        "blob_bytes": blob_bytes(n),
+        "blob_bytes": blob_bytes(n, plan),
     }
-
-
-def design_table(candidates: list[Candidate]) -> Table:
-    """The designs found, one per line, numbered from 1."""
-    out = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("#", "k", "patch", "margin", "stem", "widths", "t", "paper", "arena", "MACs", "weights", "flash"):
-        out.add_column(name, justify="right", no_wrap=True)
-    for i, candidate in enumerate(candidates):
-        d = describe(candidate)
-        k = f"{d['k']}+1" if d["tunnels"] > d["k"] else str(d["k"])
-        sizes = (d[key] for key in ("paper_accounting", "arena", "macs", "weights", "blob_bytes"))
-        out.add_row(
-            str(i + 1), k, _x(d["patch"]), str(d["margin"][0]), str(d["stem"]), "-".join(map(str, d["widths"])),
-            str(d["t"]), *(f"{n:,}" for n in sizes),
-        )  # fmt: skip
-    return out

@@ -135,7 +135,7 @@ def _add_making(command: Callable[..., Parser]) -> None:
     more = "replace a value of the experiment, for instance epochs=2"
     p.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", dest="settings", help=more)
     p.add_argument("--chain", action="store_true", help="then quantize, pack, and compare accuracies")
-    p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob (default: least)")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob, as for pack")
     p.add_argument("--tune", type=int, default=6, metavar="N", help="with --chain: epochs of fine-tuning (default: 6)")
 
     more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
@@ -146,19 +146,28 @@ def _add_making(command: Callable[..., Parser]) -> None:
     p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.npz", help="default: qnet.npz in the run")
 
-    p = command("pack", run_pack, "Plan the memory and write the .pnb blob")
+    from .planner import DEFAULT_LIMIT
+
+    more = f"Without a budget: the plan of the smallest arena that executes at most {DEFAULT_LIMIT:g} times the MACs."
+    p = command("pack", run_pack, "Plan the memory and write the .pnb blob", more)
     p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
-    p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker (default: the least possible)")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
 
 
 def _add_looking(command: Callable[..., Parser]) -> None:
     """analyze, val, predict."""
-    more = "The arena is what the device will need, to the byte."
+    from .zoo import NAMES
+
+    more = f"The arena is what the device will need, to the byte. Known shapes: {', '.join(NAMES)}."
     p = command("analyze", run_analyze, "Show memory, work and size, block by block", more)
-    p.add_argument("model", metavar="MODEL", help="a network, or a design or experiment (.toml)")
+    p.add_argument("model", metavar="MODEL", help="a network, a design or experiment (.toml), or known shapes")
     p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
-    p.add_argument("--plot", type=Path, metavar="FILE.png", help="draw memory over the blocks")
+    p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
+    p.add_argument("--narrow", action="store_true", help="tell what smaller sums and maps would save")
+    p.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw memory over the blocks; with --pareto, the plans"
+    )
 
     more = (
         "Engines: PyTorch (float), the C engine on this machine (host), MicroPython on this machine (unix), and "
@@ -186,7 +195,7 @@ def _add_looking(command: Callable[..., Parser]) -> None:
 def wide_console() -> Console:
     """Tables keep all their digits: better that a narrow terminal wraps lines."""
     console = Console()
-    return Console(width=max(140, console.width))
+    return Console(width=max(150, console.width))
 
 
 def print_json(values) -> None:
@@ -231,8 +240,9 @@ def written(path: Path | str) -> None:
 
 
 def run_design(args) -> int:
-    from . import analyze, data
+    from . import analyze, data, tables
     from .design import design, to_dict, write_toml
+    from .stages import planning
 
     labels = data.load(args.data).classes if args.data else tuple(args.labels.split(","))
     found = design(
@@ -240,10 +250,16 @@ def run_design(args) -> int:
         margins=tuple(args.margins) if args.margins else None, central=not args.no_central,
         max_macs=args.max_macs, top=max(args.top, args.pick), name=args.name,
     )  # fmt: skip
+    shown, told = found[: args.top], []
+    with progress(args) as track:
+        done = planning(track, f"{len(shown)} networks")
+        for candidate in shown:
+            told.append(analyze.describe(candidate))
+            done(len(told), len(shown))
     if args.json:
-        print_json([analyze.describe(c) for c in found[: args.top]])
+        print_json(told)
     else:
-        wide_console().print(analyze.design_table(found[: args.top]))
+        wide_console().print(tables.designs(told))
     if args.out:
         if args.pick > len(found):
             raise ValueError(f"--pick {args.pick}: only {len(found)} were found")
@@ -288,7 +304,8 @@ def run_quantize(args) -> int:
 def run_pack(args) -> int:
     from .stages import pack_file
 
-    packed = pack_file(args.qnet, args.out, args.budget)
+    with progress(args) as track:
+        packed = pack_file(args.qnet, args.out, args.budget, track)
     if args.json:
         print_json(asdict(packed))
     else:
@@ -297,22 +314,30 @@ def run_pack(args) -> int:
 
 
 def run_analyze(args) -> int:
-    from . import analyze
+    from . import analyze, tables, zoo
     from .evaluate import model_file
+    from .stages import planning
 
-    path = args.model if args.model.endswith(".toml") else model_file(args.model, "host")
-    result = analyze.analyze(path, args.budget)
+    try:
+        known = args.model.endswith(".toml") or args.model in zoo.NAMES
+        source = args.model if known else model_file(args.model, "host")
+    except FileNotFoundError as e:
+        raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
+    with progress(args) as track:
+        result = analyze.analyze(source, args.budget, args.pareto, planning(track, args.model))
     if args.json:
         print_json(analyze.to_dict(result))
     else:
         console = wide_console()
-        console.print(analyze.table(result))
-        for line in analyze.summary(result):
+        console.print(tables.front(result) if args.pareto else tables.blocks(result))
+        for line in tables.summary(result):
             console.print(line, highlight=False)
+        if args.narrow:
+            console.print(tables.narrower(result))
     if args.plot:
         from . import plots
 
-        plots.memory(result, args.plot)
+        (plots.front if args.pareto else plots.memory)(result, args.plot)
         written(args.plot)
     return 0
 

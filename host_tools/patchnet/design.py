@@ -163,6 +163,16 @@ class Network:
         last = self.layers()[-1].cout
         return last * self.tunnels if self.aggregate == "concat" else last
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a picture, nothing recomputed: all tunnels and the fully connected layer."""
+        return self.tunnels * sum(layer.macs for layer in self.layers()) + self.features * len(self.labels)
+
+    @property
+    def weights(self) -> int:
+        """Weights of all tunnels and the fully connected layer, biases not counted."""
+        return self.tunnels * sum(layer.weights for layer in self.layers()) + self.features * len(self.labels)
+
 
 # ---------------------------------------------------------------- the paper's memory, and networks built for it
 
@@ -201,7 +211,7 @@ def check_budget(network: Network, budget: int, bytes_per_element: int = 1) -> N
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that `design` found. `peak`: the largest eq. 2 or 3 in bytes; macs and weights of all tunnels."""
+    """A network that `design` found. `peak`: the largest eq. 2 or 3 in bytes; macs and weights as the network's."""
 
     network: Network
     peak: int
@@ -265,16 +275,14 @@ def design(
         base = Network(
             name, tuple(labels), height, width, channels, k, central and k > 1, margin, margin, stem,
             mean=(128,) * channels,
-        )
+        )  # fmt: skip
         network = widen(base, budget, multiplier, t, depth)
-        layers = network.layers()
-        peak, macs = max(map(layer_bytes, layers)), sum(layer.macs for layer in layers) * network.tunnels
+        peak, macs = max(map(layer_bytes, network.layers())), network.macs
         if peak > budget or (max_macs is not None and macs > max_macs):
             if nearest is None or peak < nearest[0]:
                 nearest = peak, macs, network
             continue
-        weights = sum(layer.weights for layer in layers) * network.tunnels + network.features * len(labels)
-        found[network] = Candidate(network, peak, macs, weights)
+        found[network] = Candidate(network, peak, macs, network.weights)
     if not found:
         check_budget(nearest[2], budget)
         raise ValueError(f"{name}: needs {nearest[1]:,} MACs, wanted at most {max_macs:,}")

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from . import Model, remote
-from .analyze import blob_network, read_blob
 from .data import Dataset, load
 from .design import Network, from_dict
 from .models import names, resolve
 from .pack import read
+from .unpack import blob_network, read_blob
 
 ENGINES = ("float", "host", "unix", "qemu")
 CHUNK_PICTURES, CHUNK_BYTES = 16, 6 << 20  # what goes to a device at once; the emulated board's ROM has 12 MiB

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"PNB\x1a"
-VERSION = 1
+VERSION = 2
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASK_CLASSIFY = 1
@@ -18,6 +18,7 @@ KIND_CONV, KIND_BOTTLENECK = 1, 2
 FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED = 1, 2, 4
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
 FIT_STRETCH, FIT_CROP = 0, 1
+MODE_DIRECT, MODE_ROLLING, MODE_WINDOW, MODE_GROUPS, MODE_STORED = range(5)
 
 # limits that keep every int32 sum in range and every table small; the loader refuses what is beyond
 MAX_SIDE = 4096  # of the network's picture, and of the part of a camera picture that it reads
@@ -25,6 +26,8 @@ MAX_REDUCTION = 32768  # products in one sum
 MAX_SHIFT = 16
 MAX_TUNNELS = 17
 MAX_LAYERS = 255
+MAX_FUSED = 16  # layers of a segment
+STATE_BYTES = 60  # of the arena for each of them
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ HEADER = Table(
         ("classes", "H"),
         ("patch_off", "I"),
         ("layer_off", "I"),
+        ("segment_off", "I"),
+        ("segments", "I"),
         ("param_off", "I"),
         ("label_off", "I"),
         ("label_bytes", "I"),
@@ -103,7 +108,7 @@ HEADER = Table(
         ("input_scale", "f"),
         ("output_scale", "f"),
         ("arena_bytes", "I"),
-        ("acc_at", "I"),
+        ("sum_at", "I"),
         ("feature_at", "I"),
         ("logit_at", "I"),
     ),
@@ -120,21 +125,36 @@ LAYER = Table(
         ("flags", "B"),
         ("cexp", "H"),
         ("cout", "H"),
+        ("mode", "H"),
         ("rows", "H"),
         ("group", "H"),
-        ("out_at", "I"),
-        ("acc_at", "I"),
+        ("lines", "H"),
         ("ring_at", "I"),
+        ("wide_at", "I"),
+    ),
+)
+
+SEGMENT = Table(
+    "segment",
+    (
+        ("first", "B"),
+        ("layers", "B"),
+        ("strip", "H"),
+        ("in_at", "I"),
+        ("out_at", "I"),
+        ("state_at", "I"),
+        ("work_at", "I"),
     ),
 )
 
 PARAM = Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("weight_off", "I")))
 
-TABLES = (HEADER, PATCH, LAYER, PARAM)
+TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM)
 CONSTANTS = (
     "VERSION", "ALIGN", "TASK_CLASSIFY", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED",
-    "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MAX_SIDE", "MAX_REDUCTION",
-    "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS",
+    "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW",
+    "MODE_GROUPS", "MODE_STORED", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED",
+    "STATE_BYTES",
 )  # fmt: skip
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from . import format as fmt
 from .plan import Plan
-from .plan import plan as make_plan
+from .planner import plan as make_plan
 from .quantized import QBottleneck, QConv, QNet, Scaled
 
 
@@ -107,9 +107,8 @@ def _layer_records(qnet: QNet, p: Plan) -> bytes:
     for q, step in zip(qnet.tunnels[0], p.steps, strict=True):
         s = q.shape
         out += fmt.LAYER.pack(
-            kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=_flags(q), cexp=s.cexp, cout=s.cout,
-            rows=step.rows, group=step.group, out_at=step.out_at, acc_at=step.acc_at, ring_at=step.ring_at,
-        )  # fmt: skip
+            kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=_flags(q), cexp=s.cexp, cout=s.cout, **asdict(step)
+        )
     return out
 
 
@@ -158,7 +157,8 @@ def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
         pool_mult=qnet.pool.mult, pool_shift=qnet.pool.shift, pool_zero=qnet.pool.zero_out,
         fc_shift=qnet.fc_shift, fc_zero=qnet.fc_zero_out, softmax_mult=softmax_mult(qnet.output_scale),
         input_scale=1 / d.std, output_scale=qnet.output_scale,
-        arena_bytes=p.arena_bytes, acc_at=p.acc_at, feature_at=p.feature_at, logit_at=p.logit_at, **sections,
+        arena_bytes=p.arena_bytes, sum_at=p.sum_at, feature_at=p.feature_at, logit_at=p.logit_at,
+        segments=len(p.segments), **sections,
     )  # fmt: skip
 
 
@@ -182,6 +182,7 @@ def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
     tables = (
         len(d.patches()) * fmt.PATCH.size
         + len(p.steps) * fmt.LAYER.size
+        + len(p.segments) * fmt.SEGMENT.size
         + len(qnet.tunnels) * len(p.steps) * fmt.PARAM.size
         + len(labels)
     )
@@ -193,6 +194,7 @@ def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
     sections = dict(
         patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
         layer_off=head.add(_layer_records(qnet, p)),
+        segment_off=head.add(b"".join(fmt.SEGMENT.pack(**asdict(s)) for s in p.segments)),
         param_off=head.add(params),
         label_off=head.add(labels),
         label_bytes=len(labels),
@@ -208,6 +210,7 @@ class BlobInfo:
     header: dict
     patches: list[dict]
     layers: list[dict]
+    segments: list[dict]
     labels: list[str]
 
 
@@ -225,5 +228,6 @@ def read(blob: bytes) -> BlobInfo:
         h,
         records(fmt.PATCH, h["patch_off"], h["tunnels"]),
         records(fmt.LAYER, h["layer_off"], h["layers"]),
+        records(fmt.SEGMENT, h["segment_off"], h["segments"]),
         text.split("\n")[:-1],
     )

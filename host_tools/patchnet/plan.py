@@ -1,134 +1,74 @@
-"""Choosing how each layer is run: strips of output rows, groups of expanded channels, places in the arena.
+"""From a schedule to a plan: which bytes of the arena are whose (modpatchnet/FORMAT.md, The plan).
 
-The device follows the plan and only checks it (modpatchnet/FORMAT.md, The plan). Bytes counted here are the bytes
-that the device touches: maps, sums, rings, line buffers, feature sums, features, logits, alignment.
+A schedule says how the chain of layers is cut into segments and how each layer makes its lines. What follows from it
+is counted here and nowhere else: how many lines a ring must hold, how far an output map may lie over its input map,
+the work area, the arena. `planner` chooses schedules, `pack` writes plans, `analyze` shows them.
 
-Maps alternate between the two ends of the arena, a layer's sums and ring lie between its two maps. The feature
-vector that outlives a chain lies below everything.
+All sizes and places are bytes. Lines are rows of a whole map or, in strips, the columns of a strip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from .design import Layer, Network
+from .format import ALIGN, MAX_FUSED, STATE_BYTES
+from .format import MODE_DIRECT as DIRECT
+from .format import MODE_GROUPS as GROUPS
+from .format import MODE_ROLLING as ROLLING
+from .format import MODE_STORED as STORED
+from .format import MODE_WINDOW as WINDOW
 
-ALIGN = 4
+Choice = tuple[int, int, int]  # a layer's mode, rows and group
+MODE_NAMES = ("direct", "rolling", "window", "groups", "stored")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer's schedule and its places in the arena. See FORMAT.md for the fields."""
+
+    mode: int
+    rows: int
+    group: int
+    lines: int = 0
+    ring_at: int = 0
+    wide_at: int = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Layers whose lines stream from one to the next, and the places of what they share."""
+
+    first: int
+    layers: int
+    strip: int
+    in_at: int
+    out_at: int
+    state_at: int
+    work_at: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule for one chain, shared by all, and the arena it needs. `steps` has one entry per layer."""
+
+    arena_bytes: int
+    sum_at: int
+    feature_at: int
+    logit_at: int
+    segments: tuple[Segment, ...]
+    steps: tuple[Step, ...]
 
 
 def aligned(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
-@dataclass(frozen=True)
-class Step:
-    """One layer's schedule and its places in the arena (bytes). See FORMAT.md for the fields."""
-
-    rows: int
-    group: int
-    out_at: int
-    acc_at: int
-    ring_at: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A schedule for one chain, shared by all, and the arena it needs."""
-
-    arena_bytes: int
-    acc_at: int
-    feature_at: int
-    logit_at: int
-    steps: tuple[Step, ...]
-
-
 def map_bytes(layer: Layer) -> int:
     """int8 output map."""
     return layer.oh * layer.ow * layer.cout
-
-
-def acc_bytes(layer: Layer, rows: int) -> int:
-    """int32 sums of a strip of `rows` output rows."""
-    return 4 * rows * layer.ow * layer.cout if layer.kind == "bottleneck" else 0
-
-
-def ring_bytes(layer: Layer, group: int, first: bool) -> int:
-    """Sampled picture rows of the first layer; expanded rows of a group and its depthwise values of a bottleneck."""
-    rows = min(layer.kernel, layer.h) * layer.w
-    if layer.kind == "bottleneck":
-        return (rows * group if layer.expand else 0) + group
-    return rows * layer.cin if first else 0
-
-
-def strip_macs(layer: Layer, rows: int) -> int:
-    """Multiply-accumulates of a layer run in strips: input rows at the seams are expanded again."""
-    if layer.kind == "conv" or not layer.expand:
-        return layer.macs
-    pad, expanded = layer.kernel // 2, 0
-    for top in range(0, layer.oh, rows):
-        bottom = min(layer.oh, top + rows) - 1
-        expanded += min(layer.h, bottom * layer.stride - pad + layer.kernel) - max(0, top * layer.stride - pad)
-    return layer.macs + (expanded - layer.h) * layer.w * layer.cin * layer.cexp
-
-
-class _Sizes:
-    """What the places of a network's plan are computed from."""
-
-    def __init__(self, network: Network):
-        self.layers = network.layers()
-        channels = self.layers[-1].cout
-        self.sums = 4 * channels
-        self.features = channels * network.tunnels if network.aggregate == "concat" else channels
-        self.logits = 2 * len(network.labels)
-        self.concat = network.aggregate == "concat"
-        self.below = aligned(self.features if self.concat else self.sums)  # lives as long as all chains
-
-    def layer(self, i: int, rows: int, group: int) -> int:
-        """Arena bytes while layer i runs."""
-        layer = self.layers[i]
-        maps = aligned(map_bytes(layer)) + (aligned(map_bytes(self.layers[i - 1])) if i else 0)
-        return self.below + maps + acc_bytes(layer, rows) + aligned(ring_bytes(layer, group, i == 0))
-
-    def end(self) -> int:
-        """Arena bytes while features and logits are made."""
-        pooling = self.below + aligned(map_bytes(self.layers[-1])) + (self.sums if self.concat else 0)
-        return max(pooling, self.below + (0 if self.concat else aligned(self.features)) + self.logits)
-
-
-def place(network: Network, schedule: Sequence[tuple[int, int]]) -> Plan:
-    """Lays out the arena for a given (rows, group) per layer; a convolution's entry must be (1, cout)."""
-    sizes = _Sizes(network)
-    if len(schedule) != len(sizes.layers):
-        raise ValueError(f"schedule: wanted {len(sizes.layers)} layers, got {len(schedule)}")
-    needed = [sizes.layer(i, rows, group) for i, (rows, group) in enumerate(schedule)]
-    arena = aligned(max(*needed, sizes.end()))
-    steps, low_end = [], 0
-    for i, (layer, (rows, group)) in enumerate(zip(sizes.layers, schedule, strict=True)):
-        out = aligned(map_bytes(layer))
-        if i % 2 == 0:
-            out_at, low_end = sizes.below, sizes.below + out
-        else:  # the input is the map at the low end
-            out_at = arena - out
-        acc = acc_bytes(layer, rows)
-        ring = ring_bytes(layer, group, i == 0)
-        steps.append(Step(rows, group, out_at, low_end if acc else 0, low_end + acc if ring else 0))
-    last_low = len(steps) % 2 == 1
-    if sizes.concat:
-        # a chain's sums lie beside its last map, the logits over both
-        sums_at = steps[-1].out_at + aligned(map_bytes(sizes.layers[-1])) if last_low else sizes.below
-        return Plan(arena, sums_at, 0, sizes.below, tuple(steps))
-    return Plan(arena, 0, sizes.below, sizes.below + aligned(sizes.features), tuple(steps))
-
-
-def _schedules(layer: Layer, first: bool) -> list[tuple[int, int]]:
-    """(rows, group) worth trying, cheapest first: tall strips, then wide groups."""
-    if layer.kind == "conv":
-        return [(1, layer.cout)]
-    rows = sorted({-(-layer.oh // n) for n in range(1, layer.oh + 1)}, reverse=True)
-    groups = sorted({g for g in (1, 2, 4, 8, 16, 32, 64, layer.cexp) if g <= layer.cexp}, reverse=True)
-    options = [(r, g) for r in rows for g in groups]
-    return sorted(options, key=lambda o: (strip_macs(layer, o[0]), -o[1], o[0]))
 
 
 def block_name(network: Network, i: int) -> str:
@@ -139,36 +79,411 @@ def block_name(network: Network, i: int) -> str:
     return "stem" if i == 0 else "head" if i == len(layers) - 1 else f"conv {i}"
 
 
-def smallest(network: Network) -> int:
-    """Arena bytes below which no plan of this planner gets."""
-    sizes = _Sizes(network)
-    least = [
-        min(sizes.layer(i, *option) for option in _schedules(layer, i == 0)) for i, layer in enumerate(sizes.layers)
-    ]
-    return aligned(max(*least, sizes.end()))
+# ---------------------------------------------------------------- lines
 
 
-def plan(network: Network, budget: int | None = None) -> Plan:
-    """The plan with the fewest multiply-accumulates within `budget` bytes of arena (the least possible, if None).
+@dataclass(frozen=True)
+class Lines:
+    """How many lines a layer has and which of its input an output line reads, padding kernel // 2."""
 
-    ValueError, naming the block that binds, if the budget is too small.
+    kernel: int
+    stride: int
+    residual: bool
+    lines_in: int
+    lines_out: int
+
+    def need(self, end: int) -> int:
+        """Input lines 0..need-1 are what output lines 0..end-1 reach."""
+        return min(self.lines_in, (end - 1) * self.stride - self.kernel // 2 + self.kernel)
+
+    def lowest(self, start: int) -> int:
+        """The first input line that output line `start` or a later one reads: lines_in if there are none."""
+        if start >= self.lines_out:
+            return self.lines_in
+        return max(0, start * self.stride - self.kernel // 2)
+
+
+@dataclass(frozen=True)
+class View:
+    """A layer as its segment sees it: its lines, the most pixels of a line that are needed in any strip.
+
+    `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together.
     """
-    sizes = _Sizes(network)
-    limit = smallest(network)
-    if budget is not None:
-        if budget < limit:
-            raise ValueError(_too_small(network, sizes, budget, limit))
-        limit = budget
-    schedule = []
-    for i, layer in enumerate(sizes.layers):
-        schedule.append(next(o for o in _schedules(layer, i == 0) if sizes.layer(i, *o) <= limit))
-    return place(network, schedule)
+
+    layer: Layer
+    lines: Lines
+    n_in: int
+    n_out: int
+    all_in: int
+    all_out: int
+    strips: int
 
 
-def _too_small(network: Network, sizes: _Sizes, budget: int, least: int) -> str:
-    worst, where = sizes.end(), "features and logits"
-    for i, layer in enumerate(sizes.layers):
-        need = min(sizes.layer(i, *option) for option in _schedules(layer, i == 0))
-        if need > worst:
-            worst, where = need, f"{block_name(network, i)}, {layer.h}x{layer.w}x{layer.cin} to {layer.cout}"
-    return f"needs {least:,} B at least ({where}), budget {budget:,} B"
+def _reach(layer: Layer, size: int, a: int, b: int) -> tuple[int, int]:
+    """Positions a..b-1 of the output, along a side of `size` input positions, read these positions of the input."""
+    pad = layer.kernel // 2
+    return max(0, a * layer.stride - pad), min(size, (b - 1) * layer.stride - pad + layer.kernel)
+
+
+@lru_cache(4096)
+def views(layers: tuple[Layer, ...], strip: int) -> tuple[View, ...]:
+    """The layers of a segment that makes `strip` output rows in one go."""
+    last, out = layers[-1], []
+    whole = strip == last.oh
+    across = [(0, last.ow)] if whole else strips(last, strip)
+    for layer in reversed(layers):
+        before = [_reach(layer, layer.w if whole else layer.h, a, b) for a, b in across]
+        n_in, n_out = ([b - a for a, b in parts] for parts in (before, across))
+        sizes = (layer.h, layer.oh) if whole else (layer.w, layer.ow)
+        lines = Lines(layer.kernel, layer.stride, layer.residual, *sizes)
+        out.append(View(layer, lines, max(n_in), max(n_out), sum(n_in), sum(n_out), len(across)))
+        across = before
+    return tuple(reversed(out))
+
+
+def strips(layer: Layer, strip: int) -> list[tuple[int, int]]:
+    """Output rows a..b-1 of each strip."""
+    return [(a, min(a + strip, layer.oh)) for a in range(0, layer.oh, strip)]
+
+
+def chunks(demands: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
+    """Lines start..end-1 that a layer makes at a time, asked for its first demands[0], demands[1], ... lines."""
+    start = 0
+    for demand in demands:
+        while start < demand:
+            end = min(start + rows, demand)
+            yield start, end
+            start = end
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What follows from the demands on a layer, in lines: its own demands on the layer before, its largest chunk.
+
+    `kept`: input lines from the first one that a chunk reads to the newest one, at most; `kept_rolling`: the same for a
+    rolling layer, which has expanded what the kernel reads, and needs its input for the residual alone.
+    `made` output lines read `read` input lines, chunk by chunk, and `once` different ones.
+    """
+
+    asks: tuple[int, ...]
+    chunk: int
+    kept: int
+    kept_rolling: int
+    made: int
+    read: int
+    once: int
+
+
+@lru_cache(1 << 16)
+def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
+    """How a layer in chunks of `rows` lines meets `demands`."""
+    asks, chunk, kept, rolling, read, once = [0], 0, 0, 0, 0, 0
+    for start, end in chunks(demands, rows):
+        need, lowest = lines.need(end), lines.lowest(start)
+        chunk, kept, read = max(chunk, end - start), max(kept, need - lowest), read + need - lowest
+        rolling = max(rolling, need - start if lines.residual else 0)
+        if need > asks[-1]:
+            once += need - max(lowest, asks[-1])
+            asks.append(need)
+    return Flow(tuple(asks[1:]), chunk, kept, rolling, demands[-1], read, once)
+
+
+def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: bool) -> tuple[list[int], list[Flow]]:
+    """`lines` of each layer of a segment, and its flow.
+
+    A ring holds what its chunk still reads and what the layer before makes in one go. The first layer reads the map,
+    or samples lines of the picture as they are needed.
+    """
+    flows, demands = [], (part[-1].lines.lines_out,)
+    for view, (_, rows, _) in zip(reversed(part), reversed(schedule), strict=True):
+        flows.append(flow(view.lines, demands, rows))
+        demands = flows[-1].asks
+    flows.reverse()
+    first = part[0].lines
+    lines = [min(first.kernel, first.lines_in) if from_picture and schedule[0][0] == DIRECT else 0]
+    for (mode, _, _), own, before in zip(schedule[1:], flows[1:], flows, strict=False):
+        lines.append(max(own.kept_rolling if mode == ROLLING else own.kept, before.chunk))
+    return lines, flows
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, int]:
+    """What a layer needs at `work_at` while it makes a chunk. `first`: layer 0, which reads the picture.
+
+    `pools`: the network's last layer, whose lines are staged on their way to the pooling.
+    """
+    layer, (mode, rows, group) = view.layer, step
+    parts = dict(sums=0, window=0, group_ring=0, values=0, staging=0)
+    kept = min(layer.kernel, view.lines.lines_in)
+    if layer.kind == "bottleneck":
+        if mode == GROUPS:
+            parts |= dict(sums=4 * rows * view.n_out * layer.cout, group_ring=kept * view.n_in * group, values=group)
+        elif mode == STORED:
+            parts |= dict(values=rows * view.n_out * layer.cexp, group_ring=kept * view.n_in * group)
+        else:
+            parts["values"] = layer.cexp
+    if mode == WINDOW:
+        needed = min(view.lines.lines_in, (rows - 1) * layer.stride + layer.kernel)
+        parts["window"] = layer.kernel * (layer.kernel * layer.cin if first else needed * layer.cexp)
+    if pools:
+        grouped = layer.kind == "conv" and mode == GROUPS
+        together = rows if layer.kind == "bottleneck" and mode == WINDOW else 1
+        parts["staging"] = together * view.n_out * (group if grouped else layer.cout)
+    return parts
+
+
+def work_bytes(parts: dict[str, int]) -> int:
+    """Bytes at `work_at` of one layer: its staged lines begin at a multiple of 4."""
+    return aligned(sum(parts.values()) - parts["staging"]) + aligned(parts["staging"])
+
+
+def wide_bytes(view: View, mode: int) -> int:
+    """The ring of expanded lines of a rolling layer."""
+    return min(view.layer.kernel, view.lines.lines_in) * view.n_in * view.layer.cexp if mode == ROLLING else 0
+
+
+def lead(part: Sequence[View], strip: int, mode: int, rows: int) -> int:
+    """Bytes by which an input map must lie above the output map over it: no row is read after it was written over.
+
+    `mode` is the first layer's, `rows` those of the last layer's chunks.
+    """
+    first, last = part[0].layer, part[-1].layer
+    row_in, row_out = first.w * first.cin, last.ow * last.cout
+    reads = _strip_reads(part, strip) if strip < last.oh else _row_reads(part, mode, rows)
+    return aligned(max(0, max(written * row_out - lowest * row_in for written, lowest in reads)))
+
+
+def _strip_reads(part: Sequence[View], strip: int) -> Iterator[tuple[int, int]]:
+    """(output rows written, lowest input row read then or later) after each strip."""
+    for start, end in strips(part[-1].layer, strip):
+        lowest = start
+        for view in reversed(part):
+            lowest = max(0, lowest * view.layer.stride - view.layer.kernel // 2)
+        yield end, lowest
+
+
+def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int, int]]:
+    """(output rows written, lowest input row read then or later) at each writing of output rows."""
+    first, last = part[0], part[-1]
+    for start, end in chunks((last.lines.lines_out,), rows):
+        if len(part) > 1:
+            made = end
+            for view in reversed(part[1:]):
+                made = view.lines.need(made)
+            yield end, _still_read(first, mode, made)
+        elif mode in (DIRECT, WINDOW):
+            yield end, first.lines.lowest(start)
+        else:  # row by row: the chunk's next rows are expanded later, as are those of the next chunk
+            later = _still_read(first, mode, end)
+            for row in range(start, end):
+                yield row + 1, min(later, row if first.layer.residual else first.lines.need(row + 1))
+
+
+def _still_read(view: View, mode: int, made: int) -> int:
+    """The lowest input row that a layer, `made` of whose output rows are there, has yet to read."""
+    if mode != ROLLING:
+        return view.lines.lowest(made)
+    expanded = view.lines.need(made)
+    return min(made, expanded) if view.layer.residual else expanded
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Bytes that are alive together in a segment. `rings`, `wides` and `works` have one entry per layer.
+
+    `persistent` is what outlives the segment: feature sums, features. The input map begins `lead` bytes above the
+    output map. `works` are the parts of each layer's work (sums, window, group_ring, values, staging); `work` is the
+    area that they share. Rings and maps begin at multiples of 4: `total` counts that too.
+    """
+
+    persistent: int
+    input: int
+    output: int
+    lead: int
+    rings: tuple[int, ...]
+    wides: tuple[int, ...]
+    state: int
+    work: int
+    works: tuple[dict[str, int], ...]
+
+    @property
+    def maps(self) -> int:
+        """Input and output map together."""
+        return aligned(max(self.lead + self.input, self.output))
+
+    @property
+    def overlap(self) -> int:
+        """Bytes that belong to both maps."""
+        return max(0, min(self.input, self.output - self.lead))
+
+    @property
+    def total(self) -> int:
+        rings = sum(map(aligned, self.rings)) + sum(map(aligned, self.wides))
+        return self.persistent + self.maps + rings + self.state + self.work
+
+
+def areas(network: Network, plan: Plan, index: int) -> Areas:
+    """What lies in the arena while segment `index` of a plan runs."""
+    layers, segment = network.layers(), plan.segments[index]
+    stop = segment.first + segment.layers
+    part = views(tuple(layers[segment.first : stop]), segment.strip)
+    steps = plan.steps[segment.first : stop]
+    schedule = [(step.mode, step.rows, step.group) for step in steps]
+    lasting = Lasting.of(network, plan.steps[-1])
+    last = stop == len(layers)
+    found = segment_areas(part, segment.strip, schedule, segment.first == 0, last, [step.lines for step in steps])
+    above = segment.in_at - segment.out_at if found.input and found.output else 0
+    return replace(found, persistent=lasting.below_last if last else lasting.below, lead=above)
+
+
+def segment_areas(
+    part: Sequence[View],
+    strip: int,
+    schedule: Sequence[Choice],
+    first: bool,
+    last: bool,
+    lines: Sequence[int] | None = None,
+) -> Areas:
+    """The areas of a segment by itself, nothing persistent counted, its maps one over the other as far as may be.
+
+    `first`, `last`: it reads the picture, it feeds the pooling. `lines` are the rings' if they are known already.
+    """
+    n = len(part)
+    if lines is None:
+        lines, _ = ring_lines(part, schedule, first)
+    works = tuple(
+        work_parts(view, step, first and i == 0, last and i == n - 1)
+        for i, (view, step) in enumerate(zip(part, schedule, strict=True))
+    )
+    size_in = 0 if first else part[0].layer.h * part[0].layer.w * part[0].layer.cin
+    size_out = 0 if last else map_bytes(part[-1].layer)
+    return Areas(
+        persistent=0,
+        input=size_in,
+        output=size_out,
+        lead=lead(part, strip, schedule[0][0], schedule[-1][1]) if size_in and size_out else 0,
+        rings=tuple(k * view.n_in * view.layer.cin for k, view in zip(lines, part, strict=True)),
+        wides=tuple(wide_bytes(view, step[0]) for view, step in zip(part, schedule, strict=True)),
+        state=STATE_BYTES * n,
+        work=max(map(work_bytes, works)),
+        works=works,
+    )
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """Places of feature sums, features and logits; what lies below all segments, below the last one; the end's need."""
+
+    sum_at: int
+    feature_at: int
+    logit_at: int
+    below: int
+    below_last: int
+    end: int
+
+    @classmethod
+    def of(cls, network: Network, last: Step) -> Lasting:
+        """`last` is the step of the last layer."""
+        layer, several = network.layers()[-1], network.tunnels > 1
+        sums, features = 4 * layer.cout, aligned(network.features)
+        logits = 2 * len(network.labels)
+        if several and network.aggregate == "sum":
+            return cls(0, sums, sums + features, sums, sums + features, aligned(sums + features + logits))
+        if layer.kind == "conv" and last.mode == GROUPS:
+            sums = 4 * last.group
+        return cls(features, 0, features, features if several else 0, features + sums, aligned(features + logits))
+
+
+# ---------------------------------------------------------------- places
+
+
+def modes(layer: Layer, first: bool, alone: bool) -> tuple[int, ...]:
+    """Modes that a layer may run in. `first`: it reads the picture. `alone`: all of an unstripped last segment."""
+    if first:
+        return DIRECT, WINDOW
+    if layer.kind == "conv":
+        return (DIRECT, GROUPS) if alone else (DIRECT,)
+    return (ROLLING, WINDOW, GROUPS, STORED) if layer.expand else (DIRECT,)
+
+
+def _check_range(where: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{where}: wanted {low}..{high}, got {value}")
+
+
+def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: int, last: bool) -> None:
+    """ValueError naming layer and field of the first thing in a segment's schedule that FORMAT.md forbids."""
+    for i, (view, (mode, rows, group)) in enumerate(zip(part, schedule, strict=True), first):
+        layer = view.layer
+        allowed = modes(layer, i == 0, last and len(part) == 1 and strip == layer.oh)
+        if mode not in allowed:
+            names = " or ".join(MODE_NAMES[m] for m in allowed)
+            raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
+        chunked = layer.kind == "bottleneck" and mode in (WINDOW, GROUPS, STORED)
+        _check_range(f"layer {i}: rows", rows, 1, view.lines.lines_out if chunked else 1)
+        grouped = mode in (GROUPS, STORED)
+        channels = layer.cexp if layer.kind == "bottleneck" else layer.cout
+        _check_range(f"layer {i}: group", group, int(grouped), channels if grouped else 0)
+
+
+def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], packed: bool = True) -> Plan:
+    """Lays out the arena for a schedule: (strip, [(mode, rows, group) of each layer]) of each segment, in order.
+
+    Not `packed`, output maps lie beside their input maps, never over them. ValueError, naming the layer, if the
+    schedule is not one that FORMAT.md allows.
+    """
+    layers = tuple(network.layers())
+    total = sum(len(steps) for _, steps in schedule)
+    if total != len(layers):
+        raise ValueError(f"schedule: wanted {len(layers)} layers, got {total}")
+    lasting = Lasting.of(network, Step(*schedule[-1][1][-1]))
+    arena, first = lasting.end, 0
+    segments, steps = [], []
+    for strip, parts in schedule:
+        stop = first + len(parts)
+        _check_range(f"layer {first}: layers of a segment", len(parts), 1, MAX_FUSED)
+        _check_range(f"layer {stop - 1}: strip", strip, 1, layers[stop - 1].oh)
+        last = stop == len(layers)
+        part = views(layers[first:stop], strip)
+        _check(part, strip, parts, first, last)
+        base = lasting.below_last if last else lasting.below
+        segment, placed, end = _place_segment(part, strip, parts, first, last, base, packed)
+        segments.append(segment)
+        steps.extend(placed)
+        arena, first = max(arena, end), stop
+    return Plan(arena, lasting.sum_at, lasting.feature_at, lasting.logit_at, tuple(segments), tuple(steps))
+
+
+def _place_segment(
+    part: Sequence[View],
+    strip: int,
+    schedule: Sequence[Choice],
+    first: int,
+    last: bool,
+    base: int,
+    packed: bool,
+) -> tuple[Segment, list[Step], int]:
+    """From `base` up: the maps, the rings, the wide rings, the state, the work. Returns the end of it all, too."""
+    lines, _ = ring_lines(part, schedule, first == 0)
+    a = segment_areas(part, strip, schedule, first == 0, last, lines)
+    if not packed:
+        a = replace(a, lead=aligned(a.output))
+    at = base + a.maps
+    in_at = base + a.lead if first else 0
+
+    def put(sizes: Sequence[int]) -> list[int]:
+        nonlocal at
+        places = []
+        for size in sizes:
+            places.append(at if size else 0)
+            at += aligned(size)
+        return places
+
+    rings, wides = put(a.rings), put(a.wides)
+    steps = [Step(*s, *places) for s, *places in zip(schedule, lines, rings, wides, strict=True)]
+    state_at = at
+    work_at = state_at + a.state
+    segment = Segment(first, len(part), strip, in_at, 0 if last else base, state_at, work_at)
+    return segment, steps, work_at + a.work

@@ -10,86 +10,150 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.patches import Rectangle
 
-from .analyze import KINDS, Analysis
+from .analyze import KINDS, Analysis, Block, Fused
 from .data import crop
 from .evaluate import Result, View
 
 NAMES = {
-    "map_in": "input map",
-    "map_out": "output map",
-    "sums": "int32 sums of a strip",
-    "ring": "ring of expanded rows",
-    "features": "features",
-    "other": "logits, alignment",
+    "features": "features and their sums",
+    "map_in": "input map of the segment",
+    "map_out": "output map, beside the input map",
+    "rings": "rings of input lines",
+    "wide_rings": "rings of expanded lines",
+    "state": "state of the segment",
+    "sums": "int32 sums",
+    "scratch": "scratch of the block",
+    "logits": "logits",
+    "other": "alignment",
 }
 COLOURS = {
+    "features": "#54a24b",
     "map_in": "#4c78a8",
     "map_out": "#9ecae9",
-    "sums": "#f58518",
-    "ring": "#ffbf79",
-    "features": "#54a24b",
-    "other": "#9d9d9d",
+    "rings": "#b279a2",
+    "wide_rings": "#f58518",
+    "state": "#79706e",
+    "sums": "#e45756",
+    "scratch": "#ffbf79",
+    "logits": "#88d27a",
+    "other": "#bab0ac",
 }
+BUDGET, PAPER = "#c00000", "#7a5195"
+BESIDE = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
 TUNNEL_COLOURS = ("#ffd92f", "#66c2a5", "#fc8d62", "#8da0cb", "#e78ac3", "#a6d854")
 
 
-def _kb(n: float) -> str:
-    return f"{n / 1024:,.1f} KB"
+def _lines(axes: Axes, lines: Sequence[tuple[str, int | None, str, str]]) -> None:
+    """Horizontal lines of (name, bytes, colour, style); None for no line."""
+    for name, size, colour, style in lines:
+        if size is not None:
+            axes.axhline(size / 1024, color=colour, linewidth=1.2, linestyle=style, label=f"{name}: {size:,} B")
 
 
 def memory(a: Analysis, path: str | Path) -> None:
-    """Memory over the blocks, as figure 1 of the paper: above, our live bytes against layer-by-layer execution; below,
-    what they consist of, with the arena and, if there is one, the budget."""
-    figure = Figure(figsize=(max(8, 2.5 + 0.62 * len(a.blocks)), 7), layout="constrained")
+    """Memory over the blocks, as figure 1 of the paper: above, our live bytes before those of layer-by-layer execution;
+    below, what they consist of, segment by segment, with the arena and, if there is one, the budget."""
+    figure = Figure(figsize=(max(9, 3.5 + 0.68 * len(a.blocks)), 8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     x = np.arange(len(a.blocks))
     _profile(above, a, x)
     _stack(below, a, x)
-    below.set_xticks(x, [f"{b.name}\n{b.shape_out[0]}x{b.shape_out[1]}x{b.shape_out[2]}" for b in a.blocks], fontsize=7)
+    below.set_xticks(x, [_tick(b) for b in a.blocks], fontsize=6.5)
     below.set_xlim(-0.6, len(a.blocks) - 0.4)
     picture = "x".join(map(str, a.picture))
     tunnels = f"{a.tunnels} tunnels over patches of {a.patch[0]}x{a.patch[1]}" if a.tunnels > 1 else "one tunnel"
-    figure.suptitle(f"{a.name}: {picture}, {tunnels}, arena {a.arena:,} B", fontsize=11)
+    times = f"{a.executed_macs / a.macs:.2f}x the nominal MACs"
+    figure.suptitle(f"{a.name}: {picture}, {tunnels}; arena {a.arena:,} B at {times}", fontsize=11)
     figure.savefig(path, dpi=130)
 
 
+def _tick(b: Block) -> str:
+    return f"{b.name}\n{b.shape_out[0]}x{b.shape_out[1]}x{b.shape_out[2]}\n{b.mode}"
+
+
 def _profile(axes: Axes, a: Analysis, x: np.ndarray) -> None:
-    """Every operation of layer-by-layer execution as a step, and our live bytes as bars before it."""
-    edges, heights = [x[0] - 0.5], []
-    for i, block in zip(x, a.blocks, strict=True):
+    """Every operation of layer-by-layer execution as a step, and our live bytes before it."""
+    edges, heights = [-0.5], []
+    for i, block in enumerate(a.blocks):
         n = len(block.layerwise)
         edges += [i - 0.5 + (j + 1) / n for j in range(n)]
         heights += [size / 1024 for _, size in block.layerwise]
     axes.stairs(heights, edges, fill=True, color="#e4e4e4")
-    axes.stairs(heights, edges, color="#8a8a8a", linewidth=1, label=f"layer by layer: {_kb(a.layerwise)}")
+    axes.stairs(heights, edges, color="#8a8a8a", linewidth=1, label=f"layer by layer: {a.layerwise:,} B")
     live = [b.live / 1024 for b in a.blocks]
-    axes.bar(x, live, 0.8, color=COLOURS["map_in"], label=f"patchnet: {_kb(a.arena)}")
+    axes.bar(x, live, 1, color=COLOURS["map_in"], label=f"patchnet: {a.arena:,} B")
+    _lines(axes, [("paper's accounting", a.paper_accounting, PAPER, "-."), ("budget", a.budget, BUDGET, "--")])
     axes.set_ylabel("KB (1024 bytes)")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, fontsize=8, title="int8, peak", title_fontsize=8)
+    axes.legend(frameon=False, fontsize=8, title="int8, peak", title_fontsize=8, **BESIDE)
     axes.tick_params(bottom=False)
 
 
 def _stack(axes: Axes, a: Analysis, x: np.ndarray) -> None:
+    """Live bytes by kind; the bars of a segment touch each other."""
+    top = 1.15 * max(a.arena, min(a.budget or 0, 2 * a.arena)) / 1024  # a far budget is seen above
+    left, right = _edges(a)
     bottom = np.zeros(len(a.blocks))
     for kind in KINDS:
-        sizes = np.array([getattr(b, kind) for b in a.blocks]) / 1024
+        sizes = np.array([b.alive[kind] for b in a.blocks]) / 1024
         if sizes.any():
-            axes.bar(x, sizes, 0.8, bottom, color=COLOURS[kind], label=NAMES[kind])
+            axes.bar(left, sizes, right - left, bottom, align="edge", color=COLOURS[kind], label=NAMES[kind])
         bottom += sizes
-    for i, block in zip(x, a.blocks, strict=True):
-        if block.binding:
-            axes.bar(i, block.live / 1024, 0.8, fill=False, edgecolor="black", linewidth=1.2)
-    lines = [("arena", a.arena, "black", ":"), ("paper's accounting", a.paper_accounting, "#b279a2", "-.")]
-    if a.budget is not None:
-        lines.append(("budget", a.budget, "#e45756", "--"))
-    for name, size, colour, style in lines:
-        axes.axhline(size / 1024, color=colour, linewidth=1.2, linestyle=style, label=f"{name} {size:,} B")
-    axes.set_ylim(0, 1.05 * max(a.arena, a.paper_accounting, a.budget or 0) / 1024)
+    _lines(axes, [("arena", a.arena, "black", ":"), ("budget", a.budget, BUDGET, "--")])
+    for segment in a.segments:
+        _mark(axes, segment, top)
+    axes.set_ylim(0, top)
     axes.set_ylabel("live KB")
     axes.grid(axis="y", alpha=0.3)
-    # beside the bars, never over them
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, **BESIDE)  # in the order of the stack
+
+
+def _edges(a: Analysis) -> tuple[np.ndarray, np.ndarray]:
+    """Left and right edge of each block's bar: a gap between segments, none within."""
+    gap = 0.08
+    x = np.arange(len(a.blocks))
+    starts = np.array([i == 0 or a.blocks[i - 1].segment != b.segment for i, b in enumerate(a.blocks)])
+    ends = np.append(starts[1:], True)
+    return x - 0.5 + gap * starts, x + 0.5 - gap * ends
+
+
+def _mark(axes: Axes, segment: Fused, top: float) -> None:
+    """A bracket over a segment that fuses blocks, and its strips; a frame around one that binds."""
+    if segment.binding:
+        place = segment.first - 0.42, 0
+        frame = Rectangle(
+            place, segment.layers - 0.16, segment.live / 1024, fill=False, edgecolor="black", linewidth=1.4
+        )
+        axes.add_patch(frame)
+    strips = f"{segment.strips} strips" if segment.strips > 1 else ""
+    if segment.layers == 1 and not strips:
+        return
+    left, right = segment.first - 0.42, segment.first + segment.layers - 0.58
+    text = ", ".join(t for t in (f"{segment.layers} fused" if segment.layers > 1 else "", strips) if t)
+    axes.plot([left, left, right, right], np.array([0.955, 0.97, 0.97, 0.955]) * top, color="black", linewidth=1)
+    axes.text((left + right) / 2, 0.975 * top, text, ha="center", va="bottom", fontsize=6.5)
+
+
+def front(a: Analysis, path: str | Path) -> None:
+    """The plans to choose from: arena against executed MACs, with this plan, the budget and other ways to count."""
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    times, sizes = [c.times for c in a.front], [c.arena / 1024 for c in a.front]
+    axes.step(times, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)
+    axes.plot(times, sizes, ".", color=COLOURS["map_in"], markersize=4, label=f"{len(a.front)} plans")
+    own = a.executed_macs / a.macs, a.arena / 1024
+    axes.plot(*own, "o", color="black", markersize=8, label=f"this plan: {a.arena:,} B, {own[0]:.2f}x")
+    lines = [("layer by layer", a.layerwise, "#8a8a8a", "-"), ("paper's accounting", a.paper_accounting, PAPER, "-.")]
+    _lines(axes, [*lines, ("budget", a.budget, BUDGET, "--")])
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("executed / nominal multiply-accumulates")
+    axes.set_ylabel("KB (1024 bytes)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_title(f"{a.name}: arena of every plan worth having, {a.macs:,} MACs nominal", fontsize=10)
+    figure.savefig(path, dpi=130)
 
 
 def patches(

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import Model, evaluate, qnet_file
 from .pack import pack
-from .plan import plan
+from .planner import front, plan
+
+PATIENCE = 1.0  # seconds before progress is worth showing
+
+
+def planning(track: evaluate.Track, name: str) -> Callable[[int, int], None]:
+    """What the planner calls with (done, total): shown by `track` once it has taken PATIENCE seconds."""
+    began, tick, shown = time.monotonic(), None, 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal tick, shown
+        if tick is None and time.monotonic() - began > PATIENCE:
+            tick = track(f"planning {name}", total)
+        if tick is not None:
+            tick(done - shown)
+            shown = done
+
+    return progress
 
 
 @dataclass(frozen=True)
@@ -20,8 +39,14 @@ class Packed:
     ram: int
 
 
-def pack_file(qnet: str | Path, out: str | Path | None = None, budget: int | None = None) -> Packed:
-    """Packs a qnet.npz (or the run directory that holds one), planned for `budget` bytes of arena (None: the least).
+def pack_file(
+    qnet: str | Path,
+    out: str | Path | None = None,
+    budget: int | None = None,
+    track: evaluate.Track = evaluate.no_track,
+) -> Packed:
+    """Packs a qnet.npz (or the run directory that holds one) with the best plan within `budget` bytes of arena, or with
+    the planner's own choice.
 
     The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine.
     """
@@ -33,6 +58,7 @@ def pack_file(qnet: str | Path, out: str | Path | None = None, budget: int | Non
         net = qnet_file.load(path)
     except KeyError as e:
         raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, this one has no {e}") from None
+    front(net.design, planning(track, net.design.name))  # what `plan` chooses from: this takes the time
     blob = pack(net, plan(net.design, budget))
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     out.write_bytes(blob)
@@ -50,13 +76,11 @@ class Chain:
     host_top1: float | None
 
 
-def chain(
-    run_dir: Path, budget: int | None = None, tune: int = 6, track: evaluate.Track = evaluate.no_track
-) -> Chain:
+def chain(run_dir: Path, budget: int | None = None, tune: int = 6, track: evaluate.Track = evaluate.no_track) -> Chain:
     """From a trained run to a verified blob: quantize (`tune` epochs), pack, both accuracies side by side."""
     from . import quantize, train
 
-    packed = pack_file(quantize.run(run_dir, epochs=tune), budget=budget)
+    packed = pack_file(quantize.run(run_dir, epochs=tune), budget=budget, track=track)
     test = train.load_experiment(run_dir / "config.toml").test
     if not test:
         return Chain(str(run_dir), packed, "", None, None)

@@ -165,14 +165,19 @@ static uint32_t chance(uint64_t *state, uint32_t below) {
     return (uint32_t)(*state >> 33) % below;
 }
 
-// 1 to 4 places, half of them in the first 256 bytes (the tables): a random byte, or a small or extreme number.
+static uint32_t get32(const uint8_t *p) {
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+// 1 to 4 places, half of them in the tables, which end where the labels begin: a random byte, or a small or extreme number.
 static void random_damage(const uint8_t *good, size_t n, uint64_t seed, unsigned long times) {
     static const uint8_t likely[] = { 0, 1, 2, 3, 4, 7, 8, 16, 0x7f, 0x80, 0xff };
     uint8_t *blob = exactly(n);
+    uint32_t tables = get32(good + PN_HEADER_LABEL_OFF);
     while (times-- > 0) {
         memcpy(blob, good, n);
         for (uint32_t k = chance(&seed, 4) + 1; k > 0; k--) {
-            uint32_t at = chance(&seed, chance(&seed, 2) && n > 256 ? 256 : (uint32_t)n);
+            uint32_t at = chance(&seed, chance(&seed, 2) ? tables : (uint32_t)n);
             blob[at] = chance(&seed, 2) ? likely[chance(&seed, sizeof(likely))] : (uint8_t)chance(&seed, 256);
         }
         repair_crc(blob, n);

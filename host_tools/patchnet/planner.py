@@ -1,0 +1,661 @@
+"""Choosing schedules: from a network and a budget, or a limit on its cost, to a plan.
+
+A segment is an edge between two boundaries of the chain, so a plan is a path, and the best plans are the Pareto front
+of (largest edge in bytes, sum of costs). The edges that end at a boundary are found from their last layer backwards: a
+label is a choice of modes for the layers so far, with what it costs, the bytes of its rings (`fixed`: they live side
+by side), its largest work area (`work`: used in turn) and the lines that it asks of the layer before. Labels that
+are worse in all three numbers than another one that asks alike are dropped.
+
+Sizes come from `plan`, nothing is counted twice; costs from COSTS.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import pairwise
+
+import numpy as np
+
+from .design import Layer, Network
+from .format import STATE_BYTES
+from .plan import (
+    DIRECT,
+    GROUPS,
+    ROLLING,
+    STORED,
+    WINDOW,
+    Choice,
+    Flow,
+    Lasting,
+    Plan,
+    Step,
+    View,
+    aligned,
+    areas,
+    block_name,
+    flow,
+    lead,
+    map_bytes,
+    place,
+    ring_lines,
+    views,
+    wide_bytes,
+    work_bytes,
+    work_parts,
+)
+from .quantized import QBottleneck, QNet
+
+# (per call, per output, per multiply-accumulate) of each kernel: a call makes one line, of one group where there are
+# groups; outputs are values written, in `project` of mode GROUPS int32 sums added to.
+COSTS = {
+    "sample": (0, 1, 1),
+    "conv": (0, 1, 1),
+    "expand": (0, 1, 1),
+    "depthwise": (0, 1, 1),
+    "project": (0, 1, 1),
+    "pool": (0, 1, 1),
+    "fc": (0, 1, 1),
+}
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What a search looks at: rows of the chunks of a segment's last layer and of the others, channels of a group, and
+    into how many strips a segment may be cut; the whole map is always tried, and with `strips` heights of 1 and 2 rows.
+    """
+
+    rows_last: tuple[int, ...]
+    rows_inner: tuple[int, ...]
+    groups: tuple[int, ...]
+    strips: tuple[int, ...]
+
+
+PLAIN = Tries((), (), (), ())  # nothing is computed twice
+COARSE = Tries((1, 2, 4, 8), (1,), (4,), (2, 4, 8))
+FINE = Tries((1, 2, 3, 4, 5, 6, 8, 10, 12, 16), (1, 2, 4), (4, 16, 64), (2, 3, 4, 5, 6, 7, 8, 11, 16, 22))
+
+MAX_FUSED = 12  # layers; more was never worth it
+SLACK = 8  # bytes by which a label may be worse than another one and still be dropped for it
+DEFAULT_LIMIT = 1.2  # times the nominal MACs
+
+Progress = Callable[[int, int], None]
+Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, multiply-accumulates
+Schedule = tuple[tuple[int, tuple[Choice, ...]], ...]  # of each segment: strip, its layers' choices
+
+
+@dataclass(frozen=True)
+class Point:
+    """A plan of the front: arena bytes, cost by COSTS and multiply-accumulates (of a picture), schedule for `place`."""
+
+    arena_bytes: int
+    cost: float
+    macs: int
+    schedule: Schedule
+
+
+# ---------------------------------------------------------------- work
+
+
+def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool) -> Counts:
+    """What a layer does in all strips of its segment together. `first`: layer 0; `pools`: the last layer."""
+    layer, (mode, _, group) = view.layer, step
+    pixels, calls = flow.made * view.all_out, flow.made * view.strips
+    out = {"pool": (calls, pixels * layer.cout, 0)} if pools else {}
+    if layer.kind == "conv":
+        groups = -(-layer.cout // group) if mode == GROUPS else 1
+        out["conv"] = calls * groups, pixels * layer.cout, pixels * layer.cout * layer.kernel**2 * layer.cin
+        if first:
+            sampled = flow.read if mode == WINDOW else flow.once
+            out["sample"] = sampled * view.strips, sampled * view.all_in * layer.cin, 0
+        return out
+    groups = -(-layer.cexp // group) if mode in (GROUPS, STORED) else 1
+    if layer.expand:
+        lines = flow.once if mode == ROLLING else flow.read
+        expanded = lines * view.all_in * layer.cexp
+        out["expand"] = lines * view.strips * groups, expanded, expanded * layer.cin
+    values = pixels * layer.cexp
+    out["depthwise"] = calls * groups, values, values * layer.kernel**2
+    added = groups if mode == GROUPS else 1
+    out["project"] = calls * added, pixels * layer.cout * added, values * layer.cout
+    return out
+
+
+def cost_of(counts: Counts) -> float:
+    return sum(a * b for name, numbers in counts.items() for a, b in zip(COSTS[name], numbers, strict=True))
+
+
+def macs_of(counts: Counts) -> int:
+    return sum(macs for _, _, macs in counts.values())
+
+
+def executed(network: Network, plan: Plan) -> list[Counts]:
+    """What each layer of one chain does when run by `plan`."""
+    layers, out = tuple(network.layers()), []
+    for segment in plan.segments:
+        stop = segment.first + segment.layers
+        part = views(layers[segment.first : stop], segment.strip)
+        schedule = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
+        _, flows = ring_lines(part, schedule, segment.first == 0)
+        for i, (view, its_flow, step) in enumerate(zip(part, flows, schedule, strict=True), segment.first):
+            out.append(layer_counts(view, its_flow, step, i == 0, i == len(layers) - 1))
+    return out
+
+
+def end_counts(network: Network) -> Counts:
+    """The fully connected layer's, once per picture."""
+    classes = len(network.labels)
+    return {"fc": (1, classes, classes * network.features)}
+
+
+# ---------------------------------------------------------------- what a layer may do
+
+
+@dataclass(frozen=True)
+class Role:
+    """Where a layer stands. `first`: it reads the picture; `pools`: it feeds the pooling; `tail`: it ends a segment.
+
+    `below`: bytes of the arena that its segment may not use.
+    """
+
+    first: bool
+    pools: bool
+    tail: bool
+    below: int
+
+
+@dataclass(frozen=True)
+class Option:
+    """A layer's step and what it brings: cost, bytes beside and in the work area, lines asked for.
+
+    `kept` are the lines of its input ring that it needs for itself, `chunk` the most lines that it makes in one go.
+    """
+
+    step: Choice
+    cost: float
+    fixed: int
+    work: int
+    asks: tuple[int, ...]
+    kept: int
+    chunk: int
+
+
+def _groups(channels: int, tries: Tries) -> list[int]:
+    return sorted({min(group, channels) for group in tries.groups})
+
+
+def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
+    """Steps worth trying."""
+    layer = view.layer
+    if role.first or layer.kind == "conv" or not layer.expand:
+        yield DIRECT, 1, 0
+        if role.first:
+            yield WINDOW, 1, 0
+        return
+    yield ROLLING, 1, 0
+    grouped = GROUPS if 4 * layer.cout < layer.cexp else STORED
+    wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
+    for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
+        yield WINDOW, rows, 0
+        yield from ((grouped, rows, group) for group in _groups(layer.cexp, tries))
+
+
+def _option(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> Option:
+    mode, rows, _ = step
+    goes = flow(view.lines, demands, rows)
+    counts = layer_counts(view, goes, step, role.first, role.pools)
+    sampled = min(view.layer.kernel, view.lines.lines_in) if role.first and mode == DIRECT else 0
+    fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
+    work = work_bytes(work_parts(view, step, role.first, role.pools))
+    kept = goes.kept_rolling if mode == ROLLING else goes.kept
+    return Option(step, cost_of(counts), role.below + fixed, work, goes.asks, kept, goes.chunk)
+
+
+@lru_cache(1 << 16)
+def _options(view: View, role: Role, tries: Tries, demands: tuple[int, ...]) -> tuple[Option, ...]:
+    return tuple(_option(view, demands, step, role) for step in _steps(view, demands, role, tries))
+
+
+def _plain_cost(layer: Layer, first: bool, pools: bool) -> float:
+    """Of all its lines, nothing computed twice."""
+    (view,) = views((layer,), layer.oh)
+    step = (ROLLING if layer.expand else DIRECT), 1, 0
+    return cost_of(layer_counts(view, flow(view.lines, (view.lines.lines_out,), 1), step, first, pools))
+
+
+# ---------------------------------------------------------------- labels
+
+
+@dataclass
+class Level:
+    """Labels of the layers from some layer of a segment to its last one, as arrays of equal length.
+
+    kind: which of `kinds` (the lines asked of the layer before, the lines kept of them) a label has; tail: rows of the
+    last layer's chunks. A label is option `option` of `options` put before label `parent` of the level `after`.
+    `unit` is the bytes of one line of the first layer's ring.
+    """
+
+    cost: np.ndarray
+    fixed: np.ndarray
+    work: np.ndarray
+    kind: np.ndarray
+    tail: np.ndarray
+    parent: np.ndarray
+    option: np.ndarray
+    kinds: list[tuple[tuple[int, ...], int]]
+    options: list[Option]
+    unit: int
+    after: Level | None
+
+    def take(self, index: np.ndarray) -> Level:
+        """The labels at `index` only."""
+        arrays = (self.cost, self.fixed, self.work, self.kind, self.tail, self.parent, self.option)
+        return Level(*(array[index] for array in arrays), self.kinds, self.options, self.unit, self.after)
+
+    def modes(self) -> np.ndarray:
+        """The first layer's mode in each label."""
+        return np.array([option.step[0] for option in self.options])[self.option]
+
+    def rings(self) -> np.ndarray:
+        """Bytes that the first layer's ring will have at least, if another layer is put before it."""
+        return np.array([aligned(max(kept, 1) * self.unit) for _, kept in self.kinds])[self.kind]
+
+    def steps(self, label: int) -> list[Choice]:
+        """The schedule of a label, its first layer first."""
+        out, level = [], self
+        while level.after is not None:
+            out.append(level.options[level.option[label]].step)
+            label, level = level.parent[label], level.after
+        return out
+
+
+def _root(lines_out: int) -> Level:
+    """One label, before any layer is chosen: the last layer is asked for all its lines."""
+    zero = np.zeros(1, np.int64)
+    return Level(np.zeros(1), *[zero] * 6, [((lines_out,), 0)], [], 0, None)
+
+
+def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[int, ...]], Iterable[Option]]) -> Level:
+    """Every option for the layer before, given the demands on it, put before every label with these demands."""
+    members, options, beside, kinds, asked = [], [], [], {}, []
+    for kind in np.unique(level.kind).tolist():
+        index, (demands, kept) = np.flatnonzero(level.kind == kind), level.kinds[kind]
+        for option in options_for(demands):
+            members.append(index)
+            options.append(option)
+            beside.append(option.fixed + aligned(max(kept, option.chunk) * level.unit))
+            asked.append(kinds.setdefault((option.asks, option.kept), len(kinds)))
+    parent = np.concatenate(members)
+    chosen = np.repeat(np.arange(len(options)), [len(index) for index in members])
+    return Level(
+        cost=level.cost[parent] + np.array([option.cost for option in options])[chosen],
+        fixed=level.fixed[parent] + np.array(beside)[chosen],
+        work=np.maximum(level.work[parent], np.array([option.work for option in options])[chosen]),
+        kind=np.array(asked)[chosen],
+        tail=np.array([option.step[1] for option in options])[chosen] if tail else level.tail[parent],
+        parent=parent,
+        option=chosen,
+        kinds=list(kinds),
+        options=options,
+        unit=view.n_in * view.layer.cin,
+        after=level,
+    )
+
+
+def _pareto(cost: np.ndarray, fixed: np.ndarray, work: np.ndarray) -> list[int]:
+    """Indices of labels to keep: none is dearer than another one and needs more than it, SLACK bytes aside."""
+    kept, fixes, works = [], [], []  # fixes ascending, works descending
+    for i in np.lexsort((fixed + work, cost)).tolist():
+        f, w = int(fixed[i]), int(work[i])
+        at = bisect_right(fixes, f + SLACK)
+        if at and works[at - 1] <= w + SLACK:
+            continue
+        kept.append(i)
+        at = stop = bisect_right(fixes, f)
+        while stop < len(fixes) and works[stop] >= w:
+            stop += 1
+        fixes[at:stop], works[at:stop] = [f], [w]
+    return kept
+
+
+def _alike(asks: tuple[int, ...]) -> int:
+    """Demands of one class are compared as if they were the same: by the most lines asked for at once."""
+    most = max((b - a for a, b in pairwise(asks)), default=1)
+    return 1 if most <= 1 else 2 if most <= 2 else 3 if most <= 4 else 4
+
+
+def _prune(level: Level) -> Level:
+    """Without the labels that are worse than others."""
+    alike = np.array([_alike(asks) for asks, _ in level.kinds])[level.kind]
+    fixed, keep = level.fixed + level.rings(), []
+    for value in np.unique(alike):
+        index = np.flatnonzero(alike == value)
+        keep.append(index[_pareto(level.cost[index], fixed[index], level.work[index])])
+    return level.take(np.concatenate(keep))
+
+
+# ---------------------------------------------------------------- edges
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Segments between two boundaries, total arena bytes ascending, cost (of one chain) descending."""
+
+    total: np.ndarray
+    cost: np.ndarray
+    sources: list[tuple[int, Level, int]]  # strip, level, label
+
+    def schedule(self, i: int) -> tuple[int, tuple[Choice, ...]]:
+        strip, level, label = self.sources[i]
+        return strip, tuple(level.steps(label))
+
+
+def _front(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Indices that no other entry beats in both, by total ascending."""
+    order = np.lexsort((cost, total))
+    best = np.minimum.accumulate(cost[order])
+    return order[np.concatenate(([True], best[1:] < best[:-1]))]
+
+
+class _Grower:
+    """The edges that end with layer `stop` - 1 of a network. Labels that no plan better than `known` holds are dropped."""
+
+    def __init__(self, network: Network, stop: int, tries: Tries, known: Search | None):
+        self.network, self.layers, self.stop = network, tuple(network.layers()), stop
+        self.tries, self.known, self.last = tries, known, stop == len(self.layers)
+        n = len(self.layers)
+        self.plain = [_plain_cost(layer, i == 0, i == n - 1) for i, layer in enumerate(self.layers)]
+        self.found: dict[int, list] = {}
+
+    def edges(self) -> dict[int, Edges]:
+        """Of each first layer."""
+        for strip in self._heights():
+            self._grow(strip)
+        return {first: self._merge(found) for first, found in self.found.items()}
+
+    def _heights(self) -> list[int]:
+        """Strip heights worth trying, the whole map among them."""
+        oh = self.layers[self.stop - 1].oh
+        return sorted({oh, *(-(-oh // n) for n in self.tries.strips), *((1, min(2, oh)) if self.tries.strips else ())})
+
+    def _below(self, step: Choice) -> int:
+        lasting = Lasting.of(self.network, Step(*step))
+        return lasting.below_last if self.last else lasting.below
+
+    def _promising(self, total: np.ndarray, cost: np.ndarray, first: int) -> np.ndarray:
+        """Indices of labels that need `total` bytes or more and may be in a plan as good as any known one: with all
+        other layers at their least cost."""
+        if self.known is None:
+            return np.arange(len(total))
+        others = sum(self.plain[:first]) + sum(self.plain[self.stop :])
+        return np.flatnonzero(cost + others <= self.known.least(total) * (1 + 1e-9))
+
+    def _grow(self, strip: int) -> None:
+        """From the last layer backwards, all segments with strips of this height."""
+        level, below = None, self._below((DIRECT, 1, 0))
+        size_out = 0 if self.last else aligned(map_bytes(self.layers[self.stop - 1]))
+        for first in range(self.stop - 1, max(0, self.stop - MAX_FUSED) - 1, -1):
+            part = views(self.layers[first : self.stop], strip)
+            tail = first == self.stop - 1
+            level = _root(part[-1].lines.lines_out) if tail else level
+            role = Role(first == 0, self.last and tail, tail, below if tail else 0)
+            level = _extend(level, part[0], tail, partial(_options, part[0], role, self.tries))
+            self._collect(level, part, strip, first)
+            level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
+            if not len(level.cost):
+                break
+            level = _prune(level)
+        if self.last and strip == self.layers[-1].oh and self.layers[-1].kind == "conv" and len(self.layers) > 1:
+            self._collect_head()
+
+    def _collect(self, level: Level, part: Sequence[View], strip: int, first: int) -> None:
+        """Takes the labels as segments."""
+        size_in = part[0].layer.h * part[0].layer.w * part[0].layer.cin if first else 0
+        size_out = 0 if self.last else map_bytes(part[-1].layer)
+        maps = np.full(len(level.cost), aligned(max(size_in, size_out)))
+        if size_in and size_out:
+            pairs = level.modes() << 16 | level.tail
+            for pair in np.unique(pairs).tolist():
+                above = lead(part, strip, pair >> 16, pair & 0xFFFF)
+                maps[pairs == pair] = aligned(max(above + size_in, size_out))
+        total = level.fixed + level.work + maps
+        good = self._promising(total, level.cost, first)
+        if len(good):
+            best = good[_front(total[good], level.cost[good])]
+            self.found.setdefault(first, []).append((total[best], level.cost[best], strip, level, best))
+
+    def _collect_head(self) -> None:
+        """A last convolution by itself, in groups of output channels over the whole map."""
+        (view,) = part = views(self.layers[-1:], self.layers[-1].oh)
+        steps = [(GROUPS, 1, group) for group in _groups(view.layer.cout, self.tries)]
+        asked = (view.lines.lines_out,)
+        options = [_option(view, asked, step, Role(False, True, True, self._below(step))) for step in steps]
+        if options:
+            self._collect(_extend(_root(*asked), view, True, lambda _: options), part, view.layer.oh, self.stop - 1)
+
+    def _merge(self, found: list) -> Edges:
+        total, cost = (np.concatenate([entry[i] for entry in found]) for i in range(2))
+        sources = [(strip, level, label) for *_, strip, level, best in found for label in best.tolist()]
+        best = _front(total, cost)
+        return Edges(total[best], cost[best], [sources[i] for i in best.tolist()])
+
+
+# ---------------------------------------------------------------- paths
+
+
+@dataclass(frozen=True)
+class Search:
+    """All that was found for a network: its front, and the edges that the schedules of its points are made of.
+
+    `totals` are the arena sizes at which something may change, ascending; cost[j][i] is the least cost of the layers
+    before boundary j with an arena of totals[i], and via[j][i] the boundary that its last segment begins at.
+    """
+
+    network: Network
+    edges: list[dict[int, Edges]]
+    totals: np.ndarray
+    cost: np.ndarray
+    via: np.ndarray
+
+    @property
+    def end(self) -> int:
+        """Bytes that features and logits need at the end, whatever the schedule."""
+        return Lasting.of(self.network, Step(DIRECT, 1, 0)).end
+
+    def least(self, total: np.ndarray) -> np.ndarray:
+        """The least cost of one chain found with `total` bytes of arena, or with what the end needs."""
+        at = np.searchsorted(self.totals, np.maximum(total, self.end), "right")
+        return np.concatenate(([np.inf], np.minimum.accumulate(self.cost[-1])))[at]
+
+    def found(self) -> list[tuple[int, float, Schedule]]:
+        """(arena bytes, cost of a picture, schedule) for every arena size at which the cost falls, smallest first."""
+        end = self.end
+        start = max(0, int(np.searchsorted(self.totals, end, "right")) - 1)
+        costs = self.cost[-1][start:]
+        falls = costs < np.concatenate(([np.inf], np.minimum.accumulate(costs)[:-1]))
+        more, out = cost_of(end_counts(self.network)), []
+        for i in (start + np.flatnonzero(falls)).tolist():
+            cost = self.network.tunnels * float(self.cost[-1][i]) + more
+            out.append((max(end, int(self.totals[i])), cost, self._schedule(i)))
+        return out
+
+    def _schedule(self, i: int) -> Schedule:
+        boundary, out = len(self.via) - 1, []
+        while boundary:
+            first = int(self.via[boundary][i])
+            edges = self.edges[boundary][first]
+            out.append(edges.schedule(int(np.searchsorted(edges.total, self.totals[i], "right")) - 1))
+            boundary = first
+        return tuple(reversed(out))
+
+
+def search(network: Network, tries: Tries, known: Search | None = None, progress: Progress | None = None) -> Search:
+    """Segments of `tries` and the best paths over them; those that are no better than `known` ones are left out."""
+    layers = network.layers()
+    edges: list[dict[int, Edges]] = [{}]
+    for stop in range(1, len(layers) + 1):
+        edges.append(_Grower(network, stop, tries, known).edges())
+        if progress:
+            progress(stop, len(layers))
+    totals = np.unique(np.concatenate([e.total for ends in edges for e in ends.values()]))
+    cost = np.full((len(edges), len(totals)), np.inf)
+    via = np.zeros((len(edges), len(totals)), np.int16)
+    cost[0] = 0
+    for stop, ends in enumerate(edges):
+        for first, found in ends.items():
+            at = np.searchsorted(found.total, totals, "right")
+            sums = cost[first] + np.concatenate(([np.inf], found.cost))[at]
+            better = sums < cost[stop]
+            cost[stop][better], via[stop][better] = sums[better], first
+    return Search(network, edges, totals, cost, via)
+
+
+def _even_groups(channels: int) -> list[int]:
+    """Sizes of groups, ascending: multiples of 4, the groups as equal as they can be, and all channels at once."""
+    return sorted({min(channels, aligned(-(-channels // n))) for n in range(1, channels // 4 + 2)})
+
+
+def _widened(network: Network, schedule: Schedule) -> Schedule:
+    """The schedule with groups of channels as large as its arena has room for: fewer passes, no more bytes."""
+    plan, layers, out = place(network, schedule), tuple(network.layers()), []
+    for i, (segment, (strip, steps)) in enumerate(zip(plan.segments, schedule, strict=True)):
+        stop = segment.first + segment.layers
+        part, a = views(layers[segment.first : stop], strip), areas(network, plan, i)
+        limit = a.work + plan.arena_bytes - a.total
+        wide = []
+        for view, (mode, rows, group) in zip(part, steps, strict=True):
+            pools = stop == len(layers) and view is part[-1]
+            if mode in (GROUPS, STORED):
+                group = _widest(network, view, (mode, rows, group), pools, limit)
+            wide.append((mode, rows, group))
+        out.append((strip, tuple(wide)))
+    return tuple(out)
+
+
+def _widest(network: Network, view: View, step: Choice, pools: bool, limit: int) -> int:
+    """The largest group with which a layer's work area stays within `limit` bytes, or the one that it has."""
+    mode, rows, group = step
+    conv = view.layer.kind == "conv"
+
+    def size(wide: int) -> int:
+        more = Lasting.of(network, Step(mode, rows, wide)).below_last - below if conv else 0
+        return more + work_bytes(work_parts(view, (mode, rows, wide), False, pools))
+
+    below = Lasting.of(network, Step(*step)).below_last
+    groups = [wide for wide in _even_groups(view.layer.cout if conv else view.layer.cexp) if wide > group]
+    fits = bisect_right(groups, limit, key=size)
+    return groups[fits - 1] if fits else group
+
+
+def _point(network: Network, schedule: Schedule) -> Point:
+    plan = place(network, schedule)
+    chain, end = executed(network, plan), end_counts(network)
+    cost, macs = (network.tunnels * sum(map(of, chain)) + of(end) for of in (cost_of, macs_of))
+    return Point(plan.arena_bytes, cost, macs, schedule)
+
+
+_fronts: dict[Network, tuple[Point, ...]] = {}  # found so far: a search takes seconds
+
+
+def front(network: Network, progress: Progress | None = None) -> list[Point]:
+    """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
+    nothing twice. `progress` hears of layers done and layers."""
+    if network not in _fronts:
+        known = search(network, COARSE, search(network, PLAIN))
+        found = search(network, FINE, known, progress).found()
+        points = [_point(network, _widened(network, schedule)) for _, _, schedule in found]
+        best = _front(*(np.array([getattr(p, name) for p in points]) for name in ("arena_bytes", "cost")))
+        _fronts[network] = tuple(points[i] for i in best.tolist())
+    return list(_fronts[network])
+
+
+# ---------------------------------------------------------------- choices
+
+
+def plan(network: Network, budget: int | None = None, cost_limit: float | None = None) -> Plan:
+    """The cheapest plan within `budget` bytes, or the smallest one that executes at most `cost_limit` times the nominal
+    MACs; the cheapest within both, if both are given. With neither, the smallest at DEFAULT_LIMIT.
+
+    ValueError, naming the block that binds, if there is none.
+    """
+    points = front(network)
+    if budget is not None and budget < points[0].arena_bytes:
+        raise ValueError(f"{_needs(network, points[0])}, budget {budget:,} B")
+    inside = [p for p in points if budget is None or p.arena_bytes <= budget]
+    limit = DEFAULT_LIMIT if cost_limit is None and budget is None else cost_limit
+    if limit is not None:
+        few = [p for p in inside if p.macs <= limit * network.macs]
+        if not few and cost_limit is not None:
+            least = min(p.macs for p in inside) / network.macs
+            raise ValueError(f"{network.name}: needs {least:.2f}x the nominal MACs at least, limit {cost_limit:g}x")
+        inside = few or inside[-1:]
+    return place(network, (inside[0] if budget is None else inside[-1]).schedule)
+
+
+def smallest(network: Network) -> Plan:
+    return place(network, front(network)[0].schedule)
+
+
+def fastest(network: Network) -> Plan:
+    """The smallest of the cheapest plans."""
+    return place(network, front(network)[-1].schedule)
+
+
+def binding(network: Network, plan: Plan) -> int | None:
+    """The layer for which the arena is as large as it is; None: the features and logits at the end."""
+    found = [areas(network, plan, i) for i in range(len(plan.segments))]
+    worst = max(range(len(found)), key=lambda i: found[i].total)
+    if found[worst].total < Lasting.of(network, plan.steps[-1]).end:
+        return None
+    a = found[worst]
+    own = [sum(parts) for parts in zip(a.rings, a.wides, map(work_bytes, a.works), strict=True)]
+    return plan.segments[worst].first + own.index(max(own))
+
+
+def _needs(network: Network, point: Point) -> str:
+    i = binding(network, place(network, point.schedule))
+    if i is None:
+        return f"needs {point.arena_bytes:,} B at least (features and logits)"
+    layer = network.layers()[i]
+    t = f", t={layer.cexp / layer.cin:g}" if layer.expand else ""
+    return f"needs {point.arena_bytes:,} B at least ({block_name(network, i)}, {layer.h}x{layer.w}x{layer.cin}{t})"
+
+
+# ---------------------------------------------------------------- what narrower numbers would save
+
+
+@dataclass(frozen=True)
+class Narrower:
+    """What one layer would save, in bytes of its segment, if it kept less than 8 bits of a map or 32 of a sum.
+
+    `sum_bits`: two's complement bits that hold every int32 sum of mode GROUPS whatever the picture (None: no sums, or
+    weights unknown), `sums` what 24 of them save: exact where sum_bits <= 24. `map`: what 4 bits save of an output map
+    that is stored whole; this loses accuracy, so that only training can decide it.
+    """
+
+    layer: int
+    sum_bits: int | None
+    sums: int
+    map: int
+
+
+def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Narrower]:
+    """What narrower sums and maps would save under `plan`, layer by layer."""
+    out = []
+    for i, segment in enumerate(plan.segments):
+        a = areas(network, plan, i)
+        for j, parts in enumerate(a.works):
+            last = j == segment.layers - 1
+            sums = parts["sums"] // 4
+            bits = max(_sum_bits(t[segment.first + j]) for t in qnet.tunnels) if qnet and sums else None
+            out.append(Narrower(segment.first + j, bits, sums, a.output // 2 if last else 0))
+    return out
+
+
+def _sum_bits(q: QBottleneck) -> int:
+    """Bits of the largest sum of a projection: |bias| + sum of |weight| * the largest depthwise value."""
+    weight = np.abs(q.project.weight.astype(np.int64)).sum(1)
+    most = weight * (128 if q.shape.act == "none" else 255) + np.abs(q.project.bias.astype(np.int64))
+    return int(most.max()).bit_length() + 1

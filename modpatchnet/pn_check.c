@@ -1,0 +1,268 @@
+// Checking a plan: each segment is gone through line by line, as it will be run, without touching a map (FORMAT.md, The plan).
+#include "pn_check.h"
+
+#include "pn_blob.h"
+#include "pn_plan.h"
+
+// A stretch of the arena.
+typedef struct {
+    uint64_t at, bytes;
+} area_t;
+
+// Everything that is alive at once: maps, state, work, sums and features, and two rings for each layer.
+#define MAX_AREAS (6 + 2 * PN_MAX_FUSED)
+
+typedef struct {
+    area_t list[MAX_AREAS];
+    int n;
+} areas_t;
+
+// A segment under check, and in rows one past the last byte of the output map that has been written.
+typedef struct {
+    pn_model_t *m;
+    pn_segment_t seg;
+    bool first, last;
+    area_t in, out;
+    uint64_t written;
+    pn_stage_t stages[PN_MAX_FUSED];
+} check_t;
+
+static bool overlap(const area_t *a, const area_t *b) {
+    return a->bytes && b->bytes && a->at < b->at + b->bytes && b->at < a->at + a->bytes;
+}
+
+// Adds an area unless it leaves the arena or overlaps one that is there.
+static bool add(const pn_model_t *m, areas_t *areas, area_t a) {
+    if (a.at + a.bytes > m->arena_bytes) {
+        return false;
+    }
+    for (int i = 0; i < areas->n; i++) {
+        if (overlap(&areas->list[i], &a)) {
+            return false;
+        }
+    }
+    areas->list[areas->n++] = a;
+    return true;
+}
+
+static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
+    area_t a = { pn_u32(m->blob + field), bytes };
+    return a;
+}
+
+// What outlives segments: sums or features of several chains; in the last segment both in any case.
+static bool add_lasting(const check_t *c, areas_t *areas) {
+    const pn_model_t *m = c->m;
+    const pn_stage_t *s = &c->stages[c->seg.layers - 1];
+    bool lasting = pn_lasting_sums(m), grouped = s->kind == PN_KIND_CONV && s->mode == PN_MODE_GROUPS;
+    uint32_t channels = m->features / (pn_concat(m) ? m->tunnels : 1u);
+    area_t sums = header_area(m, PN_HEADER_SUM_AT, 4ull * (c->last && grouped && !lasting ? s->group : channels));
+    area_t features = header_area(m, PN_HEADER_FEATURE_AT, m->features);
+    bool ok = sums.at % 4 == 0;
+    if (lasting || c->last) {
+        ok = ok && add(m, areas, sums);
+    }
+    if ((pn_concat(m) && m->tunnels > 1) || c->last) {
+        ok = ok && add(m, areas, features);
+    }
+    return ok;
+}
+
+// The places of a strip. Whether the output map may lie over the input map, as it does, is found out line by line.
+static bool strip_areas_ok(const check_t *c) {
+    const pn_segment_t *seg = &c->seg;
+    areas_t areas = { .n = 0 };
+    area_t state = { seg->state_at, (uint64_t)seg->layers * PN_STATE_BYTES }, work = { seg->work_at, 0 };
+    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c, &areas) && add(c->m, &areas, state);
+    for (int t = 0; t < seg->layers && ok; t++) {
+        const pn_stage_t *s = &c->stages[t];
+        area_t ring = { s->ring_at, pn_ring_bytes(s) }, wide = { s->wide_at, pn_wide_bytes(s) };
+        pn_work_t parts = pn_work(s, c->last && t == seg->layers - 1);
+        uint64_t bytes = parts.staging ? pn_staging_at(&parts) + parts.staging : parts.sums + parts.wide + parts.values;
+        work.bytes = bytes > work.bytes ? bytes : work.bytes;
+        ok = add(c->m, &areas, ring) && add(c->m, &areas, wide);
+    }
+    ok = ok && add(c->m, &areas, work);
+    areas_t with_out = areas;
+    return ok && add(c->m, &areas, c->in) && add(c->m, &with_out, c->out);
+}
+
+// Whether a layer's schedule is one that its kind knows.
+static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
+    bool alone = c->last && c->seg.layers == 1 && !c->seg.columns;
+    bool grouped = s->mode == PN_MODE_GROUPS && alone && !c->first;
+    bool group_ok = grouped ? s->group >= 1 && s->group <= s->cout : s->group == 0;
+    bool mode_ok = s->mode == PN_MODE_DIRECT || grouped || (s->mode == PN_MODE_WINDOW && c->first && t == 0);
+    return mode_ok && group_ok && s->rows == 1;
+}
+
+static bool bottleneck_schedule_ok(const pn_stage_t *s) {
+    bool grouped = s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED;
+    bool group_ok = grouped ? s->group >= 1 && s->group <= s->cexp : s->group == 0;
+    bool single = s->mode == PN_MODE_DIRECT || s->mode == PN_MODE_ROLLING;
+    return s->mode <= PN_MODE_STORED && (s->mode != PN_MODE_DIRECT) == pn_expands(s) && group_ok
+        && s->rows >= 1 && s->rows <= (single ? 1 : s->lines_out);
+}
+
+static bool schedule_ok(const check_t *c, int t) {
+    const pn_stage_t *s = &c->stages[t];
+    bool ring = t > 0 || (c->first && s->mode == PN_MODE_DIRECT);
+    bool ring_ok = ring ? s->ring_lines >= 1 && s->ring_lines <= s->lines_in : s->ring_lines == 0 && s->ring_at == 0;
+    return (s->kind == PN_KIND_CONV ? conv_schedule_ok(c, s, t) : bottleneck_schedule_ok(s)) && ring_ok
+        && (s->mode == PN_MODE_ROLLING || s->wide_at == 0);
+}
+
+// Whether input line `y` of stage `t` is still there.
+static bool there(const check_t *c, int t, uint32_t y) {
+    const pn_stage_t *s = &c->stages[t];
+    if (t > 0) {
+        return y + s->ring_lines >= c->stages[t - 1].done;
+    }
+    if (c->first) {
+        return s->mode == PN_MODE_WINDOW || y + s->ring_lines >= s->fresh;
+    }
+    uint64_t row = c->in.at + (uint64_t)y * s->cross_in * s->cin;
+    return c->seg.columns || c->out.at >= c->in.at + c->in.bytes || c->written <= row;
+}
+
+// Output lines before `end` are written, if they are those of the segment's map.
+static void write(check_t *c, int t, uint32_t end) {
+    const pn_stage_t *s = &c->stages[t];
+    if (t == c->seg.layers - 1 && c->out.bytes) {
+        c->written = c->out.at + (uint64_t)end * s->cross_out * s->cout;
+    }
+}
+
+// A chunk of groups writes line after line in the last group's turn, while that still expands the lines below.
+static bool groups_ok(check_t *c, int t, uint32_t end) {
+    const pn_stage_t *s = &c->stages[t];
+    bool ok = true;
+    for (uint32_t o = s->done; o < end && ok; o++) {
+        uint32_t lo, hi, bottom, top;
+        pn_needs(s, o, o + 1, &lo, &hi);
+        pn_needs(s, s->done, end, &top, &bottom);
+        write(c, t, o + 1);
+        ok = (hi == bottom || there(c, t, hi)) && (!s->res_mult || there(c, t, o));
+    }
+    return ok;
+}
+
+static bool chunk_ok(check_t *c, int t, uint32_t end) {
+    const pn_stage_t *s = &c->stages[t];
+    uint32_t lo, hi;
+    pn_needs(s, s->done, end, &lo, &hi);
+    if (s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED) {
+        return there(c, t, lo) && groups_ok(c, t, end);
+    }
+    write(c, t, end);
+    return s->mode == PN_MODE_ROLLING ? !s->res_mult || there(c, t, s->done) : there(c, t, lo);
+}
+
+// One task, as pn_run does it.
+static bool task_ok(check_t *c, pn_task_t task) {
+    pn_stage_t *s = &c->stages[task.stage];
+    bool ok = true;
+    if (task.action == PN_CHUNK) {
+        ok = chunk_ok(c, task.stage, task.end);
+        s->done = task.end;
+    } else {
+        uint32_t y = pn_fresh_line(s, task.end);
+        ok = task.action == PN_SAMPLE || there(c, task.stage, y);
+        s->fresh = (uint16_t)(y + 1);
+    }
+    return ok;
+}
+
+static int strip_ok(check_t *c, uint32_t from, uint32_t to) {
+    pn_model_t *m = c->m;
+    pn_strip_begin(c->stages, c->seg.layers, from, to);
+    const pn_stage_t *s = c->stages;
+    if (c->seg.columns && c->out.bytes) {
+        const pn_stage_t *end = &c->stages[c->seg.layers - 1];
+        c->written = c->out.at + (uint64_t)to * end->lines_out * end->cout;
+    }
+    uint64_t row = c->in.at + (uint64_t)s->from * s->lines_in * s->cin;
+    bool apart = !c->in.bytes || c->out.at >= c->in.at + c->in.bytes;
+    if (!strip_areas_ok(c) || (c->seg.columns && !apart && c->written > row)) {
+        return PN_ERR_PLAN;
+    }
+    for (;;) {
+        pn_task_t task = pn_next(c->stages, c->seg.layers, c->first);
+        if (task.action == PN_STRIP_DONE) {
+            return PN_OK;
+        }
+        if (!task_ok(c, task)) {
+            m->fault_layer = (uint8_t)(c->seg.first + task.stage);
+            return PN_ERR_PLAN;
+        }
+    }
+}
+
+// Reads the segment's layers; *l holds the layer before, and after it the segment's last.
+static int begin(check_t *c, pn_layer_t *l) {
+    pn_segment_t *seg = &c->seg;
+    pn_layer_t last = *l;
+    for (uint32_t i = seg->first; i < seg->first + (uint32_t)seg->layers; i++) {
+        pn_layer_read(c->m, 0, i, &last);
+    }
+    seg->columns = seg->strip < last.oh;
+    for (uint32_t t = 0; t < seg->layers; t++) {
+        c->m->fault_layer = (uint8_t)(seg->first + t);
+        pn_layer_read(c->m, 0, seg->first + t, l);
+        pn_stage_init(&c->stages[t], l, seg->columns);
+        if (t == 0) {
+            c->in.at = seg->in_at;
+            c->in.bytes = c->first ? 0 : (uint64_t)l->h * l->w * l->cin;
+        }
+        if (l->mode > PN_MODE_STORED || !schedule_ok(c, (int)t)) {
+            return PN_ERR_PLAN;
+        }
+    }
+    c->out.at = seg->out_at;
+    c->out.bytes = c->last ? 0 : (uint64_t)l->oh * l->ow * l->cout;
+    c->written = 0;
+    c->m->fault_layer = seg->first;
+    bool ok = seg->strip >= 1 && seg->strip <= l->oh && (!c->first || seg->in_at == 0) && (!c->last || seg->out_at == 0);
+    return ok ? PN_OK : PN_ERR_PLAN;
+}
+
+static int segment_ok(check_t *c, pn_layer_t *l) {
+    int err = begin(c, l);
+    for (uint32_t top = 0; top < l->oh && err == PN_OK; top += c->seg.strip) {
+        uint32_t bottom = top + c->seg.strip < l->oh ? top + c->seg.strip : l->oh;
+        err = c->seg.columns ? strip_ok(c, top, bottom) : strip_ok(c, 0, l->ow);
+    }
+    return err;
+}
+
+// Sums, features and logits after the last chain.
+static int end_ok(const pn_model_t *m) {
+    areas_t areas = { .n = 0 };
+    area_t logits = header_area(m, PN_HEADER_LOGIT_AT, 2ull * m->classes);
+    bool ok = logits.at % 2 == 0 && add(m, &areas, header_area(m, PN_HEADER_FEATURE_AT, m->features))
+        && add(m, &areas, logits);
+    return ok ? PN_OK : PN_ERR_PLAN;
+}
+
+int pn_check_plan(pn_model_t *m) {
+    check_t c = { .m = m };
+    pn_layer_t l = { 0 };
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < m->segments; i++) {
+        pn_segment_read(m, i, &c.seg);
+        c.first = i == 0;
+        c.last = i + 1u == m->segments;
+        m->fault_layer = (uint8_t)next;
+        if (c.seg.first != next || c.seg.layers == 0 || c.seg.layers > PN_MAX_FUSED
+            || next + c.seg.layers > m->layers || (c.last && next + c.seg.layers != m->layers)) {
+            return PN_ERR_PLAN;
+        }
+        next += c.seg.layers;
+        int err = segment_ok(&c, &l);
+        if (err) {
+            return err;
+        }
+    }
+    m->fault_layer = PN_NO_LAYER;
+    return end_ok(m);
+}

@@ -1,0 +1,80 @@
+// Which layer of a segment works next, on which lines, and how much memory it takes (FORMAT.md, The plan). Nothing here touches
+// maps or weights: pn_open goes through every segment with these functions to check a plan, pn_run to carry it out.
+#ifndef PN_PLAN_H
+#define PN_PLAN_H
+
+#include "patchnet.h"
+#include "pn_format.h"
+
+// One layer of a segment: shape, schedule, the integers of the current chain, and how far it is in the current strip. A run keeps
+// it in the arena: PN_STATE_BYTES, no pointers.
+typedef struct {
+    uint32_t ring_at, wide_at, weight_off;
+    uint16_t cin, cexp, cout, res_mult;
+    uint16_t rows, group, ring_lines;
+    uint16_t lines_in, lines_out;  // of the whole input and output map
+    uint16_t cross_in, cross_out;  // pixels of such a line
+    uint16_t from, to, out_from, out_to;  // pixels of a line that the strip needs
+    uint16_t done;  // output lines made
+    uint16_t fresh;  // the next input line to sample or to expand
+    uint16_t line, channel;  // in a chunk of groups: the next output line, the group's first channel
+    uint8_t index, kind, kernel, stride, flags, mode, shift;
+    int8_t zero_in, zero_out;
+    uint8_t spare;
+} pn_stage_t;
+
+enum {
+    PN_SAMPLE,  // input line `fresh` from the picture into the ring
+    PN_EXPAND,  // input line `fresh` into the wide ring
+    PN_CHUNK,  // output lines from `done` to the task's `end`
+    PN_STRIP_DONE,
+};
+
+// The segment's layer `l` as a stage, for chain and strip unknown.
+void pn_stage_init(pn_stage_t *s, const pn_layer_t *l, bool columns);
+
+// Begins a strip that makes output pixels from..to-1 of each of the last stage's lines.
+void pn_strip_begin(pn_stage_t *stages, int n, uint32_t from, uint32_t to);
+
+// What comes next. `picture`: the first stage reads the picture.
+pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture);
+
+// The input lines that output lines from..end-1 need: first, and one past last.
+void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, uint32_t *hi);
+
+// The input line that is sampled or expanded next, when the chunk up to `end` is wanted; a kernel smaller than the stride skips lines.
+uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end);
+
+// Whether a stage has expanded rows of its own (a bottleneck with an expansion).
+static inline bool pn_expands(const pn_stage_t *s) {
+    return s->flags & PN_FLAG_EXPAND;
+}
+
+static inline uint32_t pn_kernel_lines(const pn_stage_t *s) {
+    return s->kernel < s->lines_in ? s->kernel : s->lines_in;
+}
+
+static inline uint32_t pn_pixels_in(const pn_stage_t *s) {
+    return (uint32_t)(s->to - s->from);
+}
+
+static inline uint32_t pn_pixels_out(const pn_stage_t *s) {
+    return (uint32_t)(s->out_to - s->out_from);
+}
+
+// Bytes of a strip's rings, in 64 bits because a plan not yet checked may ask for anything.
+uint64_t pn_ring_bytes(const pn_stage_t *s);
+uint64_t pn_wide_bytes(const pn_stage_t *s);
+
+// A stage's parts of the work area, each behind the one before: sums or kept depthwise values; a window or the expanded lines of a group;
+// depthwise values of a pixel; at the next multiple of 4 output lines on their way to the pooling.
+typedef struct {
+    uint64_t sums, wide, values, staging;
+} pn_work_t;
+pn_work_t pn_work(const pn_stage_t *s, bool pooled);
+
+static inline uint64_t pn_staging_at(const pn_work_t *w) {
+    return (w->sums + w->wide + w->values + 3) & ~3ull;
+}
+
+#endif

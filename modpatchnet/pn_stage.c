@@ -1,0 +1,519 @@
+// Rows and columns of maps, rings and windows, and which kernels go over them.
+#include "pn_stage.h"
+
+#include <string.h>
+
+#include "pn_image.h"
+#include "pn_kernels.h"
+
+// ---------------------------------------------------------------- where things lie
+
+// A line of pixels in the arena.
+typedef struct {
+    int8_t *at;
+    int step; // bytes from one pixel to the next
+} line_t;
+
+// Line `y` of stage `t`'s input, from its first needed pixel on.
+static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t line = { (int8_t *)m->arena, s->cin };
+    if (t > 0 || pn_first_segment(m)) {
+        line.at += s->ring_at + (size_t)(y % s->ring_lines) * pn_pixels_in(s) * s->cin;
+        PN_READ(line.at, pn_pixels_in(s) * s->cin, TAG(m, TAG_RING, s->index, y));
+        return line;
+    }
+    size_t pixel = m->segment.columns ? (size_t)s->from * s->lines_in + y : (size_t)y * s->cross_in + s->from;
+    line.at += m->segment.in_at + pixel * s->cin;
+    line.step = m->segment.columns ? s->lines_in * s->cin : s->cin;
+#ifdef PN_SHADOW
+    for (uint32_t x = 0; x < pn_pixels_in(s); x++) {
+        PN_READ(line.at + (size_t)x * line.step, s->cin, MAP_TAG(m, s->index - 1));
+    }
+#endif
+    return line;
+}
+
+// Output line `o` of stage `t`, whose chunk begins at output line s->done.
+static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t line = { (int8_t *)m->arena, s->cout };
+    if (t + 1 < m->segment.layers) {
+        const pn_stage_t *next = s + 1;
+        line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * s->cout;
+    } else if (pn_last_segment(m)) {
+        pn_work_t w = pn_work(s, true);
+        uint32_t lines = s->mode == PN_MODE_WINDOW ? o - s->done : 0;
+        line.at += m->segment.work_at + pn_staging_at(&w) + (size_t)lines * pn_pixels_out(s) * s->cout;
+    } else {
+        size_t pixel = m->segment.columns ? (size_t)s->out_from * s->lines_out + o : (size_t)o * s->cross_out + s->out_from;
+        line.at += m->segment.out_at + pixel * s->cout;
+        line.step = m->segment.columns ? s->lines_out * s->cout : s->cout;
+    }
+    return line;
+}
+
+// Tells the checking build that `n` channels of a pixel of output line `o` are there.
+static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, int n) {
+#ifdef PN_SHADOW
+    const pn_stage_t *s = &pn_stages(m)[t];
+    bool ring = t + 1 < m->segment.layers;
+    uint32_t last = pn_last_segment(m) ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
+    PN_WRITE(pixel, n, ring ? TAG(m, TAG_RING, s->index + 1, o) : last);
+#else
+    (void)m, (void)t, (void)o, (void)pixel, (void)n;
+#endif
+}
+
+// `n` pixels of the current patch, at the network's resolution: pixel `x` of line `y` and those that follow in the line or, `across`,
+// in the lines after it.
+static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, bool across, int8_t *out) {
+    const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->tunnel * PN_PATCH_BYTES;
+    bool columns = m->segment.columns;
+    pn_sample_t s = {
+        .height = m->height, .width = m->width, .channels = m->channels,
+        .y = pn_u16(patch + PN_PATCH_Y) + (columns ? x : y), .x = pn_u16(patch + PN_PATCH_X) + (columns ? y : x),
+        .n = n, .down = columns != across,
+    };
+    if (m->raw == NULL) {
+        pn_image_sample(&m->image, &s, out);
+        return;
+    }
+    const int8_t *in = m->raw + ((size_t)s.y * m->width + s.x) * m->channels;
+    for (uint32_t i = 0; i < n; i++, out += m->channels) {
+        memcpy(out, in, m->channels);
+        in += (s.down ? m->width : 1u) * m->channels;
+    }
+}
+
+// ---------------------------------------------------------------- convolutions
+
+// The order of taps of weights that lie as [row][column][n] when lines are rows or columns.
+static void tap_order(const pn_model_t *m, const pn_stage_t *s, int n, pn_taps_t *taps) {
+    taps->kernel = s->kernel;
+    taps->line_step = m->segment.columns ? n : n * s->kernel;
+    taps->pixel_step = m->segment.columns ? n * s->kernel : n;
+    taps->w = (int)pn_pixels_in(s);
+    taps->wrap = PN_NO_WRAP;
+}
+
+// The kernel's first line for output line `o`, which may lie outside the map, and those inside it.
+static int lines_under(const pn_stage_t *s, uint32_t o, uint32_t *lo, uint32_t *hi) {
+    pn_needs(s, o, o + 1, lo, hi);
+    return (int)(o * s->stride) - s->kernel / 2;
+}
+
+// The kernel's first pixel for output pixel `x`, counted from the input line's first needed one.
+static int first_pixel(const pn_stage_t *s, uint32_t x) {
+    return (int)(x * s->stride) - s->kernel / 2 - s->from;
+}
+
+static void map_rows(const pn_model_t *m, int t, uint32_t o, pn_taps_t *taps) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t lo, hi;
+    int top = lines_under(s, o, &lo, &hi);
+    for (int k = 0; k < s->kernel; k++) {
+        taps->rows[k] = NULL;
+        if (top + k >= (int)lo && top + k < (int)hi) {
+            line_t line = line_in(m, t, (uint32_t)(top + k));
+            taps->rows[k] = (const uint8_t *)line.at;
+            taps->step = line.step;
+        }
+    }
+}
+
+static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s) {
+    const uint8_t *end;
+    pn_scaled_t a = pn_scaled(m->blob + s->weight_off, s->cout, s->cout * s->kernel * s->kernel * s->cin, &end);
+    uint32_t first = s->channel;
+    pn_conv_t c = {
+        .zero = s->index ? &s->zero_in : (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO,
+        .zero_step = s->index == 0,
+        .weight = a.weight + first * s->kernel * s->kernel * s->cin, .bias = a.bias + first, .mult = a.mult + first,
+        .zero_q8 = pn_zero_q8(s->zero_out),
+        .cin = s->cin, .shift = s->shift,
+    };
+    tap_order(m, s, s->cin, &c.in);
+    return c;
+}
+
+// Tells the checking build that a window's columns under the kernel are read, those of the chunk that begins at output line `o`.
+static void window_read(const pn_model_t *m, const pn_stage_t *s, const uint8_t *window, const pn_taps_t *taps, int x0, uint32_t o) {
+#ifdef PN_SHADOW
+    for (int x = x0 < 0 ? 0 : x0; x < x0 + s->kernel && x < taps->w; x++) {
+        PN_READ(window + x % s->kernel * taps->step, taps->step, TAG(m, TAG_WORK, s->index, o << 12 ^ x));
+    }
+#else
+    (void)m, (void)s, (void)window, (void)taps, (void)x0, (void)o;
+#endif
+}
+
+// The last pixels that a convolution on the picture has sampled, at work_at: column by column, those of the kernel's lines together.
+static void slide_picture(const pn_model_t *m, const pn_stage_t *s, uint32_t o, int from, int to, pn_taps_t *taps) {
+    uint32_t lo, hi;
+    int top = lines_under(s, o, &lo, &hi);
+    int8_t *window = (int8_t *)m->arena + m->segment.work_at;
+    taps->step = (int)(hi - lo) * s->cin;
+    taps->wrap = s->kernel;
+    for (int k = 0; k < s->kernel; k++) {
+        int y = top + k;
+        taps->rows[k] = y < (int)lo || y >= (int)hi ? NULL : (const uint8_t *)window + (y - (int)lo) * s->cin;
+    }
+    for (int x = from; x < to; x++) {
+        int8_t *out = window + x % s->kernel * taps->step;
+        sample(m, lo, (uint32_t)(s->from + x), hi - lo, true, out);
+        PN_WRITE(out, taps->step, TAG(m, TAG_WORK, s->index, o << 12 ^ x));
+    }
+}
+
+// One output line of a convolution.
+static void conv_line(pn_model_t *m, int t, uint32_t o) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    pn_conv_t c = conv_of(m, s);
+    line_t out = line_out(m, t, o);
+    bool window = s->mode == PN_MODE_WINDOW;
+    int n = s->mode == PN_MODE_GROUPS ? s->group : s->cout, sampled = 0;
+    n = n < s->cout - s->channel ? n : s->cout - s->channel;
+    if (!window) {
+        map_rows(m, t, o, &c.in);
+    }
+    for (uint32_t x = s->out_from; x < s->out_to; x++) {
+        int x0 = first_pixel(s, x), end = x0 + s->kernel < c.in.w ? x0 + s->kernel : c.in.w;
+        if (window) {
+            slide_picture(m, s, o, sampled > x0 ? sampled : x0, end, &c.in);
+            sampled = end;
+        }
+        pn_conv_pixel(&c, x0, n, out.at);
+        wrote(m, t, o, out.at, n);
+        if (window) {
+            window_read(m, s, (uint8_t *)m->arena + m->segment.work_at, &c.in, x0, o);
+        }
+        out.at += s->mode == PN_MODE_GROUPS ? n : out.step;
+    }
+}
+
+// ---------------------------------------------------------------- bottlenecks
+
+// A bottleneck's arrays and places, for one group of channels.
+typedef struct {
+    pn_expand_t expand;
+    pn_depthwise_t depthwise;
+    pn_project_t project;
+    uint8_t *sums, *wide, *values; // parts of the work area
+} bottleneck_t;
+
+// For `n` channels from s->channel on.
+static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, bottleneck_t *b) {
+    const uint8_t *p = m->blob + s->weight_off;
+    uint32_t first = s->channel, expanded = pn_expands(s) ? s->cexp : 0;
+    bool is_signed = s->flags & PN_FLAG_SIGNED;
+    pn_scaled_t a = pn_scaled(p, expanded, expanded * s->cin, &p);
+    b->expand = (pn_expand_t) { a.weight + first * s->cin, a.bias + first, a.mult + first, s->cin, (int)n, is_signed };
+    a = pn_scaled(p, s->cexp, (uint32_t)s->cexp * s->kernel * s->kernel, &p);
+    b->depthwise = (pn_depthwise_t) {
+        .weight = a.weight + first, .bias = a.bias + first, .mult = a.mult + first, .group = (int)n,
+        .zero = expanded ? 0 : s->zero_in, .in_signed = !expanded || is_signed, .out_signed = is_signed,
+    };
+    tap_order(m, s, s->cexp, &b->depthwise.in);
+    b->depthwise.in.step = (int)n;
+    a = pn_scaled(p, s->cout, (uint32_t)s->cexp * s->cout, &p);
+    b->project = (pn_project_t) {
+        a.weight, a.bias, a.mult, pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in,
+        s->cexp, s->cout, s->shift, s->res_mult, is_signed,
+    };
+    pn_work_t w = pn_work(s, false);
+    b->sums = m->arena + m->segment.work_at;
+    b->wide = b->sums + w.sums;
+    b->values = b->wide + w.wide;
+}
+
+// The residual of output line `o`, if there is one.
+static line_t residual(const pn_model_t *m, int t, uint32_t o) {
+    line_t none = { NULL, 0 };
+    return pn_stages(m)[t].res_mult ? line_in(m, t, o) : none;
+}
+
+static const int8_t *pixel_of(const line_t *line, uint32_t x) {
+    return line->at == NULL ? NULL : line->at + (size_t)x * line->step;
+}
+
+// Rows of the kernel in `kept` expanded lines at `ring`, `bytes` each.
+static void ring_rows(const pn_stage_t *s, uint32_t o, const uint8_t *ring, size_t bytes, pn_taps_t *taps) {
+    uint32_t lo, hi;
+    int top = lines_under(s, o, &lo, &hi);
+    for (int k = 0; k < s->kernel; k++) {
+        int y = top + k;
+        taps->rows[k] = y < (int)lo || y >= (int)hi ? NULL : ring + (uint32_t)y % pn_kernel_lines(s) * bytes;
+    }
+}
+
+// Depthwise values of a pixel, then its output.
+static void whole_pixel(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t x, line_t *out) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t kept = residual(m, t, o);
+    pn_depthwise_pixel(&b->depthwise, first_pixel(s, x), b->values);
+    PN_WRITE(b->values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
+    pn_project_pixel(&b->project, b->values, pixel_of(&kept, x - s->from), out->at);
+    wrote(m, t, o, out->at, s->cout);
+    PN_READ(b->values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
+    out->at += out->step;
+}
+
+// One output line from lines that are there: the input's (no expansion), or those of the wide ring.
+static void whole_line(pn_model_t *m, int t, uint32_t o) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    bottleneck_t b;
+    bottleneck_of(m, s, s->cexp, &b);
+    if (s->mode == PN_MODE_ROLLING) {
+        size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
+        ring_rows(s, o, m->arena + s->wide_at, bytes, &b.depthwise.in);
+    } else {
+        map_rows(m, t, o, &b.depthwise.in);
+    }
+    line_t out = line_out(m, t, o);
+    for (uint32_t x = s->out_from; x < s->out_to; x++) {
+        whole_pixel(m, t, &b, o, x, &out);
+    }
+}
+
+static void expand_line(pn_model_t *m, int t, uint32_t y) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    bottleneck_t b;
+    bottleneck_of(m, s, s->cexp, &b);
+    line_t in = line_in(m, t, y);
+    size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
+    uint8_t *out = m->arena + s->wide_at + y % pn_kernel_lines(s) * bytes;
+    pn_expand(&b.expand, in.at, in.step, (int)pn_pixels_in(s), out);
+    PN_WRITE(out, bytes, TAG(m, TAG_WIDE, s->index, y));
+    line_in(m, t, y); // again, for the checking build
+}
+
+// Expands pixels from..to-1 of the chunk's input lines lo..hi-1 into the window: pixel by pixel, its lines together.
+static void slide(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t lo, uint32_t hi, int from, int to) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    for (int x = from; x < to; x++) {
+        uint8_t *out = b->wide + (uint32_t)x % s->kernel * (hi - lo) * s->cexp;
+        for (uint32_t y = lo; y < hi; y++, out += s->cexp) {
+            line_t in = line_in(m, t, y);
+            pn_expand(&b->expand, in.at + (size_t)x * in.step, in.step, 1, out);
+            PN_WRITE(out, s->cexp, TAG(m, TAG_WORK, s->index, (uint32_t)s->done << 12 ^ x));
+        }
+    }
+}
+
+// A chunk in mode 2: all its lines together, pixel by pixel.
+static void window_chunk(pn_model_t *m, int t, uint32_t end) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    bottleneck_t b;
+    uint32_t lo, hi, top, bottom;
+    bottleneck_of(m, s, s->cexp, &b);
+    pn_needs(s, s->done, end, &lo, &hi);
+    b.depthwise.in.step = (int)(hi - lo) * s->cexp;
+    b.depthwise.in.wrap = s->kernel;
+    int expanded = 0;
+    for (uint32_t x = s->out_from; x < s->out_to; x++) {
+        int x0 = first_pixel(s, x), to = x0 + s->kernel < b.depthwise.in.w ? x0 + s->kernel : b.depthwise.in.w;
+        slide(m, t, &b, lo, hi, expanded > x0 ? expanded : x0, to);
+        expanded = to;
+        for (uint32_t o = s->done; o < end; o++) {
+            int y = lines_under(s, o, &top, &bottom);
+            for (int k = 0; k < s->kernel; k++, y++) {
+                bool inside = y >= (int)top && y < (int)bottom;
+                b.depthwise.in.rows[k] = inside ? b.wide + (uint32_t)(y - (int)lo) * s->cexp : NULL;
+            }
+            line_t out = line_out(m, t, o);
+            out.at += (size_t)(x - s->out_from) * out.step;
+            whole_pixel(m, t, &b, o, x, &out);
+            window_read(m, s, b.wide, &b.depthwise.in, x0, s->done);
+        }
+    }
+}
+
+// Modes 3 and 4: expands what output line `o` needs and the group's turn has not yet made.
+static void expand_group(pn_model_t *m, int t, const bottleneck_t *b, uint32_t o) {
+    pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t lo, hi;
+    pn_needs(s, o, o + 1, &lo, &hi);
+    size_t bytes = (size_t)pn_pixels_in(s) * (uint32_t)b->expand.group;
+    for (uint32_t y = s->fresh > lo ? s->fresh : lo; y < hi; y++) {
+        line_t in = line_in(m, t, y);
+        uint8_t *out = b->wide + y % pn_kernel_lines(s) * bytes;
+        pn_expand(&b->expand, in.at, in.step, (int)pn_pixels_in(s), out);
+        PN_WRITE(out, bytes, TAG(m, TAG_WORK, s->index, y ^ s->channel << 12));
+        line_in(m, t, y); // again, for the checking build
+    }
+#ifdef PN_SHADOW
+    for (uint32_t y = lo; y < hi; y++) {
+        PN_READ(b->wide + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WORK, s->index, y ^ s->channel << 12));
+    }
+#endif
+    s->fresh = (uint16_t)hi;
+}
+
+// The group's share of pixel `i` of the chunk: added to its sums, or kept.
+static void group_pixel(const pn_model_t *m, const pn_stage_t *s, const bottleneck_t *b, uint32_t i, int x0) {
+    uint32_t n = (uint32_t)b->depthwise.group;
+    (void)m; // only the checking build looks at it
+    if (s->mode == PN_MODE_STORED) {
+        uint8_t *kept = b->sums + (size_t)i * s->cexp + s->channel;
+        pn_depthwise_pixel(&b->depthwise, x0, kept);
+        PN_WRITE(kept, n, TAG(m, TAG_KEPT, s->index, i));
+        return;
+    }
+    int32_t *acc = (int32_t *)(void *)b->sums + (size_t)i * s->cout;
+    if (s->channel == 0) {
+        memcpy(acc, b->project.bias, 4 * (size_t)s->cout);
+    } else {
+        PN_READ(acc, 4 * s->cout, TAG(m, TAG_KEPT, s->index, i << 4 ^ s->channel));
+    }
+    pn_depthwise_pixel(&b->depthwise, x0, b->values);
+    PN_WRITE(b->values, n, TAG(m, TAG_WORK, s->index, i));
+    pn_project_add(&b->project, b->values, s->channel, (int)n, acc);
+    PN_READ(b->values, n, TAG(m, TAG_WORK, s->index, i));
+    PN_WRITE(acc, 4 * s->cout, TAG(m, TAG_KEPT, s->index, i << 4 ^ (s->channel + n)));
+}
+
+static void group_end(pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t i) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+    for (uint32_t x = s->out_from; x < s->out_to; x++, i++, out.at += out.step) {
+        const int8_t *added = pixel_of(&kept, x - s->from);
+        if (s->mode == PN_MODE_STORED) {
+            PN_READ(b->sums + (size_t)i * s->cexp, s->cexp, TAG(m, TAG_KEPT, s->index, i));
+            pn_project_pixel(&b->project, b->sums + (size_t)i * s->cexp, added, out.at);
+        } else {
+            const int32_t *acc = (const int32_t *)(const void *)b->sums + (size_t)i * s->cout;
+            PN_READ(acc, 4 * s->cout, TAG(m, TAG_KEPT, s->index, i << 4 ^ s->cexp));
+            pn_project_end(&b->project, acc, added, out.at);
+        }
+        wrote(m, t, o, out.at, s->cout);
+    }
+}
+
+// Tells the checking build, after a chunk or a line of a group is written, what was still being read while it was.
+static void read_again(const pn_model_t *m, int t, uint32_t from, uint32_t end) {
+#ifdef PN_SHADOW
+    const pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t lo, hi;
+    size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
+    pn_needs(s, from, end, &lo, &hi);
+    for (uint32_t y = lo; y < hi; y++) {
+        bool whole = s->kind == PN_KIND_BOTTLENECK && s->mode != PN_MODE_DIRECT && s->mode != PN_MODE_WINDOW;
+        if (s->mode == PN_MODE_ROLLING) {
+            PN_READ(m->arena + s->wide_at + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WIDE, s->index, y));
+        } else if (!whole && (s->index || s->mode == PN_MODE_DIRECT)) {
+            line_in(m, t, y);
+        }
+    }
+    for (uint32_t o = from; o < end; o++) {
+        residual(m, t, o);
+    }
+#else
+    (void)m, (void)t, (void)from, (void)end;
+#endif
+}
+
+// Output line s->line of a chunk for one group of channels; the last group ends the line.
+static void group_line(pn_model_t *m, int t) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t left = s->cexp - (uint32_t)s->channel, n = left < s->group ? left : s->group;
+    uint32_t o = s->line, pixels = pn_pixels_out(s), i = (o - s->done) * pixels;
+    bottleneck_t b;
+    bottleneck_of(m, s, n, &b);
+    expand_group(m, t, &b, o);
+    ring_rows(s, o, b.wide, (size_t)pn_pixels_in(s) * n, &b.depthwise.in);
+    for (uint32_t x = 0; x < pixels; x++) {
+        group_pixel(m, s, &b, i + x, first_pixel(s, s->out_from + x));
+    }
+    if (n == left) {
+        group_end(m, t, &b, o, i);
+        read_again(m, t, o, o + 1);
+    }
+}
+
+// ---------------------------------------------------------------- tasks
+
+// Adds a line of the last map, which waits in the work area, to the sums.
+static void pool_line(pn_model_t *m, int t, uint32_t o) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t line = line_out(m, t, o);
+    bool grouped = pn_grouped_conv(s);
+    uint32_t left = s->cout - (grouped ? s->channel : 0u), n = grouped && s->group < left ? s->group : left;
+    int32_t *sums = pn_feature_sums(m) + (grouped && pn_lasting_sums(m) ? s->channel : 0);
+    PN_READ(line.at, pn_pixels_out(s) * n, TAG(m, TAG_STAGING, s->index, o));
+    PN_READ(sums, 4 * n, TAG_SUMS);
+    pn_pool_add(line.at, (int)pn_pixels_out(s), (int)n, s->zero_out, sums);
+    PN_WRITE(sums, 4 * n, TAG_SUMS);
+}
+
+// Output lines from..end-1 of stage `t` are there.
+static void made(pn_model_t *m, int t, uint32_t from, uint32_t end) {
+    if (pn_last_segment(m) && t + 1 == m->segment.layers) {
+        for (uint32_t o = from; o < end; o++) {
+            pool_line(m, t, o);
+        }
+    }
+}
+
+static void group_step(pn_model_t *m, int t, uint32_t end) {
+    pn_stage_t *s = &pn_stages(m)[t];
+    if (s->channel == 0 && s->line <= s->done) {
+        s->line = s->done;
+        s->fresh = 0;
+    }
+    group_line(m, t);
+    bool last = s->cexp - s->channel <= s->group;
+    if (last) {
+        made(m, t, s->line, s->line + 1u);
+    }
+    if (++s->line < end) {
+        return;
+    }
+    s->fresh = 0;
+    s->channel = (uint16_t)(last ? 0 : s->channel + s->group);
+    s->line = s->done;
+    if (last) {
+        s->done = (uint16_t)end;
+    }
+}
+
+static void chunk_step(pn_model_t *m, int t, uint32_t end) {
+    pn_stage_t *s = &pn_stages(m)[t];
+    if (s->kind == PN_KIND_CONV) {
+        conv_line(m, t, s->done);
+    } else if (s->mode == PN_MODE_WINDOW) {
+        window_chunk(m, t, end);
+    } else if (s->mode >= PN_MODE_GROUPS) {
+        group_step(m, t, end);
+        return;
+    } else {
+        whole_line(m, t, s->done);
+    }
+    read_again(m, t, s->done, end);
+    made(m, t, s->done, end);
+    s->done = (uint16_t)end;
+}
+
+static void sample_line(pn_model_t *m, uint32_t y) {
+    const pn_stage_t *s = pn_stages(m);
+    uint32_t bytes = pn_pixels_in(s) * s->cin;
+    int8_t *out = (int8_t *)m->arena + s->ring_at + (size_t)(y % s->ring_lines) * bytes;
+    sample(m, y, s->from, pn_pixels_in(s), false, out);
+    PN_WRITE(out, bytes, TAG(m, TAG_RING, s->index, y));
+}
+
+void pn_do(pn_model_t *m, pn_task_t task) {
+    pn_stage_t *s = &pn_stages(m)[task.stage];
+    PN_READ(m->arena + m->segment.state_at, m->segment.layers * PN_STATE_BYTES, TAG_STATE);
+    if (task.action == PN_CHUNK) {
+        chunk_step(m, task.stage, task.end);
+        return;
+    }
+    uint32_t y = pn_fresh_line(s, task.end);
+    if (task.action == PN_SAMPLE) {
+        sample_line(m, y);
+    } else {
+        expand_line(m, task.stage, y);
+    }
+    s->fresh = (uint16_t)(y + 1);
+}

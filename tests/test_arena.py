@@ -1,0 +1,175 @@
+"""What a run does to the arena: how much of it, how much in one step, and that no byte is read that is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import arena
+from arena import WINDOW, Area, Flow, Part, Place
+from cases import Case, assert_equal, moved, random_blob, random_case
+from cengine import ROOT, UNTOUCHED, Engine, Where
+from oracle import Oracle
+from patchnet.pack import pack
+from patchnet.plan import place
+from patchnet.planner import front
+
+
+def touched(engine: Engine, rng, run) -> np.ndarray:
+    """Which bytes of the arena are written: those that differ from what it was filled with, after some run."""
+    used = np.zeros(engine.arena_bytes, bool)
+    for fill in (0xA5, 0, *(rng.integers(0, 256, engine.arena_bytes, np.uint8) for _ in range(3))):
+        engine.fill = fill
+        run()
+        used |= engine.arena != fill
+    return used
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_arena_is_exact(seed):
+    """Any old contents give the same result, and all but alignment of the bytes asked for are really used: in all that
+    the planner offers for a network, from the smallest plan to the fastest."""
+    case, rng = random_case(3000 + seed, max_macs=200_000), np.random.default_rng(seed)
+    wanted = case.oracle.run_image(*case.picture.args())
+    for point in front(case.qnet.design):
+        engine = Engine(pack(case.qnet, place(case.qnet.design, point.schedule)))
+        used = touched(engine, rng, lambda e=engine: assert_equal(e.run_image(*case.picture.args()), wanted))
+        assert engine.arena_bytes == point.arena_bytes
+        assert used[-16:].any() and used.sum() >= engine.arena_bytes - 16
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_old_contents_do_not_matter(seed):
+    """Nor in any other plan."""
+    case, rng = random_case(3100 + seed), np.random.default_rng(seed)
+    wanted, engine = case.oracle.run_image(*case.picture.args()), Engine(case.blob)
+    touched(engine, rng, lambda: assert_equal(engine.run_image(*case.picture.args()), wanted))
+
+
+SHIPPED = sorted((ROOT / "host_tools" / "patchnet" / "models").glob("*.pnb"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_networks(path):
+    """The oracle's bytes, in an arena of which all is used."""
+    blob, rng = path.read_bytes(), np.random.default_rng(0)
+    oracle, engine = Oracle(blob), Engine(blob)
+    assert arena.plan_is_sound(blob)
+    x = rng.integers(-128, 128, (oracle.header.height, oracle.header.width, oracle.header.channels)).astype(np.int8)
+    wanted = oracle.run_raw(x)
+    assert touched(engine, rng, lambda: assert_equal(engine.run_raw(x), wanted)).sum() >= engine.arena_bytes - 16
+
+
+def inside(positions: np.ndarray, area: Area) -> int:
+    """How many of the positions lie in an area."""
+    return int(((positions >= area[0]) & (positions < area[0] + area[1])).sum())
+
+
+def assert_bounded(case: Case, where: Where, changed: np.ndarray) -> None:
+    """A step writes at most one line of its layer's output, or a window's chunk of lines, one line of each ring that it
+    fills, what the work area has for one line, and nothing outside the places of its segment."""
+    part = arena.part(case.oracle, where.segment)
+    strip = next(s for s in part.strips() if not part.columns or s[0] == where.row)
+    areas, i = arena.strip_areas(case.oracle, part, strip), where.layer - part.record.first
+    stage, (n_in, n_out) = part.stages[i], [end - first for first, end in part.spans(strip)[i : i + 2]]
+    layer, last = stage.layer, i + 1 == len(part.stages)
+    line = stage if layer.mode == WINDOW else replace(stage, layer=layer._replace(rows=1))
+    limits = {
+        Place("segment", part.index, "work_at"): arena.work_bytes(line, n_in, n_out, part.pooled and last),
+        Place("layer", where.layer, "wide_at"): n_in * layer.cexp,
+        Place("layer", where.layer, "ring_at"): n_in * stage.cin if where.layer == 0 else 0,
+        Place("segment", part.index, "out_at") if last else Place("layer", where.layer + 1, "ring_at"): (
+            n_out * layer.cout * line.layer.rows
+        ),
+    }
+    for target, limit in limits.items():
+        assert inside(changed, areas.get(target, (0, 0))) <= limit, target
+    allowed = np.zeros(case.oracle.header.arena_bytes, bool)
+    for at, n in areas.values():
+        allowed[at : at + n] = True
+    assert allowed[changed].all()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_step_is_bounded(seed):
+    case = random_case(4000 + seed, max_macs=30_000)
+    engine, layers, before = Engine(case.blob), len(case.oracle.layers), None
+    engine.fill = np.random.default_rng(seed).integers(0, 256, engine.arena_bytes, np.uint8)
+    engine.start_image(*case.picture.args())
+    more = True
+    while more:
+        before, where = engine.arena.copy(), engine.where()
+        _, more = engine.steps(1)
+        after = engine.where()
+        if where.layer < layers and (after.tunnel, after.segment) == (where.tunnel, where.segment):
+            assert_bounded(case, where, np.flatnonzero(engine.arena != before))
+
+
+def steps_of(part: Part) -> int:
+    """One per line that is made or expanded, and per group; only a window makes a chunk in one."""
+    flow = Flow(part)
+    steps = sum(flow.expanded)
+    for stage, first, end in flow.chunks:
+        layer = stage.layer
+        groups = -(-(layer.cout if stage.conv else layer.cexp) // layer.group) if layer.group else 1
+        steps += 1 if layer.mode == WINDOW else (end - first) * groups
+    return steps * len(part.strips())
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_number_of_steps(seed):
+    """That is what keeps Ctrl-C near."""
+    case = random_case(4000 + seed)
+    engine = Engine(case.blob)
+    engine.run_image(*case.picture.args())
+    assert engine.n_steps >= case.qnet.design.tunnels * sum(steps_of(part) for part in arena.parts(case.oracle))
+
+
+# The checking build: every byte of the arena has an owner
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nothing_is_read_that_is_not_there(seed):
+    """No read of what was never written or written over; and each byte that a run has changed has an owner."""
+    case, rng = random_case(8000 + seed, max_macs=200_000), np.random.default_rng(seed)
+    for blob in (case.blob, *(random_blob(rng, case.qnet) for _ in range(3))):
+        engine = Engine(blob, checking=True)
+        assert_equal(engine.run_image(*case.picture.args()), case.oracle.run_image(*case.picture.args()))
+        assert engine.fault() is None
+        assert (engine.tags != UNTOUCHED)[engine.arena != engine.fill].all()
+
+
+def can_be_run(blob: bytes) -> bool:
+    """Whether an unsound plan leads neither out of the arena nor into the state, without which the engine is lost."""
+    oracle = Oracle(blob)
+    if not arena.segments_are_sound(oracle):
+        return False
+    for areas in arena.all_areas(oracle):
+        state = [area for place, area in areas.items() if place.field == "state_at"]
+        others = [area for place, area in areas.items() if place.field != "state_at"]
+        if not arena.inside(oracle, areas) or any(arena.overlap(a, b) for a in state for b in others):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_bad_plan_spoils_is_seen(seed):
+    """A number of the plan is made wrong behind the loader's back: if the result is wrong, the checking build knows."""
+    case, rng, spoilt = random_case(9000 + seed, max_macs=50_000), np.random.default_rng(seed), 0
+    wanted = case.oracle.run_image(*case.picture.args())
+    engine = Engine(case.blob, checking=True)
+    engine.run_image(*case.picture.args())
+    total = engine.n_steps
+    for _ in range(200):
+        field, bad = moved(rng, case.blob)
+        if arena.plan_is_sound(bad) or not can_be_run(bad):
+            continue
+        engine.blob[:] = np.frombuffer(bad, np.uint8)
+        engine.start_image(*case.picture.args())
+        _, more = engine.steps(4 * total)
+        if more or (engine.results().logits16 != wanted.logits16).any():
+            assert engine.fault(), field
+            spoilt += 1
+    assert spoilt
