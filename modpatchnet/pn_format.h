@@ -3,7 +3,7 @@
 #define PN_FORMAT_H
 
 #define PN_MAGIC 0x1a424e50u
-#define PN_VERSION 2
+#define PN_VERSION 3
 #define PN_ALIGN 4
 #define PN_TASK_CLASSIFY 1
 #define PN_KIND_CONV 1
@@ -11,6 +11,7 @@
 #define PN_FLAG_EXPAND 1
 #define PN_FLAG_RESIDUAL 2
 #define PN_FLAG_SIGNED 4
+#define PN_FLAG_WIDE 8
 #define PN_AGGREGATE_SUM 0
 #define PN_AGGREGATE_CONCAT 1
 #define PN_FIT_STRETCH 0
@@ -20,6 +21,8 @@
 #define PN_MODE_WINDOW 2
 #define PN_MODE_GROUPS 3
 #define PN_MODE_STORED 4
+#define PN_MODE_FAST 5
+#define PN_MODE_LEAN 6
 #define PN_MAX_SIDE 4096
 #define PN_MAX_REDUCTION 32768
 #define PN_MAX_SHIFT 16

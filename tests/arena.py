@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from oracle import CONV, EXPAND, RESIDUAL, Layer, Oracle, Segment
 
-DIRECT, ROLLING, WINDOW, GROUPS, STORED = range(5)
+DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, LEAN = range(7)
 STATE_BYTES = 60
 MOST_FUSED = 16
 

@@ -227,6 +227,46 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     return QNet(network, input_zero, tuple(tunnels), pool, fc, fc_shift, fc_zero, scale)
 
 
+# ---------------------------------------------------------------- layers for modes fast and lean
+
+
+def fast_network(rng, depth: int = 4, wide: int = 5, k: int = 1) -> FreeNetwork:
+    """A convolution and `depth` bottlenecks with shapes for modes fast and lean, of up to 4 * `wide` channels."""
+    shell = FreeNetwork("fast", ("a", "b", "c"), *(int(n) for n in rng.integers(8, 30, 2)), 3, k, False)
+    cin, strides = 4 * int(rng.integers(1, wide + 1)), rng.choice([1, 1, 2], depth)
+    chain = [Layer("conv", *shell.patch, 3, 0, cin, 3, 2)]
+    for i, stride in enumerate(strides.tolist()):
+        last, cexp = chain[-1], 4 * int(rng.integers(1, 3 * wide + 1))
+        residual = stride == 1 and bool(rng.random() < 0.5)
+        cout = last.cout if residual else 4 * int(rng.integers(1, wide + 1)) + 2 * (i == depth - 1)
+        chain.append(Layer("bottleneck", last.oh, last.ow, last.cout, cexp, cout, 3, stride, True, residual, "relu6"))
+    return replace(shell, chain=tuple(chain))
+
+
+def in_16_bits(scaled: Scaled, products: int) -> Scaled:
+    """With multipliers that keep every value of up to `products` + |bias| below 2^15: often the largest such ones."""
+    sums = products + np.abs(scaled.bias.astype(np.int64))
+    most = ((1 << 47) - (1 << 31) - 1) // sums
+    return replace(scaled, mult=np.minimum(scaled.mult, most).astype(np.int32))
+
+
+def made_fast(rng, q: QBottleneck) -> QBottleneck:
+    """`q` with multipliers that let it run in modes fast and lean, and at times a shift that can be done away with."""
+    expand, depthwise = in_16_bits(q.expand, 128 * 127 * q.shape.cin), in_16_bits(q.depthwise, 255 * 127 * 9)
+    sums = (q.shape.cexp << 15) + int(np.abs(q.project.bias.astype(np.int64)).max())
+    shift = max(s for s in range(int(rng.integers(0, 4)) + 1) if sums <= INT31 >> s)
+    mult = np.minimum(q.project.mult.astype(np.int64) << q.shift, INT31) >> shift
+    project = replace(q.project, mult=np.maximum(mult, 1).astype(np.int32))
+    return replace(q, expand=expand, depthwise=depthwise, project=project, shift=shift)
+
+
+def fast_qnet(rng, network: FreeNetwork, extreme: bool = False) -> QNet:
+    """A network of `fast_network` with integers: every bottleneck may run in modes fast and lean."""
+    qnet = random_qnet(rng, network, extreme=extreme)
+    tunnels = tuple((chain[0], *(made_fast(rng, q) for q in chain[1:])) for chain in qnet.tunnels)
+    return replace(qnet, tunnels=tunnels)
+
+
 def identity_qnet(height: int, width: int, channels: int, k: int = 1, **shape) -> QNet:
     """One 1x1 convolution that copies: its map is the network's input, or a tunnel's patch of it."""
     shell = FreeNetwork("identity", ("only",), height, width, channels, k, False, **shape)

@@ -1,7 +1,8 @@
 """The slow oracle: runs a .pnb blob in numpy, layer by layer, written from modpatchnet/FORMAT.md alone.
 
-It shares nothing with the engine, nor with the host's format, pack and plan modules, and ignores the plan: whole maps,
-usual order, 64-bit integers. Agreement of two independent writings is the proof that both say what FORMAT.md says.
+It shares nothing with the engine, nor with the host's format, pack and plan modules, and ignores the plan, from which
+only the order of arrays follows: whole maps, usual order, 64-bit integers. Agreement of two independent writings is the
+proof that both say what FORMAT.md says.
 Products are summed by float64 matrix products, which are exact here: no sum reaches 2^53.
 """
 
@@ -30,7 +31,8 @@ PARAM = struct.Struct("<bBHI")
 Param = namedtuple("Param", "zero_out shift res_mult weight_off")
 
 CONV, BOTTLENECK = 1, 2
-EXPAND, RESIDUAL, SIGNED = 1, 2, 4
+EXPAND, RESIDUAL, SIGNED, WIDE = 1, 2, 4, 8
+FAST, LEAN = 5, 6
 GREY, RGB565, RGB888 = 1, 2, 3
 
 # round(2^30 * 2^(-2^-b)) for b = 1..16, as FORMAT.md defines (and lists) them
@@ -168,13 +170,80 @@ class Arrays:
         return self.take("<i4", n), self.take("<i4", n), self.take("<i1", *shape)
 
 
+class FastArrays:
+    """Reads the arrays of a bottleneck of mode 5 or 6, number after number (FORMAT.md, Fast schedules)."""
+
+    def __init__(self, blob: bytes, offset: int, layer: Layer, cin: int, columns: bool):
+        self.blob, self.at, self.layer, self.cin, self.columns = blob, offset, layer, cin, columns
+
+    def numbers(self, form: str) -> tuple[int, ...]:
+        out = struct.unpack_from("<" + form, self.blob, self.at)
+        self.at += struct.calcsize("<" + form)
+        return out
+
+    def quad(self, wide: bool) -> tuple[int, ...]:
+        """w0 w1 w2 w3."""
+        if not wide:
+            return self.numbers("4b")
+        w0, w2, w1, w3 = self.numbers("4h")
+        return w0, w1, w2, w3
+
+    def expansion(self):
+        """bias, mult, weight (cexp, cin)."""
+        cexp, cin = self.layer.cexp, self.cin
+        wide = bool(self.layer.flags & WIDE) and cin != 8
+        bias, mult, weight = np.zeros(cexp, np.int64), np.zeros(cexp, np.int64), np.zeros((cexp, cin), np.int64)
+        for a in range(0, cexp, 2):
+            bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
+            for i in range(0, cin, 4):
+                for channel in (a, a + 1):
+                    weight[channel, i : i + 4] = self.quad(wide)
+        return bias, mult, weight
+
+    def depthwise(self):
+        """bias, mult, weight (3, 3, cexp)."""
+        cexp = self.layer.cexp
+        bias, mult, weight = np.zeros(cexp, np.int64), np.zeros(cexp, np.int64), np.zeros((3, 3, cexp), np.int64)
+        for channel in range(cexp):
+            lines = self.lines_of(self.numbers("12b"))
+            weight[:, :, channel] = lines.T if self.columns else lines
+            bias[channel], mult[channel] = self.numbers("2i")
+        return bias, mult, weight
+
+    def lines_of(self, w: tuple[int, ...]) -> np.ndarray:
+        """t[l][p] from the 12 numbers of a channel."""
+        if self.layer.stride == 2:
+            t00, t10, t01, t11, t20, t02, t21, t12, t22, *rest = w
+            assert rest == [0, 0, 0]
+        elif self.layer.mode == FAST:
+            t10, t11, t00, t01, t12, t20, t02, t21, again, none, t22, no = w
+            assert again == t21 and none == no == 0
+        else:
+            t00, t01, a, t02, t10, t11, b, t12, t20, t21, c, t22 = w
+            assert (a, b, c) == (t01, t11, t21)
+        return np.array([[t00, t01, t02], [t10, t11, t12], [t20, t21, t22]])
+
+    def projection(self):
+        """bias, mult, weight (cexp, cout)."""
+        cexp, cout, group = self.layer.cexp, self.layer.cout, self.layer.group
+        bias, mult, weight = np.zeros(cout, np.int64), np.zeros(cout, np.int64), np.zeros((cexp, cout), np.int64)
+        for first in range(0, cexp, group):
+            for a in range(0, cout, 2):
+                for c in range(first, min(first + group, cexp), 4):
+                    for channel in (a, a + 1):
+                        weight[[c, c + 2, c + 1, c + 3], channel] = self.quad(bool(self.layer.flags & WIDE))
+        for a in range(0, cout, 2):
+            bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
+        return bias, mult, weight
+
+
 class Oracle:
     """One blob. `layers`, `segments`, `params[tunnel][layer]`, `patches` [(y, x)], `labels` are as they lie in it."""
 
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 2 and h.header_bytes == HEADER.size == 104
+        assert h.magic == b"PNB\x1a" and h.version == 3 and h.header_bytes == HEADER.size == 104
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
         self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
@@ -182,12 +251,21 @@ class Oracle:
         self.segments = self._records(SEGMENT, Segment, h.segment_off, h.segments)
         params = self._records(PARAM, Param, h.param_off, h.tunnels * h.layers)
         self.params = [params[i : i + h.layers] for i in range(0, len(params), h.layers)]
+        self.columns = self._in_columns()
         text = self.blob[h.label_off : h.label_off + h.label_bytes].decode()
         self.labels = text.split("\n")[:-1]
         assert len(self.labels) == h.classes
 
     def _records(self, struct_: struct.Struct, record, off: int, n: int) -> list:
         return [record(*struct_.unpack_from(self.blob, off + i * struct_.size)) for i in range(n)]
+
+    def _in_columns(self) -> list[bool]:
+        """Of each layer: are lines columns? They are where a strip is lower than the output of the segment."""
+        heights, height = [], self.header.patch_h
+        for layer in self.layers:
+            height = (height + 2 * (layer.kernel // 2) - layer.kernel) // layer.stride + 1
+            heights.append(height)
+        return [s.strip < heights[s.first + s.layers - 1] for s in self.segments for _ in range(s.layers)]
 
     def run_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> Result:
         """A camera picture: `data` of w x h pixels, region (x, y, w, h) of it or all."""
@@ -215,9 +293,11 @@ class Oracle:
 
     def _chain(self, x, params) -> list[np.ndarray]:
         maps, zero = [], self.input_zero
-        for layer, param in zip(self.layers, params, strict=True):
-            run = self._conv if layer.kind == CONV else self._bottleneck
-            x = run(x, zero, layer, param).astype(np.int8)
+        for layer, param, columns in zip(self.layers, params, self.columns, strict=True):
+            if layer.kind == CONV:
+                x = self._conv(x, zero, layer, param).astype(np.int8)
+            else:
+                x = self._bottleneck(x, zero, layer, param, columns).astype(np.int8)
             zero = param.zero_out
             maps.append(x)
         return maps
@@ -227,16 +307,26 @@ class Oracle:
         bias, mult, weight = Arrays(self.blob, param.weight_off).scaled(cout, cout, k, k, x.shape[2])
         return narrow(conv_sums(x, zero, weight, bias, layer.stride), mult, param.shift, param.zero_out)
 
-    def _bottleneck(self, x, zero, layer, param) -> np.ndarray:
+    def _parts(self, layer, param, cin: int, columns: bool):
+        """bias, mult and weight of the expansion (None without one), the depthwise convolution and the projection."""
+        if layer.mode in (FAST, LEAN):
+            fast = FastArrays(self.blob, param.weight_off, layer, cin, columns)
+            return fast.expansion(), fast.depthwise(), fast.projection()
         arrays = Arrays(self.blob, param.weight_off)
+        expand = arrays.scaled(layer.cexp, layer.cexp, cin) if layer.flags & EXPAND else None
+        depthwise = arrays.scaled(layer.cexp, layer.kernel, layer.kernel, layer.cexp)
+        return expand, depthwise, arrays.scaled(layer.cout, layer.cexp, layer.cout)
+
+    def _bottleneck(self, x, zero, layer, param, columns: bool) -> np.ndarray:
+        expand, depthwise, project = self._parts(layer, param, x.shape[2], columns)
         signed = bool(layer.flags & SIGNED)
         e, outside = x, zero
-        if layer.flags & EXPAND:
-            bias, mult, weight = arrays.scaled(layer.cexp, layer.cexp, x.shape[2])
+        if expand is not None:
+            bias, mult, weight = expand
             e, outside = wide(pixel_sums(x, weight.T, bias), mult, signed), 0
-        bias, mult, weight = arrays.scaled(layer.cexp, layer.kernel, layer.kernel, layer.cexp)
+        bias, mult, weight = depthwise
         d = wide(depthwise_sums(e, outside, weight, bias, layer.stride), mult, signed)
-        bias, mult, weight = arrays.scaled(layer.cout, layer.cexp, layer.cout)
+        bias, mult, weight = project
         extra = param.res_mult * (x.astype(np.int64) - zero) if layer.flags & RESIDUAL else 0
         return narrow(pixel_sums(d, weight, bias), mult, param.shift, param.zero_out, extra)
 

@@ -1,15 +1,22 @@
 """Packing: what goes in comes out, and what does not fit is refused by name."""
 
-from dataclasses import asdict, replace
+import struct
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
 
 import networks
 import oracle
+from arena import DIRECT, FAST, LEAN, ROLLING
+from patchnet import format as fmt
 from patchnet import pack
+from patchnet.design import Layer
+from patchnet.fast import Order, fast_layers, fast_ok, folded, to_bytes
+from patchnet.plan import Plan, place
 from patchnet.planner import plan
-from patchnet.quantized import QBottleneck
+from patchnet.quantized import QBottleneck, QNet, Scaled
+from patchnet.unpack import blob_plan, blob_qnet
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +123,195 @@ def test_label_with_line_feed(qnet):
 def test_not_a_blob():
     with pytest.raises(ValueError, match="magic: wanted"):
         pack.read(b"JPEG" + bytes(200))
+
+
+# ---------------------------------------------------------------- modes fast and lean
+
+
+def with_steps(p: Plan, steps: dict[int, tuple[int, int]]) -> Plan:
+    """The plan with other modes and groups of some layers. Its places are wrong then: nothing here looks at them."""
+    changed = [replace(s, mode=steps[i][0], group=steps[i][1]) if i in steps else s for i, s in enumerate(p.steps)]
+    return replace(p, steps=tuple(changed))
+
+
+def rolling_plan(network, cuts: list[tuple[int, int]]) -> Plan:
+    """Segments of so many layers with strips of so many rows; every bottleneck rolling."""
+    layers = iter(network.layers())
+    choices = {"conv": (DIRECT, 1, 0), "bottleneck": (ROLLING, 1, 0)}
+    return place(network, [(strip, [choices[next(layers).kind] for _ in range(n)]) for n, strip in cuts])
+
+
+def random_cuts(rng, network) -> list[tuple[int, int]]:
+    """Lines are rows in some segments, columns in others."""
+    layers, cuts, at = network.layers(), [], 0
+    while at < len(layers):
+        n = int(rng.integers(1, len(layers) - at + 1))
+        height = layers[at + n - 1].oh
+        cuts.append((n, int(rng.choice([height, rng.integers(1, height + 1)]))))
+        at += n
+    return cuts
+
+
+def random_steps(rng, network) -> dict[int, tuple[int, int]]:
+    """Most bottlenecks in mode fast or lean, with all channels together or in groups of any size."""
+    steps = {}
+    for i, layer in enumerate(network.layers()):
+        if layer.kind == "bottleneck" and rng.random() < 0.8:
+            group = layer.cexp if rng.random() < 0.4 else 4 * int(rng.integers(1, layer.cexp // 4 + 1))
+            steps[i] = int(rng.choice([FAST, LEAN])), group
+    return steps
+
+
+@dataclass(frozen=True)
+class FastCase:
+    """A network, the same integers packed in the usual order and in that of fast schedules, a picture."""
+
+    qnet: QNet
+    steps: dict[int, tuple[int, int]]
+    plan: Plan
+    usual: bytes
+    fast: bytes
+    raw: np.ndarray
+
+
+def fast_case(seed: int) -> FastCase:
+    rng = np.random.default_rng(seed)
+    network = networks.fast_network(rng, k=int(rng.choice([1, 1, 4])))
+    qnet = networks.fast_qnet(rng, network, extreme=seed % 3 == 2)
+    usual, steps = rolling_plan(network, random_cuts(rng, network)), random_steps(rng, network)
+    p = with_steps(usual, steps)
+    raw = rng.integers(-128, 128, (network.height, network.width, network.channels)).astype(np.int8)
+    return FastCase(qnet, steps, p, pack.pack(qnet, usual), pack.pack(qnet, p, wide=seed % 2 == 1), raw)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_order_does_not_change_results(seed):
+    case = fast_case(seed)
+    usual, other = oracle.Oracle(case.usual).run_raw(case.raw), oracle.Oracle(case.fast).run_raw(case.raw)
+    for got, wanted in zip(sum(other.maps, []), sum(usual.maps, []), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(other.logits16, usual.logits16)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_fast_arrays_read_back(seed):
+    case = fast_case(seed)
+    again = blob_qnet(case.fast, "again")
+    assert blob_plan(pack.read(case.fast)) == case.plan
+    for got, wanted in zip(again.tunnels, case.qnet.tunnels, strict=True):
+        for i in range(1, len(wanted)):
+            a, b = got[i], wanted[i]
+            project = folded(b) if i in case.steps else b.project
+            for name, part in {"expand": b.expand, "depthwise": b.depthwise, "project": project}.items():
+                for field, array in vars(part).items():
+                    np.testing.assert_array_equal(getattr(getattr(a, name), field), array)
+            assert (a.shift, a.zero_out, a.res_mult) == (0 if i in case.steps else b.shift, b.zero_out, b.res_mult)
+    wide = {i for i, record in enumerate(pack.read(case.fast).layers) if record["flags"] & fmt.FLAG_WIDE}
+    assert wide == (set(case.steps) if seed % 2 else set())
+
+
+def test_fast_cases_are_of_all_kinds():
+    """Lines that are rows and columns, strides, groups, shifts, weights of 8 and 16 bits, with 8 input channels too."""
+    seen = set()
+    for seed in range(60):
+        case = fast_case(seed)
+        columns = oracle.Oracle(case.fast).columns
+        for i, (mode, group) in case.steps.items():
+            q = case.qnet.tunnels[0][i]
+            seen |= {(mode, q.shape.stride, columns[i], seed % 2), ("groups", mode, group < q.shape.cexp)}
+            seen |= {("last group", q.shape.cexp % group > 0), ("shift", q.shift > 0), (seed % 2, q.shape.cin == 8)}
+    kinds = {(mode, stride, c, w) for mode in (FAST, LEAN) for stride in (1, 2) for c in (False, True) for w in (0, 1)}
+    kinds |= {("groups", mode, some) for mode in (FAST, LEAN) for some in (False, True)}
+    kinds |= {(name, some) for name in ("last group", "shift", 0, 1) for some in (False, True)}
+    assert kinds <= seen, kinds - seen
+
+
+def test_bytes_of_fast_arrays():
+    """A layer so small that its bytes can be written down: 4 -> 8 -> 2 channels in groups of 4."""
+    layer = Layer("bottleneck", 4, 4, 4, 8, 2, 3, 1, True)
+    numbers = np.arange(1, 200).astype(np.int8)
+    expand = Scaled(numbers[:32].reshape(8, 4), np.arange(8, dtype=np.int32), np.arange(1, 9, dtype=np.int32))
+    depthwise = replace(expand, weight=numbers[:72].reshape(8, 3, 3))
+    project = Scaled(numbers[:16].reshape(2, 8), np.array([5, 6], np.int32), np.array([7, 8], np.int32))
+    q = QBottleneck(layer, expand, depthwise, project, 2, 0, 0)
+    taps = {  # of channel 0, whose weights are 1 2 3 / 4 5 6 / 7 8 9
+        (FAST, False): [4, 5, 1, 2, 6, 7, 3, 8, 8, 0, 9, 0],
+        (FAST, True): [2, 5, 1, 4, 8, 3, 7, 6, 6, 0, 9, 0],
+        (LEAN, False): [1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9],
+        (LEAN, True): [1, 4, 4, 7, 2, 5, 5, 8, 3, 6, 6, 9],
+    }
+    for (mode, columns), wanted in taps.items():
+        data = to_bytes(q, Order(mode, 4, columns, False))
+        assert data[:24] == struct.pack("<4i8b", 0, 1, 1, 2, 1, 2, 3, 4, 5, 6, 7, 8)
+        assert data[96:116] == struct.pack("<12b2i", *wanted, 0, 1)
+        assert data[256:272] == bytes([1, 3, 2, 4, 9, 11, 10, 12, 5, 7, 6, 8, 13, 15, 14, 16])
+        assert data[272:] == struct.pack("<4i", 5, 6, 28, 32)
+    data = to_bytes(q, Order(FAST, 8, False, True))
+    assert data[:32] == struct.pack("<4i8h", 0, 1, 1, 2, 1, 3, 2, 4, 5, 7, 6, 8)
+    assert data[128:148] == struct.pack("<12b2i", *taps[FAST, False], 0, 1)
+    assert data[288:320] == struct.pack("<16h", *range(1, 5), *range(9, 13), *range(5, 9), *range(13, 17))
+
+
+@pytest.fixture(scope="module")
+def fast_qnet():
+    rng = np.random.default_rng(5)
+    return networks.fast_qnet(rng, networks.fast_network(rng, k=4))
+
+
+def pack_fast(q: QNet, index: int, mode: int = FAST, group: int = 4) -> bytes:
+    """The network with one layer of mode fast or lean."""
+    layers = q.design.layers()
+    return pack.pack(q, with_steps(rolling_plan(q.design, [(len(layers), layers[-1].oh)]), {index: (mode, group)}))
+
+
+def reach(scaled, products: int, top: int):
+    """The part with one multiplier that makes `top` of its largest sum."""
+    sums = products + abs(int(scaled.bias[-1]))
+    mult = scaled.mult.copy()
+    mult[-1] = ((top + 1) * 2**32 - 2**31 - 1) // sums
+    return replace(scaled, mult=mult)
+
+
+@pytest.mark.parametrize("name", ["expand", "depthwise"])
+def test_value_of_more_than_16_bits(fast_qnet, name):
+    layer = fast_qnet.tunnels[0][1]
+    products = 255 * 127 * 9 if name == "depthwise" else 128 * 127 * layer.shape.cin
+    just = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32767)})
+    beyond = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32768)})
+    assert pack_fast(just, 1) and all(fast_layers(just)[1:])
+    with pytest.raises(ValueError, match="tunnel 0, layer 1: mode 5 .* values: wanted at most 32767 .* got 32768"):
+        pack_fast(beyond, 1)
+    assert fast_layers(beyond)[1] is False and fast_ok(beyond.tunnels[1][1])
+
+
+def test_shift_that_cannot_be_folded(fast_qnet):
+    project = fast_qnet.tunnels[0][1].project
+    small = with_layer(fast_qnet, 1, shift=1, project=replace(project, mult=0 * project.mult + 2**30 - 1))
+    large = with_layer(fast_qnet, 1, shift=1, project=replace(project, mult=0 * project.mult + 2**30))
+    assert pack_fast(small, 1)
+    with pytest.raises(ValueError, match="tunnel 0, layer 1: mode 5 .* mult << shift below 2.31, got 2147483648"):
+        pack_fast(large, 1)
+
+
+@pytest.mark.parametrize("index, changes", [
+    (0, {}), (1, dict(kernel=5)), (1, dict(act="none")), (1, dict(cexp=6)), (1, dict(cin=6)), (1, dict(cout=5)),
+    (1, dict(expand=False, cexp=8)),
+])  # fmt: skip
+def test_shape_that_has_no_fast_mode(index, changes):
+    """The layer alone is made of another shape, and packed where only its mode can be at fault."""
+    shape = Layer("bottleneck", 9, 9, 8, 8, 4, 3, 1, True)
+    shape = replace(shape, **changes)
+    chain = (Layer("conv", 9, 9, 3, 0, shape.cin, 3, 1), shape)
+    network = networks.FreeNetwork("shape", ("a",), 9, 9, 3, 1, False, chain=chain)
+    q = networks.random_qnet(np.random.default_rng(1), network)
+    usual = place(network, [(9, [(DIRECT, 1, 0), (ROLLING if shape.expand else DIRECT, 1, 0)])])
+    with pytest.raises(ValueError, match=f"layer {index}: mode 5 is not for the shape"):
+        pack.pack(q, with_steps(usual, {index: (FAST, 4)}))
+    assert fast_layers(q)[index] is False
+
+
+@pytest.mark.parametrize("mode", [FAST, LEAN])
+@pytest.mark.parametrize("group", [0, 2, 6, 1000])
+def test_group_of_a_fast_layer(fast_qnet, mode, group):
+    with pytest.raises(ValueError, match="layer 1: group: wanted a multiple of 4, 4..[0-9]+, got"):
+        pack_fast(fast_qnet, 1, mode, group)

@@ -10,15 +10,16 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"PNB\x1a"
-VERSION = 2
+VERSION = 3
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASK_CLASSIFY = 1
 KIND_CONV, KIND_BOTTLENECK = 1, 2
-FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED = 1, 2, 4
+FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE = 1, 2, 4, 8
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
 FIT_STRETCH, FIT_CROP = 0, 1
 MODE_DIRECT, MODE_ROLLING, MODE_WINDOW, MODE_GROUPS, MODE_STORED = range(5)
+MODE_FAST, MODE_LEAN = 5, 6
 
 # limits that keep every int32 sum in range and every table small; the loader refuses what is beyond
 MAX_SIDE = 4096  # of the network's picture, and of the part of a camera picture that it reads
@@ -152,9 +153,9 @@ PARAM = Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("
 TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM)
 CONSTANTS = (
     "VERSION", "ALIGN", "TASK_CLASSIFY", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED",
-    "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW",
-    "MODE_GROUPS", "MODE_STORED", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED",
-    "STATE_BYTES",
+    "FLAG_WIDE", "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING",
+    "MODE_WINDOW", "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_LEAN", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT",
+    "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES",
 )  # fmt: skip
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from . import fast
 from . import format as fmt
-from .plan import Plan
+from .design import Layer
+from .fast import Order
+from .plan import Plan, Step
 from .planner import plan as make_plan
 from .quantized import QBottleneck, QConv, QNet, Scaled
 
@@ -93,36 +97,59 @@ def _bottleneck(q: QBottleneck, where: str) -> bytes:
     return out
 
 
-def _flags(q: QConv | QBottleneck) -> int:
-    s = q.shape
+def _check_fast(q: QConv | QBottleneck, order: Order, where: str) -> None:
+    fault, most = fast.fast_fault(q), q.shape.cexp
+    if fault:
+        raise ValueError(f"{where}: mode {order.mode} is not for {fault}")
+    if order.group % 4 or not 4 <= order.group <= most:
+        raise ValueError(f"{where}: group: wanted a multiple of 4, 4..{most}, got {order.group}")
+
+
+def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Order | None]:
+    """In which order each layer's arrays are: None for the usual one."""
+    out: list[Order | None] = []
+    for segment in plan.segments:
+        stop = segment.first + segment.layers
+        columns = segment.strip < layers[stop - 1].oh
+        for step, bits in zip(plan.steps[segment.first : stop], flags[segment.first : stop], strict=True):
+            order = Order(step.mode, step.group, columns, bool(bits & fmt.FLAG_WIDE))
+            out.append(order if step.mode in fast.MODES else None)
+    return out
+
+
+def _flags(s: Layer, step: Step, wide: bool) -> int:
     if s.kind == "conv":
         return 0
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
-    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed
+    wide = wide and step.mode in fast.MODES
+    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide
 
 
-def _layer_records(qnet: QNet, p: Plan) -> bytes:
+def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> bytes:
     kinds = {"conv": fmt.KIND_CONV, "bottleneck": fmt.KIND_BOTTLENECK}
     out = b""
-    for q, step in zip(qnet.tunnels[0], p.steps, strict=True):
-        s = q.shape
+    for s, step, bits in zip(layers, p.steps, flags, strict=True):
         out += fmt.LAYER.pack(
-            kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=_flags(q), cexp=s.cexp, cout=s.cout, **asdict(step)
+            kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=bits, cexp=s.cexp, cout=s.cout, **asdict(step)
         )
     return out
 
 
-def _param_records(qnet: QNet, writer: _Writer) -> bytes:
+def _param_records(qnet: QNet, writer: _Writer, orders: Sequence[Order | None]) -> bytes:
     out = b""
     for t, tunnel in enumerate(qnet.tunnels):
-        for i, q in enumerate(tunnel):
+        for i, (q, order) in enumerate(zip(tunnel, orders, strict=True)):
             where = f"tunnel {t}, layer {i}"
             if q.shape != qnet.tunnels[0][i].shape:
                 raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
             conv = isinstance(q, QConv)
-            at = writer.add_once(_conv(q, where) if conv else _bottleneck(q, where))
-            res_mult = 0 if conv else q.res_mult
-            out += fmt.PARAM.pack(zero_out=q.zero_out, shift=q.shift, res_mult=res_mult, weight_off=at)
+            piece = _conv(q, where) if conv else _bottleneck(q, where)
+            if order:
+                _check_fast(q, order, where)
+                piece = fast.to_bytes(q, order)
+            res_mult, shift = (0 if conv else q.res_mult), (0 if order else q.shift)
+            at = writer.add_once(piece)
+            out += fmt.PARAM.pack(zero_out=q.zero_out, shift=shift, res_mult=res_mult, weight_off=at)
     return out
 
 
@@ -171,13 +198,18 @@ def seal(blob: bytearray) -> bytes:
     return bytes(blob)
 
 
-def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
+def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     """The blob of a network, run by `plan` (the smallest one if None).
 
-    ValueError, naming layer, wanted and got, where shapes, types or ranges do not hold.
+    `wide`: layers of modes fast and lean get weights of 16 bits.
+
+    ValueError, naming layer, wanted and got, where shapes, types or ranges do not hold, or where a layer may not run in
+    the plan's mode fast or lean (`fast.fast_layers` tells beforehand).
     """
     _check_net(qnet)
     d, p = qnet.design, plan or make_plan(qnet.design)
+    layers = d.layers()
+    flags = [_flags(layer, step, wide) for layer, step in zip(layers, p.steps, strict=True)]
     labels = "".join(label + "\n" for label in d.labels).encode()
     tables = (
         len(d.patches()) * fmt.PATCH.size
@@ -188,12 +220,12 @@ def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
     )
     # sections of known size come first, so weights are written knowing where they start
     weights = _Writer(fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN)
-    params = _param_records(qnet, weights)
+    params = _param_records(qnet, weights, orders(layers, p, flags))
     fc_off = weights.add(_scaled(qnet.fc, (0, 1)))
     head = _Writer(fmt.HEADER.size)
     sections = dict(
         patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
-        layer_off=head.add(_layer_records(qnet, p)),
+        layer_off=head.add(_layer_records(layers, p, flags)),
         segment_off=head.add(b"".join(fmt.SEGMENT.pack(**asdict(s)) for s in p.segments)),
         param_off=head.add(params),
         label_off=head.add(labels),

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import Model
+from . import Model, fast
 from . import format as fmt
 from .design import Layer, Network
-from .pack import BlobInfo, read
+from .fast import Order
+from .pack import BlobInfo, orders, read
 from .plan import Plan, Segment, Step, aligned
 from .quantized import QBottleneck, QConv, QNet, QPool, Scaled
 
@@ -104,7 +105,10 @@ class _Arrays:
         return Scaled(np.ascontiguousarray(weight), bias, mult)
 
 
-def _layer(blob: bytes, s: Layer, param: dict) -> QConv | QBottleneck:
+def _layer(blob: bytes, s: Layer, order: Order | None, param: dict) -> QConv | QBottleneck:
+    more = param["shift"], param["zero_out"], param["res_mult"]
+    if order:
+        return QBottleneck(s, *fast.from_bytes(blob, param["weight_off"], s, order), *more)
     arrays = _Arrays(blob, param["weight_off"])
     if s.kind == "conv":
         conv = arrays.scaled(s.cout, (s.cout, s.kernel, s.kernel, s.cin), (0, 1, 2, 3))
@@ -112,18 +116,22 @@ def _layer(blob: bytes, s: Layer, param: dict) -> QConv | QBottleneck:
     expand = arrays.scaled(s.cexp, (s.cexp, s.cin), (0, 1)) if s.expand else None
     depthwise = arrays.scaled(s.cexp, (s.kernel, s.kernel, s.cexp), (2, 0, 1))
     project = arrays.scaled(s.cout, (s.cexp, s.cout), (1, 0))
-    return QBottleneck(s, expand, depthwise, project, param["shift"], param["zero_out"], param["res_mult"])
+    return QBottleneck(s, expand, depthwise, project, *more)
 
 
 def blob_qnet(blob: bytes, name: str) -> QNet:
-    """The integers of a blob. `output_scale` and `std` are the header's, rounded to float32."""
+    """The integers of a blob. `output_scale` and `std` are the header's, rounded to float32.
+
+    The shift of a layer of mode fast or lean is 0, its multipliers hold it.
+    """
     info = read(blob)
     h, network = info.header, blob_network(info, name)
+    order = orders(network.chain, blob_plan(info), [record["flags"] for record in info.layers])
 
     def chain(tunnel: int) -> tuple[QConv | QBottleneck, ...]:
         first = h["param_off"] + tunnel * h["layers"] * fmt.PARAM.size
         params = (fmt.PARAM.unpack(blob, first + i * fmt.PARAM.size) for i in range(h["layers"]))
-        return tuple(_layer(blob, layer, param) for layer, param in zip(network.chain, params, strict=True))
+        return tuple(_layer(blob, *layer) for layer in zip(network.chain, order, params, strict=True))
 
     fc = _Arrays(blob, h["fc_off"]).scaled(h["classes"], (h["classes"], network.features), (0, 1))
     return QNet(
