@@ -3,8 +3,8 @@
 
 PATCHNET_DIR := $(USERMOD_DIR)
 
-# The engine is every pn_*.c: C99 without py/*, so it is compiled outside the qstr scan.
-PATCHNET_ENGINE_C := $(sort $(wildcard $(PATCHNET_DIR)/pn_*.c))
+# The engine is every pn_*.c: C99 without py/*, so it is compiled outside the qstr scan. What lies in dsp/ is empty but on a Cortex-M4 or M7.
+PATCHNET_ENGINE_C := $(sort $(wildcard $(PATCHNET_DIR)/pn_*.c $(PATCHNET_DIR)/dsp/pn_*.c))
 SRC_USERMOD_LIB_C += $(PATCHNET_ENGINE_C)
 SRC_USERMOD_C += $(PATCHNET_DIR)/mod_patchnet.c
 CFLAGS_USERMOD += -I$(PATCHNET_DIR)

@@ -104,12 +104,25 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
         && s->rows >= 1 && s->rows <= (single ? 1 : s->lines_out);
 }
 
+static bool fused_schedule_ok(const pn_stage_t *s) {
+    bool shape_ok = s->kind == PN_KIND_BOTTLENECK && pn_expands(s) && s->kernel == 3 && !(s->flags & PN_FLAG_SIGNED)
+        && s->cin % 4 == 0 && s->cexp % 4 == 0 && s->cout % 2 == 0;
+    return shape_ok && s->rows == 1 && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp && s->wide_at % 4 == 0;
+}
+
+static bool kind_schedule_ok(const check_t *c, int t) {
+    const pn_stage_t *s = &c->stages[t];
+    if (pn_is_fused(s)) {
+        return fused_schedule_ok(s);
+    }
+    return s->kind == PN_KIND_CONV ? conv_schedule_ok(c, s, t) : bottleneck_schedule_ok(s);
+}
+
 static bool schedule_ok(const check_t *c, int t) {
     const pn_stage_t *s = &c->stages[t];
     bool ring = t > 0 || (c->first && s->mode == PN_MODE_DIRECT);
     bool ring_ok = ring ? s->ring_lines >= 1 && s->ring_lines <= s->lines_in : s->ring_lines == 0 && s->ring_at == 0;
-    return (s->kind == PN_KIND_CONV ? conv_schedule_ok(c, s, t) : bottleneck_schedule_ok(s)) && ring_ok
-        && (s->mode == PN_MODE_ROLLING || s->wide_at == 0);
+    return kind_schedule_ok(c, t) && ring_ok && (s->mode == PN_MODE_ROLLING || pn_is_fused(s) || s->wide_at == 0);
 }
 
 // Whether input line `y` of stage `t` is still there.
@@ -147,10 +160,18 @@ static bool groups_ok(check_t *c, int t, uint32_t end) {
     return ok;
 }
 
+// A fused chunk brings its new input lines into its own memory before it writes; a residual line it reads while it writes.
 static bool chunk_ok(check_t *c, int t, uint32_t end) {
-    const pn_stage_t *s = &c->stages[t];
+    pn_stage_t *s = &c->stages[t];
     uint32_t lo, hi;
     pn_needs(s, s->done, end, &lo, &hi);
+    if (pn_is_fused(s)) {
+        uint32_t first = pn_fresh_line(s, end);
+        bool ok = first >= hi || there(c, t, first);
+        s->fresh = (uint16_t)hi;
+        write(c, t, end);
+        return ok && (!s->res_mult || there(c, t, s->done));
+    }
     if (s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED) {
         return there(c, t, lo) && groups_ok(c, t, end);
     }
@@ -214,7 +235,7 @@ static int begin(check_t *c, pn_layer_t *l) {
             c->in.at = seg->in_at;
             c->in.bytes = c->first ? 0 : (uint64_t)l->h * l->w * l->cin;
         }
-        if (l->mode > PN_MODE_STORED || !schedule_ok(c, (int)t)) {
+        if (l->mode > PN_MODE_LEAN || !schedule_ok(c, (int)t)) {
             return PN_ERR_PLAN;
         }
     }

@@ -3,6 +3,7 @@
 #include "pn_blob.h"
 #include "pn_check.h"
 #include "pn_format.h"
+#include "pn_fused.h"
 
 #if PN_BLOB_ALIGN != PN_ALIGN
 #error "patchnet.h and the format disagree"
@@ -152,9 +153,14 @@ static int check_layer_shape(const pn_layer_t *l) {
         bool ok = l->flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
         return ok ? PN_OK : PN_ERR_SHAPE;
     }
+    // what the fast kernels can do; the plan's check looks at the rest
+    if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN)
+        && (l->kind != PN_KIND_BOTTLENECK || l->cin % 4 || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
+        return PN_ERR_SHAPE;
+    }
     bool expand = l->flags & PN_FLAG_EXPAND, residual = l->flags & PN_FLAG_RESIDUAL;
     bool ok = l->kind == PN_KIND_BOTTLENECK && l->index > 0 && l->kernel > 1
-        && l->flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED)
+        && l->flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE)
         && l->cexp >= 1 && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION
         && (expand || l->cexp == l->cin) && (!residual || (l->stride == 1 && l->cout == l->cin));
     return ok ? PN_OK : PN_ERR_SHAPE;
@@ -183,7 +189,45 @@ static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t
     return PN_OK;
 }
 
+// A bias and a multiplier of a fused bottleneck's wide values: sums of at most `largest` besides the bias must not leave 16 bits
+// when they are scaled, so that two of them are clamped at once.
+static int check_wide(const uint8_t *bias_at, const uint8_t *mult_at, int64_t largest) {
+    int64_t bias = (int32_t)pn_u32(bias_at), mult = (int32_t)pn_u32(mult_at);
+    if (mult <= 0) {
+        return PN_ERR_WEIGHTS;
+    }
+    largest += bias < 0 ? -bias : bias;
+    return largest <= INT32_MAX && (largest * mult + 0x80000000LL) >> 32 <= INT16_MAX ? PN_OK : PN_ERR_OVERFLOW;
+}
+
+// The arrays of modes 5 and 6. Whether the layer's shape is one that they know is for the plan's check to say.
+static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l) {
+    pn_fused_arrays_t bytes = pn_fused_arrays(l->cin, l->cexp, l->cout, l->flags & PN_FLAG_WIDE);
+    uint64_t total = (uint64_t)bytes.expand + bytes.depthwise + bytes.project + bytes.scale;
+    if (!in_blob(m, l->weight_off, total) || l->shift > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    const uint8_t *p = m->blob + l->weight_off, *d = p + bytes.expand, *scale = d + bytes.depthwise + bytes.project;
+    uint32_t pair = bytes.expand / (l->cexp / 2u);
+    int err = PN_OK;
+    for (uint32_t c = 0; c < l->cexp && err == PN_OK; c++, d += 20) {
+        const uint8_t *record = p + c / 2 * pair + c % 2 * 4;
+        err = check_wide(record, record + 8, 128LL * 127 * l->cin);
+        err = err ? err : check_wide(d + 12, d + 16, 255LL * 127 * 9);
+    }
+    int64_t room = (INT32_MAX >> l->shift) - ((int64_t)l->cexp << 15);
+    for (uint32_t n = 0; n < l->cout && err == PN_OK; n++) {
+        const uint8_t *record = scale + n / 2 * 16 + n % 2 * 4;
+        int64_t bias = (int32_t)pn_u32(record);
+        err = (int32_t)pn_u32(record + 8) <= 0 ? PN_ERR_WEIGHTS : bias > room || bias < -room ? PN_ERR_OVERFLOW : PN_OK;
+    }
+    return err;
+}
+
 static int check_arrays(const pn_model_t *m, const pn_layer_t *l) {
+    if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN) {
+        return check_fused_arrays(m, l);
+    }
     uint32_t off = l->weight_off, taps = l->kernel * l->kernel;
     if (l->kind == PN_KIND_CONV) {
         return check_scaled(m, &off, l->cout, (uint64_t)l->cout * taps * l->cin, taps * l->cin, 15, l->shift);

@@ -76,7 +76,8 @@ pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture) {
         task.stage = (uint8_t)t;
         task.end = (uint16_t)end;
         uint32_t made = t > 0 ? stages[t - 1].done : need;
-        if (s->mode == PN_MODE_ROLLING && s->fresh < made) {
+        bool primed = s->mode != PN_MODE_FAST || s->stride == 2 || s->fresh > 0;
+        if ((s->mode == PN_MODE_ROLLING && s->fresh < made) || (!primed && made > 0)) {
             task.action = PN_EXPAND;
         } else if (t > 0 && made < need) {
             demand = need;
@@ -94,7 +95,21 @@ uint64_t pn_ring_bytes(const pn_stage_t *s) {
     return (uint64_t)s->ring_lines * pn_pixels_in(s) * s->cin;
 }
 
+pn_fused_t pn_fused_shape(const pn_stage_t *s) {
+    pn_fused_t f = {
+        .cin = s->cin, .cexp = s->cexp, .cout = s->cout, .group = s->group,
+        .in = (uint16_t)pn_pixels_in(s), .out = (uint16_t)pn_pixels_out(s),
+        .stride = s->stride, .pad = s->out_from * s->stride == s->from,
+        .shift = s->shift, .wide16 = (s->flags & PN_FLAG_WIDE) != 0, .rolling = s->mode == PN_MODE_FAST,
+    };
+    return f;
+}
+
 uint64_t pn_wide_bytes(const pn_stage_t *s) {
+    if (pn_is_fused(s)) {
+        pn_fused_t f = pn_fused_shape(s);
+        return pn_fused_area(&f).wide;
+    }
     return s->mode == PN_MODE_ROLLING ? (uint64_t)pn_kernel_lines(s) * pn_pixels_in(s) * s->cexp : 0;
 }
 
@@ -114,6 +129,11 @@ static pn_work_t conv_work(const pn_stage_t *s, bool pooled) {
 pn_work_t pn_work(const pn_stage_t *s, bool pooled) {
     if (s->kind == PN_KIND_CONV) {
         return conv_work(s, pooled);
+    }
+    if (pn_is_fused(s)) {
+        pn_fused_t f = pn_fused_shape(s);
+        pn_work_t fused = { 0, 0, pn_fused_area(&f).work, pooled ? (uint64_t)pn_pixels_out(s) * s->cout : 0 };
+        return fused;
     }
     uint64_t pixels = (uint64_t)s->rows * pn_pixels_out(s);
     uint64_t group_lines = (uint64_t)pn_kernel_lines(s) * pn_pixels_in(s) * s->group;

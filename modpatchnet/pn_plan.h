@@ -5,6 +5,7 @@
 
 #include "patchnet.h"
 #include "pn_format.h"
+#include "pn_fused.h"
 
 // One layer of a segment: shape, schedule, the integers of the current chain, and how far it is in the current strip. A run keeps
 // it in the arena: PN_STATE_BYTES, no pointers.
@@ -42,7 +43,8 @@ pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture);
 // The input lines that output lines from..end-1 need: first, and one past last.
 void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, uint32_t *hi);
 
-// The input line that is sampled or expanded next, when the chunk up to `end` is wanted; a kernel smaller than the stride skips lines.
+// The input line that is next sampled, expanded or, by a fused stage, read anew, when the chunk up to `end` is wanted; a kernel smaller
+// than the stride skips lines.
 uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end);
 
 // Whether a stage has expanded rows of its own (a bottleneck with an expansion).
@@ -54,6 +56,11 @@ static inline uint32_t pn_kernel_lines(const pn_stage_t *s) {
     return s->kernel < s->lines_in ? s->kernel : s->lines_in;
 }
 
+// Whether a stage runs in the layout of the fast kernels (modes 5 and 6).
+static inline bool pn_is_fused(const pn_stage_t *s) {
+    return s->mode == PN_MODE_FAST || s->mode == PN_MODE_LEAN;
+}
+
 static inline uint32_t pn_pixels_in(const pn_stage_t *s) {
     return (uint32_t)(s->to - s->from);
 }
@@ -61,6 +68,9 @@ static inline uint32_t pn_pixels_in(const pn_stage_t *s) {
 static inline uint32_t pn_pixels_out(const pn_stage_t *s) {
     return (uint32_t)(s->out_to - s->out_from);
 }
+
+// A fused stage's shape in the current strip; arrays and places are left empty.
+pn_fused_t pn_fused_shape(const pn_stage_t *s);
 
 // Bytes of a strip's rings, in 64 bits because a plan not yet checked may ask for anything.
 uint64_t pn_ring_bytes(const pn_stage_t *s);

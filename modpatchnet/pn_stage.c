@@ -431,6 +431,78 @@ static void group_line(pn_model_t *m, int t) {
     }
 }
 
+// ---------------------------------------------------------------- fused bottlenecks
+
+static pn_fused_t fused_of(const pn_model_t *m, const pn_stage_t *s) {
+    pn_fused_t f = pn_fused_shape(s);
+    pn_fused_arrays_t bytes = pn_fused_arrays(s->cin, s->cexp, s->cout, f.wide16);
+    f.expand = m->blob + s->weight_off;
+    f.depthwise = f.expand + bytes.expand;
+    f.project = f.depthwise + bytes.depthwise;
+    f.scale = (const int32_t *)(const void *)(f.project + bytes.project);
+    f.zero_q8 = pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in;
+    f.res_mult = s->res_mult;
+    f.wide = m->arena + s->wide_at;
+    f.work = m->arena + m->segment.work_at;
+    return f;
+}
+
+static pn_pixels_t pixels(line_t line) {
+    pn_pixels_t out = { line.at, line.step };
+    return out;
+}
+
+// Tells the checking build that the memory of a fused stage has been read, as output line `o` - 1 left it, and written.
+static void fused_used(const pn_model_t *m, const pn_stage_t *s, const pn_fused_t *f, uint32_t o) {
+#ifdef PN_SHADOW
+    pn_fused_area_t a = pn_fused_area(f);
+    if (o > 0) {
+        PN_READ(f->wide, a.wide, TAG(m, TAG_WIDE, s->index, o - 1));
+    }
+    PN_WRITE(f->wide, a.wide, TAG(m, TAG_WIDE, s->index, o));
+    PN_WRITE(f->work, a.work, TAG(m, TAG_WORK, s->index, o));
+#else
+    (void)m, (void)s, (void)f, (void)o;
+#endif
+}
+
+// One output line in mode 5 or 6.
+static void fused_line(pn_model_t *m, int t, uint32_t o) {
+    pn_stage_t *s = &pn_stages(m)[t];
+    pn_fused_t f = fused_of(m, s);
+    uint32_t lo, hi, fresh = pn_fresh_line(s, o + 1), n = f.rolling ? f.stride : 3u;
+    int top = lines_under(s, o, &lo, &hi);
+    if (o == 0 && f.rolling && f.stride == 2) {
+        pn_fused_begin(&f, (pn_pixels_t) { NULL, 0 });
+    }
+    pn_pixels_t in[3] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+    for (uint32_t i = 0; i < n; i++) {
+        int y = top + (int)(3 - n + i);
+        bool inside = y >= (int)lo && y < (int)hi;
+        if (inside && y < (int)fresh) {
+            in[i].at = (int8_t *)f.wide; // kept: not read from here, but not outside either
+        } else if (inside) {
+            in[i] = pixels(line_in(m, t, (uint32_t)y));
+        }
+    }
+    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+    kept.at = kept.at ? kept.at + (s->out_from - s->from) * kept.step : NULL;
+    fused_used(m, s, &f, o + 1);
+    pn_fused_line(&f, in, top, (uint32_t)((int)fresh - top), pixels(out), pixels(kept));
+    for (uint32_t x = 0; x < f.out; x++, out.at += out.step) {
+        wrote(m, t, o, out.at, s->cout);
+    }
+    residual(m, t, o); // again, for the checking build
+    s->fresh = (uint16_t)hi;
+}
+
+static void fused_begin(const pn_model_t *m, int t) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    pn_fused_t f = fused_of(m, s);
+    fused_used(m, s, &f, 0);
+    pn_fused_begin(&f, pixels(line_in(m, t, 0)));
+}
+
 // ---------------------------------------------------------------- tasks
 
 // Adds a line of the last map, which waits in the work area, to the sums.
@@ -479,6 +551,12 @@ static void group_step(pn_model_t *m, int t, uint32_t end) {
 
 static void chunk_step(pn_model_t *m, int t, uint32_t end) {
     pn_stage_t *s = &pn_stages(m)[t];
+    if (pn_is_fused(s)) {
+        fused_line(m, t, s->done);
+        made(m, t, s->done, end);
+        s->done = (uint16_t)end;
+        return;
+    }
     if (s->kind == PN_KIND_CONV) {
         conv_line(m, t, s->done);
     } else if (s->mode == PN_MODE_WINDOW) {
@@ -512,6 +590,8 @@ void pn_do(pn_model_t *m, pn_task_t task) {
     uint32_t y = pn_fresh_line(s, task.end);
     if (task.action == PN_SAMPLE) {
         sample_line(m, y);
+    } else if (pn_is_fused(s)) {
+        fused_begin(m, task.stage);
     } else {
         expand_line(m, task.stage, y);
     }

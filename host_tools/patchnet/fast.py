@@ -52,8 +52,7 @@ def fast_fault(q: QConv | QBottleneck) -> str:
         largest = _largest(scaled, products)
         if largest > 32767:
             return f"{name} values: wanted at most 32767 before the clamp, got {largest}"
-    largest = int(q.project.mult.max()) << q.shift
-    return f"projection: wanted mult << shift below 2^31, got {largest}" if largest >= 1 << 31 else ""
+    return ""
 
 
 def fast_ok(q: QConv | QBottleneck) -> bool:
@@ -113,12 +112,6 @@ def _expand_type(cin: int, wide: bool) -> np.dtype:
     return np.dtype([*_SCALE.descr, ("weight", "<i2" if wide else "i1", (cin // 4, 2, 4))])
 
 
-def folded(q: QBottleneck) -> Scaled:
-    """The projection with the layer's shift in its multipliers."""
-    mult = q.project.mult.astype(np.int64) << q.shift
-    return Scaled(q.project.weight, q.project.bias, mult.astype(np.int32))
-
-
 def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
     """Records of bias, mult and `more`, of as many channels each as `kind` has places for."""
     shape = (-1, *kind["bias"].shape)
@@ -130,7 +123,7 @@ def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
 
 
 def to_bytes(q: QBottleneck, order: Order) -> bytes:
-    """A layer's arrays. The shift that they go with is 0."""
+    """A layer's arrays."""
     s, wide = q.shape, order.wide and q.shape.cin != 8
     expand = _records(_expand_type(s.cin, wide), q.expand, weight=_quads(q.expand.weight, wide))
     kernel = q.depthwise.weight.swapaxes(1, 2) if order.columns else q.depthwise.weight
@@ -138,7 +131,7 @@ def to_bytes(q: QBottleneck, order: Order) -> bytes:
     depthwise = _records(_DEPTHWISE, q.depthwise, weight=with_zero[:, order.taps(s.stride)])
     weight = _exchanged(q.project.weight)
     project = [_quads(weight[:, group], order.wide) for group in order.groups(s.cexp)]
-    return b"".join(array.tobytes() for array in (expand, depthwise, *project, _records(_SCALE, folded(q))))
+    return b"".join(array.tobytes() for array in (expand, depthwise, *project, _records(_SCALE, q.project)))
 
 
 def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled, Scaled, Scaled]:

@@ -147,9 +147,9 @@ def _param_records(qnet: QNet, writer: _Writer, orders: Sequence[Order | None]) 
             if order:
                 _check_fast(q, order, where)
                 piece = fast.to_bytes(q, order)
-            res_mult, shift = (0 if conv else q.res_mult), (0 if order else q.shift)
+            res_mult = 0 if conv else q.res_mult
             at = writer.add_once(piece)
-            out += fmt.PARAM.pack(zero_out=q.zero_out, shift=shift, res_mult=res_mult, weight_off=at)
+            out += fmt.PARAM.pack(zero_out=q.zero_out, shift=q.shift, res_mult=res_mult, weight_off=at)
     return out
 
 

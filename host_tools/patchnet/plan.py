@@ -14,15 +14,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .design import Layer, Network
+from .fast import fast_shape
 from .format import ALIGN, MAX_FUSED, STATE_BYTES
 from .format import MODE_DIRECT as DIRECT
+from .format import MODE_FAST as FAST
 from .format import MODE_GROUPS as GROUPS
+from .format import MODE_LEAN as LEAN
 from .format import MODE_ROLLING as ROLLING
 from .format import MODE_STORED as STORED
 from .format import MODE_WINDOW as WINDOW
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
-MODE_NAMES = ("direct", "rolling", "window", "groups", "stored")
+MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "lean")
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,14 @@ class Lines:
 class View:
     """A layer as its segment sees it: its lines, the most pixels of a line that are needed in any strip.
 
-    `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together.
+    `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together; `padded` is n_in, counting
+    the pixel that a 3x3 kernel reaches before the line.
     """
 
     layer: Layer
     lines: Lines
     n_in: int
+    padded: int
     n_out: int
     all_in: int
     all_out: int
@@ -134,9 +139,10 @@ def views(layers: tuple[Layer, ...], strip: int) -> tuple[View, ...]:
     for layer in reversed(layers):
         before = [_reach(layer, layer.w if whole else layer.h, a, b) for a, b in across]
         n_in, n_out = ([b - a for a, b in parts] for parts in (before, across))
+        padded = max(n + (lo == a * layer.stride) for n, (lo, _), (a, _) in zip(n_in, before, across, strict=True))
         sizes = (layer.h, layer.oh) if whole else (layer.w, layer.ow)
         lines = Lines(layer.kernel, layer.stride, layer.residual, *sizes)
-        out.append(View(layer, lines, max(n_in), max(n_out), sum(n_in), sum(n_out), len(across)))
+        out.append(View(layer, lines, max(n_in), padded, max(n_out), sum(n_in), sum(n_out), len(across)))
         across = before
     return tuple(reversed(out))
 
@@ -161,7 +167,8 @@ class Flow:
     """What follows from the demands on a layer, in lines: its own demands on the layer before, its largest chunk.
 
     `kept`: input lines from the first one that a chunk reads to the newest one, at most; `kept_rolling`: the same for a
-    rolling layer, which has expanded what the kernel reads, and needs its input for the residual alone.
+    rolling layer, which has expanded what the kernel reads, and needs its input for the residual alone; `kept_lean`,
+    `kept_fast` for those that take in lines as they are new, a fast layer of stride 1 the very first one beforehand.
     `made` output lines read `read` input lines, chunk by chunk, and `once` different ones.
     """
 
@@ -169,6 +176,8 @@ class Flow:
     chunk: int
     kept: int
     kept_rolling: int
+    kept_lean: int
+    kept_fast: int
     made: int
     read: int
     once: int
@@ -177,15 +186,19 @@ class Flow:
 @lru_cache(1 << 16)
 def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
     """How a layer in chunks of `rows` lines meets `demands`."""
-    asks, chunk, kept, rolling, read, once = [0], 0, 0, 0, 0, 0
+    asks, chunk, kept, rolling, lean, fast, read, once = [0], 0, 0, 0, 0, 0, 0, 0
     for start, end in chunks(demands, rows):
         need, lowest = lines.need(end), lines.lowest(start)
         chunk, kept, read = max(chunk, end - start), max(kept, need - lowest), read + need - lowest
         rolling = max(rolling, need - start if lines.residual else 0)
+        new = need - max(lowest, asks[-1])
+        lean, fast = max(lean, new), max(fast, new - (start == 0 and lines.stride == 1))
         if need > asks[-1]:
             once += need - max(lowest, asks[-1])
             asks.append(need)
-    return Flow(tuple(asks[1:]), chunk, kept, rolling, demands[-1], read, once)
+    return Flow(
+        tuple(asks[1:]), chunk, kept, rolling, max(lean, rolling), max(fast, rolling), demands[-1], read, once
+    )
 
 
 def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: bool) -> tuple[list[int], list[Flow]]:
@@ -202,7 +215,8 @@ def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: b
     first = part[0].lines
     lines = [min(first.kernel, first.lines_in) if from_picture and schedule[0][0] == DIRECT else 0]
     for (mode, _, _), own, before in zip(schedule[1:], flows[1:], flows, strict=False):
-        lines.append(max(own.kept_rolling if mode == ROLLING else own.kept, before.chunk))
+        kept = {ROLLING: own.kept_rolling, FAST: own.kept_fast, LEAN: own.kept_lean}.get(mode, own.kept)
+        lines.append(max(kept, before.chunk))
     return lines, flows
 
 
@@ -220,6 +234,8 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, 
     if layer.kind == "bottleneck":
         if mode == GROUPS:
             parts |= dict(sums=4 * rows * view.n_out * layer.cout, group_ring=kept * view.n_in * group, values=group)
+        elif mode in (FAST, LEAN):
+            parts |= _fused_work(view, mode, group)
         elif mode == STORED:
             parts |= dict(values=rows * view.n_out * layer.cexp, group_ring=kept * view.n_in * group)
         else:
@@ -234,13 +250,35 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, 
     return parts
 
 
+def _widened_line(view: View) -> int:
+    """Bytes of a line of 16-bit pixels (FORMAT.md, Fast schedules: X)."""
+    cin = view.layer.cin
+    return 16 * view.n_in if cin == 8 else 4 * ((view.padded + 1) // 2) * cin
+
+
+def _fused_work(view: View, mode: int, group: int) -> dict[str, int]:
+    layer, words, pairs = view.layer, (view.padded + 1) // 2, (view.n_out + 1) // 2
+    rows = layer.stride if mode == FAST else 3
+    return dict(
+        window=(rows * _widened_line(view) if mode == FAST else 0) + 8 * words * rows + 4,
+        values=4 * pairs * group,
+        sums=8 * pairs * layer.cout if group < layer.cexp else 0,
+        group_ring=max(0 if layer.cin == 8 else 4 * layer.cin + 20, 4 * group + 36),
+    )
+
+
 def work_bytes(parts: dict[str, int]) -> int:
     """Bytes at `work_at` of one layer: its staged lines begin at a multiple of 4."""
     return aligned(sum(parts.values()) - parts["staging"]) + aligned(parts["staging"])
 
 
 def wide_bytes(view: View, mode: int) -> int:
-    """The ring of expanded lines of a rolling layer."""
+    """What a layer keeps from line to line: expanded lines, or a lean one 16-bit pixels."""
+    if mode == LEAN:
+        return 3 * _widened_line(view)
+    if mode == FAST:
+        words = (view.padded + 1) // 2
+        return view.layer.cexp * 4 * (words if view.layer.stride == 1 else (words + 1) // 2)
     return min(view.layer.kernel, view.lines.lines_in) * view.n_in * view.layer.cexp if mode == ROLLING else 0
 
 
@@ -283,7 +321,7 @@ def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int
 
 def _still_read(view: View, mode: int, made: int) -> int:
     """The lowest input row that a layer, `made` of whose output rows are there, has yet to read."""
-    if mode != ROLLING:
+    if mode not in (ROLLING, FAST, LEAN):
         return view.lines.lowest(made)
     expanded = view.lines.need(made)
     return min(made, expanded) if view.layer.residual else expanded
@@ -405,7 +443,9 @@ def modes(layer: Layer, first: bool, alone: bool) -> tuple[int, ...]:
         return DIRECT, WINDOW
     if layer.kind == "conv":
         return (DIRECT, GROUPS) if alone else (DIRECT,)
-    return (ROLLING, WINDOW, GROUPS, STORED) if layer.expand else (DIRECT,)
+    if not layer.expand:
+        return (DIRECT,)
+    return (ROLLING, WINDOW, GROUPS, STORED, *((FAST, LEAN) if fast_shape(layer) else ()))
 
 
 def _check_range(where: str, value: int, low: int, high: int) -> None:
@@ -423,8 +463,10 @@ def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: 
             raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
         chunked = layer.kind == "bottleneck" and mode in (WINDOW, GROUPS, STORED)
         _check_range(f"layer {i}: rows", rows, 1, view.lines.lines_out if chunked else 1)
-        grouped = mode in (GROUPS, STORED)
+        grouped = mode in (GROUPS, STORED, FAST, LEAN)
         channels = layer.cexp if layer.kind == "bottleneck" else layer.cout
+        if mode in (FAST, LEAN) and group % 4:
+            raise ValueError(f"layer {i}: group: wanted a multiple of 4, got {group}")
         _check_range(f"layer {i}: group", group, int(grouped), channels if grouped else 0)
 
 
