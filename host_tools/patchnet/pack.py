@@ -107,7 +107,13 @@ def _layer_records(qnet: QNet, p: Plan) -> bytes:
     for q, step in zip(qnet.tunnels[0], p.steps, strict=True):
         s = q.shape
         out += fmt.LAYER.pack(
-            kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=_flags(q), cexp=s.cexp, cout=s.cout, **asdict(step)
+            kind=kinds[s.kind],
+            kernel=s.kernel,
+            stride=s.stride,
+            flags=_flags(q),
+            cexp=s.cexp,
+            cout=s.cout,
+            **asdict(step),
         )
     return out
 
