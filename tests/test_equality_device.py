@@ -89,9 +89,10 @@ def test_golden_is_the_oracles_word():
             assert result.logits16.tolist() == p["logits"]
             assert (result.outputs8.tolist(), result.scores) == (p["outputs"], p["scores"])
             seen |= {p["pixfmt"], "part" if roi else "whole", ("aggregate", oracle.header.aggregate)}
+        seen |= {("mode", layer.mode) for layer in oracle.layers}
         x = (GOLDEN / entry["raw"]["file"]).read_bytes()
         assert oracle.run_raw(x).outputs8.tolist() == entry["raw"]["outputs"]
-    assert seen == {1, 2, 3, "part", "whole", ("aggregate", 0), ("aggregate", 1)}
+    assert seen == {1, 2, 3, "part", "whole", *(("aggregate", n) for n in range(2)), *(("mode", n) for n in range(5))}
     assert sum(path.stat().st_size for path in GOLDEN.iterdir() if path.is_file()) < 200_000
 
 

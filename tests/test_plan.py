@@ -304,3 +304,13 @@ def test_by_hand():
     assert a.rings == (3 * 42 * 3, 21 * 16) and a.wides == (0, 3 * 21 * 96)
     assert a.state == 2 * STATE_BYTES and a.work == 96
     assert a.total == 4 * 64 + 21 * 21 * 24 + 380 + 21 * 16 + 3 * 21 * 96 + 2 * STATE_BYTES + 96
+
+
+@pytest.mark.parametrize("in_at", [0, 100, 256, 260, 4000, 8000, 10_840, 50_000])
+def test_areas_of_plans_from_elsewhere(in_at):
+    """Maps anywhere: over each other from either side, or apart."""
+    plan = place(VWW, [(21, [STEM]), (21, [BLOCK]), (6, 5 * [BLOCK])])
+    first, second, third = plan.segments
+    a = areas(VWW, replace(plan, segments=(first, replace(second, in_at=in_at), third)), 1)
+    maps = set(range(in_at, in_at + a.input)), set(range(second.out_at, second.out_at + a.output))
+    assert a.overlap == len(maps[0] & maps[1]) and 0 <= a.maps - len(maps[0] | maps[1]) < 4

@@ -12,7 +12,19 @@ from cases import random_schedule
 from patchnet import planner, zoo
 from patchnet.design import Layer, Network, Stage, paper_peak
 from patchnet.plan import (
-    DIRECT, GROUPS, ROLLING, STORED, WINDOW, Lasting, Step, aligned, areas, place, ring_lines, segment_areas, views,
+    DIRECT,
+    GROUPS,
+    ROLLING,
+    STORED,
+    WINDOW,
+    Lasting,
+    Step,
+    aligned,
+    areas,
+    place,
+    ring_lines,
+    segment_areas,
+    views,
 )  # fmt: skip
 from test_plan import Stream, parts, reached
 
@@ -94,7 +106,7 @@ def test_counts_by_hand():
 @pytest.mark.parametrize("seed", range(12))
 def test_sizes_and_costs_are_those_of_the_plan(seed):
     network = random_network(seed)
-    for arena, cost, schedule in planner.search(network, np.inf).found():
+    for arena, cost, schedule in planner.search(network, planner.COARSE).found():
         plan = place(network, schedule)
         counts = planner.executed(network, plan)
         costs = network.tunnels * sum(map(planner.cost_of, counts)) + planner.cost_of(planner.end_counts(network))
@@ -115,6 +127,18 @@ def test_front(network):
         assert (plan.arena_bytes, macs + network.features * len(network.labels)) == (point.arena_bytes, point.macs)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_left_out_is_no_better(seed):
+    """The front is the same whether or not a search knows of plans already."""
+    network = random_network(seed)
+    known = planner.search(network, planner.COARSE, planner.search(network, planner.PLAIN))
+    all_found, found = (
+        planner.search(network, planner.FINE).found(),
+        planner.search(network, planner.FINE, known).found(),
+    )
+    assert [point[:2] for point in found] == [point[:2] for point in all_found]
+
+
 def test_progress():
     network, told = replace(VWW, name="told"), []
     planner.front(network, lambda *done: told.append(done))
@@ -122,7 +146,8 @@ def test_progress():
 
 
 TINY = Network(
-    "tiny", ("a",), 13, 15, 1, k=1, central=False, stem_out=4, stages=(Stage(4, 1, 1, 2), Stage(3, 1, 2, 3)), mean=(128,)
+    "tiny", ("a",), 13, 15, 1, k=1, central=False, stem_out=4, mean=(128,),
+    stages=(Stage(4, 1, 1, 2), Stage(3, 1, 2, 3)),
 )  # fmt: skip
 
 
@@ -217,9 +242,13 @@ def test_budget_and_cost_limit():
 
 
 def test_budget_too_small():
-    least = planner.smallest(VWW).arena_bytes
-    with pytest.raises(ValueError, match=rf"^needs {least:,} B at least \(block 3, 11x11x32, t=6\), budget 4,000 B$"):
+    """The block named is of a segment that takes the whole arena."""
+    smallest = planner.smallest(VWW)
+    least, block = smallest.arena_bytes, planner.binding(VWW, smallest)
+    with pytest.raises(ValueError, match=rf"^needs {least:,} B at least \(block 1, 21x21x16, t=6\), budget 4,000 B$"):
         planner.plan(VWW, 4000)
+    (index,) = [i for i, s in enumerate(smallest.segments) if s.first <= block < s.first + s.layers]
+    assert block == 1 and areas(VWW, smallest, index).total == least
 
 
 def test_budget_too_small_for_the_logits():
@@ -286,6 +315,27 @@ def test_named_networks():
 # ---------------------------------------------------------------- narrower numbers
 
 
-def test_narrower():
-    network = random_network(0)
-    qnet = networks.random_qnet(np.random.default_rng(0), network)
+GROUPED = [(21, [(DIRECT, 1, 0)]), *((n, [(GROUPS, 2, 4)]) for n in (21, 11, 11, 6, 6)), (6, [(STORED, 2, 4)])]
+
+
+@pytest.mark.parametrize("act, most", [("relu6", 255), ("none", 128)])
+def test_sums_of_24_bits(act, most):
+    """Bits for the largest sum that weights and biases let happen; a quarter of the sums' bytes saved."""
+    network = replace(VWW, act=act)
+    qnet, plan = networks.random_qnet(np.random.default_rng(0), network), place(network, GROUPED)
+    found = planner.narrower(network, plan, qnet)
+    assert [n.layer for n in found] == list(range(7))
+    for i in range(1, 6):
+        projections = [chain[i].project for chain in qnet.tunnels]
+        sums = [np.abs(p.weight.astype(np.int64)).sum(1) * most + np.abs(p.bias.astype(np.int64)) for p in projections]
+        assert 2 ** (found[i].sum_bits - 2) <= max(s.max() for s in sums) < 2 ** (found[i].sum_bits - 1)
+        assert found[i].sums == 2 * network.layers()[i].ow * network.layers()[i].cout
+    assert found[0].sum_bits is found[6].sum_bits is None and found[0].sums == found[6].sums == 0
+
+
+def test_maps_of_4_bits():
+    found = planner.narrower(VWW, place(VWW, GROUPED))
+    assert [n.map for n in found] == [layer.oh * layer.ow * layer.cout // 2 for layer in VWW.layers()[:-1]] + [0]
+    assert [n.sum_bits for n in found] == [None] * 7
+    fused = place(VWW, [(6, [(DIRECT, 1, 0), *6 * [(ROLLING, 1, 0)]])])
+    assert [n.map for n in planner.narrower(VWW, fused)] == [0] * 7

@@ -65,9 +65,7 @@ class PatchTunnelNet(nn.Module):
         """`tied`: all tunnels are one and the same module. Files hold its weights once for each tunnel."""
         super().__init__()
         self.network = network
-        built = [
-            nn.Sequential(*(build_layer(layer) for layer in network.layers())) for _ in range(network.tunnels)
-        ]
+        built = [nn.Sequential(*(build_layer(layer) for layer in network.layers())) for _ in range(network.tunnels)]
         self.tunnels = nn.ModuleList(built[:1] * network.tunnels if tied else built)
         self.fc = nn.Linear(network.features, len(network.labels))
         for module in self.modules():

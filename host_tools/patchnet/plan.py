@@ -331,9 +331,10 @@ def _still_read(view: View, mode: int, made: int) -> int:
 class Areas:
     """Bytes that are alive together in a segment. `rings`, `wides` and `works` have one entry per layer.
 
-    `persistent` is what outlives the segment: feature sums, features. The input map begins `lead` bytes above the
-    output map. `works` are the parts of each layer's work (sums, window, group_ring, values, staging); `work` is the
-    area that they share. Rings and maps begin at multiples of 4: `total` counts that too.
+    `persistent` is what outlives the segment: feature sums, features. The input map begins `lead` bytes after the
+    output map (before it, if negative, as only a plan from elsewhere may have it). `works` are the parts of each
+    layer's work (sums, window, group_ring, values, staging); `work` is the area that they share. Rings and maps begin
+    at multiples of 4: `total` counts that too.
     """
 
     persistent: int
@@ -349,12 +350,13 @@ class Areas:
     @property
     def maps(self) -> int:
         """Input and output map together."""
-        return aligned(max(self.lead + self.input, self.output))
+        span = max(self.lead + self.input, self.output) - min(self.lead, 0)
+        return min(aligned(span), aligned(self.input) + aligned(self.output))
 
     @property
     def overlap(self) -> int:
         """Bytes that belong to both maps."""
-        return max(0, min(self.input, self.output - self.lead))
+        return max(0, min(self.lead + self.input, self.output) - max(self.lead, 0))
 
     @property
     def total(self) -> int:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
 
 from .design import Layer, Network
-from .format import STATE_BYTES
+from .format import MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .plan import (
     DIRECT,
     GROUPS,
@@ -63,22 +63,19 @@ COSTS = {
 
 @dataclass(frozen=True)
 class Tries:
-    """What a search looks at: rows of the chunks of a segment's last layer and of the others, channels of a group, and
-    into how many strips a segment may be cut; the whole map is always tried, and with `strips` heights of 1 and 2 rows.
-    """
+    """What a search looks at: rows of the chunks of a segment's last layer (and all its lines) and of the others,
+    channels of a group, the most strips that a segment is cut into."""
 
     rows_last: tuple[int, ...]
     rows_inner: tuple[int, ...]
     groups: tuple[int, ...]
-    strips: tuple[int, ...]
+    strips: int
 
 
-PLAIN = Tries((), (), (), ())  # nothing is computed twice
-COARSE = Tries((1, 2, 4, 8), (1,), (4,), (2, 4, 8))
-FINE = Tries((1, 2, 3, 4, 5, 6, 8, 10, 12, 16), (1, 2, 4), (4, 16, 64), (2, 3, 4, 5, 6, 7, 8, 11, 16, 22))
+PLAIN = Tries((), (), (), 1)
+COARSE = Tries((1, 2, 4, 8), (1,), (4,), 8)
+FINE = Tries(tuple(range(1, 17)), (1, 2, 3, 4), (4, 8, 16, 32, 64), MAX_SIDE)
 
-MAX_FUSED = 12  # layers; more was never worth it
-SLACK = 8  # bytes by which a label may be worse than another one and still be dropped for it
 DEFAULT_LIMIT = 1.2  # times the nominal MACs
 
 Progress = Callable[[int, int], None]
@@ -195,11 +192,13 @@ def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> It
             yield WINDOW, 1, 0
         return
     yield ROLLING, 1, 0
-    grouped = GROUPS if 4 * layer.cout < layer.cexp else STORED
+    groups = _groups(layer.cexp, tries)
     wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
     for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
         yield WINDOW, rows, 0
-        yield from ((grouped, rows, group) for group in _groups(layer.cexp, tries))
+        yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls
+        if 4 * layer.cout < layer.cexp:  # else the sums take more than the values that are stored
+            yield from ((GROUPS, rows, group) for group in groups)
 
 
 def _option(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> Option:
@@ -218,11 +217,23 @@ def _options(view: View, role: Role, tries: Tries, demands: tuple[int, ...]) -> 
     return tuple(_option(view, demands, step, role) for step in _steps(view, demands, role, tries))
 
 
-def _plain_cost(layer: Layer, first: bool, pools: bool) -> float:
-    """Of all its lines, nothing computed twice."""
-    (view,) = views((layer,), layer.oh)
-    step = (ROLLING if layer.expand else DIRECT), 1, 0
-    return cost_of(layer_counts(view, flow(view.lines, (view.lines.lines_out,), 1), step, first, pools))
+def _least_costs(layers: tuple[Layer, ...]) -> list[float]:
+    """What each layer costs in any plan: each pixel that the network needs is made once, calls cost nothing."""
+    rows, columns, out = set(range(layers[-1].oh)), set(range(layers[-1].ow)), []
+    for i, layer in reversed(list(enumerate(layers))):
+        rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
+        view = replace(views((layer,), layer.oh)[0], all_in=len(columns_in), all_out=len(columns), strips=0)
+        step = (ROLLING if layer.expand else DIRECT), 1, 0
+        goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), once=len(rows_in))
+        out.append(cost_of(layer_counts(view, goes, step, i == 0, i == len(layers) - 1)))
+        rows, columns = rows_in, columns_in
+    return out[::-1]
+
+
+def _needed(layer: Layer, positions: set[int], size: int) -> set[int]:
+    """Positions of a layer's input, along a side of `size`, that these of its output read."""
+    tops = [position * layer.stride - layer.kernel // 2 for position in positions]
+    return {top + i for top in tops for i in range(layer.kernel) if 0 <= top + i < size}
 
 
 # ---------------------------------------------------------------- labels
@@ -305,15 +316,14 @@ def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[i
 
 
 def _pareto(cost: np.ndarray, fixed: np.ndarray, work: np.ndarray) -> list[int]:
-    """Indices of labels to keep: none is dearer than another one and needs more than it, SLACK bytes aside."""
+    """Indices of labels to keep: none is dearer than another one and needs more than it."""
     kept, fixes, works = [], [], []  # fixes ascending, works descending
     for i in np.lexsort((fixed + work, cost)).tolist():
         f, w = int(fixed[i]), int(work[i])
-        at = bisect_right(fixes, f + SLACK)
-        if at and works[at - 1] <= w + SLACK:
+        at = stop = bisect_right(fixes, f)
+        if at and works[at - 1] <= w:
             continue
         kept.append(i)
-        at = stop = bisect_right(fixes, f)
         while stop < len(fixes) and works[stop] >= w:
             stop += 1
         fixes[at:stop], works[at:stop] = [f], [w]
@@ -360,13 +370,12 @@ def _front(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 class _Grower:
-    """The edges that end with layer `stop` - 1 of a network. Labels that no plan better than `known` holds are dropped."""
+    """The edges that end with layer `stop` - 1 of a network, without those that no plan as good as `known` can hold."""
 
     def __init__(self, network: Network, stop: int, tries: Tries, known: Search | None):
         self.network, self.layers, self.stop = network, tuple(network.layers()), stop
         self.tries, self.known, self.last = tries, known, stop == len(self.layers)
-        n = len(self.layers)
-        self.plain = [_plain_cost(layer, i == 0, i == n - 1) for i, layer in enumerate(self.layers)]
+        self.least_costs = _least_costs(self.layers)
         self.found: dict[int, list] = {}
 
     def edges(self) -> dict[int, Edges]:
@@ -378,7 +387,7 @@ class _Grower:
     def _heights(self) -> list[int]:
         """Strip heights worth trying, the whole map among them."""
         oh = self.layers[self.stop - 1].oh
-        return sorted({oh, *(-(-oh // n) for n in self.tries.strips), *((1, min(2, oh)) if self.tries.strips else ())})
+        return sorted({-(-oh // n) for n in range(1, min(oh, self.tries.strips) + 1)})
 
     def _below(self, step: Choice) -> int:
         lasting = Lasting.of(self.network, Step(*step))
@@ -389,7 +398,7 @@ class _Grower:
         other layers at their least cost."""
         if self.known is None:
             return np.arange(len(total))
-        others = sum(self.plain[:first]) + sum(self.plain[self.stop :])
+        others = sum(self.least_costs[:first]) + sum(self.least_costs[self.stop :])
         return np.flatnonzero(cost + others <= self.known.least(total) * (1 + 1e-9))
 
     def _grow(self, strip: int) -> None:

@@ -56,6 +56,12 @@ def load(path: str | Path) -> QNet:
         for t, chain in enumerate(meta["layers"])
     )
     return QNet(
-        network, tuple(meta["input_zero"]), tunnels, QPool(**meta["pool"]), part("fc"),
-        meta["fc_shift"], meta["fc_zero_out"], meta["output_scale"],
+        network,
+        tuple(meta["input_zero"]),
+        tunnels,
+        QPool(**meta["pool"]),
+        part("fc"),
+        meta["fc_shift"],
+        meta["fc_zero_out"],
+        meta["output_scale"],
     )

@@ -376,5 +376,8 @@ def fine_tune(net: FakeQuantNet, teacher: PatchTunnelNet, batches: train.Batches
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-        print(f"{e.name} quantization-aware {epoch + 1}/{e.epochs} divergence {np.mean(losses):.5f} "
-              f"{time.time() - start:.1f} s", flush=True)
+        print(
+            f"{e.name} quantization-aware {epoch + 1}/{e.epochs} divergence {np.mean(losses):.5f} "
+            f"{time.time() - start:.1f} s",
+            flush=True,
+        )
