@@ -18,7 +18,8 @@ pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
     a.kept = f->stride == 1 ? 4 * words : 4 * ((words + 1) / 2);
     a.wide = f->rolling ? a.kept * f->cexp : 3 * a.line;
     a.h = f->rolling ? a.line * rows : 0;
-    a.dbuf = a.h + 8 * words * rows + 4; // 4 to begin at a multiple of 8
+    a.h_align = f->cin == 8 && f->rolling && f->stride == 2 ? 16 : 8;
+    a.dbuf = a.h + 8 * words * rows + a.h_align - 4;
     a.acc = a.dbuf + pairs * f->group * 4;
     a.stage = a.acc + (f->group < f->cexp ? pairs * f->cout * 8 : 0);
     a.work = a.stage + (expand > project ? expand : project);

@@ -29,9 +29,10 @@ typedef struct {
 } pn_fused_t;
 
 // Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of an expanded channel's lines.
+// h begins at the next multiple of h_align: the kernels tell channels apart by a bit of an address.
 typedef struct {
     uint32_t line, kept, wide;
-    uint32_t h, dbuf, acc, stage, work;
+    uint32_t h, h_align, dbuf, acc, stage, work;
 } pn_fused_area_t;
 pn_fused_area_t pn_fused_area(const pn_fused_t *f);
 

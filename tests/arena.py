@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from oracle import CONV, EXPAND, RESIDUAL, Layer, Oracle, Segment
+from oracle import CONV, EXPAND, RESIDUAL, SIGNED, Layer, Oracle, Segment
 
 DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, LEAN = range(7)
+CHANNEL_GROUPS = (GROUPS, STORED, FAST, LEAN)
 STATE_BYTES = 60
 MOST_FUSED = 16
 
@@ -54,6 +55,20 @@ class Stage:
     @property
     def residual(self) -> bool:
         return bool(self.layer.flags & RESIDUAL)
+
+    @property
+    def fused(self) -> bool:
+        return self.layer.mode in (FAST, LEAN)
+
+    @property
+    def takes(self) -> bool:
+        """Whether each input line is read but once (the residual aside), when it is new."""
+        return self.layer.mode in (ROLLING, FAST, LEAN)
+
+    @property
+    def primed(self) -> bool:
+        """Whether the first input line is expanded by itself, before there is a chunk."""
+        return self.layer.mode == FAST and self.layer.stride == 1
 
     def lines(self, first: int, end: int) -> Span:
         """The input lines under output lines first..end-1."""
@@ -113,9 +128,18 @@ def parts(oracle: Oracle) -> list[Part]:
 # Ranges
 
 
+def may_be_fused(stage: Stage) -> bool:
+    """Whether a bottleneck with an expansion has the shape for modes 5 and 6. That its integers keep to 16 bits is no
+    matter of the plan."""
+    layer = stage.layer
+    return layer.kernel == 3 and not layer.flags & SIGNED and stage.cin % 4 == layer.cexp % 4 == layer.cout % 2 == 0
+
+
 def mode_is_possible(stage: Stage, alone: bool) -> bool:
     """`alone`: the last segment's only layer, over rows of the whole map."""
     mode = stage.layer.mode
+    if stage.fused:
+        return not stage.conv and bool(stage.layer.flags & EXPAND) and may_be_fused(stage)
     if stage.conv:
         return mode == DIRECT or (mode == WINDOW and stage.index == 0) or (mode == GROUPS and alone and stage.index > 0)
     return mode in ((ROLLING, WINDOW, GROUPS, STORED) if stage.layer.flags & EXPAND else (DIRECT,))
@@ -129,13 +153,14 @@ def has_ring(stage: Stage, first: bool) -> bool:
 def layer_is_sound(stage: Stage, part: Part) -> bool:
     layer, ring = stage.layer, has_ring(stage, stage is part.stages[0])
     rows = stage.lines_out if not stage.conv and layer.mode in (WINDOW, GROUPS, STORED) else 1
-    most = (layer.cout if stage.conv else layer.cexp) if layer.mode in (GROUPS, STORED) else 0
+    most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
+    fours = layer.group % 4 == layer.wide_at % 4 == 0
     return (
         mode_is_possible(stage, part.pooled and len(part.stages) == 1 and not part.columns)
         and 1 <= layer.rows <= rows
         and min(most, 1) <= layer.group <= most
         and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
-        and (layer.mode == ROLLING or layer.wide_at == 0)
+        and (layer.mode == ROLLING or (stage.fused and fours) or layer.wide_at == 0)
     )
 
 
@@ -166,7 +191,7 @@ class Flow:
 
     def __init__(self, part: Part):
         self.stages, self.complete, self.written, self.chunks = part.stages, True, [], []
-        self.made, self.expanded = [0] * len(self.stages), [0] * len(self.stages)
+        self.made, self.expanded, self.alone = [0] * len(self.stages), [0] * len(self.stages), 0
         self.asked = self._asked()
         while self.made[-1] < self.asked[-1]:
             self._chunk(len(self.stages) - 1, self.asked[-1])
@@ -184,28 +209,35 @@ class Flow:
         if has_ring(stage, i == 0) and line < there - stage.layer.lines:
             self.complete = False
 
-    def _expand(self, i: int, there: int) -> None:
-        while self.expanded[i] < there:
-            self._read(i, self.expanded[i], there)
-            self.expanded[i] += 1
+    def _expand(self, i: int, end: int, there: int) -> int:
+        """Lines before `end` that are new are read. Returns how many they were."""
+        new = range(self.expanded[i], end)
+        for line in new:
+            self._read(i, line, there)
+        self.expanded[i] += len(new)
+        return len(new)
+
+    def _expand_alone(self, i: int, there: int) -> None:
+        stage = self.stages[i]
+        if stage.layer.mode == ROLLING or stage.primed:
+            self.alone += self._expand(i, min(there, 1) if stage.primed else there, there)
 
     def _chunk(self, i: int, demand: int) -> None:
         stage, first = self.stages[i], self.made[i]
-        rolling = stage.layer.mode == ROLLING
         end = min(first + stage.layer.rows, demand)
         lowest, need = stage.lines(first, end)
         there = self.made[i - 1] if i else need
-        while True:
-            if rolling:
-                self._expand(i, there)
-            if there >= need:
-                break
+        self._expand_alone(i, there)
+        while there < need:
             self._chunk(i - 1, need)
             there = self.made[i - 1]
-        if not rolling:
+            self._expand_alone(i, there)
+        if not stage.takes:
             self._read(i, lowest, there)
-        elif stage.residual:
-            self._read(i, first, there)
+        else:
+            self._expand(i, need, there)
+            if stage.residual:
+                self._read(i, first, there)
         if i == len(self.stages) - 1:
             self.written += [(row, self._still_read(row, end)) for row in range(first, end)]
         self.chunks.append((stage, first, end))
@@ -221,7 +253,7 @@ class Flow:
             need, made, above = stage.lines(0, end)[1], end, stage.lines(0, row + 1)[1]
             reads += [above] * (above < need)
         if made < self.asked[0]:
-            if stage.layer.mode == ROLLING:
+            if stage.takes:
                 reads += [self.expanded[0]] * (self.expanded[0] < need) + [made] * stage.residual
             else:
                 reads.append(stage.lines(made, made + 1)[0])
@@ -231,10 +263,59 @@ class Flow:
 # Places
 
 
-def work_bytes(stage: Stage, n_in: int, n_out: int, pooled: bool) -> int:
+class Widths(NamedTuple):
+    """Needed pixels of a layer's input and output lines in a strip; `edge`: 1 if the kernel reaches before the first."""
+
+    n_in: int
+    n_out: int
+    edge: int
+
+    @classmethod
+    def of(cls, stage: Stage, before: Span, after: Span) -> Widths:
+        outside = after[0] * stage.layer.stride - stage.layer.kernel // 2 < before[0]
+        return cls(before[1] - before[0], after[1] - after[0], int(outside))
+
+    @property
+    def in_pairs(self) -> int:
+        """W of FORMAT.md, Fast schedules."""
+        return (self.edge + self.n_in + 1) // 2
+
+    @property
+    def out_pairs(self) -> int:
+        """O."""
+        return (self.n_out + 1) // 2
+
+
+def widened(stage: Stage, widths: Widths) -> int:
+    """X of FORMAT.md, Fast schedules."""
+    return 16 * widths.n_in if stage.cin == 8 else 4 * widths.in_pairs * stage.cin
+
+
+def fused_work(stage: Stage, widths: Widths) -> int:
+    """What FORMAT.md lists for modes 5 and 6."""
+    layer, eight, fast = stage.layer, stage.cin == 8, stage.layer.mode == FAST
+    r = layer.stride if fast else 3
+    lines = r * widened(stage, widths) if fast else 0
+    expanded = 8 * widths.in_pairs * r + (12 if eight and fast and layer.stride == 2 else 4)
+    values = 4 * widths.out_pairs * layer.group
+    sums = 8 * widths.out_pairs * layer.cout if layer.group < layer.cexp else 0
+    return lines + expanded + values + sums + max(0 if eight else 4 * stage.cin + 20, 4 * layer.group + 36)
+
+
+def wide_bytes(stage: Stage, widths: Widths) -> int:
+    """What a layer keeps from line to line besides its input."""
+    layer, pairs = stage.layer, widths.in_pairs
+    if layer.mode == LEAN:
+        return 3 * widened(stage, widths)
+    if layer.mode == FAST:
+        return layer.cexp * 4 * (pairs if layer.stride == 1 else (pairs + 1) // 2)
+    return min(layer.kernel, stage.lines_in) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0
+
+
+def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
     """What a layer needs while it makes a chunk; `pooled`: its lines go to the pooling."""
-    layer = stage.layer
-    kernel = min(layer.kernel, stage.lines_in) * n_in
+    layer, n_out = stage.layer, widths.n_out
+    kernel = min(layer.kernel, stage.lines_in) * widths.n_in
     window = min(stage.lines_in, (layer.rows - 1) * layer.stride + layer.kernel) * layer.kernel + 1
     if stage.conv:
         bytes_, line = layer.kernel**2 * stage.cin if layer.mode == WINDOW else 0, n_out * layer.cout
@@ -246,6 +327,8 @@ def work_bytes(stage: Stage, n_in: int, n_out: int, pooled: bool) -> int:
             WINDOW: window * layer.cexp,
             GROUPS: 4 * layer.rows * n_out * layer.cout + (kernel + 1) * layer.group,
             STORED: layer.rows * n_out * layer.cexp + kernel * layer.group,
+            FAST: fused_work(stage, widths),
+            LEAN: fused_work(stage, widths),
         }[layer.mode]
         line = n_out * layer.cout * (layer.rows if layer.mode == WINDOW else 1)
     return -(-bytes_ // 4) * 4 + line if pooled else bytes_
@@ -279,16 +362,16 @@ def map_areas(part: Part) -> dict[Place, Area]:
 
 def strip_areas(oracle: Oracle, part: Part, strip: Span) -> dict[Place, Area]:
     """All that is alive in one strip of a segment."""
-    spans = [end - first for first, end in part.spans(strip)]
+    spans = part.spans(strip)
     areas, work = map_areas(part) | lasting_areas(oracle, part), 0
-    for i, (stage, n_in, n_out) in enumerate(zip(part.stages, spans, spans[1:], strict=False)):
+    for i, stage in enumerate(part.stages):
         layer, pooled = stage.layer, part.pooled and stage is part.stages[-1]
-        work = max(work, work_bytes(stage, n_in, n_out, pooled))
+        widths = Widths.of(stage, spans[i], spans[i + 1])
+        work = max(work, work_bytes(stage, widths, pooled))
         if has_ring(stage, i == 0):
-            areas[Place("layer", stage.index, "ring_at")] = layer.ring_at, layer.lines * n_in * stage.cin
-        if layer.mode == ROLLING:
-            n = min(layer.kernel, stage.lines_in) * n_in * layer.cexp
-            areas[Place("layer", stage.index, "wide_at")] = layer.wide_at, n
+            areas[Place("layer", stage.index, "ring_at")] = layer.ring_at, layer.lines * widths.n_in * stage.cin
+        if stage.takes:
+            areas[Place("layer", stage.index, "wide_at")] = layer.wide_at, wide_bytes(stage, widths)
     areas[Place("segment", part.index, "work_at")] = part.record.work_at, work
     areas[Place("segment", part.index, "state_at")] = part.record.state_at, STATE_BYTES * len(part.stages)
     return areas

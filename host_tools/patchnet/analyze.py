@@ -15,6 +15,7 @@ from pathlib import Path
 from . import format as fmt
 from . import planner, zoo
 from .design import Candidate, Layer, Network, from_dict, paper_peak
+from .fast import fast_layers
 from .pack import read
 from .plan import MODE_NAMES, Areas, Lasting, Plan, aligned, areas, block_name, map_bytes, strips, work_bytes
 from .unpack import blob_network, blob_plan, blob_qnet, read_blob
@@ -101,8 +102,8 @@ class Analysis:
     """A network under its plan. `arena` is m.ram of the device.
 
     `macs` and `executed_macs` are those of a picture (all tunnels), the latter with what strips and chunks compute
-    again; `cost` is what the planner minimises. `weights` counts each stored weight once, `blob_bytes` is the flash
-    that the .pnb takes. `narrower` has the layers that smaller sums or maps would save bytes. Where plans were
+    again; `cost` is what the planner minimises, predicted `by` instructions or macs. `weights` counts each stored
+    weight once, `blob_bytes` is the flash that the .pnb takes. `narrower` has the layers that smaller sums or maps would save bytes. Where plans were
     looked for, `smallest` is the least arena of any, and `front`, if it was asked for, all that are worth having.
     """
 
@@ -119,6 +120,7 @@ class Analysis:
     macs: int
     executed_macs: int
     cost: float
+    by: str
     weights: int
     blob_bytes: int
     segments: tuple[Fused, ...]
@@ -147,13 +149,15 @@ def analyze(
     budget: int | None = None,
     pareto: bool = False,
     progress: planner.Progress | None = None,
+    by: str = "instructions",
 ) -> Analysis:
     """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
     takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
 
-    `pareto` adds the front. ValueError names the block for which a budget is too small.
+    `pareto` adds the front. Plans are compared `by` one of planner.TABLES. ValueError names the block for which a
+    budget is too small.
     """
-    path, blob, plan = Path(source), None, None
+    path, blob, plan, fast = Path(source), None, None, None
     if str(source) in zoo.NAMES:
         network = zoo.network(str(source))
     elif path.suffix == ".toml":
@@ -162,19 +166,22 @@ def analyze(
         blob = read_blob(path)
         info = read(blob)
         network, plan = blob_network(info, path.stem), blob_plan(info)
+        fast = fast_layers(blob_qnet(blob, path.stem))
     if plan is not None and budget is None and not pareto:
-        return analyze_network(network, plan, blob=blob)
-    front = planner.front(network, progress)  # first, as it takes the time
+        return analyze_network(network, plan, blob=blob, by=by)
+    front = planner.front(network, progress, by, fast)  # first, as it takes the time
     if plan is None or budget is not None:
-        plan = planner.plan(network, budget)
-    found = replace(analyze_network(network, plan, budget, blob), smallest=front[0].arena_bytes)
+        plan = planner.plan(network, budget, by=by, fast=fast)
+    found = replace(analyze_network(network, plan, budget, blob, by), smallest=front[0].arena_bytes)
     return with_front(found, front) if pareto else found
 
 
 # ---------------------------------------------------------------- the whole network
 
 
-def analyze_network(network: Network, plan: Plan, budget: int | None = None, blob: bytes | None = None) -> Analysis:
+def analyze_network(
+    network: Network, plan: Plan, budget: int | None = None, blob: bytes | None = None, by: str = "instructions"
+) -> Analysis:
     """The analysis of a network under `plan`; of its `blob`, if it has one already."""
     counts = planner.executed(network, plan)
     segments, blocks = [], []
@@ -185,7 +192,7 @@ def analyze_network(network: Network, plan: Plan, budget: int | None = None, blo
     end, tunnels = _end(network, plan), network.tunnels
     bound, most = planner.binding(network, plan), max(s.live for s in segments)
     qnet = None if blob is None else blob_qnet(blob, network.name)
-    cost = tunnels * sum(map(planner.cost_of, counts)) + planner.cost_of(planner.end_counts(network))
+    cost, executed = planner.totals(network, plan, by)
     return Analysis(
         name=network.name,
         source="design" if blob is None else "blob",
@@ -198,8 +205,9 @@ def analyze_network(network: Network, plan: Plan, budget: int | None = None, blo
         paper_accounting=paper_peak(network),
         layerwise=max(n for b in (*blocks, end) for _, n in b.layerwise),
         macs=network.macs,
-        executed_macs=tunnels * sum(b.executed_macs for b in blocks) + end.executed_macs,
+        executed_macs=executed,
         cost=cost,
+        by=by,
         weights=network.weights if blob is None else stored_weights(blob),
         blob_bytes=blob_bytes(network, plan) if blob is None else stored_bytes(blob, plan),
         segments=tuple(replace(s, binding=bound is not None and s.live == most) for s in segments),

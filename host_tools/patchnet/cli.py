@@ -148,7 +148,8 @@ def _add_making(command: Callable[..., Parser]) -> None:
 
     from .planner import DEFAULT_LIMIT
 
-    more = f"Without a budget: the plan of the smallest arena that executes at most {DEFAULT_LIMIT:g} times the MACs."
+    limit = f"at most {DEFAULT_LIMIT:g} times the instructions of the fastest"
+    more = f"Without a budget: the plan of the smallest arena that takes {limit}."
     p = command("pack", run_pack, "Plan the memory and write the .pnb blob", more)
     p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
@@ -157,6 +158,7 @@ def _add_making(command: Callable[..., Parser]) -> None:
 
 def _add_looking(command: Callable[..., Parser]) -> None:
     """analyze, val, predict."""
+    from .planner import TABLES
     from .zoo import NAMES
 
     more = f"The arena is what the device will need, to the byte. Known shapes: {', '.join(NAMES)}."
@@ -164,6 +166,7 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p.add_argument("model", metavar="MODEL", help="a network, a design or experiment (.toml), or known shapes")
     p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
     p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
+    p.add_argument("--by", choices=TABLES, default="instructions", help="what plans are compared by: %(choices)s")
     p.add_argument("--narrow", action="store_true", help="tell what smaller sums and maps would save")
     p.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw memory over the blocks; with --pareto, the plans"
@@ -324,7 +327,7 @@ def run_analyze(args) -> int:
     except FileNotFoundError as e:
         raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
     with progress(args) as track:
-        result = analyze.analyze(source, args.budget, args.pareto, planning(track, args.model))
+        result = analyze.analyze(source, args.budget, args.pareto, planning(track, args.model), args.by)
     if args.json:
         print_json(analyze.to_dict(result))
     else:

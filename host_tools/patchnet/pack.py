@@ -207,7 +207,7 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     the plan's mode fast or lean (`fast.fast_layers` tells beforehand).
     """
     _check_net(qnet)
-    d, p = qnet.design, plan or make_plan(qnet.design)
+    d, p = qnet.design, plan or make_plan(qnet.design, fast=fast.fast_layers(qnet))
     layers = d.layers()
     flags = [_flags(layer, step, wide) for layer, step in zip(layers, p.steps, strict=True)]
     labels = "".join(label + "\n" for label in d.labels).encode()

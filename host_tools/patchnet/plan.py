@@ -196,9 +196,12 @@ def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
         if need > asks[-1]:
             once += need - max(lowest, asks[-1])
             asks.append(need)
-    return Flow(
-        tuple(asks[1:]), chunk, kept, rolling, max(lean, rolling), max(fast, rolling), demands[-1], read, once
-    )
+    return Flow(tuple(asks[1:]), chunk, kept, rolling, max(lean, rolling), max(fast, rolling), demands[-1], read, once)
+
+
+def kept_lines(own: Flow, mode: int) -> int:
+    """Lines that a layer's ring must hold for what the layer itself reads."""
+    return {ROLLING: own.kept_rolling, FAST: own.kept_fast, LEAN: own.kept_lean}.get(mode, own.kept)
 
 
 def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: bool) -> tuple[list[int], list[Flow]]:
@@ -215,8 +218,7 @@ def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: b
     first = part[0].lines
     lines = [min(first.kernel, first.lines_in) if from_picture and schedule[0][0] == DIRECT else 0]
     for (mode, _, _), own, before in zip(schedule[1:], flows[1:], flows, strict=False):
-        kept = {ROLLING: own.kept_rolling, FAST: own.kept_fast, LEAN: own.kept_lean}.get(mode, own.kept)
-        lines.append(max(kept, before.chunk))
+        lines.append(max(kept_lines(own, mode), before.chunk))
     return lines, flows
 
 
@@ -259,8 +261,9 @@ def _widened_line(view: View) -> int:
 def _fused_work(view: View, mode: int, group: int) -> dict[str, int]:
     layer, words, pairs = view.layer, (view.padded + 1) // 2, (view.n_out + 1) // 2
     rows = layer.stride if mode == FAST else 3
+    gap = 12 if layer.cin == 8 and mode == FAST and layer.stride == 2 else 4
     return dict(
-        window=(rows * _widened_line(view) if mode == FAST else 0) + 8 * words * rows + 4,
+        window=(rows * _widened_line(view) if mode == FAST else 0) + 8 * words * rows + gap,
         values=4 * pairs * group,
         sums=8 * pairs * layer.cout if group < layer.cexp else 0,
         group_ring=max(0 if layer.cin == 8 else 4 * layer.cin + 20, 4 * group + 36),

@@ -20,10 +20,13 @@ from itertools import pairwise
 import numpy as np
 
 from .design import Layer, Network
+from .fast import fast_shape
 from .format import MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .plan import (
     DIRECT,
+    FAST,
     GROUPS,
+    LEAN,
     ROLLING,
     STORED,
     WINDOW,
@@ -37,6 +40,7 @@ from .plan import (
     areas,
     block_name,
     flow,
+    kept_lines,
     lead,
     map_bytes,
     place,
@@ -56,9 +60,17 @@ COSTS = {
     "expand": (0, 1, 1),
     "depthwise": (0, 1, 1),
     "project": (0, 1, 1),
+    "fast expand": (0, 1, 1),
+    "fast depthwise": (0, 1, 1),
+    "fast project": (0, 1, 1),
     "pool": (0, 1, 1),
     "fc": (0, 1, 1),
 }
+
+
+# Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
+MACS = dict.fromkeys(COSTS, (0, 1, 1))
+TABLES = {"instructions": COSTS, "macs": MACS}
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ PLAIN = Tries((), (), (), 1)
 COARSE = Tries((1, 2, 4, 8), (1,), (4,), 8)
 FINE = Tries(tuple(range(1, 17)), (1, 2, 3, 4), (4, 8, 16, 32, 64), MAX_SIDE)
 
-DEFAULT_LIMIT = 1.2  # times the nominal MACs
+DEFAULT_LIMIT = 1.2  # times the fastest plan's cost
 
 Progress = Callable[[int, int], None]
 Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, multiply-accumulates
@@ -108,20 +120,22 @@ def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool)
             sampled = flow.read if mode == WINDOW else flow.once
             out["sample"] = sampled * view.strips, sampled * view.all_in * layer.cin, 0
         return out
-    groups = -(-layer.cexp // group) if mode in (GROUPS, STORED) else 1
+    fused = "fast " if mode in (FAST, LEAN) else ""
+    groups = -(-layer.cexp // group) if group else 1
     if layer.expand:
-        lines = flow.once if mode == ROLLING else flow.read
+        lines = flow.once if mode in (ROLLING, FAST) else flow.read
         expanded = lines * view.all_in * layer.cexp
-        out["expand"] = lines * view.strips * groups, expanded, expanded * layer.cin
+        out[fused + "expand"] = lines * view.strips * groups, expanded, expanded * layer.cin
     values = pixels * layer.cexp
-    out["depthwise"] = calls * groups, values, values * layer.kernel**2
-    added = groups if mode == GROUPS else 1
-    out["project"] = calls * added, pixels * layer.cout * added, values * layer.cout
+    out[fused + "depthwise"] = calls * groups, values, values * layer.kernel**2
+    added = 1 if mode == STORED else groups
+    out[fused + "project"] = calls * added, pixels * layer.cout * added, values * layer.cout
     return out
 
 
-def cost_of(counts: Counts) -> float:
-    return sum(a * b for name, numbers in counts.items() for a, b in zip(COSTS[name], numbers, strict=True))
+def cost_of(counts: Counts, by: str = "instructions") -> float:
+    table = TABLES[by]
+    return sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
 
 
 def macs_of(counts: Counts) -> int:
@@ -154,13 +168,16 @@ def end_counts(network: Network) -> Counts:
 class Role:
     """Where a layer stands. `first`: it reads the picture; `pools`: it feeds the pooling; `tail`: it ends a segment.
 
-    `below`: bytes of the arena that its segment may not use.
+    `below`: bytes of the arena that its segment may not use. `fast`: modes fast and lean are allowed. Costs are counted
+    `by` one of TABLES.
     """
 
     first: bool
     pools: bool
     tail: bool
     below: int
+    fast: bool
+    by: str
 
 
 @dataclass(frozen=True)
@@ -183,6 +200,11 @@ def _groups(channels: int, tries: Tries) -> list[int]:
     return sorted({min(group, channels) for group in tries.groups})
 
 
+def fused_groups(layer: Layer, tries: Tries) -> list[int]:
+    """Channels of a group worth trying in modes fast and lean: all, or a multiple of 4."""
+    return sorted({group for group in tries.groups if group % 4 == 0 and group < layer.cexp} | {layer.cexp})
+
+
 def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
     """Steps worth trying."""
     layer = view.layer
@@ -192,6 +214,10 @@ def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> It
             yield WINDOW, 1, 0
         return
     yield ROLLING, 1, 0
+    if role.fast:
+        for group in fused_groups(layer, tries):
+            yield FAST, 1, group
+            yield LEAN, 1, group
     groups = _groups(layer.cexp, tries)
     wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
     for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
@@ -208,8 +234,8 @@ def _option(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> O
     sampled = min(view.layer.kernel, view.lines.lines_in) if role.first and mode == DIRECT else 0
     fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
     work = work_bytes(work_parts(view, step, role.first, role.pools))
-    kept = goes.kept_rolling if mode == ROLLING else goes.kept
-    return Option(step, cost_of(counts), role.below + fixed, work, goes.asks, kept, goes.chunk)
+    kept = kept_lines(goes, mode)
+    return Option(step, cost_of(counts, role.by), role.below + fixed, work, goes.asks, kept, goes.chunk)
 
 
 @lru_cache(1 << 16)
@@ -217,15 +243,15 @@ def _options(view: View, role: Role, tries: Tries, demands: tuple[int, ...]) -> 
     return tuple(_option(view, demands, step, role) for step in _steps(view, demands, role, tries))
 
 
-def _least_costs(layers: tuple[Layer, ...]) -> list[float]:
+def _least_costs(layers: tuple[Layer, ...], fast: Sequence[bool], by: str) -> list[float]:
     """What each layer costs in any plan: each pixel that the network needs is made once, calls cost nothing."""
     rows, columns, out = set(range(layers[-1].oh)), set(range(layers[-1].ow)), []
     for i, layer in reversed(list(enumerate(layers))):
         rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
         view = replace(views((layer,), layer.oh)[0], all_in=len(columns_in), all_out=len(columns), strips=0)
-        step = (ROLLING if layer.expand else DIRECT), 1, 0
+        step = (FAST, 1, layer.cexp) if fast[i] else (ROLLING if layer.expand else DIRECT, 1, 0)
         goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), once=len(rows_in))
-        out.append(cost_of(layer_counts(view, goes, step, i == 0, i == len(layers) - 1)))
+        out.append(cost_of(layer_counts(view, goes, step, i == 0, i == len(layers) - 1), by))
         rows, columns = rows_in, columns_in
     return out[::-1]
 
@@ -350,6 +376,21 @@ def _prune(level: Level) -> Level:
 
 
 @dataclass(frozen=True)
+class How:
+    """What a front is found by: costs `by` one of TABLES; for each layer, whether it may run in modes fast and lean."""
+
+    by: str
+    fast: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, network: Network, by: str, fast: Sequence[bool] | None) -> How:
+        """Without `fast`, the layers' shapes decide."""
+        layers = network.layers()
+        allowed = [by != "macs" and fast_shape(layer) for layer in layers]
+        return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)))
+
+
+@dataclass(frozen=True)
 class Edges:
     """Segments between two boundaries, total arena bytes ascending, cost (of one chain) descending."""
 
@@ -372,10 +413,10 @@ def _front(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
 class _Grower:
     """The edges that end with layer `stop` - 1 of a network, without those that no plan as good as `known` can hold."""
 
-    def __init__(self, network: Network, stop: int, tries: Tries, known: Search | None):
+    def __init__(self, network: Network, stop: int, tries: Tries, known: Search | None, how: How):
         self.network, self.layers, self.stop = network, tuple(network.layers()), stop
         self.tries, self.known, self.last = tries, known, stop == len(self.layers)
-        self.least_costs = _least_costs(self.layers)
+        self.how, self.least_costs = how, _least_costs(self.layers, how.fast, how.by)
         self.found: dict[int, list] = {}
 
     def edges(self) -> dict[int, Edges]:
@@ -409,7 +450,8 @@ class _Grower:
             part = views(self.layers[first : self.stop], strip)
             tail = first == self.stop - 1
             level = _root(part[-1].lines.lines_out) if tail else level
-            role = Role(first == 0, self.last and tail, tail, below if tail else 0)
+            pools, own = self.last and tail, below if tail else 0
+            role = Role(first == 0, pools, tail, own, self.how.fast[first], self.how.by)
             level = _extend(level, part[0], tail, partial(_options, part[0], role, self.tries))
             self._collect(level, part, strip, first)
             level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
@@ -440,7 +482,8 @@ class _Grower:
         (view,) = part = views(self.layers[-1:], self.layers[-1].oh)
         steps = [(GROUPS, 1, group) for group in _groups(view.layer.cout, self.tries)]
         asked = (view.lines.lines_out,)
-        options = [_option(view, asked, step, Role(False, True, True, self._below(step))) for step in steps]
+        roles = [Role(False, True, True, self._below(step), False, self.how.by) for step in steps]
+        options = [_option(view, asked, step, role) for step, role in zip(steps, roles, strict=True)]
         if options:
             self._collect(_extend(_root(*asked), view, True, lambda _: options), part, view.layer.oh, self.stop - 1)
 
@@ -463,6 +506,7 @@ class Search:
     """
 
     network: Network
+    how: How
     edges: list[dict[int, Edges]]
     totals: np.ndarray
     cost: np.ndarray
@@ -484,7 +528,7 @@ class Search:
         start = max(0, int(np.searchsorted(self.totals, end, "right")) - 1)
         costs = self.cost[-1][start:]
         falls = costs < np.concatenate(([np.inf], np.minimum.accumulate(costs)[:-1]))
-        more, out = cost_of(end_counts(self.network)), []
+        more, out = cost_of(end_counts(self.network), self.how.by), []
         for i in (start + np.flatnonzero(falls)).tolist():
             cost = self.network.tunnels * float(self.cost[-1][i]) + more
             out.append((max(end, int(self.totals[i])), cost, self._schedule(i)))
@@ -500,12 +544,14 @@ class Search:
         return tuple(reversed(out))
 
 
-def search(network: Network, tries: Tries, known: Search | None = None, progress: Progress | None = None) -> Search:
+def search(
+    network: Network, how: How, tries: Tries, known: Search | None = None, progress: Progress | None = None
+) -> Search:
     """Segments of `tries` and the best paths over them; those that are no better than `known` ones are left out."""
     layers = network.layers()
     edges: list[dict[int, Edges]] = [{}]
     for stop in range(1, len(layers) + 1):
-        edges.append(_Grower(network, stop, tries, known).edges())
+        edges.append(_Grower(network, stop, tries, known, how).edges())
         if progress:
             progress(stop, len(layers))
     totals = np.unique(np.concatenate([e.total for ends in edges for e in ends.values()]))
@@ -518,7 +564,7 @@ def search(network: Network, tries: Tries, known: Search | None = None, progress
             sums = cost[first] + np.concatenate(([np.inf], found.cost))[at]
             better = sums < cost[stop]
             cost[stop][better], via[stop][better] = sums[better], first
-    return Search(network, edges, totals, cost, via)
+    return Search(network, how, edges, totals, cost, via)
 
 
 def _even_groups(channels: int) -> list[int]:
@@ -536,7 +582,7 @@ def _widened(network: Network, schedule: Schedule) -> Schedule:
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
             pools = stop == len(layers) and view is part[-1]
-            if mode in (GROUPS, STORED):
+            if group:
                 group = _widest(network, view, (mode, rows, group), pools, limit)
             wide.append((mode, rows, group))
         out.append((strip, tuple(wide)))
@@ -558,58 +604,80 @@ def _widest(network: Network, view: View, step: Choice, pools: bool, limit: int)
     return groups[fits - 1] if fits else group
 
 
-def _point(network: Network, schedule: Schedule) -> Point:
-    plan = place(network, schedule)
+def _point(network: Network, schedule: Schedule, by: str) -> Point:
+    cost, macs = totals(network, place(network, schedule), by)
+    return Point(place(network, schedule).arena_bytes, cost, macs, schedule)
+
+
+def totals(network: Network, plan: Plan, by: str = "instructions") -> tuple[float, int]:
+    """Cost and executed multiply-accumulates of a picture."""
     chain, end = executed(network, plan), end_counts(network)
-    cost, macs = (network.tunnels * sum(map(of, chain)) + of(end) for of in (cost_of, macs_of))
-    return Point(plan.arena_bytes, cost, macs, schedule)
+    cost = network.tunnels * sum(cost_of(counts, by) for counts in chain) + cost_of(end, by)
+    return cost, network.tunnels * sum(map(macs_of, chain)) + macs_of(end)
 
 
-_fronts: dict[Network, tuple[Point, ...]] = {}  # found so far: a search takes seconds
+_fronts: dict[tuple[Network, How], tuple[Point, ...]] = {}  # found so far: a search takes seconds
 
 
-def front(network: Network, progress: Progress | None = None) -> list[Point]:
+def front(
+    network: Network, progress: Progress | None = None, by: str = "instructions", fast: Sequence[bool] | None = None
+) -> list[Point]:
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
-    nothing twice. `progress` hears of layers done and layers."""
-    if network not in _fronts:
-        known = search(network, COARSE, search(network, PLAIN))
-        found = search(network, FINE, known, progress).found()
-        points = [_point(network, _widened(network, schedule)) for _, _, schedule in found]
+    nothing twice. `progress` hears of layers done and layers. Costs are counted `by` instructions of a Cortex-M7 or
+    macs (TABLES); `fast` tells for each layer whether its weights let it run in modes fast and lean, where its shape
+    does (`fast.fast_layers`)."""
+    how = How.of(network, by, fast)
+    if (network, how) not in _fronts:
+        known = search(network, how, COARSE, search(network, how, PLAIN))
+        found = search(network, how, FINE, known, progress).found()
+        points = [_point(network, _widened(network, schedule), by) for _, _, schedule in found]
         best = _front(*(np.array([getattr(p, name) for p in points]) for name in ("arena_bytes", "cost")))
-        _fronts[network] = tuple(points[i] for i in best.tolist())
-    return list(_fronts[network])
+        _fronts[network, how] = tuple(points[i] for i in best.tolist())
+    return list(_fronts[network, how])
 
 
 # ---------------------------------------------------------------- choices
 
 
-def plan(network: Network, budget: int | None = None, cost_limit: float | None = None) -> Plan:
-    """The cheapest plan within `budget` bytes, or the smallest one that executes at most `cost_limit` times the nominal
-    MACs; the cheapest within both, if both are given. With neither, the smallest at DEFAULT_LIMIT.
+def plan(
+    network: Network,
+    budget: int | None = None,
+    cost_limit: float | None = None,
+    by: str = "instructions",
+    fast: Sequence[bool] | None = None,
+) -> Plan:
+    """The cheapest plan within `budget` bytes, or the smallest one that costs at most `cost_limit` times what the
+    fastest does; the cheapest within both, if both are given. With neither, the smallest at DEFAULT_LIMIT. `by`, `fast`
+    are those of `front`.
 
     ValueError, naming the block that binds, if there is none.
     """
-    points = front(network)
+    points = front(network, by=by, fast=fast)
     if budget is not None and budget < points[0].arena_bytes:
         raise ValueError(f"{_needs(network, points[0])}, budget {budget:,} B")
     inside = [p for p in points if budget is None or p.arena_bytes <= budget]
     limit = DEFAULT_LIMIT if cost_limit is None and budget is None else cost_limit
     if limit is not None:
-        few = [p for p in inside if p.macs <= limit * network.macs]
-        if not few and cost_limit is not None:
-            least = min(p.macs for p in inside) / network.macs
-            raise ValueError(f"{network.name}: needs {least:.2f}x the nominal MACs at least, limit {cost_limit:g}x")
-        inside = few or inside[-1:]
+        few = [p for p in inside if _times(p, points[-1], by) <= limit]
+        if not few:
+            least = min(_times(p, points[-1], by) for p in inside)
+            raise ValueError(f"{network.name}: needs {least:.2f}x the {by} of the fastest plan, limit {limit:g}x")
+        inside = few
     return place(network, (inside[0] if budget is None else inside[-1]).schedule)
 
 
-def smallest(network: Network) -> Plan:
-    return place(network, front(network)[0].schedule)
+def _times(point: Point, fastest: Point, by: str) -> float:
+    """Cost as a multiple of the fastest plan's; for `macs` that is the nominal number, outputs not counted."""
+    return point.macs / fastest.macs if by == "macs" else point.cost / fastest.cost
 
 
-def fastest(network: Network) -> Plan:
+def smallest(network: Network, by: str = "instructions", fast: Sequence[bool] | None = None) -> Plan:
+    return place(network, front(network, by=by, fast=fast)[0].schedule)
+
+
+def fastest(network: Network, by: str = "instructions", fast: Sequence[bool] | None = None) -> Plan:
     """The smallest of the cheapest plans."""
-    return place(network, front(network)[-1].schedule)
+    return place(network, front(network, by=by, fast=fast)[-1].schedule)
 
 
 def binding(network: Network, plan: Plan) -> int | None:

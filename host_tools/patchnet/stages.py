@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import Model, evaluate, qnet_file
+from .fast import fast_layers
 from .pack import pack
 from .planner import front, plan
 
@@ -58,8 +59,9 @@ def pack_file(
         net = qnet_file.load(path)
     except KeyError as e:
         raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, this one has no {e}") from None
-    front(net.design, planning(track, net.design.name))  # what `plan` chooses from: this takes the time
-    blob = pack(net, plan(net.design, budget))
+    fast = fast_layers(net)
+    front(net.design, planning(track, net.design.name), fast=fast)  # what `plan` chooses from: this takes the time
+    blob = pack(net, plan(net.design, budget, fast=fast))
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     out.write_bytes(blob)
     return Packed(str(out), len(blob), Model(str(out)).ram)

@@ -84,6 +84,7 @@ def summary(a: Analysis) -> list[str]:
         f"layer by layer      {a.layerwise:>13,} B   whole int8 maps of a tunnel, usual order",
         f"segments            {len(a.segments):>13,}     {told}",
         f"MACs per picture    {a.macs:>13,}     {a.executed_macs:,} executed ({a.executed_macs / a.macs:.2f}x)",
+        f"{COSTS[a.by]:<20}{a.cost:>13,.0f}     predicted; {a.cost / a.macs:.2f} per MAC",
         f"weights             {a.weights:>13,}     {a.blob_bytes:,} B of flash",
     ]
 
@@ -97,9 +98,13 @@ def _binding(a: Analysis) -> str:
     return f"{bound.name} of {a.blocks[segment.first].name} .. {a.blocks[last].name}"
 
 
+# what costs are called
+COSTS = {"instructions": "instructions", "macs": "MACs and outputs"}
+
+
 def front(a: Analysis) -> Table:
     """Some of the plans to choose from, this one and the extreme ones among them."""
-    names = ("arena", "executed MACs", "x nominal", "cost", "segments")
+    names = ("arena", "executed MACs", "x nominal", COSTS[a.by], "segments")
     out = _table(f"{a.name}: plans (< this one)", (), names)
     for choice in _some(a.front, a.arena):
         own = choice.arena == a.arena and choice.executed_macs == a.executed_macs

@@ -36,7 +36,7 @@ static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, pn_pairs_t *
     p->ew = f->expand;
     p->dw = f->depthwise;
     p->kept = f->wide;
-    p->h = (uint8_t *)(((uintptr_t)f->work + a->h + 7) & ~(uintptr_t)7); // two channels are told apart by bit 2 of an address
+    p->h = (uint8_t *)(((uintptr_t)f->work + a->h + a->h_align - 1) & ~(uintptr_t)(a->h_align - 1));
     p->stride = 8 * rows;
     p->words = words_of(f);
     p->head = f->pad;
