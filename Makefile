@@ -108,6 +108,11 @@ h7-check: qemu
 size: h7-check
 	@arm-none-eabi-size -t $(BUILD)/h7/*.o
 
+#: make bench         count instructions of blocks and networks on the emulated Cortex-M7: RUNS=<folder of runs>
+.PHONY: bench
+bench: setup qemu
+	$(VENV)/bin/python -m patchnet.cli bench $(if $(RUNS),--runs $(RUNS))
+
 #: make fuzz          the random tests of the engine, longer: NETWORKS=<n> DAMAGE=<n>
 NETWORKS ?= 1000
 DAMAGE ?= 100000

@@ -149,14 +149,14 @@ static int check_layer_shape(const pn_layer_t *l) {
     if (l->kernel > 7 || l->kernel % 2 == 0 || l->stride < 1 || l->stride > 2 || l->cout == 0) {
         return PN_ERR_SHAPE;
     }
-    if (l->kind == PN_KIND_CONV) {
-        bool ok = l->flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
-        return ok ? PN_OK : PN_ERR_SHAPE;
-    }
     // what the fast kernels can do; the plan's check looks at the rest
     if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN)
         && (l->kind != PN_KIND_BOTTLENECK || l->cin % 4 || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
         return PN_ERR_SHAPE;
+    }
+    if (l->kind == PN_KIND_CONV) {
+        bool ok = l->flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
+        return ok ? PN_OK : PN_ERR_SHAPE;
     }
     bool expand = l->flags & PN_FLAG_EXPAND, residual = l->flags & PN_FLAG_RESIDUAL;
     bool ok = l->kind == PN_KIND_BOTTLENECK && l->index > 0 && l->kernel > 1

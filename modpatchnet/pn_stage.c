@@ -472,9 +472,14 @@ static void fused_line(pn_model_t *m, int t, uint32_t o) {
     pn_fused_t f = fused_of(m, s);
     uint32_t lo, hi, fresh = pn_fresh_line(s, o + 1), n = f.rolling ? f.stride : 3u;
     int top = lines_under(s, o, &lo, &hi);
-    if (o == 0 && f.rolling && f.stride == 2) {
+    bool begun = o > 0 || (f.rolling && f.stride == 1);
+    if (!begun) {
+        fused_used(m, s, &f, 0);
+    }
+    if (!begun && f.rolling) {
         pn_fused_begin(&f, (pn_pixels_t) { NULL, 0 });
     }
+    fused_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
     pn_pixels_t in[3] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
     for (uint32_t i = 0; i < n; i++) {
         int y = top + (int)(3 - n + i);
@@ -487,7 +492,6 @@ static void fused_line(pn_model_t *m, int t, uint32_t o) {
     }
     line_t out = line_out(m, t, o), kept = residual(m, t, o);
     kept.at = kept.at ? kept.at + (s->out_from - s->from) * kept.step : NULL;
-    fused_used(m, s, &f, o + 1);
     pn_fused_line(&f, in, top, (uint32_t)((int)fresh - top), pixels(out), pixels(kept));
     for (uint32_t x = 0; x < f.out; x++, out.at += out.step) {
         wrote(m, t, o, out.at, s->cout);

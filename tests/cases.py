@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from arena import Part, Place, lasting_areas, least_shift, map_areas, parts, strip_areas
-from networks import extreme_picture, random_network, random_picture, random_qnet
+from arena import (
+    Part,
+    Place,
+    lasting_areas,
+    least_shift,
+    map_areas,
+    parts,
+    plan_is_sound,
+    segments_are_sound,
+    strip_areas,
+)
+from networks import extreme_picture, fast_qnet, mixed_network, random_network, random_picture, random_qnet
 from oracle import GREY, RGB565, RGB888, Oracle
 from patchnet import format as fmt
 from patchnet.design import Layer, Network
-from patchnet.pack import pack, seal
+from patchnet.fast import MODES, fast_layers
+from patchnet.pack import pack, read, seal
 from patchnet.plan import Plan, place
 from patchnet.quantized import QNet
+from patchnet.unpack import blob_plan
 
 Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
 TABLES = {table.name: table for table in fmt.TABLES}
@@ -95,8 +108,11 @@ def few(rng, most: int) -> int:
     return int(rng.choice([1, most, rng.integers(1, min(most, 4) + 1), rng.integers(1, most + 1)]))
 
 
-def random_mode(rng, layer: Layer, index: int, alone: bool) -> int:
-    """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map."""
+def random_mode(rng, layer: Layer, index: int, alone: bool, fast: bool) -> int:
+    """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map. A layer that may
+    run in modes fast and lean, `fast`, mostly does."""
+    if fast and rng.random() < 0.7:
+        return int(rng.choice(MODES))
     if layer.kind == "conv":
         modes = [fmt.MODE_DIRECT] + [fmt.MODE_WINDOW] * (index == 0) + [fmt.MODE_GROUPS] * (alone and index > 0)
     elif layer.expand:
@@ -110,26 +126,30 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
     """(mode, rows, group) for a layer that makes `lines` lines."""
     chunks = layer.kind == "bottleneck" and mode in (fmt.MODE_WINDOW, fmt.MODE_GROUPS, fmt.MODE_STORED)
     channels = layer.cout if layer.kind == "conv" else layer.cexp
+    if mode in MODES:
+        return mode, 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
     return mode, few(rng, lines) if chunks else 1, group
 
 
-def random_schedule(rng, network: Network) -> Schedule:
-    """Any segments, strips, modes, rows and groups that FORMAT.md allows."""
+def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedule:
+    """Any segments, strips, modes, rows and groups that FORMAT.md allows. `fast`: which layers may run in modes fast
+    and lean, else none."""
     layers, schedule, at = network.layers(), [], 0
+    fast = fast or [False] * len(layers)
     for n in random_cuts(rng, len(layers)):
         fused, height = layers[at : at + n], layers[at + n - 1].oh
         strip = few(rng, height) if rng.random() < 0.6 else height
         columns, alone = strip < height, n == 1 and at + 1 == len(layers)
-        modes = [random_mode(rng, layer, at + i, alone and not columns) for i, layer in enumerate(fused)]
+        modes = [random_mode(rng, layer, i, alone and not columns, fast[i]) for i, layer in enumerate(fused, at)]
         lines = [layer.ow if columns else layer.oh for layer in fused]
         schedule.append((strip, [random_step(rng, *step) for step in zip(fused, modes, lines, strict=True)]))
         at += n
     return schedule
 
 
-def random_plan(rng, network: Network) -> Plan:
-    return place(network, random_schedule(rng, network))
+def random_plan(rng, network: Network, fast: Sequence[bool] = ()) -> Plan:
+    return place(network, random_schedule(rng, network, fast))
 
 
 def patched(blob: bytes, values: dict[Place, int]) -> bytes:
@@ -173,20 +193,39 @@ def moved(rng, blob: bytes) -> tuple[Place, bytes]:
     return place, patched(blob, {place: max(0, min(new, most))})
 
 
+def judged(qnet: QNet, place: Place, bad: bytes) -> tuple[bytes, set[str]]:
+    """A blob of `qnet` after `place` was moved, its arrays in the order that its plan now asks for, and what the loader
+    may say of it."""
+    if segments_are_sound(Oracle(bad)):
+        info = read(bad)
+        wide = any(record["flags"] & fmt.FLAG_WIDE for record in info.layers)
+        try:
+            return pack(qnet, blob_plan(info), wide), {"OK" if plan_is_sound(bad) else "PLAN"}
+        except ValueError:  # integers that are not for a fast mode
+            return bad, {"WEIGHTS", "OVERFLOW"}
+    # with another mode its arrays may have been read in an order that is not theirs
+    return bad, {"SHAPE", "WEIGHTS", "OVERFLOW", "PLAN"} if place.field == "mode" else {"PLAN"}
+
+
 def over_input(part: Part) -> list[tuple[Place, int]]:
     """Where the two maps of a segment begin in a block of their own, the output as far over the input as may be."""
     (source, target), shift = map_areas(part), least_shift(part) or 0
     return [(source, max(0, shift)), (target, max(0, -shift))]
 
 
+def is_aligned(oracle: Oracle, place: Place) -> bool:
+    """Whether a place must be a multiple of 4."""
+    return place.field in ALIGNED or (place.field == "wide_at" and oracle.layers[place.index].mode in MODES)
+
+
 def stacked(
-    rng, blocks: list[list[tuple[Place, int]]], sizes: dict[Place, int], at: int
+    rng, oracle: Oracle, blocks: list[list[tuple[Place, int]]], sizes: dict[Place, int], at: int
 ) -> tuple[dict[Place, int], int]:
     """Places of blocks of areas in any order from `at` on, some with gaps; and where they end."""
     values = {}
     for i in rng.permutation(len(blocks)):
         at += int(rng.choice([0, 0, rng.integers(0, 17)]))
-        at += -at % 4 if blocks[i][0][0].field in ALIGNED else 0
+        at += -at % 4 if is_aligned(oracle, blocks[i][0][0]) else 0
         values |= {place: at + offset for place, offset in blocks[i]}
         at = max(at + offset + sizes[place] for place, offset in blocks[i])
     return values, at
@@ -197,7 +236,7 @@ def scattered(rng, blob: bytes) -> bytes:
     an output map over its input map, as far as FORMAT.md lets it."""
     oracle = Oracle(blob)
     last = lasting_areas(oracle, parts(oracle)[-1])
-    values, bottom = stacked(rng, [[(place, 0)] for place in last], {p: n for p, (_, n) in last.items()}, 0)
+    values, bottom = stacked(rng, oracle, [[(place, 0)] for place in last], {p: n for p, (_, n) in last.items()}, 0)
     top = 0
     for part in parts(oracle):
         strips = [strip_areas(oracle, part, strip) for strip in part.strips()]
@@ -205,7 +244,7 @@ def scattered(rng, blob: bytes) -> bytes:
         blocks = [[(place, 0)] for place in sizes]
         if len(map_areas(part)) == 2 and rng.random() < 0.6:
             blocks = [[(place, 0)] for place in sizes if place not in map_areas(part)] + [over_input(part)]
-        places, end = stacked(rng, blocks, sizes, bottom)
+        places, end = stacked(rng, oracle, blocks, sizes, bottom)
         values, top = values | places, max(top, end)
     logits = bottom + bottom % 2 + 2 * int(rng.integers(0, 8))
     top = max(top, logits + 2 * oracle.header.classes) + int(rng.integers(0, 9))
@@ -215,14 +254,23 @@ def scattered(rng, blob: bytes) -> bytes:
 def random_blob(rng, qnet: QNet) -> bytes:
     """The network with any plan: any schedule, placed by `place` or scattered. What the planner would choose is no
     matter here (test_arena and test_zoo run that)."""
-    blob = pack(qnet, random_plan(rng, qnet.design))
+    fast = fast_layers(qnet)
+    plan = random_plan(rng, qnet.design, fast)
+    blob = pack(qnet, plan, wide=any(fast) and bool(rng.random() < 0.4))
     return scattered(rng, blob) if rng.random() < 0.5 else blob
+
+
+def is_fast_case(seed: int) -> bool:
+    """Whether most layers of random_case(seed) are for modes fast and lean, as random ones seldom are."""
+    return seed % 4 == 3
 
 
 def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000) -> Case:
     """Everything about it follows from `seed`."""
     rng = np.random.default_rng([seed, extreme])
-    network = random_network(rng, max_macs)
-    qnet = random_qnet(rng, network, extreme=extreme)
-    blob = random_blob(rng, qnet)
-    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, network.height, network.width, extreme))
+    if is_fast_case(seed):
+        qnet = fast_qnet(rng, mixed_network(rng, max_macs), extreme)
+    else:
+        qnet = random_qnet(rng, random_network(rng, max_macs), extreme=extreme)
+    blob, d = random_blob(rng, qnet), qnet.design
+    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme))

@@ -13,6 +13,7 @@ import numpy as np
 
 import oracle
 from patchnet.design import ACTIVATIONS, Layer, Network
+from patchnet.fast import fast_shape
 from patchnet.format import MAX_SHIFT
 from patchnet.quantized import QBottleneck, QConv, QNet, QPool, Scaled
 
@@ -243,6 +244,21 @@ def fast_network(rng, depth: int = 4, wide: int = 5, k: int = 1) -> FreeNetwork:
     return replace(shell, chain=tuple(chain))
 
 
+def mixed_network(rng, max_macs: int) -> FreeNetwork:
+    """A `fast_network` of at most so many MACs, at times with a bottleneck among them or a head that is not for these
+    modes."""
+    while True:
+        k, depth, wide = int(rng.choice([1, 1, 4])), int(rng.integers(1, 5)), int(rng.integers(1, 6))
+        plain = fast_network(rng, depth, wide, k)
+        chain = [replace(s, kernel=5) if s.kind == "bottleneck" and rng.random() < 0.15 else s for s in plain.chain]
+        if rng.random() < 0.3:
+            chain.append(Layer("conv", chain[-1].oh, chain[-1].ow, chain[-1].cout, 0, int(rng.integers(1, 12)), 1, 1))
+        aggregate = str(rng.choice(["sum", "concat"]))
+        network = replace(plain, chain=tuple(chain), aggregate=aggregate)
+        if macs(network) <= max_macs:
+            return network
+
+
 def in_16_bits(scaled: Scaled, products: int) -> Scaled:
     """With multipliers that keep every value of up to `products` + |bias| below 2^15: often the largest such ones."""
     sums = products + np.abs(scaled.bias.astype(np.int64))
@@ -250,8 +266,10 @@ def in_16_bits(scaled: Scaled, products: int) -> Scaled:
     return replace(scaled, mult=np.minimum(scaled.mult, most).astype(np.int32))
 
 
-def made_fast(rng, q: QBottleneck) -> QBottleneck:
-    """`q` with multipliers that let it run in modes fast and lean, and at times a shift that can be done away with."""
+def made_fast(rng, q: QConv | QBottleneck) -> QConv | QBottleneck:
+    """`q` with multipliers that let it run in modes fast and lean, if its shape does, and at times a larger shift."""
+    if not fast_shape(q.shape):
+        return q
     expand, depthwise = in_16_bits(q.expand, 128 * 127 * q.shape.cin), in_16_bits(q.depthwise, 255 * 127 * 9)
     sums = (q.shape.cexp << 15) + int(np.abs(q.project.bias.astype(np.int64)).max())
     shift = max(s for s in range(int(rng.integers(0, 4)) + 1) if sums <= INT31 >> s)
@@ -261,9 +279,9 @@ def made_fast(rng, q: QBottleneck) -> QBottleneck:
 
 
 def fast_qnet(rng, network: FreeNetwork, extreme: bool = False) -> QNet:
-    """A network of `fast_network` with integers: every bottleneck may run in modes fast and lean."""
+    """A network with integers: every bottleneck whose shape allows it may run in modes fast and lean."""
     qnet = random_qnet(rng, network, extreme=extreme)
-    tunnels = tuple((chain[0], *(made_fast(rng, q) for q in chain[1:])) for chain in qnet.tunnels)
+    tunnels = tuple(tuple(made_fast(rng, q) for q in chain) for chain in qnet.tunnels)
     return replace(qnet, tunnels=tunnels)
 
 

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections import namedtuple
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -251,7 +252,6 @@ class Oracle:
         self.segments = self._records(SEGMENT, Segment, h.segment_off, h.segments)
         params = self._records(PARAM, Param, h.param_off, h.tunnels * h.layers)
         self.params = [params[i : i + h.layers] for i in range(0, len(params), h.layers)]
-        self.columns = self._in_columns()
         text = self.blob[h.label_off : h.label_off + h.label_bytes].decode()
         self.labels = text.split("\n")[:-1]
         assert len(self.labels) == h.classes
@@ -259,7 +259,8 @@ class Oracle:
     def _records(self, struct_: struct.Struct, record, off: int, n: int) -> list:
         return [record(*struct_.unpack_from(self.blob, off + i * struct_.size)) for i in range(n)]
 
-    def _in_columns(self) -> list[bool]:
+    @cached_property
+    def columns(self) -> list[bool]:
         """Of each layer: are lines columns? They are where a strip is lower than the output of the segment."""
         heights, height = [], self.header.patch_h
         for layer in self.layers:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import oracle
-from arena import DIRECT, GROUPS, ROLLING, STORED, WINDOW, Place, plan_is_sound
-from cases import moved, patched, random_case, random_plan, scattered
+from arena import DIRECT, FAST, GROUPS, LEAN, ROLLING, STORED, WINDOW, Place, plan_is_sound
+from cases import judged, moved, patched, random_case, random_plan, scattered
 from cengine import ERRORS, Engine, EngineError, library, sanitized
-from networks import FreeNetwork, identity_qnet, random_qnet
+from networks import FreeNetwork, fast_qnet, identity_qnet, random_qnet
 from patchnet import format as fmt
 from patchnet.design import Layer
+from patchnet.fast import fast_layers
 from patchnet.pack import pack, seal
 from patchnet.plan import place
 
@@ -31,15 +33,24 @@ def tiny(k: int, aggregate: str) -> FreeNetwork:
     return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, k, False, k // 4, k // 4, aggregate=aggregate, chain=chain)
 
 
+def tiny_fast() -> FreeNetwork:
+    """A stem and two bottlenecks for modes 5 and 6, one residual, one of stride 2."""
+    stem = Layer("conv", 6, 6, 1, 0, 4, 3, 2)
+    blocks = Layer("bottleneck", 3, 3, 4, 8, 4, 3, 1, True, True), Layer("bottleneck", 3, 3, 4, 4, 2, 3, 2, True)
+    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
+
+
 # All modes between them, fused and alone, in strips and over whole maps.
 PLANS = {
     "sum": (tiny(4, "sum"), [(1, [(DIRECT, 1, 0), (WINDOW, 2, 0)]), (1, [(DIRECT, 1, 0)]), (1, [(GROUPS, 1, 2)])]),
     "concat": (tiny(4, "concat"), [(2, [(WINDOW, 1, 0), (GROUPS, 2, 3)]), (1, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "whole": (tiny(1, "sum"), [(3, [(DIRECT, 1, 0)]), (2, [(STORED, 2, 3)]), (2, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
+    "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
+    "lean wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(LEAN, 1, 8), (LEAN, 1, 4)])]),
 }
 BLOBS = {
-    name: pack(random_qnet(np.random.default_rng(3), network), place(network, schedule))
+    name: pack(fast_qnet(np.random.default_rng(3), network), place(network, schedule), wide="wide" in name)
     for name, (network, schedule) in PLANS.items()
 }
 BLOB = BLOBS["sum"]
@@ -80,8 +91,8 @@ def field(table: fmt.Table, name: str, value: int, index: int = 0, blob: bytes =
     return patched(blob, {Place(table.name, index, name): value})
 
 
-def array(offset: int, values: bytes) -> bytes:
-    out = bytearray(BLOB)
+def array(offset: int, values: bytes, blob: bytes = BLOB) -> bytes:
+    out = bytearray(blob)
     out[offset : offset + len(values)] = values
     return seal(out)
 
@@ -113,11 +124,12 @@ CAUSES = {
         *(field(LAYER, "stride", s, i) for s in (0, 3) for i in (0, 1)),
         field(LAYER, "stride", 2, 1),
         *(field(LAYER, "flags", f, 0) for f in (1, 2, 4)),
-        field(LAYER, "flags", 8, 1),
+        *(field(LAYER, "flags", f, 1) for f in (8, 16, 19)),
         field(LAYER, "flags", 2, 2),
         *(field(LAYER, "cexp", n, i) for n, i in ((1, 0), (0, 1), (32768, 1), (4, 2))),
         field(LAYER, "cout", 0, 0),
         field(LAYER, "cout", 4, 1),
+        *(field(LAYER, "mode", n, i) for n in (FAST, LEAN) for i in range(4)),
     ],
     "PATCH": [
         *(field(H, "patch_off", n) for n in (0, 100, 106, FAR, HUGE)),
@@ -150,7 +162,7 @@ CAUSES = {
         field(H, "classes", 3),
     ],
     "PLAN": [
-        *(field(LAYER, "mode", n, i) for n in (5, 65535) for i in range(4)),
+        *(field(LAYER, "mode", n, i) for n in (7, 65535) for i in range(4)),
         *(field(LAYER, "mode", n, 0) for n in (ROLLING, GROUPS, STORED)),
         field(LAYER, "mode", DIRECT, 1),
         *(field(LAYER, "mode", n, 2) for n in (ROLLING, WINDOW, GROUPS, STORED)),
@@ -209,6 +221,89 @@ def opens(blob: bytes) -> str:
     except EngineError as e:
         return e.name
     return "OK"
+
+
+@dataclass(frozen=True)
+class FastArrays:
+    """Where the arrays of the first bottleneck of a blob of PLANS lie: 4 -> 8 -> 4 channels in mode 5 or 6."""
+
+    blob: bytes
+    at: int
+    pair: int  # bytes of two expanded channels
+    project: int  # bytes of the projection's weights
+
+    @classmethod
+    def of(cls, name: str) -> FastArrays:
+        blob = BLOBS[name]
+        size = 2 if "wide" in name else 1
+        return cls(blob, oracle.Oracle(blob).params[0][1].weight_off, 16 + 8 * size, 32 * size)
+
+    def scales(self, part: str, channel: int) -> tuple[int, int]:
+        """Offsets of a channel's bias and multiplier."""
+        depthwise = self.at + 4 * self.pair
+        first, odd = divmod(channel, 2)
+        bias = {
+            "expand": self.at + first * self.pair + 4 * odd,
+            "depthwise": depthwise + 20 * channel + 12,
+            "project": depthwise + 8 * 20 + self.project + 16 * first + 4 * odd,
+        }[part]
+        return bias, bias + (4 if part == "depthwise" else 8)
+
+    @property
+    def end(self) -> int:
+        return self.scales("project", 3)[1] + 4
+
+
+FAST_PARTS = [(name, part) for name in ("fast", "lean wide") for part in ("expand", "depthwise", "project")]
+
+
+@pytest.mark.parametrize("name, part", FAST_PARTS)
+def test_bias_and_multiplier_of_fast_arrays(name, part):
+    """Of the first and of the last channel: multipliers are positive, no sum leaves 31 bits whatever its sign."""
+    arrays = FastArrays.of(name)
+    for channel in (0, 3 if part == "project" else 7):
+        bias, mult = arrays.scales(part, channel)
+        for value in (0, -1, -(2**31)):
+            assert opens(array(mult, struct.pack("<i", value), arrays.blob)) == "WEIGHTS"
+        for value in (2**31 - 1, -(2**31)):
+            assert opens(array(bias, struct.pack("<i", value), arrays.blob)) == "OVERFLOW"
+
+
+@pytest.mark.parametrize("name, part", [pair for pair in FAST_PARTS if pair[1] != "project"])
+def test_16_bits_of_fast_arrays(name, part):
+    """Just what fits is accepted, of either sign of the bias, one more is not."""
+    arrays, products = FastArrays.of(name), 255 * 127 * 9 if part == "depthwise" else 128 * 127 * 4
+    for channel, size in ((0, 1000), (7, 123456), (2, 2**28)):
+        bias, mult = arrays.scales(part, channel)
+        most = ((32768 << 32) - (1 << 31) - 1) // (products + size)
+        for sign in (1, -1):
+            good = array(bias, struct.pack("<i", sign * size), arrays.blob)
+            assert opens(array(mult, struct.pack("<i", most), good)) == "OK"
+            assert opens(array(mult, struct.pack("<i", most + 1), good)) == "OVERFLOW"
+
+
+@pytest.mark.parametrize("name", ["fast", "lean wide"])
+def test_fast_arrays_end_with_the_blob(name):
+    arrays = FastArrays.of(name)
+    longer = arrays.blob + arrays.blob[arrays.at : arrays.end]
+    assert len(arrays.blob) % 4 == arrays.end % 4 == 0
+    assert opens(field(PARAM, "weight_off", len(arrays.blob), 1, longer)) == "OK"
+    assert opens(field(PARAM, "weight_off", len(arrays.blob), 1, longer[:-4])) == "WEIGHTS"
+    assert opens(field(PARAM, "weight_off", len(arrays.blob) + 2, 1, longer + bytes(4))) == "WEIGHTS"
+
+
+@pytest.mark.parametrize("name", ["fast", "lean wide"])
+def test_cause_of_a_bad_fast_layer_is_named(name):
+    """Shapes that have no such mode, groups, rows, places; weights that would need more room than there is."""
+    blob, layer = BLOBS[name], oracle.Oracle(BLOBS[name]).layers[1]
+    causes = [("flags", flags, "SHAPE") for flags in (2, 16, 255)]
+    causes += [("flags", 5, "WEIGHTS"), ("flags", layer.flags | oracle.SIGNED, "PLAN"), ("kernel", 5, "PLAN")]
+    causes += [("cexp", n, "SHAPE") for n in (0, 6, 7)] + [("cout", 5, "SHAPE"), ("cexp", 32764, "WEIGHTS")]
+    causes += [("group", n, "PLAN") for n in (0, 2, 6, 12, 65535)] + [("rows", n, "PLAN") for n in (0, 2)]
+    causes += [("wide_at", layer.wide_at + n, "PLAN") for n in (1, 2)] + [("wide_at", HUGE, "PLAN")]
+    for name_, value, cause in causes:
+        assert opens(field(LAYER, name_, value, 1, blob)) == cause, (name_, value)
+    assert opens(field(PARAM, "shift", fmt.MAX_SHIFT + 1, 1, blob)) == "WEIGHTS"
 
 
 SINGLE = oracle.Oracle(BLOB)
@@ -354,14 +449,15 @@ def test_plan_check_is_complete(seed):
     """Random plans with one number moved: the engine refuses what the rules forbid, and nothing else; and what it does
     not refuse gives the same bytes."""
     rng, case = np.random.default_rng(seed), random_case(6000 + seed, max_macs=50_000)
-    blob = pack(case.qnet, random_plan(rng, case.qnet.design))
+    blob = pack(case.qnet, random_plan(rng, case.qnet.design, fast_layers(case.qnet)))
     blob = scattered(rng, blob) if seed % 2 else blob
     assert plan_is_sound(blob)
     wanted, verdicts = case.oracle.run_image(*case.picture.args()), []
     for _ in range(60):
         place, bad = moved(rng, blob)
+        bad, allowed = judged(case.qnet, place, bad)
         verdicts.append(opens(bad))
-        assert verdicts[-1] == ("OK" if plan_is_sound(bad) else "PLAN"), place
+        assert verdicts[-1] in allowed, place
         if verdicts[-1] == "OK":
             assert (Engine(bad).run_image(*case.picture.args()).logits16 == wanted.logits16).all(), place
-    assert {"OK", "PLAN"} == set(verdicts)
+    assert {"OK", "PLAN"} <= set(verdicts)

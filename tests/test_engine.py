@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arena
-from arena import DIRECT, GROUPS, ROLLING, STORED, WINDOW
+from arena import DIRECT, FAST, GROUPS, LEAN, ROLLING, STORED, WINDOW
 from cases import (
     Picture,
     Schedule,
@@ -24,9 +24,18 @@ from cases import (
     scattered,
 )
 from cengine import Engine
-from networks import FreeNetwork, identity_qnet, random_network, random_picture, random_qnet
-from oracle import GREY, RGB565, RGB888, Oracle, scores_of
+from networks import (
+    FreeNetwork,
+    fast_qnet,
+    identity_qnet,
+    mixed_network,
+    random_network,
+    random_picture,
+    random_qnet,
+)
+from oracle import GREY, RGB565, RGB888, WIDE, Oracle, scores_of
 from patchnet.design import Layer, Network, Stage
+from patchnet.fast import fast_layers, fast_shape
 from patchnet.pack import pack
 from patchnet.plan import place
 from patchnet.quantized import QNet
@@ -115,6 +124,8 @@ def plan_traits(oracle: Oracle) -> set:
         for i, stage in enumerate(part.stages):
             layer = stage.layer
             seen |= {("mode", stage.conv, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
+            seen |= {("group", layer.mode, layer.group < layer.cexp), ("wide", layer.mode, layer.flags & WIDE > 0)}
+            seen |= {("eight", layer.mode, layer.stride, stage.cin == 8)}
             seen |= {("residual in", layer.mode, i > 0, part.columns)} if stage.residual else set()
             seen |= {("fused stride", layer.stride), ("fused kernel", layer.kernel)} if i > 0 else set()
     return seen
@@ -125,16 +136,18 @@ def test_random_plans_say_something():
     seen = set()
     for seed in range(160):
         rng = np.random.default_rng(seed)
-        qnet = random_qnet(rng, max_macs=50_000)
+        qnet = fast_qnet(rng, mixed_network(rng, 50_000)) if seed % 4 == 3 else random_qnet(rng, max_macs=50_000)
         for _ in range(12):
             seen |= plan_traits(Oracle(random_blob(rng, qnet)))
     columns, chunks = (False, True), (WINDOW, GROUPS, STORED)
     wanted = {("fused", n) for n in (1, 2, 3)} | {("strips", n) for n in (1, 2, 3)} | {"moved"}
     wanted |= {("in place", c) for c in columns} | {("mode", True, GROUPS, False)}
     wanted |= {("mode", True, mode, c) for mode in (DIRECT, WINDOW) for c in columns}
-    wanted |= {("mode", False, mode, c) for mode in range(5) for c in columns}
+    wanted |= {("mode", False, mode, c) for mode in range(7) for c in columns}
     wanted |= {("rows", mode, n) for mode in chunks for n in (1, 2, 3)}
-    wanted |= {("residual in", mode, fused, c) for mode in range(5) for fused in (False, True) for c in columns}
+    wanted |= {("residual in", mode, fused, c) for mode in range(7) for fused in (False, True) for c in columns}
+    wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, LEAN) for some in (False, True)}
+    wanted |= {("eight", mode, s, some) for mode in (FAST, LEAN) for s in (1, 2) for some in (False, True)}
     wanted |= {("fused stride", s) for s in (1, 2)} | {("fused kernel", k) for k in (1, 3, 5, 7)}
     assert wanted <= seen, wanted - seen
 
@@ -243,16 +256,16 @@ def test_scores_of_any_logits(scale):
 def test_any_schedule(seed):
     """Whatever is fused, the strips, the modes, the rows, the groups and the places, the same bytes."""
     case, rng = random_case(2000 + seed, max_macs=300_000), np.random.default_rng(seed)
-    wanted = case.oracle.run_image(*case.picture.args())
-    for _ in range(5):
-        blob = pack(case.qnet, place(case.qnet.design, random_schedule(rng, case.qnet.design)))
+    wanted, fast = case.oracle.run_image(*case.picture.args()), fast_layers(case.qnet)
+    for i in range(5):
+        blob = pack(case.qnet, place(case.qnet.design, random_schedule(rng, case.qnet.design, fast)), wide=i % 2 > 0)
         for same in (blob, scattered(rng, blob)):
             assert_equal(Engine(same).run_image(*case.picture.args()), wanted)
 
 
 def small_network(*chain: Layer, **shape) -> FreeNetwork:
     """A stem and what follows it, by default on the five patches of 9 x 7 of a picture of 12 x 10."""
-    stem = Layer("conv", 9, 7, 3, 0, 5, 3, 1)
+    stem = Layer("conv", 9, 7, 3, 0, chain[0].cin, 3, 1)
     shape = dict(height=12, width=10, k=4, central=True, margin_h=3, margin_w=2) | shape
     return FreeNetwork("small", ("a", "b", "c"), channels=3, chain=(stem, *chain), **shape)
 
@@ -270,6 +283,14 @@ EXHAUSTED = {
         Layer("bottleneck", 9, 7, 5, 4, 5, 5, 1, True, True, "none"),
         Layer("bottleneck", 9, 7, 5, 5, 5, 3, 1, False, True),
     ),
+    "fast, residual, then stride 2": small_network(
+        Layer("bottleneck", 9, 7, 8, 12, 8, 3, 1, True, True),
+        Layer("bottleneck", 9, 7, 8, 8, 6, 3, 2, True, False),
+    ),
+    "fast, stride 2, then residual": small_network(
+        Layer("bottleneck", 9, 7, 12, 8, 4, 3, 2, True, False),
+        Layer("bottleneck", 5, 4, 4, 12, 4, 3, 1, True, True),
+    ),
 }
 
 
@@ -283,6 +304,7 @@ def all_steps(layer: Layer, lines: int, few: bool = False) -> list[tuple[int, in
         (ROLLING, 1, 0),
         *((WINDOW, r, 0) for r in rows),
         *((mode, r, group) for mode in (GROUPS, STORED) for r in rows for group in groups),
+        *((mode, 1, group) for mode in (FAST, LEAN) if fast_shape(layer) for group in range(4, layer.cexp + 1, 4)),
     ]
 
 
@@ -290,7 +312,7 @@ def all_steps(layer: Layer, lines: int, few: bool = False) -> list[tuple[int, in
 def exhausted(request):
     """A network, and `check`, which runs it by a schedule."""
     network, rng = EXHAUSTED[request.param], np.random.default_rng(1)
-    qnet, picture = random_qnet(rng, network), random_frame(rng, 12, 10)
+    qnet, picture = fast_qnet(rng, network), random_frame(rng, 12, 10)
     wanted = Oracle(pack(qnet)).run_image(*picture.args())
 
     def check(schedule: Schedule) -> None:

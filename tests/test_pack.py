@@ -12,7 +12,7 @@ from arena import DIRECT, FAST, LEAN, ROLLING
 from patchnet import format as fmt
 from patchnet import pack
 from patchnet.design import Layer
-from patchnet.fast import Order, fast_layers, fast_ok, folded, to_bytes
+from patchnet.fast import Order, fast_layers, fast_ok, to_bytes
 from patchnet.plan import Plan, place
 from patchnet.planner import plan
 from patchnet.quantized import QBottleneck, QNet, Scaled
@@ -201,11 +201,10 @@ def test_fast_arrays_read_back(seed):
     for got, wanted in zip(again.tunnels, case.qnet.tunnels, strict=True):
         for i in range(1, len(wanted)):
             a, b = got[i], wanted[i]
-            project = folded(b) if i in case.steps else b.project
-            for name, part in {"expand": b.expand, "depthwise": b.depthwise, "project": project}.items():
+            for name, part in {"expand": b.expand, "depthwise": b.depthwise, "project": b.project}.items():
                 for field, array in vars(part).items():
                     np.testing.assert_array_equal(getattr(getattr(a, name), field), array)
-            assert (a.shift, a.zero_out, a.res_mult) == (0 if i in case.steps else b.shift, b.zero_out, b.res_mult)
+            assert (a.shift, a.zero_out, a.res_mult) == (b.shift, b.zero_out, b.res_mult)
     wide = {i for i, record in enumerate(pack.read(case.fast).layers) if record["flags"] & fmt.FLAG_WIDE}
     assert wide == (set(case.steps) if seed % 2 else set())
 
@@ -245,7 +244,7 @@ def test_bytes_of_fast_arrays():
         assert data[:24] == struct.pack("<4i8b", 0, 1, 1, 2, 1, 2, 3, 4, 5, 6, 7, 8)
         assert data[96:116] == struct.pack("<12b2i", *wanted, 0, 1)
         assert data[256:272] == bytes([1, 3, 2, 4, 9, 11, 10, 12, 5, 7, 6, 8, 13, 15, 14, 16])
-        assert data[272:] == struct.pack("<4i", 5, 6, 28, 32)
+        assert data[272:] == struct.pack("<4i", 5, 6, 7, 8)
     data = to_bytes(q, Order(FAST, 8, False, True))
     assert data[:32] == struct.pack("<4i8h", 0, 1, 1, 2, 1, 3, 2, 4, 5, 7, 6, 8)
     assert data[128:148] == struct.pack("<12b2i", *taps[FAST, False], 0, 1)
@@ -284,13 +283,12 @@ def test_value_of_more_than_16_bits(fast_qnet, name):
     assert fast_layers(beyond)[1] is False and fast_ok(beyond.tunnels[1][1])
 
 
-def test_shift_that_cannot_be_folded(fast_qnet):
+def test_shift_of_a_fast_layer_is_in_its_record(fast_qnet):
+    """As of any other: the multipliers stay as they are."""
     project = fast_qnet.tunnels[0][1].project
-    small = with_layer(fast_qnet, 1, shift=1, project=replace(project, mult=0 * project.mult + 2**30 - 1))
-    large = with_layer(fast_qnet, 1, shift=1, project=replace(project, mult=0 * project.mult + 2**30))
-    assert pack_fast(small, 1)
-    with pytest.raises(ValueError, match="tunnel 0, layer 1: mode 5 .* mult << shift below 2.31, got 2147483648"):
-        pack_fast(large, 1)
+    blob = pack_fast(with_layer(fast_qnet, 1, shift=1, project=replace(project, mult=0 * project.mult + 2**30)), 1)
+    assert oracle.Oracle(blob).params[0][1].shift == 1
+    assert (blob_qnet(blob, "again").tunnels[0][1].project.mult == 2**30).all()
 
 
 @pytest.mark.parametrize("index, changes", [

@@ -103,13 +103,18 @@ def test_counts_by_hand():
 # ---------------------------------------------------------------- the front
 
 
+def shaped(seed: int, by: str) -> Network:
+    """For the count by instructions a network whose bottlenecks know the fast modes."""
+    return random_network(seed) if by == "macs" else networks.fast_network(np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("by", planner.TABLES)
 @pytest.mark.parametrize("seed", range(12))
-def test_sizes_and_costs_are_those_of_the_plan(seed):
-    network = random_network(seed)
-    for arena, cost, schedule in planner.search(network, planner.COARSE).found():
+def test_sizes_and_costs_are_those_of_the_plan(seed, by):
+    network = shaped(seed, by)
+    for arena, cost, schedule in planner.search(network, planner.How.of(network, by, None), planner.COARSE).found():
         plan = place(network, schedule)
-        counts = planner.executed(network, plan)
-        costs = network.tunnels * sum(map(planner.cost_of, counts)) + planner.cost_of(planner.end_counts(network))
+        costs, _ = planner.totals(network, plan, by)
         assert plan.arena_bytes == arena and cost == pytest.approx(costs, rel=1e-12)
         assert max(areas(network, plan, i).total for i in range(len(plan.segments))) <= arena
 
@@ -117,7 +122,7 @@ def test_sizes_and_costs_are_those_of_the_plan(seed):
 @pytest.mark.parametrize("network", [VWW, OBLONG, random_network(3), random_network(4)], ids=lambda n: n.name)
 def test_front(network):
     """The cheapest plan needs the most bytes and computes nothing twice; the numbers are those of the plans."""
-    points = planner.front(network)
+    points = planner.front(network, by="macs")
     assert points[-1].macs <= network.macs
     for a, b in itertools.pairwise(points):
         assert a.arena_bytes < b.arena_bytes and a.cost > b.cost
@@ -127,21 +132,23 @@ def test_front(network):
         assert (plan.arena_bytes, macs + network.features * len(network.labels)) == (point.arena_bytes, point.macs)
 
 
+@pytest.mark.parametrize("by", planner.TABLES)
 @pytest.mark.parametrize("seed", range(12))
-def test_what_is_left_out_is_no_better(seed):
+def test_what_is_left_out_is_no_better(seed, by):
     """The front is the same whether or not a search knows of plans already."""
-    network = random_network(seed)
-    known = planner.search(network, planner.COARSE, planner.search(network, planner.PLAIN))
+    network = shaped(seed, by)
+    how = planner.How.of(network, by, None)
+    known = planner.search(network, how, planner.COARSE, planner.search(network, how, planner.PLAIN))
     all_found, found = (
-        planner.search(network, planner.FINE).found(),
-        planner.search(network, planner.FINE, known).found(),
+        planner.search(network, how, planner.FINE).found(),
+        planner.search(network, how, planner.FINE, known).found(),
     )
     assert [point[:2] for point in found] == [point[:2] for point in all_found]
 
 
 def test_progress():
     network, told = replace(VWW, name="told"), []
-    planner.front(network, lambda *done: told.append(done))
+    planner.front(network, lambda *done: told.append(done), "macs")
     assert told == [(i, 7) for i in range(1, 8)]
 
 
@@ -177,7 +184,7 @@ def all_segments(network: Network, first: int, stop: int) -> list[tuple[int, flo
 def segment_cost(part, steps, first: int, last: bool) -> float:
     _, flows = ring_lines(part, steps, first == 0)
     return sum(
-        planner.cost_of(planner.layer_counts(view, flow, step, first + i == 0, last and i == len(part) - 1))
+        planner.cost_of(planner.layer_counts(view, flow, step, first + i == 0, last and i == len(part) - 1), "macs")
         for i, (view, flow, step) in enumerate(zip(part, flows, steps, strict=True))
     )
 
@@ -201,8 +208,8 @@ def test_no_plan_is_better():
             for (a, x), (b, y) in itertools.product(paths[first], all_segments(TINY, first, stop))
         ]
         paths[stop] = pareto(ends)
-    best = pareto([(total, cost + planner.cost_of(planner.end_counts(TINY))) for total, cost in paths[3]])
-    assert [(p.arena_bytes, p.cost) for p in planner.front(TINY)] == best
+    best = pareto([(total, cost + planner.cost_of(planner.end_counts(TINY), "macs")) for total, cost in paths[3]])
+    assert [(p.arena_bytes, p.cost) for p in planner.front(TINY, by="macs")] == best
 
 
 # ---------------------------------------------------------------- choices
@@ -214,39 +221,39 @@ def macs_under(network: Network, plan) -> int:
 
 
 def test_budgets():
-    points = planner.front(VWW)
+    points = planner.front(VWW, by="macs")
     for point in points:
         for more in (0, 3):
-            plan = planner.plan(VWW, point.arena_bytes + more)
+            plan = planner.plan(VWW, point.arena_bytes + more, by="macs")
             assert (plan.arena_bytes, macs_under(VWW, plan)) == (point.arena_bytes, point.macs)
-    assert planner.smallest(VWW).arena_bytes == points[0].arena_bytes
-    assert planner.fastest(VWW).arena_bytes == points[-1].arena_bytes
-    assert planner.plan(VWW, 1 << 20) == planner.fastest(VWW)
+    assert planner.smallest(VWW, by="macs").arena_bytes == points[0].arena_bytes
+    assert planner.fastest(VWW, by="macs").arena_bytes == points[-1].arena_bytes
+    assert planner.plan(VWW, 1 << 20, by="macs") == planner.fastest(VWW, by="macs")
 
 
 def test_cost_limits():
     for limit in (1, 1.05, 1.2, 1.5, 100):
-        plan = planner.plan(VWW, cost_limit=limit)
-        inside = [p.arena_bytes for p in planner.front(VWW) if p.macs <= limit * VWW.macs]
+        plan = planner.plan(VWW, cost_limit=limit, by="macs")
+        inside = [p.arena_bytes for p in planner.front(VWW, by="macs") if p.macs <= limit * VWW.macs]
         assert macs_under(VWW, plan) <= limit * VWW.macs and plan.arena_bytes == min(inside)
-    assert planner.plan(VWW) == planner.plan(VWW, cost_limit=1.2)
-    assert planner.plan(VWW, cost_limit=100) == planner.smallest(VWW)
+    assert planner.plan(VWW, by="macs") == planner.plan(VWW, cost_limit=1.2, by="macs")
+    assert planner.plan(VWW, cost_limit=100, by="macs") == planner.smallest(VWW, by="macs")
 
 
 def test_budget_and_cost_limit():
-    least, most = planner.smallest(VWW).arena_bytes, planner.plan(VWW, cost_limit=1.2).arena_bytes
-    assert planner.plan(VWW, most + 1000, 1.2) == planner.plan(VWW, most + 1000)
-    assert planner.plan(VWW, least, 100) == planner.smallest(VWW)
-    with pytest.raises(ValueError, match=r"^vww: needs 2\.\d\dx the nominal MACs at least, limit 1\.2x$"):
-        planner.plan(VWW, least, 1.2)
+    least, most = planner.smallest(VWW, by="macs").arena_bytes, planner.plan(VWW, cost_limit=1.2, by="macs").arena_bytes
+    assert planner.plan(VWW, most + 1000, 1.2, by="macs") == planner.plan(VWW, most + 1000, by="macs")
+    assert planner.plan(VWW, least, 100, by="macs") == planner.smallest(VWW, by="macs")
+    with pytest.raises(ValueError, match=r"^vww: needs 2\.\d\dx the macs of the fastest plan, limit 1\.2x$"):
+        planner.plan(VWW, least, 1.2, by="macs")
 
 
 def test_budget_too_small():
     """The block named is of a segment that takes the whole arena."""
-    smallest = planner.smallest(VWW)
+    smallest = planner.smallest(VWW, by="macs")
     least, block = smallest.arena_bytes, planner.binding(VWW, smallest)
     with pytest.raises(ValueError, match=rf"^needs {least:,} B at least \(block 1, 21x21x16, t=6\), budget 4,000 B$"):
-        planner.plan(VWW, 4000)
+        planner.plan(VWW, 4000, by="macs")
     (index,) = [i for i, s in enumerate(smallest.segments) if s.first <= block < s.first + s.layers]
     assert block == 1 and areas(VWW, smallest, index).total == least
 
@@ -254,14 +261,14 @@ def test_budget_too_small():
 def test_budget_too_small_for_the_logits():
     network = replace(TINY, labels=tuple(f"class {i}" for i in range(1000)))
     with pytest.raises(ValueError, match=r"^needs 2,004 B at least \(features and logits\), budget 2,003 B$"):
-        planner.plan(network, 2003)
-    assert planner.binding(network, planner.smallest(network)) is None
-    assert planner.front(network)[0].arena_bytes == 2004
+        planner.plan(network, 2003, by="macs")
+    assert planner.binding(network, planner.smallest(network, by="macs")) is None
+    assert planner.front(network, by="macs")[0].arena_bytes == 2004
 
 
 def test_groups_are_as_wide_as_the_arena_allows():
     """Any wider group in any layer, and its segment is larger than the arena."""
-    for point in planner.front(VWW):
+    for point in planner.front(VWW, by="macs"):
         plan = place(VWW, point.schedule)
         for i, (strip, steps) in enumerate(point.schedule):
             for j, (mode, rows, group) in enumerate(steps):
@@ -281,22 +288,22 @@ def test_groups_are_as_wide_as_the_arena_allows():
 @lru_cache
 def shown(name: str) -> tuple[Network, list[planner.Point]]:
     network = zoo.network(name)
-    return network, planner.front(network)
+    return network, planner.front(network, by="macs")
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_targets(name):
     network, points = shown(name)
     at_limit, least = (int(1024 * kb) for kb in TARGETS[name])
-    assert planner.plan(network, cost_limit=1.2).arena_bytes <= at_limit
-    assert planner.smallest(network).arena_bytes <= least
+    assert planner.plan(network, cost_limit=1.2, by="macs").arena_bytes <= at_limit
+    assert planner.smallest(network, by="macs").arena_bytes <= least
     assert points[-1].macs == network.macs
 
 
 def test_wide_head_alone():
     """MobileNetV2's 1280 channels: in groups over the stored map, as their sums would take 5 KB."""
     network, _ = shown("mobilenetv2-0.35")
-    plan = planner.plan(network, cost_limit=1.2)
+    plan = planner.plan(network, cost_limit=1.2, by="macs")
     assert plan.segments[-1].layers == 1 and plan.steps[-1].mode == GROUPS and plan.feature_at + 1280 <= plan.sum_at
 
 

@@ -46,7 +46,7 @@ def case(name: str):
 def test_plans_of_whole_networks(name, choose):
     """The same bytes out, and all but alignment of the arena is touched."""
     qnet, picture, wanted = case(name)
-    engine = Engine(pack(qnet, choose(qnet.design)))
+    engine = Engine(pack(qnet, choose(qnet.design, by="macs")))
     used = np.zeros(engine.arena_bytes, bool)
     for fill in (0xA5, 0x5A):
         engine.fill = fill
@@ -66,7 +66,7 @@ print(json.dumps([m.ram, list(m.predict(img)), m.classify(img, top=5)]))
 
 def test_mobilenetv2_in_38_kb(where, connect, tmp_path):
     qnet, picture, wanted = case("mobilenetv2-1.0")
-    (tmp_path / "net.pnb").write_bytes(pack(qnet, plan(qnet.design, BUDGET)))
+    (tmp_path / "net.pnb").write_bytes(pack(qnet, plan(qnet.design, BUDGET, by="macs")))
     (tmp_path / "picture.raw").write_bytes(picture.tobytes())
     device = connect(where, files=tmp_path)
     ram, outputs, best = json.loads(device.exec(CODE.format(budget=BUDGET), timeout=300))

@@ -157,7 +157,7 @@ def _add_making(command: Callable[..., Parser]) -> None:
 
 
 def _add_looking(command: Callable[..., Parser]) -> None:
-    """analyze, val, predict."""
+    """analyze, val, predict, bench."""
     from .planner import TABLES
     from .zoo import NAMES
 
@@ -190,6 +190,13 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p.add_argument("--on", type=engines, default=["host"], metavar="ENGINE", help="float, host (default), unix or qemu")
     p.add_argument("--top", type=positive, default=5, metavar="N", help="labels per picture (default: 5)")
     p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the pictures with labels and patches")
+
+    more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
+    p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
+    p.add_argument("--on", choices=("qemu",), default="qemu", help="where to count: %(choices)s alone can")
+    p.add_argument("--firmware", type=Path, metavar="FILE.elf", help="default: build/qemu/firmware.elf")
+    p.add_argument("--runs", type=Path, metavar="DIR", help="networks of DIR/NAME/qnet.npz instead of the shipped .pnb")
+    p.add_argument("--blocks", action="store_true", help="the four blocks only")
 
 
 # ---------------------------------------------------------------- output
@@ -402,6 +409,24 @@ def run_predict(args) -> int:
         view = evaluate.view(args.model, args.on[0])
         plots.patches([data.decode(Path(picture)) for picture in args.pictures], rankings, view, args.out)
         written(args.out)
+    return 0
+
+
+def run_bench(args) -> int:
+    from . import bench
+
+    def told(what: str) -> None:
+        print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
+
+    try:
+        found = bench.run(args.firmware or bench.FIRMWARE, args.runs, not args.blocks, told)
+    finally:
+        print(file=sys.stderr)
+    if args.json:
+        print_json(bench.to_dict(found))
+    else:
+        for table in bench.tables(found):
+            wide_console().print(table)
     return 0
 
 

@@ -120,10 +120,7 @@ def _layer(blob: bytes, s: Layer, order: Order | None, param: dict) -> QConv | Q
 
 
 def blob_qnet(blob: bytes, name: str) -> QNet:
-    """The integers of a blob. `output_scale` and `std` are the header's, rounded to float32.
-
-    The shift of a layer of mode fast or lean is 0, its multipliers hold it.
-    """
+    """The integers of a blob. `output_scale` and `std` are the header's, rounded to float32."""
     info = read(blob)
     h, network = info.header, blob_network(info, name)
     order = orders(network.chain, blob_plan(info), [record["flags"] for record in info.layers])

@@ -15,8 +15,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from cases import Case, Picture, random_case, random_frame, random_raw  # noqa: E402
 
-# between them: k = 1, 4, 9, 16, central patch, sum and concat, grey and colour, all pixel formats, all weights extreme
-SEEDS = ((14, False), (36, False), (41, False), (44, False), (66, False), (33, True), (53, True))
+# between them: k = 1, 4, 9, 16, central patch, sum and concat, grey and colour, all pixel formats, all weights extreme,
+# all modes
+SEEDS = ((14, False), (36, False), (41, False), (44, False), (66, False), (33, True), (53, True), (3, False), (7, True))
 
 
 def picture_record(case: Case, folder: Path, name: str, picture: Picture) -> dict:
