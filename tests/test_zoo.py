@@ -1,4 +1,4 @@
-"""The networks of `zoo` with random weights: the plans that the README tells of give the bytes of the layer-by-layer run.
+"""The networks of `zoo` with random weights: the plans of docs/memory.md give the bytes of a layer-by-layer run.
 
 MobileNetV2 1.0 at 224 x 224, unsegmented and unchanged, also runs on devices in an arena of 38 KB.
 """
