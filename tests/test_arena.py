@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 import arena
-from arena import WINDOW, Area, Flow, Part, Place, Widths
-from cases import Case, assert_equal, moved, random_blob, random_case
+from arena import FAST, WINDOW, Area, Flow, Part, Place, Widths
+from cases import Case, assert_equal, moved, random_blob, random_case, random_raw
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from oracle import Oracle
-from patchnet.fast import fast_layers
+from patchnet.fast import MODES, fast_layers
 from patchnet.pack import pack
 from patchnet.plan import place
 from patchnet.planner import front
+
+SCRIPT = ROOT / "tests" / "device" / "used.py"
 
 
 def touched(engine: Engine, rng, run) -> np.ndarray:
@@ -41,6 +43,41 @@ def of_fast_layers(oracle: Oracle) -> np.ndarray:
                     own[part.record.work_at :][: arena.fused_work(stage, widths)] = True
                     own[wide_at:][: arena.wide_bytes(stage, widths)] = True
     return own
+
+
+def unused_by_fast(oracle: Oracle) -> int:
+    """Bytes of the memory of a layer of modes 5 and 6 that are there for the alignment alone: pixels outside the map in
+    16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept."""
+    unused = [0]
+    for part in arena.parts(oracle):
+        for strip in part.strips():
+            spans = part.spans(strip)
+            for stage, before, after in zip(part.stages, spans, spans[1:], strict=False):
+                if stage.fused:
+                    widths, lines = Widths.of(stage, before, after), stage.layer.stride if stage.layer.mode == FAST else 3
+                    outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
+                    unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp))
+    return max(unused)
+
+
+def test_fast_layers_use_all_on_device(tmp_path, connect):
+    """On the processor that the areas of modes 5 and 6 are for, nearly all bytes of an arena are written, as in other
+    modes: in the smallest, a middle and the fastest plan of networks for these modes."""
+    limits = {}
+    for seed in range(3, 83, 4):
+        case, rng = random_case(seed, max_macs=60_000), np.random.default_rng(seed)
+        points = front(case.qnet.design, fast=fast_layers(case.qnet))
+        for i, point in enumerate((points[0], points[len(points) // 2], points[-1])):
+            blob = pack(case.qnet, place(case.qnet.design, point.schedule), wide=seed % 8 == 3)
+            oracle, name = Oracle(blob), f"case{seed}-{i}"
+            if any(layer.mode in MODES for layer in oracle.layers):
+                (tmp_path / f"{name}.pnb").write_bytes(blob)
+                (tmp_path / f"{name}.raw").write_bytes(random_raw(rng, case.qnet.design).tobytes())
+                limits[f"{name}.pnb"] = 16 + unused_by_fast(oracle) + unused_window(oracle)
+    device = connect("qemu", files=tmp_path)
+    unused = dict(line.split() for line in device.exec(SCRIPT.read_text()).splitlines())
+    assert len(limits) >= 15 and unused.keys() == limits.keys()
+    assert not {name: (n, limits[name]) for name, n in unused.items() if int(n) > limits[name]}
 
 
 def unused_window(oracle: Oracle) -> int:

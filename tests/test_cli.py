@@ -16,7 +16,7 @@ from patchnet.design import Network, Stage
 from patchnet.pack import pack
 from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
 
-COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict")
+COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict", "bench")
 NET = Network(
     "pets", ("ant", "bee", "cat"), 20, 20, k=4, margin_h=3, margin_w=3, stem_out=4, stages=(Stage(6, 1, 2, 3),)
 )

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases import Case, random_blob, random_case
+from cases import Case, is_fast_case, random_blob, random_case
 from cengine import Engine
 from oracle import Oracle
+from patchnet.fast import MODES
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden"
@@ -63,14 +64,25 @@ def more_plans(case: Case, entry: dict, folder: Path, plans: int) -> list[dict]:
     return entries
 
 
-@pytest.fixture(scope="module")
-def random_folder(tmp_path_factory):
-    """30 random networks of at most 20 KB, three of them extreme, each with ten plans: the folder and its cases."""
-    cases, seed = [], 0
+def has_fast_layers(case: Case) -> bool:
+    return any(layer.mode in MODES for layer in case.oracle.layers)
+
+
+def random_cases(fast: bool) -> list[Case]:
+    """30 cases of at most 20 KB, three of them extreme; if `fast`, all with layers of modes 5 or 6."""
+    cases, seed = [], 7000
     while len(cases) < 30:
         seed += 1
-        case = random_case(7000 + seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
-        cases += [case] * (len(case.blob) <= 20_000)
+        if is_fast_case(seed) or not fast:
+            case = random_case(seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
+            cases += [case] * (len(case.blob) <= 20_000 and (has_fast_layers(case) or not fast))
+    return cases
+
+
+@pytest.fixture(scope="module", params=["any", "fast"])
+def random_folder(request, tmp_path_factory):
+    """30 random networks, each with ten plans: the folder and its cases."""
+    cases = random_cases(request.param == "fast")
     folder = tmp_path_factory.mktemp("random")
     entries = make.write_cases(cases, folder)
     entries += [e for case, entry in zip(cases, entries, strict=True) for e in more_plans(case, entry, folder, 9)]
@@ -92,7 +104,7 @@ def test_golden_is_the_oracles_word():
         seen |= {("mode", layer.mode) for layer in oracle.layers}
         x = (GOLDEN / entry["raw"]["file"]).read_bytes()
         assert oracle.run_raw(x).outputs8.tolist() == entry["raw"]["outputs"]
-    assert seen == {1, 2, 3, "part", "whole", *(("aggregate", n) for n in range(2)), *(("mode", n) for n in range(5))}
+    assert seen == {1, 2, 3, "part", "whole", *(("aggregate", n) for n in range(2)), *(("mode", n) for n in range(7))}
     assert sum(path.stat().st_size for path in GOLDEN.iterdir() if path.is_file()) < 200_000
 
 

@@ -248,7 +248,7 @@ def networks(runs: Path | None, told: Progress) -> Iterator[tuple[str, QNet]]:
         made = runs / name / "qnet.npz" if runs else None
         try:
             yield name, qnet_file.load(made) if made else blob_qnet(read_blob(models.resolve(name)), name)
-        except (OSError, ValueError, KeyError) as e:
+        except (OSError, ValueError, KeyError, ImportError) as e:
             told(f"{name} is left out: {e}\n")
     yield "imagenet-63k", random_qnet(zoo.network("imagenet-63k"))
 
@@ -284,7 +284,7 @@ def check_counter(board: Board) -> None:
     """40 million instructions, 20 million turns of a loop of two, must be counted as that, but for a microsecond."""
     counted = int(board.exec(_LOOP))
     if abs(counted - 40_000) > 1:
-        raise RuntimeError(f"the emulator counts {counted},000 instructions of a loop of 40,000,000")
+        raise RuntimeError(f"the emulator counts {counted * PER_MICROSECOND:,} instructions of a loop of 40,000,000")
 
 
 def measure(board: Board, name: str, width: int, height: int, timeout: float = 600) -> list[int]:

@@ -1,0 +1,172 @@
+"""Counting instructions: the networks that are measured, what their figures are made of, and the counter itself."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cengine import Engine
+from patchnet import bench, planner, zoo
+from patchnet.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
+from patchnet.design import Network, Stage
+from patchnet.fast import fast_layers, fast_shape
+from patchnet.pack import pack
+from patchnet.plan import DIRECT, FAST, LEAN, ROLLING
+
+SMALL = Network("small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),))
+
+
+# ---------------------------------------------------------------- networks
+
+
+def test_random_integers_keep_values_apart():
+    """Not all saturated, not all the same: else a kernel could take short cuts that a real network does not."""
+    qnet = bench.random_qnet(zoo.network("vww-18k"))
+    d = qnet.design
+    x = np.random.default_rng(0).integers(-128, 128, (d.height, d.width, d.channels)).astype(np.int8)
+    outputs = Engine(pack(qnet, bench.layerwise(qnet))).run_raw(x)
+    assert len(np.unique(outputs.logits16)) == len(d.labels) and (np.abs(outputs.logits16.astype(int)) < 32767).all()
+
+
+@pytest.mark.parametrize("name", ["imagenet-63k", "mcunet-vww1"])
+def test_random_integers_allow_fast_modes_wherever_shapes_do(name):
+    network = zoo.network(name)
+    assert list(fast_layers(bench.random_qnet(network))) == [fast_shape(layer) for layer in network.layers()]
+
+
+def test_random_integers_follow_from_the_seed():
+    a, b, c = (bench.random_qnet(SMALL, seed).tunnels[0][0].conv.weight for seed in (1, 1, 2))
+    assert (a == b).all() and (a != c).any()
+
+
+def test_layer_by_layer():
+    qnet = bench.random_qnet(SMALL)
+    plan = bench.layerwise(qnet)
+    assert [s.layers for s in plan.segments] == [1, 1, 1]
+    assert [s.mode for s in plan.steps] == [DIRECT, ROLLING, FAST]  # 3 input channels are too few
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def test_blocks_are_those_of_the_design_page():
+    assert all(map(fast_shape, BLOCKS))
+    assert [round(block.macs / 1e4) for block in BLOCKS] == [293, 429, 237, 173]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.h}x{block.w}")
+@pytest.mark.parametrize("schedule", bench.BLOCK_SCHEDULES)
+def test_a_block_stands_alone(block, schedule):
+    mode, groups, _ = bench.BLOCK_SCHEDULES[schedule]
+    network = bench.block_network(block)
+    step = bench.block_step(block, mode, groups)
+    plan = bench.block_plan(network, step)
+    first, own, last = plan.segments
+    assert network.layers()[1] == block
+    assert (plan.steps[1].mode, plan.steps[1].rows, plan.steps[1].group) == step
+    assert first.out_at == own.in_at and own.out_at == last.in_at  # nothing is moved
+    ends = own.work_at + 1, own.state_at + 1, plan.steps[1].wide_at
+    assert bench.scratch(network, plan, 1) < plan.arena_bytes and max(ends) <= plan.arena_bytes
+
+
+def test_groups_of_a_block():
+    assert [bench.block_step(BLOCKS[0], LEAN, n)[2] for n in (1, 2, 3, 6, 0)] == [48, 24, 16, 8, 0]
+    assert bench.block_step(BLOCKS[3], LEAN, 7)[2] == 36  # a multiple of 4
+
+
+def test_scratch_of_a_block():
+    """Block 4, fast: kept lines, widened line, two expanded lines, depthwise values, weights and state."""
+    network = bench.block_network(BLOCKS[3])
+    plan = bench.block_plan(network, (FAST, 1, 240))
+    words = 5  # of a line: 9 pixels and the one before it, in pairs
+    kept, window, values = 240 * 4 * words, 4 * words * 40 + 8 * words + 4, 4 * 5 * 240
+    assert bench.scratch(network, plan, 1) == kept + window + values + (4 * 240 + 36) + 60
+
+
+def test_every_schedule_of_a_block_gives_the_same():
+    jobs = [job for job in bench.block_jobs() if job.name == "block 4"]
+    x = np.random.default_rng(0).integers(-128, 128, (9, 9, 1)).astype(np.int8)
+    outputs = [Engine(job.blob).run_raw(x).logits16.tolist() for job in jobs]
+    assert len(jobs) == len(bench.BLOCK_SCHEDULES) and all(o == outputs[0] for o in outputs)
+
+
+# ---------------------------------------------------------------- networks that are measured
+
+
+def test_networks_that_cannot_be_read_are_told(tmp_path):
+    told = []
+    found = dict(bench.networks(tmp_path, told.append))
+    assert set(found) == {"imagenet-63k"} and len(told) == len(bench.models.names())
+    assert all("is left out" in line for line in told)
+
+
+def test_schedules_of_a_network():
+    jobs = list(bench.network_jobs("small", bench.random_qnet(SMALL)))
+    assert [job.schedule for job in jobs] == ["the planner's", "cheapest", "layer by layer"]
+    assert all(job.blob == pack(bench.random_qnet(SMALL), job.plan) for job in jobs)
+
+
+# ---------------------------------------------------------------- output
+
+
+def made() -> Bench:
+    blocks = [BlockCount(f"block {i}", "fast", 3_000_000, 2_000_000, 1.5, 9_436) for i in range(1, 5)]
+    layers = {"stem": 700, "fully connected": 300}
+    return Bench(blocks, [NetworkCount("net", "cheapest", 1_000, 800, 1.25, 4_096, 1_020, 5_000, layers)])
+
+
+def test_json_has_the_named_fields():
+    values = json.loads(json.dumps(bench.to_dict(made())))
+    assert set(values) == {"blocks", "networks"}
+    assert set(values["blocks"][0]) == {"name", "schedule", "instructions", "macs", "per_mac", "scratch"}
+    assert values["networks"][0]["layers"] == {"stem": 700, "fully connected": 300}
+
+
+def test_tables_show_the_peers():
+    console = Console(width=150, file=io.StringIO())
+    for table in bench.tables(made()):
+        console.print(table)
+    text = console.file.getvalue()
+    for word in ("65x65x8", "CMSIS-NN", "5.73", "2.85", "TinyEngine", "9,436 B", "1.250", "+2.0%", "4,096 B"):
+        assert word in text
+
+
+def test_the_picture_is_enough_for_every_frame():
+    jobs = [bench.Job("a", "b", SMALL, None, b"")]
+    assert len(bench._picture(jobs)) == 2 * LARGE[0] * LARGE[1]
+
+
+# ---------------------------------------------------------------- the counter
+
+
+class Counting:
+    """A board that counts `wrong` thousand instructions too many."""
+
+    def __init__(self, wrong: int):
+        self.wrong = wrong
+
+    def exec(self, code: str) -> str:
+        return f"{40_000 + self.wrong}\n"
+
+
+def test_a_counter_that_is_off_is_an_error():
+    bench.check_counter(Counting(-1))
+    with pytest.raises(RuntimeError, match="40,002,000"):
+        bench.check_counter(Counting(2))
+
+
+def test_costs_predict_a_network(connect, tmp_path):
+    """Instructions, which do not depend on the machine that emulates."""
+    qnet = bench.random_qnet(zoo.network("vww-18k"))
+    jobs = list(bench.network_jobs("vww-18k", qnet))
+    (tmp_path / "picture").write_bytes(bench._picture(jobs))
+    for i, job in enumerate(jobs):
+        (tmp_path / f"{i}.pnb").write_bytes(job.blob)
+    board = connect("qemu", tmp_path, icount=True)
+    bench.check_counter(board)
+    for i, job in enumerate(jobs):
+        counts = bench.measure(board, f"{i}.pnb", job.network.width, job.network.height)
+        assert len(counts) == len(job.network.layers()) + 1
+        assert planner.totals(job.network, job.plan)[0] == pytest.approx(sum(counts), rel=0.05)
