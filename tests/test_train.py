@@ -103,6 +103,24 @@ def test_mosaic_puts_boxes_where_their_pictures_are():
     assert (targets[0, :, [0, 2]] == train.ABSENT).all()
 
 
+def test_class_labels_become_boxes_around_pictures():
+    pictures = data.Dataset(("ship", "frog", "cat"), [None] * 3, np.array([0, 1, 2]), ("p", "q", "r"))
+    boxed = train.boxed(pictures, ("cat", "person", "boat"))
+    assert [boxes.tolist() for boxes in boxed.boxes] == [[[0, 0, 1, 1, 2, 0]], [], [[0, 0, 1, 1, 0, 0]]]
+
+
+def test_extra_pictures_appear_in_mosaics_only():
+    e = train.load_experiment("person", extra="digits_test", validation=0.0, batch=8)
+    own = data.Dataset(
+        ("a",), [np.zeros((9, 9, 3), np.uint8)] * 8, np.full(8, -1), tuple("abcdefgh"), (box(0, 0, 1, 1),) * 8
+    )
+    for mosaic in (0.0, 1.0):
+        batches = train.Batches(own, replace(e, mosaic=mosaic))
+        pixels, targets = next(batches.epoch(0))
+        assert len(batches) == 1
+        assert (pixels.amax() > 0) == (mosaic > 0) == bool((targets[:, 1:] == train.ABSENT).any())
+
+
 def test_held_out_part_goes_by_name():
     dataset = data.load("digits_train")
     rest, part = train.held_out(dataset, 0.2)

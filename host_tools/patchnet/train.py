@@ -15,7 +15,7 @@ import tomllib
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from .model import PatchTunnelNet, load_float, normalise, save_float
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
+SAME = {"airplane": "aeroplane", "automobile": "car", "ship": "boat"}  # CIFAR-10's and VOC's names
 ABSENT, UNSURE, PRESENT = 0.0, -1.0, 1.0  # presence labels; unsure ones take no part in the loss
 
 
@@ -46,9 +47,10 @@ class Experiment:
     tunnels are the starting point. Augmentation: random crops of `crop` (min, max) of the area, sides stretched by
     up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
     crops smaller than the network are enlarged "bilinear" or in "box"es, as the engine enlarges small pictures; `flip`;
-    `colour` jitter; `mixup` (alpha of its beta distribution); a part `mosaic` of the pictures made of crops of
-    four (detection sets). `auxiliary` weighs the loss of the classes present in each cell of the tunnels' last maps
-    (detection sets). `tied` tunnels learn the same weights, which few pictures may ask for.
+    `colour` jitter; `mixup` (alpha of its beta distribution). Detection sets: a part `mosaic` of the pictures are made
+    of crops of four, half of the other three from `extra`, a set of class labels, if there is one; `auxiliary` weighs
+    the loss of the classes present in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which
+    few pictures may ask for.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Experiment:
     colour: float = 0.3
     mixup: float = 0.0
     mosaic: float = 0.0
+    extra: str = ""
     auxiliary: float = 0.0
     tied: bool = False
     evaluate_every: int = 1
@@ -102,6 +105,14 @@ def held_out(dataset: Dataset, part: float) -> tuple[Dataset, Dataset]:
     """(the rest, held-out part), chosen by a checksum of the picture's name, hence equal in every run."""
     inside = np.array([zlib.crc32(name.encode()) % 10000 < part * 10000 for name in dataset.names])
     return dataset.take(np.flatnonzero(~inside)), dataset.take(np.flatnonzero(inside))
+
+
+def boxed(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """A set of class labels as a detection set: one box around each picture, none if `classes` lacks its class."""
+    columns = [classes.index(c) if c in classes else None for c in (SAME.get(c, c) for c in dataset.classes)]
+    found = [columns[label] for label in dataset.labels]
+    boxes = tuple(np.array([[0, 0, 1, 1, c, 0]] if c is not None else np.zeros((0, 6)), np.float32) for c in found)
+    return replace(dataset, classes=classes, boxes=boxes)
 
 
 # ---------------------------------------------------------------- pictures and targets
@@ -149,15 +160,19 @@ class Batches:
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
         self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
         mode = "L" if experiment.network.channels == 1 else "RGB"
-        self.images = [Image.fromarray(picture).convert(mode) for picture, _ in dataset]
+        self.images, self.boxes = [Image.fromarray(picture).convert(mode) for picture, _ in dataset], dataset.boxes
+        if experiment.extra:
+            extra, _ = held_out(data.load(experiment.extra), experiment.validation)
+            self.images += [Image.fromarray(picture).convert(mode) for picture, _ in extra]
+            self.boxes += boxed(extra, dataset.classes).boxes
         self.areas = cell_areas(experiment.network)
 
     def __len__(self) -> int:
-        return len(self.images) // (self.e.batch * self.ranks)
+        return len(self.dataset) // (self.e.batch * self.ranks)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in an order that depends on seed and number only; batches are made two ahead, by two threads."""
-        order = np.random.default_rng((self.e.seed, number)).permutation(len(self.images))
+        order = np.random.default_rng((self.e.seed, number)).permutation(len(self.dataset))
         chunks = order[: len(self) * self.e.batch * self.ranks].reshape(-1, self.e.batch)[self.rank :: self.ranks]
         with ThreadPoolExecutor(2) as pool:
             jobs = ((chunk, np.random.default_rng((self.e.seed, number, *chunk[:2]))) for chunk in chunks)
@@ -180,23 +195,26 @@ class Batches:
         return pixels, presence(boxes, self.areas, len(self.dataset.classes))
 
     def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
-        """A random part of a picture, resized to `size` (width, height) and perhaps flipped, and its boxes there."""
+        """A random part of picture i (all of an extra one), resized to `size` (width, height), and its boxes."""
         image = self.images[i]
-        x0, y0, x1, y1 = area = self.random_area(rng)
+        x0, y0, x1, y1 = area = self.random_area(rng) if i < len(self.dataset) else WHOLE[0]
         box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
         if self.e.via and rng.random() < 0.5:
             image, box = image.resize((self.e.via, self.e.via), Image.LANCZOS, box), None
         shrinks = box is None or box[2] - box[0] > size[0]
-        boxes = shrinks or self.e.enlarge == "box"
-        pixels = np.asarray(image.resize(size, Image.BOX if boxes else Image.BILINEAR, box))
+        blocks = shrinks or self.e.enlarge == "box"
+        pixels = np.asarray(image.resize(size, Image.BOX if blocks else Image.BILINEAR, box))
         flipped = self.e.flip and rng.random() < 0.5
         pixels = (pixels[:, ::-1] if flipped else pixels).reshape(*size[::-1], -1)
-        boxes = None if self.dataset.boxes is None else moved(self.dataset.boxes[i], np.array(area), flipped)
+        boxes = None if self.boxes is None else moved(self.boxes[i], np.array(area), flipped)
         return pixels, boxes
 
     def mosaic(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Parts of picture i and three others side by side, with their boxes."""
-        (w, h), others = size, rng.integers(len(self.images), size=3)
+        (w, h), own, every = size, len(self.dataset), len(self.images)
+        others = [
+            rng.integers(own, every) if own < every and rng.random() < 0.5 else rng.integers(own) for _ in range(3)
+        ]
         x, y = (int(n * rng.uniform(0.3, 0.7)) for n in size)
         pixels, found = None, []
         places = rng.permutation([(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)])
