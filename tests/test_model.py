@@ -75,14 +75,14 @@ def test_a_tunnel_sees_its_own_patch_only():
     ph, pw = NETWORK.patch
     x = torch.randn(1, 3, 20, 24)
     with torch.no_grad():
-        before = model.pooled(x)
+        before = model.maps(x)
         for i, (y, z) in enumerate(NETWORK.patches()):
             changed = x.clone()
             changed[:, :, y : y + ph, z : z + pw] = x[:, :, y : y + ph, z : z + pw]
             outside = torch.ones(20, 24, dtype=torch.bool)
             outside[y : y + ph, z : z + pw] = False
             changed[:, :, outside] += 1
-            after = model.pooled(changed)
+            after = model.maps(changed)
             assert torch.equal(after[:, i], before[:, i])
             assert not torch.equal(after, before)
 

@@ -34,10 +34,10 @@ NETWORKS = {
 }  # fmt: skip
 
 
-def settled(network: Network) -> PatchTunnelNet:
+def settled(network: Network, tied: bool = False) -> PatchTunnelNet:
     """A random network whose batch norms have seen data, of channels that differ widely in scale."""
     torch.manual_seed(3)
-    model = PatchTunnelNet(network)
+    model = PatchTunnelNet(network, tied)
     for name, parameter in model.named_parameters():
         if name.endswith("norm.weight"):
             parameter.data = torch.exp(torch.randn_like(parameter))
@@ -183,3 +183,14 @@ def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
         scores = np.array([oracle.run_raw(x).scores for x in ready]) / 65536
         error[path] = np.abs(scores - wanted).mean()
     assert error[tuned] < error[plain], error
+
+
+def test_tied_tunnels_stay_equal_and_are_packed_once(tmp_path):
+    pytest.importorskip("sklearn")
+    size = {}
+    for tied in (False, True):
+        e = train.load_experiment("digits", test="", train="digits_test", batch=64, tied=tied)
+        (tmp_path / "config.toml").write_text(train.to_toml(e))
+        save_float(settled(e.network, tied=True), tmp_path / "float.npz")
+        size[tied] = len(pack(qnet_file.load(quantize.run(tmp_path, epochs=1, calibration=32))))
+    assert size[True] < size[False] / 3

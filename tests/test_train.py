@@ -1,5 +1,7 @@
 """Experiments, targets from boxes, augmentation and a whole small run, stopped and resumed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,26 +66,59 @@ def test_presence(boxes, wanted):
     assert train.presence(boxes, WHOLE, 2)[0, 0] == wanted
 
 
-def test_presence_in_patches():
+def test_presence_in_cells():
     e = train.load_experiment("person")
-    areas = train.patch_areas(e.network)
-    assert areas.shape == (6, 4)
-    found = train.presence(box(0.05, 0.05, 0.2, 0.2), areas, 1)[:, 0]
-    assert found.tolist() == [1, 1, 0, 0, 0, -1], "whole, first, and a sliver in the central patch"
+    last = e.network.layers()[-1]
+    areas = train.cell_areas(e.network)
+    assert areas.shape == (1 + 5 * last.oh * last.ow, 4) and last.oh == last.ow == 6
+    found = train.presence(box(0.0, 0.0, 0.15, 0.15), areas, 1)[:, 0]
+    assert found[0] == train.PRESENT
+    cells = found[1:].reshape(5, 6, 6)
+    assert (cells[0, 0] == [1, 1, 0, 0, 0, 0]).all() and (cells[1:4] == train.ABSENT).all()
+    assert (cells[4] == train.ABSENT).all(), "the central patch begins at a fifth of the picture"
 
 
-def test_flipped_target_equals_target_of_flipped_boxes():
-    e = train.load_experiment("person")
-    rng = np.random.default_rng(3)
-    corners = np.sort(rng.random((5, 2, 2)), 1).reshape(5, 4)
-    rows = np.column_stack([corners, rng.integers(0, 3, 5), np.zeros(5)]).astype(np.float32)
-    mirrored = rows.copy()
-    mirrored[:, [0, 2]] = 1 - rows[:, [2, 0]]
-    picture = [np.zeros((9, 9, 3), np.uint8)] * 2
-    dataset = data.Dataset(("a", "b", "c"), picture, np.full(2, -1), ("p", "q"), (rows, mirrored))
-    batches = train.Batches(dataset, e)
-    area = np.array([0.0, 0.0, 1.0, 1.0])
-    assert (batches.target(0, area, True) == batches.target(1, area, False)).all()
+def test_boxes_move_with_the_part_and_are_mirrored():
+    area = np.array([0.5, 0.0, 1.0, 0.5])
+    row = box(0.5, 0.1, 0.75, 0.5, label=2)
+    assert np.allclose(train.moved(row, area, False), box(0.0, 0.2, 0.5, 1.0, label=2))
+    assert np.allclose(train.moved(row, area, True), box(0.5, 0.2, 1.0, 1.0, label=2))
+
+
+def test_boxes_cut_off_lose_their_certainty():
+    rows = np.concatenate([box(-0.2, 0.0, 0.2, 0.2), box(-0.8, 0.0, 0.2, 0.2), box(1.1, 0.0, 1.2, 0.2)])
+    assert np.allclose(train.cut(rows), np.concatenate([box(0.0, 0.0, 0.2, 0.2), box(0.0, 0.0, 0.2, 0.2, difficult=1)]))
+
+
+def test_mosaic_puts_boxes_where_their_pictures_are():
+    e = train.load_experiment("person", mosaic=1.0, whole=1.0, via=0)
+    black, white = np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
+    rows = np.zeros((0, 6), np.float32), box(0.0, 0.0, 1.0, 1.0, label=1)
+    dataset = data.Dataset(("a", "b", "c"), [black, white], np.full(2, -1), ("p", "q"), rows)
+    pixels, targets = next(train.Batches(dataset, replace(e, batch=1)).epoch(0))
+    areas = np.round(train.cell_areas(e.network)[1:] * 66).astype(int)
+    bright = np.array([pixels[0, y0:y1, x0:x1].float().mean() / 255 for x0, y0, x1, y1 in areas])
+    cells = targets[0, 1:, 1].numpy()
+    assert (cells[bright == 1] == train.PRESENT).all() and (cells[bright == 0] != train.PRESENT).all()
+    assert (targets[0, :, [0, 2]] == train.ABSENT).all()
+
+
+def test_class_labels_become_boxes_around_pictures():
+    pictures = data.Dataset(("ship", "frog", "cat"), [None] * 3, np.array([0, 1, 2]), ("p", "q", "r"))
+    boxed = train.boxed(pictures, ("cat", "person", "boat"))
+    assert [boxes.tolist() for boxes in boxed.boxes] == [[[0, 0, 1, 1, 2, 0]], [], [[0, 0, 1, 1, 0, 0]]]
+
+
+def test_extra_pictures_appear_in_mosaics_only():
+    e = train.load_experiment("person", extra="digits_test", validation=0.0, batch=8)
+    own = data.Dataset(
+        ("a",), [np.zeros((9, 9, 3), np.uint8)] * 8, np.full(8, -1), tuple("abcdefgh"), (box(0, 0, 1, 1),) * 8
+    )
+    for mosaic in (0.0, 1.0):
+        batches = train.Batches(own, replace(e, mosaic=mosaic))
+        pixels, targets = next(batches.epoch(0))
+        assert len(batches) == 1
+        assert (pixels.amax() > 0) == (mosaic > 0) == bool((targets[:, 1:] == train.ABSENT).any())
 
 
 def test_held_out_part_goes_by_name():

@@ -64,7 +64,7 @@ class PatchTunnelNet(nn.Module):
     def __init__(self, network: Network, tied: bool = False):
         """`tied`: all tunnels are one and the same module. Files hold its weights once for each tunnel."""
         super().__init__()
-        self.network = network
+        self.network, self.tied = network, tied
         built = [nn.Sequential(*(build_layer(layer) for layer in network.layers())) for _ in range(network.tunnels)]
         self.tunnels = nn.ModuleList(built[:1] * network.tunnels if tied else built)
         self.fc = nn.Linear(network.features, len(network.labels))
@@ -74,20 +74,22 @@ class PatchTunnelNet(nn.Module):
                 fan_out = module.kernel_size[0] ** 2 * module.out_channels / module.groups
                 nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
 
-    def pooled(self, x: Tensor) -> Tensor:
-        """Normalised pictures (N, channels, height, width) to pooled features (N, tunnels, last layer's channels)."""
+    def maps(self, x: Tensor) -> Tensor:
+        """Normalised pictures (N, channels, height, width) to the tunnels' last maps (N, tunnels, channels, h, w)."""
         ph, pw = self.network.patch
-        # tunnel by tunnel: on CPUs quicker than one grouped convolution over all of them
         patches = [x[:, :, y : y + ph, z : z + pw] for y, z in self.network.patches()]
-        return torch.stack([tunnel(patch).mean((2, 3)) for tunnel, patch in zip(self.tunnels, patches, strict=True)], 1)
+        if self.tied:  # one batch, whose norms then see all patches
+            return self.tunnels[0](torch.cat(patches)).unflatten(0, (len(patches), -1)).transpose(0, 1)
+        # tunnel by tunnel: on CPUs quicker than one grouped convolution over all of them
+        return torch.stack([tunnel(patch) for tunnel, patch in zip(self.tunnels, patches, strict=True)], 1)
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """Pooled features to logits (N, classes)."""
+        """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
         return self.fc(pooled.flatten(1) if self.network.aggregate == "concat" else pooled.sum(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to logits (N, classes)."""
-        return self.classify(self.pooled(x))
+        return self.classify(self.maps(x).mean((3, 4)))
 
     @torch.no_grad()
     def predict(self, pictures: Iterable[np.ndarray], batch: int = 64) -> np.ndarray:

@@ -256,14 +256,16 @@ def activate(x: Tensor, act: str) -> Tensor:
 class FakeQuantNet(nn.Module):
     """A trained network with its batch norms folded and every rounding of the integer network imitated."""
 
-    def __init__(self, model: PatchTunnelNet):
+    def __init__(self, model: PatchTunnelNet, tied: bool = False):
+        """`tied`: the model's tunnels are all equal, and stay so."""
         super().__init__()
-        self.network = model.network
+        self.network, self.tied = model.network, tied
         kinds = {"conv": FakeConv, "bottleneck": FakeBottleneck}
-        self.tunnels = nn.ModuleList(
+        built = [
             nn.Sequential(*(kinds[s.kind](s, m) for s, m in zip(self.network.layers(), tunnel, strict=True)))
             for tunnel in model.tunnels
-        )
+        ]
+        self.tunnels = nn.ModuleList(built[:1] * len(built) if tied else built)
         self.fc_weight = nn.Parameter(model.fc.weight.detach().clone())
         self.fc_bias = nn.Parameter(model.fc.bias.detach().clone())
 
@@ -279,13 +281,13 @@ class FakeQuantNet(nn.Module):
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """Post-training quantization: chooses every scale from normalised pictures (N, C, H, W)."""
-        outputs = []
-        for tunnel, patch in zip(self.tunnels, self.patches(x), strict=True):
+        outputs, patches = [], self.patches(x)
+        for tunnel, patch in zip(self.tunnels, [torch.cat(patches)] if self.tied else patches, strict=False):
             y, scale = patch, 1 / self.network.std
             for layer in tunnel:
                 y = layer.calibrate(y, scale)
                 scale, _ = affine(*layer.range)
-            outputs.append(y)
+            outputs.extend(y.split(len(x)))
         ends = [tunnel[-1].range for tunnel in self.tunnels]
         for tunnel in self.tunnels:
             tunnel[-1].range = min(low for low, _ in ends), max(high for _, high in ends)
@@ -349,7 +351,7 @@ def run(
     torch.manual_seed(e.seed)
     teacher = load_float(run_dir)
     training, validation = train.held_out(data.load(e.train), e.validation)
-    net = FakeQuantNet(teacher)
+    net = FakeQuantNet(teacher, e.tied)
     pixels = np.stack([data.prepare(picture, e.network) for picture, _ in training.limit(calibration)])
     net.calibrate(normalise(torch.from_numpy(pixels), e.network))
     net = net.to(memory_format=torch.channels_last)

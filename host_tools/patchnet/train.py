@@ -15,7 +15,7 @@ import tomllib
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from .model import PatchTunnelNet, load_float, normalise, save_float
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
+SAME = {"airplane": "aeroplane", "automobile": "car", "ship": "boat"}  # CIFAR-10's and VOC's names
 ABSENT, UNSURE, PRESENT = 0.0, -1.0, 1.0  # presence labels; unsure ones take no part in the loss
 
 
@@ -46,8 +47,10 @@ class Experiment:
     tunnels are the starting point. Augmentation: random crops of `crop` (min, max) of the area, sides stretched by
     up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
     crops smaller than the network are enlarged "bilinear" or in "box"es, as the engine enlarges small pictures; `flip`;
-    `colour` jitter; `mixup` (alpha of its beta distribution). `auxiliary` weighs the loss of the classes
-    present in each patch (detection sets). `tied` tunnels learn the same weights, which few pictures may ask for.
+    `colour` jitter; `mixup` (alpha of its beta distribution). Detection sets: a part `mosaic` of the pictures are made
+    of crops of four, half of the other three from `extra`, a set of class labels, if there is one; `auxiliary` weighs
+    the loss of the classes present in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which
+    few pictures may ask for.
     """
 
     name: str
@@ -72,6 +75,8 @@ class Experiment:
     flip: bool = True
     colour: float = 0.3
     mixup: float = 0.0
+    mosaic: float = 0.0
+    extra: str = ""
     auxiliary: float = 0.0
     tied: bool = False
     evaluate_every: int = 1
@@ -102,6 +107,14 @@ def held_out(dataset: Dataset, part: float) -> tuple[Dataset, Dataset]:
     return dataset.take(np.flatnonzero(~inside)), dataset.take(np.flatnonzero(inside))
 
 
+def boxed(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """A set of class labels as a detection set: one box around each picture, none if `classes` lacks its class."""
+    columns = [classes.index(c) if c in classes else None for c in (SAME.get(c, c) for c in dataset.classes)]
+    found = [columns[label] for label in dataset.labels]
+    boxes = tuple(np.array([[0, 0, 1, 1, c, 0]] if c is not None else np.zeros((0, 6)), np.float32) for c in found)
+    return replace(dataset, classes=classes, boxes=boxes)
+
+
 # ---------------------------------------------------------------- pictures and targets
 
 
@@ -124,32 +137,42 @@ def presence(boxes: np.ndarray, areas: np.ndarray, classes: int) -> np.ndarray:
     return out
 
 
-def patch_areas(network: Network) -> np.ndarray:
-    """The whole picture and then each patch, as fractions of the picture (1 + tunnels, 4)."""
-    ph, pw = network.patch
+def cell_areas(network: Network) -> np.ndarray:
+    """The whole picture and then the cells of each tunnel's last map, as fractions of the picture (1 + cells, 4)."""
+    (ph, pw), last = network.patch, network.layers()[-1]
     size = np.array([network.width, network.height] * 2)
-    patches = [(x, y, x + pw, y + ph) for y, x in network.patches()]
-    return np.array([(0, 0, network.width, network.height), *patches]) / size
+    rows, columns = np.linspace(0, ph, last.oh + 1), np.linspace(0, pw, last.ow + 1)
+    cells = [
+        (x + columns[j], y + rows[i], x + columns[j + 1], y + rows[i + 1])
+        for y, x in network.patches()
+        for i in range(last.oh)
+        for j in range(last.ow)
+    ]
+    return np.concatenate([WHOLE, np.array(cells) / size])
 
 
 class Batches:
     """Augmented batches of a data set: uint8 (N, H, W, C) and targets.
 
-    Targets are class indices (N,), or for detection sets presence labels (N, 1 + tunnels, classes).
+    Targets are class indices (N,), or for detection sets presence labels (N, 1 + cells, classes).
     """
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
         self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
         mode = "L" if experiment.network.channels == 1 else "RGB"
-        self.images = [Image.fromarray(picture).convert(mode) for picture, _ in dataset]
-        self.areas = patch_areas(experiment.network)
+        self.images, self.boxes = [Image.fromarray(picture).convert(mode) for picture, _ in dataset], dataset.boxes
+        if experiment.extra:
+            extra, _ = held_out(data.load(experiment.extra), experiment.validation)
+            self.images += [Image.fromarray(picture).convert(mode) for picture, _ in extra]
+            self.boxes += boxed(extra, dataset.classes).boxes
+        self.areas = cell_areas(experiment.network)
 
     def __len__(self) -> int:
-        return len(self.images) // (self.e.batch * self.ranks)
+        return len(self.dataset) // (self.e.batch * self.ranks)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in an order that depends on seed and number only; batches are made two ahead, by two threads."""
-        order = np.random.default_rng((self.e.seed, number)).permutation(len(self.images))
+        order = np.random.default_rng((self.e.seed, number)).permutation(len(self.dataset))
         chunks = order[: len(self) * self.e.batch * self.ranks].reshape(-1, self.e.batch)[self.rank :: self.ranks]
         with ThreadPoolExecutor(2) as pool:
             jobs = ((chunk, np.random.default_rng((self.e.seed, number, *chunk[:2]))) for chunk in chunks)
@@ -164,17 +187,45 @@ class Batches:
 
     def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One picture, cropped, resized and flipped, and its target."""
-        image, size = self.images[i], (self.e.network.width, self.e.network.height)
-        x0, y0, x1, y1 = area = self.random_area(rng)
+        size = self.e.network.width, self.e.network.height
+        if self.dataset.boxes is None:
+            pixels, _ = self.part(i, size, rng)
+            return pixels, self.dataset.labels[i]
+        pixels, boxes = self.mosaic(i, size, rng) if rng.random() < self.e.mosaic else self.part(i, size, rng)
+        return pixels, presence(boxes, self.areas, len(self.dataset.classes))
+
+    def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        """A random part of picture i (all of an extra one), resized to `size` (width, height), and its boxes."""
+        image = self.images[i]
+        x0, y0, x1, y1 = area = self.random_area(rng) if i < len(self.dataset) else WHOLE[0]
         box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
         if self.e.via and rng.random() < 0.5:
             image, box = image.resize((self.e.via, self.e.via), Image.LANCZOS, box), None
         shrinks = box is None or box[2] - box[0] > size[0]
-        boxes = shrinks or self.e.enlarge == "box"
-        pixels = np.asarray(image.resize(size, Image.BOX if boxes else Image.BILINEAR, box))
+        blocks = shrinks or self.e.enlarge == "box"
+        pixels = np.asarray(image.resize(size, Image.BOX if blocks else Image.BILINEAR, box))
         flipped = self.e.flip and rng.random() < 0.5
-        pixels = pixels[:, ::-1] if flipped else pixels
-        return pixels.reshape(*size[::-1], -1), self.target(i, np.array(area), flipped)
+        pixels = (pixels[:, ::-1] if flipped else pixels).reshape(*size[::-1], -1)
+        boxes = None if self.boxes is None else moved(self.boxes[i], np.array(area), flipped)
+        return pixels, boxes
+
+    def mosaic(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Parts of picture i and three others side by side, with their boxes."""
+        (w, h), own, every = size, len(self.dataset), len(self.images)
+        others = [
+            rng.integers(own, every) if own < every and rng.random() < 0.5 else rng.integers(own) for _ in range(3)
+        ]
+        x, y = (int(n * rng.uniform(0.3, 0.7)) for n in size)
+        pixels, found = None, []
+        places = rng.permutation([(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)])
+        for j, (x0, y0, x1, y1) in zip((i, *others), places, strict=True):
+            tile, boxes = self.part(j, (x1 - x0, y1 - y0), rng)
+            pixels = np.empty((h, w, tile.shape[2]), np.uint8) if pixels is None else pixels
+            pixels[y0:y1, x0:x1] = tile
+            boxes = cut(boxes)
+            boxes[:, :4] = (boxes[:, :4] * np.tile((x1 - x0, y1 - y0), 2) + np.tile((x0, y0), 2)) / np.tile(size, 2)
+            found.append(boxes)
+        return pixels, np.concatenate(found)
 
     def random_area(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
         """Fractions (xmin, ymin, xmax, ymax) of the part of a picture to take."""
@@ -186,14 +237,23 @@ class Batches:
         x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
         return x, y, x + w, y + h
 
-    def target(self, i: int, area: np.ndarray, flipped: bool) -> np.ndarray:
-        if self.dataset.boxes is None:
-            return self.dataset.labels[i]
-        boxes = self.dataset.boxes[i].copy()
-        boxes[:, :4] = (boxes[:, :4] - np.tile(area[:2], 2)) / np.tile(area[2:] - area[:2], 2)
-        if flipped:
-            boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
-        return presence(boxes, self.areas, len(self.dataset.classes))
+
+def moved(boxes: np.ndarray, area: np.ndarray, flipped: bool) -> np.ndarray:
+    """Boxes (n, 6) in the coordinates of a part of the picture, mirrored if `flipped`."""
+    boxes = boxes.copy()
+    boxes[:, :4] = (boxes[:, :4] - np.tile(area[:2], 2)) / np.tile(area[2:] - area[:2], 2)
+    if flipped:
+        boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
+    return boxes
+
+
+def cut(boxes: np.ndarray) -> np.ndarray:
+    """Boxes cut off at the picture's edges; those of which less than a third is left count as difficult."""
+    inside = boxes.copy()
+    inside[:, :4] = boxes[:, :4].clip(0, 1)
+    left, full = (np.prod(b[:, 2:4] - b[:, :2], 1) for b in (inside, boxes))
+    inside[3 * left < full, 5] = 1
+    return inside[left > 0]
 
 
 def jitter(x: Tensor, strength: float) -> Tensor:
@@ -219,7 +279,8 @@ def mix(x: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
 
 
 class Heads(nn.Module):
-    """The network and, while training on boxes, one linear layer that tells the classes in each patch."""
+    """The network and, while training on boxes, one linear layer that tells the classes in each cell of the
+    tunnels' last maps."""
 
     def __init__(self, net: PatchTunnelNet, classes: int):
         super().__init__()
@@ -227,8 +288,9 @@ class Heads(nn.Module):
         self.auxiliary = nn.Linear(net.network.layers()[-1].cout, classes) if classes else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        pooled = self.net.pooled(x)
-        return self.net.classify(pooled), None if self.auxiliary is None else self.auxiliary(pooled)
+        maps = self.net.maps(x)
+        cells = None if self.auxiliary is None else self.auxiliary(maps.permute(0, 1, 3, 4, 2)).flatten(1, 3)
+        return self.net.classify(maps.mean((3, 4))), cells
 
 
 def presence_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -265,9 +327,9 @@ def batch_loss(model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tenso
     x = normalise(pixels, e.network)
     x = jitter(x, e.colour) if e.colour else x
     if targets.ndim == 3:
-        logits, patches = model(x)
+        logits, cells = model(x)
         loss = loss_of(logits, targets[:, 0])
-        return loss if patches is None else loss + e.auxiliary * presence_loss(patches, targets[:, 1:])
+        return loss if cells is None else loss + e.auxiliary * presence_loss(cells, targets[:, 1:])
     targets = F.one_hot(targets, len(e.network.labels)).float()
     x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
     return loss_of(model(x)[0], targets)
