@@ -264,7 +264,7 @@ class Flow:
 
 
 class Widths(NamedTuple):
-    """Needed pixels of a layer's input and output lines in a strip; `edge`: 1 if the kernel reaches before the first."""
+    """Needed pixels of a layer's lines in a strip; `edge`: 1 if the kernel reaches one before the first of them."""
 
     n_in: int
     n_out: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import arena
-from arena import FAST, WINDOW, Area, Flow, Part, Place, Widths
+from arena import FAST, WINDOW, Area, Flow, Part, Place, Stage, Widths
 from cases import Case, assert_equal, moved, random_blob, random_case, random_raw
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from oracle import Oracle
@@ -30,18 +31,23 @@ def touched(engine: Engine, rng, run) -> np.ndarray:
     return used
 
 
-def of_fast_layers(oracle: Oracle) -> np.ndarray:
-    """Which bytes of the arena layers of modes 5 and 6 have as their own. How much of them is written is a matter of the
-    processor: a Cortex-M7 needs all, see test_fast_layers_use_all_on_device."""
-    own = np.zeros(oracle.header.arena_bytes, bool)
+def fast_stages(oracle: Oracle) -> Iterator[tuple[Part, Stage, Widths]]:
+    """Layers of modes 5 and 6, in each strip."""
     for part in arena.parts(oracle):
         for strip in part.strips():
             spans = part.spans(strip)
             for stage, before, after in zip(part.stages, spans, spans[1:], strict=False):
-                widths, wide_at = Widths.of(stage, before, after), stage.layer.wide_at
                 if stage.fused:
-                    own[part.record.work_at :][: arena.fused_work(stage, widths)] = True
-                    own[wide_at:][: arena.wide_bytes(stage, widths)] = True
+                    yield part, stage, Widths.of(stage, before, after)
+
+
+def of_fast_layers(oracle: Oracle) -> np.ndarray:
+    """Which bytes of the arena layers of modes 5 and 6 have as their own. How much of them is written depends on the
+    processor: a Cortex-M7 needs all, see test_fast_layers_use_all_on_device."""
+    own = np.zeros(oracle.header.arena_bytes, bool)
+    for part, stage, widths in fast_stages(oracle):
+        own[part.record.work_at :][: arena.fused_work(stage, widths)] = True
+        own[stage.layer.wide_at :][: arena.wide_bytes(stage, widths)] = True
     return own
 
 
@@ -49,14 +55,10 @@ def unused_by_fast(oracle: Oracle) -> int:
     """Bytes of the memory of a layer of modes 5 and 6 that are there for the alignment alone: pixels outside the map in
     16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept."""
     unused = [0]
-    for part in arena.parts(oracle):
-        for strip in part.strips():
-            spans = part.spans(strip)
-            for stage, before, after in zip(part.stages, spans, spans[1:], strict=False):
-                if stage.fused:
-                    widths, lines = Widths.of(stage, before, after), stage.layer.stride if stage.layer.mode == FAST else 3
-                    outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
-                    unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp))
+    for _, stage, widths in fast_stages(oracle):
+        lines = stage.layer.stride if stage.layer.mode == FAST else 3
+        outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
+        unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp))
     return max(unused)
 
 
@@ -180,8 +182,8 @@ def test_a_step_is_bounded(seed):
 
 
 def steps_of(part: Part) -> int:
-    """One per line that is made or expanded, and per group; only a window makes a chunk in one, and modes 5 and 6 a line
-    with all its groups."""
+    """One per line that is made or expanded, and per group; only a window makes a chunk in one, and modes 5 and 6 make
+    a line with all its groups."""
     flow = Flow(part)
     steps = flow.alone
     for stage, first, end in flow.chunks:
