@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from cengine import Engine
-from patchnet import bench, planner, zoo
+from patchnet import bench, cli, planner, zoo
 from patchnet.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
 from patchnet.design import Network, Stage
 from patchnet.fast import fast_layers, fast_shape
@@ -131,6 +131,18 @@ def test_tables_show_the_peers():
     text = console.file.getvalue()
     for word in ("65x65x8", "CMSIS-NN", "5.73", "2.85", "TinyEngine", "9,436 B", "1.250", "+2.0%", "4,096 B"):
         assert word in text
+
+
+def test_command(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "run", lambda firmware, runs, with_networks, told: made())
+    assert cli.main(["bench", "--on", "qemu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == bench.to_dict(made())
+    assert cli.main(["bench"]) == 0 and "TinyEngine" in capsys.readouterr().out
+
+
+def test_missing_firmware_is_one_line(capsys):
+    assert cli.main(["bench", "--blocks", "--firmware", "nowhere.elf"]) == cli.USER_ERROR
+    assert capsys.readouterr().err.splitlines()[-1] == "patchnet: nowhere.elf is missing: run `make qemu`"
 
 
 def test_the_picture_is_enough_for_every_frame():

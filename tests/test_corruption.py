@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import oracle
-from arena import DIRECT, FAST, GROUPS, LEAN, ROLLING, STORED, WINDOW, Place, plan_is_sound
+from arena import DIRECT, FAST, GROUPS, LEAN, ROLLING, STORED, WINDOW, Place, parts, plan_is_sound, strip_areas
 from cases import judged, moved, patched, random_case, random_plan, scattered
 from cengine import ERRORS, Engine, EngineError, library, sanitized
 from networks import FreeNetwork, fast_qnet, identity_qnet, random_qnet
@@ -304,6 +304,11 @@ def test_cause_of_a_bad_fast_layer_is_named(name):
     for name_, value, cause in causes:
         assert opens(field(LAYER, name_, value, 1, blob)) == cause, (name_, value)
     assert opens(field(PARAM, "shift", fmt.MAX_SHIFT + 1, 1, blob)) == "WEIGHTS"
+    for group in (4, 6, 8):  # with room enough
+        part = next(part for part in parts(oracle.Oracle(blob)) if part.stages[-1].index >= 1)
+        room = {Place("segment", part.index, "work_at"): 4096, Place("header", 0, "arena_bytes"): 8192}
+        roomy = patched(blob, room | {Place("layer", 1, "group"): group})
+        assert opens(roomy) == ("PLAN" if group == 6 else "OK")
 
 
 SINGLE = oracle.Oracle(BLOB)
@@ -451,7 +456,7 @@ def test_plan_check_is_complete(seed):
     rng, case = np.random.default_rng(seed), random_case(6000 + seed, max_macs=50_000)
     blob = pack(case.qnet, random_plan(rng, case.qnet.design, fast_layers(case.qnet)))
     blob = scattered(rng, blob) if seed % 2 else blob
-    assert plan_is_sound(blob)
+    assert plan_is_sound(blob) and opens(blob) == "OK"
     wanted, verdicts = case.oracle.run_image(*case.picture.args()), []
     for _ in range(60):
         place, bad = moved(rng, blob)
@@ -461,3 +466,36 @@ def test_plan_check_is_complete(seed):
         if verdicts[-1] == "OK":
             assert (Engine(bad).run_image(*case.picture.args()).logits16 == wanted.logits16).all(), place
     assert {"OK", "PLAN"} <= set(verdicts)
+
+
+@pytest.mark.parametrize("seed", range(3, 163, 4))
+def test_memory_of_fast_layers_is_checked_to_the_byte(seed):
+    """Networks for modes 5 and 6, in the same plan but one area at the arena's end: there it just fits, or does not."""
+    blob = random_case(seed, max_macs=50_000).blob
+    o = oracle.Oracle(blob)
+    strips = [areas for part in parts(o) for areas in (strip_areas(o, part, strip) for strip in part.strips())]
+    end = -(-o.header.arena_bytes // 4) * 4
+    for area in {area for areas in strips for area in areas if area.field in ("work_at", "wide_at", "ring_at")}:
+        size = max(areas[area][1] for areas in strips if area in areas)
+        for more, fits in ((0, True), (-1, False)) if size else ():
+            moved_there = {area: end, Place("header", 0, "arena_bytes"): end + size + more}
+            assert (opens(patched(blob, moved_there)) == "OK") == fits, (area, more)
+        if area.field == "wide_at" and o.layers[area.index].mode in (FAST, LEAN):
+            for odd in (1, 2, 3):
+                moved_there = {area: end + odd, Place("header", 0, "arena_bytes"): end + size + 4}
+                assert opens(patched(blob, moved_there)) == "PLAN"
+
+
+@pytest.mark.parametrize("seed", range(3, 163, 4))
+def test_fewer_lines_of_fast_layers(seed):
+    """Each ring, and each distance of two maps, a little smaller: refused just where the rules forbid it."""
+    blob = random_case(seed, max_macs=50_000).blob
+    o = oracle.Oracle(blob)
+    smaller = [{Place("layer", i, "lines"): layer.lines - 1} for i, layer in enumerate(o.layers) if layer.lines > 1]
+    for part in parts(o):
+        row = part.stages[0].cin
+        near = [part.record.in_at - n for n in (1, row, 2 * row)] if part.record.in_at > 2 * row else []
+        smaller += [{Place("segment", part.index, "in_at"): at} for at in near]
+    for values in smaller:
+        bad = patched(blob, values)
+        assert opens(bad) == ("OK" if plan_is_sound(bad) else "PLAN"), values

@@ -54,9 +54,10 @@ from .quantized import QBottleneck, QNet
 
 # Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
 # `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of 4500 layers in
-# 1140 random plans for shapes like the zoo's, all modes: weights of 8 bits, RGB565 of the network's own size. A
-# layer is met within 3% (root mean square; the worst within 19%), a whole network within 3%. Larger pictures cost
-# more in `sample`. Not counted: maps that a plan moves between segments (11 a byte, under 2% in all).
+# 1140 random plans for shapes like the zoo's, all modes: weights of 8 bits, RGB565 of the network's own size; "fc" by
+# hand. tests/fit_costs.py fits such a table anew, from other plans. A layer is met within 2 to 6% (root mean square by
+# mode; the worst by 19%, in other plans by 31%), person, cifar10 and imagenet-63k within 3%. Larger pictures cost more
+# in `sample`. Not counted: maps that a plan moves between segments (11 a byte, under 2% in all).
 COSTS = {
     "sample": (1096, 50.6, 0),
     "conv": (137, 37.3, 5.13),

@@ -1,0 +1,187 @@
+"""Fits planner.COSTS: profiles of random plans on the emulated Cortex-M7, by non-negative least squares.
+
+    PYTHONPATH=host_tools:tests python tests/fit_costs.py [plans]
+
+prints the table (all but "fc"), then how far its prediction of a layer is off. To be run again when kernels change.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from patchnet import planner
+from patchnet.bench import Chain, measure, random_qnet
+from patchnet.design import Layer
+from patchnet.fast import fast_shape
+from patchnet.pack import pack
+from patchnet.plan import DIRECT, FAST, GROUPS, LEAN, MODE_NAMES, ROLLING, STORED, WINDOW, Plan, map_bytes, place
+from patchnet.remote import FIRMWARE, Board
+
+CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
+SIDES = (9, 10, 12, 17, 20, 21, 28, 33, 40, 65)
+AT_ONCE = 100  # blobs in the ROM of one board
+LEAST = 20_000  # instructions of a layer that is worth looking at: a step is counted to 1000
+# Numbers that others stand for, or that a kernel does not have; what a call of these costs, their outputs tell
+WITHOUT = {("expand", 0), ("project", 0), ("depthwise", 2), ("fast expand 8", 0)}
+WITHOUT |= {(f"{mode} depthwise {stride}", 2) for mode in ("fast", "lean") for stride in (1, 2)}
+
+
+# ---------------------------------------------------------------- plans
+
+
+def next_layer(rng, last: Layer, portable: bool) -> Layer:
+    shape = last.oh, last.ow, last.cout
+    stride = int(rng.choice([1, 1, 2])) if last.oh > 4 else 1
+    if rng.random() < 0.12:
+        return Layer("conv", *shape, 0, int(rng.choice(CHANNELS[:7])), int(rng.choice([1, 3, 5])), stride)
+    kernel = int(rng.choice([3, 5, 7])) if portable else 3
+    t = int(rng.choice([1, 2, 3, 4, 6, 8] if portable else [2, 3, 4, 5, 6, 8]))
+    residual = stride == 1 and bool(rng.random() < 0.5)
+    cout = last.cout if residual else int(rng.choice(CHANNELS))
+    return Layer("bottleneck", *shape, last.cout * t, cout, kernel, stride, t > 1, residual)
+
+
+def network(rng, portable: bool) -> Chain:
+    """A stem, a few layers of at most 1.5 million MACs, at times a head."""
+    side, stride = int(rng.choice(SIDES)), int(rng.choice([1, 2]))
+    cout = int(rng.choice([8, 16, 16, 24, 40] if side < 30 else [8, 16]))
+    chain = [Layer("conv", side * stride, side * stride, 3, 0, cout, int(rng.choice([1, 3, 3, 5])), stride)]
+    for _ in range(20):
+        layer = next_layer(rng, chain[-1], portable)
+        if layer.macs < 1.5e6 and len(chain) < 7:
+            chain.append(layer)
+    if rng.random() < 0.2:
+        last = chain[-1]
+        chain.append(Layer("conv", last.oh, last.ow, last.cout, 0, int(rng.choice([64, 128, 200])), 1, 1))
+    return Chain("fit", ("a", "b"), chain[0].h, chain[0].w, k=1, central=False, chain=tuple(chain))
+
+
+def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool) -> tuple[int, int, int]:
+    if layer.kind == "conv":
+        modes = [DIRECT, DIRECT, DIRECT, WINDOW] if first else [DIRECT, GROUPS] if alone else [DIRECT]
+        mode = int(rng.choice(modes))
+        return mode, 1, min(layer.cout, int(rng.choice([8, 16, 32]))) if mode == GROUPS else 0
+    if not layer.expand:
+        return DIRECT, 1, 0
+    fast = fast_shape(layer) and not portable
+    mode = int(rng.choice([FAST, FAST, FAST, LEAN, LEAN] if fast else [ROLLING, WINDOW, GROUPS, STORED]))
+    group = layer.cexp if rng.random() < 0.3 else min(layer.cexp, int(rng.choice([4, 8, 16, 24, 32, 48, 64])))
+    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (WINDOW, GROUPS, STORED) else 1
+    return mode, rows, 0 if mode in (ROLLING, WINDOW) else group
+
+
+def schedule(rng, chain: tuple[Layer, ...], portable: bool) -> list:
+    out, at = [], 0
+    while at < len(chain):
+        part = chain[at : at + int(rng.choice([1, 1, 2, 3]))]
+        height = part[-1].oh
+        strip = height if rng.random() < 0.75 else int(rng.integers(max(1, height // 4), height + 1))
+        alone = len(part) == 1 and at + 1 == len(chain) and strip == height
+        lines = [layer.ow if strip < height else layer.oh for layer in part]
+        steps = [step(rng, s, at + i == 0, alone, lines[i], portable) for i, s in enumerate(part)]
+        out.append((strip, steps))
+        at += len(part)
+    return out
+
+
+def random_plan(rng, portable: bool) -> tuple[Chain, Plan]:
+    """One that fits into the heap of the emulated board."""
+    while True:
+        net = network(rng, portable)
+        plan = place(net, schedule(rng, net.chain, portable))
+        if plan.arena_bytes < 1_000_000:
+            return net, plan
+
+
+# ---------------------------------------------------------------- the fit
+
+
+def moved_bytes(net: Chain, plan: Plan, i: int) -> int:
+    """Of layer `i`'s output, if it is moved to where the next segment wants it."""
+    pairs = zip(plan.segments, plan.segments[1:], strict=False)
+    return sum(map_bytes(net.chain[i]) for a, b in pairs if b.first == i + 1 and b.in_at != a.out_at)
+
+
+def profiles(plans: list[tuple[Chain, Plan]]) -> list[tuple[str, dict, int]]:
+    """Of each layer: what it is, its counts, its instructions."""
+    out = []
+    with tempfile.TemporaryDirectory() as folder:
+        most = 2 * max(net.height * net.width for net, _ in plans)
+        (Path(folder) / "picture").write_bytes(np.random.default_rng(0).bytes(most))
+        for i, (net, plan) in enumerate(plans):
+            (Path(folder) / f"{i}.pnb").write_bytes(pack(random_qnet(net, i), plan))
+        with Board.qemu(folder, FIRMWARE, icount=True) as board:
+            for i, (net, plan) in enumerate(plans):
+                counts = planner.executed(net, plan)
+                measured = measure(board, f"{i}.pnb", net.width, net.height)
+                for j, (own, n) in enumerate(zip(counts, measured, strict=False)):
+                    moves = {"move": (0, moved_bytes(net, plan, j), 0)}
+                    out.append((f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}", own | moves, n))
+    return [row for row in out if row[2] >= LEAST]
+
+
+def nnls(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The x >= 0 with the least |a x - b| (Lawson and Hanson, Solving Least Squares Problems, chapter 23)."""
+    x, free = np.zeros(a.shape[1]), np.zeros(a.shape[1], bool)
+    for _ in range(10 * len(x)):
+        slope = a.T @ (b - a @ x)
+        if free.all() or slope[~free].max() < 1e-9 * abs(a.T @ b).max():
+            break
+        free[np.where(free, -np.inf, slope).argmax()] = True
+        while True:
+            best = np.zeros(len(x))
+            best[free] = np.linalg.lstsq(a[:, free], b, rcond=None)[0]
+            below = free & (best <= 0)
+            if not below.any():
+                break
+            x += (x[below] / (x[below] - best[below])).min() * (best - x)
+            free &= x > 1e-12
+        x = best
+    return x
+
+
+def fit(rows: list[tuple[str, dict, int]]) -> dict[str, list[float]]:
+    """The costs of each kernel, with the least relative error."""
+    names = [*planner.COSTS, "move"]
+    keys = [(name, i) for name in names for i in range(3) if (name, i) not in WITHOUT]
+    a = np.array([[counts.get(name, (0, 0, 0))[i] for name, i in keys] for _, counts, _ in rows], float)
+    used = a.any(0)
+    keys, a, b = [key for key, u in zip(keys, used, strict=True) if u], a[:, used], np.array([n for *_, n in rows])
+    a = a / np.maximum(b, 50_000)[:, None]
+    scale = np.linalg.norm(a, axis=0)
+    found = nnls(a / scale, b / np.maximum(b, 50_000)) / scale
+    out = defaultdict(lambda: [0.0, 0.0, 0.0])
+    for (name, i), value in zip(keys, found, strict=True):
+        out[name][i] = float(value)
+    return out
+
+
+def residuals(rows: list[tuple[str, dict, int]], table: dict[str, list[float]]) -> dict[str, np.ndarray]:
+    """Relative errors of layers of 100,000 instructions or more, by kind and mode."""
+    out = defaultdict(list)
+    for what, counts, n in rows:
+        if n >= 100_000:
+            cost = sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
+            out[what].append(cost / n - 1)
+    return {what: np.array(errors) for what, errors in sorted(out.items())}
+
+
+def main(plans: int) -> None:
+    rng, rows = np.random.default_rng(1), []
+    for at in range(0, plans, AT_ONCE):
+        rows += profiles([random_plan(rng, i % 3 == 0) for i in range(min(AT_ONCE, plans - at))])
+        print(f"{min(plans, at + AT_ONCE)} of {plans} plans", file=sys.stderr)
+    table = fit(rows)
+    for name, numbers in table.items():
+        print(f'    "{name}": ({", ".join(f"{n:.0f}" if n >= 100 else f"{n:.3g}" for n in numbers)}),')
+    for what, e in residuals(rows, table).items():
+        print(f"{what}: {len(e)} layers, {np.sqrt((e**2).mean()):.1%} rms, {abs(e).max():.1%} at most")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
