@@ -200,6 +200,17 @@ static int check_wide(const uint8_t *bias_at, const uint8_t *mult_at, int64_t la
     return largest <= INT32_MAX && (largest * mult + 0x80000000LL) >> 32 <= INT16_MAX ? PN_OK : PN_ERR_OVERFLOW;
 }
 
+// Whether `n` weights of 16 bits hold values of 8, as every bound on sums takes for granted.
+static bool narrow_weights(const uint8_t *p, uint32_t n) {
+    for (; n > 0; n--, p += 2) {
+        int32_t w = (int16_t)pn_u16(p);
+        if (w < INT8_MIN || w > INT8_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // The arrays of modes 5 and 6. Whether the layer's shape is one that they know is for the plan's check to say.
 static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l) {
     pn_fused_arrays_t bytes = pn_fused_arrays(l->cin, l->cexp, l->cout, l->flags & PN_FLAG_WIDE);
@@ -212,8 +223,15 @@ static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l) {
     int err = PN_OK;
     for (uint32_t c = 0; c < l->cexp && err == PN_OK; c++, d += 20) {
         const uint8_t *record = p + c / 2 * pair + c % 2 * 4;
-        err = check_wide(record, record + 8, 128LL * 127 * l->cin);
-        err = err ? err : check_wide(d + 12, d + 16, 255LL * 127 * 9);
+        err = check_wide(record, record + 8, 128LL * 128 * l->cin);
+        err = err ? err : check_wide(d + 12, d + 16, 255LL * 128 * 9);
+    }
+    bool wide = l->flags & PN_FLAG_WIDE;
+    for (uint32_t i = 0; i < l->cexp / 2u && err == PN_OK && wide && l->cin != 8; i++) {
+        err = narrow_weights(p + i * pair + 16, 2u * l->cin) ? PN_OK : PN_ERR_WEIGHTS;
+    }
+    if (err == PN_OK && wide && !narrow_weights(scale - bytes.project, (uint32_t)l->cexp * l->cout)) {
+        err = PN_ERR_WEIGHTS;
     }
     int64_t room = (INT32_MAX >> l->shift) - ((int64_t)l->cexp << 15);
     for (uint32_t n = 0; n < l->cout && err == PN_OK; n++) {

@@ -270,7 +270,7 @@ def made_fast(rng, q: QConv | QBottleneck) -> QConv | QBottleneck:
     """`q` with multipliers that let it run in modes fast and lean, if its shape does, and at times a larger shift."""
     if not fast_shape(q.shape):
         return q
-    expand, depthwise = in_16_bits(q.expand, 128 * 127 * q.shape.cin), in_16_bits(q.depthwise, 255 * 127 * 9)
+    expand, depthwise = in_16_bits(q.expand, 128 * 128 * q.shape.cin), in_16_bits(q.depthwise, 255 * 128 * 9)
     sums = (q.shape.cexp << 15) + int(np.abs(q.project.bias.astype(np.int64)).max())
     shift = max(s for s in range(int(rng.integers(0, 4)) + 1) if sums <= INT31 >> s)
     mult = np.minimum(q.project.mult.astype(np.int64) << q.shift, INT31) >> shift

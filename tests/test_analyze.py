@@ -13,6 +13,7 @@ from patchnet import Model, analyze, planner, plots, tables
 from patchnet import format as fmt
 from patchnet.analyze import KINDS, blob_bytes, layer_by_layer
 from patchnet.design import Layer, Network, Stage, design, to_dict, write_toml
+from patchnet.fast import fast_layers
 from patchnet.pack import pack, read, seal
 from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, areas, place
 from patchnet.planner import plan
@@ -216,9 +217,10 @@ def test_budget_replans(tmp_path):
 
 
 def test_front(tmp_path):
-    path = written(tmp_path, pack(random_qnet(np.random.default_rng(1), TINY)))
-    a = analyze.analyze(path, pareto=True)
-    assert [(c.arena, c.executed_macs) for c in a.front] == [(p.arena_bytes, p.macs) for p in planner.front(TINY)]
+    qnet = random_qnet(np.random.default_rng(1), TINY)
+    path = written(tmp_path, pack(qnet))
+    a, points = analyze.analyze(path, pareto=True), planner.front(TINY, fast=fast_layers(qnet))
+    assert [(c.arena, c.executed_macs) for c in a.front] == [(p.arena_bytes, p.macs) for p in points]
     assert (a.arena, a.executed_macs) in {(c.arena, c.executed_macs) for c in a.front} and a.cost > 0
     own = next(c for c in a.front if c.arena == a.arena)
     assert (own.cost, own.segments, own.times) == (a.cost, len(a.segments), a.executed_macs / a.macs)
@@ -230,9 +232,11 @@ def test_front(tmp_path):
 
 
 def test_named_shapes():
-    a = analyze.analyze("vww-18k", budget=9_000)
+    a = analyze.analyze("vww-18k", budget=9_000, by="macs")
     assert (a.name, a.source, a.paper_accounting, a.tunnels) == ("vww-18k", "design", 17_640, 5)
     assert a.smallest < a.arena <= 9_000 and a.executed_macs < 1.2 * a.macs
+    b = analyze.analyze("vww-18k", budget=9_000)
+    assert b.arena <= 9_000 and b.executed_macs > a.executed_macs and (b.by, b.cost > b.macs) == ("instructions", True)
 
 
 def test_toml_designs(tmp_path):

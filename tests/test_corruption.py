@@ -272,7 +272,7 @@ def test_bias_and_multiplier_of_fast_arrays(name, part):
 @pytest.mark.parametrize("name, part", [pair for pair in FAST_PARTS if pair[1] != "project"])
 def test_16_bits_of_fast_arrays(name, part):
     """Just what fits is accepted, of either sign of the bias, one more is not."""
-    arrays, products = FastArrays.of(name), 255 * 127 * 9 if part == "depthwise" else 128 * 127 * 4
+    arrays, products = FastArrays.of(name), 255 * 128 * 9 if part == "depthwise" else 128 * 128 * 4
     for channel, size in ((0, 1000), (7, 123456), (2, 2**28)):
         bias, mult = arrays.scales(part, channel)
         most = ((32768 << 32) - (1 << 31) - 1) // (products + size)

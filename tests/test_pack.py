@@ -274,7 +274,7 @@ def reach(scaled, products: int, top: int):
 @pytest.mark.parametrize("name", ["expand", "depthwise"])
 def test_value_of_more_than_16_bits(fast_qnet, name):
     layer = fast_qnet.tunnels[0][1]
-    products = 255 * 127 * 9 if name == "depthwise" else 128 * 127 * layer.shape.cin
+    products = 255 * 128 * 9 if name == "depthwise" else 128 * 128 * layer.shape.cin
     just = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32767)})
     beyond = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32768)})
     assert pack_fast(just, 1) and all(fast_layers(just)[1:])

@@ -103,8 +103,9 @@ class Analysis:
 
     `macs` and `executed_macs` are those of a picture (all tunnels), the latter with what strips and chunks compute
     again; `cost` is what the planner minimises, predicted `by` instructions or macs. `weights` counts each stored
-    weight once, `blob_bytes` is the flash that the .pnb takes. `narrower` has the layers that smaller sums or maps would save bytes. Where plans were
-    looked for, `smallest` is the least arena of any, and `front`, if it was asked for, all that are worth having.
+    weight once, `blob_bytes` is the flash that the .pnb takes. `narrower` has the layers that smaller sums or maps
+    would save bytes. Where plans were looked for, `smallest` is the least arena of any, and `front`, if it was asked
+    for, all that are worth having.
     """
 
     name: str

@@ -43,7 +43,7 @@ from .unpack import blob_qnet, read_blob
 
 PER_MICROSECOND = 1000
 
-# The blocks of DESIGN section 3, and what others take for them: instructions per multiply-accumulate
+# Four blocks of MobileNetV2's kind, and what others take for them: instructions per multiply-accumulate, counted alike
 BLOCKS = (
     Layer("bottleneck", 65, 65, 8, 48, 16, 3, 2, True, False),
     Layer("bottleneck", 33, 33, 16, 96, 16, 3, 1, True, True),

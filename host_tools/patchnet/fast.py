@@ -46,8 +46,8 @@ def fast_fault(q: QConv | QBottleneck) -> str:
     if not isinstance(q, QBottleneck) or q.expand is None or not fast_shape(s):
         return f"the shape {s}"
     for name, scaled, products in (
-        ("expanded", q.expand, 128 * 127 * s.cin),
-        ("depthwise", q.depthwise, 255 * 127 * 9),
+        ("expanded", q.expand, 128 * 128 * s.cin),
+        ("depthwise", q.depthwise, 255 * 128 * 9),
     ):
         largest = _largest(scaled, products)
         if largest > 32767:

@@ -13,12 +13,29 @@
 #define PN_STR_(x) #x
 #define PN_STR(x) PN_STR_(x)
 
-enum { PN_DW_PRIME, PN_DW3_ROLL, PN_DW3_ROLL2, PN_DW3_LINES, PN_DW3_LINES2, PN_EXP_TILE, PN_EXP8_1, PN_EXP8_2, PN_EXP8_3, PN_DW3_ROLL2_8 };
+// What pn_dsp_pairs does with a pair of channels: the depthwise piece and the expansion's. The order is that of the addresses in pn_dsp_pairs.c.
+enum {
+    PN_DW_PRIME,  // none: the expanded line becomes the newest kept one
+    PN_DW3_ROLL, PN_DW3_ROLL2,  // two kept lines and a new one, stride 1; one kept and two new ones, stride 2
+    PN_DW3_LINES, PN_DW3_LINES2,  // three new lines, stride 1 and 2
+    PN_EXP_TILE,  // any number of input channels
+    PN_EXP8_1, PN_EXP8_2, PN_EXP8_3,  // 8 input channels, so many lines
+    PN_DW3_ROLL2_8,  // as PN_DW3_ROLL2, behind PN_EXP8_2
+};
 
-// Frame of pn_dsp_pairs, in this order (offsets are in pn_dsp_pairs.c).
+// pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in this order.
+//   b, entry, half_entry, xrow, hrow, ch: room that the call itself needs; ch = 0
+//   stage: 16 * quads + 20 bytes for a pair's weights;  quads: input channels / 4
+//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map
+//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits
+//   kept: kept lines, 8 bits a value, of one channel after the other
+//   h: expanded lines of the pair: for each word (two pixels) `stride` bytes, a word of each channel for each line
+//   dbuf: depthwise values, 16 bits: for each pair of output pixels `pitch` bytes, in each for four channels {p0, p1, p0, p1}
+//   pairs: of channels;  words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels, a single one last
+//   dwfn, expfn: of the enumeration;  slot: bytes of h from one output pixel to the next;  out_pairs: pairs of output pixels
 typedef struct {
     uint32_t b[4];
-    uint8_t *stage; // 16 * quads + 20 bytes
+    uint8_t *stage;
     uint32_t entry, half_entry, quads;
     uint32_t xrow, hrow;
     const int16_t *const *rows, *const *rows_end;
@@ -42,10 +59,15 @@ void pn_dsp_widen(const pn_widen_t *w);
 // the same, pixel after pixel (8 channels)
 void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
 
-// The second half of a bottleneck's line.
+// The second half of a bottleneck's line: the projection. Its frame, in this order.
+//   b, entry, half_entry: room that the calls need;  stage: 16 * quads + 40 bytes;  quads: channels of the group / 4
+//   w: weights of the group;  bm: bias, bias, mult, mult for each pair of outputs;  d: depthwise values as pn_dsp_pairs leaves them
+//   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t
+//   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs;  wide16: weights of 16 bits
+//   acc: sums, int32[couts][full + tail][4], for groups;  first: the group that begins with the biases
 typedef struct {
     uint32_t b[4];
-    uint8_t *stage; // 16 * quads + 40 bytes
+    uint8_t *stage;
     uint32_t entry, half_entry, quads;
     const uint8_t *w;
     const int32_t *bm;
@@ -59,6 +81,7 @@ typedef struct {
     int32_t *acc;
     uint32_t first;
 } pn_tiles_t;
+// All channels at once; or group by group: add, and after the last one end.
 void pn_dsp_project(const pn_tiles_t *t);
 void pn_dsp_project_add(const pn_tiles_t *t);
 void pn_dsp_project_end(const pn_tiles_t *t);
