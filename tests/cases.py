@@ -231,23 +231,34 @@ def stacked(
     return values, at
 
 
+def part_blocks(rng, part: Part, sizes: dict[Place, int]) -> list[list[tuple[Place, int]]]:
+    """The areas of a segment, each a block; often its two maps are one, the output as far over the input as may be."""
+    maps = map_areas(part)
+    if len(maps) == 2 and rng.random() < 0.6:
+        return [[(place, 0)] for place in sizes if place not in maps] + [over_input(part)]
+    return [[(place, 0)] for place in sizes]
+
+
 def scattered(rng, blob: bytes) -> bytes:
-    """The same schedule with everything somewhere else: gaps, maps moved from segment to segment, and often
-    an output map over its input map, as far as FORMAT.md lets it."""
+    """The same schedule with everything somewhere else: gaps, maps moved from segment to segment, maps over maps; what
+    outlasts the segments below or above all else."""
     oracle = Oracle(blob)
     last = lasting_areas(oracle, parts(oracle)[-1])
-    values, bottom = stacked(rng, oracle, [[(place, 0)] for place in last], {p: n for p, (_, n) in last.items()}, 0)
-    top = 0
+    lasting, lasts = {place: n for place, (_, n) in last.items()}, [[(place, 0)] for place in last]
+    below = rng.random() < 0.5
+    values, bottom = stacked(rng, oracle, lasts, lasting, 0) if below else ({}, 0)
+    top = bottom
     for part in parts(oracle):
         strips = [strip_areas(oracle, part, strip) for strip in part.strips()]
         sizes = {place: max(areas[place][1] for areas in strips) for place in strips[0] if place not in last}
-        blocks = [[(place, 0)] for place in sizes]
-        if len(map_areas(part)) == 2 and rng.random() < 0.6:
-            blocks = [[(place, 0)] for place in sizes if place not in map_areas(part)] + [over_input(part)]
-        places, end = stacked(rng, oracle, blocks, sizes, bottom)
+        places, end = stacked(rng, oracle, part_blocks(rng, part, sizes), sizes, bottom)
         values, top = values | places, max(top, end)
     logits = bottom + bottom % 2 + 2 * int(rng.integers(0, 8))
-    top = max(top, logits + 2 * oracle.header.classes) + int(rng.integers(0, 9))
+    top = max(top, logits + 2 * oracle.header.classes)
+    if not below:
+        places, top = stacked(rng, oracle, lasts, lasting, top)
+        values |= places
+    top += int(rng.choice([0, rng.integers(0, 9)]))
     return patched(blob, values | {Place("header", 0, "logit_at"): logits, Place("header", 0, "arena_bytes"): top})
 
 

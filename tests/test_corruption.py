@@ -11,9 +11,9 @@ import pytest
 
 import oracle
 from arena import DIRECT, FAST, GROUPS, LEAN, ROLLING, STORED, WINDOW, Place, parts, plan_is_sound, strip_areas
-from cases import judged, moved, patched, random_case, random_plan, scattered
+from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered
 from cengine import ERRORS, Engine, EngineError, library, sanitized
-from networks import FreeNetwork, fast_qnet, identity_qnet, random_qnet
+from networks import FreeNetwork, fast_network, fast_qnet, identity_qnet, random_qnet
 from patchnet import format as fmt
 from patchnet.design import Layer
 from patchnet.fast import fast_layers
@@ -77,6 +77,15 @@ def test_every_truncation_and_every_byte(tmp_path, name):
 def test_random_damage(tmp_path, seed):
     counts = harness(tmp_path, random_case(seed, max_macs=20_000).blob, "random", str(seed), "2000")
     assert counts["ran"] > 100
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_good_plans_under_sanitizers(tmp_path, seed):
+    """Whatever lies at the ends of the arena, no line, window or map is left on either side."""
+    rng = np.random.default_rng(seed)
+    qnet = fast_qnet(rng, fast_network(rng)) if seed % 2 else random_qnet(rng, max_macs=20_000)
+    for _ in range(12):
+        assert harness(tmp_path, random_blob(rng, qnet), "random", "0", "0")["ran"] == 1
 
 
 # Each cause by name
@@ -406,9 +415,10 @@ def test_unknown_pixel_format(pixfmt):
         Engine(BLOB).start_image(bytes(100), 5, 4, pixfmt)
 
 
-@pytest.mark.parametrize(
-    "roi", [(0, 0, 0, 1), (0, 0, 1, 0), (5, 0, 1, 1), (0, 4, 1, 1), (4, 0, 2, 1), (0, 3, 1, 2), (1, 0, 2**32 - 1, 1)]
-)
+@pytest.mark.parametrize("roi", [
+    (0, 0, 0, 1), (0, 0, 1, 0), (5, 0, 1, 1), (0, 4, 1, 1), (6, 0, 1, 1), (0, 5, 1, 1), (4, 0, 2, 1), (0, 3, 1, 2),
+    (1, 0, 2**32 - 1, 1), (0, 1, 1, 2**32 - 1),
+])  # fmt: skip
 def test_region_outside(roi):
     with pytest.raises(EngineError, match="ROI"):
         Engine(BLOB).start_image(bytes(100), 5, 4, 1, roi)
