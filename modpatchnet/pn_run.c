@@ -66,11 +66,13 @@ static void begin_strip(pn_model_t *m, uint32_t top) {
     pn_strip_begin(pn_stages(m), seg->layers, seg->columns ? top : 0, seg->columns ? bottom : m->layer.ow);
 }
 
-// memmove, which the engine does without.
+// memmove, which the engine does without: pieces as long as the two places are apart do not overlap.
 static void move(uint8_t *to, const uint8_t *from, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t at = to < from ? i : n - 1 - i;
-        to[at] = from[at];
+    uint32_t apart = (uint32_t)(to < from ? from - to : to - from), part;
+    for (uint32_t done = 0; done < n; done += part) {
+        part = n - done < apart ? n - done : apart;
+        uint32_t at = to < from ? done : n - done - part;
+        memcpy(to + at, from + at, part);
     }
 }
 

@@ -201,8 +201,8 @@ def judged(qnet: QNet, place: Place, bad: bytes) -> tuple[bytes, set[str]]:
         wide = any(record["flags"] & fmt.FLAG_WIDE for record in info.layers)
         try:
             return pack(qnet, blob_plan(info), wide), {"OK" if plan_is_sound(bad) else "PLAN"}
-        except ValueError:  # integers that are not for a fast mode
-            return bad, {"WEIGHTS", "OVERFLOW"}
+        except ValueError:  # integers, or a group, that are not for a fast mode
+            return bad, {"WEIGHTS", "OVERFLOW"} | (set() if plan_is_sound(bad) else {"PLAN"})
     # with another mode its arrays may have been read in an order that is not theirs
     return bad, {"SHAPE", "WEIGHTS", "OVERFLOW", "PLAN"} if place.field == "mode" else {"PLAN"}
 
