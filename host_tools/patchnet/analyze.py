@@ -150,16 +150,19 @@ def analyze(
     budget: int | None = None,
     pareto: bool = False,
     progress: planner.Progress | None = None,
-    by: str = "instructions",
+    by: str = "",
 ) -> Analysis:
     """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
     takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
 
-    `pareto` adds the front. Plans are compared `by` one of planner.TABLES. ValueError names the block for which a
-    budget is too small.
+    `pareto` adds the front. Plans are compared `by` one of planner.TABLES: by instructions unless said, but those for
+    `zoo.NAMES`, which others' memory is compared with, by MACs. ValueError names the block for which a budget is too
+    small.
     """
     path, blob, plan, fast = Path(source), None, None, None
-    if str(source) in zoo.NAMES:
+    named = str(source) in zoo.NAMES
+    by = by or ("macs" if named else "instructions")
+    if named:
         network = zoo.network(str(source))
     elif path.suffix == ".toml":
         network = read_design(path)

@@ -166,7 +166,8 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p.add_argument("model", metavar="MODEL", help="a network, a design or experiment (.toml), or known shapes")
     p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
     p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
-    p.add_argument("--by", choices=TABLES, default="instructions", help="what plans are compared by: %(choices)s")
+    how = "what plans are compared by: %(choices)s (default: instructions; of known shapes macs)"
+    p.add_argument("--by", choices=TABLES, default="", help=how)
     p.add_argument("--narrow", action="store_true", help="tell what smaller sums and maps would save")
     p.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw memory over the blocks; with --pareto, the plans"
