@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#if defined(__ARM_FEATURE_DSP) && !defined(PN_PORTABLE)
+#if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M' && !defined(PN_PORTABLE)
 #define PN_DSP 1
 #else
 #define PN_DSP 0
