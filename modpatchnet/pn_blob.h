@@ -23,6 +23,11 @@ static inline bool pn_lasting_sums(const pn_model_t *m) {
     return m->tunnels > 1 && !pn_concat(m);
 }
 
+// Channels of the last map.
+static inline uint32_t pn_last_channels(const pn_model_t *m) {
+    return m->features / (pn_concat(m) ? m->tunnels : 1u);
+}
+
 static inline uint32_t pn_padded(uint32_t bytes) {
     return (bytes + 3) & ~3u;
 }

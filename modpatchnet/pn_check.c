@@ -54,9 +54,8 @@ static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
 static bool add_lasting(const check_t *c, areas_t *areas) {
     const pn_model_t *m = c->m;
     const pn_stage_t *s = &c->stages[c->seg.layers - 1];
-    bool lasting = pn_lasting_sums(m), grouped = s->kind == PN_KIND_CONV && s->mode == PN_MODE_GROUPS;
-    uint32_t channels = m->features / (pn_concat(m) ? m->tunnels : 1u);
-    area_t sums = header_area(m, PN_HEADER_SUM_AT, 4ull * (c->last && grouped && !lasting ? s->group : channels));
+    bool lasting = pn_lasting_sums(m), part = c->last && pn_grouped_conv(s) && !lasting;
+    area_t sums = header_area(m, PN_HEADER_SUM_AT, 4ull * (part ? s->group : pn_last_channels(m)));
     area_t features = header_area(m, PN_HEADER_FEATURE_AT, m->features);
     bool ok = sums.at % 4 == 0;
     if (lasting || c->last) {
@@ -150,10 +149,10 @@ static void write(check_t *c, int t, uint32_t end) {
 static bool groups_ok(check_t *c, int t, uint32_t end) {
     const pn_stage_t *s = &c->stages[t];
     bool ok = true;
+    uint32_t lo, hi, bottom;
+    pn_needs(s, s->done, end, &lo, &bottom);
     for (uint32_t o = s->done; o < end && ok; o++) {
-        uint32_t lo, hi, bottom, top;
         pn_needs(s, o, o + 1, &lo, &hi);
-        pn_needs(s, s->done, end, &top, &bottom);
         write(c, t, o + 1);
         ok = (hi == bottom || there(c, t, hi)) && (!s->res_mult || there(c, t, o));
     }
@@ -194,13 +193,11 @@ static bool task_ok(check_t *c, pn_task_t task) {
     return ok;
 }
 
-static int strip_ok(check_t *c, uint32_t from, uint32_t to) {
-    pn_model_t *m = c->m;
-    pn_strip_begin(c->stages, c->seg.layers, from, to);
-    const pn_stage_t *s = c->stages;
+static int strip_ok(check_t *c, uint32_t top) {
+    pn_strip_begin(c->stages, &c->seg, top);
+    const pn_stage_t *s = c->stages, *end = &s[c->seg.layers - 1];
     if (c->seg.columns && c->out.bytes) {
-        const pn_stage_t *end = &c->stages[c->seg.layers - 1];
-        c->written = c->out.at + (uint64_t)to * end->lines_out * end->cout;
+        c->written = c->out.at + (uint64_t)end->out_to * end->lines_out * end->cout;
     }
     uint64_t row = c->in.at + (uint64_t)s->from * s->lines_in * s->cin;
     bool apart = !c->in.bytes || c->out.at >= c->in.at + c->in.bytes;
@@ -213,7 +210,7 @@ static int strip_ok(check_t *c, uint32_t from, uint32_t to) {
             return PN_OK;
         }
         if (!task_ok(c, task)) {
-            m->fault_layer = (uint8_t)(c->seg.first + task.stage);
+            c->m->fault_layer = (uint8_t)(c->seg.first + task.stage);
             return PN_ERR_PLAN;
         }
     }
@@ -222,20 +219,12 @@ static int strip_ok(check_t *c, uint32_t from, uint32_t to) {
 // Reads the segment's layers; *l holds the layer before, and after it the segment's last.
 static int begin(check_t *c, pn_layer_t *l) {
     pn_segment_t *seg = &c->seg;
-    pn_layer_t last = *l;
-    for (uint32_t i = seg->first; i < seg->first + (uint32_t)seg->layers; i++) {
-        pn_layer_read(c->m, 0, i, &last);
-    }
-    seg->columns = seg->strip < last.oh;
+    c->in.at = seg->in_at;
+    c->in.bytes = c->first ? 0 : (uint64_t)l->oh * l->ow * l->cout;
+    pn_segment_stages(c->m, 0, seg, l, c->stages);
     for (uint32_t t = 0; t < seg->layers; t++) {
         c->m->fault_layer = (uint8_t)(seg->first + t);
-        pn_layer_read(c->m, 0, seg->first + t, l);
-        pn_stage_init(&c->stages[t], l, seg->columns);
-        if (t == 0) {
-            c->in.at = seg->in_at;
-            c->in.bytes = c->first ? 0 : (uint64_t)l->h * l->w * l->cin;
-        }
-        if (l->mode > PN_MODE_LEAN || !schedule_ok(c, (int)t)) {
+        if (!schedule_ok(c, (int)t)) {
             return PN_ERR_PLAN;
         }
     }
@@ -250,8 +239,7 @@ static int begin(check_t *c, pn_layer_t *l) {
 static int segment_ok(check_t *c, pn_layer_t *l) {
     int err = begin(c, l);
     for (uint32_t top = 0; top < l->oh && err == PN_OK; top += c->seg.strip) {
-        uint32_t bottom = top + c->seg.strip < l->oh ? top + c->seg.strip : l->oh;
-        err = c->seg.columns ? strip_ok(c, top, bottom) : strip_ok(c, 0, l->ow);
+        err = strip_ok(c, top);
     }
     return err;
 }

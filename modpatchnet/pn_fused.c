@@ -6,12 +6,13 @@
 #include "pn_kernels.h"
 #include "pn_round.h"
 
-static uint32_t words_of(const pn_fused_t *f) {
-    return (f->pad + f->in + 1u) / 2;
+// Bytes of the expansion's arrays for a pair of channels.
+static uint32_t pair_bytes(uint32_t cin, bool wide16) {
+    return 16 + (cin * 2 << (wide16 && cin != 8));
 }
 
 pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
-    uint32_t words = words_of(f), pairs = (f->out + 1u) / 2, rows = f->rolling ? f->stride : 3;
+    uint32_t words = pn_fused_words(f), pairs = (f->out + 1u) / 2, rows = pn_fused_lines(f);
     uint32_t expand = f->cin == 8 ? 0 : f->cin * 4u + 20, project = f->group * 4u + 36;
     pn_fused_area_t a;
     a.line = f->cin == 8 ? f->in * 16u : words * f->cin * 4;
@@ -27,9 +28,7 @@ pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
 }
 
 pn_fused_arrays_t pn_fused_arrays(uint32_t cin, uint32_t cexp, uint32_t cout, bool wide16) {
-    pn_fused_arrays_t a = {
-        cexp / 2 * (16 + (cin * 2 << (wide16 && cin != 8))), cexp * 20, cexp * cout << wide16, cout * 8,
-    };
+    pn_fused_arrays_t a = { cexp / 2 * pair_bytes(cin, wide16), cexp * 20, cexp * cout << wide16, cout * 8 };
     return a;
 }
 
@@ -66,8 +65,7 @@ static uint8_t wide_end(int32_t acc, int32_t mult) {
 
 // One line of one expanded channel, zeros if it lies outside the map.
 static void expand(const pn_fused_t *f, uint32_t channel, const int8_t *w, pn_pixels_t in, uint8_t *out) {
-    uint32_t record = 16 + (f->cin * 2u << (f->wide16 && f->cin != 8));
-    const uint8_t *p = f->expand + channel / 2 * record + channel % 2 * 4;
+    const uint8_t *p = f->expand + channel / 2 * pair_bytes(f->cin, f->wide16) + channel % 2 * 4;
     int32_t bias = read32(p), mult = read32(p + 8);
     memset(out, 0, in.at == NULL ? f->in : 0);
     for (uint32_t x = 0; x < f->in && in.at != NULL; x++, in.at += in.step) {
@@ -89,8 +87,8 @@ static void depthwise(const pn_fused_t *f, uint32_t channel, const uint8_t *cons
 }
 
 static void expand_weights(const pn_fused_t *f, uint32_t channel, int8_t *w) {
-    uint32_t record = 16 + (f->cin * 2u << (f->wide16 && f->cin != 8));
-    quads(f->expand + channel / 2 * record + 16, channel % 2, f->cin, f->wide16 && f->cin != 8, false, w);
+    const uint8_t *p = f->expand + channel / 2 * pair_bytes(f->cin, f->wide16) + 16;
+    quads(p, channel % 2, f->cin, f->wide16 && f->cin != 8, false, w);
 }
 
 // The pixels of a line that was brought into `x` earlier, cin bytes each.
@@ -122,7 +120,7 @@ static void values_of(const pn_fused_t *f, const pn_fused_area_t *a, const pn_pi
     uint8_t *h = f->work + a->h, *kept = f->wide + c * a->kept, *out = f->work + a->dbuf + (c - from);
     int8_t *w = (int8_t *)f->work + a->stage;
     const uint8_t *rows[3];
-    uint32_t fresh = f->rolling ? f->stride : 3;
+    uint32_t fresh = pn_fused_lines(f);
     expand_weights(f, c, w);
     for (uint32_t i = 0; i < fresh; i++) {
         expand(f, c, w, lines[i], h + i * f->in);
@@ -169,7 +167,7 @@ static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from
 void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual) {
     pn_fused_area_t a = pn_fused_area(f);
     pn_pixels_t lines[3];
-    for (uint32_t i = 0; i < (f->rolling ? f->stride : 3u); i++) {
+    for (uint32_t i = 0; i < pn_fused_lines(f); i++) {
         lines[i] = in[i];
         if (!f->rolling && in[i].at != NULL) {
             uint8_t *x = f->wide + (uint32_t)(top + (int)i) % 3 * a.line;

@@ -36,6 +36,15 @@ typedef struct {
 } pn_fused_area_t;
 pn_fused_area_t pn_fused_area(const pn_fused_t *f);
 
+// Pairs of pixels of a line of 16-bit pixels, and the input lines that an output line reads anew at most.
+static inline uint32_t pn_fused_words(const pn_fused_t *f) {
+    return (f->pad + f->in + 1u) / 2;
+}
+
+static inline uint32_t pn_fused_lines(const pn_fused_t *f) {
+    return f->rolling ? f->stride : 3u;
+}
+
 // Bytes of the arrays, one behind the other.
 typedef struct {
     uint32_t expand, depthwise, project, scale;

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+#include "pn_blob.h"
+
 // refuses to compile if a stage outgrows its place in the arena
 typedef char pn_stage_size[sizeof(pn_stage_t) == PN_STATE_BYTES ? 1 : -1];
 
-void pn_stage_init(pn_stage_t *s, const pn_layer_t *l, bool columns) {
+static void stage_init(pn_stage_t *s, const pn_layer_t *l, bool columns) {
     memset(s, 0, sizeof(*s));
     s->ring_at = l->ring_at;
     s->wide_at = l->wide_at;
@@ -27,10 +29,22 @@ void pn_stage_init(pn_stage_t *s, const pn_layer_t *l, bool columns) {
     s->kernel = l->kernel;
     s->stride = l->stride;
     s->flags = l->flags;
-    s->mode = (uint8_t)l->mode;
+    s->mode = l->mode;
     s->shift = l->shift;
     s->zero_in = l->zero_in;
     s->zero_out = l->zero_out;
+}
+
+void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, pn_layer_t *l, pn_stage_t *stages) {
+    pn_layer_t last = *l;
+    for (uint32_t t = 0; t < seg->layers; t++) {
+        pn_layer_read(m, tunnel, seg->first + t, &last);
+    }
+    seg->columns = seg->strip < last.oh;
+    for (uint32_t t = 0; t < seg->layers; t++) {
+        pn_layer_read(m, tunnel, seg->first + t, l);
+        stage_init(&stages[t], l, seg->columns);
+    }
 }
 
 // Inputs lo..hi-1 of `size` under outputs from..end-1, along a line or across lines.
@@ -50,8 +64,10 @@ uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end) {
     return s->fresh > lo ? s->fresh : lo;
 }
 
-void pn_strip_begin(pn_stage_t *stages, int n, uint32_t from, uint32_t to) {
-    for (int t = n - 1; t >= 0; t--) {
+void pn_strip_begin(pn_stage_t *stages, const pn_segment_t *seg, uint32_t top) {
+    uint32_t size = stages[seg->layers - 1].cross_out, bottom = top + seg->strip;
+    uint32_t from = seg->columns ? top : 0, to = seg->columns && bottom < size ? bottom : size;
+    for (int t = seg->layers - 1; t >= 0; t--) {
         pn_stage_t *s = &stages[t];
         s->out_from = (uint16_t)from;
         s->out_to = (uint16_t)to;
@@ -122,7 +138,7 @@ static uint64_t chunk_lines(const pn_stage_t *s) {
 static pn_work_t conv_work(const pn_stage_t *s, bool pooled) {
     pn_work_t w = { 0, 0, 0, 0 };
     w.wide = s->mode == PN_MODE_WINDOW ? (uint64_t)s->kernel * s->kernel * s->cin : 0;
-    w.staging = pooled ? (uint64_t)pn_pixels_out(s) * (s->mode == PN_MODE_GROUPS ? s->group : s->cout) : 0;
+    w.staging = pooled ? (uint64_t)pn_pixels_out(s) * (pn_grouped_conv(s) ? s->group : s->cout) : 0;
     return w;
 }
 

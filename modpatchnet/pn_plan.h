@@ -12,16 +12,15 @@
 typedef struct {
     uint32_t ring_at, wide_at, weight_off;
     uint16_t cin, cexp, cout, res_mult;
-    uint16_t rows, group, ring_lines;
+    uint16_t mode, rows, group, ring_lines;
     uint16_t lines_in, lines_out;  // of the whole input and output map
     uint16_t cross_in, cross_out;  // pixels of such a line
     uint16_t from, to, out_from, out_to;  // pixels of a line that the strip needs
     uint16_t done;  // output lines made
     uint16_t fresh;  // the next input line to sample or to expand
     uint16_t line, channel;  // in a chunk of groups: the next output line, the group's first channel
-    uint8_t index, kind, kernel, stride, flags, mode, shift;
+    uint8_t index, kind, kernel, stride, flags, shift;
     int8_t zero_in, zero_out;
-    uint8_t spare;
 } pn_stage_t;
 
 enum {
@@ -31,11 +30,12 @@ enum {
     PN_STRIP_DONE,
 };
 
-// The segment's layer `l` as a stage, for chain and strip unknown.
-void pn_stage_init(pn_stage_t *s, const pn_layer_t *l, bool columns);
+// Reads the layers of a segment of chain `tunnel` as stages and sets seg->columns. *l holds the layer before the segment, and after the
+// call the segment's last.
+void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, pn_layer_t *l, pn_stage_t *stages);
 
-// Begins a strip that makes output pixels from..to-1 of each of the last stage's lines.
-void pn_strip_begin(pn_stage_t *stages, int n, uint32_t from, uint32_t to);
+// Begins the strip whose first output row is `top` (0 where lines are rows).
+void pn_strip_begin(pn_stage_t *stages, const pn_segment_t *seg, uint32_t top);
 
 // What comes next. `picture`: the first stage reads the picture.
 pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture);
@@ -54,6 +54,11 @@ static inline bool pn_expands(const pn_stage_t *s) {
 
 static inline uint32_t pn_kernel_lines(const pn_stage_t *s) {
     return s->kernel < s->lines_in ? s->kernel : s->lines_in;
+}
+
+// Whether a stage is a convolution that makes a group of its output channels at a time.
+static inline bool pn_grouped_conv(const pn_stage_t *s) {
+    return s->kind == PN_KIND_CONV && s->mode == PN_MODE_GROUPS;
 }
 
 // Whether a stage runs in the layout of the fast kernels (modes 5 and 6).

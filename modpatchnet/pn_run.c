@@ -17,11 +17,6 @@ static uint32_t header(const pn_model_t *m, int field) {
     return pn_u32(m->blob + field);
 }
 
-// Channels of the last map.
-static uint32_t channels(const pn_model_t *m) {
-    return m->features / (pn_concat(m) ? m->tunnels : 1u);
-}
-
 static void clear_sums(const pn_model_t *m, uint32_t n) {
     memset(pn_feature_sums(m), 0, 4 * (size_t)n);
     PN_WRITE(pn_feature_sums(m), 4 * n, TAG_SUMS);
@@ -31,7 +26,7 @@ static void clear_sums(const pn_model_t *m, uint32_t n) {
 static void end_features(pn_model_t *m, const int32_t *sums, uint32_t first, uint32_t n) {
     const uint8_t *b = m->blob;
     int8_t *out = (int8_t *)m->arena + header(m, PN_HEADER_FEATURE_AT) + first;
-    out += pn_concat(m) ? m->tunnel * channels(m) : 0;
+    out += pn_concat(m) ? m->tunnel * pn_last_channels(m) : 0;
     int32_t mult = (int32_t)header(m, PN_HEADER_POOL_MULT), zero = pn_zero_q8((int8_t)b[PN_HEADER_POOL_ZERO]);
     PN_WRITE(out, n, TAG_FEATURES);
     PN_READ(sums, 4 * n, TAG_SUMS);
@@ -60,10 +55,8 @@ static void fc_step(pn_model_t *m) {
 }
 
 static void begin_strip(pn_model_t *m, uint32_t top) {
-    const pn_segment_t *seg = &m->segment;
-    uint32_t bottom = top + seg->strip < m->layer.oh ? top + seg->strip : m->layer.oh;
     m->row = (uint16_t)top;
-    pn_strip_begin(pn_stages(m), seg->layers, seg->columns ? top : 0, seg->columns ? bottom : m->layer.ow);
+    pn_strip_begin(pn_stages(m), &m->segment, top);
 }
 
 // memmove, which the engine does without: pieces as long as the two places are apart do not overlap.
@@ -88,18 +81,10 @@ static void begin_segment(pn_model_t *m, uint32_t index) {
         move(m->arena + seg->in_at, m->arena + map_at, bytes);
         PN_WRITE(m->arena + seg->in_at, bytes, MAP_TAG(m, m->layer.index));
     }
-    pn_layer_t l = m->layer;
-    for (uint32_t t = 0; t < seg->layers; t++) {
-        pn_layer_read(m, m->tunnel, seg->first + t, &m->layer);
-    }
-    seg->columns = seg->strip < m->layer.oh;
-    for (uint32_t t = 0; t < seg->layers; t++) {
-        pn_layer_read(m, m->tunnel, seg->first + t, &l);
-        pn_stage_init(&pn_stages(m)[t], &l, seg->columns);
-    }
+    pn_segment_stages(m, m->tunnel, seg, &m->layer, pn_stages(m));
     PN_WRITE(m->arena + seg->state_at, seg->layers * PN_STATE_BYTES, TAG_STATE);
     if (pn_last_segment(m) && !pn_lasting_sums(m)) {
-        clear_sums(m, pn_grouped_conv(pn_stages(m)) ? l.group : l.cout);
+        clear_sums(m, pn_grouped_conv(pn_stages(m)) ? m->layer.group : m->layer.cout);
     }
     begin_strip(m, 0);
 }
@@ -129,7 +114,7 @@ static void end_chain(pn_model_t *m) {
     const pn_stage_t *s = pn_stages(m);
     bool grouped = pn_grouped_conv(s), last = m->tunnel + 1 == m->tunnels;
     if (pn_lasting_sums(m) ? last : !grouped) {
-        end_features(m, pn_feature_sums(m), 0, channels(m));
+        end_features(m, pn_feature_sums(m), 0, pn_last_channels(m));
     }
     if (!last) {
         begin_chain(m, m->tunnel + 1u);

@@ -247,13 +247,12 @@ static void ring_rows(const pn_stage_t *s, uint32_t o, const uint8_t *ring, size
     }
 }
 
-// Depthwise values of a pixel, then its output.
-static void whole_pixel(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t x, line_t *out) {
+// Depthwise values of a pixel, then its output. `kept` is the residual's line.
+static void whole_pixel(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t x, const line_t *kept, line_t *out) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    line_t kept = residual(m, t, o);
     pn_depthwise_pixel(&b->depthwise, first_pixel(s, x), b->values);
     PN_WRITE(b->values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
-    pn_project_pixel(&b->project, b->values, pixel_of(&kept, x - s->from), out->at);
+    pn_project_pixel(&b->project, b->values, pixel_of(kept, x - s->from), out->at);
     wrote(m, t, o, out->at, s->cout);
     PN_READ(b->values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
     out->at += out->step;
@@ -270,9 +269,9 @@ static void whole_line(pn_model_t *m, int t, uint32_t o) {
     } else {
         map_rows(m, t, o, &b.depthwise.in);
     }
-    line_t out = line_out(m, t, o);
+    line_t out = line_out(m, t, o), kept = residual(m, t, o);
     for (uint32_t x = s->out_from; x < s->out_to; x++) {
-        whole_pixel(m, t, &b, o, x, &out);
+        whole_pixel(m, t, &b, o, x, &kept, &out);
     }
 }
 
@@ -321,9 +320,9 @@ static void window_chunk(pn_model_t *m, int t, uint32_t end) {
                 bool inside = y >= (int)top && y < (int)bottom;
                 b.depthwise.in.rows[k] = inside ? b.wide + (uint32_t)(y - (int)lo) * s->cexp : NULL;
             }
-            line_t out = line_out(m, t, o);
+            line_t out = line_out(m, t, o), kept = residual(m, t, o);
             out.at += (size_t)(x - s->out_from) * out.step;
-            whole_pixel(m, t, &b, o, x, &out);
+            whole_pixel(m, t, &b, o, x, &kept, &out);
             window_read(m, s, b.wide, &b.depthwise.in, x0, s->done);
         }
     }
@@ -470,7 +469,7 @@ static void fused_used(const pn_model_t *m, const pn_stage_t *s, const pn_fused_
 static void fused_line(pn_model_t *m, int t, uint32_t o) {
     pn_stage_t *s = &pn_stages(m)[t];
     pn_fused_t f = fused_of(m, s);
-    uint32_t lo, hi, fresh = pn_fresh_line(s, o + 1), n = f.rolling ? f.stride : 3u;
+    uint32_t lo, hi, fresh = pn_fresh_line(s, o + 1), n = pn_fused_lines(&f);
     int top = lines_under(s, o, &lo, &hi);
     bool begun = o > 0 || (f.rolling && f.stride == 1);
     if (!begun) {
@@ -496,7 +495,6 @@ static void fused_line(pn_model_t *m, int t, uint32_t o) {
     for (uint32_t x = 0; x < f.out; x++, out.at += out.step) {
         wrote(m, t, o, out.at, s->cout);
     }
-    residual(m, t, o); // again, for the checking build
     s->fresh = (uint16_t)hi;
 }
 
@@ -555,14 +553,10 @@ static void group_step(pn_model_t *m, int t, uint32_t end) {
 
 static void chunk_step(pn_model_t *m, int t, uint32_t end) {
     pn_stage_t *s = &pn_stages(m)[t];
-    if (pn_is_fused(s)) {
-        fused_line(m, t, s->done);
-        made(m, t, s->done, end);
-        s->done = (uint16_t)end;
-        return;
-    }
     if (s->kind == PN_KIND_CONV) {
         conv_line(m, t, s->done);
+    } else if (pn_is_fused(s)) {
+        fused_line(m, t, s->done);
     } else if (s->mode == PN_MODE_WINDOW) {
         window_chunk(m, t, end);
     } else if (s->mode >= PN_MODE_GROUPS) {

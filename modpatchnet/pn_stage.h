@@ -31,11 +31,6 @@ static inline bool pn_last_segment(const pn_model_t *m) {
     return m->segment_index + 1 == m->segments;
 }
 
-// Whether a stage is a convolution that makes a group of its output channels at a time.
-static inline bool pn_grouped_conv(const pn_stage_t *s) {
-    return s->kind == PN_KIND_CONV && s->mode == PN_MODE_GROUPS;
-}
-
 static inline int32_t *pn_feature_sums(const pn_model_t *m) {
     return (int32_t *)(void *)(m->arena + pn_u32(m->blob + PN_HEADER_SUM_AT));
 }

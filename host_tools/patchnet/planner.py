@@ -671,8 +671,8 @@ def _widest(network: Network, view: View, step: Choice, pools: bool, limit: int)
 
 
 def _point(network: Network, schedule: Schedule, by: str) -> Point:
-    cost, macs = totals(network, place(network, schedule), by)
-    return Point(place(network, schedule).arena_bytes, cost, macs, schedule)
+    plan = place(network, schedule)
+    return Point(plan.arena_bytes, *totals(network, plan, by), schedule)
 
 
 def totals(network: Network, plan: Plan, by: str = "instructions") -> tuple[float, int]:

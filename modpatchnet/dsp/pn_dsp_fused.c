@@ -7,14 +7,6 @@
 
 #include "pn_dsp.h"
 
-static uint32_t words_of(const pn_fused_t *f) {
-    return (f->pad + f->in + 1u) / 2;
-}
-
-static uint32_t rows_of(const pn_fused_t *f) {
-    return f->rolling ? f->stride : 3u;
-}
-
 static uint32_t tail_of(const pn_fused_t *f) {
     return (f->in - (uint32_t)f->pad) & 1;
 }
@@ -30,7 +22,7 @@ static void widen(const pn_fused_t *f, pn_pixels_t in, uint8_t *x) {
 }
 
 static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, pn_pairs_t *p) {
-    uint32_t rows = rows_of(f);
+    uint32_t rows = pn_fused_lines(f);
     p->stage = f->work + a->stage;
     p->quads = f->cin / 4u;
     p->ew = f->expand;
@@ -38,7 +30,7 @@ static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, pn_pairs_t *
     p->kept = f->wide;
     p->h = (uint8_t *)(((uintptr_t)f->work + a->h + a->h_align - 1) & ~(uintptr_t)(a->h_align - 1));
     p->stride = 8 * rows;
-    p->words = words_of(f);
+    p->words = pn_fused_words(f);
     p->head = f->pad;
     p->full = (uint32_t)(f->in - f->pad) / 2;
     p->tail = tail_of(f);
@@ -106,7 +98,7 @@ void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t
     pn_fused_area_t a = pn_fused_area(f);
     pn_pairs_t p;
     const int16_t *rows[3];
-    uint32_t lines = rows_of(f);
+    uint32_t lines = pn_fused_lines(f);
     for (uint32_t i = 0; i < lines; i++) {
         rows[i] = NULL;
         if (in[i].at != NULL) {
