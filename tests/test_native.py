@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +71,17 @@ def test_golden_cases(native):
 def test_random_networks(native, random_folder):  # noqa: F811
     files, entries = random_folder
     assert printed(native(files).exec(SCRIPT.read_text())) == expected_cases(entries, files)
+
+
+def test_mip_installs_it(tmp_path):
+    """As on a real board, but into a folder of this PC that the emulated board has mounted."""
+    package = require(BUILD / "natmod" / "armv7emsp" / "patchnet.mpy").with_name("package.json")
+    emulator = remote.Qemu(require(STOCK["qemu"]), None, False)
+    look = "import sys; sys.path.append('/remote/lib'); import patchnet, filecam; print(patchnet.Model)"
+    command = [sys.executable, "-m", "mpremote", "connect", emulator.port, "mount", tmp_path]
+    command += ["mip", "install", "--target=/remote/lib", package, "+", "exec", look]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    finally:
+        emulator.stop()
+    assert done.stdout.endswith("<class 'Model'>\n"), done.stdout + done.stderr
