@@ -295,6 +295,7 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
         task_off=_detect_records(qnet, p, head) if d.detection else 0,
         label_off=head.add(labels),
         label_bytes=len(labels),
+        weight_off=weights.start,
         fc_off=fc_off,
     )
     return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + weights.data)

@@ -1,5 +1,6 @@
 // Damages a blob in every way that this file knows and lets the engine at it, under sanitizers: whatever the bytes say,
-// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte.
+// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte. The same
+// for the blob streamed, whose head and buffer are malloc'ed as well, with the same outcome and the same scores.
 //
 //     corrupt BLOB                         every truncation, several flips of every byte, CRC left and CRC repaired
 //     corrupt BLOB random SEED TIMES       several bytes at once, CRC repaired
@@ -13,6 +14,7 @@
 #include "pn_format.h"
 
 #define ARENA_MOST (1u << 26) // larger ones are counted, not run
+#define OUTPUTS_MOST (1u << 22) // likewise
 
 static unsigned long opened, too_large, refused[16];
 
@@ -27,6 +29,10 @@ static void *exactly(size_t n) {
         die("out of memory");
     }
     return p;
+}
+
+static uint32_t get32(const uint8_t *p) {
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 static void put32(uint8_t *p, uint32_t v) {
@@ -56,8 +62,25 @@ static void repair_crc(uint8_t *blob, size_t n) {
     }
 }
 
+static void check_boxes(pn_model_t *m) {
+    const pn_image_t *p = &m->image;
+    uint32_t n = pn_boxes(m, 29491);
+    for (uint32_t i = 0; i < n; i++) {
+        pn_box_t b;
+        pn_box(m, i, &b);
+        if (b.x < p->roi_x || b.y < p->roi_y || b.x + b.w > p->roi_x + p->roi_w || b.y + b.h > p->roi_y + p->roi_h
+            || b.label >= m->classes || b.score > 65536) {
+            die("a box outside the region, or of no class");
+        }
+    }
+}
+
 static void finish(pn_model_t *m) {
     while (pn_step(m) == PN_MORE) {
+    }
+    if (pn_detects(m)) {
+        check_boxes(m);
+        return;
     }
     pn_softmax_t s;
     pn_softmax(m, &s);
@@ -68,12 +91,46 @@ static void finish(pn_model_t *m) {
     }
 }
 
+static int32_t *kept; // logits of the last raw run, or outputs of the heads
+static int8_t *heads;
+
+// Before every run: whatever a detection network may write.
+static void prepare(pn_model_t *m) {
+    free(heads);
+    heads = NULL;
+    if (pn_detects(m)) {
+        heads = exactly(m->outputs);
+        pn_detect(m, 20000, heads);
+    }
+}
+
+static int32_t result(const pn_model_t *m, uint32_t i) {
+    return pn_detects(m) ? heads[i] : pn_logit(m, i);
+}
+
+static void keep_scores(const pn_model_t *m) {
+    free(kept);
+    kept = exactly(m->outputs * sizeof(*kept));
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        kept[i] = result(m, i);
+    }
+}
+
+static void compare_scores(const pn_model_t *m) {
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        if (kept[i] != result(m, i)) {
+            die("a streamed blob has other scores");
+        }
+    }
+}
+
 static void run_picture(pn_model_t *m, uint8_t *arena, const pn_image_t *image) {
     size_t n = (size_t)image->w * image->h * image->format;
     uint8_t *pixels = exactly(n);
     memset(pixels, 0xc3, n);
     pn_image_t own = *image;
     own.data = pixels;
+    prepare(m);
     if (pn_start(m, arena, m->arena_bytes, &own) != PN_OK) {
         die("a run did not start");
     }
@@ -81,14 +138,76 @@ static void run_picture(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
     free(pixels);
 }
 
+static int read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
+    if (m->want_bytes > m->buffer_bytes || m->want_at > n || m->want_bytes > n - m->want_at) {
+        die("more wanted than the buffer takes, or than the file has");
+    }
+    memcpy(m->buffer, file + m->want_at, m->want_bytes);
+    return PN_MORE;
+}
+
+// A raw run whose arrays come from `file`.
+static int run_streamed(pn_model_t *m, const uint8_t *file, size_t n) {
+    uint8_t *arena = exactly(m->arena_bytes);
+    size_t inputs = (size_t)m->height * m->width * m->channels;
+    int8_t *x = exactly(inputs);
+    memset(x, 0x7f, inputs);
+    prepare(m);
+    int err = pn_start_raw(m, arena, m->arena_bytes, x);
+    while (err == PN_OK || err == PN_MORE || err == PN_WANT) {
+        err = pn_step(m);
+        if (err == PN_OK) {
+            break;
+        }
+        err = err == PN_WANT ? read_wanted(m, file, n) : err;
+    }
+    if (err == PN_OK) {
+        compare_scores(m);
+    }
+    free(x);
+    free(arena);
+    return err;
+}
+
+// What becomes of the bytes as a file. PN_MORE: too large to be run, so that its arrays were not looked at.
+static int try_streamed(const uint8_t *file, size_t n) {
+    pn_model_t m;
+    size_t len = n < PN_BLOB_HEADER ? n : pn_head_bytes(file);
+    len = len < n ? len : n;
+    uint8_t *head = exactly(len);
+    memcpy(head, file, len);
+    int err = pn_open_head(&m, head, len);
+    if (err == PN_OK) {
+        uint32_t size = get32(file + PN_HEADER_SIZE), at = pn_head_bytes(file);
+        int more = size > n ? PN_ERR_LENGTH : pn_verify(&m, NULL, 0);
+        while (more == PN_MORE) { // pieces of any size
+            uint32_t piece = size - at < 7 ? size - at : 7;
+            more = pn_verify(&m, file + at, piece);
+            at += piece;
+        }
+        err = more;
+    }
+    if (err == PN_OK && (m.arena_bytes > ARENA_MOST || m.outputs > OUTPUTS_MOST)) {
+        err = PN_MORE;
+    } else if (err == PN_OK) {
+        m.buffer = exactly(m.buffer_bytes);
+        err = run_streamed(&m, file, n);
+        free(m.buffer);
+    }
+    free(head);
+    return err;
+}
+
 static void run_raw(pn_model_t *m, uint8_t *arena) {
     size_t n = (size_t)m->height * m->width * m->channels;
     int8_t *x = exactly(n);
     memset(x, 0x7f, n);
+    prepare(m);
     if (pn_start_raw(m, arena, m->arena_bytes, x) != PN_OK) {
         die("a raw run did not start");
     }
     finish(m);
+    keep_scores(m);
     free(x);
 }
 
@@ -117,13 +236,17 @@ static int try(const uint8_t *bytes, size_t n) {
             die("an error without a name");
         }
         refused[-err]++;
-    } else if (m.arena_bytes > ARENA_MOST) {
+    } else if (m.arena_bytes > ARENA_MOST || m.outputs > OUTPUTS_MOST) {
         too_large++;
     } else {
         opened++;
         run(&m);
     }
     free(blob);
+    int streamed = try_streamed(bytes, n);
+    if (streamed != PN_MORE && (streamed == PN_OK) != (err == PN_OK)) {
+        die("a streamed blob is judged otherwise");
+    }
     return err;
 }
 
@@ -163,10 +286,6 @@ static void every_byte(uint8_t *blob, size_t n) {
 static uint32_t chance(uint64_t *state, uint32_t below) {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(*state >> 33) % below;
-}
-
-static uint32_t get32(const uint8_t *p) {
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 // 1 to 4 places, half of them in the tables, which end where the labels begin: a random byte, or a small or extreme number.
