@@ -60,8 +60,8 @@ def match(
 ) -> np.ndarray:
     """For each anchor (n, 4) the box (m, 4) that it shall tell, NOTHING, or IGNORED: (n,) int.
 
-    An anchor takes the box that it overlaps most, from an IoU of `high` on; between `low` and `high` it is ignored. Each
-    box also gets the anchor that overlaps it most, whatever the IoU. Anchors of difficult boxes are ignored.
+    An anchor takes the box that it overlaps most, from an IoU of `high` on; between `low` and `high` it is ignored.
+    Each box also gets the anchor that overlaps it most, whatever the IoU. Anchors of difficult boxes are ignored.
     """
     out = np.full(len(anchors), NOTHING)
     if not len(boxes):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import boxes, data
 from .design import Layer, Network
-from .model import Bottleneck, ConvNorm, Tunnels, build_layer, normalise, start_weights
+from .model import Bottleneck, Tunnels, build_layer, normalise, start_weights
 
 RARE = 0.01  # what an untrained head thinks of any class at any anchor: focal loss must not drown in negatives
 

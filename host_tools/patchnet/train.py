@@ -54,9 +54,9 @@ class Experiment:
     the loss of the classes present in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which
     few pictures may ask for.
 
-    Networks that detect: anchors whose IoU with a box lies in `ignore` (low, high) are left out of the loss, from `high`
-    on they learn it; `focal` (alpha, gamma) of the class loss, `box_weight` of the boxes' share. `turn` also mirrors
-    half of the pictures top to bottom.
+    Networks that detect: anchors whose IoU with a box lies in `ignore` (low, high) are left out of the loss, from
+    `high` on they learn it; `focal` (alpha, gamma) of the class loss, `box_weight` of the boxes' share. `turn` also
+    mirrors half of the pictures top to bottom.
     """
 
     name: str

@@ -64,8 +64,8 @@ def targets_of(rows: np.ndarray, anchors: np.ndarray, ignore: tuple[float, float
 
 
 def focal_loss(logits: Tensor, wanted: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Binary cross entropy per class (any shape, none summed), weighed by alpha where `wanted` is 1 and 1 - alpha where it
-    is 0, and by (1 - p)^gamma, p the score of the right answer (Lin et al., RetinaNet)."""
+    """Binary cross entropy per class (any shape, none summed), weighed by alpha where `wanted` is 1 and 1 - alpha where
+    it is 0, and by (1 - p)^gamma, p the score of the right answer (Lin et al., RetinaNet)."""
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     right = torch.exp(-entropy)
     weight = alpha * wanted + (1 - alpha) * (1 - wanted)
@@ -73,8 +73,8 @@ def focal_loss(logits: Tensor, wanted: Tensor, alpha: float, gamma: float) -> Te
 
 
 def detection_loss(out: Tensor, targets: Tensor, e: Experiment) -> Tensor:
-    """Of outputs (N, anchors, 4 + classes) and targets (N, anchors, 5): focal loss of the classes of all anchors but the
-    ignored, and smooth L1 of the codes of those with a box, both per anchor with a box."""
+    """Of outputs (N, anchors, 4 + classes) and targets (N, anchors, 5): focal loss of the classes of all anchors but
+    the ignored, and smooth L1 of the codes of those with a box, both per anchor with a box."""
     label = targets[:, :, 0].long()
     hit, sure = label >= 0, label != boxes.IGNORED
     wanted = F.one_hot(label.clamp(min=0), out.shape[2] - 4) * hit[:, :, None]
