@@ -78,7 +78,8 @@ def test_what_was_suppressed_suppresses_nothing():
 def test_clusters_find_the_sizes_that_there_are():
     rng = np.random.default_rng(0)
     wanted = np.array([[10, 8], [20, 40], [60, 50]])
-    sizes = np.concatenate([size * rng.uniform(0.9, 1.1, (n, 2)) for size, n in zip(wanted, (10, 200, 40), strict=True)])
+    many = zip(wanted, (10, 200, 40), strict=True)
+    sizes = np.concatenate([size * rng.uniform(0.9, 1.1, (n, 2)) for size, n in many])
     assert np.abs(boxes.cluster(sizes, 3) / wanted - 1).max() < 0.05
     with pytest.raises(ValueError, match="wanted 3 anchors, got 2 boxes"):
         boxes.cluster(sizes[:2], 3)

@@ -162,7 +162,9 @@ def test_yolo_folder(yolo):
     assert dataset.boxes[1].shape == (0, 6)
 
 
-@pytest.mark.parametrize("text", ["names: [cat, 'dog']\n", "nc: 2\nnames:\n  0: cat\n  1: dog\n", "names:\n- cat\n- dog"])
+@pytest.mark.parametrize(
+    "text", ["names: [cat, 'dog']\n", "nc: 2\nnames:\n  0: cat\n  1: dog\n", "names:\n- cat\n- dog"]
+)
 def test_yolo_classes_in_data_yaml(yolo, text):
     (yolo / "classes.txt").unlink()
     with pytest.raises(ValueError, match=r"wanted its classes in classes\.txt"):

@@ -70,7 +70,7 @@ def test_output_is_in_scan_order():
 def test_heads_begin_with_rare_classes():
     net = DetectNet(TOY).eval()
     scores = net(normalise(torch.from_numpy(np.stack(toys.dataset(2).sources)), TOY))[:, :, 4:].sigmoid()
-    assert 0.003 < scores.min() and scores.max() < 0.03
+    assert scores.min() > 0.003 and scores.max() < 0.03
 
 
 def test_boxes_are_told_in_the_pictures_own_pixels():
@@ -145,12 +145,14 @@ def test_batches_of_boxes():
     for picture, target in zip(pixels.numpy(), targets.numpy(), strict=True):
         hit = target[:, 0] >= 0
         found = boxes.decode(target[hit, 1:], batches.anchors[hit])
-        for (x0, y0, x1, y1), label in zip(found.round().astype(int), target[hit, 0], strict=True):
+        for (x0, y0, x1, y1), label in zip(found.clip(0).round().astype(int), target[hit, 0], strict=True):
+            if min(x1 - x0, y1 - y0) < 7:
+                continue  # only that much of it is in the crop
             inside = picture[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].astype(int)
             bright, dark = inside[:, :, 0] > 180, inside[:, :, 0] < 60
             assert (bright if label == 0 else dark).mean() > 0.6, "discs fill pi/4 of their boxes"
             seen += 1
-    assert seen > 20
+    assert seen > 10
 
 
 def test_crops_show_an_object():
