@@ -88,7 +88,7 @@ def reader_of(path: Path) -> Callable[[Path], Dataset]:
     if boxed := detection_data.reader(path):
         return boxed
     if not path.is_dir() and not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: wanted an .npz file, a .json of COCO, a folder or a name")
+        raise ValueError(f"{path}: wanted an .npz file, a folder, a .json of COCO or a name")
     return load_folder if path.is_dir() else load_npz
 
 

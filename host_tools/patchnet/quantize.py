@@ -23,7 +23,7 @@ from .qnet_file import save
 from .quantized import QBottleneck, QConv, QNet, QPool, Scaled
 
 CEILING = {"relu6": 6.0, "relu": float("inf")}
-SAMPLE = 1 << 18  # values, drawn at random, by which a scale is chosen where there are more
+SAMPLE = 1 << 19  # values, drawn at random, by which a scale is chosen where there are more
 
 
 # ---------------------------------------------------------------- scales
