@@ -158,7 +158,9 @@ def test_batches_of_boxes():
 def test_crops_show_an_object():
     rows = np.array([[0.0, 0.0, 0.1, 0.1, 0, 0]], np.float32)
     dataset = data.Dataset(("a",), [np.zeros((48, 64, 3), np.uint8)], np.full(1, -1), ("p",), (rows,))
-    batches = train_detect.BoxBatches(dataset, experiment(crop=[0.5, 0.8]))
+    batches = train_detect.BoxBatches(
+        dataset, experiment(network=to_dict(replace(TOY, labels=("a",))), crop=[0.5, 0.8])
+    )
     areas = [batches.area_of(0, np.random.default_rng(seed)) for seed in range(30)]
     visible = [(train.cut(train.moved(rows, np.array(area), False))[:, 5] == 0).any() for area in areas]
     assert all(visible) and len(set(areas)) > 10
@@ -188,6 +190,6 @@ def test_untrained_network_detects_nothing_in_particular():
 def test_wrong_sets_are_refused():
     other = to_dict(replace(TOY, labels=("square", "triangle")))
     with pytest.raises(ValueError, match="no class 'triangle' in the data set"):
-        train.task_of(experiment(network=other), toys.dataset(8))
+        train.make_batches(toys.dataset(8), experiment(network=other))
     with pytest.raises(ValueError, match="wanted a set of boxes"):
-        train.task_of(experiment(), replace(toys.dataset(8), boxes=None))
+        train.make_batches(replace(toys.dataset(8), boxes=None), experiment())

@@ -428,7 +428,7 @@ def run(
     net.calibrate(normalise(torch.from_numpy(pixels), e.network))
     net = net.to(memory_format=torch.channels_last)
     if epochs:
-        fine_tune(net, teacher.to(memory_format=torch.channels_last), train.task_of(e, training).batches, e)
+        fine_tune(net, teacher.to(memory_format=torch.channels_last), train.make_batches(training, e), e)
     path = Path(out) if out else run_dir / "qnet.npz"
     save(net.quantized(), path)
     return path

@@ -162,6 +162,15 @@ def cell_areas(network: Network) -> np.ndarray:
     return np.concatenate([WHOLE, np.array(cells) / size])
 
 
+def make_batches(dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
+    """Batches of the kind that the experiment's network learns from. ValueError if the set does not fit it."""
+    if e.network.task == "detect":
+        from .train_detect import BoxBatches
+
+        return BoxBatches(dataset, e, rank, ranks)
+    return Batches(dataset, e, rank, ranks)
+
+
 class Batches:
     """Augmented batches of a data set: uint8 (N, H, W, C) and targets.
 
@@ -395,31 +404,29 @@ def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
 
 @dataclass(frozen=True)
 class Task:
-    """What the run needs to know of a task: `module`, which is trained, with the network as its `net`; the batches; the
-    loss of one of them; what is measured on held-out pictures (`measured` is its name)."""
+    """What the run needs to know of a task: `module`, which is trained, with the network as its `net`; the loss of a
+    batch; what is measured on held-out pictures (`measured` is its name)."""
 
     module: nn.Module
-    batches: Batches
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
     measure: Callable[[Tunnels, Dataset], float]
     measured: str
 
 
-def classification(e: Experiment, training: Dataset, rank: int, ranks: int) -> Task:
+def classification(e: Experiment, training: Dataset) -> Task:
     loss_of = loss_for(e, training)
     heads = Heads(PatchTunnelNet(e.network, e.tied), len(training.classes) if e.auxiliary else 0)
-    batches = Batches(training, e, rank, ranks)
     loss = functools.partial(batch_loss, e=e, loss_of=loss_of)
-    return Task(heads, batches, loss, float_accuracy, "accuracy")
+    return Task(heads, loss, float_accuracy, "accuracy")
 
 
-def task_of(e: Experiment, training: Dataset, rank: int = 0, ranks: int = 1) -> Task:
+def task_of(e: Experiment, training: Dataset) -> Task:
     """The task of the experiment's network. ValueError where the data set does not fit it."""
     if e.network.task == "detect":
         from .train_detect import detection
 
-        return detection(e, training, rank, ranks)
-    return classification(e, training, rank, ranks)
+        return detection(e)
+    return classification(e, training)
 
 
 def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool = False, **overrides) -> Path:
@@ -433,14 +440,15 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     training, validation = held_out(data.load(e.train), e.validation)
     torch.manual_seed(e.seed)
-    task = task_of(e, training, rank, ranks)
+    batches = make_batches(training, e, rank, ranks)
+    task = task_of(e, training)
     if ranks > 1:
         torch.distributed.init_process_group("gloo")
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.toml").write_text(to_toml(e))
 
-    module, batches = task.module, task.batches
+    module = task.module
     if e.init:
         start_from(module, load_float(init_of(e, out)))
     module = module.to(memory_format=torch.channels_last)

@@ -24,10 +24,10 @@ THRESHOLD, OVERLAP = 0.02, 0.5  # of scores and of suppression, while mean avera
 
 class BoxBatches(Batches):
     """Augmented batches of a detection set: uint8 (N, H, W, C), and per anchor the label (boxes.NOTHING, IGNORED or a
-    class) and the box code: float32 (N, anchors, 5)."""
+    class) and the box code: float32 (N, anchors, 5). ValueError if the set has no boxes or lacks a class."""
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
-        super().__init__(dataset, experiment, rank, ranks)
+        super().__init__(of_classes(dataset, experiment.network.labels), experiment, rank, ranks)
         self.anchors = boxes.anchors_of(experiment.network)
 
     def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -112,8 +112,6 @@ def map50(net: DetectNet, dataset: Dataset) -> float:
     return precision.mean(precision.voc_precisions(found, truth, len(dataset.classes)))
 
 
-def detection(e: Experiment, training: Dataset, rank: int = 0, ranks: int = 1) -> Task:
-    """`train.Task` of a network that detects. ValueError if the data set has no boxes or lacks a class."""
-    batches = BoxBatches(of_classes(training, e.network.labels), e, rank, ranks)
-    loss = functools.partial(batch_loss, e=e)
-    return Task(Detector(DetectNet(e.network, e.tied)), batches, loss, map50, "map50")
+def detection(e: Experiment) -> Task:
+    """`train.Task` of a network that detects."""
+    return Task(Detector(DetectNet(e.network, e.tied)), functools.partial(batch_loss, e=e), map50, "map50")
