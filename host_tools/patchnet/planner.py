@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from .design import Layer, Network
-from .fast import fast_shape
+from .fast import eight, fast_modes, fast_shape, fours
 from .format import MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .plan import (
     DIRECT,
@@ -183,7 +183,7 @@ def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
     layer, calls, groups = view.layer, flow.made * view.strips, -(-view.layer.cexp // group)
     lines = flow.once if mode == FAST else flow.read
     expanded, pixels = lines * view.all_in * layer.cexp, flow.made * view.all_out
-    in_registers = layer.cin == 8  # the weights of two channels
+    in_registers = eight(layer)  # the weights of two channels
     staged = (0 if in_registers else layer.cin) + layer.cout
     name = f"{'fast' if mode == FAST else 'lean'} depthwise {layer.stride}"
     return {
@@ -272,16 +272,14 @@ def fused_groups(layer: Layer, tries: Tries) -> list[int]:
 def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
     """Steps worth trying."""
     layer = view.layer
+    if role.fast:
+        yield from ((mode, 1, group) for mode in fast_modes(layer) for group in fused_groups(layer, tries))
     if role.first or layer.kind == "conv" or not layer.expand:
         yield DIRECT, 1, 0
         if role.first:
             yield WINDOW, 1, 0
         return
     yield ROLLING, 1, 0
-    if role.fast:
-        for group in fused_groups(layer, tries):
-            yield FAST, 1, group
-            yield LEAN, 1, group
     groups = _groups(layer.cexp, tries)
     wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
     for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
@@ -298,7 +296,7 @@ def _option(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> O
     sampled = min(view.layer.kernel, view.lines.lines_in) if role.first and mode == DIRECT else 0
     fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
     work = work_bytes(work_parts(view, step, role.first, role.pools))
-    kept = kept_lines(goes, mode)
+    kept = kept_lines(goes, view.layer, mode)
     return Option(step, cost_of(counts, role.by), role.below + fixed, work, goes.asks, kept, goes.chunk)
 
 
@@ -314,7 +312,7 @@ def _least_costs(layers: tuple[Layer, ...], fast: Sequence[bool], by: str) -> li
         rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
         view = replace(views((layer,), layer.oh)[0], all_in=len(columns_in), all_out=len(columns), strips=0)
         goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
-        modes = (FAST, LEAN) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
+        modes = fast_modes(layer) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
         steps = [(mode, 1, 0 if mode in (ROLLING, DIRECT) else layer.cexp) for mode in modes]
         counts = [layer_counts(view, goes, step, i == 0, i == len(layers) - 1) for step in steps]
         out.append(min(cost_of(count, by) for count in counts))
