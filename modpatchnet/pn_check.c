@@ -105,9 +105,8 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
 
 static bool fused_schedule_ok(const pn_stage_t *s) {
     bool plain_ok = s->kernel == 3 && s->mode == PN_MODE_FAST && s->wide_at == 0;
-    bool shape_ok = s->kind == PN_KIND_BOTTLENECK && (pn_expands(s) ? s->wide_at % 4 == 0 : plain_ok) && !(s->flags & PN_FLAG_SIGNED)
-        && s->cexp % 4 == 0 && s->cout % 2 == 0;
-    return shape_ok && s->rows == 1 && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
+    return (pn_expands(s) ? s->wide_at % 4 == 0 : plain_ok) && !(s->flags & PN_FLAG_SIGNED)
+        && s->rows == 1 && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
 }
 
 static bool kind_schedule_ok(const check_t *c, int t) {

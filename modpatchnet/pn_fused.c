@@ -6,38 +6,33 @@
 #include "pn_kernels.h"
 #include "pn_round.h"
 
-// Words of an expanded line of one channel, with all that the kernel reaches beside it.
-static uint32_t expanded_words(const pn_fused_t *f) {
-    if (!f->expands) {
-        return (f->stride == 1 ? (f->out + 1u) / 2 : f->out) + 1u;
-    }
-    return f->kernel == 3 ? pn_fused_words(f) : 2 * pn_fused_row_words(f);
-}
-
-// Bytes that a rolling layer keeps of an expanded channel.
-static uint32_t kept_bytes(const pn_fused_t *f) {
-    if (f->kernel > 3) {
-        return 4 * pn_fused_row_words(f) * (f->kernel - f->stride);
-    }
-    return f->stride == 1 ? 4 * pn_fused_words(f) : 4 * ((pn_fused_words(f) + 1) / 2);
-}
-
 pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
-    uint32_t pairs = (f->out + 1u) / 2, lines = pn_fused_lines(f), quads = pn_fused_quads(f);
-    uint32_t expand = !f->expands || pn_fused_eight(f) ? 0 : quads * 16 + 20, project = f->group * 4u + 36;
-    bool rows = f->kernel > 3;
-    pn_fused_area_t a;
-    a.line = !f->expands ? 0 : pn_fused_eight(f) ? f->in * 16u : pn_fused_words(f) * quads * 16;
-    a.kept = f->rolling ? kept_bytes(f) : 0;
-    a.wide = f->rolling ? a.kept * f->cexp : f->kernel * a.line;
+    uint32_t words = pn_fused_words(f), pairs = (f->out + 1u) / 2, lines = pn_fused_lines(f), by_one = f->stride == 1;
+    uint32_t pixels = pn_fused_quads(f) * 16, weights = pixels + 20, project = f->group * 4u + 36;
+    pn_fused_area_t a = { .line = words * pixels, .kept = 4 * (by_one ? words : (words + 1) / 2), .h_align = 8, .words = words };
+    if (f->kernel > 3) {
+        a.sum_count = by_one ? (pairs + 1) / 2 * 4 : pairs * 2;
+        a.row_words = (a.sum_count * f->stride / 2 + f->kernel / 2u + 1) / 2;
+        a.kept = 4 * a.row_words * (f->kernel - f->stride);
+        a.words = 2 * a.row_words;
+    }
+    if (pn_fused_eight(f)) {
+        a.line = f->in * 16u;
+        a.h_align = f->rolling && !by_one ? 16 : 8;
+        weights = 0;
+    } else if (!f->expands) {
+        a.line = 0;
+        a.words = (by_one ? pairs : f->out) + 1;
+        weights = 0;
+    }
+    a.wide = f->rolling ? a.kept * f->cexp : f->held * a.line;
     a.h = f->rolling ? a.line * lines : 0;
-    a.h_align = pn_fused_eight(f) && f->rolling && f->stride == 2 ? 16 : 8;
-    a.rows = a.h + 8 * expanded_words(f) * lines + a.h_align - 4;
-    a.dbuf = a.rows + (rows && !f->rolling ? 4 * pn_fused_row_words(f) * f->kernel : 0);
+    a.rows = a.h + 8 * a.words * lines + a.h_align - 4;
+    a.dbuf = a.rows + (f->rolling ? 0 : 4 * a.row_words * f->kernel);
     a.acc = a.dbuf + pairs * f->group * 4;
     a.sums = a.acc + (f->group < f->cexp ? pairs * f->cout * 8 : 0);
-    a.stage = a.sums + (rows ? 8 * pn_fused_sums(f) : 0);
-    a.work = a.stage + (expand > project ? expand : project);
+    a.stage = a.sums + 8 * a.sum_count;
+    a.work = a.stage + (weights > project ? weights : project);
     return a;
 }
 
@@ -45,10 +40,10 @@ pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f) {
     pn_fused_arrays_t a;
     a.pair = f->expands ? 16 + (pn_fused_quads(f) * 8 << (f->wide16 && !pn_fused_eight(f))) : 0;
     a.channel = f->kernel * (f->kernel - 1u) * 2 + 8;
-    a.expand = (f->cexp + 1u) / 2 * a.pair;
+    a.expand = f->cexp / 2u * a.pair;
     a.depthwise = f->cexp * a.channel;
     a.project = (uint32_t)f->cexp * f->cout << f->wide16;
-    a.scale = (f->cout + 1u) / 2 * 16;
+    a.scale = f->cout * 8u;
     return a;
 }
 
@@ -203,7 +198,7 @@ void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t
     for (uint32_t i = 0; i < pn_fused_lines(f); i++) {
         lines[i] = in[i];
         if (a.line && !f->rolling && in[i].at != NULL) {
-            uint8_t *x = f->wide + (uint32_t)(top + (int)i) % f->kernel * a.line;
+            uint8_t *x = f->wide + (uint32_t)(top + (int)i) % f->held * a.line;
             if (i >= fresh) {
                 take_line(f, in[i], x);
             }

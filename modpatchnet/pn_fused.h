@@ -17,6 +17,7 @@
 //   group: expanded channels at a time, a multiple of 4 (cexp: no sums are kept)
 //   in, out: pixels of an input and of an output line;  pad: pixels that the kernel reaches before the input line
 //   wide16: weights of 16 bits;  rolling: expanded lines are kept from line to line (mode 5), else widened ones (mode 6)
+//   held: in mode 6, how many widened lines: min(kernel, lines of the map)
 //   zero_in: without an expansion, the value outside the map
 //   wide, work: at multiples of 4; `wide` stays as it is from line to line
 typedef struct {
@@ -25,17 +26,19 @@ typedef struct {
     int32_t zero_q8, res_mult;
     uint16_t cin, cexp, cout, group;
     uint16_t in, out;
-    uint8_t kernel, stride, pad, shift;
+    uint8_t kernel, stride, pad, shift, held;
     int8_t zero_in;
     bool expands, wide16, rolling;
     uint8_t *wide, *work;
 } pn_fused_t;
 
 // Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of an expanded channel's
-// lines. h begins at the next multiple of h_align: the kernels tell channels apart by a bit of an address. `rows`, `sums`: for kernels above 3.
+// lines. h begins at the next multiple of h_align: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line.
+// For kernels above 3: `rows` and `sums` begin, sum_count sums of a channel, row_words words of 4 pixels in a row of it.
 typedef struct {
     uint32_t line, kept, wide;
-    uint32_t h, h_align, rows, dbuf, acc, sums, stage, work;
+    uint32_t h, h_align, words, rows, dbuf, acc, sums, stage, work;
+    uint32_t sum_count, row_words;
 } pn_fused_area_t;
 pn_fused_area_t pn_fused_area(const pn_fused_t *f);
 
@@ -60,16 +63,6 @@ static inline uint32_t pn_fused_ahead(uint32_t kernel, uint32_t stride) {
 // Whether the expansion's weights are kept in registers: 8 input channels under 3x3.
 static inline bool pn_fused_eight(const pn_fused_t *f) {
     return f->cin == 8 && f->kernel == 3 && f->expands;
-}
-
-// For kernels above 3: sums of a channel, and words of 4 pixels in one of its rows.
-static inline uint32_t pn_fused_sums(const pn_fused_t *f) {
-    uint32_t pairs = (f->out + 1u) / 2;
-    return f->stride == 1 ? (pairs + 1) / 2 * 4 : pairs * 2;
-}
-
-static inline uint32_t pn_fused_row_words(const pn_fused_t *f) {
-    return (pn_fused_sums(f) * f->stride / 2 + f->kernel / 2u + 1) / 2;
 }
 
 // Bytes of the arrays, one behind the other, and of a pair of expanded channels and a depthwise channel in them.

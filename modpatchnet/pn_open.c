@@ -155,7 +155,7 @@ static int check_layer_shape(const pn_layer_t *l) {
     }
     // what the fast kernels can do; the plan's check looks at the rest
     if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN)
-        && (l->kind != PN_KIND_BOTTLENECK || l->cin % 4 || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
+        && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
         return PN_ERR_SHAPE;
     }
     if (l->kind == PN_KIND_CONV) {

@@ -166,7 +166,7 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
         and 1 <= layer.rows <= rows
         and min(most, 1) <= layer.group <= most
         and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
-        and (layer.mode == ROLLING or (stage.fused and fours) or layer.wide_at == 0)
+        and (fours if stage.fused else layer.mode == ROLLING or layer.wide_at == 0)
     )
 
 
@@ -340,7 +340,7 @@ def wide_bytes(stage: Stage, widths: Widths) -> int:
     """What a layer keeps from line to line besides its input."""
     layer, pairs = stage.layer, widths.in_pairs
     if layer.mode == LEAN:
-        return layer.kernel * widened(stage, widths)
+        return min(layer.kernel, stage.lines_in) * widened(stage, widths)
     if layer.mode == FAST and layer.kernel > 3:
         return layer.cexp * (layer.kernel - layer.stride) * row(stage, widths)
     if layer.mode == FAST:

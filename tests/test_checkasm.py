@@ -72,7 +72,7 @@ BUGS = {
     "odd channels": ("pn_dsp_fused.c", "c < channels ? in[c] : 0", "c <= channels ? in[c] : 0"),
     "half a tile": ("pn_dsp_quads.h", "smlad r1, r6, r11, r1", "smlad r1, r4, r11, r1"),
     "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
-    "beyond the end": ("pn_dsp_fused.c", "p->words = pn_fused_words(f)", "p->words = pn_fused_words(f) + 8"),
+    "beyond the end": ("pn_dsp_fused.c", "p->words = a->words", "p->words = a->words + 8"),
 }  # fmt: skip
 
 

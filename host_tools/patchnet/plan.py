@@ -314,7 +314,7 @@ def wide_bytes(view: View, mode: int) -> int:
     if not takes_lines(layer, mode):
         return 0
     if mode == LEAN:
-        return layer.kernel * _widened_line(view)
+        return min(layer.kernel, view.lines.lines_in) * _widened_line(view)
     if mode == ROLLING:
         return min(layer.kernel, view.lines.lines_in) * view.n_in * layer.cexp
     if layer.kernel > 3:

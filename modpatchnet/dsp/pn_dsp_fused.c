@@ -59,7 +59,7 @@ static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, const void *
     p->pairs = f->cexp / 2u;
     p->h = (uint8_t *)(((uintptr_t)f->work + a->h + a->h_align - 1) & ~(uintptr_t)(a->h_align - 1));
     p->stride = 8 * fresh;
-    p->words = pn_fused_words(f);
+    p->words = a->words;
     p->head = head;
     p->full = pixels / 2;
     p->tail = pixels & 1;
@@ -81,14 +81,13 @@ static void plain_pairs(const pn_fused_t *f, uint32_t step, pn_pairs_t *p) {
     p->record = 2;
     p->kept = (uint8_t *)(uintptr_t)step;
     p->zeros = zero | zero << 16;
-    p->words = (f->stride == 1 ? p->out_pairs : f->out) + 1u;
     p->expfn = PN_PLAIN;
 }
 
 // 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where only line `y` is taken in.
 static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint32_t y, const pn_pixels_t *in, pn_pairs_t *p, pn_rows_t *r) {
     uint32_t lines = in ? pn_fused_lines(f) : 1, keep = f->rolling ? (uint32_t)f->kernel - f->stride : f->kernel;
-    uint32_t words = pn_fused_row_words(f), old = f->kernel - lines;
+    uint32_t words = a->row_words, old = f->kernel - lines;
     for (uint32_t i = 0; i < f->kernel; i++) {
         bool known = in && (i < old ? top + (int)i >= 0 : in[i - old].at != NULL);
         uint32_t place = (uint32_t)(top + (int)(i + keep)) % keep * 4 * words;
@@ -96,15 +95,16 @@ static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint
         r->dst[i < old ? 0 : i - old] = in ? place : y % keep * 4 * words;
     }
     r->sums = f->work + a->sums;
-    r->sum_bytes = 4 * pn_fused_sums(f);
+    r->sum_bytes = 4 * a->sum_count;
     r->row_words = words;
     r->kernel = f->kernel;
     r->fresh = f->rolling ? f->stride : 0;
     r->lines = lines;
     r->rowfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
     r->weights = pn_fused_arrays(f).channel - 8;
-    r->channel = a->kept;
+    r->channel = f->rolling ? a->kept : 0;
     memset(p->h, 0, 16 * words * pn_fused_lines(f));
+    p->words = pn_fused_words(f);
     p->more = r;
 }
 
@@ -119,7 +119,7 @@ static void group_line(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t g
     pn_dsp_pairs(p);
     p->ew += p->pairs * p->record;
     p->dw += group * pn_fused_arrays(f).channel;
-    p->kept += group * a->kept;
+    p->kept += f->rolling ? group * a->kept : 0;
 }
 
 static uint32_t group_of(const pn_fused_t *f, uint32_t from) {
@@ -187,7 +187,7 @@ void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t
             step = in[i].step;
         }
         if (in[i].at != NULL && f->expands) {
-            uint8_t *x = f->rolling ? f->work + i * a.line : f->wide + (uint32_t)(top + (int)i) % f->kernel * a.line;
+            uint8_t *x = f->rolling ? f->work + i * a.line : f->wide + (uint32_t)(top + (int)i) % f->held * a.line;
             rows[i] = x;
             if (f->rolling || i >= fresh) {
                 widen(f, in[i], x);

@@ -178,6 +178,7 @@ static void random_fused(fused_t *c) {
     f->group = one_in(2) ? f->cexp : (uint16_t)(4 * from_to(1, f->cexp / 4));
     c->lines_in = from_to(1, 9);
     c->cross_in = one_in(6) ? from_to(10, 22) : from_to(1, 9);
+    f->held = (uint8_t)(f->kernel < c->lines_in ? f->kernel : c->lines_in);
     c->lines_out = outputs(c->lines_in, f->stride);
     c->cross_out = outputs(c->cross_in, f->stride);
     c->strip = one_in(2) ? c->cross_out : from_to(1, c->cross_out);
