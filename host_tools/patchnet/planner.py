@@ -67,19 +67,35 @@ COSTS = {
     "tap": (30.3, 7, 0),
     "project": (0, 12.5, 5.94),
     "row": (0, 23.9, 0),
-    "widen": (1321, 0.0177, 0),
-    "stage": (178, 1.22, 0),
-    "fast expand": (0, 5.87, 0.633),
-    "fast expand 8": (0, 9.88, 0),
-    "fast depthwise 1": (0, 10.4, 0),
-    "fast depthwise 2": (142, 6.36, 0),
-    "lean depthwise 1": (268, 8.34, 0),
-    "lean depthwise 2": (189, 4.27, 0),
-    "fast project": (346, 4.65, 0.621),
+    "widen": (400, 1.06, 0),
+    "widen odd": (400, 9, 0),
+    "stage": (30, 0.65, 0),
+    "line": (700, 300, 0),
+    "fast expand": (40, 3.75, 0.625),
+    "fast expand 8": (40, 7.5, 0),
+    "single": (14, 1, 0),
+    "single out": (12, 1, 0),
+    "fast depthwise 3 1": (100, 12.5, 0),
+    "fast depthwise 3 2": (100, 14.5, 0),
+    "lean depthwise 3 1": (100, 12.5, 0),
+    "lean depthwise 3 2": (100, 14.5, 0),
+    "fast depthwise 5 1": (300, 36, 0),
+    "fast depthwise 5 2": (300, 60, 0),
+    "lean depthwise 5 1": (300, 36, 0),
+    "lean depthwise 5 2": (300, 60, 0),
+    "fast depthwise 7 1": (400, 55, 0),
+    "fast depthwise 7 2": (400, 80, 0),
+    "lean depthwise 7 1": (400, 55, 0),
+    "lean depthwise 7 2": (400, 80, 0),
+    "plain depthwise 1": (150, 25, 0),
+    "plain depthwise 2": (150, 40, 0),
+    "fast project": (50, 4.75, 0.625),
+    "residual": (0, 3.5, 0),
     "pool": (749, 8.33, 0),
     "fc": (0, 40, 5),
 }
-INSIDE = ("dot", "tap", "row", "widen", "stage")  # parts of other kernels, whose outputs are no values of the network
+# Parts of other kernels, whose outputs are no values of the network
+INSIDE = ("dot", "tap", "row", "widen", "widen odd", "stage", "line", "single", "single out", "residual")
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
@@ -181,20 +197,34 @@ def _inside(layer: Layer) -> float:
 def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
     """A bottleneck's in modes fast and lean."""
     layer, calls, groups = view.layer, flow.made * view.strips, -(-view.layer.cexp // group)
-    lines = flow.once if mode == FAST else flow.read
-    expanded, pixels = lines * view.all_in * layer.cexp, flow.made * view.all_out
-    in_registers = eight(layer)  # the weights of two channels
-    staged = (0 if in_registers else layer.cin) + layer.cout
-    name = f"{'fast' if mode == FAST else 'lean'} depthwise {layer.stride}"
-    return {
-        "widen": (flow.once * view.strips, flow.once * view.all_in * layer.cin, 0),
-        "stage": (calls * layer.cexp // 2, calls * layer.cexp * staged, 0),
-        "fast expand 8" if in_registers else "fast expand": (
-            lines * view.strips * groups, expanded, expanded * layer.cin,
+    rolling, pairs, quads = mode == FAST and layer.expand, layer.cexp // 2, fours(layer.cin) // 4
+    lines = flow.once if rolling else flow.read
+    pixels, outputs = flow.made * view.all_out, flow.made * view.strips * 2 * ((view.n_out + 1) // 2)
+    alone = calls * (view.n_out % 2) * layer.cout // 2 * groups
+    kind = f"{'fast' if mode == FAST else 'lean'} depthwise {layer.kernel}" if layer.expand else "plain depthwise"
+    staged = layer.cout
+    counts = {
+        f"{kind} {layer.stride}": (calls * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.kernel**2),
+        "fast project": (
+            calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
-        name: (calls * groups, pixels * layer.cexp, pixels * layer.cexp * layer.kernel**2),
-        "fast project": (calls * groups, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout),
+        "residual": (0, pixels * layer.cout * layer.residual, 0),
+        "line": (calls, calls * groups, 0),
     }  # fmt: skip
+    if layer.expand:
+        before = view.padded - view.n_in
+        singles = lines * view.strips * (before + (view.n_in - before) % 2) * pairs
+        expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
+        name = "fast expand 8" if in_registers else "fast expand"
+        counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
+        widened = flow.once * view.all_in * fours(layer.cin)
+        counts["widen odd" if layer.cin % 4 else "widen"] = flow.once * view.strips, widened, 0
+        if not in_registers:
+            staged += fours(layer.cin)
+            counts["single"] = singles, singles * quads, 0
+    counts["stage"] = calls * pairs, calls * layer.cexp * staged, 0
+    counts["single out"] = alone, alone * (layer.cexp // groups // 4), 0
+    return counts
 
 
 def cost_of(counts: Counts, by: str = "instructions") -> float:

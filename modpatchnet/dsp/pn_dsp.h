@@ -29,7 +29,7 @@ enum {
 // What PN_DW_ROWS needs besides. A row holds a byte a pixel, the pixels before the first one that the kernel reaches included.
 //   src: where each of the kernel's rows lies, from `kept` on; -1: nowhere, it is zero;  dst: where the new lines go
 //   sums: of two channels, sum_bytes each, a multiple of 16, with stride 2 of 8;  row_words: of a row, 4 pixels each
-//   fresh: rows that are used before the new lines are packed;  lines: new lines;  rowfn: PN_ROW...
+//   fresh: rows that are used before the new lines are packed;  lines: new lines;  rowfn: PN_ROW...;  kernel: 0: they are but packed
 //   weights: bytes of a channel's weights;  channel: bytes of `kept` from a channel to the next
 typedef struct {
     uint32_t src[7], dst[7];

@@ -7,17 +7,24 @@
 
 #include "pn_dsp.h"
 
+static void put_quad(uint32_t *to, int b0, int b1, int b2, int b3) {
+    to[0] = (uint16_t)b0 | (uint32_t)b2 << 16;
+    to[2] = (uint16_t)b1 | (uint32_t)b3 << 16;
+}
+
 // pn_dsp_widen for pixels whose channels are no multiple of 4: zeros make them one.
 static void widen_odd(const pn_widen_t *w, uint32_t channels) {
-    int16_t *x = w->x;
-    const int8_t *in = w->in;
-    uint32_t pixels = w->head + 2 * w->full + w->tail;
-    for (uint32_t i = 0; i < pixels; i++, in += w->step) {
-        bool second = i >= w->head && (i - w->head) % 2 > 0;
-        for (uint32_t c = 0; c < w->quads * 4; c++) {
-            x[c / 4 * 8 + c % 2 * 4 + c / 2 % 2 + 2 * second] = c < channels ? in[c] : 0;
+    uint32_t *x = (uint32_t *)(void *)w->x, pixels = w->head + 2 * w->full + w->tail, whole = channels / 4, rest = channels % 4;
+    const int8_t *line = w->in;
+    for (uint32_t i = 0, second = 0; i < pixels; i++, line += w->step) {
+        const int8_t *in = line;
+        uint32_t *to = x + second;
+        for (uint32_t q = 0; q < whole; q++, in += 4, to += 4) {
+            put_quad(to, in[0], in[1], in[2], in[3]);
         }
-        x += second || i < w->head || i + 1 == pixels ? w->quads * 8 : 0;
+        put_quad(to, in[0], rest > 1 ? in[1] : 0, rest > 2 ? in[2] : 0, 0);
+        x += second || i < w->head ? w->quads * 4 : 0;
+        second = i >= w->head && !second;
     }
 }
 
@@ -84,7 +91,7 @@ static void plain_pairs(const pn_fused_t *f, uint32_t step, pn_pairs_t *p) {
     p->expfn = PN_PLAIN;
 }
 
-// 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where only line `y` is taken in.
+// 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where line `y` is taken in, nothing else.
 static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint32_t y, const pn_pixels_t *in, pn_pairs_t *p, pn_rows_t *r) {
     uint32_t lines = in ? pn_fused_lines(f) : 1, keep = f->rolling ? (uint32_t)f->kernel - f->stride : f->kernel;
     uint32_t words = a->row_words, old = f->kernel - lines;
@@ -97,7 +104,7 @@ static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint
     r->sums = f->work + a->sums;
     r->sum_bytes = 4 * a->sum_count;
     r->row_words = words;
-    r->kernel = f->kernel;
+    r->kernel = in ? f->kernel : 0;
     r->fresh = f->rolling ? f->stride : 0;
     r->lines = lines;
     r->rowfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
