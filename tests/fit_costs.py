@@ -20,7 +20,7 @@ from patchnet.bench import Chain, measure, random_qnet
 from patchnet.design import Layer
 from patchnet.fast import fast_modes
 from patchnet.pack import pack
-from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, WINDOW, Plan, map_bytes, place
+from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, WINDOW, Plan, place
 from patchnet.remote import FIRMWARE, Board
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
@@ -104,12 +104,6 @@ def random_plan(rng, portable: bool) -> tuple[Chain, Plan]:
 # ---------------------------------------------------------------- the fit
 
 
-def moved_bytes(net: Chain, plan: Plan, i: int) -> int:
-    """Of layer `i`'s output, if it is moved to where the next segment wants it."""
-    pairs = zip(plan.segments, plan.segments[1:], strict=False)
-    return sum(map_bytes(net.chain[i]) for a, b in pairs if b.first == i + 1 and b.in_at != a.out_at)
-
-
 def profiles(plans: list[tuple[Chain, Plan]]) -> list[tuple[str, dict, int]]:
     """Of each layer: what it is, its counts, its instructions."""
     out = []
@@ -120,11 +114,11 @@ def profiles(plans: list[tuple[Chain, Plan]]) -> list[tuple[str, dict, int]]:
             (Path(folder) / f"{i}.pnb").write_bytes(pack(random_qnet(net, i), plan))
         with Board.qemu(folder, FIRMWARE, icount=True) as board:
             for i, (net, plan) in enumerate(plans):
-                counts = planner.executed(net, plan)
+                moves = planner.moves(net, plan)
+                counts = [own | move for own, move in zip(planner.executed(net, plan), moves, strict=True)]
                 measured = measure(board, f"{i}.pnb", net.width, net.height)
                 for j, (own, n) in enumerate(zip(counts, measured, strict=False)):
-                    moves = {"move": (0, moved_bytes(net, plan, j), 0)}
-                    out.append((f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}", own | moves, n))
+                    out.append((f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}", own, n))
     return [row for row in out if row[2] >= LEAST]
 
 
@@ -154,7 +148,7 @@ def _cost(counts: dict, table: dict) -> float:
 
 def fit(rows: list[tuple[str, dict, int]], known: dict[str, tuple]) -> dict[str, list[float]]:
     """The costs of each kernel that is not `known`, with the least relative error."""
-    names = [name for name in [*planner.COSTS, "move"] if name not in known]
+    names = [name for name in planner.COSTS if name not in known]
     keys = [(name, i) for name in names for i in range(3) if (name, i) not in WITHOUT]
     a = np.array([[counts.get(name, (0, 0, 0))[i] for name, i in keys] for _, counts, _ in rows], float)
     used, rest = (

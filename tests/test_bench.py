@@ -181,4 +181,4 @@ def test_costs_predict_a_network(connect, tmp_path):
     for i, job in enumerate(jobs):
         counts = bench.measure(board, f"{i}.pnb", job.network.width, job.network.height)
         assert len(counts) == len(job.network.layers()) + 1
-        assert planner.totals(job.network, job.plan)[0] == pytest.approx(sum(counts), rel=0.05)
+        assert planner.predicted(job.network, job.plan) == pytest.approx(sum(counts), rel=0.05)

@@ -116,7 +116,8 @@ class View:
     """A layer as its segment sees it: its lines, the most pixels of a line that are needed in any strip.
 
     `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together; `padded` is n_in and one more
-    if the kernel reaches an odd number of pixels before the line.
+    if the kernel reaches an odd number of pixels before the line. `alone_in`, `alone_out`: pixels that modes fast and
+    lean make one by one instead of in pairs, in a line of all strips.
     """
 
     layer: Layer
@@ -127,6 +128,8 @@ class View:
     all_in: int
     all_out: int
     strips: int
+    alone_in: int
+    alone_out: int
 
 
 def _reach(layer: Layer, size: int, a: int, b: int) -> tuple[int, int]:
@@ -148,7 +151,8 @@ def views(layers: tuple[Layer, ...], strip: int) -> tuple[View, ...]:
         padded = max(n + pad % 2 for n, pad in zip(n_in, pads, strict=True))
         sizes = (layer.h, layer.oh) if whole else (layer.w, layer.ow)
         lines = Lines(layer.kernel, layer.stride, layer.residual, *sizes)
-        out.append(View(layer, lines, max(n_in), padded, max(n_out), sum(n_in), sum(n_out), len(across)))
+        alone = sum(pad % 2 + (n - pad) % 2 for n, pad in zip(n_in, pads, strict=True)), sum(n % 2 for n in n_out)
+        out.append(View(layer, lines, max(n_in), padded, max(n_out), sum(n_in), sum(n_out), len(across), *alone))
         across = before
     return tuple(reversed(out))
 

@@ -53,11 +53,10 @@ from .plan import (
 from .quantized import QBottleneck, QNet
 
 # Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
-# `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of 4500 layers in
-# 1140 random plans for shapes like the zoo's, all modes: weights of 8 bits, RGB565 of the network's own size; "fc" by
-# hand. tests/fit_costs.py fits such a table anew, from other plans. A layer is met within 2 to 6% (root mean square by
-# mode; the worst by 19%, in other plans by 31%), person, cifar10 and imagenet-63k within 3%. Larger pictures cost more
-# in `sample`. Not counted: maps that a plan moves between segments (11 a byte, under 2% in all).
+# `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
+# plans for shapes like the zoo's: weights of 8 bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py
+# fits such a table anew, from other plans. A layer is met within 2 to 6% (root mean square by mode), of modes fast and
+# lean within 2.4 and 1.6% (the worst of 459 layers by 13%). Larger pictures cost more in `sample`.
 COSTS = {
     "sample": (1096, 50.6, 0),
     "conv": (137, 37.3, 5.13),
@@ -67,35 +66,37 @@ COSTS = {
     "tap": (30.3, 7, 0),
     "project": (0, 12.5, 5.94),
     "row": (0, 23.9, 0),
-    "widen": (400, 1.06, 0),
-    "widen odd": (400, 9, 0),
-    "stage": (30, 0.65, 0),
-    "line": (700, 300, 0),
-    "fast expand": (40, 3.75, 0.625),
-    "fast expand 8": (40, 7.5, 0),
-    "single": (14, 1, 0),
-    "single out": (12, 1, 0),
-    "fast depthwise 3 1": (100, 12.5, 0),
-    "fast depthwise 3 2": (100, 14.5, 0),
-    "lean depthwise 3 1": (100, 12.5, 0),
-    "lean depthwise 3 2": (100, 14.5, 0),
-    "fast depthwise 5 1": (300, 36, 0),
-    "fast depthwise 5 2": (300, 60, 0),
-    "lean depthwise 5 1": (300, 36, 0),
-    "lean depthwise 5 2": (300, 60, 0),
-    "fast depthwise 7 1": (400, 55, 0),
-    "fast depthwise 7 2": (400, 80, 0),
-    "lean depthwise 7 1": (400, 55, 0),
-    "lean depthwise 7 2": (400, 80, 0),
-    "plain depthwise 1": (150, 25, 0),
-    "plain depthwise 2": (150, 40, 0),
-    "fast project": (50, 4.75, 0.625),
-    "residual": (0, 3.5, 0),
+    "widen": (108, 0, 0),
+    "widen odd": (0, 11.6, 0),
+    "stage": (56, 0.72, 0),
+    "line": (2069, 217, 0),
+    "fast expand": (0, 5.68, 0.63),
+    "fast expand 8": (0, 10.7, 0),
+    "single": (16.1, 1.66, 0),
+    "single out": (0, 0.57, 0),
+    "fast depthwise 3 1": (87.1, 9.53, 0),
+    "fast depthwise 3 2": (95.2, 7.13, 0),
+    "lean depthwise 3 1": (116, 5.22, 0),
+    "lean depthwise 3 2": (104, 3.62, 0),
+    "fast depthwise 5 1": (573, 29.2, 0),
+    "fast depthwise 5 2": (579, 33.7, 0),
+    "lean depthwise 5 1": (564, 38.2, 0),
+    "lean depthwise 5 2": (578, 44.7, 0),
+    "fast depthwise 7 1": (868, 44.5, 0),
+    "fast depthwise 7 2": (803, 61.3, 0),
+    "lean depthwise 7 1": (598, 82.9, 0),
+    "lean depthwise 7 2": (910, 73.3, 0),
+    "plain depthwise 1": (40.5, 21.1, 0),
+    "plain depthwise 2": (0, 32.9, 0),
+    "fast project": (40.8, 2.58, 0.7),
+    "sums": (0, 3.01, 0),
+    "residual": (0, 3.25, 0),
+    "move": (0, 2.49, 0),
     "pool": (749, 8.33, 0),
     "fc": (0, 40, 5),
 }
 # Parts of other kernels, whose outputs are no values of the network
-INSIDE = ("dot", "tap", "row", "widen", "widen odd", "stage", "line", "single", "single out", "residual")
+INSIDE = ("dot", "tap", "row", "widen", "widen odd", "stage", "line", "single", "single out", "sums", "residual")
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
@@ -199,8 +200,8 @@ def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
     layer, calls, groups = view.layer, flow.made * view.strips, -(-view.layer.cexp // group)
     rolling, pairs, quads = mode == FAST and layer.expand, layer.cexp // 2, fours(layer.cin) // 4
     lines = flow.once if rolling else flow.read
-    pixels, outputs = flow.made * view.all_out, flow.made * view.strips * 2 * ((view.n_out + 1) // 2)
-    alone = calls * (view.n_out % 2) * layer.cout // 2 * groups
+    pixels, outputs = flow.made * view.all_out, flow.made * (view.all_out + view.alone_out)
+    alone = flow.made * view.alone_out * layer.cout // 2 * groups
     kind = f"{'fast' if mode == FAST else 'lean'} depthwise {layer.kernel}" if layer.expand else "plain depthwise"
     staged = layer.cout
     counts = {
@@ -208,12 +209,12 @@ def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
         "fast project": (
             calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
+        "sums": (0, pixels * layer.cout * (groups > 1), 0),
         "residual": (0, pixels * layer.cout * layer.residual, 0),
         "line": (calls, calls * groups, 0),
     }  # fmt: skip
     if layer.expand:
-        before = view.padded - view.n_in
-        singles = lines * view.strips * (before + (view.n_in - before) % 2) * pairs
+        singles = lines * view.alone_in * pairs
         expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
         name = "fast expand 8" if in_registers else "fast expand"
         counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
@@ -247,6 +248,19 @@ def executed(network: Network, plan: Plan) -> list[Counts]:
         for i, (view, its_flow, step) in enumerate(zip(part, flows, schedule, strict=True), segment.first):
             out.append(layer_counts(view, its_flow, step, i == 0, i == len(layers) - 1))
     return out
+
+
+def moves(network: Network, plan: Plan) -> list[Counts]:
+    """What it takes, after each layer of a chain, to move its output map to where the next segment wants it. A search
+    does not know of it: places follow from schedules."""
+    layers = network.layers()
+    moved = {b.first - 1 for a, b in pairwise(plan.segments) if b.in_at != a.out_at}
+    return [{"move": (0, map_bytes(layer), 0)} if i in moved else {} for i, layer in enumerate(layers)]
+
+
+def predicted(network: Network, plan: Plan) -> float:
+    """Instructions of a picture, moves included."""
+    return totals(network, plan)[0] + network.tunnels * sum(map(cost_of, moves(network, plan)))
 
 
 def end_counts(network: Network) -> Counts:
