@@ -35,6 +35,7 @@ def board(request):
 def settings(board: Path, folder: Path) -> dict[str, str]:
     """What MicroPython's makefile knows after reading the board."""
     names = ["BOARD_DIR", "FROZEN_MANIFEST", "MICROPY_MANIFEST_PATCHNET_BASE", "USER_C_MODULES", "LD_FILES", "CFLAGS"]
+    names += ["MICROPY_HW_ENABLE_ISR_UART_FLASH_FUNCS_IN_RAM"]
     lines = ["BOARD ?= $(notdir $(BOARD_DIR:/=))", "include $(BOARD_DIR)/mpconfigboard.mk", "all:"]
     lines += [f"\t@echo '{name}=$({name})'" for name in names]
     (folder / "Makefile").write_text("\n".join(lines) + "\n")
@@ -46,10 +47,12 @@ def settings(board: Path, folder: Path) -> dict[str, str]:
 
 def link(board: Path, folder: Path, source: str = RESET) -> tuple[dict[str, int], str]:
     """Symbols and addresses of a program linked as the board's firmware is, and the linker's complaint if any."""
-    scripts = [f"-T{script}" for script in settings(board, folder)["LD_FILES"].split()]
+    found = settings(board, folder)
+    scripts = [f"-T{script}" for script in found["LD_FILES"].split()]
+    isr = "ram" if found["MICROPY_HW_ENABLE_ISR_UART_FLASH_FUNCS_IN_RAM"] == "1" else "rom"
     (folder / "program.s").write_text(".syntax unified\n" + source)
-    command = ["arm-none-eabi-gcc", "-nostdlib", "-mcpu=cortex-m7", "-Lboards", *scripts]
-    command += ["-Wl,--defsym=_estack_reserve=8", "-o", folder / "program", folder / "program.s"]
+    command = ["arm-none-eabi-gcc", "-nostdlib", "-mcpu=cortex-m7", "-Lboards", f"-Lboards/common_isr_{isr}"]
+    command += [*scripts, "-Wl,--defsym=_estack_reserve=8", "-o", folder / "program", folder / "program.s"]
     done = subprocess.run(command, cwd=PORT, capture_output=True, text=True)
     if done.returncode:
         return {}, done.stderr
