@@ -312,14 +312,23 @@ def wide_bytes(stage: Stage, widths: Widths) -> int:
     return min(layer.kernel, stage.lines_in) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0
 
 
+def conv_work(stage: Stage, widths: Widths) -> int:
+    """What FORMAT.md lists for convolutions."""
+    layer = stage.layer
+    q = (layer.kernel * layer.kernel * stage.cin + 3) // 4
+    pairs = min(widths.out_pairs, 64 // q) or 1
+    block = layer.kernel * stage.cin * ((2 * pairs - 1) * layer.stride + layer.kernel)
+    return 16 * q * pairs + 16 * q + 36 + (block if layer.mode == WINDOW else 0)
+
+
 def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
     """What a layer needs while it makes a chunk; `pooled`: its lines go to the pooling."""
     layer, n_out = stage.layer, widths.n_out
     kernel = min(layer.kernel, stage.lines_in) * widths.n_in
     window = min(stage.lines_in, (layer.rows - 1) * layer.stride + layer.kernel) * layer.kernel + 1
     if stage.conv:
-        bytes_, line = layer.kernel**2 * stage.cin if layer.mode == WINDOW else 0, n_out * layer.cout
-        line = n_out * layer.group if layer.mode == GROUPS else line
+        bytes_ = conv_work(stage, widths)
+        line = n_out * (layer.group if layer.mode == GROUPS else layer.cout)
     else:
         bytes_ = {
             DIRECT: layer.cexp,

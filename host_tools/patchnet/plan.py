@@ -242,14 +242,29 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, 
             parts |= dict(values=rows * view.n_out * layer.cexp, group_ring=kept * view.n_in * group)
         else:
             parts["values"] = layer.cexp
-    if mode == WINDOW:
+    else:
+        quads, pixels = conv_quads(layer), conv_pixels(view)
+        parts["values"] = 8 * quads * pixels + 16 * quads + 36
+    if mode == WINDOW and first:
+        parts["window"] = layer.kernel * ((pixels - 1) * layer.stride + layer.kernel) * layer.cin
+    elif mode == WINDOW:
         needed = min(view.lines.lines_in, (rows - 1) * layer.stride + layer.kernel)
-        parts["window"] = layer.kernel * (layer.kernel * layer.cin if first else needed * layer.cexp)
+        parts["window"] = layer.kernel * needed * layer.cexp
     if pools:
         grouped = layer.kind == "conv" and mode == GROUPS
         together = rows if layer.kind == "bottleneck" and mode == WINDOW else 1
         parts["staging"] = together * view.n_out * (group if grouped else layer.cout)
     return parts
+
+
+def conv_quads(layer: Layer) -> int:
+    """Fours of values of a convolution's window."""
+    return -(-(layer.kernel**2) * layer.cin // 4)
+
+
+def conv_pixels(view: View) -> int:
+    """Pixels of an output line that a convolution makes at a time, an even number."""
+    return 2 * min(-(-view.n_out // 2), max(1, 64 // conv_quads(view.layer)))
 
 
 def _widened_line(view: View) -> int:

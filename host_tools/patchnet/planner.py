@@ -39,6 +39,8 @@ from .plan import (
     aligned,
     areas,
     block_name,
+    conv_pixels,
+    conv_quads,
     flow,
     kept_lines,
     lead,
@@ -59,9 +61,10 @@ from .quantized import QBottleneck, QNet
 # mode; the worst by 19%, in other plans by 31%), person, cifar10 and imagenet-63k within 3%. Larger pictures cost more
 # in `sample`. Not counted: maps that a plan moves between segments (11 a byte, under 2% in all).
 COSTS = {
-    "sample": (1096, 50.6, 0),
-    "conv": (137, 37.3, 5.13),
-    "dot": (0, 26.6, 0),
+    "sample": (1000, 9, 0),
+    "conv": (1500, 13, 0.63),
+    "conv stage": (60, 1.25, 0),
+    "window": (15, 2.5, 0),
     "expand": (0, 34.3, 4.85),
     "depthwise": (262, 23.8, 0),
     "tap": (30.3, 7, 0),
@@ -79,7 +82,7 @@ COSTS = {
     "pool": (749, 8.33, 0),
     "fc": (0, 40, 5),
 }
-INSIDE = ("dot", "tap", "row", "widen", "stage")  # parts of other kernels, whose outputs are no values of the network
+INSIDE = ("conv stage", "window", "tap", "row", "widen", "stage")  # parts of other kernels, whose outputs are no values of the network
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
@@ -130,22 +133,34 @@ def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool)
     if layer.kind == "bottleneck":
         fused = mode in (FAST, LEAN)
         return out | (_fused_counts(view, flow, mode, group) if fused else _portable_counts(view, flow, mode, group))
+    return out | _conv_counts(view, flow, mode, group) | (_sample_counts(view, flow, mode) if first else {})
+
+
+def _conv_chunks(view: View) -> int:
+    """How often a convolution makes a few pixels at a time in a line."""
+    return -(-view.n_out // conv_pixels(view))
+
+
+def _conv_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
+    """A dense convolution's. A window's values are copied line by line, or where lines are columns pixel by pixel."""
+    layer, square = view.layer, view.layer.kernel**2
     groups = -(-layer.cout // group) if mode == GROUPS else 1
-    out["conv"] = pixels * groups, pixels * layer.cout, pixels * layer.cout * layer.kernel**2 * layer.cin
-    rows_whole = _whole(layer) if mode != WINDOW and view.strips < 2 else 0.0
-    dots = layer.kernel**2 - rows_whole * layer.kernel * (layer.kernel - 1)
-    out["dot"] = 0, int(pixels * layer.cout * dots), 0
-    if first:
-        sampled = flow.read if mode == WINDOW else flow.once
-        out["sample"] = sampled * view.strips, sampled * view.all_in * layer.cin, 0
-    return out
+    lines, pixels, values = flow.made * view.strips * groups, flow.made * view.all_out, 4 * conv_quads(layer)
+    chunks, copies = lines * _conv_chunks(view), layer.kernel if view.strips == 1 else square
+    in_place = layer.kernel == 1 and layer.cin % 4 == 0
+    return {
+        "conv": (lines, pixels * layer.cout, pixels * layer.cout * square * layer.cin),
+        "conv stage": (chunks * -(-layer.cout // (2 * groups)), chunks * layer.cout * values // groups, 0),
+        "window": (0 if in_place else pixels * groups * copies, pixels * groups * values, 0),
+    }
 
 
-@lru_cache(4096)
-def _whole(layer: Layer) -> float:
-    """The part of a convolution's outputs for which the kernel's pixels of a row lie as its weights do: inside."""
-    tops = [i * layer.stride - layer.kernel // 2 for i in range(layer.ow)]
-    return sum(0 <= top <= layer.w - layer.kernel for top in tops) / layer.ow
+def _sample_counts(view: View, flow: Flow, mode: int) -> Counts:
+    layer, calls, pixels = view.layer, flow.once * view.strips, flow.once * view.all_in
+    if mode == WINDOW:
+        again = (_conv_chunks(view) - 1) * view.strips * max(0, layer.kernel - layer.stride)
+        calls, pixels = flow.read * view.strips * _conv_chunks(view), flow.read * (view.all_in + again)
+    return {"sample": (calls, pixels * layer.cin, 0)}
 
 
 def _portable_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
