@@ -7,10 +7,9 @@
 
 #define WIDENED_BYTES 1024
 
-uint32_t pn_conv_chunk(uint32_t quads, uint32_t out) {
-    uint32_t pairs = (out + 1) / 2, most = WIDENED_BYTES / 16 / quads;
-    most = most ? most : 1;
-    return 2 * (pairs < most ? pairs : most);
+uint32_t pn_conv_chunk(uint32_t quads) {
+    uint32_t pairs = WIDENED_BYTES / 16 / quads;
+    return pairs ? 2 * pairs : 2;
 }
 
 // memcpy for a few bytes, without a call.
@@ -29,19 +28,17 @@ static void outside(const pn_conv_t *c, int8_t *to) {
     }
 }
 
-// One window whose first pixel is `x0`.
+// One window whose first pixel is `x0`: line by line where that may be, else pixel by pixel.
 static void window(const pn_conv_t *c, int x0, int8_t *to) {
     const pn_taps_t *in = &c->in;
     bool together = x0 >= 0 && x0 + in->kernel <= in->w && in->step == c->cin && in->pixel_step == c->cin;
     for (int l = 0; l < in->kernel; l++, to += in->line_step) {
         const int8_t *row = (const int8_t *)in->rows[l];
-        if (together && row != NULL) {
-            copy(to, row + x0 * c->cin, in->kernel * c->cin);
-            continue;
-        }
-        for (int p = 0; p < in->kernel; p++) {
-            if (row != NULL && x0 + p >= 0 && x0 + p < in->w) {
-                copy(to + p * in->pixel_step, row + (x0 + p) * in->step, c->cin);
+        int pixels = together && row != NULL ? in->kernel : 1;
+        for (int p = 0; p < in->kernel; p += pixels) {
+            int x = x0 + p;
+            if (row != NULL && x >= 0 && x < in->w) {
+                copy(to + p * in->pixel_step, row + x * in->step, pixels * c->cin);
             } else {
                 outside(c, to + p * in->pixel_step);
             }

@@ -5,12 +5,11 @@
 
 // A pixel's `channels` values, 0..255.
 static inline void pixel(int format, const uint8_t *p, int channels, uint32_t *v) {
+    v[0] = v[1] = v[2] = p[0];
     if (format == PN_GRAYSCALE) {
-        v[0] = v[1] = v[2] = p[0];
         return;
     }
     if (format == PN_RGB888) {
-        v[0] = p[0];
         v[1] = p[1];
         v[2] = p[2];
     } else {
@@ -51,9 +50,9 @@ static void add_row(const pn_image_t *image, const pn_sample_t *s, const span_t 
     for (uint32_t left = sx->to - sx->from; left > 0; left--, p += image->format) {
         pixel(image->format, p, s->channels, v);
         w = left == 1 ? wy * sx->last : w;
-        for (int c = 0; c < s->channels; c++) {
-            sum[c] += w * v[c];
-        }
+        sum[0] += w * v[0];
+        sum[1] += w * v[1];
+        sum[2] += w * v[2];
         w = wy * s->width;
     }
 }
@@ -75,8 +74,10 @@ static void copy(const pn_image_t *image, const pn_sample_t *s, int8_t *out) {
     uint32_t v[3];
     for (uint32_t i = 0; i < s->n; i++, p += step) {
         pixel(image->format, p, s->channels, v);
-        for (int c = 0; c < s->channels; c++) {
-            *out++ = (int8_t)(v[c] ^ 128);
+        *out++ = (int8_t)(v[0] ^ 128);
+        if (s->channels == 3) {
+            *out++ = (int8_t)(v[1] ^ 128);
+            *out++ = (int8_t)(v[2] ^ 128);
         }
     }
 }

@@ -5,6 +5,10 @@
 
 #include "pn_round.h"
 
+#if PN_DSP
+#pragma GCC optimize("Os") // what is left to these kernels there is not what wants to be fast
+#endif
+
 // Channels are taken a few at a time, so that the sums need no more than this of the stack.
 #define CHUNK 16
 

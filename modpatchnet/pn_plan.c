@@ -136,7 +136,9 @@ static uint64_t chunk_lines(const pn_stage_t *s) {
 }
 
 uint32_t pn_conv_at_once(const pn_stage_t *s) {
-    return pn_conv_chunk(pn_conv_quads(s->kernel, s->cin), pn_pixels_out(s));
+    uint32_t most = pn_grouped_conv(s) || s->group == 0 ? pn_conv_chunk(pn_conv_quads(s->kernel, s->cin)) : s->group;
+    uint32_t all = (pn_pixels_out(s) + 1) & ~1u;
+    return most < all ? most : all;
 }
 
 static pn_work_t conv_work(const pn_stage_t *s, bool pooled) {

@@ -154,11 +154,11 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
     layer, ring = stage.layer, has_ring(stage, stage is part.stages[0])
     rows = stage.lines_out if not stage.conv and layer.mode in (WINDOW, GROUPS, STORED) else 1
     most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
-    fours = layer.group % 4 == layer.wide_at % 4 == 0
+    pixels, fours = stage.conv and layer.mode != GROUPS, layer.group % 4 == layer.wide_at % 4 == 0
     return (
         mode_is_possible(stage, part.pooled and len(part.stages) == 1 and not part.columns)
         and 1 <= layer.rows <= rows
-        and min(most, 1) <= layer.group <= most
+        and (layer.group % 2 == 0 and layer.group <= 4096 if pixels else min(most, 1) <= layer.group <= most)
         and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
         and (layer.mode == ROLLING or (stage.fused and fours) or layer.wide_at == 0)
     )
@@ -316,7 +316,8 @@ def conv_work(stage: Stage, widths: Widths) -> int:
     """What FORMAT.md lists for convolutions."""
     layer = stage.layer
     q = (layer.kernel * layer.kernel * stage.cin + 3) // 4
-    pairs = min(widths.out_pairs, 64 // q) or 1
+    pairs = layer.group // 2 if layer.group and layer.mode != GROUPS else max(64 // q, 1)
+    pairs = min(pairs, widths.out_pairs)
     block = layer.kernel * stage.cin * ((2 * pairs - 1) * layer.stride + layer.kernel)
     return 16 * q * pairs + 16 * q + 36 + (block if layer.mode == WINDOW else 0)
 

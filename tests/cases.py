@@ -129,6 +129,8 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
     if mode in MODES:
         return mode, 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
+    if layer.kind == "conv" and mode != fmt.MODE_GROUPS:  # pixels
+        group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)]))
     return mode, few(rng, lines) if chunks else 1, group
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from .design import Layer, Network
 from .fast import fast_shape
-from .format import ALIGN, MAX_FUSED, STATE_BYTES
+from .format import ALIGN, MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .format import MODE_DIRECT as DIRECT
 from .format import MODE_FAST as FAST
 from .format import MODE_GROUPS as GROUPS
@@ -243,7 +243,7 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, 
         else:
             parts["values"] = layer.cexp
     else:
-        quads, pixels = conv_quads(layer), conv_pixels(view)
+        quads, pixels = conv_quads(layer), conv_pixels(view, step)
         parts["values"] = 8 * quads * pixels + 16 * quads + 36
     if mode == WINDOW and first:
         parts["window"] = layer.kernel * ((pixels - 1) * layer.stride + layer.kernel) * layer.cin
@@ -262,9 +262,11 @@ def conv_quads(layer: Layer) -> int:
     return -(-(layer.kernel**2) * layer.cin // 4)
 
 
-def conv_pixels(view: View) -> int:
+def conv_pixels(view: View, step: Choice) -> int:
     """Pixels of an output line that a convolution makes at a time, an even number."""
-    return 2 * min(-(-view.n_out // 2), max(1, 64 // conv_quads(view.layer)))
+    mode, _, group = step
+    most = 2 * max(1, 64 // conv_quads(view.layer)) if mode == GROUPS or not group else group
+    return min(most, 2 * -(-view.n_out // 2))
 
 
 def _widened_line(view: View) -> int:
@@ -483,11 +485,12 @@ def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: 
             raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
         chunked = layer.kind == "bottleneck" and mode in (WINDOW, GROUPS, STORED)
         _check_range(f"layer {i}: rows", rows, 1, view.lines.lines_out if chunked else 1)
-        grouped = mode in (GROUPS, STORED, FAST, LEAN)
+        grouped, pixels = mode in (GROUPS, STORED, FAST, LEAN), layer.kind == "conv" and mode != GROUPS
         channels = layer.cexp if layer.kind == "bottleneck" else layer.cout
-        if mode in (FAST, LEAN) and group % 4:
-            raise ValueError(f"layer {i}: group: wanted a multiple of 4, got {group}")
-        _check_range(f"layer {i}: group", group, int(grouped), channels if grouped else 0)
+        multiple = 4 if mode in (FAST, LEAN) else 2 if pixels else 1
+        if group % multiple:
+            raise ValueError(f"layer {i}: group: wanted a multiple of {multiple}, got {group}")
+        _check_range(f"layer {i}: group", group, int(grouped), channels if grouped else MAX_SIDE if pixels else 0)
 
 
 def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], packed: bool = True) -> Plan:
