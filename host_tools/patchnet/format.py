@@ -112,6 +112,8 @@ HEADER = Table(
         ("sum_at", "I"),
         ("feature_at", "I"),
         ("logit_at", "I"),
+        ("task_off", "I"),
+        ("weight_off", "I"),
     ),
 )
 
