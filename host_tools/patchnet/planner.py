@@ -61,10 +61,11 @@ from .quantized import QBottleneck, QNet
 # mode; the worst by 19%, in other plans by 31%), person, cifar10 and imagenet-63k within 3%. Larger pictures cost more
 # in `sample`. Not counted: maps that a plan moves between segments (11 a byte, under 2% in all).
 COSTS = {
-    "sample": (1000, 9, 0),
-    "conv": (1500, 13, 0.63),
-    "conv stage": (60, 1.25, 0),
-    "window": (15, 2.5, 0),
+    "sample": (111, 14.7, 0),
+    "conv": (1047, 5.13, 0.579),
+    "conv stage": (80, 1.37, 0),
+    "window": (67, 2.87, 0),
+    "copy": (42, 0, 0),
     "expand": (0, 34.3, 4.85),
     "depthwise": (262, 23.8, 0),
     "tap": (30.3, 7, 0),
@@ -79,8 +80,8 @@ COSTS = {
     "lean depthwise 1": (268, 8.34, 0),
     "lean depthwise 2": (189, 4.27, 0),
     "fast project": (346, 4.65, 0.621),
-    "pool": (749, 8.33, 0),
-    "fc": (0, 40, 5),
+    "pool": (752, 1.49, 0),
+    "fc": (0, 60, 2.5),
 }
 INSIDE = (
     "conv stage",
@@ -159,7 +160,8 @@ def _conv_counts(view: View, flow: Flow, step: Choice) -> Counts:
     return {
         "conv": (lines, pixels * layer.cout, pixels * layer.cout * square * layer.cin),
         "conv stage": (chunks * -(-layer.cout // (2 * groups)), chunks * layer.cout * values // groups, 0),
-        "window": (0 if in_place else int(pixels * groups * copies), pixels * groups * values, 0),
+        "window": (0 if in_place else pixels * groups, pixels * groups * values, 0),
+        "copy": (0 if in_place else int(pixels * groups * copies), 0, 0),
     }
 
 
