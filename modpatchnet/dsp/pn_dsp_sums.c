@@ -69,14 +69,13 @@ void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc) 
 
 // 8 instructions for 4 products.
 int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
-    int i = 0;
-    for (; i + 4 <= n; i += 4) {
-        uint32_t x = word(a + i), y = word(b + i);
+    for (; n >= 4; n -= 4, a += 4, b += 4) {
+        uint32_t x = word(a), y = word(b);
         bias = smlad(even(x), even(y), bias);
         bias = smlad(odd(x), odd(y), bias);
     }
-    for (; i < n; i++) {
-        bias += a[i] * b[i];
+    while (n-- > 0) {
+        bias += *a++ * *b++;
     }
     return bias;
 }
