@@ -31,7 +31,7 @@ def compiled(source: Path, out: Path, engine: Path, flags: list[str]) -> Path:
 def image(folder: Path, engine: Path, *, narrow: bool, times: int, seed: int) -> Path:
     """checkasm with the kernels of `engine` and, as their reference, the portable C of this tree."""
     more = [f"-DPN_DSP_NARROW={int(narrow)}", f"-DTIMES={times}", f"-DSEED={seed}u"]
-    kernels = [engine / "pn_fused.c", *sorted((engine / "dsp").glob("pn_dsp_*.c"))]
+    kernels = [engine / "pn_conv.c", engine / "pn_fused.c", *sorted((engine / "dsp").glob("pn_dsp_*.c"))]
     objects = [compiled(source, folder / f"{source.stem}.o", engine, more) for source in kernels]
     objects.append(compiled(ENGINE / "pn_fused.c", folder / "reference.o", ENGINE, ["-DPN_PORTABLE", *REFERENCE]))
     objects.append(compiled(ENGINE / "pn_kernels.c", folder / "kernels.o", ENGINE, []))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases import Case, is_fast_case, random_blob, random_case
+from cases import Case, conv_case, is_fast_case, random_blob, random_case
 from cengine import Engine
 from oracle import HEAD, Oracle
 from patchnet.fast import MODES
@@ -79,8 +79,10 @@ def has_fast_layers(case: Case) -> bool:
 
 
 def random_cases(kind: str) -> list[Case]:
-    """30 cases of at most 20 KB, three of them extreme; all "fast" ones with layers of modes 5 or 6; or detectors."""
+    """30 cases of at most 20 KB, three of them extreme: all "fast" ones with layers of modes 5 or 6; convolutions alone
+    ("convs"); detectors; or any."""
     cases, seed, fast = [], 7000, kind == "fast"
+    make = conv_case if kind == "convs" else random_case
     while len(cases) < 30:
         seed += 1
         if kind == "detect":
@@ -88,12 +90,12 @@ def random_cases(kind: str) -> list[Case]:
             small = len(case.blob) <= 20_000 and read_outputs(case) <= 1500
             cases += [case] * small
         elif is_fast_case(seed) or not fast:
-            case = random_case(seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
+            case = make(seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
             cases += [case] * (len(case.blob) <= 20_000 and (has_fast_layers(case) or not fast))
     return cases
 
 
-@pytest.fixture(scope="module", params=["any", "fast", "detect"])
+@pytest.fixture(scope="module", params=["any", "fast", "convs", "detect"])
 def random_folder(request, tmp_path_factory):
     """30 random networks, each with ten plans: the folder and its cases."""
     cases = random_cases(request.param)
