@@ -85,6 +85,8 @@ unix: mpy-cross
 .PHONY: qemu
 qemu: mpy-cross tools
 	@echo "building the emulated Cortex-M7's firmware"
+	@# MicroPython's rules do not see that other parts of it are switched on.
+	@test ! boards/MPS2_AN500/mpconfigboard.mk -nt $(BUILD)/qemu/genhdr/mpversion.h || rm -rf $(BUILD)/qemu
 	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
 		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(MPY_ARGS) $(call logged,qemu)
 

@@ -104,6 +104,7 @@ def build_parser() -> Parser:
 
     _add_making(command)
     _add_looking(command)
+    _add_boards(command)
     return parser
 
 
@@ -198,6 +199,28 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p.add_argument("--firmware", type=Path, metavar="FILE.elf", help="default: build/qemu/firmware.elf")
     p.add_argument("--runs", type=Path, metavar="DIR", help="networks of DIR/NAME/qnet.npz instead of the shipped .pnb")
     p.add_argument("--blocks", action="store_true", help="the four blocks only")
+
+
+def _add_boards(command: Callable[..., Parser]) -> None:
+    """devices, deploy."""
+    ports = "/dev/..., id:SERIALNUMBER, socket://host:port, or auto: the only board on USB"
+    more = "Asks each what runs on it; what was running there is stopped."
+    p = command("devices", run_devices, "List the boards on USB", more)
+    p.add_argument("--port", action="append", default=[], metavar="PORT", help="ask at this one, too")
+
+    more = (
+        "Checks first that heap and flash suffice; copies, reads back, and compares the board's answer to a test "
+        "picture with this PC's. The old file is kept until then."
+    )
+    p = command("deploy", run_deploy, "Put a network on a board", more)
+    p.add_argument("model", metavar="MODEL")
+    p.add_argument("--port", default="auto", metavar="PORT", help=f"{ports} (default)")
+    more = "ROMFS partition, flash or card (default: rom where there is one, else flash)"
+    p.add_argument("--to", choices=("rom", "flash", "sd"), help=more)
+    more = "where there is no room for the old and the new at once, drop the old first"
+    p.add_argument("--replace", action="store_true", help=more)
+    more = "without asking, put patchnet.mpy on a board whose firmware lacks patchnet"
+    p.add_argument("--install", action="store_true", help=more)
 
 
 # ---------------------------------------------------------------- output
@@ -431,6 +454,52 @@ def run_bench(args) -> int:
     return 0
 
 
+def run_devices(args) -> int:
+    from . import boards
+
+    found = boards.devices(tuple(args.port))
+    if args.json:
+        print_json([boards.to_dict(f) for f in found])
+    elif not found:
+        print("no board on USB", file=sys.stderr)
+    else:
+        wide_console().print(_devices_table(found))
+    return 0
+
+
+def _devices_table(found: Sequence) -> Table:
+    out = Table()
+    for name in ("port", "id", "USB", "board", "MicroPython", "patchnet", "free heap", "places"):
+        out.add_column(name)
+    for f in found:
+        port = (f.port.device, f.port.serial or "", f.port.vid_pid or "")
+        if f.facts is None:
+            out.add_row(*port, f.trouble)
+            continue
+        a = f.facts
+        where = {None: "none", "": "in the firmware"}.get(a.patchnet, f"{a.patchnet}/patchnet.mpy")
+        out.add_row(*port, a.machine, f"{a.name} {a.version}", where, f"{a.free:,} B", ", ".join(a.places))
+    return out
+
+
+def run_deploy(args) -> int:
+    from .deploy import deploy
+
+    def install(question: str) -> bool:
+        if args.install or args.json or not sys.stdin.isatty():
+            return args.install
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+    with progress(args) as track:
+        done = deploy(args.model, args.port, args.to, args.replace, install, track)
+    if args.json:
+        print_json(asdict(done))
+    else:
+        what = f"{'copied' if done.copied else 'was there already'}, {done.blob_bytes:,} B, arena {done.ram:,} B"
+        print(f"{done.path} on {done.machine}: {what}, answers as this PC does")
+    return 0
+
+
 # ---------------------------------------------------------------- errors
 
 
@@ -451,7 +520,7 @@ def explain(error: Exception) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, USER_ERROR with one line on stderr, DIFFERENT (see val)."""
-    from .remote import RemoteError, RemoteTimeout
+    from .remote import LinkLost, RemoteError, RemoteTimeout
 
     args = build_parser().parse_args(argv)
     try:
@@ -461,7 +530,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # a reader such as `head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, MemoryError, ImportError, RemoteError, RemoteTimeout) as e:
+    except (ValueError, OSError, MemoryError, ImportError, LinkLost, RemoteError, RemoteTimeout) as e:
         print(f"patchnet: {explain(e)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
