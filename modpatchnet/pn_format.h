@@ -3,7 +3,7 @@
 #define PN_FORMAT_H
 
 #define PN_MAGIC 0x1a424e50u
-#define PN_VERSION 3
+#define PN_VERSION 4
 #define PN_ALIGN 4
 #define PN_TASK_CLASSIFY 1
 #define PN_KIND_CONV 1
@@ -31,7 +31,7 @@
 #define PN_MAX_FUSED 16
 #define PN_STATE_BYTES 60
 
-#define PN_HEADER_BYTES 104
+#define PN_HEADER_BYTES 112
 #define PN_HEADER_MAGIC 0
 #define PN_HEADER_VERSION 4
 #define PN_HEADER_HEADER_BYTES 6
@@ -69,6 +69,8 @@
 #define PN_HEADER_SUM_AT 92
 #define PN_HEADER_FEATURE_AT 96
 #define PN_HEADER_LOGIT_AT 100
+#define PN_HEADER_TASK_OFF 104
+#define PN_HEADER_WEIGHT_OFF 108
 
 #define PN_PATCH_BYTES 4
 #define PN_PATCH_Y 0

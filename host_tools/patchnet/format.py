@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"PNB\x1a"
-VERSION = 3
+VERSION = 4
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASK_CLASSIFY = 1
@@ -112,6 +112,8 @@ HEADER = Table(
         ("sum_at", "I"),
         ("feature_at", "I"),
         ("logit_at", "I"),
+        ("task_off", "I"),
+        ("weight_off", "I"),
     ),
 )
 

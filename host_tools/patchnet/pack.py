@@ -230,6 +230,8 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
         param_off=head.add(params),
         label_off=head.add(labels),
         label_bytes=len(labels),
+        task_off=0,
+        weight_off=weights.start,
         fc_off=fc_off,
     )
     return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + weights.data)
