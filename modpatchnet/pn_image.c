@@ -51,7 +51,7 @@ static void average(const pn_image_t *image, const pn_sample_t *s, const span_t 
     for (uint32_t y = sy->from; y < sy->to; y++) {
         uint32_t wy = weight(sy, y, s->height);
         const uint8_t *p = image->data
-            + ((size_t)(image->roi_y + y) * image->w + image->roi_x + sx->from) * image->format;
+            + ((size_t)(image->roi_y + y - image->top) * image->w + (image->roi_x + sx->from - image->left)) * image->format;
         for (uint32_t x = sx->from; x < sx->to; x++, p += image->format) {
             uint32_t w = wy * weight(sx, x, s->width);
             pixel(image, p, s->channels, v);
