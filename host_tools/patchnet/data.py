@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def decode(source: bytes | Path | np.ndarray) -> np.ndarray:
 
 
 def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
-    """A data set from an .npz file, a folder `class/picture.jpg`, or a name.
+    """A data set from an .npz file, a folder `class/picture.jpg`, a detection set (`detection_data.reader`), or a name.
 
     Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of
     .npz files in $PATCHNET_DATA, `data` or `../shared/data`. FileNotFoundError lists where was looked.
@@ -77,7 +78,18 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     found = next((p for p in tried if p.exists()), None)
     if found is None:
         raise FileNotFoundError(f"no data set {name!r}: looked for {', '.join(map(str, tried))}")
-    return (load_folder(found) if found.is_dir() else load_npz(found)).limit(limit)
+    return reader_of(found)(found).limit(limit)
+
+
+def reader_of(path: Path) -> Callable[[Path], Dataset]:
+    """The function that reads the set at `path`."""
+    from . import detection_data
+
+    if boxed := detection_data.reader(path):
+        return boxed
+    if not path.is_dir() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: wanted an .npz file, a folder, a .json of COCO or a name")
+    return load_folder if path.is_dir() else load_npz
 
 
 def load_npz(path: Path) -> Dataset:
