@@ -53,7 +53,6 @@ class FileCam:
             format, pixels = self._pixformat, convert(pixels, format, self._pixformat)
         return Image(width, height, format, pixels)
 
-
     def skip(self):
         self._next = (self._next + 1) % len(self._paths)
 

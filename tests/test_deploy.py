@@ -3,6 +3,7 @@ outlive a killed emulator as those of a board outlive a loss of power.
 """
 
 import json
+import os
 import random
 import socket
 import threading
@@ -206,6 +207,46 @@ def test_a_network_that_answers_wrong_does_not_take_the_place(board, model):
         deploy.deploy(other(model), board.port, "flash")
     assert is_there(board, path, blobs.large())
     assert board.files("/flash") == ["net.pnb"]
+
+
+# ---------------------------------------------------------------- patchnet itself
+
+
+@pytest.fixture
+def stock(tmp_path):
+    """A board whose firmware lacks patchnet."""
+    firmware = remote.ROOT / "build" / "qemu-stock" / "firmware.elf"
+    if not firmware.is_file():
+        reason = f"{firmware} is missing: run `make native`"
+        pytest.fail(reason) if os.environ.get("PATCHNET_REQUIRE_DEVICES") == "1" else pytest.skip(reason)
+    emulator = Emulator(tmp_path / "storage", firmware)
+    yield emulator
+    emulator.cut()
+
+
+def test_patchnet_is_installed_where_the_firmware_lacks_it(stock, model, capsys):
+    words = ["deploy", str(model), "--port", stock.port, "--to", "flash"]
+    assert cli.main(words) == cli.USER_ERROR
+    assert "has no patchnet: --install puts patchnet.mpy to /flash/lib" in capsys.readouterr().err
+    assert stock.files("/flash") == []
+    assert cli.main([*words, "--install"]) == 0
+    assert stock.files("/flash/lib") == ["patchnet.mpy"]
+    assert is_there(stock, "/flash/net.pnb", blobs.large())
+    (found,) = [f for f in boards.devices((stock.port,)) if f.port.device == stock.port]
+    assert found.facts.patchnet == "/flash/lib"
+
+
+def test_installation_is_asked_for(stock, model):
+    asked = []
+    with pytest.raises(ValueError, match="has no patchnet"):
+        deploy.deploy(model, stock.port, install=lambda question: asked.append(question))
+    assert asked == ["mps2-an500 with Cortex-M7 has no patchnet. Install patchnet.mpy to /flash/lib?"]
+
+
+def test_a_broken_installation_is_told(stock, model):
+    stock.exec("import os\nos.mkdir('lib')\nwith open('lib/patchnet.mpy', 'wb') as f:\n f.write(b'M\\x05')")
+    with pytest.raises(ValueError, match=r"has no patchnet \(incompatible .mpy file\): --install"):
+        deploy.deploy(model, stock.port)
 
 
 # ---------------------------------------------------------------- power and plug

@@ -227,14 +227,14 @@ class Board:
             if self._transport.mounted:
                 self._transport.umount_local()
         try:
-            self._enter(False, 2)
+            self._enter(False, 3)
         except LinkLost:
             self.write(FLOOD)
-            self._enter(False, 5)
+            self._enter(False, 10)
         if soft:
             for attempt in range(3):
                 try:
-                    self._enter(True, 5)
+                    self._enter(True, 10)
                     break
                 except LinkLost:
                     if attempt == 2:
