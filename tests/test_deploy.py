@@ -323,13 +323,13 @@ def test_loss_of_power_leaves_no_half_partition(board, model, tmp_path):
 class Plug:
     """The board's serial line at a TCP port, unplugged after `n` bytes to the board."""
 
-    def __init__(self, port, n):
+    def __init__(self, port, n, url="socket://localhost:0"):
         import serial
 
         self.line = serial.Serial(port, timeout=0.02)
-        self.listener = socket.create_server(("localhost", 0))
+        self.listener = socket.create_server(("localhost", int(url.rsplit(":", 1)[1])))
         self.url = f"socket://localhost:{self.listener.getsockname()[1]}"
-        self.left = n
+        self.left, self.cut = n, False
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()
 
@@ -343,7 +343,8 @@ class Plug:
                     data = pc.recv(1024)
                 except TimeoutError:
                     continue
-                if not data or self.left < len(data):
+                self.cut = self.left < len(data)
+                if not data or self.cut:
                     self.line.write(data[: self.left])
                     break
                 self.left -= len(data)

@@ -74,12 +74,12 @@ def fraction(text: str) -> float:
 
 
 def engines(text: str) -> list[str]:
-    from .evaluate import ENGINES
+    from .evaluate import ENGINES, is_port
 
     names = text.split(",")
     for name in names:
-        if name not in ENGINES:
-            raise argparse.ArgumentTypeError(f"wanted some of {', '.join(ENGINES)}, got {name!r}")
+        if name not in ENGINES and not is_port(name):
+            raise argparse.ArgumentTypeError(f"wanted some of {', '.join(ENGINES)} or a port, got {name!r}")
     return names
 
 
@@ -191,7 +191,7 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p = command("val", run_val, "Measure accuracy", more)
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--data", required=True, metavar="DATA", help="an .npz, a folder of class folders, or digits")
-    more = "float, host, unix or qemu; several for a comparison (default: host)"
+    more = "float, host, unix, qemu or the port of a board; several for a comparison (default: host)"
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
     p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")
@@ -209,7 +209,11 @@ def _add_looking(command: Callable[..., Parser]) -> None:
 
     more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
     p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
-    p.add_argument("--on", choices=("qemu",), default="qemu", help="where to count: %(choices)s alone can")
+    more = "with --on PORT: the network to profile (a shipped name, .pnb or run)"
+    p.add_argument("model", metavar="MODEL", nargs="?", help=more)
+    more = "qemu (default), or a board's port: microseconds of each layer of MODEL there"
+    p.add_argument("--on", default="qemu", metavar="PORT", help=more)
+    p.add_argument("--repeat", type=positive, default=5, metavar="N", help="with --on PORT: median of N (default: 5)")
     p.add_argument("--firmware", type=Path, metavar="FILE.elf", help="default: build/qemu/firmware.elf")
     p.add_argument("--runs", type=Path, metavar="DIR", help="networks of DIR/NAME/qnet.npz instead of the shipped .pnb")
     p.add_argument("--blocks", action="store_true", help="the four blocks only")
@@ -497,6 +501,9 @@ def predict_boxes(args) -> int:
 def run_bench(args) -> int:
     from . import bench
 
+    if args.on != "qemu":
+        return _profile(args)
+
     def told(what: str) -> None:
         print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
 
@@ -509,6 +516,31 @@ def run_bench(args) -> int:
     else:
         for table in bench.tables(found):
             wide_console().print(table)
+    return 0
+
+
+def _profile(args) -> int:
+    from . import evaluate, onboard, vector
+
+    if not args.model or not evaluate.is_port(args.on):
+        raise ValueError(f"--on {args.on}: wanted qemu or a port; bench on a board needs MODEL")
+    path = evaluate.model_file(args.model, args.on)
+    with progress(args) as track:
+        picture = vector.load(path).picture
+        found = onboard.profile(args.on, path, picture, args.repeat, track(f"{path.stem} on {args.on}", args.repeat))
+    if args.json:
+        rows = [dict(zip(("name", "op", "us"), row, strict=True)) for row in found.rows]
+        print_json(asdict(found) | {"rows": rows, "total": found.total})
+        return 0
+    out = Table(title=f"{found.model} on {found.port}, median of {found.runs}", title_justify="left")
+    out.add_column("layer")
+    out.add_column("what")
+    out.add_column("microseconds", justify="right")
+    out.add_column("share", justify="right")
+    for name, op, us in found.rows:
+        out.add_row(name, op, f"{us:,}", f"{us / max(found.total, 1):.1%}")
+    out.add_row("all", "", f"{found.total:,}", "")
+    wide_console().print(out)
     return 0
 
 
