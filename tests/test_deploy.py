@@ -184,11 +184,18 @@ def test_a_disk_that_gets_full_while_it_is_written(board, model, to, monkeypatch
 def test_too_small_a_heap_is_told_before_anything_is_copied(board, model):
     size, ram = len(blobs.large()), Model(blobs.large()).ram
     with pytest.raises(ValueError, match=rf"model: needs {size:,} B in one piece, the .* has [\d,]+ B; in ROMFS"):
-        deploy_with_holes(board, model, 16, "flash")
+        deploy_with_holes(board, model, 8, "flash")
     assert board.files("/flash") == ["boot.py"]
     with pytest.raises(ValueError, match=rf"arena: needs {ram:,} B in one piece, the board's heap has [\d,]+ B$"):
         deploy_with_holes(board, model, 8, "rom")
     assert board.files("/rom") == ["none"]
+
+
+def test_what_can_be_streamed_only_is_no_trouble(board, model):
+    assert len(blobs.large()) > 20 << 10 > Model(model, stream=True).ram
+    deploy_with_holes(board, model, 20, "flash")
+    code = "import patchnet\nprint(patchnet.Model('/flash/net.pnb').ram)"
+    assert board.exec(code) == f"{Model(model, stream=True).ram}\n"
 
 
 def deploy_with_holes(board, model, n, to):

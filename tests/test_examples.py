@@ -28,9 +28,11 @@ def rom(tmp_path):
         folder.mkdir(parents=True)
         for name in ("no_person-cat", "person-astronaut", "person-hopper"):
             picture = Image.open(PICTURES / f"{name}.ppm").resize(size)
-            picture.save(folder / f"{name}.ppm") if size[0] == 160 else picture.convert("L").save(
-                folder / f"{name}.pgm"
-            )
+            if size == (320, 240):
+                picture.convert("L").save(folder / f"{name}.pgm")
+            else:  # a camera's own format: to convert it there would take long
+                rgb565 = filecam.convert(picture.tobytes(), filecam.RGB888, filecam.RGB565)
+                (folder / f"{name}.raw").write_bytes(rgb565)
     return tmp_path
 
 
@@ -44,7 +46,7 @@ def run(connect, rom, name):
 
 
 def frames(rom, size, format):
-    cam = filecam.FileCam(str(rom / "pictures" / size), pixformat=format)
+    cam = filecam.FileCam(str(rom / "pictures" / size), format, (160, 120), filecam.RGB565)
     return [cam.snapshot() for _ in range(len(cam))]
 
 

@@ -158,7 +158,7 @@ def deploy(
             facts = _install(board, facts, install, track)
         place = _place(facts, to)
         target = f"{facts.places[place].rstrip('/')}/{path.stem}.pnb"
-        _check_heap(board, blob, ram, place)
+        _check_heap(board, path, ram, place)
         there = _checksum(board, target) == (len(blob), zlib.crc32(blob))
         if there:
             _try(board, target, expected)
@@ -183,13 +183,19 @@ def _place(facts: Facts, to: str | None) -> str:
     return to or next(iter(places))
 
 
-def _check_heap(board: Board, blob: bytes, ram: int, place: str) -> None:
+def _check_heap(board: Board, path: Path, ram: int, place: str) -> None:
+    """In ROMFS a model is used in place. A file is read into the heap in one piece or, where that fails, streamed."""
     needs = {"model objects": MODEL_BYTES, "arena": ram}
-    if place != "rom":  # read into the heap, in one piece
-        needs = {"model": len(blob)} | needs
+    if place != "rom":
+        needs = {"model": path.stat().st_size} | needs
     trouble = boards.missing_room(board, needs)
-    if trouble:
-        raise ValueError(trouble + ("" if place == "rom" else "; in ROMFS (--to rom) a model is used in place"))
+    if not trouble:
+        return
+    if place == "rom":
+        raise ValueError(trouble)
+    streamed = {"model objects": MODEL_BYTES, "streamed model": Model(path, stream=True).ram}
+    if boards.missing_room(board, streamed):
+        raise ValueError(f"{trouble}; in ROMFS (--to rom) a model is used in place")
 
 
 def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: evaluate.Track) -> Facts:
@@ -224,8 +230,12 @@ def _checksum(board: Board, path: str) -> tuple[int, int] | None:
     return ast.literal_eval(board.exec(CHECKSUM.format(path=path), 120))
 
 
-def _try(board: Board, path: str, expected: vector.Vector) -> None:
-    """Runs the test picture on the board. ValueError if the answer is not the expected one."""
+def _try(board: Board, path: str, expected: vector.Vector | None) -> None:
+    """Runs the test picture on the board, or only opens the model if there is none. ValueError if the answer is not the
+    expected one."""
+    if expected is None:
+        board.exec(f"import patchnet\npatchnet.Model({path!r}).deinit()")
+        return
     height, width, *depth = expected.picture.shape
     code = TRY.format(path=path, width=width, height=height, format="RGB888" if depth else "GRAYSCALE")
     data = expected.picture.tobytes()

@@ -44,11 +44,13 @@ def save(blob: str | Path) -> Path:
     return path_of(blob)
 
 
-def load(blob: str | Path) -> Vector:
-    """The vector beside a blob, else a new one. ValueError if what lies there is none."""
+def load(blob: str | Path) -> Vector | None:
+    """The vector beside a blob, else a new one; None for a network that does not classify. ValueError if what lies
+    there is no vector."""
     path = path_of(blob)
     if not path.is_file():
-        return make(Path(blob).read_bytes())
+        data = Path(blob).read_bytes()
+        return make(data) if Model(data).task == "classify" else None
     with np.load(path, allow_pickle=False) as z:
         if set(z.files) != {"picture", "outputs"}:
             raise ValueError(f"{path}: wanted picture and outputs, got {', '.join(z.files)}")
