@@ -15,6 +15,7 @@ import pytest
 import blobs
 from conftest import require
 from patchnet import Model, boards, cli, deploy, remote, romfs, vector
+from patchnet.models import FOLDER, resolve
 
 PLACES = {"flash": "/flash", "sd": "/sd", "rom": "/rom"}
 
@@ -35,7 +36,7 @@ class Emulator:
 
     def exec(self, code):
         with remote.Board.serial(self.port) as board:
-            return board.exec(code)
+            return board.exec(code, 300)
 
     def files(self, folder):
         return self.exec(f"import os\ntry:\n print(*os.listdir({folder!r}))\nexcept OSError:\n print('none')").split()
@@ -216,6 +217,12 @@ def test_a_network_that_answers_wrong_does_not_take_the_place(board, model):
     assert board.files("/flash") == ["net.pnb"]
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.test.npz")), ids=lambda path: path.name)
+def test_vectors_of_shipped_networks_are_right(path):
+    stored = vector.load(path.with_suffix("").with_suffix(".pnb"))
+    assert bytes(Model(path.name.split(".")[0]).predict(stored.picture)) == stored.outputs.tobytes()
+
+
 # ---------------------------------------------------------------- patchnet itself
 
 
@@ -388,17 +395,13 @@ def test_a_socket_is_a_port(board, model):
 def test_command(board, capsys):
     assert cli.main(["deploy", "digits", "--port", board.port, "--to", "sd"]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("/sd/digits.pnb on mps2-an500 with Cortex-M7: copied, 68,500 B, arena 2,188 B, answers")
+    blob = resolve("digits").read_bytes()
+    what = f"copied, {len(blob):,} B, arena {Model(blob).ram:,} B, answers as this PC does"
+    assert said.out == f"/sd/digits.pnb on mps2-an500 with Cortex-M7: {what}\n"
     assert cli.main(["deploy", "digits", "--port", board.port, "--to", "sd", "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
-    assert (done["path"], done["copied"], done["blob_bytes"]) == ("/sd/digits.pnb", False, 68500)
-    assert is_there(board, "/sd/digits.pnb", cli_blob())
-
-
-def cli_blob():
-    from patchnet.models import resolve
-
-    return resolve("digits").read_bytes()
+    assert (done["path"], done["copied"], done["blob_bytes"]) == ("/sd/digits.pnb", False, len(blob))
+    assert is_there(board, "/sd/digits.pnb", blob)
 
 
 @pytest.mark.parametrize("words, said", [

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .evaluate_detect import DetectResult
 
 ENGINES = ("float", "host", "unix", "qemu")
-CHUNK_PICTURES, CHUNK_BYTES = 16, 6 << 20  # what goes to a device at once; the emulated board's ROM has 12 MiB
+CHUNK_PICTURES, CHUNK_BYTES = 16, 6 << 20  # what goes to a device at once; the emulated board's ROM has 9 MiB
 DEVICE_SECONDS, PICTURE_SECONDS = 60, 30  # patience with a device: to start and per picture
 UNIX_HEAP = "64m"
 

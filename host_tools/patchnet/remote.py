@@ -39,6 +39,7 @@ UNIX = ROOT / "build" / "unix" / "micropython"
 ROM_ADDRESS, ROM_SIZE = 0x60400000, 9 << 20  # boards/MPS2_AN500/rom.c
 MEMORY_BYTES = 16 << 20  # its external RAM: heap, ROMFS, /flash, /sd
 PR_SET_PDEATHSIG = 1
+READ_SECONDS, START_SECONDS = 1, 10  # for a byte to come: in general, and while code is sent
 FLOOD = b"\x03" * 8192  # Ctrl-C, more than what a board still waits for whose PC went away amid a frame (see link)
 
 
@@ -165,7 +166,7 @@ class Board:
         self._on_reset = ""  # code that brings `files` back
         # Without a timeout a read from a board that hangs would never return.
         with self._link():
-            self._transport = SerialTransport(self.port, baudrate=baudrate, timeout=1)
+            self._transport = SerialTransport(self.port, baudrate=baudrate, timeout=READ_SECONDS)
 
     @classmethod
     def qemu(
@@ -272,8 +273,13 @@ class Board:
 
     def start(self, code: str):
         """Start `code` and return at once; `finish` must follow."""
-        with self._link():
-            self._transport.exec_raw_no_follow(code)
+        serial = self._transport.serial
+        serial.timeout = START_SECONDS
+        try:
+            with self._link():
+                self._transport.exec_raw_no_follow(code)
+        finally:
+            serial.timeout = READ_SECONDS
 
     def interrupt(self):
         """Ctrl-C to the code that runs."""
