@@ -279,7 +279,8 @@ class Board:
             with self._link():
                 self._transport.exec_raw_no_follow(code)
         finally:
-            serial.timeout = READ_SECONDS
+            with contextlib.suppress(OSError):  # the board may be gone already
+                serial.timeout = READ_SECONDS
 
     def interrupt(self):
         """Ctrl-C to the code that runs."""
