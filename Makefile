@@ -17,6 +17,9 @@ MPY_ARGS = MICROPY_MPYCROSS=$(MPY_CROSS) MPY_LIB_DIR=$(CURDIR)/ports/mpy-lib USE
 # $(call logged,NAME): show the log of a failed build, and nothing of a good one.
 logged = > $(BUILD)/$1.log 2>&1 || { tail -n 40 $(BUILD)/$1.log; echo "the $1 build failed; all of it: $(BUILD)/$1.log"; exit 1; }
 
+# $(call renewed,NAME): MicroPython's rules do not see that the emulated board has other parts of it switched on: then from scratch.
+renewed = test ! boards/MPS2_AN500/mpconfigboard.mk -nt $(BUILD)/$1/genhdr/mpversion.h || rm -rf $(BUILD)/$1
+
 .PHONY: help
 help:
 	@echo "patchnet: small neural networks on STM32H7 boards, in MicroPython"
@@ -87,6 +90,7 @@ NARROW_ARGS = $(if $(NARROW),CFLAGS_EXTRA=-DPN_DSP_NARROW=1)
 .PHONY: qemu
 qemu: mpy-cross tools
 	@echo "building the emulated Cortex-M7's firmware"
+	@$(call renewed,qemu$(NARROW_DIR))
 	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu$(NARROW_DIR) BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
 		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(NARROW_ARGS) $(MPY_ARGS) $(call logged,qemu)
 
@@ -108,8 +112,10 @@ native: mpy-cross tools
 	@echo "building both ports without patchnet"
 	@$(MPY_MAKE) -C $(MPY)/ports/unix BUILD=$(BUILD)/unix-stock VARIANT=patchnet VARIANT_DIR=$(CURDIR)/ports/unix \
 		MICROPY_MPYCROSS=$(MPY_CROSS) FROZEN_MANIFEST= $(call logged,unix-stock)
+	@$(call renewed,qemu-stock)
 	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu-stock BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
-		MICROPY_MPYCROSS=$(MPY_CROSS) FROZEN_MANIFEST= $(call logged,qemu-stock)
+		MICROPY_MPYCROSS=$(MPY_CROSS) MPY_LIB_DIR=$(CURDIR)/ports/mpy-lib \
+		FROZEN_MANIFEST=$(CURDIR)/boards/MPS2_AN500/manifest.py $(call logged,qemu-stock)
 	@$(MAKE) --no-print-directory natmod ARCH=armv7emsp
 	@$(MAKE) --no-print-directory natmod ARCH=x64
 

@@ -6,6 +6,12 @@
 Reads PPM (P6) and PGM (P5) with 8 bits, BMP with 24 bits or an 8-bit grey palette, and, when size= says how large they
 are, .raw files. Pictures come in the order of their names, and after the last one the first again; len(cam) is how many
 there are, and cam.name the file of the last one.
+
+    patchnet.classify(cam)   # the same answer, but only one patch of the picture is ever in memory
+    cam.skip()               # on to the next picture
+
+Like a camera whose sensor can be windowed, it is itself a picture that has window() instead of a buffer: of the file
+that snapshot() would return next.
 """
 
 import os
@@ -14,6 +20,7 @@ import struct
 from patchnet import GRAYSCALE, RGB565, RGB888, Image
 
 ENDINGS = (".ppm", ".pgm", ".bmp", ".raw")
+HEAD_BYTES = 2048  # of a file, in which all lies that precedes its pixels
 
 
 class FileCam:
@@ -46,6 +53,56 @@ class FileCam:
             format, pixels = self._pixformat, convert(pixels, format, self._pixformat)
         return Image(width, height, format, pixels)
 
+    def skip(self):
+        self._next = (self._next + 1) % len(self._paths)
+
+    def width(self):
+        return self._head()[0]
+
+    def height(self):
+        return self._head()[1]
+
+    def window(self, x, y, w, h):
+        """Part of the picture, read row by row."""
+        width, height, format, start, stride, head = self._head()
+        if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
+            raise ValueError(f"window: {x}, {y}, {w} x {h} is outside of {width} x {height}")
+        bytes_per_pixel = format & 0xFF
+        row = w * bytes_per_pixel
+        pixels = bytearray(row * h)
+        view = memoryview(pixels)
+        with open(self._paths[self._next], "rb") as f:
+            for i in range(h):
+                line = y + i if stride > 0 else height - 1 - y - i
+                f.seek(start + line * abs(stride) + x * bytes_per_pixel)
+                if f.readinto(view[i * row : (i + 1) * row]) != row:
+                    raise ValueError(f"{self._paths[self._next]}: cut off")
+        if head[:2] == b"BM":
+            format, pixels = _bmp_pixels(pixels, format, head)
+        if self._pixformat not in (None, format):
+            format, pixels = self._pixformat, convert(pixels, format, self._pixformat)
+        return Image(w, h, format, pixels)
+
+    def _head(self):
+        """Of the next picture: width, height, format, where its rows begin and how far apart they are (less than 0 if
+        the last comes first), and the file's first bytes."""
+        path = self._paths[self._next]
+        with open(path, "rb") as f:
+            head = f.read(HEAD_BYTES)
+        try:
+            if head[:2] in (b"P5", b"P6"):
+                width, height, start = _pnm_head(head)
+                format = RGB888 if head[:2] == b"P6" else GRAYSCALE
+            elif head[:2] == b"BM":
+                return _bmp_head(head) + (head,)
+            elif self._raw[0] is None:
+                raise ValueError("not PPM, PGM or BMP; raw pixels need size=(width, height)")
+            else:
+                (width, height), format, start = self._raw[0], self._raw[1], 0
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return width, height, format, start, width * (format & 0xFF), head
+
 
 def _pictures(path):
     if path in (".", ""):
@@ -74,7 +131,8 @@ def _checked(width, height, format, data, start):
     return width, height, format, memoryview(data)[start : start + wanted]
 
 
-def _decode_pnm(data):
+def _pnm_head(data):
+    """Width, height, and where the pixels begin."""
     numbers = []
     at = 2
     while len(numbers) < 3:
@@ -92,33 +150,50 @@ def _decode_pnm(data):
     width, height, top = numbers
     if top != 255:
         raise ValueError(f"maximum value is {top}, wanted 255")
-    return _checked(width, height, RGB888 if data[:2] == b"P6" else GRAYSCALE, data, at + 1)
+    return width, height, at + 1
 
 
-def _decode_bmp(data):
+def _decode_pnm(data):
+    width, height, start = _pnm_head(data)
+    return _checked(width, height, RGB888 if data[:2] == b"P6" else GRAYSCALE, data, start)
+
+
+def _bmp_head(data):
+    """Width, height, format, where the rows begin, and how far apart they are, less than 0 if the last comes first."""
     if len(data) < 54:
         raise ValueError("BMP header is cut off")
     start, header, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
     if bits not in (8, 24) or compression or width <= 0 or not height:
         raise ValueError(f"BMP has {bits} bits, compression {compression}; wanted 24 or 8 bits, uncompressed")
-    bytes_per_pixel = bits // 8
-    row = width * bytes_per_pixel
-    stride = (row + 3) & ~3
-    rows = abs(height)
-    if len(data) < start + stride * (rows - 1) + row:
+    if bits == 8:
+        _grey_palette(data[14 + header : start])
+    stride = (width * bits // 8 + 3) & ~3
+    return width, abs(height), RGB888 if bits == 24 else GRAYSCALE, start, stride if height < 0 else -stride
+
+
+def _decode_bmp(data):
+    width, rows, format, start, stride = _bmp_head(data)
+    row = width * (format & 0xFF)
+    if len(data) < start + abs(stride) * (rows - 1) + row:
         raise ValueError("BMP is cut off")
     pixels = bytearray(row * rows)
     for y in range(rows):
-        at = start + stride * (y if height < 0 else rows - 1 - y)
+        at = start + abs(stride) * (y if stride > 0 else rows - 1 - y)
         pixels[y * row : (y + 1) * row] = data[at : at + row]
-    if bits == 24:
+    return (width, rows) + _bmp_pixels(pixels, format, data)
+
+
+def _bmp_pixels(pixels, format, data):
+    """Format and pixels of what a BMP file holds: blue first, or numbers in its palette."""
+    if format == RGB888:
         for i in range(0, len(pixels), 3):
             pixels[i], pixels[i + 2] = pixels[i + 2], pixels[i]
-        return width, rows, RGB888, pixels
+        return format, pixels
+    start, header = struct.unpack_from("<II", data, 10)
     grey = _grey_palette(data[14 + header : start])
     for i in range(len(pixels)):
         pixels[i] = grey[pixels[i]]
-    return width, rows, GRAYSCALE, pixels
+    return format, pixels
 
 
 def _grey_palette(palette):

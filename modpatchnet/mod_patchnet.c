@@ -12,6 +12,8 @@
 //
 // `img` is anything with width(), height() and a buffer of bytes for reading (its own, or that of what its bytearray()
 // returns), perhaps with format() in OpenMV's numbers. `x` is such a picture, or height * width * channels int8 values.
+// Instead of a buffer it may have window(x, y, w, h), which returns a picture of that part of it: for each patch one is
+// taken, so that never more than a patch is in memory.
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
 // is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its head and a
@@ -50,6 +52,7 @@ typedef struct {
     uint8_t *own_arena;
     mp_obj_t picture; // during a run
     mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
+    mp_obj_t camera, pixfmt; // during a run on windows: what gives them, and their format
     bool busy;
 } model_obj_t;
 
@@ -113,7 +116,7 @@ static void get_buffer(const char *what, mp_obj_t obj, mp_uint_t flags, mp_buffe
 // ---- opening ----
 
 static mp_obj_t call_method(mp_obj_t obj, qstr name, size_t n_args, const mp_obj_t *args) {
-    mp_obj_t method[2 + 2];
+    mp_obj_t method[2 + 4];
     mp_load_method(obj, name, method);
     memcpy(method + 2, args, n_args * sizeof(*args));
     return mp_call_method_n_kw(n_args, 0, method);
@@ -341,6 +344,12 @@ static unsigned int format_bytes(mp_obj_t img) {
     return format & 0xff;
 }
 
+static bool gives_windows(mp_obj_t img) {
+    mp_obj_t method[2];
+    mp_load_method_maybe(img, MP_QSTR_window, method);
+    return method[0] != MP_OBJ_NULL;
+}
+
 // A size or a position: what is out of range becomes so large that the engine refuses it.
 static uint32_t get_size(mp_int_t n) {
     return n < 0 || n > INT32_MAX ? UINT32_MAX : (uint32_t)n;
@@ -370,8 +379,13 @@ static mp_obj_t get_image(pn_image_t *image, mp_obj_t img, mp_obj_t roi, mp_obj_
     mp_int_t h = mp_obj_get_int(call_method(img, MP_QSTR_height, 0, NULL));
     image->w = get_size(w);
     image->h = get_size(h);
-    unsigned int bytes = pixfmt == mp_const_none ? format_bytes(img) : mp_obj_get_int_truncated(pixfmt) & 0xff;
     set_roi(image, roi);
+    if (gives_windows(img)) {
+        image->data = NULL;
+        image->format = PN_GRAYSCALE; // whatever, the windows have theirs
+        return img;
+    }
+    unsigned int bytes = pixfmt == mp_const_none ? format_bytes(img) : mp_obj_get_int_truncated(pixfmt) & 0xff;
     img = picture_buffer(img, &buf);
     uint64_t pixels = (uint64_t)image->w * image->h;
     if (bytes == 0) {
@@ -425,8 +439,29 @@ static void check_out(const model_obj_t *self) {
     }
 }
 
+// Takes the window of the frame that the engine wants next. The one before is let go first: there may be room for one only.
+static void take_window(model_obj_t *self) {
+    pn_window_t w;
+    pn_image_t image;
+    pn_window(&self->model, &w);
+    self->picture = MP_OBJ_NULL;
+    const mp_obj_t place[4] = {
+        MP_OBJ_NEW_SMALL_INT(w.x), MP_OBJ_NEW_SMALL_INT(w.y), MP_OBJ_NEW_SMALL_INT(w.w), MP_OBJ_NEW_SMALL_INT(w.h)
+    };
+    mp_obj_t img = call_method(self->camera, MP_QSTR_window, 4, place);
+    self->picture = get_image(&image, img, mp_const_none, self->pixfmt);
+    if (image.data == NULL || image.w != w.w || image.h != w.h) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("window: wanted %u x %u pixels, got %u x %u"),
+            (unsigned int)w.w, (unsigned int)w.h, (unsigned int)image.w, (unsigned int)image.h);
+    }
+    int err = pn_give(&self->model, image.data, image.format);
+    if (err != PN_OK) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
+    }
+}
+
 // Begins a run on `image`, or on the raw values at `x` if `image` is NULL.
-static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep) {
+static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep, mp_obj_t pixfmt) {
     mp_buffer_info_t arena = { .buf = self->own_arena, .len = self->model.arena_bytes };
     check_idle(self);
     check_open(self);
@@ -439,8 +474,10 @@ static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
     }
-    self->picture = keep;
+    self->picture = self->camera = keep;
+    self->pixfmt = pixfmt;
 }
+
 
 // Begins a run on a picture, or on raw values in any buffer of the right length.
 static void start_any(model_obj_t *self, mp_obj_t x) {
@@ -448,7 +485,7 @@ static void start_any(model_obj_t *self, mp_obj_t x) {
     if (is_picture(x)) {
         pn_image_t image;
         mp_obj_t keep = get_image(&image, x, mp_const_none, mp_const_none);
-        start(self, &image, NULL, keep);
+        start(self, &image, NULL, keep, mp_const_none);
         return;
     }
     mp_buffer_info_t buf;
@@ -458,12 +495,12 @@ static void start_any(model_obj_t *self, mp_obj_t x) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
             self->model.height, self->model.width, self->model.channels, (unsigned int)wanted, (unsigned int)buf.len);
     }
-    start(self, NULL, buf.buf, x);
+    start(self, NULL, buf.buf, x, mp_const_none);
 }
 
 static void end_run(model_obj_t *self) {
     self->busy = false;
-    self->picture = self->out = MP_OBJ_NULL;
+    self->picture = self->camera = self->out = MP_OBJ_NULL;
     self->model.heads = NULL;
 }
 
@@ -488,7 +525,10 @@ static void run(model_obj_t *self, uint32_t *us) {
             if (us) {
                 us[index] += (ticks_us() - began) & TICKS_MASK;
             }
-        } while (err == PN_MORE);
+            if (err == PN_WINDOW) {
+                take_window(self);
+            }
+        } while (err == PN_MORE || err == PN_WINDOW);
         if (err != PN_OK) {
             raise_bad_model(err, self->model.fault_layer);
         }
@@ -581,7 +621,7 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
     }
     pn_image_t image;
     mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
-    start(self, &image, NULL, keep);
+    start(self, &image, NULL, keep, arg[ARG_pixfmt].u_obj);
     run(self, NULL);
     return ranking(self, top);
 }

@@ -20,6 +20,7 @@ enum {
     PN_OK = 0,
     PN_MORE = 1,
     PN_WANT = 2,
+    PN_WINDOW = 3,
     PN_ERR_LENGTH = -1,  // fewer bytes than a header, or than the header says
     PN_ERR_ALIGN = -2,  // blob not at a multiple of PN_BLOB_ALIGN, or arena not at one of PN_ARENA_ALIGN
     PN_ERR_MAGIC = -3,
@@ -50,11 +51,13 @@ enum {
 typedef enum { PN_GRAYSCALE = 1, PN_RGB565 = 2, PN_RGB888 = 3 } pn_pixfmt_t;
 
 // A picture: `w` x `h` pixels row by row without gaps, w * h * format bytes at `data`, and the region to look at.
+// `data` NULL: the frame is nowhere in memory, and a window of it is given for each patch (see pn_window).
 typedef struct {
     const uint8_t *data;
     uint32_t w, h;
     pn_pixfmt_t format;
     uint32_t roi_x, roi_y, roi_w, roi_h;
+    uint32_t left, top;  // for the engine to set: where in the frame `data` begins
 } pn_image_t;
 
 // One decoded layer with its input's shape and the integers of the current chain.
@@ -106,6 +109,7 @@ typedef struct {
     // the run
     uint8_t *arena;
     const int8_t *raw;  // NULL when a picture is read
+    bool windowed;
     pn_image_t image;
     int8_t *heads;  // where the heads' outputs go as well, or NULL
     uint32_t heads_done, map_at;
@@ -164,6 +168,15 @@ static inline bool pn_detects(const pn_model_t *m) {
 // `len` >= arena_bytes, contents of no matter. PN_ERR_ARENA, PN_ERR_ALIGN, PN_ERR_PIXFMT, PN_ERR_ROI.
 int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image);
 int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
+
+// Of a picture without data: each time pn_step returns PN_WINDOW, the part of the frame that pn_window tells must be given: its
+// w * h pixels, which stay where they are until the next PN_WINDOW or the end. All that the patch's pixels are averaged from is in it,
+// so the numbers are those of the whole frame, if that does not change meanwhile. PN_ERR_PIXFMT.
+typedef struct {
+    uint32_t x, y, w, h;
+} pn_window_t;
+void pn_window(const pn_model_t *m, pn_window_t *window);
+int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format);
 
 // For a detection network, before a run; it holds for those after it as well. Boxes with a score of `threshold` (of 65536) or more
 // are candidates; none are before the first call. `heads`: NULL, or m->outputs bytes for the heads' int8 outputs: scale after

@@ -24,7 +24,7 @@ static void pixel(int format, const uint8_t *p, int channels, uint32_t *v) {
 }
 
 static const uint8_t *source(const pn_image_t *image, uint32_t y, uint32_t x) {
-    return image->data + ((size_t)(image->roi_y + y) * image->w + image->roi_x + x) * image->format;
+    return image->data + ((size_t)(image->roi_y + y - image->top) * image->w + (image->roi_x + x - image->left)) * image->format;
 }
 
 // The source pixels under one of `n` output pixels that share `size` source pixels: first, one past last, and

@@ -127,6 +127,7 @@ static void begin_segment(pn_model_t *m, uint32_t index) {
 
 static void begin_chain(pn_model_t *m, uint32_t tunnel) {
     m->tunnel = (uint8_t)tunnel;
+    m->image.data = m->windowed ? NULL : m->image.data;
     begin_segment(m, 0);
 }
 
@@ -237,6 +238,8 @@ static int start(pn_model_t *m, void *arena, size_t len) {
 int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image) {
     m->raw = NULL;
     m->image = *image;
+    m->image.left = m->image.top = 0;
+    m->windowed = image->data == NULL;
     int err = pn_image_prepare(&m->image, m->height, m->width, m->blob[PN_HEADER_FIT] == PN_FIT_CROP);
     return err ? err : start(m, arena, len);
 }
@@ -249,10 +252,39 @@ int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x) {
     return start(m, arena, len);
 }
 
+// The source pixels under `n` of `side` output pixels, of which the first is `corner`.
+static void cover(uint32_t corner, uint32_t n, uint32_t side, uint32_t size, uint32_t *at, uint32_t *pixels) {
+    uint32_t from = corner * size / side;
+    *at += from;
+    *pixels = ((corner + n) * size + side - 1) / side - from;
+}
+
+void pn_window(const pn_model_t *m, pn_window_t *w) {
+    const uint8_t *patch = m->blob + header(m, PN_HEADER_PATCH_OFF) + m->tunnel * PN_PATCH_BYTES;
+    w->x = m->image.roi_x;
+    w->y = m->image.roi_y;
+    cover(pn_u16(patch + PN_PATCH_X), m->patch_w, m->width, m->image.roi_w, &w->x, &w->w);
+    cover(pn_u16(patch + PN_PATCH_Y), m->patch_h, m->height, m->image.roi_h, &w->y, &w->h);
+}
+
+int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format) {
+    pn_window_t w;
+    pn_window(m, &w);
+    m->image.data = data;
+    m->image.left = w.x;
+    m->image.top = w.y;
+    m->image.w = w.w;
+    m->image.format = format;
+    return format < PN_GRAYSCALE || format > PN_RGB888 ? PN_ERR_PIXFMT : PN_OK;
+}
+
 int pn_step(pn_model_t *m) {
     int err = m->weights == NULL ? load(m) : PN_OK;
     if (err != PN_OK) {
         return err;
+    }
+    if (m->phase == PHASE_CHAIN && m->raw == NULL && m->image.data == NULL) {
+        return PN_WINDOW;
     }
     if (m->phase == PHASE_CHAIN) {
         pn_do(m, m->task);

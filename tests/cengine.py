@@ -68,7 +68,7 @@ class Image(ctypes.Structure):
     """pn_image_t."""
 
     _fields_ = [("data", ctypes.c_void_p), ("w", ctypes.c_uint32), ("h", ctypes.c_uint32), ("format", ctypes.c_int)] + [
-        (name, ctypes.c_uint32) for name in ("roi_x", "roi_y", "roi_w", "roi_h")
+        (name, ctypes.c_uint32) for name in ("roi_x", "roi_y", "roi_w", "roi_h", "left", "top")
     ]
 
 

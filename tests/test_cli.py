@@ -127,7 +127,7 @@ WRONG = {
     "data missing": (["val", "pets.pnb"], "required: --data"),
     "data not an npz": (["val", "pets.pnb", "--data", "pets.pnb"], "pets.pnb: wanted an .npz file"),
     "other classes": (["val", "pets.pnb", "--data", "other"], "other has classes fox; pets.pnb tells ant, bee, cat"),
-    "unknown engine": (["val", "pets.pnb", "--data", "pictures", "--on", "moon"], "host, unix, qemu, got 'moon'"),
+    "unknown engine": (["val", "pets.pnb", "--data", "pictures", "--on", "moon"], "qemu or a port, got 'moon'"),
     "limit of nothing": (["val", "pets.pnb", "--data", "pictures", "--limit", "0"], "from 1 on, got '0'"),
     "no weights": (["val", "pets.pnb", "--data", "pictures", "--on", "float"], "no trained weights pets.npz"),
     "model is no blob": (["analyze", "qnet.npz"], "wanted a .pnb blob"),

@@ -5,6 +5,8 @@
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stream.h"
+#include "lib/oofatfs/ff.h"
+#include "shared/runtime/pyexec.h"
 #include "uart.h"
 
 #define CPACR (*(volatile uint32_t *)0xE000ED88)
@@ -72,6 +74,11 @@ __attribute__((naked, noreturn)) static void board_reset(void) {
         "isb\n"
         "b Reset_Handler\n"
         );
+}
+
+// At the end of mp_init.
+void board_boot(void) {
+    pyexec_frozen_module("_boot.py", false);
 }
 
 static void uart0_rx_handler(void);
@@ -213,4 +220,13 @@ void mp_hal_delay_ms(mp_uint_t ms) {
     do {
         mp_event_handle_nowait();
     } while (mp_hal_ticks_ms() - start < ms);
+}
+
+// File systems stamp files with the time, which this board does not know.
+uint64_t mp_hal_time_ns(void) {
+    return 0;
+}
+
+DWORD get_fattime(void) {
+    return 1 << 21 | 1 << 16; // 1 January 1981
 }

@@ -9,8 +9,8 @@ CFLAGS += -mthumb -mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard
 CFLAGS += -DMICROPY_HW_MCU_NAME='"Cortex-M7"'
 CFLAGS += -I$(BOARD_DIR) -DMP_CONFIGFILE='<mpconfigport_mps2_an500.h>'
 
-# Own vector table and start-up. Of the 16 MB of external RAM the first 4 are the heap; the upper 12 stand for the
-# memory-mapped flash of a real board: QEMU's loader can put a ROMFS image there before the start.
+# Own vector table and start-up. Of the 16 MB of external RAM the first 4 are the heap; the upper 12 stand for the flash of a real
+# board: 9 for ROMFS, memory-mapped (rom.c; QEMU's loader can put an image there before the start), 2 for /flash and 1 for /sd (_boot.py).
 LDSCRIPT = $(BOARD_DIR)/mps2_an500.ld
 MICROPY_HEAP_SIZE ?= 4194304
 
@@ -19,7 +19,9 @@ MICROPY_HEAP_SIZE ?= 4194304
 $(BUILD)/mphalport.o: CFLAGS += $(foreach f,mp_hal_stdin_rx_chr mp_hal_stdio_poll mp_hal_ticks_ms mp_hal_ticks_us \
 	mp_hal_ticks_cpu mp_hal_delay_ms mp_hal_delay_us,-D$f=port_$f)
 
-SRC_C += $(wildcard $(BOARD_DIR)/*.c)
+SRC_C += $(wildcard $(BOARD_DIR)/*.c) shared/timeutils/timeutils.c
+MICROPY_VFS_FAT = 1
+MICROPY_VFS_LFS2 = 1
 SRC_BOARD_O = shared/runtime/gchelper_native.o shared/runtime/gchelper_thumb2.o
 
 MPY_CROSS_FLAGS += -march=armv7emdp

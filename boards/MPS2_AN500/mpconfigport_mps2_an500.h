@@ -11,3 +11,11 @@
 #define MICROPY_PY_SELECT (1)
 #undef MICROPY_PY_SYS_STDIO_BUFFER
 #define MICROPY_PY_SYS_STDIO_BUFFER (1)
+
+// Storage (_boot.py, rom.c): /flash, /sd and a ROMFS partition.
+#undef MICROPY_VFS_ROM_IOCTL
+#define MICROPY_VFS_ROM_IOCTL (1)
+#define MICROPY_FATFS_ENABLE_LFN (1)
+#define MICROPY_FATFS_RPATH (2)
+void board_boot(void);
+#define MICROPY_PORT_INIT_FUNC board_boot()

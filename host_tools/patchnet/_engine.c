@@ -31,7 +31,7 @@ void pn_host_wanted(const pn_model_t *m, uint32_t part[2]) {
 // pn_start with the picture's fields one by one; `roi` is x, y, width, height.
 int pn_host_start(pn_model_t *m, void *arena, size_t len, const void *data, uint32_t w, uint32_t h, uint32_t format,
     const uint32_t *roi) {
-    pn_image_t image = { data, w, h, (pn_pixfmt_t)format, roi[0], roi[1], roi[2], roi[3] };
+    pn_image_t image = { data, w, h, (pn_pixfmt_t)format, roi[0], roi[1], roi[2], roi[3], 0, 0 };
     return pn_start(m, arena, len, &image);
 }
 
@@ -52,6 +52,16 @@ uint32_t pn_host_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
         }
     }
     return n;
+}
+
+// pn_window as x, y, width, height.
+void pn_host_window(const pn_model_t *m, uint32_t *window) {
+    pn_window_t w;
+    pn_window(m, &w);
+    window[0] = w.x;
+    window[1] = w.y;
+    window[2] = w.w;
+    window[3] = w.h;
 }
 
 // Layer of the next step.

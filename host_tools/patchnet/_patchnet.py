@@ -29,7 +29,7 @@ _COMPRESSED = 1 << 25
 _MUTABLE = 1 << 27  # not set for Bayer, YUV and compressed pictures
 _NUMBERED = 1 << 16  # smaller numbers are those of old firmware and say nothing
 
-_MORE, _WANT = 1, 2
+_MORE, _WANT, _WINDOW = 1, 2, 3
 _SHORT = -1  # PN_ERR_LENGTH
 _NO_LAYER = 255
 _U32_MAX = (1 << 32) - 1
@@ -58,6 +58,8 @@ def _engine() -> ctypes.CDLL:
         ("pn_host_fault_layer", u32, pointer),
         ("pn_host_arena_bytes", u32, pointer),
         ("pn_host_start", ctypes.c_int, pointer, pointer, size, pointer, u32, u32, u32, pointer),
+        ("pn_host_window", None, pointer, pointer),
+        ("pn_give", ctypes.c_int, pointer, pointer, ctypes.c_int),
         ("pn_host_index", u32, pointer),
         ("pn_host_run_layer", ctypes.c_int, pointer),
         ("pn_detect", None, pointer, u32, pointer),
@@ -151,16 +153,20 @@ def _size(number) -> int:
 
 
 class _Pixels:
-    """What the engine wants to know about a picture."""
+    """What the engine wants to know about a picture; `data` is None where the picture gives windows."""
 
     def __init__(self, img, roi, pixfmt):
         if not _is_picture(img):
             raise TypeError("picture: wanted width(), height() and a buffer")
         width, height = operator.index(img.width()), operator.index(img.height())
         self.width, self.height = _size(width), _size(height)
-        bytes_each = _format_bytes(img) if pixfmt is None else operator.index(pixfmt) & 0xFF
         x, y, w, h = (0, 0, self.width, self.height) if roi is None else roi
         self.roi = (ctypes.c_uint32 * 4)(*(_size(operator.index(n)) for n in (x, y, w, h)))
+        self.camera, self.pixfmt = img, pixfmt
+        if hasattr(img, "window"):
+            self.data, self.format = None, 1
+            return
+        bytes_each = _format_bytes(img) if pixfmt is None else operator.index(pixfmt) & 0xFF
         self.data = _picture_bytes(img)
         pixels, have = self.width * self.height, len(self.data)
         self.format = bytes_each or {2 * pixels: 2, 3 * pixels: 3}.get(have, 1)
@@ -330,20 +336,22 @@ class Model:
         try:
             self._check_open()
             self._start(pixels, raw, threshold, heads)
-            return end(self._finish())
+            return end(self._finish(pixels))
         finally:
             self._running.release()
 
-    def _finish(self) -> list[int]:
+    def _finish(self, pixels: _Pixels | None) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
         lib, times, err = _engine(), [0] * (self._layers() + 1), _MORE
-        while err == _MORE:
+        while err in (_MORE, _WINDOW):
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
             if err == _WANT:
                 self._stream.fill(self._model)
                 err = _MORE
             times[index] += time.perf_counter_ns() - began
+            if err == _WINDOW:
+                pixels.window = self._window(pixels)  # kept while the engine reads it
         if err:
             self._raise_bad(err)
         return times
@@ -356,6 +364,19 @@ class Model:
         n = _engine().pn_host_boxes(self._model, iou, numbers)
         rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
         return [(*box, labels[label], score / 65536) for *box, label, score in rows]
+
+    def _window(self, pixels: _Pixels) -> _Pixels:
+        """Takes the window of the frame that the engine wants next."""
+        place = (ctypes.c_uint32 * 4)()
+        _engine().pn_host_window(self._model, place)
+        window = _Pixels(_adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
+        if window.data is None or (window.width, window.height) != tuple(place[2:]):
+            got = f"{window.width} x {window.height}"
+            raise ValueError(f"window: wanted {place[2]} x {place[3]} pixels, got {got}")
+        err = _engine().pn_give(self._model, window.data, window.format)
+        if err:
+            raise ValueError(f"bad picture: {_error(err)}")
+        return window
 
     def _run_any(self, x, end, **more):
         """`_run` on a picture, or on raw values in any buffer of the right length."""

@@ -74,12 +74,12 @@ def fraction(text: str) -> float:
 
 
 def engines(text: str) -> list[str]:
-    from .evaluate import ENGINES
+    from .evaluate import ENGINES, is_port
 
     names = text.split(",")
     for name in names:
-        if name not in ENGINES:
-            raise argparse.ArgumentTypeError(f"wanted some of {', '.join(ENGINES)}, got {name!r}")
+        if name not in ENGINES and not is_port(name):
+            raise argparse.ArgumentTypeError(f"wanted some of {', '.join(ENGINES)} or a port, got {name!r}")
     return names
 
 
@@ -114,6 +114,7 @@ def build_parser() -> Parser:
 
     _add_making(command)
     _add_looking(command)
+    _add_boards(command)
     return parser
 
 
@@ -193,7 +194,7 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p = command("val", run_val, "Measure accuracy", more)
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--data", required=True, metavar="DATA", help="an .npz, a folder of class folders, or digits")
-    more = "float, host, unix or qemu; several for a comparison (default: host)"
+    more = "float, host, unix, qemu or the port of a board; several for a comparison (default: host)"
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
     p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")
@@ -211,10 +212,36 @@ def _add_looking(command: Callable[..., Parser]) -> None:
 
     more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
     p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
-    p.add_argument("--on", choices=("qemu",), default="qemu", help="where to count: %(choices)s alone can")
+    more = "with --on PORT: the network to profile (a shipped name, .pnb or run)"
+    p.add_argument("model", metavar="MODEL", nargs="?", help=more)
+    more = "qemu (default), or a board's port: microseconds of each layer of MODEL there"
+    p.add_argument("--on", default="qemu", metavar="PORT", help=more)
+    p.add_argument("--repeat", type=positive, default=5, metavar="N", help="with --on PORT: median of N (default: 5)")
     p.add_argument("--firmware", type=Path, metavar="FILE.elf", help="default: build/qemu/firmware.elf")
     p.add_argument("--runs", type=Path, metavar="DIR", help="networks of DIR/NAME/qnet.npz instead of the shipped .pnb")
     p.add_argument("--blocks", action="store_true", help="the four blocks only")
+
+
+def _add_boards(command: Callable[..., Parser]) -> None:
+    """devices, deploy."""
+    ports = "/dev/..., id:SERIALNUMBER, socket://host:port, or auto: the only board on USB"
+    more = "Asks each what runs on it; what was running there is stopped."
+    p = command("devices", run_devices, "List the boards on USB", more)
+    p.add_argument("--port", action="append", default=[], metavar="PORT", help="ask at this one, too")
+
+    more = (
+        "Checks first that heap and flash suffice; copies, reads back, and compares the board's answer to a test "
+        "picture with this PC's. The old file is kept until then."
+    )
+    p = command("deploy", run_deploy, "Put a network on a board", more)
+    p.add_argument("model", metavar="MODEL")
+    p.add_argument("--port", default="auto", metavar="PORT", help=f"{ports} (default)")
+    more = "ROMFS partition, flash or card (default: rom where there is one, else flash)"
+    p.add_argument("--to", choices=("rom", "flash", "sd"), help=more)
+    more = "where there is no room for the old and the new at once, drop the old first"
+    p.add_argument("--replace", action="store_true", help=more)
+    more = "without asking, put patchnet.mpy on a board whose firmware lacks patchnet"
+    p.add_argument("--install", action="store_true", help=more)
 
 
 # ---------------------------------------------------------------- output
@@ -477,6 +504,9 @@ def predict_boxes(args) -> int:
 def run_bench(args) -> int:
     from . import bench
 
+    if args.on != "qemu":
+        return _profile(args)
+
     def told(what: str) -> None:
         print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
 
@@ -489,6 +519,77 @@ def run_bench(args) -> int:
     else:
         for table in bench.tables(found):
             wide_console().print(table)
+    return 0
+
+
+def _profile(args) -> int:
+    from . import evaluate, onboard, vector
+
+    if not args.model or not evaluate.is_port(args.on):
+        raise ValueError(f"--on {args.on}: wanted qemu or a port; bench on a board needs MODEL")
+    path = evaluate.model_file(args.model, args.on)
+    with progress(args) as track:
+        picture = vector.load(path).picture
+        found = onboard.profile(args.on, path, picture, args.repeat, track(f"{path.stem} on {args.on}", args.repeat))
+    if args.json:
+        rows = [dict(zip(("name", "op", "us"), row, strict=True)) for row in found.rows]
+        print_json(asdict(found) | {"rows": rows, "total": found.total})
+        return 0
+    out = Table(title=f"{found.model} on {found.port}, median of {found.runs}", title_justify="left")
+    out.add_column("layer")
+    out.add_column("what")
+    out.add_column("microseconds", justify="right")
+    out.add_column("share", justify="right")
+    for name, op, us in found.rows:
+        out.add_row(name, op, f"{us:,}", f"{us / max(found.total, 1):.1%}")
+    out.add_row("all", "", f"{found.total:,}", "")
+    wide_console().print(out)
+    return 0
+
+
+def run_devices(args) -> int:
+    from . import boards
+
+    found = boards.devices(tuple(args.port))
+    if args.json:
+        print_json([boards.to_dict(f) for f in found])
+    elif not found:
+        print("no board on USB", file=sys.stderr)
+    else:
+        wide_console().print(_devices_table(found))
+    return 0
+
+
+def _devices_table(found: Sequence) -> Table:
+    out = Table()
+    for name in ("port", "id", "USB", "board", "MicroPython", "patchnet", "free heap", "places"):
+        out.add_column(name)
+    for f in found:
+        port = (f.port.device, f.port.serial or "", f.port.vid_pid or "")
+        if f.facts is None:
+            out.add_row(*port, f.trouble)
+            continue
+        a = f.facts
+        where = {None: "none", "": "in the firmware"}.get(a.patchnet, f"{a.patchnet}/patchnet.mpy")
+        out.add_row(*port, a.machine, f"{a.name} {a.version}", where, f"{a.free:,} B", ", ".join(a.places))
+    return out
+
+
+def run_deploy(args) -> int:
+    from .deploy import deploy
+
+    def install(question: str) -> bool:
+        if args.install or args.json or not sys.stdin.isatty():
+            return args.install
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+    with progress(args) as track:
+        done = deploy(args.model, args.port, args.to, args.replace, install, track)
+    if args.json:
+        print_json(asdict(done))
+    else:
+        what = f"{'copied' if done.copied else 'was there already'}, {done.blob_bytes:,} B, arena {done.ram:,} B"
+        print(f"{done.path} on {done.machine}: {what}, answers as this PC does")
     return 0
 
 
@@ -512,7 +613,7 @@ def explain(error: Exception) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, USER_ERROR with one line on stderr, DIFFERENT (see val)."""
-    from .remote import RemoteError, RemoteTimeout
+    from .remote import LinkLost, RemoteError, RemoteTimeout
 
     args = build_parser().parse_args(argv)
     try:
@@ -522,7 +623,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # a reader such as `head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, MemoryError, ImportError, RemoteError, RemoteTimeout) as e:
+    except (ValueError, OSError, MemoryError, ImportError, LinkLost, RemoteError, RemoteTimeout) as e:
         print(f"patchnet: {explain(e)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:

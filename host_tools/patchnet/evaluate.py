@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from .evaluate_detect import DetectResult
 
 ENGINES = ("float", "host", "unix", "qemu")
-CHUNK_PICTURES, CHUNK_BYTES = 16, 6 << 20  # what goes to a device at once; the emulated board's ROM has 12 MiB
+CHUNK_PICTURES, CHUNK_BYTES = 16, 6 << 20  # what goes to a device at once; the emulated board's ROM has 9 MiB
 DEVICE_SECONDS, PICTURE_SECONDS = 60, 30  # patience with a device: to start and per picture
 UNIX_HEAP = "64m"
 
-# A device's answer per picture: its file, then class:score in the order of the ranking, scores in 1/65536.
+# A device's answer to a picture: class:score in the order of the ranking, scores in 1/65536.
+WORDS = """
+def words(m, img):
+    return ["%d:%d" % (labels.index(label), int(score * 65536 + 0.5)) for label, score in m.classify(img)]
+"""
+# Prints m.ram, then a line for each picture: its file, and the words of the answer.
 DEVICE_SCRIPT = """
 import patchnet
 from filecam import FileCam
@@ -43,8 +48,8 @@ labels = list(m.labels)
 cam = FileCam("pictures")
 print("ram", m.ram)
 for _ in range(len(cam)):
-    ranking = m.classify(cam.snapshot())
-    print(cam.name, *["%d:%d" % (labels.index(label), int(score * 65536 + 0.5)) for label, score in ranking])
+    img = cam.snapshot()
+    print(cam.name, *words(m, img))
 """
 
 
@@ -202,6 +207,11 @@ def _chunks(pictures: Dataset) -> Iterator[list[bytes]]:
     yield chunk
 
 
+def is_port(on: str) -> bool:
+    """Whether `on` can be meant for a board at a serial port."""
+    return on == "auto" or on.startswith(("/dev/", "id:", "port:", "socket://", "COM"))
+
+
 def _ask_device(on: str, blob: bytes, files: list[bytes], script: str) -> tuple[int, list[list[str]]]:
     """m.ram and the words of one answer per file, from a device that is started for them."""
     with tempfile.TemporaryDirectory(prefix="patchnet-") as folder:
@@ -223,26 +233,28 @@ def _ask_device(on: str, blob: bytes, files: list[bytes], script: str) -> tuple[
     return int(first[1]), [line[1:] for line in lines]
 
 
-def ask(
-    on: str, path: Path, pictures: Dataset, tick: Callable[[int], None], script: str
-) -> tuple[list[list[str]], int]:
-    """What a device says of each picture, in words, and m.ram. `script` prints "ram" and m.ram, then for each picture a
-    line of its file and the words."""
-    blob, words, ram = path.read_bytes(), [], 0
+def ask(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None], words: str) -> tuple[list[list[str]], int]:
+    """What a device says of each picture, in words, and m.ram. `words` is MicroPython: words(m, img) returns them as
+    strings without spaces; `labels` are the model's."""
+    if is_port(on):
+        from . import onboard
+
+        return onboard.ask(on, path, (picture for picture, _ in pictures), tick, words)
+    blob, found, ram = path.read_bytes(), [], 0
     for files in _chunks(pictures):
-        ram, some = _ask_device(on, blob, files, script)
-        words += some
+        ram, some = _ask_device(on, blob, files, words + DEVICE_SCRIPT)
+        found += some
         tick(len(files))
-    return words, ram
+    return found, ram
 
 
 def _on_device(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None]):
-    words, ram = ask(on, path, pictures, tick, DEVICE_SCRIPT)
+    words, ram = ask(on, path, pictures, tick, WORDS)
     return *_rank([[tuple(map(int, pair.split(":"))) for pair in line] for line in words]), ram
 
 
 def run(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None] = lambda _done: None) -> Answers:
-    """The answers of an engine (one of ENGINES) to all pictures; `path` as `model_file` gives it."""
+    """The answers of an engine (one of ENGINES, or a port) to all pictures; `path` as `model_file` gives it."""
     start = time.monotonic()
     if on == "float":
         order, scores, ram = _on_float(path, pictures, tick)

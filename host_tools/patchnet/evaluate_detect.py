@@ -24,16 +24,10 @@ LEAST, OVERLAP = 0.02, 0.45  # threshold of scores and of suppression while prec
 UNIT = 65536  # of the integer engines' scores
 
 # A device's answer per picture: its file, then x:y:w:h:class:score of each box, best first, scores in 1/65536.
-DEVICE_SCRIPT = """
-import patchnet
-from filecam import FileCam
-m = patchnet.Model("model.pnb")
-labels = list(m.labels)
-cam = FileCam("pictures")
-print("ram", m.ram)
-for _ in range(len(cam)):
-    found = m.detect(cam.snapshot(), {threshold}, {overlap})
-    print(cam.name, *["%d:%d:%d:%d:%d:%d" % (*b[:4], labels.index(b[4]), int(b[5] * 65536 + 0.5)) for b in found])
+WORDS = """
+def words(m, img):
+    found = m.detect(img, {threshold}, {overlap})
+    return ["%d:%d:%d:%d:%d:%d" % (*b[:4], labels.index(b[4]), int(b[5] * 65536 + 0.5)) for b in found]
 """
 
 
@@ -126,7 +120,7 @@ def _on_host(path: Path, pictures: Dataset, levels: tuple[float, float], tick: C
 
 
 def _on_device(on: str, path: Path, pictures: Dataset, levels: tuple[float, float], tick: Callable[[int], None]):
-    script = DEVICE_SCRIPT.format(threshold=levels[0], overlap=levels[1])
+    script = WORDS.format(threshold=levels[0], overlap=levels[1])
     words, ram = evaluate.ask(on, path, pictures, tick, script)
     return [as_rows([tuple(map(int, word.split(":"))) for word in line]) for line in words], ram
 

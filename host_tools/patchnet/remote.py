@@ -9,18 +9,25 @@ The only module that knows mpremote, whose Python API may change between version
     unix   the folder itself
     qemu   a ROMFS image of it, put into memory before the start: memory-mapped, as in the flash of a real board
     port   mpremote's mount (the emulated board can do that too, by `mount`, at some 20 KB/s)
+
+A port is a device such as /dev/ttyACM0, "auto" (the only board there is), "id:SERIALNUMBER" or "socket://host:port".
 """
 
 import contextlib
 import ctypes
+import io
 import os
 import re
 import select
 import signal
+import struct
 import subprocess
+import sys
 import tempfile
 import time
 import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import romfs
@@ -29,9 +36,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FIRMWARE = ROOT / "build" / "qemu" / "firmware.elf"
 UNIX = ROOT / "build" / "unix" / "micropython"
 
-ROM_ADDRESS, ROM_SIZE = 0x60400000, 12 << 20  # boards/MPS2_AN500: what the heap leaves of the external RAM
-MOUNT_ROM = "import os, uctypes, vfs\nvfs.mount(vfs.VfsRom(uctypes.bytearray_at({}, {})), '/rom')\nos.chdir('/rom')"
+ROM_ADDRESS, ROM_SIZE = 0x60400000, 9 << 20  # boards/MPS2_AN500/rom.c
+MEMORY_BYTES = 16 << 20  # its external RAM: heap, ROMFS, /flash, /sd
 PR_SET_PDEATHSIG = 1
+READ_SECONDS, START_SECONDS = 1, 10  # for a byte to come: in general, and while code is sent
+FLOOD = b"\x03" * 8192  # Ctrl-C, more than what a board still waits for whose PC went away amid a frame (see link)
 
 
 class RemoteError(Exception):
@@ -44,6 +53,44 @@ class RemoteError(Exception):
 
 class RemoteTimeout(Exception):
     """The code did not end in time. It was interrupted."""
+
+
+class LinkLost(Exception):
+    """The board no longer answers: unplugged, reset, or without power."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A serial port that may be a board's. `vid_pid`: "f055:9800"."""
+
+    device: str
+    serial: str | None
+    vid_pid: str | None
+    product: str | None
+
+
+def ports() -> list[Port]:
+    """The serial ports that hang on USB."""
+    from serial.tools.list_ports import comports
+
+    usb = sorted(p for p in comports() if p.vid is not None)
+    return [Port(p.device, p.serial_number, f"{p.vid:04x}:{p.pid:04x}", p.product) for p in usb]
+
+
+def find_port(name: str) -> str:
+    """What to open for a port as the user names it. ValueError tells what there is."""
+    there = ports()
+    names = ", ".join(f"{p.device} (id:{p.serial})" for p in there) or "none"
+    if name == "auto":
+        if len(there) != 1:
+            raise ValueError(f"--port auto: wanted one board on USB, got {names}")
+        return there[0].device
+    if name.startswith("id:"):
+        found = [p.device for p in there if p.serial == name[3:]]
+        if not found:
+            raise ValueError(f"--port {name}: no such board; there is {names}")
+        return found[0]
+    return name.removeprefix("port:")
 
 
 def connect(where: str, files: str | Path | None = None, **kwargs) -> "Board | Unix":
@@ -69,12 +116,15 @@ def _die_with_parent():
 class Qemu:
     """A running emulator. `port` is the pseudo-terminal of the board's serial line."""
 
-    def __init__(self, firmware: Path, image: bytes | None, icount: bool):
+    def __init__(self, firmware: Path, image: bytes | None, icount: bool, storage: Path | None = None):
         if not Path(firmware).is_file():
             raise FileNotFoundError(f"{firmware} is missing: run `make qemu`")
         command = ["qemu-system-arm", "-machine", "mps2-an500", "-nographic", "-monitor", "null", "-semihosting",
                    "-serial", "pty", "-kernel", str(firmware)]  # fmt: skip
         command += ["-icount", "shift=0"] if icount else []
+        if storage is not None:
+            backend = f"memory-backend-file,id=psram,mem-path={storage},size={MEMORY_BYTES},share=on"
+            command += ["-object", backend, "-machine", "memory-backend=psram"]
         if image is not None:
             self._rom = tempfile.NamedTemporaryFile(suffix=".romfs")  # noqa: SIM115, QEMU reads it some time after start
             self._rom.write(image)
@@ -111,22 +161,28 @@ class Board:
     def __init__(self, port: str, baudrate: int = 115200):
         from mpremote.transport_serial import SerialTransport
 
-        # Without a timeout a read from an emulated board that hangs would never return.
-        self._transport = SerialTransport(port, baudrate=baudrate, timeout=1)
+        self.port = find_port(port)
         self._qemu = None
         self._on_reset = ""  # code that brings `files` back
+        # Without a timeout a read from a board that hangs would never return.
+        with self._link():
+            self._transport = SerialTransport(self.port, baudrate=baudrate, timeout=READ_SECONDS)
 
     @classmethod
-    def qemu(cls, files: str | Path | None = None, firmware: str | Path = FIRMWARE, icount: bool = False) -> "Board":
-        """Start the emulated Cortex-M7. With `icount` a microsecond of its clock is 1000 instructions, exactly."""
+    def qemu(
+        cls, files: str | Path | None = None, firmware: str | Path = FIRMWARE, icount: bool = False,
+        storage: str | Path | None = None,
+    ) -> "Board":  # fmt: skip
+        """Start the emulated Cortex-M7. With `icount` a microsecond of its clock is 1000 instructions, exactly.
+        `storage` is a file that holds its flash and card, so that they outlive it; it is made if there is none."""
         image = None if files is None else romfs.build(files)
         if image is not None and len(image) > ROM_SIZE:
             raise ValueError(f"{files}: {len(image)} bytes, the emulated board has room for {ROM_SIZE}, use parts")
-        emulator = Qemu(Path(firmware), image, icount)
+        emulator = Qemu(Path(firmware), image, icount, storage)
         try:
             board = cls(emulator.port)
             board._qemu = emulator
-            board._on_reset = "" if image is None else MOUNT_ROM.format(ROM_ADDRESS, len(image))
+            board._on_reset = "" if image is None else "import os\nos.chdir('/rom')"
             board.reset()
         except BaseException:
             emulator.stop()
@@ -134,11 +190,13 @@ class Board:
         return board
 
     @classmethod
-    def serial(cls, port: str, files: str | Path | None = None, baudrate: int = 115200) -> "Board":
-        """Connect to a real board."""
+    def serial(
+        cls, port: str, files: str | Path | None = None, baudrate: int = 115200, reset: bool = True
+    ) -> "Board":  # fmt: skip
+        """Connect to a real board. Without `reset` what its REPL holds stays."""
         board = cls(port, baudrate)
         try:
-            board.reset()
+            board.reset(reset)
             if files is not None:
                 board.mount(files)
         except BaseException:
@@ -152,26 +210,61 @@ class Board:
     def __exit__(self, *exc):
         self.close()
 
-    def reset(self):
-        """Soft reset: stops what runs, forgets all names and a `mount`; `files` of an emulated board stay."""
+    @contextlib.contextmanager
+    def _link(self) -> Iterator[None]:
+        """What pyserial and mpremote raise when a board goes away, as LinkLost. mpremote also prints: not on stdout."""
         from mpremote.transport import TransportError
 
-        if self._transport.mounted:
-            self._transport.umount_local()
-        for attempt in range(3):
-            try:
-                self._transport.enter_raw_repl(soft_reset=True, timeout_overall=5)
-                break
-            except TransportError:
-                if attempt == 2:
-                    raise
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+        except (OSError, TransportError, struct.error) as e:
+            raise LinkLost(f"{self.port}: no answer ({' '.join(str(e).split())})") from e
+
+    def reset(self, soft: bool = True):
+        """Soft reset: stops what runs, forgets all names and a `mount`; `files` of an emulated board stay.
+        Not `soft`: only stops what runs."""
+        with self._link():
+            if self._transport.mounted:
+                self._transport.umount_local()
+        try:
+            self._enter(False, 3)
+        except LinkLost:
+            self.write(FLOOD)
+            self._enter(False, 10)
+        if soft:
+            for attempt in range(3):
+                try:
+                    self._enter(True, 10)
+                    break
+                except LinkLost:
+                    if attempt == 2:
+                        raise
         if self._on_reset:
             self.exec(self._on_reset)
+
+    def _enter(self, soft: bool, seconds: float):
+        with self._link(), contextlib.redirect_stdout(io.StringIO()):
+            self._transport.enter_raw_repl(soft_reset=soft, timeout_overall=seconds)
+
+    def write(self, data: bytes):
+        """Raw bytes to the code that runs."""
+        with self._link():
+            self._transport.serial.write(data)
+
+    def read(self, n: int, seconds: float) -> bytes:
+        """`n` raw bytes of what the code that runs writes, or fewer after `seconds`."""
+        data, deadline = b"", time.monotonic() + seconds
+        with self._link():
+            while len(data) < n and time.monotonic() < deadline:
+                data += self._transport.serial.read(n - len(data))
+        return data
 
     def mount(self, folder: str | Path):
         """Let the board read and write `folder` of this PC, as its current directory /remote."""
         self._transport.is_pty = False  # mpremote's reads from a mounted pseudo-terminal know no timeout
-        self._transport.mount_local(str(folder))
+        with self._link():
+            self._transport.mount_local(str(folder))
 
     def exec(self, code: str, timeout: float = 60) -> str:
         """Run `code`; returns what it prints. RemoteError when it raises, RemoteTimeout after `timeout` seconds."""
@@ -180,11 +273,18 @@ class Board:
 
     def start(self, code: str):
         """Start `code` and return at once; `finish` must follow."""
-        self._transport.exec_raw_no_follow(code)
+        serial = self._transport.serial
+        serial.timeout = START_SECONDS
+        try:
+            with self._link():
+                self._transport.exec_raw_no_follow(code)
+        finally:
+            with contextlib.suppress(OSError):  # the board may be gone already
+                serial.timeout = READ_SECONDS
 
     def interrupt(self):
         """Ctrl-C to the code that runs."""
-        self._transport.serial.write(b"\x03")
+        self.write(b"\x03")
 
     def finish(self, timeout: float = 60) -> str:
         """Wait for the code that `start` started."""
@@ -198,16 +298,20 @@ class Board:
     def _read_part(self, deadline: float) -> str:
         """The raw REPL sends what was printed, then the traceback if any, each closed by Ctrl-D."""
         seconds = max(deadline - time.monotonic(), 0)
-        data = self._transport.read_until(1, b"\x04", timeout=None, timeout_overall=seconds)
+        with self._link():
+            data = self._transport.read_until(1, b"\x04", timeout=None, timeout_overall=seconds)
         if not data.endswith(b"\x04"):
             self.interrupt()
-            self._transport.read_until(2, b"\x04>", timeout=None, timeout_overall=5)
+            with self._link():
+                self._transport.read_until(2, b"\x04>", timeout=None, timeout_overall=5)
             self.reset()
             raise RemoteTimeout(f"no end in time; so far: {data.decode(errors='replace')[-1000:]!r}")
         return data[:-1].decode(errors="replace").replace("\r\n", "\n")
 
     def close(self):
-        with contextlib.suppress(OSError):  # the emulator may be gone already
+        with contextlib.suppress(OSError):  # the board may be gone already
+            if not self._qemu:
+                self._transport.exit_raw_repl()
             self._transport.close()
         if self._qemu:
             self._qemu.stop()

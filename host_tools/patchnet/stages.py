@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import Model, evaluate, qnet_file
+from . import Model, evaluate, qnet_file, vector
 from .fast import fast_layers
 from .pack import pack
 from .planner import front, plan
@@ -50,7 +50,8 @@ def pack_file(
     """Packs a qnet.npz (or the run directory that holds one) with the best plan within `budget` bytes of arena, or with
     the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`).
 
-    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine.
+    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine; of a
+    network that classifies also a test vector for boards (see vector).
     """
     path = Path(qnet)
     path = path / "qnet.npz" if path.is_dir() else path
@@ -65,6 +66,8 @@ def pack_file(
     blob = pack(net, plan(net.design, budget, fast=fast), wide)
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     out.write_bytes(blob)
+    if net.design.task == "classify":
+        vector.save(out)
     return Packed(str(out), len(blob), Model(str(out)).ram)
 
 

@@ -1,2 +1,3 @@
+include("../../boards/MPS2_AN500/manifest.py")
 include("../../modpatchnet/manifest.py")
 module("filecam.py", base_path="../../modpatchnet")

@@ -91,7 +91,7 @@ static void finish(pn_model_t *m) {
     }
 }
 
-static int32_t *kept; // logits of the last raw run, or outputs of the heads
+static int32_t *kept; // logits of the run before, or outputs of the heads
 static int8_t *heads;
 
 // Before every run: whatever a detection network may write.
@@ -116,10 +116,10 @@ static void keep_scores(const pn_model_t *m) {
     }
 }
 
-static void compare_scores(const pn_model_t *m) {
+static void compare_scores(const pn_model_t *m, const char *trouble) {
     for (uint32_t i = 0; i < m->outputs; i++) {
         if (kept[i] != result(m, i)) {
-            die("a streamed blob has other scores");
+            die(trouble);
         }
     }
 }
@@ -135,7 +135,29 @@ static void run_picture(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
         die("a run did not start");
     }
     finish(m);
+    keep_scores(m);
     free(pixels);
+}
+
+// The same picture window by window, each a block of just its size. Comes after run_picture, whose logits it must give.
+static void run_windows(pn_model_t *m, uint8_t *arena, const pn_image_t *image) {
+    uint8_t *pixels = NULL;
+    prepare(m);
+    int err = pn_start(m, arena, m->arena_bytes, image);
+    while ((err = pn_step(m)) == PN_MORE || err == PN_WINDOW) {
+        if (err == PN_WINDOW) {
+            pn_window_t w;
+            pn_window(m, &w);
+            free(pixels);
+            pixels = exactly((size_t)w.w * w.h * image->format);
+            memset(pixels, 0xc3, (size_t)w.w * w.h * image->format);
+            if (w.x + w.w > image->w || w.y + w.h > image->h || pn_give(m, pixels, image->format) != PN_OK) {
+                die("a window outside of the frame");
+            }
+        }
+    }
+    free(pixels);
+    compare_scores(m, "windows give other scores");
 }
 
 static int read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
@@ -162,7 +184,7 @@ static int run_streamed(pn_model_t *m, const uint8_t *file, size_t n) {
         err = err == PN_WANT ? read_wanted(m, file, n) : err;
     }
     if (err == PN_OK) {
-        compare_scores(m);
+        compare_scores(m, "a streamed blob has other scores");
     }
     free(x);
     free(arena);
@@ -211,16 +233,18 @@ static void run_raw(pn_model_t *m, uint8_t *arena) {
     free(x);
 }
 
-// Runs on part of a small picture, on a larger one, and on raw input.
+// Runs on part of a small picture, on a larger one, on windows of both, and on raw input.
 static void run(pn_model_t *m) {
     static const pn_image_t images[] = {
-        { NULL, 5, 3, PN_RGB565, 1, 0, 4, 3 },
-        { NULL, 23, 19, PN_RGB888, 0, 0, 23, 19 },
+        { NULL, 5, 3, PN_RGB565, 1, 0, 4, 3, 0, 0 },
+        { NULL, 23, 19, PN_RGB888, 0, 0, 23, 19, 0, 0 },
     };
     uint8_t *arena = exactly(m->arena_bytes);
     memset(arena, 0xa5, m->arena_bytes);
     run_picture(m, arena, &images[0]);
+    run_windows(m, arena, &images[0]);
     run_picture(m, arena, &images[1]);
+    run_windows(m, arena, &images[1]);
     run_raw(m, arena);
     free(arena);
 }

@@ -1,0 +1,1 @@
+module("_boot.py")

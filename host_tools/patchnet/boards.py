@@ -1,0 +1,149 @@
+"""What a board says of itself, and what there is room for on it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import asdict, dataclass, replace  # noqa: F401
+
+from .remote import Board, LinkLost, Port, RemoteError, RemoteTimeout, ports
+
+MPY_VERSION, MPY_SUBVERSION = 6, 3
+MPY_ARCHS = {1: "x86", 2: "x64", 3: "armv6", 4: "armv6m", 5: "armv7m", 6: "armv7em", 7: "armv7emsp", 8: "armv7emdp"}
+
+# `patchnet` is the folder of the .mpy, "" for one in the firmware, None for none.
+ASK = """
+import gc, os, sys
+def ask():
+    i = sys.implementation
+    facts = {"name": i.name, "version": ".".join(str(n) for n in i.version[:3]), "platform": sys.platform,
+        "machine": getattr(i, "_machine", sys.platform), "mpy": getattr(i, "_mpy", 0), "patchnet": None, "error": ""}
+    try:
+        import patchnet
+        file = getattr(patchnet, "__file__", "")
+        facts["patchnet"] = file.rsplit("/", 1)[0] or "/" if file[:1] == "/" else ""
+    except ImportError:
+        pass
+    except Exception as e:
+        facts["error"] = str(e)
+    gc.collect()
+    facts["free"] = gc.mem_free()
+    disks = {}
+    for name in [""] + os.listdir("/"):
+        try:
+            s = os.statvfs("/" + name)
+            disks["/" + name] = s[1] * s[4], s[1]
+        except OSError:
+            pass
+    facts["disks"] = disks
+    facts["rom"] = None
+    try:
+        import vfs
+        if vfs.rom_ioctl(1) > 0:
+            facts["rom"] = len(vfs.rom_ioctl(2, 0))
+    except (ImportError, AttributeError, TypeError):
+        pass
+    return facts
+print(repr(ask()))
+"""
+
+# The largest block that the heap still has when it holds all but the last of some sizes; None if it has room for all.
+ROOM = """
+import gc
+def block(n):
+    try:
+        return bytearray(n)
+    except MemoryError:
+        return None
+def room(sizes):
+    gc.collect()
+    held = [block(n) for n in sizes]
+    if None not in held:
+        return
+    held[-1] = None
+    low, high = 0, sizes[-1]
+    while low + 1 < high:
+        middle = (low + high) // 2
+        gc.collect()
+        low, high = (low, middle) if block(middle) is None else (middle, high)
+    return low
+print(repr(room({})))
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A board's answer. `free`: bytes of heap. `disks`: path -> (free bytes, bytes of a block). `rom`: bytes of the
+    ROMFS partition. `patchnet`: "" for one in the firmware, else the folder of the .mpy, None if there is none; `error`
+    then may say what `import patchnet` raised."""
+
+    name: str
+    version: str
+    platform: str
+    machine: str
+    mpy: int
+    patchnet: str | None
+    error: str
+    free: int
+    disks: dict[str, tuple[int, int]]
+    rom: int | None
+
+    @property
+    def arch(self) -> str | None:
+        """Of the native code that the board loads from .mpy files."""
+        return MPY_ARCHS.get(self.mpy >> 10 & 0xF)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What there is of rom, flash and sd, with the path of each."""
+        found = {"rom": "/rom"} if self.rom else {}
+        if "/flash" in self.disks:
+            found["flash"] = "/flash"
+        elif self.disks.get("/", (0, 0))[0]:
+            found["flash"] = "/"
+        card = next((path for path in ("/sd", "/sdcard") if path in self.disks), None)
+        return found | ({"sd": card} if card else {})
+
+
+def ask(board: Board) -> Facts:
+    return Facts(**ast.literal_eval(board.exec(ASK)))
+
+
+def missing_room(board: Board, needs: dict[str, int]) -> str | None:
+    """None if the board's heap gives blocks of all these bytes at once, else a sentence on the first refused."""
+    sizes = list(needs.values())
+    for i, (what, n) in enumerate(needs.items()):
+        largest = ast.literal_eval(board.exec(ROOM.format(sizes[: i + 1])))
+        if largest is not None:
+            return f"{what}: needs {n:,} B in one piece, the board's heap has {largest:,} B"
+    return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A port and what answered there; `trouble` says why nothing did."""
+
+    port: Port
+    facts: Facts | None
+    trouble: str = ""
+
+
+def look(port: Port) -> Found:
+    """Asks what is behind a port. A program that runs there is stopped."""
+    try:
+        with Board.serial(port.device, reset=False) as board:
+            return Found(port, ask(board))
+    except (LinkLost, RemoteError, RemoteTimeout) as e:
+        return Found(port, None, " ".join(str(e).split()))
+
+
+def to_dict(found: Found) -> dict:
+    """Plain values for JSON; what is not known is left out."""
+    facts = asdict(found.facts) | {"arch": found.facts.arch, "places": found.facts.places} if found.facts else {}
+    flat = asdict(found.port) | facts | {"trouble": found.trouble}
+    return {key: value for key, value in flat.items() if value not in (None, "") or key == "patchnet"}
+
+
+def devices(extra: tuple[str, ...] = ()) -> list[Found]:
+    """All boards on USB, and those at the ports of `extra`."""
+    named = [Port(name, None, None, None) for name in extra]
+    return [look(port) for port in named + ports()]

@@ -1,0 +1,127 @@
+"""`val --on PORT` and `bench --on PORT`, the emulated board standing for one at a serial port."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from conftest import require
+from patchnet import cli, deploy, evaluate, onboard, remote
+from patchnet.link import Link
+from test_deploy import Emulator, Plug
+
+PICTURES = 12
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    require("qemu")
+    emulator = Emulator(tmp_path_factory.mktemp("onboard") / "storage")
+    yield emulator
+    emulator.cut()
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The frames that boards are asked, by their first byte."""
+    frames = []
+    ask = Link.ask
+
+    def count(self, data, seconds=20):
+        frames.append(data[0])
+        return ask(self, data, seconds)
+
+    monkeypatch.setattr(Link, "ask", count)
+    return frames
+
+
+def val(on, capsys, *more):
+    words = ["val", "digits", "--data", "digits", "--limit", str(PICTURES), "--on", on, "--json", *more]
+    status = cli.main(words)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_val_gives_the_scores_of_the_pc(board, capsys, counted):
+    status, (host, there) = val(f"host,{board.port}", capsys)
+    assert status == 0 and there["on"] == board.port and there["identical"] is True
+    assert (there["n"], there["ram"], there["top1"]) == (PICTURES, host["ram"], host["top1"])
+    assert counted.count(3) == PICTURES
+
+
+def test_a_network_on_the_board_is_not_sent(board, capsys, counted):
+    deploy.deploy("digits", board.port, "rom")
+    counted.clear()
+    status, there = val(board.port, capsys)
+    assert status == 0 and there["n"] == PICTURES
+    assert counted.count(0) == PICTURES  # each picture is one frame, the network would be 17
+    assert counted[0] == 1
+
+
+def test_an_unplugged_board_goes_on_where_it_was(board, counted):
+    """The line is cut twice; what has been answered is not asked again."""
+    deploy.deploy("digits", board.port, "rom")
+    counted.clear()
+    plug = Plugs(board.port, [30_000, 35_000])
+    path = evaluate.model_file("digits", "host")
+    pictures = [np.full((64, 64), 10 * i, np.uint8) for i in range(PICTURES)]
+    answers, _ = onboard.ask(plug.url, path, pictures, lambda _n: None, evaluate.WORDS)
+    plug.close()
+    assert plug.cuts == 2
+    assert PICTURES <= counted.count(3) <= PICTURES + plug.cuts
+    straight, _ = onboard.ask(board.port, path, pictures, lambda _n: None, evaluate.WORDS)
+    assert answers == straight
+
+
+class Plugs:
+    """A line to the board at a TCP port, unplugged after each of `lengths` bytes and at once plugged in again."""
+
+    def __init__(self, port, lengths):
+        self.port, self.lengths, self.cuts = port, list(lengths), 0
+        self.plug = Plug(port, self.lengths.pop(0))
+        self.url = self.plug.url
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        self.plug.thread.join()
+        while self.plug.cut:
+            self.cuts += 1
+            self.plug = Plug(self.port, self.lengths.pop(0) if self.lengths else 10**9, self.url)
+            self.plug.thread.join()
+
+    def close(self):
+        self.thread.join()
+
+
+def test_a_board_that_does_not_come_back_is_told(board, monkeypatch):
+    monkeypatch.setattr(onboard, "PATIENCE", 2)
+    plug = Plug(board.port, 14_000)
+    pictures = [np.zeros((16, 16), np.uint8)] * 40
+    with pytest.raises(remote.LinkLost, match="pictures were answered"):
+        onboard.ask(plug.url, evaluate.model_file("digits", "host"), pictures, lambda _n: None, evaluate.WORDS)
+    plug.thread.join()
+
+
+def test_bench_lists_the_layers(board, capsys):
+    assert cli.main(["bench", "digits", "--on", board.port, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["port"], found["model"]) == (board.port, "digits")
+    assert [row["name"] for row in found["rows"]][-1] == "head" and found["total"] == sum(
+        r["us"] for r in found["rows"]
+    )
+    assert cli.main(["bench", "digits", "--on", board.port]) == 0
+    assert "bottleneck 3x3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words, said", [
+    (["val", "digits", "--data", "digits", "--on", "moon"], "wanted some of float, host, unix, qemu or a port"),
+    (["bench", "--on", "/dev/none"], "bench on a board needs MODEL"),
+    (["val", "digits", "--data", "digits", "--on", "/dev/none"], "/dev/none: no answer"),
+])  # fmt: skip
+def test_wrong_arguments(words, said, capsys):
+    try:
+        status = cli.main(words)
+    except SystemExit as e:
+        status = e.code
+    assert status == cli.USER_ERROR and said in capsys.readouterr().err
