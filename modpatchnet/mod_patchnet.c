@@ -478,7 +478,6 @@ static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_
     self->pixfmt = pixfmt;
 }
 
-
 // Begins a run on a picture, or on raw values in any buffer of the right length.
 static void start_any(model_obj_t *self, mp_obj_t x) {
     check_open(self);
