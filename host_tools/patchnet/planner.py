@@ -169,7 +169,7 @@ def _conv_counts(view: View, flow: Flow, step: Choice) -> Counts:
     layer, square, (mode, _, group) = view.layer, view.layer.kernel**2, step
     groups = -(-layer.cout // group) if mode == GROUPS else 1
     lines, pixels, values = flow.made * view.strips * groups, flow.made * view.all_out, 4 * conv_quads(layer)
-    chunks, whole = lines * _conv_chunks(view, step), _whole(layer) if view.strips == 1 else 0
+    chunks, whole = lines * _conv_chunks(view, step), _whole(layer) if view.strips < 2 else 0
     copies, in_place = square - whole * layer.kernel * (layer.kernel - 1), layer.kernel == 1 and layer.cin % 4 == 0
     return {
         "conv": (lines, pixels * layer.cout, pixels * layer.cout * square * layer.cin),
