@@ -673,7 +673,7 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
     mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
     check_idle(self);
     pn_detect(&self->model, threshold, NULL);
-    start(self, &image, NULL, keep);
+    start(self, &image, NULL, keep, arg[ARG_pixfmt].u_obj);
     run(self, NULL);
     return boxes(self, iou);
 }

@@ -79,8 +79,8 @@ def has_fast_layers(case: Case) -> bool:
 
 
 def random_cases(kind: str) -> list[Case]:
-    """30 cases of at most 20 KB, three of them extreme: all "fast" ones with layers of modes 5 or 6; convolutions alone
-    ("convs"); detectors; or any."""
+    """30 cases of at most 20 KB, three of them extreme. "fast": all with layers of modes 5 or 6; "convs": convolutions
+    alone; "detect": detectors; or "any"."""
     cases, seed, fast = [], 7000, kind == "fast"
     make = conv_case if kind == "convs" else random_case
     while len(cases) < 30:

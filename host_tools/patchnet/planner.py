@@ -816,7 +816,8 @@ def _widest(network: Network, view: View, step: Choice, ends: tuple[bool, bool],
     conv = view.layer.kind == "conv"
 
     def size(wide: int) -> int:
-        more = Lasting.of(network, Step(mode, rows, wide)).below_last - below if conv and ends[1] else 0
+        # only the last one has groups of channels
+        more = Lasting.of(network, Step(mode, rows, wide)).below_last - below if conv and mode == GROUPS else 0
         return more + work_bytes(work_parts(view, (mode, rows, wide), *ends))
 
     below = Lasting.of(network, Step(*step)).below_last
