@@ -33,7 +33,8 @@ cam = FileCam("pictures")
 print("ram", m.ram)
 for _ in range(len(cam)):
     found = m.detect(cam.snapshot(), {threshold}, {overlap})
-    print(cam.name, *["%d:%d:%d:%d:%d:%d" % (*b[:4], labels.index(b[4]), int(b[5] * 65536 + 0.5)) for b in found])
+    found = [b[:4] + (labels.index(b[4]), int(b[5] * 65536 + 0.5)) for b in found]
+    print(cam.name, *["%d:%d:%d:%d:%d:%d" % b for b in found])
 """
 
 
