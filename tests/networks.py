@@ -274,12 +274,12 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     tunnels, last_maps = [chain for chain, _ in pairs], [out for _, out in pairs]
     if rng.random() < 0.1:
         tunnels[0] = tunnels[-1]
-    scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
     if network.detection:
         detect = fill_tail(f, network, last_maps, last_zero)
         return QNet(network, input_zero, tuple(tunnels), None, None, 0, 0, detect.cls_scale, detect)
     pool, features = fill_pool(f, network, last_maps, last_zero)
     fc, fc_shift, fc_zero = fill_fc(f, features, len(network.labels))
+    scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
     return QNet(network, input_zero, tuple(tunnels), pool, fc, fc_shift, fc_zero, scale)
 
 
