@@ -223,7 +223,7 @@ def block_jobs() -> Iterator[Job]:
 
 def layerwise(qnet: QNet) -> Plan:
     """Layer by layer, every map stored whole: fast where that may be, else the cheapest portable mode."""
-    layers = qnet.design.layers()
+    layers = qnet.design.run()
     schedule = []
     for i, (layer, fast) in enumerate(zip(layers, fast_layers(qnet), strict=True)):
         step = (FAST, 1, layer.cexp) if fast else (DIRECT if DIRECT in modes(layer, i == 0, True) else ROLLING, 1, 0)
@@ -288,7 +288,7 @@ def check_counter(board: Board) -> None:
 
 
 def measure(board: Board, name: str, width: int, height: int, timeout: float = 600) -> list[int]:
-    """Instructions of each layer of the blob `name`, all tunnels together, then of the fully connected layer.
+    """Instructions of each layer of the blob `name`, all tunnels together, then of what follows them.
 
     It classifies a frame in RGB565 from the file "picture".
     """
@@ -305,7 +305,8 @@ def _block_count(board: Board, job: Job, file: str) -> BlockCount:
 def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
     network = job.network
     counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
-    names = [block_name(network, i) for i in range(len(counts) - 1)] + ["fully connected"]
+    end = "boxes" if network.detection else "fully connected"
+    names = [block_name(network, i) for i in range(len(counts) - 1)] + [end]
     n, (predicted, _) = sum(counts), planner.totals(network, job.plan)
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),
