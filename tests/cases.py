@@ -269,7 +269,7 @@ def scattered(rng, blob: bytes) -> bytes:
     """The same schedule with everything somewhere else: gaps, maps moved from segment to segment, maps over maps; what
     outlasts the segments below or above all else."""
     oracle = Oracle(blob)
-    last = {place: area for part in parts(oracle) for place, area in lasting_areas(oracle, part).items()}
+    last = {place: area for part in reversed(parts(oracle)) for place, area in lasting_areas(oracle, part).items()}
     lasting, lasts = {place: n for place, (_, n) in last.items()}, [[(place, 0)] for place in last]
     below = rng.random() < 0.5
     values, bottom = stacked(rng, oracle, lasts, lasting, 0) if below else ({}, 0)

@@ -343,11 +343,11 @@ def layer_bytes(layer: Layer, bytes_per_element: int = 1) -> int:
 
 
 def paper_peak(network: Network, bytes_per_element: int = 1) -> int:
-    """Peak memory as the paper counts it: the largest input plus output of any layer of a tunnel.
+    """Peak memory as the paper counts it: the largest input plus output of any layer of a tunnel, or behind it.
 
     No accumulators, single channels or scratch: what an engine really needs is told by its plan.
     """
-    return max(plain_bytes(layer, bytes_per_element) for layer in network.layers())
+    return max(plain_bytes(layer, bytes_per_element) for layer in network.run())
 
 
 def check_budget(network: Network, budget: int, bytes_per_element: int = 1) -> None:
