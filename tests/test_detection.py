@@ -184,7 +184,7 @@ def test_a_moved_number_is_judged_rightly(seed):
 
 def test_scattered_plans_are_sound(cases):
     rng = np.random.default_rng(5)
-    for case in cases[:10]:
+    for case in cases[:4]:
         blob = scattered(rng, pack(case.qnet, planner.smallest(case.qnet.design)))
         assert arena.plan_is_sound(blob)
         Engine(blob)
@@ -241,22 +241,22 @@ def test_bad_places_scales_and_anchors_are_refused(cases):
     assert e.value.name == "SHAPE"
 
 
-@pytest.mark.parametrize("seed", [0, 3])
-def test_damage_stays_inside(seed, tmp_path):
+@pytest.mark.parametrize("how", ["every byte", "random"])
+def test_damage_stays_inside(how, tmp_path):
     """Truncated, every byte flipped, random damage: refused by name, or a run within its bounds, under sanitizers."""
-    case = next(c for i in itertools.count(seed * 100) for c in [random_case(i, max_macs=3000, detects=True)]
-                if len(c.blob) < 1400)  # fmt: skip
+    most = 1000 if how == "every byte" else 3000
+    small = (random_case(seed, max_macs=3000, detects=True) for seed in itertools.count())
     path = tmp_path / "x.pnb"
-    path.write_bytes(case.blob)
-    for more in ([], ["random", str(seed), "1000"]):
-        done = subprocess.run([sanitized("corrupt"), path, *more], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    path.write_bytes(next(case.blob for case in small if len(case.blob) < most and case.oracle.header.tunnels > 1))
+    more = [] if how == "every byte" else ["random", "1", "1500"]
+    done = subprocess.run([sanitized("corrupt"), path, *more], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # Files
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 3, 6])
 def test_files_round_trip(seed, tmp_path):
     """A network through the .npz and through the blob: the same integers, the same boxes."""
     case = random_case(seed, max_macs=50_000, detects=True)
