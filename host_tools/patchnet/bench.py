@@ -317,7 +317,7 @@ def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
     counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
     end = "boxes" if network.detection else "fully connected"
     names = [block_name(network, i) for i in range(len(counts) - 1)] + [end]
-    n, (predicted, _) = sum(counts), planner.totals(network, job.plan)
+    n, predicted = sum(counts), planner.predicted(network, job.plan)
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),
         dict(zip(names, counts, strict=True)),
