@@ -2,18 +2,20 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from cengine import Engine
+from networks import random_qnet
 from patchnet import bench, cli, planner, zoo
 from patchnet.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
-from patchnet.design import Network, Stage
+from patchnet.design import Detection, Network, Scale, Stage
 from patchnet.fast import fast_layers, fast_shape
 from patchnet.pack import pack
-from patchnet.plan import DIRECT, FAST, LEAN
+from patchnet.plan import DIRECT, FAST, LEAN, block_name
 
 SMALL = Network("small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),))
 
@@ -106,6 +108,18 @@ def test_schedules_of_a_network():
     jobs = list(bench.network_jobs("small", bench.random_qnet(SMALL)))
     assert [job.schedule for job in jobs] == ["the planner's", "cheapest", "layer by layer"]
     assert all(job.blob == pack(bench.random_qnet(SMALL), job.plan) for job in jobs)
+
+
+def test_schedules_of_a_network_that_detects():
+    """Every one gives the same; each layer behind the chains is counted, then the search for boxes."""
+    scales = Scale(((9, 9),), (Stage(8, 1, 1, 2),)), Scale(((14, 14),), (Stage(8, 1, 2, 2),))
+    network = replace(SMALL, margin_h=6, margin_w=4, detection=Detection(scales))
+    jobs = list(bench.network_jobs("small", random_qnet(np.random.default_rng(0), network)))
+    x = np.random.default_rng(0).integers(-128, 128, (20, 24, 3)).astype(np.int8)
+    outputs = [Engine(job.blob).run_raw(x).outputs8.tolist() for job in jobs]
+    assert len(jobs) == 3 and all(o == outputs[0] for o in outputs) and len(set(outputs[0])) > 5
+    names = [block_name(network, i) for i in range(len(network.run()))]
+    assert names == ["stem", "block 1", "block 2", "block 3", "head 1", "block 5", "head 2"]
 
 
 # ---------------------------------------------------------------- output

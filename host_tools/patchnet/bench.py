@@ -298,7 +298,7 @@ def check_counter(board: Board) -> None:
 
 
 def measure(board: Board, name: str, width: int, height: int, timeout: float = 600) -> list[int]:
-    """Instructions of each layer of the blob `name`, all tunnels together, then of the fully connected layer.
+    """Instructions of each layer of the blob `name`, all tunnels together, then of what follows them.
 
     It classifies a frame in RGB565 from the file "picture".
     """
@@ -315,7 +315,8 @@ def _block_count(board: Board, job: Job, file: str) -> BlockCount:
 def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
     network = job.network
     counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
-    names = [block_name(network, i) for i in range(len(counts) - 1)] + ["fully connected"]
+    end = "boxes" if network.detection else "fully connected"
+    names = [block_name(network, i) for i in range(len(counts) - 1)] + [end]
     n, predicted = sum(counts), planner.predicted(network, job.plan)
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),

@@ -89,24 +89,26 @@ def suppress(boxes: np.ndarray, labels: np.ndarray, most: float) -> np.ndarray:
     return np.flatnonzero(alive)
 
 
+def overlap_of_sizes(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU (n, m) of boxes of widths and heights a (n, 2) and b (m, 2) with one centre."""
+    both = np.prod(np.minimum(a[:, None], b[None]), 2)
+    return both / (np.prod(a, 1)[:, None] + np.prod(b, 1)[None] - both)
+
+
 def cluster(sizes: np.ndarray, k: int, seed: int = 0, rounds: int = 100) -> np.ndarray:
     """k anchors (k, 2) for boxes of these widths and heights (n, 2), smallest first: k-means with 1 - IoU of boxes laid
     over each other as the distance (YOLOv2). ValueError where there are fewer than k boxes."""
     if len(sizes) < k:
         raise ValueError(f"wanted {k} anchors, got {len(sizes)} boxes to choose them by")
 
-    def overlap(centres: np.ndarray) -> np.ndarray:
-        both = np.prod(np.minimum(sizes[:, None], centres[None]), 2)
-        return both / (np.prod(sizes, 1)[:, None] + np.prod(centres, 1)[None] - both)
-
     rng = np.random.default_rng(seed)
     centres = sizes[rng.choice(len(sizes), 1)]
     while len(centres) < k:  # k-means++: what is far from all centres is likely to be the next one
-        far = 1 - overlap(centres).max(1)
+        far = 1 - overlap_of_sizes(sizes, centres).max(1)
         chance = far / far.sum() if far.sum() > 0 else None
         centres = np.concatenate([centres, sizes[rng.choice(len(sizes), 1, p=chance)]])
     for _ in range(rounds):
-        own = overlap(centres).argmax(1)
+        own = overlap_of_sizes(sizes, centres).argmax(1)
         moved = np.array([sizes[own == i].mean(0) if (own == i).any() else centres[i] for i in range(k)])
         if np.allclose(moved, centres):
             break

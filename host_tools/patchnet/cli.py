@@ -138,6 +138,14 @@ def _add_making(command: Callable[..., Parser]) -> None:
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.toml", help="write one of them, for train and analyze")
     p.add_argument("--pick", type=positive, default=1, metavar="N", help="which one to write (default: the first)")
 
+    more = "By k-means over the boxes of a detection set; for a network's [network.detection]."
+    p = command("anchors", run_anchors, "Choose anchors for a network that detects", more)
+    p.add_argument("--data", required=True, metavar="DATA", help="a detection set")
+    p.add_argument("--height", type=positive, required=True, help="of the network's picture")
+    p.add_argument("--width", type=positive, required=True)
+    p.add_argument("--classes", metavar="A,B,...", help="of boxes of these classes (default: all)")
+    p.add_argument("-k", type=positive, default=4, metavar="N", help="how many (default: 4)")
+
     more = "EXPERIMENT is a TOML file or the name of one that comes with patchnet. Needs PyTorch."
     p = command("train", run_train, "Train an experiment in float32", more)
     p.add_argument("experiment", metavar="EXPERIMENT")
@@ -324,6 +332,20 @@ def run_design(args) -> int:
     return 0
 
 
+def run_anchors(args) -> int:
+    from . import data
+    from .detection_data import anchors_for, of_classes
+
+    dataset = data.load(args.data)
+    dataset = of_classes(dataset, tuple(args.classes.split(","))) if args.classes else dataset
+    anchors, overlap = anchors_for(dataset, args.height, args.width, args.k)
+    if args.json:
+        print_json({"anchors": anchors, "overlap": overlap})
+    else:
+        print(f"anchors = {list(map(list, anchors))}  # mean IoU with the best one {overlap:.3f}")
+    return 0
+
+
 def run_train(args) -> int:
     from . import stages
 
@@ -341,7 +363,9 @@ def run_train(args) -> int:
     elif args.chain:
         print(f"{result['packed']['path']}: {result['packed']['blob_bytes']:,} B, arena {result['packed']['ram']:,} B")
         if result["test"]:
-            print(f"{result['test']}: float {result['float_top1']:.2%}, host {result['host_top1']:.2%}")
+            what = "top1" if result["float_map50"] is None else "map50"
+            accuracies = (f"{on} {result[f'{on}_{what}']:.2%}" for on in ("float", "host"))
+            print(f"{result['test']}: " + ", ".join(accuracies) + ("" if what == "top1" else " (mAP50)"))
     else:
         print(run)
     return 0

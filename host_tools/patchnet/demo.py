@@ -15,7 +15,7 @@ from . import remote
 HERE = Path(__file__).resolve().parent
 PORTS = ("qemu", "unix")
 # The networks, where they are shipped, and their pictures: those of one with a name of its own belong to it alone.
-PICTURES = {"person": ("person-*.ppm", "no_person-*.ppm"), "bccd": ("bccd-*.ppm",)}
+PICTURES = {"person": ("person-*.ppm", "no_person-*.ppm"), "bccd": ("bccd/*.ppm",)}
 
 # A score is a multiple of 1/65536: as an integer it reads the same however a port prints its floats.
 ON_DEVICE = """\

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from . import boxes
 from .data import PICTURES, Dataset
 
 SLACK = 1.0  # pixels by which a box may leave its picture: files round in different ways
@@ -55,12 +56,22 @@ def of_classes(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
         if label not in dataset.classes:
             raise ValueError(f"no class {label!r} in the data set (it has {', '.join(dataset.classes)})")
     new = np.array([labels.index(c) if c in labels else -1 for c in dataset.classes])
-    rows = []
-    for boxes in dataset.boxes:
-        boxes = boxes[new[boxes[:, 4].astype(int)] >= 0].copy()
-        boxes[:, 4] = new[boxes[:, 4].astype(int)]
-        rows.append(boxes)
+    rows = [own[new[own[:, 4].astype(int)] >= 0].copy() for own in dataset.boxes]
+    for own in rows:
+        own[:, 4] = new[own[:, 4].astype(int)]
     return replace(dataset, classes=tuple(labels), boxes=tuple(rows))
+
+
+def anchors_for(dataset: Dataset, height: int, width: int, k: int) -> tuple[list[tuple[int, int]], float]:
+    """k anchors (w, h) for a network whose picture is height x width, smallest first, and the mean over all boxes of
+    the IoU with the best of them. Boxes that are difficult do not count."""
+    if dataset.boxes is None:
+        raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(dataset.classes)})")
+    rows = np.concatenate(dataset.boxes)
+    rows = rows[rows[:, 5] == 0]
+    sizes = (rows[:, 2:4] - rows[:, :2]).astype(float) * (width, height)
+    found = np.maximum(1, boxes.cluster(sizes, k).round())
+    return [(int(w), int(h)) for w, h in found], float(boxes.overlap_of_sizes(sizes, found).max(1).mean())
 
 
 # ---------------------------------------------------------------- what all readers share
@@ -94,8 +105,8 @@ def collected(classes: Iterable[str], root: Path, rows: dict[Path, list[list[flo
     """The data set of pictures and the rows of their boxes."""
     if not rows:
         raise ValueError(f"{root}: no pictures in it")
-    boxes = tuple(np.array(found, np.float32).reshape(-1, 6) for found in rows.values())
-    return Dataset(tuple(classes), list(rows), np.full(len(rows), -1), tuple(path.stem for path in rows), boxes)
+    found = tuple(np.array(own, np.float32).reshape(-1, 6) for own in rows.values())
+    return Dataset(tuple(classes), list(rows), np.full(len(rows), -1), tuple(path.stem for path in rows), found)
 
 
 def listed(root: Path) -> list[str]:

@@ -73,13 +73,16 @@ def pack_file(
 
 @dataclass(frozen=True)
 class Chain:
-    """What `chain` made. Accuracies are those of the experiment's test set, None if it has none."""
+    """What `chain` made. Accuracies are those of the experiment's test set, None if it has none: top1, or map50 of a
+    network that detects."""
 
     run: str
     packed: Packed
     test: str
     float_top1: float | None
     host_top1: float | None
+    float_map50: float | None = None
+    host_map50: float | None = None
 
 
 def chain(run_dir: Path, budget: int | None = None, tune: int = 6, track: evaluate.Track = evaluate.no_track) -> Chain:
@@ -92,4 +95,6 @@ def chain(run_dir: Path, budget: int | None = None, tune: int = 6, track: evalua
         return Chain(str(run_dir), packed, "", None, None)
     (wanted,) = evaluate.val(str(run_dir), test, ("float",), track=track)
     (got,) = evaluate.val(packed.path, test, ("host",), track=track)
+    if hasattr(got, "map50"):
+        return Chain(str(run_dir), packed, test, None, None, wanted.map50, got.map50)
     return Chain(str(run_dir), packed, test, wanted.top1, got.top1)

@@ -1,0 +1,174 @@
+"""Networks that detect, from float to integers: the fake-quantized network against float and against the oracle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import toys  # noqa: E402
+from oracle import Oracle  # noqa: E402
+from patchnet import data, qnet_file, quantize, train, train_detect  # noqa: E402
+from patchnet.design import Detection, Network, Scale, Stage, to_dict  # noqa: E402
+from patchnet.detector import DetectNet  # noqa: E402
+from patchnet.model import load_float, normalise, save_float  # noqa: E402
+from patchnet.pack import pack  # noqa: E402
+
+torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
+
+FOUR = Network(
+    "n", toys.CLASSES, 48, 64, k=4, central=False, margin_h=16, margin_w=16, stem_out=6,
+    stages=(Stage(8, 1, 2, 3), Stage(12, 2, 2, 2)), mean=(120, 128, 130),
+    detection=Detection((Scale(((10, 10), (14, 16))), Scale(((20, 20),), (Stage(16, 1, 2, 2),)))),
+)  # fmt: skip
+NETWORKS = {
+    "four tunnels": FOUR,
+    "and a central one": replace(FOUR, central=True),
+    "one tunnel, convolutions, layers before the first head": replace(
+        FOUR, k=1, margin_h=0, margin_w=0, head=16, channels=1, mean=(128,),
+        detection=Detection((Scale(((12, 12),), (Stage(12, 1, 1, 0),)),)),
+    ),
+    "linear": replace(FOUR, act="none"),
+}  # fmt: skip
+
+
+def settled(network: Network) -> DetectNet:
+    """A random network whose batch norms have seen data and whose heads tell different things in different places."""
+    torch.manual_seed(4)
+    net = DetectNet(network)
+    for i in range(20):
+        net(inputs(network, 8, seed=i))
+    for scale in net.scales:
+        scale.head.project.weight.data.normal_(std=0.3)
+        scale.head.project.bias.data = scale.head.project.bias / 2 + torch.randn_like(scale.head.project.bias) * 0.5
+    return net.eval()
+
+
+def pixels(network: Network, n: int, seed: int = 0) -> np.ndarray:
+    return np.stack([data.prepare(picture, network) for picture, _ in toys.dataset(n, seed)])
+
+
+def inputs(network: Network, n: int, seed: int = 0) -> torch.Tensor:
+    return normalise(torch.from_numpy(pixels(network, n, seed)), network)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request):
+    network = NETWORKS[request.param]
+    model = settled(network)
+    net = quantize.fake_net(model)
+    net.calibrate(inputs(network, 48))
+    return network, model, net, net.quantized()
+
+
+def test_fake_quantized_network_follows_the_float_one(case):
+    network, model, net, _ = case
+    x = inputs(network, 16, seed=1)
+    with torch.no_grad():
+        wanted, got = model(x), net(x)
+    scores, near = wanted[:, :, 4:].sigmoid(), got[:, :, 4:].sigmoid()
+    assert (scores - near).abs().mean() < 0.03
+    telling = scores.amax(2) > 0.05
+    assert telling.sum() > 20
+    codes = wanted[:, :, :4][telling], got[:, :, :4][telling]
+    assert np.corrcoef(codes[0].flatten(), codes[1].flatten())[0, 1] > 0.97
+
+
+def test_integers_follow_the_fake_quantized_network(case):
+    """Half up here, half even there: a value may be a step off, and so what follows by one or two."""
+    network, _, net, qnet = case
+    oracle = Oracle(pack(qnet))
+    for picture in pixels(network, 4, seed=2):
+        got = oracle.run_raw((picture.astype(np.int16) - 128).astype(np.int8))
+        x = normalise(torch.from_numpy(picture[None]), network)
+        with torch.no_grad():
+            stitched, out = net.stitched(x)[0], net(x)[0].numpy()
+        scale, zero = quantize.affine(*net.tunnels[0][-1].range)
+        steps = np.abs(got.stitched - (stitched.permute(1, 2, 0).numpy() / scale + zero))
+        assert steps.mean() < 0.5 and steps.max() <= 8
+        rows = np.concatenate([head.reshape(-1, 4 + len(network.labels)) for head in got.heads]).astype(float)
+        detect = qnet.detect
+        rows[:, :4] *= detect.box_scale
+        rows[:, 4:] = (rows[:, 4:] - detect.cls_zero) * detect.cls_scale
+        unit = np.array([detect.box_scale] * 4 + [detect.cls_scale] * len(network.labels))
+        assert (np.abs(rows - out) / unit).mean() < 2.5
+
+
+def test_contract(case):
+    """The ranges that `quantized` promises."""
+    network, _, _, qnet = case
+    assert qnet.pool is None and qnet.fc is None and qnet.output_scale == qnet.detect.cls_scale
+    assert len({tunnel[-1].zero_out for tunnel in qnet.tunnels}) == 1
+    for shapes, scale in zip(network.scales(), qnet.detect.scales, strict=True):
+        assert tuple(layer.shape for layer in scale.layers) == shapes.layers and scale.head.shape == shapes.head
+        assert scale.head.zero_out == 0 and scale.head.res_mult == 0 and scale.head.expand is None
+        assert scale.head.project.mult.min() >= 1
+    lowest = (-128 - qnet.detect.cls_zero) * qnet.detect.cls_scale
+    assert lowest == pytest.approx(-6, abs=qnet.detect.cls_scale), "a score of 0.25%"
+
+
+def test_sum_of_two_maps_is_in_the_scale():
+    """The central patch of a tied network doubles what is in the middle: no more than a few values may be cut off."""
+    network = NETWORKS["and a central one"]
+    net = quantize.fake_net(settled(network))
+    net.calibrate(inputs(network, 32))
+    with torch.no_grad():
+        middle = net.stitched(inputs(network, 16, seed=1))[:, :, 2:4, 3:5]
+    low, high = net.tunnels[0][-1].range
+    step = (high - low) / 255
+    assert ((middle <= low + step) | (middle >= high - step)).float().mean() < 0.01
+    alone = quantize.fake_net(settled(replace(network, central=False)))
+    alone.calibrate(inputs(network, 32))
+    assert high - low > 1.2 * (alone.tunnels[0][-1].range[1] - alone.tunnels[0][-1].range[0])
+
+
+def test_file_round_trip(case, tmp_path):
+    *_, qnet = case
+    qnet_file.save(qnet, tmp_path / "qnet.npz")
+    assert pack(qnet_file.load(tmp_path / "qnet.npz")) == pack(qnet)
+
+
+def test_trained_network_loses_nothing(tmp_path):
+    """Train, quantize with fine-tuning, and measure on pictures of another seed."""
+    toys.save(tmp_path / "train.npz", 96)
+    e = train.load_experiment(
+        "digits", name="toy", network=to_dict(replace(FOUR, detection=Detection((Scale(((15, 15),)),), 50))),
+        train=str(tmp_path / "train.npz"), test="", epochs=12, batch=8, lr=1e-2, ema=0.9, validation=0.0,
+        crop=[0.6, 1.0], tied=True, evaluate_every=100, smoothing=0.0,
+    )  # fmt: skip
+    (tmp_path / "toy.toml").write_text(train.to_toml(e))
+    run = train.run(tmp_path / "toy.toml", out_dir=tmp_path / "run")
+    path = quantize.run(run, epochs=1, calibration=48)
+    qnet, test = qnet_file.load(path), toys.dataset(32, seed=1)
+    wanted = train_detect.map50(load_float(run), test)
+    oracle = Oracle(pack(qnet))
+    oracle.threshold, oracle.iou = int(train_detect.THRESHOLD * 65536), int(train_detect.OVERLAP * 65536)
+    found = []
+    for picture, _ in test:
+        rows = oracle.run_image(picture.tobytes(), picture.shape[1], picture.shape[0], 3).boxes
+        found.append(np.array([(b.x, b.y, b.x + b.w, b.y + b.h, b.label, b.score) for b in rows]).reshape(-1, 6))
+    truth = [train_detect.in_pixels(rows, picture.shape) for rows, (picture, _) in zip(test.boxes, test, strict=True)]
+    got = train_detect.precision.mean(train_detect.precision.voc_precisions(found, truth, 2))
+    assert wanted > 0.6 and got > wanted - 0.03
+
+
+def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
+    """On the pictures that it sees: a network of random weights has no rule that would hold for others."""
+    toys.save(tmp_path / "train.npz", 64)
+    e = train.load_experiment(
+        "digits", name="toy", network=to_dict(FOUR), train=str(tmp_path / "train.npz"), test="", batch=8,
+        validation=0.0, whole=1.0, flip=False, colour=0.0,
+    )  # fmt: skip
+    model = settled(FOUR)
+    net = quantize.fake_net(model)
+    net.calibrate(inputs(FOUR, 48))
+    x = inputs(FOUR, 64)
+    with torch.no_grad():
+        before = net.distance(net(x), model(x))
+    save_float(model, tmp_path / "float.npz")
+    batches = train.make_batches(data.load(e.train), e)
+    quantize.fine_tune(net, model, batches, replace(e, epochs=6, lr=2e-4, warmup=0.1))
+    with torch.no_grad():
+        assert net.distance(net(x), model(x)) < 0.8 * before
+        assert net.distance(model(x), model(x)) == 0
