@@ -51,8 +51,8 @@ typedef struct {
     mp_obj_t arena; // the caller's, or None
     uint8_t *own_arena;
     mp_obj_t picture; // during a run
-    mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
     mp_obj_t camera, pixfmt; // during a run on windows: what gives them, and their format
+    mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
     bool busy;
 } model_obj_t;
 
@@ -422,23 +422,6 @@ static void check_arena(const model_obj_t *self) {
     }
 }
 
-static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
-    mp_buffer_info_t buf;
-    get_buffer("out", out, MP_BUFFER_WRITE, &buf);
-    if (buf.len != self->model.outputs) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("out: wanted %u bytes, got %u"),
-            (unsigned int)self->model.outputs, (unsigned int)buf.len);
-    }
-    return buf.buf;
-}
-
-// ... and that of the outputs that a detection network fills as it goes.
-static void check_out(const model_obj_t *self) {
-    if (self->out != MP_OBJ_NULL && get_out(self, self->out) != self->model.heads) {
-        mp_raise_ValueError(MP_ERROR_TEXT("out: its buffer has moved"));
-    }
-}
-
 // Takes the window of the frame that the engine wants next. The one before is let go first: there may be room for one only.
 static void take_window(model_obj_t *self) {
     pn_window_t w;
@@ -457,6 +440,23 @@ static void take_window(model_obj_t *self) {
     int err = pn_give(&self->model, image.data, image.format);
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
+    }
+}
+
+static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
+    mp_buffer_info_t buf;
+    get_buffer("out", out, MP_BUFFER_WRITE, &buf);
+    if (buf.len != self->model.outputs) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("out: wanted %u bytes, got %u"),
+            (unsigned int)self->model.outputs, (unsigned int)buf.len);
+    }
+    return buf.buf;
+}
+
+// ... and that of the outputs that a detection network fills as it goes.
+static void check_out(const model_obj_t *self) {
+    if (self->out != MP_OBJ_NULL && get_out(self, self->out) != self->model.heads) {
+        mp_raise_ValueError(MP_ERROR_TEXT("out: its buffer has moved"));
     }
 }
 

@@ -35,6 +35,16 @@ int pn_host_start(pn_model_t *m, void *arena, size_t len, const void *data, uint
     return pn_start(m, arena, len, &image);
 }
 
+// pn_window as x, y, width, height.
+void pn_host_window(const pn_model_t *m, uint32_t *window) {
+    pn_window_t w;
+    pn_window(m, &w);
+    window[0] = w.x;
+    window[1] = w.y;
+    window[2] = w.w;
+    window[3] = w.h;
+}
+
 // How many int8 values a run gives.
 uint32_t pn_host_outputs(const pn_model_t *m) {
     return m->outputs;
@@ -52,16 +62,6 @@ uint32_t pn_host_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
         }
     }
     return n;
-}
-
-// pn_window as x, y, width, height.
-void pn_host_window(const pn_model_t *m, uint32_t *window) {
-    pn_window_t w;
-    pn_window(m, &w);
-    window[0] = w.x;
-    window[1] = w.y;
-    window[2] = w.w;
-    window[3] = w.h;
 }
 
 // Layer of the next step.

@@ -356,15 +356,6 @@ class Model:
             self._raise_bad(err)
         return times
 
-    def _results(self, times: list[int]) -> _Results:
-        return _Results(self._model, self._header["classes"], times)
-
-    def _boxes(self, iou: int) -> list[tuple]:
-        numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
-        n = _engine().pn_host_boxes(self._model, iou, numbers)
-        rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
-        return [(*box, labels[label], score / 65536) for *box, label, score in rows]
-
     def _window(self, pixels: _Pixels) -> _Pixels:
         """Takes the window of the frame that the engine wants next."""
         place = (ctypes.c_uint32 * 4)()
@@ -377,6 +368,15 @@ class Model:
         if err:
             raise ValueError(f"bad picture: {_error(err)}")
         return window
+
+    def _results(self, times: list[int]) -> _Results:
+        return _Results(self._model, self._header["classes"], times)
+
+    def _boxes(self, iou: int) -> list[tuple]:
+        numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
+        n = _engine().pn_host_boxes(self._model, iou, numbers)
+        rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
+        return [(*box, labels[label], score / 65536) for *box, label, score in rows]
 
     def _run_any(self, x, end, **more):
         """`_run` on a picture, or on raw values in any buffer of the right length."""
