@@ -26,3 +26,8 @@ def load(src="/rom/model.pnb", arena=None):
 def classify(img, top=None, roi=None, pixfmt=None):
     """[(label, score), ...] of the default model, best first; the first call loads it if load() has not."""
     return (_model or load()).classify(img, top, roi, pixfmt)
+
+
+def spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
+    """(label, score) if the default model hears a word in this chunk of 16-bit samples, else None. See docs/audio.md."""
+    return (_model or load()).spot(pcm16, threshold, pause, smooth, every, background)

@@ -1,5 +1,6 @@
 // Opening a blob: every number that comes from outside is checked here, once (FORMAT.md, What is trusted).
 #include "patchnet.h"
+#include "pn_audio.h"
 #include "pn_blob.h"
 #include "pn_check.h"
 #include "pn_format.h"
@@ -95,7 +96,7 @@ static bool side_ok(uint32_t side) {
 
 static int check_header(pn_model_t *m) {
     const uint8_t *b = m->blob;
-    if (b[PN_HEADER_TASK] != PN_TASK_CLASSIFY) {
+    if (b[PN_HEADER_TASK] != PN_TASK_CLASSIFY && b[PN_HEADER_TASK] != PN_TASK_AUDIO) {
         return PN_ERR_TASK;
     }
     m->channels = b[PN_HEADER_CHANNELS];
@@ -143,6 +144,58 @@ static int check_labels(const pn_model_t *m) {
         lines += m->blob[off + i] == '\n';
     }
     return lines == m->classes ? PN_OK : PN_ERR_LABELS;
+}
+
+// Whether no twiddle is longer than 1, but for rounding: then no value of an FFT can leave 32 bits.
+static bool twiddles_ok(const pn_audio_t *a) {
+    for (uint32_t i = 0; i < a->fft; i += 2) {
+        int32_t c = a->twiddle[i], s = a->twiddle[i + 1];
+        if (c == INT16_MIN || c * c + s * s > PN_MAX_TWIDDLE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool bands_ok(const pn_audio_t *a) {
+    uint32_t weights = 0;
+    for (uint32_t b = 0; b < a->width; b++) {
+        uint32_t first = pn_u16(a->bands + 4 * b), n = pn_u16(a->bands + 4 * b + 2);
+        weights += n;
+        if (first + n > a->fft / 2u) {
+            return false;
+        }
+    }
+    return weights == a->weight_bytes;
+}
+
+// The task's record and arrays. m->arena_bytes becomes what the plan may use, which is below the stream.
+static int check_audio(pn_model_t *m) {
+    if (!in_blob(m, pn_u32(m->blob + PN_HEADER_TASK_OFF), PN_AUDIO_BYTES)) {
+        return PN_ERR_SHAPE;
+    }
+    const uint8_t *r = pn_task_record(m);
+    pn_audio_t a;
+    pn_audio_read(&a, m->blob, r, m->width);
+    pn_sound_t s = pn_sound(m);
+    bool ok = m->channels == 1 && a.fft >= PN_MIN_FFT && a.fft <= PN_MAX_FFT && (a.fft & (a.fft - 1)) == 0
+        && a.frame >= 1 && a.frame <= a.fft && a.hop >= 1 && a.hop <= a.frame && a.rate >= 1 && s.every >= 1
+        && s.smooth >= 1 && s.smooth <= 256 && s.threshold <= 65536 && (s.background < m->classes || s.background == PN_NO_CLASS)
+        && a.log_mult >= 1 && a.log_mult <= INT16_MAX && a.log_offset >= -(1 << 30) && a.log_offset <= 1 << 30;
+    if (!ok) {
+        return PN_ERR_SHAPE;
+    }
+    ok = in_blob(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2 * a.frame) && in_blob(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2 * a.fft)
+        && in_blob(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4 * a.width) && in_blob(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a.weight_bytes)
+        && twiddles_ok(&a) && bands_ok(&a);
+    if (!ok) {
+        return PN_ERR_WEIGHTS;
+    }
+    uint32_t at = pn_u32(r + PN_AUDIO_STREAM_AT), all = m->arena_bytes;
+    uint64_t bytes = 4ull * m->classes + pn_padded(2 * a.frame) + (uint32_t)m->height * m->width;
+    m->arena_bytes = at;
+    m->frame = a.frame;
+    return at % 4 == 0 && at >= 4u * a.fft && at + bytes <= all ? PN_OK : PN_ERR_PLAN;
 }
 
 static int check_layer_shape(const pn_layer_t *l) {
@@ -321,6 +374,7 @@ static int check_chains(pn_model_t *m) {
 int pn_open(pn_model_t *m, const void *blob, size_t len) {
     m->blob = blob;
     m->arena = NULL;
+    m->frame = m->missing = 0;
     m->fault_layer = PN_NO_LAYER;
     int err = check_container(m->blob, len);
     if (err == PN_OK) {
@@ -332,5 +386,12 @@ int pn_open(pn_model_t *m, const void *blob, size_t len) {
     if (err == PN_OK) {
         err = check_labels(m);
     }
-    return err ? err : check_chains(m);
+    if (err == PN_OK && m->blob[PN_HEADER_TASK] == PN_TASK_AUDIO) {
+        err = check_audio(m);
+    }
+    if (err == PN_OK) {
+        err = check_chains(m);
+        m->arena_bytes = pn_u32(m->blob + PN_HEADER_ARENA_BYTES);
+    }
+    return err;
 }

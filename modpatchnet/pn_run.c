@@ -5,6 +5,7 @@
 
 #include "pn_image.h"
 #include "pn_kernels.h"
+#include "pn_move.h"
 #include "pn_round.h"
 #include "pn_stage.h"
 
@@ -59,8 +60,8 @@ static void begin_strip(pn_model_t *m, uint32_t top) {
     pn_strip_begin(pn_stages(m), &m->segment, top);
 }
 
-// memmove, which the engine does without: pieces as long as the two places are apart do not overlap.
-static void move(uint8_t *to, const uint8_t *from, uint32_t n) {
+// Pieces as long as the two places are apart do not overlap.
+void pn_move(uint8_t *to, const uint8_t *from, uint32_t n) {
     uint32_t apart = (uint32_t)(to < from ? from - to : to - from), part;
     for (uint32_t done = 0; done < n; done += part) {
         part = n - done < apart ? n - done : apart;
@@ -78,7 +79,7 @@ static void begin_segment(pn_model_t *m, uint32_t index) {
     if (index > 0 && seg->in_at != map_at) {
         uint32_t bytes = (uint32_t)m->layer.oh * m->layer.ow * m->layer.cout;
         PN_READ(m->arena + map_at, bytes, MAP_TAG(m, m->layer.index));
-        move(m->arena + seg->in_at, m->arena + map_at, bytes);
+        pn_move(m->arena + seg->in_at, m->arena + map_at, bytes);
         PN_WRITE(m->arena + seg->in_at, bytes, MAP_TAG(m, m->layer.index));
     }
     pn_segment_stages(m, m->tunnel, seg, &m->layer, pn_stages(m));
@@ -153,7 +154,7 @@ static void schedule(pn_model_t *m) {
     m->index = (uint8_t)(m->segment.first + m->task.stage);
 }
 
-static int start(pn_model_t *m, void *arena, size_t len) {
+int pn_take_arena(pn_model_t *m, void *arena, size_t len) {
     if (len < m->arena_bytes) {
         return PN_ERR_ARENA;
     }
@@ -161,6 +162,14 @@ static int start(pn_model_t *m, void *arena, size_t len) {
         return PN_ERR_ALIGN;
     }
     m->arena = arena;
+    return PN_OK;
+}
+
+static int start(pn_model_t *m, void *arena, size_t len) {
+    int err = pn_take_arena(m, arena, len);
+    if (err) {
+        return err;
+    }
     m->phase = PHASE_CHAIN;
     if (pn_lasting_sums(m)) {
         clear_sums(m, m->features);

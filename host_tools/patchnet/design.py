@@ -76,6 +76,32 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Audio:
+    """How samples become a network's picture: a row of the spectrogram every `hop` samples (time goes down), a column
+    per mel band between `low` and `high` Hz (0: half the rate), the rows being `frame` samples long and transformed by
+    an FFT of `fft` (a power of two). `floor` and `top`: the level of a sine in dB of full scale that gives 0 and 255.
+
+    The rest are the defaults of `spot`: the network runs every `every` rows, its scores are averaged with a weight
+    `smooth` (0..1] of the newest, a label is answered from `threshold` on and then none for `pause` seconds; the label
+    `background` is never answered.
+    """
+
+    rate: int
+    frame: int
+    hop: int
+    fft: int
+    low: float = 60.0
+    high: float = 0.0
+    floor: float = -90.0
+    top: float = 0.0
+    every: int = 8
+    smooth: float = 0.5
+    threshold: float = 0.6
+    pause: float = 0.5
+    background: str = ""
+
+
+@dataclass(frozen=True)
 class Network:
     """A patch-tunnel network (sections 3.1 to 3.3 of the paper).
 
@@ -104,6 +130,16 @@ class Network:
     mean: tuple[int, ...] = field(default=(128, 128, 128))
     std: float = 64.0
     fit: str = "stretch"  # or "crop": the largest centred rectangle of the network's aspect
+    audio: Audio | None = None  # the picture is a spectrogram (one channel)
+
+    @property
+    def task(self) -> str:
+        return "audio" if self.audio else "classify"
+
+    @property
+    def samples(self) -> int:
+        """Of a clip that fills the spectrogram of an audio network."""
+        return self.audio.frame + (self.height - 1) * self.audio.hop
 
     @property
     def grid(self) -> int:
@@ -294,15 +330,17 @@ def design(
 
 def to_dict(network: Network) -> dict:
     """The network as plain values, as they stand in TOML and JSON. Inverse of `from_dict`."""
-    values = asdict(network)
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(network).items()}
+    return {k: v for k, v in values.items() if v is not None}
 
 
 def from_dict(values: dict) -> Network:
     """A Network from plain values. ValueError names an unknown or missing key."""
     stages = tuple(Stage(**known(Stage, stage, "stage")) for stage in values.get("stages", ()))
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in known(Network, values, "network").items()}
-    return Network(**{**values, "stages": stages})
+    audio = values.get("audio")
+    audio = audio if audio is None else Audio(**known(Audio, audio, "network.audio"))
+    return Network(**{**values, "stages": stages, "audio": audio})
 
 
 def known(kind: type, values: dict, where: str) -> dict:
@@ -317,8 +355,9 @@ def known(kind: type, values: dict, where: str) -> dict:
     return values
 
 
-def write_toml(values: dict) -> str:
-    """TOML of a dict of plain values: scalars first, then its dicts as tables. Enough for an experiment file."""
+def write_toml(values: dict, table: str = "") -> str:
+    """TOML of a dict of plain values: scalars first, then its dicts as tables, in `table` if there is one. Enough for
+    an experiment file."""
 
     def value(v) -> str:
         if isinstance(v, dict):
@@ -328,5 +367,5 @@ def write_toml(values: dict) -> str:
         return json.dumps(v, ensure_ascii=False)
 
     plain = [f"{k} = {value(v)}" for k, v in values.items() if not isinstance(v, dict)]
-    tables = [f"\n[{k}]\n{write_toml(v)}" for k, v in values.items() if isinstance(v, dict)]
+    tables = [f"\n[{table}{k}]\n{write_toml(v, f'{table}{k}.')}" for k, v in values.items() if isinstance(v, dict)]
     return "\n".join(plain) + "\n" + "".join(tables)

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from . import fast
+from . import audio, fast
 from . import format as fmt
 from .design import Layer
 from .fast import Order
-from .plan import Plan, Step
+from .plan import Plan, Step, stream_bytes
 from .planner import plan as make_plan
 from .quantized import QBottleneck, QConv, QNet, Scaled
 
@@ -34,9 +34,14 @@ class _Writer:
     def __init__(self, start: int):
         self.start, self.data, self.known = start, bytearray(), {}
 
+    @property
+    def end(self) -> int:
+        """Where the next piece will lie."""
+        return self.start + len(self.data)
+
     def add(self, piece: bytes) -> int:
         """Appends `piece`; returns its offset in the blob."""
-        at = self.start + len(self.data)
+        at = self.end
         self.data += _padded(piece)
         return at
 
@@ -176,7 +181,8 @@ def _check_net(qnet: QNet) -> None:
 def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
     d = qnet.design
     return dict(
-        magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0, task=fmt.TASK_CLASSIFY,
+        magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
+        task=fmt.TASK_AUDIO if d.audio else fmt.TASK_CLASSIFY,
         channels=d.channels, tunnels=d.tunnels, layers=len(p.steps), height=d.height, width=d.width,
         patch_h=d.patch[0], patch_w=d.patch[1], input_zero=(*qnet.input_zero, *(0,) * (4 - d.channels)),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
@@ -221,7 +227,11 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     # sections of known size come first, so weights are written knowing where they start
     weights = _Writer(fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN)
     params = _param_records(qnet, weights, orders(layers, p, flags))
-    fc_off = weights.add(_scaled(qnet.fc, (0, 1)))
+    fc_off, task_off = weights.add(_scaled(qnet.fc, (0, 1))), 0
+    if d.audio:
+        stream_at = (p.arena_bytes - stream_bytes(d)) // fmt.ALIGN * fmt.ALIGN
+        section, task_off = audio.section(d, weights.end, stream_at)
+        weights.add(section)
     head = _Writer(fmt.HEADER.size)
     sections = dict(
         patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
@@ -231,6 +241,7 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
         label_off=head.add(labels),
         label_bytes=len(labels),
         fc_off=fc_off,
+        task_off=task_off,
     )
     return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + weights.data)
 
@@ -244,6 +255,7 @@ class BlobInfo:
     layers: list[dict]
     segments: list[dict]
     labels: list[str]
+    audio: dict | None  # of a network without a front-end None
 
 
 def read(blob: bytes) -> BlobInfo:
@@ -262,4 +274,5 @@ def read(blob: bytes) -> BlobInfo:
         records(fmt.LAYER, h["layer_off"], h["layers"]),
         records(fmt.SEGMENT, h["segment_off"], h["segments"]),
         text.split("\n")[:-1],
+        fmt.AUDIO.unpack(blob, h["task_off"]) if h["task"] == fmt.TASK_AUDIO else None,
     )

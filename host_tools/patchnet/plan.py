@@ -69,6 +69,19 @@ def aligned(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
+def spectrum_bytes(network: Network) -> int:
+    """Of the arena, for a frame's spectrum, while the network does not run. 0 without a front-end."""
+    return 4 * network.audio.fft if network.audio else 0
+
+
+def stream_bytes(network: Network) -> int:
+    """Of the arena, above all else, for what outlasts a run: averaged scores, a frame's samples, rows. 0 without a
+    front-end."""
+    if network.audio is None:
+        return 0
+    return 4 * len(network.labels) + aligned(2 * network.audio.frame) + network.height * network.width
+
+
 def map_bytes(layer: Layer) -> int:
     """int8 output map."""
     return layer.oh * layer.ow * layer.cout
@@ -500,6 +513,8 @@ def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], pa
         segments.append(segment)
         steps.extend(placed)
         arena, first = max(arena, end), stop
+    if network.audio:
+        arena = aligned(max(arena, spectrum_bytes(network))) + stream_bytes(network)
     return Plan(arena, lasting.sum_at, lasting.feature_at, lasting.logit_at, tuple(segments), tuple(steps))
 
 

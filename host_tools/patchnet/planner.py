@@ -45,6 +45,7 @@ from .plan import (
     map_bytes,
     place,
     ring_lines,
+    stream_bytes,
     views,
     wide_bytes,
     work_bytes,
@@ -644,7 +645,7 @@ def _widened(network: Network, schedule: Schedule) -> Schedule:
     for i, (segment, (strip, steps)) in enumerate(zip(plan.segments, schedule, strict=True)):
         stop = segment.first + segment.layers
         part, a = views(layers[segment.first : stop], strip), areas(network, plan, i)
-        limit = a.work + plan.arena_bytes - a.total
+        limit = a.work + plan.arena_bytes - stream_bytes(network) - a.total
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
             pools = stop == len(layers) and view is part[-1]

@@ -356,7 +356,7 @@ def run(
     net.calibrate(normalise(torch.from_numpy(pixels), e.network))
     net = net.to(memory_format=torch.channels_last)
     if epochs:
-        fine_tune(net, teacher.to(memory_format=torch.channels_last), train.Batches(training, e), e)
+        fine_tune(net, teacher.to(memory_format=torch.channels_last), train.make_batches(training, e), e)
     path = Path(out) if out else run_dir / "qnet.npz"
     save(net.quantized(), path)
     return path

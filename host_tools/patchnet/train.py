@@ -51,6 +51,10 @@ class Experiment:
     of crops of four, half of the other three from `extra`, a set of class labels, if there is one; `auxiliary` weighs
     the loss of the classes present in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which
     few pictures may ask for.
+
+    Sounds (train_audio): `shift` (seconds) moves a clip, `speed` plays it faster or slower by up to that part, `gain`
+    (dB) changes its level, `noise` is how many dB below the clip noise may reach (0: none), `masks` bands and rows of
+    the spectrogram are blanked out; a part `background` of the clips are made to be none of the words.
     """
 
     name: str
@@ -79,6 +83,12 @@ class Experiment:
     extra: str = ""
     auxiliary: float = 0.0
     tied: bool = False
+    shift: float = 0.0
+    speed: float = 0.0
+    gain: float = 0.0
+    noise: float = 0.0
+    masks: int = 0
+    background: float = 0.0
     evaluate_every: int = 1
     tensorboard: bool = False
     seed: int = 1
@@ -149,6 +159,15 @@ def cell_areas(network: Network) -> np.ndarray:
         for j in range(last.ow)
     ]
     return np.concatenate([WHOLE, np.array(cells) / size])
+
+
+def make_batches(dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
+    """Batches of the kind that the experiment's network reads."""
+    if e.network.audio is None:
+        return Batches(dataset, e, rank, ranks)
+    from .train_audio import SoundBatches
+
+    return SoundBatches(dataset, e, rank, ranks)
 
 
 class Batches:
@@ -303,6 +322,8 @@ def loss_for(e: Experiment, dataset: Dataset) -> Callable[[Tensor, Tensor], Tens
     """The loss of logits that goes with the labels: of class distributions (N, classes), or for sets of boxes of
     presence labels (N, classes), all of them or one class against none of it. ValueError if labels do not match."""
     labels, classes = e.network.labels, dataset.classes
+    if e.network.audio and e.network.audio.background:
+        classes = (*classes, e.network.audio.background)  # which no set has: train_audio makes it
     if dataset.boxes is None and labels == classes:
         return lambda logits, target: F.cross_entropy(logits, target, label_smoothing=e.smoothing)
     if dataset.boxes is not None and labels == classes:
@@ -385,7 +406,7 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
     chosen by the held-out pictures.
     """
     e = load_experiment(experiment, **overrides)
-    out = Path(out_dir) if out_dir else Path("runs") / "classify" / e.name
+    out = Path(out_dir) if out_dir else Path("runs") / e.network.task / e.name
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     training, validation = held_out(data.load(e.train), e.validation)
     loss_of = loss_for(e, training)
@@ -395,7 +416,7 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.toml").write_text(to_toml(e))
     torch.manual_seed(e.seed)
-    batches = Batches(training, e, rank, ranks)
+    batches = make_batches(training, e, rank, ranks)
 
     heads = Heads(PatchTunnelNet(e.network, e.tied), len(training.classes) if e.auxiliary else 0)
     if e.init:
