@@ -3,7 +3,7 @@
 //     pn_model_t m;
 //     int err = pn_open(&m, blob, blob_bytes);           // checks everything; m.arena_bytes is what a run needs
 //     err = pn_start(&m, arena, arena_bytes, &picture);  // or pn_start_raw
-//     while ((err = pn_step(&m)) == PN_MORE) { }         // let others work in between
+//     while ((err = pn_step(&m)) == PN_MORE) { }         // let others work in between (PN_WANT: see pn_open_head)
 //     int32_t best = pn_logit(&m, 0);
 //
 // The engine allocates nothing, keeps no global state and calls nothing but memcpy and memset. Functions return PN_OK or
@@ -19,6 +19,7 @@
 enum {
     PN_OK = 0,
     PN_MORE = 1,
+    PN_WANT = 2,
     PN_ERR_LENGTH = -1,  // fewer bytes than a header, or than the header says
     PN_ERR_ALIGN = -2,  // blob not at a multiple of PN_BLOB_ALIGN, or arena not at one of PN_ARENA_ALIGN
     PN_ERR_MAGIC = -3,
@@ -39,6 +40,9 @@ enum {
 // Where blob and arena must begin: at a multiple of this many bytes.
 #define PN_BLOB_ALIGN 4
 #define PN_ARENA_ALIGN 8
+
+// Bytes of a blob's header.
+#define PN_BLOB_HEADER 112
 
 #define PN_NO_LAYER 255
 
@@ -80,13 +84,21 @@ typedef struct {
 
 // A model: filled by pn_open, then only read by the caller.
 typedef struct {
-    const uint8_t *blob;
+    const uint8_t *blob; // all of it, or its head
+    const uint8_t *weights; // what lies at `weights_at` in the blob: all arrays, or those of a segment; NULL: none are in memory
+    uint32_t weights_at;
     uint32_t arena_bytes;
     uint32_t features;  // length of the vector that the fully connected layer reads
     uint16_t height, width, classes;
     uint16_t patch_h, patch_w;
     uint8_t channels, tunnels, layers, segments;
     uint8_t fault_layer;  // where pn_open found a fault: layer index, or PN_NO_LAYER
+    // a streamed blob
+    uint8_t *buffer; // for the caller to set; NULL if all is in memory
+    uint32_t buffer_bytes; // that it must have at least
+    uint32_t want_at, want_bytes; // after PN_WANT: what of the blob to read into it
+    uint32_t crc, unverified;
+    bool asked;
     // the run
     uint8_t *arena;
     const int8_t *raw;  // NULL when a picture is read
@@ -107,6 +119,17 @@ typedef struct {
 // Checks `len` bytes at `blob` (at a multiple of 4) as FORMAT.md says. After PN_OK nothing in it can lead out of range.
 // On an error `m->fault_layer` says in which layer, and `m` must not be run.
 int pn_open(pn_model_t *m, const void *blob, size_t len);
+
+// Bytes of the head of the blob that begins with these PN_BLOB_HEADER bytes, 0 if it is none.
+uint32_t pn_head_bytes(const void *header);
+
+// Opening a blob of which only the head is in memory: all but the arrays of weights. Checks what can be told from it. Then the caller sets m->buffer (m->buffer_bytes at a multiple of 4) and pn_step returns PN_WANT whenever arrays must be
+// read into it: m->want_bytes from m->want_at of the blob on. The arrays are looked at each time, so pn_step may then return PN_ERR_WEIGHTS or
+// PN_ERR_OVERFLOW and the run is over. All arrays of a segment's layers are in the buffer together, once for each chain.
+int pn_open_head(pn_model_t *m, const void *head, size_t len);
+
+// The CRC of such a blob: takes all that follows the head, in order, in pieces. PN_MORE, PN_OK at the end, or PN_ERR_CRC.
+int pn_verify(pn_model_t *m, const void *data, size_t n);
 
 // A short text for an error of any function: "magic", "version", "CRC", ...
 const char *pn_error(int err);
@@ -166,7 +189,7 @@ int8_t *pn_rows(const pn_model_t *m);
 int32_t pn_spot(pn_model_t *m, const pn_sound_t *s, uint32_t *score);
 
 // Does a bounded piece of work: one chunk of lines of one group of channels, or less. PN_MORE until the run has ended, then PN_OK.
-// m->tunnel and m->index, read before the call, tell which layer the step belongs to; index == layers stands for what
+// PN_WANT and errors come from streamed blobs only. m->tunnel and m->index, read before the call, tell which layer the step belongs to; index == layers stands for what
 // follows the last chain.
 int pn_step(pn_model_t *m);
 

@@ -37,6 +37,11 @@ static inline uint32_t pn_padded(uint32_t bytes) {
     return (bytes + 3) & ~3u;
 }
 
+// What lies at `off` in the blob, an array's offset; NULL if it is not in memory.
+static inline const uint8_t *pn_array(const pn_model_t *m, uint32_t off) {
+    return m->weights == NULL ? NULL : m->weights + (off - m->weights_at);
+}
+
 // Weights with what follows them. Arrays lie in the blob, aligned, little-endian like every machine that we build for.
 typedef struct {
     const int32_t *bias, *mult;

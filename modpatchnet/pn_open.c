@@ -6,7 +6,7 @@
 #include "pn_format.h"
 #include "pn_fused.h"
 
-#if PN_BLOB_ALIGN != PN_ALIGN
+#if PN_BLOB_ALIGN != PN_ALIGN || PN_BLOB_HEADER != PN_HEADER_BYTES
 #error "patchnet.h and the format disagree"
 #endif
 
@@ -75,19 +75,23 @@ static int check_container(const uint8_t *b, size_t len) {
     if (pn_u16(b + PN_HEADER_VERSION) != PN_VERSION || pn_u16(b + PN_HEADER_HEADER_BYTES) != PN_HEADER_BYTES) {
         return PN_ERR_VERSION;
     }
-    uint32_t size = pn_u32(b + PN_HEADER_SIZE);
-    if (size > len || size < PN_HEADER_BYTES) {
-        return PN_ERR_LENGTH;
-    }
-    uint32_t after = PN_HEADER_CRC + 4;
-    uint32_t crc = crc32(crc32(0, b, PN_HEADER_CRC), b + after, size - after);
-    return crc == pn_u32(b + PN_HEADER_CRC) ? PN_OK : PN_ERR_CRC;
+    uint32_t head = pn_u32(b + PN_HEADER_WEIGHT_OFF);
+    return head >= PN_HEADER_BYTES && head <= len && head <= pn_u32(b + PN_HEADER_SIZE) ? PN_OK : PN_ERR_LENGTH;
 }
 
-// Whether `bytes` at `off` lie in the blob behind the header, aligned.
-static bool in_blob(const pn_model_t *m, uint32_t off, uint64_t bytes) {
-    uint32_t size = pn_u32(m->blob + PN_HEADER_SIZE);
-    return off % PN_ALIGN == 0 && off >= PN_HEADER_BYTES && off <= size && bytes <= size - off;
+// Whether `bytes` at `off` lie between `from` and `to`, aligned.
+static bool inside(uint32_t from, uint32_t to, uint32_t off, uint64_t bytes) {
+    return off % PN_ALIGN == 0 && off >= from && off <= to && bytes <= to - off;
+}
+
+// Records and labels lie behind the header ...
+static bool in_head(const pn_model_t *m, uint32_t off, uint64_t bytes) {
+    return inside(PN_HEADER_BYTES, pn_u32(m->blob + PN_HEADER_WEIGHT_OFF), off, bytes);
+}
+
+// ... and all arrays behind them.
+static bool in_weights(const pn_model_t *m, uint32_t off, uint64_t bytes) {
+    return inside(pn_u32(m->blob + PN_HEADER_WEIGHT_OFF), pn_u32(m->blob + PN_HEADER_SIZE), off, bytes);
 }
 
 static bool side_ok(uint32_t side) {
@@ -113,13 +117,14 @@ static int check_header(pn_model_t *m) {
     bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
         && m->layers >= 1 && segments >= 1 && segments <= m->layers && side_ok(m->height) && side_ok(m->width) && m->classes >= 1
         && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
-        && b[PN_HEADER_FIT] <= PN_FIT_CROP && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
+        && b[PN_HEADER_FIT] <= PN_FIT_CROP && (b[PN_HEADER_TASK] == PN_TASK_CLASSIFY) == (pn_u32(b + PN_HEADER_TASK_OFF) == 0)
+        && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
 static int check_tables(const pn_model_t *m) {
     uint32_t patch_off = pn_u32(m->blob + PN_HEADER_PATCH_OFF);
-    if (!in_blob(m, patch_off, m->tunnels * PN_PATCH_BYTES)) {
+    if (!in_head(m, patch_off, m->tunnels * PN_PATCH_BYTES)) {
         return PN_ERR_PATCH;
     }
     const uint8_t *p = m->blob + patch_off;
@@ -128,15 +133,15 @@ static int check_tables(const pn_model_t *m) {
             return PN_ERR_PATCH;
         }
     }
-    bool ok = in_blob(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->layers * PN_LAYER_BYTES)
-        && in_blob(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->segments * PN_SEGMENT_BYTES)
-        && in_blob(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF), m->tunnels * m->layers * PN_PARAM_BYTES);
+    bool ok = in_head(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->layers * PN_LAYER_BYTES)
+        && in_head(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->segments * PN_SEGMENT_BYTES)
+        && in_head(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF), m->tunnels * m->layers * PN_PARAM_BYTES);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
 static int check_labels(const pn_model_t *m) {
     uint32_t off = pn_u32(m->blob + PN_HEADER_LABEL_OFF), bytes = pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
-    if (!in_blob(m, off, bytes) || bytes == 0 || m->blob[off + bytes - 1] != '\n') {
+    if (!in_head(m, off, bytes) || bytes == 0 || m->blob[off + bytes - 1] != '\n') {
         return PN_ERR_LABELS;
     }
     uint32_t lines = 0;
@@ -171,7 +176,7 @@ static bool bands_ok(const pn_audio_t *a) {
 
 // The task's record and arrays. m->arena_bytes becomes what the plan may use, which is below the stream.
 static int check_audio(pn_model_t *m) {
-    if (!in_blob(m, pn_u32(m->blob + PN_HEADER_TASK_OFF), PN_AUDIO_BYTES)) {
+    if (!in_head(m, pn_u32(m->blob + PN_HEADER_TASK_OFF), PN_AUDIO_BYTES)) {
         return PN_ERR_SHAPE;
     }
     const uint8_t *r = pn_task_record(m);
@@ -185,8 +190,8 @@ static int check_audio(pn_model_t *m) {
     if (!ok) {
         return PN_ERR_SHAPE;
     }
-    ok = in_blob(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2 * a.frame) && in_blob(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2 * a.fft)
-        && in_blob(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4 * a.width) && in_blob(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a.weight_bytes)
+    ok = in_head(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2 * a.frame) && in_head(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2 * a.fft)
+        && in_head(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4 * a.width) && in_head(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a.weight_bytes)
         && twiddles_ok(&a) && bands_ok(&a);
     if (!ok) {
         return PN_ERR_WEIGHTS;
@@ -220,17 +225,17 @@ static int check_layer_shape(const pn_layer_t *l) {
 }
 
 // Checks the arrays at *off (n outputs, `weights` weights, sums of `products` products, each at most 2^bits) and moves *off
-// behind them. The sums shifted left by `shift` must fit int32.
+// behind them. The sums shifted left by `shift` must fit int32. This and those below leave out what is not in memory.
 static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t weights, uint32_t products, int bits,
     int shift) {
     uint64_t bytes = 8ull * n + ((weights + 3) & ~3ull);
-    if (!in_blob(m, *off, bytes) || shift > PN_MAX_SHIFT) {
+    if (!in_weights(m, *off, bytes) || shift > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
     }
-    const uint8_t *p = m->blob + *off;
+    const uint8_t *p = pn_array(m, *off);
     *off += (uint32_t)bytes;
     int64_t room = (INT32_MAX >> shift) - ((int64_t)products << bits);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && p != NULL; i++) {
         int64_t bias = (int32_t)pn_u32(p + 4 * i);
         if (bias > room || bias < -room) {
             return PN_ERR_OVERFLOW;
@@ -265,13 +270,18 @@ static bool narrow_weights(const uint8_t *p, uint32_t n) {
 }
 
 // The arrays of modes 5 and 6. Whether the layer's shape is one that they know is for the plan's check to say.
-static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l) {
+static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *off) {
     pn_fused_arrays_t bytes = pn_fused_arrays(l->cin, l->cexp, l->cout, l->flags & PN_FLAG_WIDE);
     uint64_t total = (uint64_t)bytes.expand + bytes.depthwise + bytes.project + bytes.scale;
-    if (!in_blob(m, l->weight_off, total) || l->shift > PN_MAX_SHIFT) {
+    if (!in_weights(m, *off, total) || l->shift > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
     }
-    const uint8_t *p = m->blob + l->weight_off, *d = p + bytes.expand, *scale = d + bytes.depthwise + bytes.project;
+    const uint8_t *p = pn_array(m, *off);
+    *off += (uint32_t)total;
+    if (p == NULL) {
+        return PN_OK;
+    }
+    const uint8_t *d = p + bytes.expand, *scale = d + bytes.depthwise + bytes.project;
     uint32_t pair = bytes.expand / (l->cexp / 2u);
     int err = PN_OK;
     for (uint32_t c = 0; c < l->cexp && err == PN_OK; c++, d += 20) {
@@ -295,31 +305,40 @@ static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l) {
     return err;
 }
 
-static int check_arrays(const pn_model_t *m, const pn_layer_t *l) {
+// A layer's arrays, *end being the first byte behind them.
+static int check_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
+    uint32_t taps = l->kernel * l->kernel;
+    *end = l->weight_off;
     if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN) {
-        return check_fused_arrays(m, l);
+        return check_fused_arrays(m, l, end);
     }
-    uint32_t off = l->weight_off, taps = l->kernel * l->kernel;
     if (l->kind == PN_KIND_CONV) {
-        return check_scaled(m, &off, l->cout, (uint64_t)l->cout * taps * l->cin, taps * l->cin, 15, l->shift);
+        return check_scaled(m, end, l->cout, (uint64_t)l->cout * taps * l->cin, taps * l->cin, 15, l->shift);
     }
     int err = PN_OK;
     if (l->flags & PN_FLAG_EXPAND) {
-        err = check_scaled(m, &off, l->cexp, (uint64_t)l->cexp * l->cin, l->cin, 15, 0);
+        err = check_scaled(m, end, l->cexp, (uint64_t)l->cexp * l->cin, l->cin, 15, 0);
     }
     if (err == PN_OK) {
-        err = check_scaled(m, &off, l->cexp, (uint64_t)l->cexp * taps, taps, 15, 0);
+        err = check_scaled(m, end, l->cexp, (uint64_t)l->cexp * taps, taps, 15, 0);
     }
     if (err == PN_OK) {
-        err = check_scaled(m, &off, l->cout, (uint64_t)l->cexp * l->cout, l->cexp, 15, l->shift);
+        err = check_scaled(m, end, l->cout, (uint64_t)l->cexp * l->cout, l->cexp, 15, l->shift);
     }
     return err;
+}
+
+static int check_fc(const pn_model_t *m, uint32_t *end) {
+    const uint8_t *b = m->blob;
+    *end = pn_u32(b + PN_HEADER_FC_OFF);
+    return check_scaled(m, end, m->classes, (uint64_t)m->classes * m->features, m->features, 14, b[PN_HEADER_FC_SHIFT]);
 }
 
 static int check_params(const pn_model_t *m, const pn_layer_t *l) {
     bool residual = l->flags & PN_FLAG_RESIDUAL;
     bool ok = residual ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0;
-    return ok ? check_arrays(m, l) : PN_ERR_WEIGHTS;
+    uint32_t end;
+    return ok ? check_arrays(m, l, &end) : PN_ERR_WEIGHTS;
 }
 
 static int check_end(const pn_model_t *m, const pn_layer_t *l) {
@@ -334,8 +353,8 @@ static int check_end(const pn_model_t *m, const pn_layer_t *l) {
     if (m->features > PN_MAX_REDUCTION) {
         return PN_ERR_SHAPE;
     }
-    uint32_t off = pn_u32(b + PN_HEADER_FC_OFF);
-    return check_scaled(m, &off, m->classes, (uint64_t)m->classes * m->features, m->features, 14, b[PN_HEADER_FC_SHIFT]);
+    uint32_t end;
+    return check_fc(m, &end);
 }
 
 // All layers of one chain. *l is left holding the last.
@@ -371,15 +390,32 @@ static int check_chains(pn_model_t *m) {
     return err ? err : pn_check_plan(m);
 }
 
-int pn_open(pn_model_t *m, const void *blob, size_t len) {
-    m->blob = blob;
-    m->arena = NULL;
-    m->frame = m->missing = 0;
-    m->fault_layer = PN_NO_LAYER;
-    int err = check_container(m->blob, len);
-    if (err == PN_OK) {
-        err = check_header(m);
+int pn_check_arrays(pn_model_t *m, uint32_t tunnel, uint32_t first, uint32_t n, uint32_t *from, uint32_t *end) {
+    pn_layer_t l;
+    int err = PN_OK;
+    if (n == 0) {
+        *from = pn_u32(m->blob + PN_HEADER_FC_OFF);
+        m->fault_layer = PN_NO_LAYER;
+        return check_fc(m, end);
     }
+    *from = UINT32_MAX;
+    *end = 0;
+    for (uint32_t i = 0; i < first + n && err == PN_OK; i++) {
+        pn_layer_read(m, tunnel, i, &l);
+        if (i >= first) {
+            uint32_t behind;
+            m->fault_layer = (uint8_t)i;
+            err = check_arrays(m, &l, &behind);
+            *from = l.weight_off < *from ? l.weight_off : *from;
+            *end = behind > *end ? behind : *end;
+        }
+    }
+    return err;
+}
+
+// Everything but the container.
+static int check_content(pn_model_t *m) {
+    int err = check_header(m);
     if (err == PN_OK) {
         err = check_tables(m);
     }
@@ -392,6 +428,70 @@ int pn_open(pn_model_t *m, const void *blob, size_t len) {
     if (err == PN_OK) {
         err = check_chains(m);
         m->arena_bytes = pn_u32(m->blob + PN_HEADER_ARENA_BYTES);
+    }
+    return err;
+}
+
+// The most bytes that lie between the first and the last array of a segment, in any chain, or of the fully connected layer.
+static uint32_t most_weights(pn_model_t *m) {
+    uint32_t from, end, most;
+    pn_segment_t s;
+    pn_check_arrays(m, 0, 0, 0, &from, &end);
+    most = end - from;
+    for (uint32_t i = 0; i < (uint32_t)m->tunnels * m->segments; i++) {
+        pn_segment_read(m, i % m->segments, &s);
+        pn_check_arrays(m, i / m->segments, s.first, s.layers, &from, &end);
+        most = end - from > most ? end - from : most;
+    }
+    m->fault_layer = PN_NO_LAYER;
+    return most;
+}
+
+static int begin(pn_model_t *m, const void *blob, size_t len) {
+    m->blob = m->weights = blob;
+    m->weights_at = m->buffer_bytes = 0;
+    m->arena = m->buffer = NULL;
+    m->frame = m->missing = 0;
+    m->fault_layer = PN_NO_LAYER;
+    return check_container(blob, len);
+}
+
+uint32_t pn_head_bytes(const void *header) {
+    return pn_u32(header) == PN_MAGIC ? pn_u32((const uint8_t *)header + PN_HEADER_WEIGHT_OFF) : 0;
+}
+
+int pn_verify(pn_model_t *m, const void *data, size_t n) {
+    m->crc = crc32(m->crc, data, n);
+    m->unverified -= n < m->unverified ? (uint32_t)n : m->unverified;
+    return m->unverified ? PN_MORE : m->crc == pn_u32(m->blob + PN_HEADER_CRC) ? PN_OK : PN_ERR_CRC;
+}
+
+// The CRC of the first `n` bytes; what is missing is for pn_verify.
+static int verify_begin(pn_model_t *m, size_t n) {
+    uint32_t after = PN_HEADER_CRC + 4, size = pn_u32(m->blob + PN_HEADER_SIZE);
+    m->crc = crc32(0, m->blob, PN_HEADER_CRC);
+    m->unverified = size - after;
+    return pn_verify(m, m->blob + after, n - after);
+}
+
+int pn_open(pn_model_t *m, const void *blob, size_t len) {
+    int err = begin(m, blob, len);
+    if (err == PN_OK) {
+        uint32_t size = pn_u32(m->blob + PN_HEADER_SIZE);
+        err = size > len ? PN_ERR_LENGTH : verify_begin(m, size);
+    }
+    return err ? err : check_content(m);
+}
+
+int pn_open_head(pn_model_t *m, const void *head, size_t len) {
+    int err = begin(m, head, len);
+    m->weights = NULL;
+    if (err == PN_OK) {
+        err = check_content(m);
+    }
+    if (err == PN_OK) {
+        m->buffer_bytes = most_weights(m);
+        verify_begin(m, pn_u32(m->blob + PN_HEADER_WEIGHT_OFF));
     }
     return err;
 }

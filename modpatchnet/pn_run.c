@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "pn_check.h"
 #include "pn_image.h"
 #include "pn_kernels.h"
 #include "pn_move.h"
@@ -40,7 +41,7 @@ static void fc_step(pn_model_t *m) {
     const uint8_t *b = m->blob, *end;
     const int8_t *x = (const int8_t *)m->arena + header(m, PN_HEADER_FEATURE_AT);
     int16_t *out = (int16_t *)(void *)(m->arena + header(m, PN_HEADER_LOGIT_AT));
-    pn_scaled_t s = pn_scaled(b + header(m, PN_HEADER_FC_OFF), m->classes, m->classes * m->features, &end);
+    pn_scaled_t s = pn_scaled(pn_array(m, header(m, PN_HEADER_FC_OFF)), m->classes, m->classes * m->features, &end);
     int32_t zero = 256 * (int8_t)b[PN_HEADER_FC_ZERO];
     uint32_t to = m->row + FC_OUTPUTS < m->classes ? m->row + FC_OUTPUTS : m->classes;
     PN_WRITE(out + m->row, 2 * (to - m->row), TAG_LOGITS);
@@ -70,6 +71,31 @@ void pn_move(uint8_t *to, const uint8_t *from, uint32_t n) {
     }
 }
 
+// The arrays that come next, where the blob is streamed: of the segment's layers, or (0 layers) of the fully connected one.
+static void want(pn_model_t *m, uint32_t first, uint32_t layers) {
+    uint32_t end;
+    if (m->buffer != NULL) {
+        m->weights = NULL;
+        pn_check_arrays(m, m->tunnel, first, layers, &m->want_at, &end);
+        m->want_bytes = end - m->want_at;
+    }
+}
+
+// Asks for them, and looks at them once they are there: a file is never to be trusted.
+static int load(pn_model_t *m) {
+    uint32_t from, end;
+    m->asked = !m->asked;
+    if (m->asked) {
+        return PN_WANT;
+    }
+    m->weights = m->buffer;
+    m->weights_at = m->want_at;
+    bool fc = m->phase == PHASE_FC;
+    int err = pn_check_arrays(m, m->tunnel, m->segment.first, fc ? 0 : m->segment.layers, &from, &end);
+    m->weights = err ? NULL : m->weights;
+    return err;
+}
+
 // m->layer holds the layer before the segment's first.
 static void begin_segment(pn_model_t *m, uint32_t index) {
     pn_segment_t *seg = &m->segment;
@@ -88,6 +114,7 @@ static void begin_segment(pn_model_t *m, uint32_t index) {
         clear_sums(m, pn_grouped_conv(pn_stages(m)) ? m->layer.group : m->layer.cout);
     }
     begin_strip(m, 0);
+    want(m, seg->first, seg->layers);
 }
 
 static void begin_chain(pn_model_t *m, uint32_t tunnel) {
@@ -124,6 +151,7 @@ static void end_chain(pn_model_t *m) {
     m->phase = PHASE_FC;
     m->index = m->layers;
     m->row = 0;
+    want(m, 0, 0);
 }
 
 // The strip is done: the next one, segment, or chain.
@@ -170,6 +198,7 @@ static int start(pn_model_t *m, void *arena, size_t len) {
     if (err) {
         return err;
     }
+    m->asked = false;
     m->phase = PHASE_CHAIN;
     if (pn_lasting_sums(m)) {
         clear_sums(m, m->features);
@@ -192,6 +221,10 @@ int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x) {
 }
 
 int pn_step(pn_model_t *m) {
+    int err = m->weights == NULL ? load(m) : PN_OK;
+    if (err != PN_OK) {
+        return err;
+    }
     if (m->phase == PHASE_CHAIN) {
         pn_do(m, m->task);
         schedule(m);

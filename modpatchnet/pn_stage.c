@@ -124,7 +124,7 @@ static void map_rows(const pn_model_t *m, int t, uint32_t o, pn_taps_t *taps) {
 
 static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s) {
     const uint8_t *end;
-    pn_scaled_t a = pn_scaled(m->blob + s->weight_off, s->cout, s->cout * s->kernel * s->kernel * s->cin, &end);
+    pn_scaled_t a = pn_scaled(pn_array(m, s->weight_off), s->cout, s->cout * s->kernel * s->kernel * s->cin, &end);
     uint32_t first = s->channel;
     pn_conv_t c = {
         .zero = s->index ? &s->zero_in : (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO,
@@ -204,7 +204,7 @@ typedef struct {
 
 // For `n` channels from s->channel on.
 static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, bottleneck_t *b) {
-    const uint8_t *p = m->blob + s->weight_off;
+    const uint8_t *p = pn_array(m, s->weight_off);
     uint32_t first = s->channel, expanded = pn_expands(s) ? s->cexp : 0;
     bool is_signed = s->flags & PN_FLAG_SIGNED;
     pn_scaled_t a = pn_scaled(p, expanded, expanded * s->cin, &p);
@@ -435,7 +435,7 @@ static void group_line(pn_model_t *m, int t) {
 static pn_fused_t fused_of(const pn_model_t *m, const pn_stage_t *s) {
     pn_fused_t f = pn_fused_shape(s);
     pn_fused_arrays_t bytes = pn_fused_arrays(s->cin, s->cexp, s->cout, f.wide16);
-    f.expand = m->blob + s->weight_off;
+    f.expand = pn_array(m, s->weight_off);
     f.depthwise = f.expand + bytes.expand;
     f.project = f.depthwise + bytes.depthwise;
     f.scale = (const int32_t *)(const void *)(f.project + bytes.project);

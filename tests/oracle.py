@@ -17,13 +17,13 @@ from functools import cached_property
 import numpy as np
 
 # Byte order of the fields as FORMAT.md lists them.
-HEADER = struct.Struct("<4sHHII4B4H4b2BH7IiBbBbIIff5I")
+HEADER = struct.Struct("<4sHHII4B4H4b2BH7IiBbBbIIff6I")
 Header = namedtuple(
     "Header",
     "magic version header_bytes size crc task channels tunnels layers height width patch_h patch_w z0 z1 z2 z3 fit"
     " aggregate classes patch_off layer_off segment_off segments param_off label_off label_bytes pool_mult pool_shift"
     " pool_zero fc_shift fc_zero fc_off softmax_mult input_scale output_scale arena_bytes sum_at feature_at logit_at"
-    " task_off",
+    " task_off weight_off",
 )
 LAYER = struct.Struct("<4B6H2I")
 Layer = namedtuple("Layer", "kind kernel stride flags cexp cout mode rows group lines ring_at wide_at")
@@ -245,7 +245,7 @@ class Oracle:
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 4 and h.header_bytes == HEADER.size == 108
+        assert h.magic == b"PNB\x1a" and h.version == 4 and h.header_bytes == HEADER.size == 112
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
         self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]

@@ -82,7 +82,7 @@ def check(network: Network) -> Audio:
         ("every", 1 <= a.every <= 65535, "1..65535"),
         ("smooth", 0 < a.smooth <= 1, "more than 0, at most 1"),
         ("threshold", 0 <= a.threshold <= 1, "0..1"),
-        ("pause", 0 <= round(a.pause * a.rate / a.hop) <= 65535, f"0..{65535 * a.hop / a.rate:g}"),
+        ("pause", 0 <= a.pause * a.rate < 65535.5 * a.hop, f"0..{65535 * a.hop / a.rate:g}"),
         ("background", a.background in ("", *network.labels), f"one of {', '.join(network.labels)}"),
     ):
         if not ok:

@@ -96,11 +96,11 @@ def load_npz(path: Path) -> Dataset:
     elif "data" in z:
         blob, offsets = z["data"].tobytes(), z["offsets"]
         sources = [blob[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-    elif "audio" in z:
+    elif "audio" in z and "rate" in z and ("offsets" in z or z["audio"].ndim == 2):
         clips = z["audio"] if z["audio"].ndim == 2 else np.split(z["audio"], z["offsets"][1:-1])
         sources = [Clip(pcm, int(z["rate"])) for pcm in clips]
     else:
-        raise ValueError(f"{path}: holds no pictures or sounds (wanted 'images', 'data' or 'audio', got {', '.join(z)})")
+        raise ValueError(f"{path}: holds no pictures or sounds (wanted 'images', 'data' or 'audio' and 'rate', got {', '.join(z)})")
     boxes = None
     if "boxes" in z:
         rows = np.column_stack([z["boxes"], z["box_labels"], z["box_difficult"]]).astype(np.float32)

@@ -116,6 +116,7 @@ HEADER = Table(
         ("feature_at", "I"),
         ("logit_at", "I"),
         ("task_off", "I"),
+        ("weight_off", "I"),
     ),
 )
 

@@ -34,14 +34,9 @@ class _Writer:
     def __init__(self, start: int):
         self.start, self.data, self.known = start, bytearray(), {}
 
-    @property
-    def end(self) -> int:
-        """Where the next piece will lie."""
-        return self.start + len(self.data)
-
     def add(self, piece: bytes) -> int:
         """Appends `piece`; returns its offset in the blob."""
-        at = self.end
+        at = self.start + len(self.data)
         self.data += _padded(piece)
         return at
 
@@ -225,13 +220,13 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
         + len(labels)
     )
     # sections of known size come first, so weights are written knowing where they start
-    weights = _Writer(fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN)
-    params = _param_records(qnet, weights, orders(layers, p, flags))
-    fc_off, task_off = weights.add(_scaled(qnet.fc, (0, 1))), 0
+    front, task, task_off = fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN, b"", 0
     if d.audio:
         stream_at = (p.arena_bytes - stream_bytes(d)) // fmt.ALIGN * fmt.ALIGN
-        section, task_off = audio.section(d, weights.end, stream_at)
-        weights.add(section)
+        task, task_off = audio.section(d, front, stream_at)
+    weights = _Writer(front + len(task))
+    params = _param_records(qnet, weights, orders(layers, p, flags))
+    fc_off = weights.add(_scaled(qnet.fc, (0, 1)))
     head = _Writer(fmt.HEADER.size)
     sections = dict(
         patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
@@ -240,10 +235,11 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
         param_off=head.add(params),
         label_off=head.add(labels),
         label_bytes=len(labels),
-        fc_off=fc_off,
         task_off=task_off,
+        weight_off=weights.start,
+        fc_off=fc_off,
     )
-    return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + weights.data)
+    return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + task + weights.data)
 
 
 @dataclass(frozen=True)

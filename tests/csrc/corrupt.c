@@ -1,5 +1,6 @@
 // Damages a blob in every way that this file knows and lets the engine at it, under sanitizers: whatever the bytes say,
-// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte.
+// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte. The same
+// for the blob streamed, whose head and buffer are malloc'ed as well, with the same outcome and the same scores.
 //
 //     corrupt BLOB                         every truncation, several flips of every byte, CRC left and CRC repaired
 //     corrupt BLOB random SEED TIMES       several bytes at once, CRC repaired
@@ -27,6 +28,10 @@ static void *exactly(size_t n) {
         die("out of memory");
     }
     return p;
+}
+
+static uint32_t get32(const uint8_t *p) {
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 static void put32(uint8_t *p, uint32_t v) {
@@ -68,6 +73,24 @@ static void finish(pn_model_t *m) {
     }
 }
 
+static int32_t *kept; // logits of the last raw run
+
+static void keep_scores(const pn_model_t *m) {
+    free(kept);
+    kept = exactly(m->classes * sizeof(*kept));
+    for (uint32_t i = 0; i < m->classes; i++) {
+        kept[i] = pn_logit(m, i);
+    }
+}
+
+static void compare_scores(const pn_model_t *m) {
+    for (uint32_t i = 0; i < m->classes; i++) {
+        if (kept[i] != pn_logit(m, i)) {
+            die("a streamed blob has other scores");
+        }
+    }
+}
+
 static void run_picture(pn_model_t *m, uint8_t *arena, const pn_image_t *image) {
     size_t n = (size_t)image->w * image->h * image->format;
     uint8_t *pixels = exactly(n);
@@ -81,6 +104,65 @@ static void run_picture(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
     free(pixels);
 }
 
+static int read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
+    if (m->want_bytes > m->buffer_bytes || m->want_at > n || m->want_bytes > n - m->want_at) {
+        die("more wanted than the buffer takes, or than the file has");
+    }
+    memcpy(m->buffer, file + m->want_at, m->want_bytes);
+    return PN_MORE;
+}
+
+// A raw run whose arrays come from `file`.
+static int run_streamed(pn_model_t *m, const uint8_t *file, size_t n) {
+    uint8_t *arena = exactly(m->arena_bytes);
+    size_t inputs = (size_t)m->height * m->width * m->channels;
+    int8_t *x = exactly(inputs);
+    memset(x, 0x7f, inputs);
+    int err = pn_start_raw(m, arena, m->arena_bytes, x);
+    while (err == PN_OK || err == PN_MORE || err == PN_WANT) {
+        err = pn_step(m);
+        if (err == PN_OK) {
+            break;
+        }
+        err = err == PN_WANT ? read_wanted(m, file, n) : err;
+    }
+    if (err == PN_OK) {
+        compare_scores(m);
+    }
+    free(x);
+    free(arena);
+    return err;
+}
+
+// What becomes of the bytes as a file. PN_MORE: too large to be run, so that its arrays were not looked at.
+static int try_streamed(const uint8_t *file, size_t n) {
+    pn_model_t m;
+    size_t len = n < PN_BLOB_HEADER ? n : pn_head_bytes(file);
+    len = len < n ? len : n;
+    uint8_t *head = exactly(len);
+    memcpy(head, file, len);
+    int err = pn_open_head(&m, head, len);
+    if (err == PN_OK) {
+        uint32_t size = get32(file + PN_HEADER_SIZE), at = pn_head_bytes(file);
+        int more = size > n ? PN_ERR_LENGTH : pn_verify(&m, NULL, 0);
+        while (more == PN_MORE) { // pieces of any size
+            uint32_t piece = size - at < 7 ? size - at : 7;
+            more = pn_verify(&m, file + at, piece);
+            at += piece;
+        }
+        err = more;
+    }
+    if (err == PN_OK && m.arena_bytes > ARENA_MOST) {
+        err = PN_MORE;
+    } else if (err == PN_OK) {
+        m.buffer = exactly(m.buffer_bytes);
+        err = run_streamed(&m, file, n);
+        free(m.buffer);
+    }
+    free(head);
+    return err;
+}
+
 static void run_raw(pn_model_t *m, uint8_t *arena) {
     size_t n = (size_t)m->height * m->width * m->channels;
     int8_t *x = exactly(n);
@@ -89,7 +171,29 @@ static void run_raw(pn_model_t *m, uint8_t *arena) {
         die("a raw run did not start");
     }
     finish(m);
+    keep_scores(m);
     free(x);
+}
+
+// Hears samples as loud as can be, in chunks of seven, until two rows more than the network sees have come.
+static void hear(pn_model_t *m, uint8_t *arena) {
+    uint8_t pcm[14] = { 0, 0x80, 0xff, 0x7f, 0, 0x80, 0, 0x80, 0xff, 0x7f, 0xff, 0x7f, 0, 0 };
+    pn_sound_t s = pn_sound(m);
+    uint32_t most = 2 + (m->height < 50 ? m->height : 50u), score, at = 0;
+    if (pn_listen(m, arena, m->arena_bytes) != PN_OK) {
+        die("a stream did not begin");
+    }
+    while (m->fresh < most) {
+        at += pn_hear(m, pcm + 2 * at, 7 - at);
+        at = at < 7 ? at : 0;
+    }
+    if (pn_start_raw(m, arena, m->arena_bytes, pn_rows(m)) != PN_OK) {
+        die("a run over rows did not start");
+    }
+    finish(m);
+    if (pn_spot(m, &s, &score) >= (int32_t)m->classes || score > 65536) {
+        die("an answer that is none");
+    }
 }
 
 // Runs on part of a small picture, on a larger one, and on raw input.
@@ -102,6 +206,9 @@ static void run(pn_model_t *m) {
     memset(arena, 0xa5, m->arena_bytes);
     run_picture(m, arena, &images[0]);
     run_picture(m, arena, &images[1]);
+    if (pn_hears(m)) {
+        hear(m, arena);
+    }
     run_raw(m, arena);
     free(arena);
 }
@@ -124,6 +231,10 @@ static int try(const uint8_t *bytes, size_t n) {
         run(&m);
     }
     free(blob);
+    int streamed = try_streamed(bytes, n);
+    if (streamed != PN_MORE && (streamed == PN_OK) != (err == PN_OK)) {
+        die("a streamed blob is judged otherwise");
+    }
     return err;
 }
 
@@ -163,10 +274,6 @@ static void every_byte(uint8_t *blob, size_t n) {
 static uint32_t chance(uint64_t *state, uint32_t below) {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(*state >> 33) % below;
-}
-
-static uint32_t get32(const uint8_t *p) {
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 // 1 to 4 places, half of them in the tables, which end where the labels begin: a random byte, or a small or extreme number.
