@@ -33,7 +33,7 @@ demo: setup unix qemu
 
 #: make test          the same set-up and PyTorch, then all tests
 .PHONY: test
-test: setup-train unix qemu
+test: setup-train unix qemu native
 	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
@@ -87,6 +87,29 @@ qemu: mpy-cross tools
 	@echo "building the emulated Cortex-M7's firmware"
 	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
 		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(MPY_ARGS) $(call logged,qemu)
+
+#: make natmod        build/natmod/ARCH/patchnet.mpy, to be installed on a stock firmware: ARCH=armv7emsp (every H7), armv7emdp, x64
+ARCH ?= armv7emsp
+NATMOD = $(BUILD)/natmod/$(ARCH)
+.PHONY: natmod
+natmod: mpy-cross tools $(READY)
+	@echo "building the native module for $(ARCH)"
+	@mkdir -p $(NATMOD)
+	@$(MPY_MAKE) -C $(NATMOD) -f $(CURDIR)/ports/natmod/Makefile ARCH=$(ARCH) MPY_DIR=$(MPY) MPY_CROSS=$(MPY_CROSS) \
+		PYTHON=$(VENV)/bin/python $(call logged,natmod-$(ARCH))
+	@cp modpatchnet/filecam.py ports/natmod/package.json $(NATMOD)
+	@echo "$(NATMOD)/patchnet.mpy: $$(wc -c < $(NATMOD)/patchnet.mpy) bytes"
+
+#: make native        what its tests need: both ports without patchnet, and the native modules for them
+.PHONY: native
+native: mpy-cross tools
+	@echo "building both ports without patchnet"
+	@$(MPY_MAKE) -C $(MPY)/ports/unix BUILD=$(BUILD)/unix-stock VARIANT=patchnet VARIANT_DIR=$(CURDIR)/ports/unix \
+		MICROPY_MPYCROSS=$(MPY_CROSS) FROZEN_MANIFEST= $(call logged,unix-stock)
+	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu-stock BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
+		MICROPY_MPYCROSS=$(MPY_CROSS) FROZEN_MANIFEST= $(call logged,qemu-stock)
+	@$(MAKE) --no-print-directory natmod ARCH=armv7emsp
+	@$(MAKE) --no-print-directory natmod ARCH=x64
 
 #: make stm32         build/stm32-$(BOARD)/firmware.dfu for a real board; needs a full tree as MICROPYTHON_DIR
 BOARD ?= NUCLEO_H743ZI2

@@ -4,9 +4,9 @@
     for chunk in mic:
         heard = patchnet.spot(chunk)
 
-Reads PCM with 16 bits; channels are averaged. Files come in the order of their names, with `gap` seconds of silence after
-each one. len(mic) is how many there are, mic.rate the samples a second, mic.name the file that the last chunk is of, and
-mic.read() a whole one as array('h'), for patchnet.classify: the next one, and after the last the first again.
+Reads PCM with 16 bits; channels are averaged. Files come in the order of their names, with `gap` seconds of silence
+after each one. len(mic) is how many there are, mic.rate the samples a second, mic.name the file that the last chunk is
+of, and mic.read() a whole one as array('h'), for patchnet.classify: the next, and after the last the first again.
 """
 
 import os
@@ -73,7 +73,7 @@ class FileMic:
     def _open(self, path):
         """The open file, at its first sample; and samples a second, channels, samples of each."""
         self.name = path.split("/")[-1]
-        wav = open(path, "rb")
+        wav = open(path, "rb")  # noqa: SIM115, the caller closes it
         try:
             return wav, _header(wav)
         except ValueError as error:

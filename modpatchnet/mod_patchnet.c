@@ -18,17 +18,14 @@
 // picture's during a run. Between the engine's steps Ctrl-C and the scheduler get in; a run is then simply given up,
 // and the next one starts afresh. While a model runs it refuses (RuntimeError) to be run again or closed from such a
 // callback.
+//
+// The same source is compiled into a firmware or linked into a native .mpy; mod_native.h has the differences.
 #include <string.h>
 
 #include "py/binary.h"
-#include "py/builtin.h"
-#include "py/gc.h"
-#include "py/mperrno.h"
-#include "py/mphal.h"
-#include "py/objarray.h"
 #include "py/runtime.h"
-#include "extmod/vfs.h"
 
+#include "mod_native.h"
 #include "patchnet.h"
 
 // OpenMV's pixel formats: bytes per pixel in the low byte, from bit 24 on flags. RGB888 is our own, in their scheme.
@@ -58,9 +55,6 @@ typedef struct {
     mp_int_t width, height, format;
 } image_obj_t;
 
-static const mp_obj_type_t model_type;
-static const mp_obj_type_t image_type;
-
 // ---- errors ----
 
 static __attribute__((noreturn)) void raise_memory(const char *what, size_t needed, size_t given) {
@@ -79,9 +73,7 @@ static __attribute__((noreturn)) void raise_bad_model(int err, unsigned int laye
 static uint8_t *allocate(const char *what, size_t n) {
     uint8_t *p = m_new_maybe(uint8_t, MAX(n, 1)); // none at all would give NULL as well
     if (p == NULL) {
-        gc_info_t info;
-        gc_info(&info);
-        raise_memory(what, n, info.max_free * MICROPY_BYTES_PER_GC_BLOCK);
+        raise_memory(what, n, largest_piece(n));
     }
     return p;
 }
@@ -113,15 +105,6 @@ static mp_obj_t call_method(mp_obj_t obj, qstr name, size_t n_args, const mp_obj
     mp_load_method(obj, name, method);
     memcpy(method + 2, args, n_args * sizeof(*args));
     return mp_call_method_n_kw(n_args, 0, method);
-}
-
-static mp_obj_t open_path(mp_obj_t path) {
-    // asked first because open() says ENODEV where nothing is mounted, and on some ports opens a folder
-    mp_import_stat_t stat = mp_import_stat(mp_obj_str_get_str(path));
-    if (stat != MP_IMPORT_STAT_FILE) {
-        mp_raise_OSError_with_filename(stat == MP_IMPORT_STAT_DIR ? MP_EISDIR : MP_ENOENT, mp_obj_str_get_str(path));
-    }
-    return mp_call_function_2(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), path, MP_OBJ_NEW_QSTR(MP_QSTR_rb));
 }
 
 // Reads a whole file into the heap by its Python methods: they are what every kind of file has.
@@ -181,9 +164,9 @@ static void arena_buffer(mp_obj_t arena, size_t needed, mp_buffer_info_t *buf) {
 
 static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *args) {
     enum { ARG_src, ARG_arena };
-    static const mp_arg_t allowed[] = {
-        { MP_QSTR_src, MP_ARG_REQUIRED | MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_arena, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+    ARGS allowed[] = {
+        { MP_QSTR_src, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_arena, MP_ARG_OBJ, ARG_NONE },
     };
     mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
     mp_arg_parse_all_kw_array(n_args, n_kw, args, MP_ARRAY_SIZE(allowed), allowed, arg);
@@ -363,7 +346,7 @@ static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_
 
 // Lets others work; then everything must be where it was.
 static void let_others_in(const model_obj_t *self) {
-    mp_event_handle_nowait();
+    poll();
     check_blob(self);
     check_arena(self);
 }
@@ -374,10 +357,10 @@ static void run_steps(model_obj_t *self, uint32_t *us) {
     do {
         let_others_in(self);
         uint32_t index = self->model.index; // of the step that comes
-        uint32_t began = us ? mp_hal_ticks_us() : 0;
+        uint32_t began = us ? ticks_us() : 0;
         err = pn_step(&self->model);
         if (us) {
-            us[index] += (uint32_t)mp_hal_ticks_us() - began;
+            us[index] += (ticks_us() - began) & TICKS_MASK;
         }
     } while (err == PN_MORE);
 }
@@ -470,7 +453,7 @@ static void hear(model_obj_t *self, mp_obj_t pcm, size_t from, size_t n) {
 static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
     pn_model_t *m = &self->model;
     mp_buffer_info_t buf, arena = get_ready(self);
-    uint32_t began = us ? mp_hal_ticks_us() : 0;
+    uint32_t began = us ? ticks_us() : 0;
     size_t have = get_samples(pcm, &buf), samples = pn_sound(m).samples, n = MIN(have, samples);
     size_t before = (samples - n) / 2;
     pn_listen(m, arena.buf, arena.len);
@@ -480,7 +463,7 @@ static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
     m->missing = 0; // the stream ends here
     pn_start_raw(m, arena.buf, arena.len, pn_rows(m));
     if (us) {
-        *us = (uint32_t)mp_hal_ticks_us() - began;
+        *us = (ticks_us() - began) & TICKS_MASK;
     }
 }
 
@@ -510,10 +493,17 @@ static void start_any(model_obj_t *self, mp_obj_t x, uint32_t *us) {
 
 // ---- results ----
 
+static const char *label_end(const char *text) {
+    while (*text != '\n') {
+        ++text;
+    }
+    return text;
+}
+
 // The label at `text`, which then points to the next one.
 static mp_obj_t next_label(const char **text) {
     const char *begin = *text;
-    const char *end = strchr(begin, '\n');
+    const char *end = label_end(begin);
     *text = end + 1;
     return mp_obj_new_str(begin, end - begin);
 }
@@ -537,7 +527,7 @@ static mp_obj_t answer(const model_obj_t *self, uint32_t i, uint32_t score) {
     const char *text;
     pn_labels(&self->model, &text);
     for (; i > 0; --i) {
-        text = strchr(text, '\n') + 1;
+        text = label_end(text) + 1;
     }
     mp_obj_t pair[2] = { next_label(&text), mp_obj_new_float(score / MICROPY_FLOAT_CONST(65536.0)) };
     return mp_obj_new_tuple(2, pair);
@@ -558,11 +548,11 @@ static mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
 
 static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     enum { ARG_img, ARG_top, ARG_roi, ARG_pixfmt };
-    static const mp_arg_t allowed[] = {
-        { MP_QSTR_img, MP_ARG_REQUIRED | MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_top, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_roi, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_pixfmt, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+    ARGS allowed[] = {
+        { MP_QSTR_img, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_top, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_roi, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_pixfmt, MP_ARG_OBJ, ARG_NONE },
     };
     mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
@@ -606,30 +596,29 @@ static uint32_t get_part(const char *name, mp_obj_t value, uint32_t otherwise, m
 // The class of that name; none for "".
 static uint32_t get_background(const model_obj_t *self, mp_obj_t label) {
     size_t len;
-    const char *wanted = mp_obj_str_get_data(label, &len), *text;
+    const char *text;
+    mp_obj_str_get_data(label, &len);
     if (len == 0) {
         return UINT32_MAX;
     }
     pn_labels(&self->model, &text);
     for (uint32_t i = 0; i < self->model.classes; ++i) {
-        const char *end = strchr(text, '\n');
-        if ((size_t)(end - text) == len && memcmp(text, wanted, len) == 0) {
+        if (mp_binary_op(MP_BINARY_OP_EQUAL, next_label(&text), label) == mp_const_true) {
             return i;
         }
-        text = end + 1;
     }
     mp_raise_ValueError(MP_ERROR_TEXT("background: wanted one of the labels"));
 }
 
 static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     enum { ARG_pcm16, ARG_threshold, ARG_pause, ARG_smooth, ARG_every, ARG_background };
-    static const mp_arg_t allowed[] = {
-        { MP_QSTR_pcm16, MP_ARG_REQUIRED | MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_threshold, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_pause, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_smooth, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_every, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_background, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+    ARGS allowed[] = {
+        { MP_QSTR_pcm16, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_threshold, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_pause, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_smooth, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_every, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_background, MP_ARG_OBJ, ARG_NONE },
     };
     mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
@@ -664,15 +653,6 @@ static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
 
-static mp_obj_t new_int8_array(size_t n) {
-    mp_obj_array_t *array = mp_obj_malloc(mp_obj_array_t, &mp_type_array);
-    array->typecode = 'b';
-    array->free = 0;
-    array->len = n;
-    array->items = m_new(int8_t, n);
-    return MP_OBJ_FROM_PTR(array);
-}
-
 static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
     mp_buffer_info_t buf;
     get_buffer("out", out, MP_BUFFER_WRITE, &buf);
@@ -685,9 +665,9 @@ static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
 
 static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     enum { ARG_x, ARG_out };
-    static const mp_arg_t allowed[] = {
-        { MP_QSTR_x, MP_ARG_REQUIRED | MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
-        { MP_QSTR_out, MP_ARG_OBJ, { .u_rom_obj = MP_ROM_NONE } },
+    ARGS allowed[] = {
+        { MP_QSTR_x, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_out, MP_ARG_OBJ, ARG_NONE },
     };
     mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
@@ -737,36 +717,35 @@ static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
     return mp_obj_new_tuple(n, items);
 }
 
+// MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
 static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     const pn_model_t *m = &self->model;
     pn_info_t info;
     pn_info(m, &info);
-    switch (name) {
-        case MP_QSTR_ram:
-            return mp_obj_new_int_from_uint(m->arena_bytes);
-        case MP_QSTR_task:
-            return MP_OBJ_NEW_QSTR(pn_hears(m) ? MP_QSTR_audio : MP_QSTR_classify);
-        case MP_QSTR_labels:
-            return labels(self);
-        case MP_QSTR_input_shape:
-            return shape(3, (const mp_int_t[]) { m->height, m->width, m->channels });
-        case MP_QSTR_output_shape:
-            return shape(1, (const mp_int_t[]) { m->classes });
-        case MP_QSTR_sample_rate:
-            return pn_hears(m) ? mp_obj_new_int_from_uint(pn_sound(m).rate) : MP_OBJ_NULL;
-        case MP_QSTR_clip_samples:
-            return pn_hears(m) ? mp_obj_new_int_from_uint(pn_sound(m).samples) : MP_OBJ_NULL;
-        case MP_QSTR_input_scale:
-            return mp_obj_new_float((mp_float_t)info.input_scale);
-        case MP_QSTR_output_scale:
-            return mp_obj_new_float((mp_float_t)info.output_scale);
-        case MP_QSTR_input_zero_point:
-            return input_zero_point(self, info.input_zero);
-        case MP_QSTR_output_zero_point:
-            return MP_OBJ_NEW_SMALL_INT(info.output_zero);
-        default:
-            return MP_OBJ_NULL;
+    if (name == MP_QSTR_ram) {
+        return mp_obj_new_int_from_uint(m->arena_bytes);
+    } else if (name == MP_QSTR_task) {
+        return pn_hears(m) ? MP_OBJ_NEW_QSTR(MP_QSTR_audio) : MP_OBJ_NEW_QSTR(MP_QSTR_classify);
+    } else if (name == MP_QSTR_labels) {
+        return labels(self);
+    } else if (name == MP_QSTR_input_shape) {
+        return shape(3, (const mp_int_t[]) { m->height, m->width, m->channels });
+    } else if (name == MP_QSTR_output_shape) {
+        return shape(1, (const mp_int_t[]) { m->classes });
+    } else if (name == MP_QSTR_sample_rate && pn_hears(m)) {
+        return mp_obj_new_int_from_uint(pn_sound(m).rate);
+    } else if (name == MP_QSTR_clip_samples && pn_hears(m)) {
+        return mp_obj_new_int_from_uint(pn_sound(m).samples);
+    } else if (name == MP_QSTR_input_scale) {
+        return mp_obj_new_float((mp_float_t)info.input_scale);
+    } else if (name == MP_QSTR_output_scale) {
+        return mp_obj_new_float((mp_float_t)info.output_scale);
+    } else if (name == MP_QSTR_input_zero_point) {
+        return input_zero_point(self, info.input_zero);
+    } else if (name == MP_QSTR_output_zero_point) {
+        return MP_OBJ_NEW_SMALL_INT(info.output_zero);
     }
+    return MP_OBJ_NULL;
 }
 
 static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
@@ -776,41 +755,43 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
     if (self->source == MP_OBJ_NULL) {
         mp_print_str(print, "<Model closed>");
     } else {
-        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u>", pn_hears(m) ? "audio" : "classify", m->height, m->width, m->channels, m->classes,
-            (unsigned int)m->arena_bytes);
+        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u>", pn_hears(m) ? "audio" : "classify", m->height, m->width,
+            m->channels, m->classes, (unsigned int)m->arena_bytes);
     }
+}
+
+#define TEXT(literal) mp_obj_new_str(literal, sizeof(literal) - 1)
+
+// `format` % `values`, as in Python.
+static mp_obj_t filled(mp_obj_t format, size_t n, const mp_obj_t *values) {
+    return mp_binary_op(MP_BINARY_OP_MODULO, format, mp_obj_new_tuple(n, values));
 }
 
 // (name, op, microseconds) of layer `i`, or of what follows the layers.
 static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
-    vstr_t name, op;
-    vstr_init(&name, 16);
-    vstr_init(&op, 24);
-    if (i == self->model.layers) {
-        vstr_add_str(&name, "head");
-        vstr_add_str(&op, "pool, dense");
-    } else {
-        vstr_printf(&name, "layer %u", (unsigned int)i);
+    mp_obj_t row[3] = { TEXT("head"), TEXT("pool, dense"), mp_obj_new_int_from_uint(us) };
+    if (i < self->model.layers) {
         pn_op_t what = pn_op(&self->model, i);
-        vstr_printf(&op, "%s %ux%u stride %u", what.bottleneck ? "bottleneck" : "conv",
-            what.kernel, what.kernel, what.stride);
+        mp_obj_t number = MP_OBJ_NEW_SMALL_INT(i), kernel = MP_OBJ_NEW_SMALL_INT(what.kernel);
+        row[0] = filled(TEXT("layer %u"), 1, &number);
+        row[1] = filled(what.bottleneck ? TEXT("bottleneck %ux%u stride %u") : TEXT("conv %ux%u stride %u"), 3,
+            (const mp_obj_t[]) { kernel, kernel, MP_OBJ_NEW_SMALL_INT(what.stride) });
     }
-    mp_obj_t row[3] = {
-        mp_obj_new_str_from_vstr(&name), mp_obj_new_str_from_vstr(&op), mp_obj_new_int_from_uint(us)
-    };
     return mp_obj_new_tuple(3, row);
 }
 
 static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
     model_obj_t *self = MP_OBJ_TO_PTR(self_in);
     check_open(self);
-    uint32_t *us = m_new0(uint32_t, self->model.layers + 1), heard = 0;
+    size_t bytes = (self->model.layers + 1) * sizeof(uint32_t);
+    uint32_t *us = m_malloc(bytes), heard = 0;
+    memset(us, 0, bytes);
     start_any(self, x, &heard);
     run(self, us);
     mp_obj_t list = mp_obj_new_list(0, NULL);
     if (heard) { // a clip, not a picture or raw values
         mp_obj_t row[3] = {
-            MP_OBJ_NEW_QSTR(MP_QSTR_audio), MP_OBJ_NEW_QSTR(MP_QSTR_spectrogram), mp_obj_new_int_from_uint(heard)
+            MP_OBJ_NEW_QSTR(MP_QSTR_audio), TEXT("spectrogram"), mp_obj_new_int_from_uint(heard)
         };
         mp_obj_list_append(list, mp_obj_new_tuple(3, row));
     }
@@ -821,37 +802,37 @@ static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(model_profile_obj, model_profile);
 
-static const mp_rom_map_elem_t model_locals_table[] = {
-    { MP_ROM_QSTR(MP_QSTR_classify), MP_ROM_PTR(&model_classify_obj) },
-    { MP_ROM_QSTR(MP_QSTR_spot), MP_ROM_PTR(&model_spot_obj) },
-    { MP_ROM_QSTR(MP_QSTR_predict), MP_ROM_PTR(&model_predict_obj) },
-    { MP_ROM_QSTR(MP_QSTR_profile), MP_ROM_PTR(&model_profile_obj) },
-    { MP_ROM_QSTR(MP_QSTR_deinit), MP_ROM_PTR(&model_deinit_obj) },
-    { MP_ROM_QSTR(MP_QSTR___enter__), MP_ROM_PTR(&mp_identity_obj) },
-    { MP_ROM_QSTR(MP_QSTR___exit__), MP_ROM_PTR(&model_exit_obj) },
-};
-static MP_DEFINE_CONST_DICT(model_locals, model_locals_table);
+static mp_obj_t model_enter(mp_obj_t self) {
+    return self;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(model_enter_obj, model_enter);
+
+#define MODEL_METHODS(X) \
+    X(MP_QSTR_classify, model_classify_obj) \
+    X(MP_QSTR_spot, model_spot_obj) \
+    X(MP_QSTR_predict, model_predict_obj) \
+    X(MP_QSTR_profile, model_profile_obj) \
+    X(MP_QSTR_deinit, model_deinit_obj) \
+    X(MP_QSTR___enter__, model_enter_obj) \
+    X(MP_QSTR___exit__, model_exit_obj)
+
+static bool is_method(qstr name) {
+#define IS_NAME(method, obj) name == method ||
+    return MODEL_METHODS(IS_NAME) false;
+}
 
 static void model_attr(mp_obj_t self_in, qstr name, mp_obj_t *dest) {
     const model_obj_t *self = MP_OBJ_TO_PTR(self_in);
     if (dest[0] != MP_OBJ_NULL) {
         return; // nothing can be set
     }
-    if (mp_map_lookup((mp_map_t *)&model_locals.map, MP_OBJ_NEW_QSTR(name), MP_MAP_LOOKUP) != NULL) {
-        dest[1] = MP_OBJ_SENTINEL; // a method: looked up as usual
+    if (is_method(name)) {
+        dest[1] = MP_OBJ_SENTINEL; // looked up as usual
     } else {
         check_open(self);
         dest[0] = get_fact(self, name);
     }
 }
-
-static MP_DEFINE_CONST_OBJ_TYPE(
-    model_type, MP_QSTR_Model, MP_TYPE_FLAG_NONE,
-    make_new, model_make_new,
-    print, model_print,
-    attr, model_attr,
-    locals_dict, &model_locals
-    );
 
 // ---- Image ----
 
@@ -897,11 +878,69 @@ static mp_obj_t image_format(mp_obj_t self_in) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(image_format_obj, image_format);
 
-static const mp_rom_map_elem_t image_locals_table[] = {
-    { MP_ROM_QSTR(MP_QSTR_width), MP_ROM_PTR(&image_width_obj) },
-    { MP_ROM_QSTR(MP_QSTR_height), MP_ROM_PTR(&image_height_obj) },
-    { MP_ROM_QSTR(MP_QSTR_format), MP_ROM_PTR(&image_format_obj) },
-};
+#define IMAGE_METHODS(X) \
+    X(MP_QSTR_width, image_width_obj) \
+    X(MP_QSTR_height, image_height_obj) \
+    X(MP_QSTR_format, image_format_obj)
+
+// ---- module ----
+
+#define MODULE_NUMBERS(X) \
+    X(MP_QSTR_GRAYSCALE, FORMAT_GRAYSCALE) \
+    X(MP_QSTR_RGB565, FORMAT_RGB565) \
+    X(MP_QSTR_RGB888, FORMAT_RGB888) \
+    X(MP_QSTR_JPEG, FORMAT_JPEG)
+
+#if MICROPY_ENABLE_DYNRUNTIME
+
+#define STORE_METHOD(name, obj) mp_obj_dict_store(methods, MP_OBJ_NEW_QSTR(name), MP_OBJ_FROM_PTR(&obj));
+#define STORE_NUMBER(name, number) mp_store_global(name, MP_OBJ_NEW_SMALL_INT(number));
+
+mp_obj_full_type_t model_type, image_type;
+
+static mp_obj_t new_type(mp_obj_full_type_t *type, qstr name, const void *make_new, const void *print) {
+    mp_obj_t methods = mp_obj_new_dict(0);
+    type->base.type = &mp_type_type;
+    type->name = name;
+    MP_OBJ_TYPE_SET_SLOT(type, make_new, make_new, 0);
+    MP_OBJ_TYPE_SET_SLOT(type, print, print, 1);
+    MP_OBJ_TYPE_SET_SLOT(type, locals_dict, MP_OBJ_TO_PTR(methods), 2);
+    mp_store_global(name, MP_OBJ_FROM_PTR(type));
+    return methods;
+}
+
+// Runs when the file is imported, before native.py.
+mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
+    MP_DYNRUNTIME_INIT_ENTRY
+    check_firmware();
+    mp_obj_t methods = new_type(&model_type, MP_QSTR_Model, model_make_new, model_print);
+    MP_OBJ_TYPE_SET_SLOT(&model_type, attr, model_attr, 3);
+    MODEL_METHODS(STORE_METHOD)
+    methods = new_type(&image_type, MP_QSTR_Image, image_make_new, image_print);
+    MP_OBJ_TYPE_SET_SLOT(&image_type, buffer, image_get_buffer, 3);
+    IMAGE_METHODS(STORE_METHOD)
+    MODULE_NUMBERS(STORE_NUMBER)
+    mp_store_global(MP_QSTR__setup, MP_OBJ_FROM_PTR(&setup_obj));
+    MP_DYNRUNTIME_INIT_EXIT
+}
+
+#else
+
+#define ROM_OBJ(name, obj) { MP_ROM_QSTR(name), MP_ROM_PTR(&obj) },
+#define ROM_NUMBER(name, number) { MP_ROM_QSTR(name), MP_ROM_INT(number) },
+
+static const mp_rom_map_elem_t model_locals_table[] = { MODEL_METHODS(ROM_OBJ) };
+static MP_DEFINE_CONST_DICT(model_locals, model_locals_table);
+
+static MP_DEFINE_CONST_OBJ_TYPE(
+    model_type, MP_QSTR_Model, MP_TYPE_FLAG_NONE,
+    make_new, model_make_new,
+    print, model_print,
+    attr, model_attr,
+    locals_dict, &model_locals
+    );
+
+static const mp_rom_map_elem_t image_locals_table[] = { IMAGE_METHODS(ROM_OBJ) };
 static MP_DEFINE_CONST_DICT(image_locals, image_locals_table);
 
 static MP_DEFINE_CONST_OBJ_TYPE(
@@ -912,16 +951,11 @@ static MP_DEFINE_CONST_OBJ_TYPE(
     locals_dict, &image_locals
     );
 
-// ---- module ----
-
 static const mp_rom_map_elem_t module_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR__patchnet) },
-    { MP_ROM_QSTR(MP_QSTR_Model), MP_ROM_PTR(&model_type) },
-    { MP_ROM_QSTR(MP_QSTR_Image), MP_ROM_PTR(&image_type) },
-    { MP_ROM_QSTR(MP_QSTR_GRAYSCALE), MP_ROM_INT(FORMAT_GRAYSCALE) },
-    { MP_ROM_QSTR(MP_QSTR_RGB565), MP_ROM_INT(FORMAT_RGB565) },
-    { MP_ROM_QSTR(MP_QSTR_RGB888), MP_ROM_INT(FORMAT_RGB888) },
-    { MP_ROM_QSTR(MP_QSTR_JPEG), MP_ROM_INT(FORMAT_JPEG) },
+    ROM_OBJ(MP_QSTR_Model, model_type)
+    ROM_OBJ(MP_QSTR_Image, image_type)
+    MODULE_NUMBERS(ROM_NUMBER)
 };
 static MP_DEFINE_CONST_DICT(module_globals, module_globals_table);
 
@@ -931,3 +965,5 @@ const mp_obj_module_t _patchnet_user_cmodule = {
 };
 
 MP_REGISTER_MODULE(MP_QSTR__patchnet, _patchnet_user_cmodule);
+
+#endif

@@ -29,5 +29,5 @@ def classify(img, top=None, roi=None, pixfmt=None):
 
 
 def spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
-    """(label, score) if the default model hears a word in this chunk of 16-bit samples, else None. See docs/audio.md."""
+    """(label, score) if the default model hears a word with this chunk of 16-bit samples, else None: docs/audio.md."""
     return (_model or load()).spot(pcm16, threshold, pause, smooth, every, background)

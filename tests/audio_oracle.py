@@ -1,4 +1,4 @@
-"""The slow oracle for sound: spectrograms, clips and streams in plain Python integers, from modpatchnet/FORMAT.md alone."""
+"""The slow oracle for sound: rows, clips and streams in plain Python integers, from modpatchnet/FORMAT.md alone."""
 
 from __future__ import annotations
 

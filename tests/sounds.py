@@ -27,7 +27,8 @@ def random_audio(rng) -> Audio:
     rate = int(rng.choice([8000, 16000, 11025]))
     low, high = sorted(map(float, rng.integers(0, rate // 2, 2)))  # float32 holds them, and those below
     return Audio(
-        rate, frame, int(rng.integers(1, frame + 1)), fft, low, high if rng.random() < 0.5 and high > low + 100 else 0.0,
+        rate, frame, int(rng.integers(1, frame + 1)), fft, low,
+        high=high if rng.random() < 0.5 and high > low + 100 else 0.0,
         floor=float(rng.integers(-120, -60)), top=float(rng.integers(-20, 6)), every=int(rng.integers(1, 7)),
         smooth=float(rng.choice([1.0, 0.5, 0.1])), threshold=float(rng.uniform(0.2, 0.6)),
         pause=float(rng.integers(0, 9)) / 10, background=str(rng.choice(["", "none"])),
@@ -46,7 +47,9 @@ def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:
 def random_sound(rng, n: int) -> np.ndarray:
     """int16 (n,): tones that come and go in noise, at any level; at times as loud as can be."""
     t = np.arange(n)
-    tones = sum(np.sin(t * rng.uniform(0.01, 3.1) + rng.uniform(0, 6)) * (np.sin(t * 0.002 * i) > 0) for i in range(1, 4))
+    tones = sum(
+        np.sin(t * rng.uniform(0.01, 3.1) + rng.uniform(0, 6)) * (np.sin(t * 0.002 * i) > 0) for i in range(1, 4)
+    )
     wave = (tones + rng.normal(0, rng.uniform(0, 1), n)) * 10 ** rng.uniform(0, 4.5)
     return wave.round().clip(-32768, 32767).astype(np.int16)
 

@@ -1,4 +1,4 @@
-"""Sound on the PC: the front-end against its oracle and against numpy's FFT, clips, streams, what the loader refuses."""
+"""Sound on the PC: the front-end against its oracle and numpy's FFT, clips, streams, what the loader refuses."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_spectrogram_is_the_oracles(fft):
 
 @pytest.mark.parametrize("fft", [32, 256, 2048])
 def test_spectrum_is_numpys(fft):
-    """The integer FFT (which the engine's equals, as other tests show) is the real one, within 2^-12 of its largest value."""
+    """The integer FFT (that of the engine, as other tests show) is the real one, within 2^-12 of its largest value."""
     rng = np.random.default_rng(fft)
     network = replace(tiny(), audio=Audio(8000, fft, fft, fft))
     oracle = AudioOracle(pack(random_qnet(rng, network)))
@@ -351,12 +351,13 @@ HEAD = fmt.HEADER.unpack(TINY)
 @pytest.mark.parametrize("error, values", [
     ("SHAPE", {"rate": 0}), ("SHAPE", {"frame": 0}), ("SHAPE", {"frame": 33}), ("SHAPE", {"hop": 0}),
     ("SHAPE", {"hop": 25}), *(("SHAPE", {"fft": n}) for n in (0, 16, 33, 48, 4096, 65535)), ("SHAPE", {"every": 0}),
-    *(("SHAPE", {"log_mult": n}) for n in (0, -1, 32768)), *(("SHAPE", {"log_offset": n}) for n in (2**30 + 1, -(2**31))),
+    *(("SHAPE", {"log_mult": n}) for n in (0, -1, 32768)), ("SHAPE", {"log_offset": 2**30 + 1}),
+    ("SHAPE", {"log_offset": -(2**31)}),
     ("SHAPE", {"threshold": 65537}), ("SHAPE", {"smooth": 0}), ("SHAPE", {"smooth": 257}), ("SHAPE", {"background": 3}),
     ("SHAPE", {"background": 65536}),
     *(("WEIGHTS", {f"{name}_off": n}) for name in ("window", "twiddle", "band", "weight")
       for n in (0, HEAD["weight_off"], 0xFFFFFFFC, RECORD[f"{name}_off"] + 2)),
-    ("WEIGHTS", {"weight_bytes": RECORD["weight_bytes"] - 1}), ("WEIGHTS", {"weight_bytes": RECORD["weight_bytes"] + 1}),
+    *(("WEIGHTS", {"weight_bytes": RECORD["weight_bytes"] + n}) for n in (-1, 1)),
     ("WEIGHTS", {"weight_bytes": 0xFFFFFFFF}),
     ("PLAN", {"stream_at": RECORD["stream_at"] + 4}), ("PLAN", {"stream_at": RECORD["stream_at"] - 1}),
     ("PLAN", {"stream_at": 124}), ("PLAN", {"stream_at": 0xFFFFFFFC}),

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from patchnet.design import (
+    Detection,
     Layer,
     Network,
+    Scale,
     Stage,
     bottleneck_bytes,
     check_budget,
@@ -143,3 +145,66 @@ def test_mac_limit_is_kept():
 def test_infeasible_budget_names_the_block():
     with pytest.raises(ValueError, match=r"block 0: needs [0-9,]+ B, budget 2,048 B"):
         design(("a", "b"), 224, 224, 2_048)
+
+
+DETECT = Network(
+    "boxes", ("a", "b", "c"), 130, 130, margin_h=18, margin_w=18,
+    stages=(Stage(24, 2, 2), Stage(32, 2, 2), Stage(48, 1, 2)),
+    detection=Detection((Scale(((16, 12), (24, 30))), Scale(((60, 80),), (Stage(64, 1, 2),)))),
+)  # fmt: skip
+
+
+def test_detection_has_a_stitched_map_scales_and_heads():
+    assert (DETECT.task, DETECT.stride, DETECT.stitched, VWW.task) == ("detect", 16, (9, 9), "classify")
+    fine, coarse = DETECT.scales()
+    assert (fine.layers, fine.stride, coarse.stride) == ((), 16, 32)
+    assert (fine.head.h, fine.head.cin, fine.head.cout) == (9, 48, 14)
+    assert not fine.head.expand and not fine.head.residual
+    assert [(s.oh, s.cout) for s in (*coarse.layers, coarse.head)] == [(5, 64), (5, 7)]
+    assert DETECT.tail() == [fine.head, *coarse.layers, coarse.head]
+    tail = sum(layer.macs for layer in DETECT.tail())
+    assert DETECT.macs == 5 * sum(layer.macs for layer in DETECT.layers()) + tail
+    assert fine.head.macs == 81 * 48 * (9 + 14) and fine.head.weights == 48 * (9 + 14)
+    assert DETECT.features == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "k", "margin", "central"),
+    [(130, 4, 18, True), (224, 4, 18, True), (300, 9, 20, False), (128, 1, 0, False)],
+)
+def test_grid_patches_tile_the_stitched_map_once(side, k, margin, central):
+    network = replace(DETECT, height=side, width=side, k=k, margin_h=margin, margin_w=margin, central=central)
+    rows, last = network.stitched[0], network.layers()[-1]
+    seen = [[0] * rows for _ in range(rows)]
+    for i, p in enumerate(network.places()):
+        assert p.from_y + p.h <= last.oh and p.from_x + p.w <= last.ow and p.to_y + p.h <= rows and p.to_x + p.w <= rows
+        top, left = network.patches()[i]
+        assert abs((p.to_y - p.from_y) * 16 - top) <= 8 and abs((p.to_x - p.from_x) * 16 - left) <= 8
+        for y in range(p.to_y, p.to_y + p.h):
+            for x in range(p.to_x, p.to_x + p.w):
+                seen[y][x] += i < k
+    assert all(n == 1 for row in seen for n in row)
+
+
+def test_detection_round_trips():
+    values = tomllib.loads(write_toml({"network": to_dict(DETECT), "train": {"more": {"x": 1}}}))
+    assert from_dict(values["network"]) == DETECT and values["train"] == {"more": {"x": 1}}
+    assert "detection" not in to_dict(VWW)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"margin_h": 14}, r"boxes: patch 2: wanted rows 4..8 of the stitched map, got 3..7 \(a larger margin_h"),
+        ({"aggregate": "concat"}, "aggregate: wanted sum"),
+        ({"detection": {"scales": []}}, "wanted a scale or more"),
+        ({"detection": {"scales": [{"anchors": [[8, 8]]}], "top": 0}}, r"top 1..1000, got 1, 0"),
+        ({"detection": {"scales": [{"anchors": [[8, 260]]}]}}, r"scale 0: wanted 1..255 anchors .* got \[\(8, 260\)\]"),
+        ({"detection": {"scales": [{"anchors": []}]}}, "scale 0: wanted 1..255 anchors"),
+        ({"detection": {"scales": [{"stages": []}]}}, "scale: 'anchors' is missing"),
+        ({"detection": {"scales": [], "tops": 3}}, "detection: unknown key 'tops'"),
+    ],
+)
+def test_impossible_detection_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict({**to_dict(DETECT), **change})

@@ -82,18 +82,26 @@ print(patchnet.load("grey.pnb").ram)
         assert second == str(Model(blobs.small(1)).ram)
 
 
-def test_ctrl_c_ends_a_long_inference_and_the_next_is_right(connect, where, tmp_path):
+def write_long(where: str, folder: Path):
+    """long.pnb and long.out for interrupt.py."""
     blob = blobs.long(*LONG.get(where, (1, 1)))
     model = Model(blob)
     height, width, channels = model.input_shape
     x = bytes(i * 7 & 255 for i in range(width)) * (height * channels)
-    (tmp_path / "long.pnb").write_bytes(blob)
-    (tmp_path / "long.out").write_bytes(model.predict(x).tobytes())
-    device = connect(where, tmp_path)
+    (folder / "long.pnb").write_bytes(blob)
+    (folder / "long.out").write_bytes(model.predict(x).tobytes())
+
+
+def check_interrupt(device):
     device.start(script("interrupt"))
     time.sleep(0.4)
     device.interrupt()
     assert device.finish(300) == "running\ninterrupted\nright: True\nin the middle: True\n"
+
+
+def test_ctrl_c_ends_a_long_inference_and_the_next_is_right(connect, where, tmp_path):
+    write_long(where, tmp_path)
+    check_interrupt(connect(where, tmp_path))
 
 
 def test_many_classes_need_no_memory_for_those_not_asked_for(connect, where, tmp_path):

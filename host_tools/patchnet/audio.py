@@ -159,11 +159,12 @@ def from_record(record: dict, labels: tuple[str, ...]) -> Audio:
     """The front-end that a blob's record tells."""
     background = record["background"]
     return Audio(
-        record["rate"], record["frame"], record["hop"], record["fft"], *(record[k] for k in ("low", "high", "floor", "top")),
-        every=record["every"], smooth=record["smooth"] / 256, threshold=record["threshold"] / 65536,
+        *(record[k] for k in ("rate", "frame", "hop", "fft", "low", "high", "floor", "top", "every")),
+        smooth=record["smooth"] / 256,
+        threshold=record["threshold"] / 65536,
         pause=record["pause"] * record["hop"] / record["rate"],
         background="" if background == fmt.NO_CLASS else labels[background],
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------- spectrograms

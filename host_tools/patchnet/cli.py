@@ -63,6 +63,16 @@ def count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"wanted a number such as 30M, got {text!r}") from None
 
 
+def fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"wanted a number from 0 to 1, got {text!r}")
+    return value
+
+
 def engines(text: str) -> list[str]:
     from .evaluate import ENGINES
 
@@ -185,12 +195,16 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
     p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")
 
-    p = command("predict", run_predict, "Classify pictures or sounds")
+    p = command("predict", run_predict, "Classify pictures or sounds, or find objects in pictures")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("pictures", nargs="+", metavar="PICTURE")
     p.add_argument("--on", type=engines, default=["host"], metavar="ENGINE", help="float, host (default), unix or qemu")
     p.add_argument("--top", type=positive, default=5, metavar="N", help="labels per picture (default: 5)")
-    p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the pictures with labels and patches")
+    more = "networks that detect: least score (default: 0.4)"
+    p.add_argument("--threshold", type=fraction, default=0.4, metavar="SCORE", help=more)
+    more = "networks that detect: of two boxes of a class that overlap more, one goes (default: 0.45)"
+    p.add_argument("--iou", type=fraction, default=0.45, metavar="IOU", help=more)
+    p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the pictures with labels and patches, or boxes")
 
     more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
     p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
@@ -363,7 +377,9 @@ def run_val(args) -> int:
         plain = [evaluate.to_dict(r) for r in results]
         print_json(plain if len(plain) > 1 else plain[0])
     else:
-        wide_console().print(_val_table(results))
+        wide_console().print((_precision_table if hasattr(results[0], "map50") else _val_table)(results))
+    if args.confusion and hasattr(results[-1], "map50"):
+        raise ValueError("--confusion: wanted a network that classifies, this one detects")
     if args.confusion:
         from . import plots
 
@@ -373,16 +389,34 @@ def run_val(args) -> int:
     return DIFFERENT if any(r.identical is False for r in results) else 0
 
 
+def _equal(result) -> str:
+    reference = result.reference
+    return {None: "", True: f"identical to {reference}", False: f"[red]differ from {reference}[/red]"}[result.identical]
+
+
+def _precision_table(results: Sequence) -> Table:
+    out = Table(title=f"{results[0].model} on {results[0].data}", title_justify="left")
+    out.add_column("on")
+    for name in ("pictures", "objects", "mAP50", "mAP50-95", *results[0].labels, "RAM", "seconds", "boxes"):
+        out.add_column(name, justify="right")
+    for r in results:
+        out.add_row(
+            r.on, str(r.n), str(r.objects), f"{r.map50:.2%}", f"{r.map:.2%}",
+            *("" if p is None else f"{p:.2%}" for p in r.ap50),
+            "" if r.ram is None else f"{r.ram:,} B", f"{r.seconds:.1f}", _equal(r) or str(r.boxes),
+        )  # fmt: skip
+    return out
+
+
 def _val_table(results: Sequence) -> Table:
     out = Table(title=f"{results[0].model} on {results[0].data}", title_justify="left")
     out.add_column("on")
     for name in ("pictures", "top-1", "top-5", "RAM", "seconds", "scores"):
         out.add_column(name, justify="right")
     for r in results:
-        equal = {None: "", True: f"identical to {r.reference}", False: f"[red]differ from {r.reference}[/red]"}
         out.add_row(
             r.on, str(r.n), f"{r.top1:.2%}", "" if r.top5 is None else f"{r.top5:.2%}",
-            "" if r.ram is None else f"{r.ram:,} B", f"{r.seconds:.1f}", equal[r.identical],
+            "" if r.ram is None else f"{r.ram:,} B", f"{r.seconds:.1f}", _equal(r),
         )  # fmt: skip
     return out
 
@@ -392,6 +426,8 @@ def run_predict(args) -> int:
 
     if len(args.on) > 1:
         raise ValueError(f"--on: wanted one engine, got {', '.join(args.on)}")
+    if evaluate.network_of(evaluate.model_file(args.model, args.on[0])).task == "detect":
+        return predict_boxes(args)
     with progress(args) as track:
         answers = evaluate.predict(args.model, args.pictures, args.on[0], track)
     rankings = [answers.ranking(i, args.top) for i in range(len(args.pictures))]
@@ -409,6 +445,28 @@ def run_predict(args) -> int:
 
         view = evaluate.view(args.model, args.on[0])
         plots.patches(evaluate.seen(args.model, args.pictures, args.on[0]), rankings, view, args.out)
+        written(args.out)
+    return 0
+
+
+def predict_boxes(args) -> int:
+    from . import evaluate_detect
+
+    with progress(args) as track:
+        levels = args.threshold, args.iou
+        found = evaluate_detect.predict(args.model, args.pictures, args.on[0], levels, track)
+    told = [found.told(i) for i in range(len(args.pictures))]
+    if args.json:
+        print_json([{"picture": p, "on": found.on, "boxes": rows} for p, rows in zip(args.pictures, told, strict=True)])
+    else:
+        for picture, rows in zip(args.pictures, told, strict=True):
+            print(f"{picture}: {len(rows)} objects")
+            for row in rows:
+                print(f"  {row['label']} {row['score']:.4f} at " + ", ".join(f"{v:g}" for v in row["box"]))
+    if args.out:
+        from . import data, plots
+
+        plots.boxes([data.decode(Path(picture)) for picture in args.pictures], told, args.out)
         written(args.out)
     return 0
 

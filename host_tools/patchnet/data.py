@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Dataset:
     """Pictures with one label each. Iterating gives (uint8 picture, H x W x 3 or H x W, label index), of a set of
     sounds (Clip, label index).
 
-    `sources` holds encoded files, paths, pixel arrays or clips; pictures and sounds are decoded when they are asked for.
+    `sources` holds encoded files, paths, pixel arrays or clips; files are decoded when they are asked for.
     Detection sets have `boxes`, for each picture an array (n, 6) of xmin, ymin, xmax, ymax (fractions of the
     picture), class and difficult (0 or 1); their labels are -1.
     """
@@ -70,7 +71,8 @@ def decode(source: bytes | Path | np.ndarray | Clip) -> np.ndarray | Clip:
 
 
 def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
-    """A data set from an .npz file, a folder `class/picture.jpg` or `class/sound.wav`, or a name.
+    """A data set from an .npz file, a folder `class/picture.jpg` or `class/sound.wav`, a detection set
+    (`detection_data.reader`), or a name.
 
     Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of
     .npz files in $PATCHNET_DATA, `data` or `../shared/data`. FileNotFoundError lists where was looked.
@@ -83,12 +85,24 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     found = next((p for p in tried if p.exists()), None)
     if found is None:
         raise FileNotFoundError(f"no data set {name!r}: looked for {', '.join(map(str, tried))}")
-    return (load_folder(found) if found.is_dir() else load_npz(found)).limit(limit)
+    return reader_of(found)(found).limit(limit)
+
+
+def reader_of(path: Path) -> Callable[[Path], Dataset]:
+    """The function that reads the set at `path`."""
+    from . import detection_data
+
+    if boxed := detection_data.reader(path):
+        return boxed
+    if not path.is_dir() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: wanted an .npz file, a folder, a .json of COCO or a name")
+    return load_folder if path.is_dir() else load_npz
 
 
 def load_npz(path: Path) -> Dataset:
     """A set as packed in an .npz: `images` (N, H, W[, 3]), or `data` and `offsets` of encoded files, or `audio`, int16
-    (N, samples) or all clips in a row with their `offsets`, and its `rate`; `classes`, `labels`, and for detection `boxes`, `box_labels`, `box_difficult`, `box_start`."""
+    (N, samples) or all clips in a row with their `offsets`, and its `rate`; `classes`, `labels`, and for detection
+    `boxes`, `box_labels`, `box_difficult`, `box_start`."""
     with np.load(path, allow_pickle=False) as npz:
         z = {key: npz[key] for key in npz.files if not key.startswith("xml")}
     if "images" in z:
@@ -100,7 +114,9 @@ def load_npz(path: Path) -> Dataset:
         clips = z["audio"] if z["audio"].ndim == 2 else np.split(z["audio"], z["offsets"][1:-1])
         sources = [Clip(pcm, int(z["rate"])) for pcm in clips]
     else:
-        raise ValueError(f"{path}: holds no pictures or sounds (wanted 'images', 'data' or 'audio' and 'rate', got {', '.join(z)})")
+        raise ValueError(
+            f"{path}: holds no pictures or sounds (wanted 'images', 'data' or 'audio' and 'rate', got {', '.join(z)})"
+        )
     boxes = None
     if "boxes" in z:
         rows = np.column_stack([z["boxes"], z["box_labels"], z["box_difficult"]]).astype(np.float32)

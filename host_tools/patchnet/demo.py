@@ -1,7 +1,8 @@
-"""`make demo`: the shipped person network classifies the shipped pictures on the emulated Cortex-M7 and the unix port.
+"""`make demo`: the shipped person network classifies the shipped pictures, and the network of spoken digits one of the
+shipped sounds, on the emulated Cortex-M7 and the unix port.
 
-Prints `demo <port> <picture> <label> <score>` per picture and `demo <port> ram <bytes>` per port. The exit status is 1
-when the ports disagree in any score of any label.
+Prints `demo <port> <file> <label> <score>` per picture or sound and `demo <port> ram <bytes>` per port. The exit status
+is 1 when the ports disagree in any score of any label.
 """
 
 import shutil
@@ -22,8 +23,15 @@ cam = filecam.FileCam("pictures")
 for _ in range(len(cam)):
     scores = patchnet.classify(cam.snapshot())
     print(cam.name, *["%s=%d" % (label, round(score * 65536)) for label, score in scores], sep="\\t")
-print(model.ram)
+ram = model.ram
+import filemic
+patchnet.load("spoken-digits.pnb")
+mic = filemic.FileMic("sounds")
+scores = patchnet.classify(mic.read())
+print(mic.name, *["%s=%d" % (label, round(score * 65536)) for label, score in scores], sep="\\t")
+print(ram)
 """
+SOUND = "7_yweweler_0.wav"
 
 
 def lay_out(folder: Path):
@@ -32,10 +40,13 @@ def lay_out(folder: Path):
     (folder / "pictures").mkdir()
     for picture in (HERE / "pictures").glob("*.ppm"):
         shutil.copy(picture, folder / "pictures")
+    shutil.copy(HERE / "models" / "spoken-digits.pnb", folder)
+    (folder / "sounds").mkdir()
+    shutil.copy(HERE / "sounds" / SOUND, folder / "sounds")
 
 
 def run_on(port: str, folder: Path) -> list[str]:
-    """Print what `port` makes of the pictures; returns the device's lines."""
+    """Print what `port` makes of the files; returns the device's lines."""
     *lines, ram = remote.run(port, ON_DEVICE, folder).splitlines()
     for line in lines:
         picture, best, *_ = line.split("\t")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import product
 
 ACTIVATIONS = ("relu6", "relu", "none")
+MAX_TOP = 1000  # candidates of a detection network
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,49 @@ class Audio:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """One scale of a detection network: `stages` (none, or as in Network) make its map of the scale before, the first
+    of the stitched map, and a head predicts a box for each of `anchors`, (width, height) in pixels of the network's
+    picture, at each cell of the map.
+    """
+
+    anchors: tuple[tuple[int, int], ...]
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What follows the tunnels of a detection network. At most the best `top` candidates of a picture are kept."""
+
+    scales: tuple[Scale, ...]
+    top: int = 100
+
+
+@dataclass(frozen=True)
+class ScaleLayers:
+    """The layers of one scale; the head reads the map after `layers`. A cell is `stride` x `stride` pixels.
+
+    The head's channels: anchor by anchor dx, dy, dw, dh, then one per class.
+    """
+
+    layers: tuple[Layer, ...]
+    head: Layer
+    stride: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tunnel's map goes: `h` x `w` cells from (from_y, from_x) on, to (to_y, to_x) of the stitched map."""
+
+    from_y: int
+    from_x: int
+    to_y: int
+    to_x: int
+    h: int
+    w: int
+
+
+@dataclass(frozen=True)
 class Network:
     """A patch-tunnel network (sections 3.1 to 3.3 of the paper).
 
@@ -109,6 +154,8 @@ class Network:
     `head` > 0 adds a 1x1 convolution with that many channels before the pooling.
     `mean` (integers 0..255, one per channel) and `std` (one for all) normalise pixels: (p - mean) / std;
     padding is zero after normalisation.
+    With `detection` the tunnels' maps are not pooled: stitched together they are one map of the whole picture, read by
+    the scales of the detection. The grid's patches supply their parts of it, the central one is added.
     """
 
     name: str
@@ -130,11 +177,12 @@ class Network:
     mean: tuple[int, ...] = field(default=(128, 128, 128))
     std: float = 64.0
     fit: str = "stretch"  # or "crop": the largest centred rectangle of the network's aspect
+    detection: Detection | None = None  # None: classification
     audio: Audio | None = None  # the picture is a spectrogram (one channel)
 
     @property
     def task(self) -> str:
-        return "audio" if self.audio else "classify"
+        return "detect" if self.detection else "audio" if self.audio else "classify"
 
     @property
     def samples(self) -> int:
@@ -178,14 +226,14 @@ class Network:
         out = [stem]
         for stage in self.stages:
             for i in range(stage.n):
-                out.append(self._next_layer(out[-1], stage, stage.stride if i == 0 else 1))
+                last = out[-1]
+                out.append(self._next_layer(last.oh, last.ow, last.cout, stage, stage.stride if i == 0 else 1))
         if self.head:
             last = out[-1]
             out.append(Layer("conv", last.oh, last.ow, last.cout, 0, self.head, 1, 1, act=self.act))
         return out
 
-    def _next_layer(self, last: Layer, stage: Stage, stride: int) -> Layer:
-        h, w, cin = last.oh, last.ow, last.cout
+    def _next_layer(self, h: int, w: int, cin: int, stage: Stage, stride: int) -> Layer:
         if stage.t == 0:
             return Layer("conv", h, w, cin, 0, stage.out, stage.kernel, stride, act=self.act)
         residual = stride == 1 and cin == stage.out
@@ -193,21 +241,102 @@ class Network:
             "bottleneck", h, w, cin, cin * stage.t, stage.out, stage.kernel, stride, stage.t > 1, residual, self.act
         )
 
+    # ---- detection
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the picture from one cell of a tunnel's map to the next."""
+        return math.prod(layer.stride for layer in self.layers())
+
+    @property
+    def stitched(self) -> tuple[int, int]:
+        """Rows and columns of the stitched map."""
+        return -(-self.height // self.stride), -(-self.width // self.stride)
+
+    def places(self) -> list[Place]:
+        """Where the map of each of `patches()` goes. ValueError if a patch of the grid does not cover its part."""
+        out = []
+        for i, corner in enumerate(self.patches()):
+            sides = [self._span(i, axis, at) for axis, at in enumerate(corner)]
+            (fy, ty, h), (fx, tx, w) = sides
+            out.append(Place(fy, fx, ty, tx, h, w))
+        return out
+
+    def _span(self, i: int, axis: int, at: int) -> tuple[int, int, int]:
+        """Of patch `i` along `axis` (0: rows) with its corner at pixel `at`: first cell, where it goes, cells."""
+        last, size = self.layers()[-1], self.stitched[axis]
+        cells, first = (last.oh, last.ow)[axis], (2 * at + self.stride) // (2 * self.stride)
+        if i >= self.k:  # the central patch: all of its map
+            return 0, first, min(cells, size - first)
+        j = (i // self.grid, i % self.grid)[axis]
+        start, end = j * size // self.grid, (j + 1) * size // self.grid
+        if not first <= start < end <= first + cells:
+            side = ("rows", "columns")[axis]
+            raise ValueError(
+                f"{self.name}: patch {i}: wanted {side} {start}..{end - 1} of the stitched map, got {first}.."
+                f"{first + cells - 1} (a larger margin_{'hw'[axis]} helps)"
+            )
+        return start - first, start, end - start
+
+    def scales(self) -> list[ScaleLayers]:
+        """The layers of each scale of a detection network, none of others."""
+        if not self.detection:
+            return []
+        (h, w), cin, stride, out = self.stitched, self.layers()[-1].cout, self.stride, []
+        for scale in self.detection.scales:
+            layers: list[Layer] = []
+            for stage in scale.stages:
+                for i in range(stage.n):
+                    layers.append(self._next_layer(h, w, cin, stage, stage.stride if i == 0 else 1))
+                    h, w, cin = layers[-1].oh, layers[-1].ow, layers[-1].cout
+            stride *= math.prod(layer.stride for layer in layers)
+            channels = len(scale.anchors) * (4 + len(self.labels))
+            head = Layer("bottleneck", h, w, cin, cin, channels, 3, 1, act=self.act)
+            out.append(ScaleLayers(tuple(layers), head, stride))
+        return out
+
+    def tail(self) -> list[Layer]:
+        """All layers that follow the tunnels, in the order in which they run: of each scale its own, then its head."""
+        return [layer for scale in self.scales() for layer in (*scale.layers, scale.head)]
+
+    def check(self) -> None:
+        """ValueError, naming what was wanted, where a detection network cannot be built."""
+        if not self.detection:
+            return
+        scales, top = self.detection.scales, self.detection.top
+        if self.aggregate != "sum":
+            raise ValueError(f"{self.name}: aggregate: wanted sum for detection, got {self.aggregate}")
+        if not scales or not 1 <= top <= MAX_TOP:
+            raise ValueError(f"{self.name}: wanted a scale or more and top 1..{MAX_TOP}, got {len(scales)}, {top}")
+        for i, scale in enumerate(scales):
+            most = 2 * min(self.height, self.width) - 1
+            bad = [a for a in scale.anchors if len(a) != 2 or not all(1 <= side <= most for side in a)]
+            if bad or not 1 <= len(scale.anchors) <= 255:
+                got = bad or len(scale.anchors)
+                raise ValueError(f"{self.name}: scale {i}: wanted 1..255 anchors (w, h), 1..{most}, got {got}")
+        self.places()
+
+    # ---- sums
+
     @property
     def features(self) -> int:
-        """Length of the vector that the fully connected layer reads."""
+        """Length of the vector that the fully connected layer reads; 0 for detection, which has none."""
+        if self.detection:
+            return 0
         last = self.layers()[-1].cout
         return last * self.tunnels if self.aggregate == "concat" else last
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of a picture, nothing recomputed: all tunnels and the fully connected layer."""
-        return self.tunnels * sum(layer.macs for layer in self.layers()) + self.features * len(self.labels)
+        """Multiply-accumulates of a picture, nothing recomputed: all tunnels and what follows them."""
+        end = sum(layer.macs for layer in self.tail()) + self.features * len(self.labels)
+        return self.tunnels * sum(layer.macs for layer in self.layers()) + end
 
     @property
     def weights(self) -> int:
-        """Weights of all tunnels and the fully connected layer, biases not counted."""
-        return self.tunnels * sum(layer.weights for layer in self.layers()) + self.features * len(self.labels)
+        """Weights of all tunnels and what follows them, biases not counted."""
+        end = sum(layer.weights for layer in self.tail()) + self.features * len(self.labels)
+        return self.tunnels * sum(layer.weights for layer in self.layers()) + end
 
 
 # ---------------------------------------------------------------- the paper's memory, and networks built for it
@@ -330,17 +459,41 @@ def design(
 
 def to_dict(network: Network) -> dict:
     """The network as plain values, as they stand in TOML and JSON. Inverse of `from_dict`."""
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(network).items()}
-    return {k: v for k, v in values.items() if v is not None}
+    values = {k: v for k, v in asdict(network).items() if k not in ("detection", "audio") or v is not None}
+    return _plain(values)
+
+
+def _plain(value):
+    """With lists for tuples, all the way down."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def from_dict(values: dict) -> Network:
-    """A Network from plain values. ValueError names an unknown or missing key."""
-    stages = tuple(Stage(**known(Stage, stage, "stage")) for stage in values.get("stages", ()))
+    """A Network from plain values. ValueError names an unknown or missing key, or what `Network.check` finds."""
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in known(Network, values, "network").items()}
-    audio = values.get("audio")
-    audio = audio if audio is None else Audio(**known(Audio, audio, "network.audio"))
-    return Network(**{**values, "stages": stages, "audio": audio})
+    values["stages"] = _stages(values.get("stages", ()))
+    if values.get("detection") is not None:
+        values["detection"] = _detection(values["detection"])
+    if values.get("audio") is not None:
+        values["audio"] = Audio(**known(Audio, values["audio"], "network.audio"))
+    network = Network(**values)
+    network.check()
+    return network
+
+
+def _stages(values: Iterable[dict]) -> tuple[Stage, ...]:
+    return tuple(Stage(**known(Stage, stage, "stage")) for stage in values)
+
+
+def _detection(values: dict) -> Detection:
+    known(Detection, values, "detection")
+    scales = []
+    for scale in values["scales"]:
+        known(Scale, scale, "scale")
+        scales.append(Scale(tuple(map(tuple, scale["anchors"])), _stages(scale.get("stages", ()))))
+    return Detection(**{**values, "scales": tuple(scales)})
 
 
 def known(kind: type, values: dict, where: str) -> dict:
@@ -356,8 +509,10 @@ def known(kind: type, values: dict, where: str) -> dict:
 
 
 def write_toml(values: dict, table: str = "") -> str:
-    """TOML of a dict of plain values: scalars first, then its dicts as tables, in `table` if there is one. Enough for
-    an experiment file."""
+    """TOML of a dict of plain values: scalars first, then its dicts as tables. Enough for an experiment file.
+
+    `table` is the name of the table that it is, with a dot at its end.
+    """
 
     def value(v) -> str:
         if isinstance(v, dict):

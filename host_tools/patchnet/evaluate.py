@@ -11,11 +11,11 @@ import os
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,8 +27,12 @@ from .models import names, resolve
 from .pack import read
 from .unpack import blob_network, read_blob
 
+if TYPE_CHECKING:
+    from .evaluate_detect import DetectResult
+
 ENGINES = ("float", "host", "unix", "qemu")
-CHUNK_PICTURES, CHUNK_SOUNDS, CHUNK_BYTES = 16, 100, 6 << 20  # what goes to a device at once; the emulated board's ROM has 12 MiB
+# what goes to a device at once; the emulated board's ROM has 12 MiB
+CHUNK_PICTURES, CHUNK_SOUNDS, CHUNK_BYTES = 16, 100, 6 << 20
 ENDINGS = {b"P6": "ppm", b"P5": "pgm", b"RI": "wav"}
 DEVICE_SECONDS, PICTURE_SECONDS = 60, 30  # patience with a device: to start and per picture
 UNIX_HEAP = "64m"
@@ -210,8 +214,8 @@ def _chunks(pictures: Dataset, network: Network) -> Iterator[list[bytes]]:
     yield chunk
 
 
-def _ask_device(on: str, blob: bytes, files: list[bytes]) -> tuple[int, list[list[tuple[int, int]]]]:
-    """m.ram and one ranking per file, from a device that is started for them."""
+def _ask_device(on: str, blob: bytes, files: list[bytes], script: str) -> tuple[int, list[list[str]]]:
+    """m.ram and the words of one answer per file, from a device that is started for them."""
     with tempfile.TemporaryDirectory(prefix="patchnet-") as folder:
         root = Path(folder)
         (root / "model.pnb").write_bytes(blob)
@@ -222,22 +226,31 @@ def _ask_device(on: str, blob: bytes, files: list[bytes]) -> tuple[int, list[lis
         settings = {"heap": UNIX_HEAP} if on == "unix" else {}
         patience = DEVICE_SECONDS + PICTURE_SECONDS * len(files)
         try:
-            output = remote.run(on, DEVICE_SCRIPT, root, patience, **settings)
+            output = remote.run(on, script, root, patience, **settings)
         except remote.RemoteTimeout:  # a machine too busy for the emulator: once more, from the start
-            output = remote.run(on, DEVICE_SCRIPT, root, 2 * patience, **settings)
+            output = remote.run(on, script, root, 2 * patience, **settings)
     first, *lines = [line.split() for line in output.splitlines()]
     if first[0] != "ram" or [line[0] for line in lines] != names:
         raise RuntimeError(f"{on}: answers are missing: {output[-500:]!r}")
-    return int(first[1]), [[tuple(map(int, pair.split(":"))) for pair in line[1:]] for line in lines]
+    return int(first[1]), [line[1:] for line in lines]
+
+
+def ask(
+    on: str, path: Path, pictures: Dataset, tick: Callable[[int], None], script: str
+) -> tuple[list[list[str]], int]:
+    """What a device says of each picture, in words, and m.ram. `script` prints "ram" and m.ram, then for each picture a
+    line of its file and the words."""
+    blob, words, ram = path.read_bytes(), [], 0
+    for files in _chunks(pictures, network_of(path)):
+        ram, some = _ask_device(on, blob, files, script)
+        words += some
+        tick(len(files))
+    return words, ram
 
 
 def _on_device(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None]):
-    blob, rankings, ram = path.read_bytes(), [], 0
-    for files in _chunks(pictures, network_of(path)):
-        ram, some = _ask_device(on, blob, files)
-        rankings += some
-        tick(len(files))
-    return *_rank(rankings), ram
+    words, ram = ask(on, path, pictures, tick, DEVICE_SCRIPT)
+    return *_rank([[tuple(map(int, pair.split(":"))) for pair in line] for line in words]), ram
 
 
 def run(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None] = lambda _done: None) -> Answers:
@@ -277,15 +290,18 @@ def same(a: Answers, b: Answers) -> bool:
 
 def val(
     model: str, data: str, on: Sequence[str] = ("host",), limit: int | None = None, track: Track = no_track
-) -> list[Result]:
-    """Accuracy of `model` on at most `limit` pictures of a data set (`data.load`), on each engine of `on`.
+) -> list[Result | DetectResult]:
+    """Accuracy of `model` on at most `limit` pictures of a data set (`data.load`), on each engine of `on`; of a network
+    that detects, mean average precision.
 
-    ValueError where the data set has no class labels, or others than the model.
+    ValueError where the data set has no class labels (no boxes), or others than the model.
     """
     files = {engine: model_file(model, engine) for engine in on}
-    if Path(data).is_file() and not zipfile.is_zipfile(data):
-        raise ValueError(f"{data}: wanted an .npz file, a folder of class folders or a name")
     pictures = load(data, limit)
+    if any(network_of(file).task == "detect" for file in files.values()):
+        from . import evaluate_detect
+
+        return evaluate_detect.val(files, str(model), data, pictures, track)
     if len(pictures) == 0 or pictures.boxes is not None or min(pictures.labels) < 0:
         raise ValueError(f"{data}: wanted pictures with one class each, got {len(pictures)} pictures "
                          f"with {'boxes' if pictures.boxes is not None else 'no labels'}")  # fmt: skip
@@ -304,7 +320,7 @@ def val(
     return results
 
 
-def to_dict(result: Result) -> dict:
+def to_dict(result: Result | DetectResult) -> dict:
     """Plain values for JSON; what is not known is left out."""
     return {key: value for key, value in asdict(result).items() if value is not None}
 
@@ -332,12 +348,16 @@ def seen(model: str, paths: Sequence[str | Path], on: str = "host") -> list[np.n
     return [prepare(x, network)[:, :, 0] if isinstance(x, Clip) else x for x in found]
 
 
-def predict(model: str, pictures: Sequence[str | Path], on: str = "host", track: Track = no_track) -> Answers:
-    """The answers to picture files."""
+def picture_files(pictures: Sequence[str | Path]) -> Dataset:
+    """Files as a set without labels. FileNotFoundError names one that is missing."""
     for path in map(Path, pictures):
         if not path.is_file():
             raise FileNotFoundError(f"no such picture: {path}")
     paths = tuple(map(Path, pictures))
-    dataset = Dataset((), paths, np.full(len(paths), -1), tuple(map(str, paths)))
-    file = model_file(model, on)
-    return run(on, file, dataset, track(f"{file.stem} on {on}", len(paths)))
+    return Dataset((), paths, np.full(len(paths), -1), tuple(map(str, paths)))
+
+
+def predict(model: str, pictures: Sequence[str | Path], on: str = "host", track: Track = no_track) -> Answers:
+    """The answers to picture files."""
+    dataset, file = picture_files(pictures), model_file(model, on)
+    return run(on, file, dataset, track(f"{file.stem} on {on}", len(dataset)))

@@ -58,8 +58,8 @@ def build_layer(layer: Layer) -> nn.Module:
     return ConvNorm(layer.cin, layer.cout, layer.kernel, layer.stride, 1, layer.act)
 
 
-class PatchTunnelNet(nn.Module):
-    """Patches, one tunnel each, pooled features summed or concatenated, one fully connected layer (section 3)."""
+class Tunnels(nn.Module):
+    """What all networks begin with: the tunnels over the patches."""
 
     def __init__(self, network: Network, tied: bool = False):
         """`tied`: all tunnels are one and the same module. Files hold its weights once for each tunnel."""
@@ -67,12 +67,6 @@ class PatchTunnelNet(nn.Module):
         self.network, self.tied = network, tied
         built = [nn.Sequential(*(build_layer(layer) for layer in network.layers())) for _ in range(network.tunnels)]
         self.tunnels = nn.ModuleList(built[:1] * network.tunnels if tied else built)
-        self.fc = nn.Linear(network.features, len(network.labels))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                # torch's own fan_out forgets the groups and starts depthwise weights far too small
-                fan_out = module.kernel_size[0] ** 2 * module.out_channels / module.groups
-                nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
 
     def maps(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to the tunnels' last maps (N, tunnels, channels, h, w)."""
@@ -82,6 +76,16 @@ class PatchTunnelNet(nn.Module):
             return self.tunnels[0](torch.cat(patches)).unflatten(0, (len(patches), -1)).transpose(0, 1)
         # tunnel by tunnel: on CPUs quicker than one grouped convolution over all of them
         return torch.stack([tunnel(patch) for tunnel, patch in zip(self.tunnels, patches, strict=True)], 1)
+
+
+class PatchTunnelNet(Tunnels):
+    """Patches, one tunnel each, pooled features summed or concatenated, one fully connected layer (section 3)."""
+
+    def __init__(self, network: Network, tied: bool = False):
+        """`tied` as in `Tunnels`."""
+        super().__init__(network, tied)
+        self.fc = nn.Linear(network.features, len(network.labels))
+        start_weights(self)
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
@@ -100,6 +104,23 @@ class PatchTunnelNet(nn.Module):
         return torch.cat(parts).softmax(1).numpy()
 
 
+def start_weights(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            # torch's own fan_out forgets the groups and starts depthwise weights far too small
+            fan_out = module.kernel_size[0] ** 2 * module.out_channels / module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+
+
+def build(network: Network, tied: bool = False) -> Tunnels:
+    """The module that goes with the network's task, with random weights."""
+    if network.task == "detect":
+        from .detector import DetectNet
+
+        return DetectNet(network, tied)
+    return PatchTunnelNet(network, tied)
+
+
 def normalise(pixels: Tensor, network: Network) -> Tensor:
     """uint8 (N, H, W, C) to float32 (N, C, H, W): (p - mean) / std."""
     mean = torch.tensor(network.mean[: network.channels], dtype=torch.float32)
@@ -107,17 +128,17 @@ def normalise(pixels: Tensor, network: Network) -> Tensor:
     return x.permute(0, 3, 1, 2)  # stays channels-last in memory, which oneDNN wants
 
 
-def save_float(model: PatchTunnelNet, path: Path) -> None:
+def save_float(model: Tunnels, path: Path) -> None:
     """Weights and network in one .npz, no pickles: arrays by their state-dict names, the network as JSON."""
     arrays = {name: value.detach().numpy() for name, value in model.state_dict().items()}
     np.savez(path, network=json.dumps(to_dict(model.network)), **arrays)
 
 
-def load_float(path: str | Path) -> PatchTunnelNet:
+def load_float(path: str | Path) -> Tunnels:
     """The model in a `float.npz` (or in the run directory that holds one), in evaluation mode."""
     path = Path(path)
     with np.load(path / "float.npz" if path.is_dir() else path, allow_pickle=False) as z:
         arrays = {name: torch.from_numpy(z[name]) for name in z.files if name != "network"}
-        model = PatchTunnelNet(from_dict(json.loads(str(z["network"]))))
+        model = build(from_dict(json.loads(str(z["network"]))))
     model.load_state_dict(arrays)
     return model.eval()

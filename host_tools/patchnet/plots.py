@@ -40,6 +40,7 @@ COLOURS = {
 }
 BUDGET, PAPER = "#c00000", "#7a5195"
 BESIDE = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
+BOX_COLOURS = ("#ffd92f", "#4dd2ff", "#ff7fd0", "#9cff57", "#ff9d4d", "#c9a6ff")
 TUNNEL_COLOURS = ("#ffd92f", "#66c2a5", "#fc8d62", "#8da0cb", "#e78ac3", "#a6d854")
 
 
@@ -160,6 +161,29 @@ def patches(
     pictures: Sequence[np.ndarray], rankings: Sequence[Sequence[tuple[str, float]]], view: View, path: str | Path
 ) -> None:
     """Pictures (uint8, H x W [x 3]), the best labels of each above it, the patches that the tunnels read over it."""
+    figure, all_axes = _gallery(pictures)
+    for axes, picture, ranking in zip(all_axes, pictures, rankings, strict=False):
+        _patched(axes, picture, ranking, view)
+    figure.savefig(path, dpi=120)
+
+
+def boxes(pictures: Sequence[np.ndarray], found: Sequence[Sequence[dict]], path: str | Path) -> None:
+    """Pictures (uint8, H x W [x 3]) and what was found in each: {"box": [x, y, w, h], "label", "score"}; a colour for
+    each label."""
+    figure, all_axes = _gallery(pictures)
+    labels = sorted({one["label"] for rows in found for one in rows})
+    for axes, picture, rows in zip(all_axes, pictures, found, strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        for one in reversed(rows):  # the best on top
+            (x, y, w, h), colour = one["box"], BOX_COLOURS[labels.index(one["label"]) % len(BOX_COLOURS)]
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor=colour, linewidth=1.5))
+            name = dict(boxstyle="square,pad=0.1", facecolor=colour, edgecolor="none", alpha=0.7)
+            axes.text(x, y, f"{one['label']} {one['score']:.2f}", fontsize=6, va="bottom", bbox=name)
+    figure.savefig(path, dpi=120)
+
+
+def _gallery(pictures: Sequence[np.ndarray]) -> tuple[Figure, np.ndarray]:
+    """A figure with axes for each of the pictures, three in a row."""
     columns = min(3, len(pictures))
     rows = -(-len(pictures) // columns)
     tall = max(p.shape[0] / p.shape[1] for p in pictures)
@@ -168,9 +192,7 @@ def patches(
     all_axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in all_axes:
         axes.set_axis_off()
-    for axes, picture, ranking in zip(all_axes, pictures, rankings, strict=False):
-        _patched(axes, picture, ranking, view)
-    figure.savefig(path, dpi=120)
+    return figure, all_axes
 
 
 def _patched(axes: Axes, picture: np.ndarray, ranking: Sequence[tuple[str, float]], view: View) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from . import data, train
 from .design import Layer
-from .model import ConvNorm, PatchTunnelNet, load_float, normalise
+from .model import ConvNorm, PatchTunnelNet, Tunnels, load_float, normalise
 from .qnet_file import save
 from .quantized import QBottleneck, QConv, QNet, QPool, Scaled
 
 CEILING = {"relu6": 6.0, "relu": float("inf")}
+SAMPLE = 1 << 19  # values, drawn at random, by which a scale is chosen where there are more
 
 
 # ---------------------------------------------------------------- scales
@@ -33,6 +34,12 @@ def best_shrink(error: Callable[[float], Tensor]) -> Tensor:
     factors = torch.linspace(1.0, 0.5, 11)
     errors = torch.stack([error(float(factor)) for factor in factors])
     return factors[errors.argmin(0)]
+
+
+def sample(x: Tensor) -> Tensor:
+    """At most SAMPLE of the values along the last axis, the same ones in every run."""
+    n = x.shape[-1]
+    return x if n <= SAMPLE else x[..., torch.randint(n, (SAMPLE,), generator=torch.Generator().manual_seed(0))]
 
 
 def wide_scale(x: Tensor, act: str) -> Tensor:
@@ -46,6 +53,7 @@ def wide_scale(x: Tensor, act: str) -> Tensor:
     else:
         low, high, top = 0, 255, columns.amax(1).clamp(max=CEILING[act])
     step = (top / high).clamp(min=1e-6)
+    columns = sample(columns)
 
     def error(factor: float) -> Tensor:
         scale = (step * factor)[:, None]
@@ -59,6 +67,7 @@ def narrow_range(x: Tensor, act: str) -> tuple[float, float]:
     if act != "none":
         x = x.clamp(0, CEILING[act])
     low, high = min(0.0, float(x.min())), max(float(x.max()), 1e-3)
+    x = sample(x.flatten())
 
     def error(factor: float) -> Tensor:
         scale, zero = affine(factor * low, factor * high)
@@ -116,8 +125,11 @@ def integers(weight: Tensor, bias: Tensor, scale: Tensor, scale_in, zero_in, rat
     return Scaled(w.astype(np.int8), b.astype(np.int32), mult.astype(np.int32))
 
 
-def narrow(weight: Tensor, bias: Tensor, scale: Tensor, scale_in, zero_in, scale_out: float) -> tuple[Scaled, int]:
-    """(integers, shift) of a step that ends in `narrow`: the smallest shift that brings all multipliers into range."""
+def narrow(weight: Tensor, bias: Tensor, scale: Tensor, scale_in, zero_in, scale_out) -> tuple[Scaled, int]:
+    """(integers, shift) of a step that ends in `narrow`: the smallest shift that brings all multipliers into range.
+
+    `scale_out` is one number, or one for each output channel.
+    """
     ratio = scale.double() * scale_in / scale_out
     shift = next((s for s in range(9) if round(float(ratio.max()) * 2.0 ** (40 - s)) < 2**31), 8)
     scaled = integers(weight, bias, scale, scale_in, zero_in, ratio, 40 - shift)
@@ -190,6 +202,14 @@ class FakeBottleneck(nn.Module):
         self.range = narrow_range(y, "none")
         return y
 
+    def end_bias(self) -> Tensor:
+        """The projection's bias as the integers have it."""
+        return self.project_bias
+
+    def output(self) -> tuple[float | Tensor, int]:
+        """Scale (for a head one per channel) and zero point of the output."""
+        return affine(*self.range)
+
     def scales(self) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
         """Scales of: expand's weights, its output, depthwise's weights, its output, project's (folded) weights.
 
@@ -202,7 +222,7 @@ class FakeBottleneck(nn.Module):
             expanded = scale_in = torch.maximum(self.top_expand, 2.01 * scale_in * expand)
         depthwise = weight_scale(self.depthwise_weight, self.depthwise_bias, scale_in)
         out = torch.maximum(self.top_depthwise, 2.01 * scale_in * depthwise)
-        project = weight_scale(self.folded_project(out), self.project_bias, 1.0)
+        project = weight_scale(self.folded_project(out), self.end_bias(), 1.0)
         return expand, expanded, depthwise, out, project
 
     def folded_project(self, scale_in: Tensor) -> Tensor:
@@ -218,6 +238,10 @@ class FakeBottleneck(nn.Module):
         y = fake_wide(y, out, self.layer.act)
         weight = fake_weight(self.folded_project(out), project) / out[None, :, None, None]
         y = F.conv2d(y, weight, self.project_bias)
+        return self.rounded(x, y)
+
+    def rounded(self, x: Tensor, y: Tensor) -> Tensor:
+        """The projection `y` with the residual of the input `x` and the rounding to int8."""
         scale_out, zero_out = affine(*self.range)
         if self.layer.residual:  # with the very gain that the integer multiplier has
             y = y + x * (self.res_mult() * scale_out / (256 * self.scale_in))
@@ -238,9 +262,9 @@ class FakeBottleneck(nn.Module):
         ratio = scale_in * depthwise / out
         weight = self.depthwise_weight.squeeze(1)
         second = integers(weight, self.depthwise_bias, depthwise, scale_in, zero, ratio, 32)
-        scale_out, zero_out = affine(*self.range)
+        scale_out, zero_out = self.output()
         weight = self.folded_project(out).flatten(1)
-        third, shift = narrow(weight, self.project_bias, project, 1.0, 0, scale_out)
+        third, shift = narrow(weight, self.end_bias(), project, 1.0, 0, scale_out)
         if s.residual and not 1 <= self.res_mult() <= 32767:
             raise ValueError(f"residual multiplier {self.res_mult()} is not in 1..32767")
         return QBottleneck(s, first, second, third, shift, zero_out, self.res_mult())
@@ -253,25 +277,78 @@ def activate(x: Tensor, act: str) -> Tensor:
 # ---------------------------------------------------------------- the network
 
 
-class FakeQuantNet(nn.Module):
-    """A trained network with its batch norms folded and every rounding of the integer network imitated."""
+class FakeTunnels(nn.Module):
+    """The tunnels of a trained network with their batch norms folded and every rounding of the integers imitated."""
 
-    def __init__(self, model: PatchTunnelNet, tied: bool = False):
+    def __init__(self, model: Tunnels, tied: bool = False):
         """`tied`: the model's tunnels are all equal, and stay so."""
         super().__init__()
         self.network, self.tied = model.network, tied
-        kinds = {"conv": FakeConv, "bottleneck": FakeBottleneck}
-        built = [
-            nn.Sequential(*(kinds[s.kind](s, m) for s, m in zip(self.network.layers(), tunnel, strict=True)))
-            for tunnel in model.tunnels
-        ]
+        built = [fake_layers(self.network.layers(), tunnel) for tunnel in model.tunnels]
         self.tunnels = nn.ModuleList(built[:1] * len(built) if tied else built)
-        self.fc_weight = nn.Parameter(model.fc.weight.detach().clone())
-        self.fc_bias = nn.Parameter(model.fc.bias.detach().clone())
 
     def patches(self, x: Tensor) -> list[Tensor]:
         ph, pw = self.network.patch
         return [x[:, :, y : y + ph, z : z + pw] for y, z in self.network.patches()]
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Normalised pictures (N, C, H, W) to the last map of each tunnel, (N, channels, h, w)."""
+        return [tunnel(patch) for tunnel, patch in zip(self.tunnels, self.patches(x), strict=True)]
+
+    def calibrate_tunnels(self, x: Tensor) -> list[Tensor]:
+        """Chooses the scales of all tunnels; returns their float maps. What they end with has yet to be made one."""
+        outputs, patches = [], self.patches(x)
+        for tunnel, patch in zip(self.tunnels, [torch.cat(patches)] if self.tied else patches, strict=False):
+            outputs.extend(calibrate_layers(tunnel, patch, 1 / self.network.std).split(len(x)))
+        return outputs
+
+    def end_with(self, low: float, high: float) -> None:
+        """All tunnels end with one scale, that of values from low to high."""
+        for tunnel in self.tunnels:
+            tunnel[-1].range = low, high
+
+    def quantized_tunnels(self) -> tuple[tuple[int, ...], tuple[tuple[QConv | QBottleneck, ...], ...]]:
+        """The input's zero points and the integers of all tunnels."""
+        input_zero = tuple(m - 128 for m in self.network.mean[: self.network.channels])
+        zero = np.array(input_zero, float)[:, None, None]
+        chains = [quantized_layers(tunnel, zero, f"tunnel {t}") for t, tunnel in enumerate(self.tunnels)]
+        return input_zero, tuple(chains)
+
+
+def fake_layers(shapes: Iterable[Layer], modules: Iterable[nn.Module]) -> nn.Sequential:
+    kinds = {"conv": FakeConv, "bottleneck": FakeBottleneck}
+    return nn.Sequential(*(kinds[s.kind](s, m) for s, m in zip(shapes, modules, strict=True)))
+
+
+def calibrate_layers(layers: Iterable[nn.Module], x: Tensor, scale: float) -> Tensor:
+    """Chooses the scales of layers that follow each other; `scale`: that of the input. Returns the float output."""
+    for layer in layers:
+        x = layer.calibrate(x, scale)
+        scale, _ = affine(*layer.range)
+    return x
+
+
+def quantized_layers(layers: Iterable[nn.Module], zero, where: str) -> tuple[QConv | QBottleneck, ...]:
+    """The integers of layers that follow each other, `zero` being the input's zero point. ValueError names the layer
+    that cannot be represented."""
+    chain = []
+    for i, layer in enumerate(layers):
+        try:
+            chain.append(layer.quantized(zero))
+        except ValueError as err:
+            raise ValueError(f"{where}, layer {i}: {err}") from None
+        zero = chain[-1].zero_out
+    return tuple(chain)
+
+
+class FakeQuantNet(FakeTunnels):
+    """A trained classifier with its batch norms folded and every rounding of the integer network imitated."""
+
+    def __init__(self, model: PatchTunnelNet, tied: bool = False):
+        """`tied` as in `FakeTunnels`."""
+        super().__init__(model, tied)
+        self.fc_weight = nn.Parameter(model.fc.weight.detach().clone())
+        self.fc_bias = nn.Parameter(model.fc.bias.detach().clone())
 
     def pool(self, outputs: list[Tensor]) -> Tensor:
         """Outputs of all tunnels to features (N, network.features)."""
@@ -281,16 +358,9 @@ class FakeQuantNet(nn.Module):
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """Post-training quantization: chooses every scale from normalised pictures (N, C, H, W)."""
-        outputs, patches = [], self.patches(x)
-        for tunnel, patch in zip(self.tunnels, [torch.cat(patches)] if self.tied else patches, strict=False):
-            y, scale = patch, 1 / self.network.std
-            for layer in tunnel:
-                y = layer.calibrate(y, scale)
-                scale, _ = affine(*layer.range)
-            outputs.extend(y.split(len(x)))
+        outputs = self.calibrate_tunnels(x)
         ends = [tunnel[-1].range for tunnel in self.tunnels]
-        for tunnel in self.tunnels:
-            tunnel[-1].range = min(low for low, _ in ends), max(high for _, high in ends)
+        self.end_with(min(low for low, _ in ends), max(high for _, high in ends))
         features = self.pool(outputs)
         self.feature_range = narrow_range(features, "none")
         logits = F.linear(features, self.fc_weight, self.fc_bias)
@@ -298,30 +368,23 @@ class FakeQuantNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) to logits (N, classes)."""
-        features = self.pool([t(patch) for t, patch in zip(self.tunnels, self.patches(x), strict=True)])
-        features = fake(features, *affine(*self.feature_range))
+        features = fake(self.pool(self.maps(x)), *affine(*self.feature_range))
         scale = weight_scale(self.fc_weight, self.fc_bias, affine(*self.feature_range)[0])
         return F.linear(features, fake_weight(self.fc_weight, scale), self.fc_bias)
+
+    def distance(self, logits: Tensor, target: Tensor) -> Tensor:
+        """How far the answers are from those of the float network: Kullback-Leibler divergence."""
+        return F.kl_div(logits.log_softmax(1), target.log_softmax(1), reduction="batchmean", log_target=True)
 
     @torch.no_grad()
     def quantized(self) -> QNet:
         """The integers. ValueError names the layer that cannot be represented."""
-        input_zero = tuple(m - 128 for m in self.network.mean[: self.network.channels])
-        tunnels = []
-        for t, tunnel in enumerate(self.tunnels):
-            zero, chain = np.array(input_zero, float)[:, None, None], []
-            for i, layer in enumerate(tunnel):
-                try:
-                    chain.append(layer.quantized(zero))
-                except ValueError as err:
-                    raise ValueError(f"tunnel {t}, layer {i}: {err}") from None
-                zero = chain[-1].zero_out
-            tunnels.append(tuple(chain))
+        input_zero, tunnels = self.quantized_tunnels()
         pool, scale = self.quantized_pool()
         logit_scale, logit_zero = affine(*self.logit_range)
         fc_scale = weight_scale(self.fc_weight, self.fc_bias, scale)
         fc, shift = narrow(self.fc_weight, self.fc_bias, fc_scale, scale, pool.zero_out, logit_scale)
-        return QNet(self.network, input_zero, tuple(tunnels), pool, fc, shift, logit_zero, logit_scale)
+        return QNet(self.network, input_zero, tunnels, pool, fc, shift, logit_zero, logit_scale)
 
     def quantized_pool(self) -> tuple[QPool, float]:
         """The pooling's integers and the scale of its features."""
@@ -333,6 +396,15 @@ class FakeQuantNet(nn.Module):
         if shift is None:
             raise ValueError(f"pooling: ratio {ratio:.3g} of scales is too large")
         return QPool(round(ratio * 2.0 ** (40 - shift)), shift, zero), scale
+
+
+def fake_net(model: Tunnels, tied: bool = False) -> FakeTunnels:
+    """The fake-quantized form of a network of either task."""
+    if model.network.task == "detect":
+        from .quantize_detect import FakeDetectNet
+
+        return FakeDetectNet(model, tied)
+    return FakeQuantNet(model, tied)
 
 
 # ---------------------------------------------------------------- the run
@@ -351,7 +423,7 @@ def run(
     torch.manual_seed(e.seed)
     teacher = load_float(run_dir)
     training, validation = train.held_out(data.load(e.train), e.validation)
-    net = FakeQuantNet(teacher, e.tied)
+    net = fake_net(teacher, e.tied)
     pixels = np.stack([data.prepare(picture, e.network) for picture, _ in training.limit(calibration)])
     net.calibrate(normalise(torch.from_numpy(pixels), e.network))
     net = net.to(memory_format=torch.channels_last)
@@ -362,7 +434,7 @@ def run(
     return path
 
 
-def fine_tune(net: FakeQuantNet, teacher: PatchTunnelNet, batches: train.Batches, e: train.Experiment) -> None:
+def fine_tune(net: FakeTunnels, teacher: Tunnels, batches: train.Batches, e: train.Experiment) -> None:
     """Quantization-aware training by self-distillation: the scales stay, the weights learn to live with them."""
     optimizer, schedule = train.make_optimizer(net, e, e.epochs * len(batches))
     for epoch in range(e.epochs):
@@ -372,14 +444,14 @@ def fine_tune(net: FakeQuantNet, teacher: PatchTunnelNet, batches: train.Batches
             x = train.jitter(x, e.colour) if e.colour else x
             with torch.no_grad():
                 target = teacher(x)
-            loss = F.kl_div(net(x).log_softmax(1), target.log_softmax(1), reduction="batchmean", log_target=True)
+            loss = net.distance(net(x), target)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
         print(
-            f"{e.name} quantization-aware {epoch + 1}/{e.epochs} divergence {np.mean(losses):.5f} "
+            f"{e.name} quantization-aware {epoch + 1}/{e.epochs} distance {np.mean(losses):.5f} "
             f"{time.time() - start:.1f} s",
             flush=True,
         )

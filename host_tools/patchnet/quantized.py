@@ -81,6 +81,32 @@ class QPool:
 
 
 @dataclass(frozen=True)
+class QScale:
+    """One scale of a detection network: layers that make its map (none: it is the map before), and its head.
+
+    The head has zero_out 0 and gives, anchor by anchor, dx, dy, dw, dh and one value per class (QDetect).
+    """
+
+    layers: tuple[QConv | QBottleneck, ...]
+    head: QBottleneck
+
+
+@dataclass(frozen=True)
+class QDetect:
+    """What follows the tunnels of a detection network, and what the int8 values q of its heads mean:
+
+    a class's logit is (q - cls_zero) * cls_scale (cls_zero may lie outside int8), its score the sigmoid of that.
+    With d = q * box_scale of the four codes, anchor (aw, ah) at column X of cells of `stride` pixels:
+    centre x = (X + 0.5) * stride + 0.1 * dx * aw, width = aw * exp(0.2 * dw); y and height likewise.
+    """
+
+    scales: tuple[QScale, ...]
+    cls_zero: int
+    cls_scale: float
+    box_scale: float
+
+
+@dataclass(frozen=True)
 class QNet:
     """The whole network. tunnels[i] is the chain of layers over the patch at design.patches()[i].
 
@@ -88,13 +114,25 @@ class QNet:
     The fully connected layer's logits keep the 8 fraction bits that `narrow` would shift out:
     logit16 = clamp16(((acc << fc_shift) * mult >> 32) + 256 * fc_zero_out), int8 output = clamp8((logit16 + 128) >> 8).
     output_scale is the real step of the int8 output.
+    A detection network has `detect` instead of pool and fc (None, shift and zero point 0); output_scale is cls_scale.
+    The stitched map has the zero point of the tunnels' last layers: clamp8(a + b - zero) where two maps meet.
     """
 
     design: Network
     input_zero: tuple[int, ...]
     tunnels: tuple[tuple[QConv | QBottleneck, ...], ...]
-    pool: QPool
-    fc: Scaled
+    pool: QPool | None
+    fc: Scaled | None
     fc_shift: int
     fc_zero_out: int
     output_scale: float
+    detect: QDetect | None = None
+
+    def tail(self) -> tuple[QConv | QBottleneck, ...]:
+        """What follows the tunnels, as `design.tail()` has it: every scale's layers, then its head."""
+        scales = self.detect.scales if self.detect else ()
+        return tuple(layer for scale in scales for layer in (*scale.layers, scale.head))
+
+    def chains(self) -> tuple[tuple[QConv | QBottleneck, ...], ...]:
+        """The tunnels and, of a detection network, the tail."""
+        return (*self.tunnels, self.tail()) if self.detect else self.tunnels

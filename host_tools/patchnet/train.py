@@ -2,12 +2,14 @@
 
 `run("person")` leaves runs/classify/person/{config.toml,float.npz,log.csv,checkpoint.pt}. Started by torchrun it
 trains on several processes (DDP). Data sets of class labels train a softmax classifier; detection sets train on
-random crops whose labels follow from the boxes, as a multi-label classifier, or as a two-way one (no_person, person).
+random crops whose labels follow from the boxes, as a multi-label classifier, or as a two-way one (no_person, person),
+or, where the network detects, on the boxes themselves (`train_detect`).
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import math
 import os
 import time
@@ -31,7 +33,7 @@ from torch.optim.swa_utils import AveragedModel
 from . import data
 from .data import Dataset
 from .design import Network, from_dict, known, to_dict, write_toml
-from .model import PatchTunnelNet, load_float, normalise, save_float
+from .model import PatchTunnelNet, Tunnels, load_float, normalise, save_float
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
@@ -55,6 +57,10 @@ class Experiment:
     Sounds (train_audio): `shift` (seconds) moves a clip, `speed` plays it faster or slower by up to that part, `gain`
     (dB) changes its level, `noise` is how many dB below the clip noise may reach (0: none), `masks` bands and rows of
     the spectrogram are blanked out; a part `background` of the clips are made to be none of the words.
+
+    Networks that detect: anchors whose IoU with a box lies in `ignore` (low, high) are left out of the loss, from
+    `high` on they learn it; `focal` (alpha, gamma) of the class loss, `box_weight` of the boxes' share. `turn` also
+    mirrors half of the pictures top to bottom.
     """
 
     name: str
@@ -89,6 +95,10 @@ class Experiment:
     noise: float = 0.0
     masks: int = 0
     background: float = 0.0
+    ignore: tuple[float, float] = (0.4, 0.5)
+    focal: tuple[float, float] = (0.25, 2.0)
+    box_weight: float = 1.0
+    turn: bool = False
     evaluate_every: int = 1
     tensorboard: bool = False
     seed: int = 1
@@ -104,7 +114,8 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
         raise FileNotFoundError(f"no experiment {path_or_name!r} (no such file; shipped: {shipped})")
     values = known(Experiment, {**tomllib.loads(path.read_text()), **overrides}, str(path))
     network = from_dict({"name": values["name"], **values["network"]})
-    return Experiment(**{**values, "network": network, "crop": tuple(values.get("crop", Experiment.crop))})
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Experiment(**{**values, "network": network})
 
 
 def to_toml(experiment: Experiment) -> str:
@@ -162,12 +173,16 @@ def cell_areas(network: Network) -> np.ndarray:
 
 
 def make_batches(dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
-    """Batches of the kind that the experiment's network reads."""
-    if e.network.audio is None:
-        return Batches(dataset, e, rank, ranks)
-    from .train_audio import SoundBatches
+    """Batches of the kind that the experiment's network learns from. ValueError if the set does not fit it."""
+    if e.network.task == "detect":
+        from .train_detect import BoxBatches
 
-    return SoundBatches(dataset, e, rank, ranks)
+        return BoxBatches(dataset, e, rank, ranks)
+    if e.network.task == "audio":
+        from .train_audio import SoundBatches
+
+        return SoundBatches(dataset, e, rank, ranks)
+    return Batches(dataset, e, rank, ranks)
 
 
 class Batches:
@@ -184,7 +199,7 @@ class Batches:
             extra, _ = held_out(data.load(experiment.extra), experiment.validation)
             self.images += [Image.fromarray(picture).convert(mode) for picture, _ in extra]
             self.boxes += boxed(extra, dataset.classes).boxes
-        self.areas = cell_areas(experiment.network)
+        self.areas = None if experiment.network.detection else cell_areas(experiment.network)
 
     def __len__(self) -> int:
         return len(self.dataset) // (self.e.batch * self.ranks)
@@ -216,7 +231,7 @@ class Batches:
     def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """A random part of picture i (all of an extra one), resized to `size` (width, height), and its boxes."""
         image = self.images[i]
-        x0, y0, x1, y1 = area = self.random_area(rng) if i < len(self.dataset) else WHOLE[0]
+        x0, y0, x1, y1 = area = self.area_of(i, rng) if i < len(self.dataset) else WHOLE[0]
         box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
         if self.e.via and rng.random() < 0.5:
             image, box = image.resize((self.e.via, self.e.via), Image.LANCZOS, box), None
@@ -245,6 +260,10 @@ class Batches:
             boxes[:, :4] = (boxes[:, :4] * np.tile((x1 - x0, y1 - y0), 2) + np.tile((x0, y0), 2)) / np.tile(size, 2)
             found.append(boxes)
         return pixels, np.concatenate(found)
+
+    def area_of(self, i: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+        """Fractions (xmin, ymin, xmax, ymax) of the part of picture i to take: any."""
+        return self.random_area(rng)
 
     def random_area(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
         """Fractions (xmin, ymin, xmax, ymax) of the part of a picture to take."""
@@ -356,10 +375,10 @@ def batch_loss(model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tenso
     return loss_of(model(x)[0], targets)
 
 
-def start_from(heads: Heads, source: PatchTunnelNet) -> None:
-    """Warm start: every tunnel takes the weights of one of the source's tunnels, where shapes agree; an auxiliary
-    head takes those of the source's fully connected layer."""
-    mine, theirs = heads.state_dict(), source.state_dict()
+def start_from(module: nn.Module, source: Tunnels) -> None:
+    """Warm start: every tunnel takes the weights of one of the source's tunnels, where shapes agree, and so do other
+    parts of the same name; an auxiliary head takes those of the source's fully connected layer."""
+    mine, theirs = module.state_dict(), source.state_dict()
     for name, value in mine.items():
         part = name.split(".")
         if part[0] == "auxiliary":
@@ -399,6 +418,33 @@ def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
 # ---------------------------------------------------------------- the run
 
 
+@dataclass(frozen=True)
+class Task:
+    """What the run needs to know of a task: `module`, which is trained, with the network as its `net`; the loss of a
+    batch; what is measured on held-out pictures (`measured` is its name)."""
+
+    module: nn.Module
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    measure: Callable[[Tunnels, Dataset], float]
+    measured: str
+
+
+def classification(e: Experiment, training: Dataset) -> Task:
+    loss_of = loss_for(e, training)
+    heads = Heads(PatchTunnelNet(e.network, e.tied), len(training.classes) if e.auxiliary else 0)
+    loss = functools.partial(batch_loss, e=e, loss_of=loss_of)
+    return Task(heads, loss, float_accuracy, "accuracy")
+
+
+def task_of(e: Experiment, training: Dataset) -> Task:
+    """The task of the experiment's network. ValueError where the data set does not fit it."""
+    if e.network.task == "detect":
+        from .train_detect import detection
+
+        return detection(e)
+    return classification(e, training)
+
+
 def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool = False, **overrides) -> Path:
     """Train an experiment (TOML file or shipped name), fields replaced by `overrides`; returns the run directory.
 
@@ -409,57 +455,63 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
     out = Path(out_dir) if out_dir else Path("runs") / e.network.task / e.name
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     training, validation = held_out(data.load(e.train), e.validation)
-    loss_of = loss_for(e, training)
+    torch.manual_seed(e.seed)
+    batches = make_batches(training, e, rank, ranks)
+    task = task_of(e, training)
     if ranks > 1:
         torch.distributed.init_process_group("gloo")
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.toml").write_text(to_toml(e))
-    torch.manual_seed(e.seed)
-    batches = make_batches(training, e, rank, ranks)
 
-    heads = Heads(PatchTunnelNet(e.network, e.tied), len(training.classes) if e.auxiliary else 0)
+    module = task.module
     if e.init:
-        start_from(heads, load_float(e.init if Path(e.init).exists() else out.parent / e.init))
-    heads = heads.to(memory_format=torch.channels_last)
-    model = nn.parallel.DistributedDataParallel(heads) if ranks > 1 else heads
-    average = AveragedModel(heads.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
+        start_from(module, load_float(init_of(e, out)))
+    module = module.to(memory_format=torch.channels_last)
+    model = nn.parallel.DistributedDataParallel(module) if ranks > 1 else module
+    average = AveragedModel(module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
     steps = e.epochs * len(batches)
-    optimizer, schedule = make_optimizer(heads, e, steps)
+    optimizer, schedule = make_optimizer(module, e, steps)
 
     done = 0
-    parts = {"heads": heads, "average": average, "optimizer": optimizer, "schedule": schedule}
+    parts = {"heads": module, "average": average, "optimizer": optimizer, "schedule": schedule}
     if resume:
         saved = torch.load(out / "checkpoint.pt", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         done = saved["epoch"]
 
-    report = Reporter(out, e, resume) if rank == 0 else None
+    report = Reporter(out, e, resume, task.measured) if rank == 0 else None
     for epoch in range(done, e.epochs):
         start, losses = time.time(), []
         torch.manual_seed((e.seed * 1000 + epoch) * ranks + rank)  # so that a resumed run goes on as it would have
         model.train()
         for pixels, targets in batches.epoch(epoch):
-            loss = batch_loss(model, e, loss_of, pixels, targets)
+            loss = task.loss(model, pixels=pixels, targets=targets)
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(heads.parameters(), 5.0)
+            nn.utils.clip_grad_norm_(module.parameters(), 5.0)
             optimizer.step()
             schedule.step()
-            average.update_parameters(heads.net)
+            average.update_parameters(module.net)
             losses.append(loss.item())
         if rank == 0:
             due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or epoch + 1 == e.epochs)
-            accuracy = float_accuracy(average.module, validation) if due else None
+            measured = task.measure(average.module, validation) if due else None
             save_float(average.module, out / "float.npz")
             torch.save({**{k: p.state_dict() for k, p in parts.items()}, "epoch": epoch + 1}, out / "checkpoint.pt")
-            report(epoch + 1, float(np.mean(losses)), accuracy, time.time() - start)
+            report(epoch + 1, float(np.mean(losses)), measured, time.time() - start)
     if rank == 0 and e.test:
-        print(f"{e.name}: test top-1 {float_accuracy(load_float(out), data.load(e.test)):.4f} ({e.test})")
+        print(f"{e.name}: test {task.measured} {task.measure(load_float(out), data.load(e.test)):.4f} ({e.test})")
     if ranks > 1:
         torch.distributed.destroy_process_group()
     return out
+
+
+def init_of(e: Experiment, out: Path) -> Path:
+    """Where the experiment's `init` lies: a path, or a run beside `out` or of another task."""
+    places = [Path(e.init), out.parent / e.init, *sorted(out.parent.parent.glob(f"*/{e.init}"))]
+    return next((place for place in places if place.exists()), places[1])
 
 
 def make_optimizer(model: nn.Module, e: Experiment, steps: int):
@@ -483,10 +535,11 @@ def make_optimizer(model: nn.Module, e: Experiment, steps: int):
 class Reporter:
     """One line per epoch in log.csv, and a progress bar on a terminal or a plain line elsewhere."""
 
-    def __init__(self, out: Path, e: Experiment, resume: bool):
+    def __init__(self, out: Path, e: Experiment, resume: bool, measured: str = "accuracy"):
+        self.measured = measured
         self.path, self.e, self.board, self.progress = out / "log.csv", e, None, None
         if not resume:
-            self.path.write_text("epoch,loss,accuracy,seconds\n")
+            self.path.write_text(f"epoch,loss,{measured},seconds\n")
         if e.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -496,15 +549,15 @@ class Reporter:
             self.progress.start()
             self.task = self.progress.add_task(e.name, total=e.epochs)
 
-    def __call__(self, epoch: int, loss: float, accuracy: float | None, seconds: float) -> None:
-        shown = "" if accuracy is None else f"{accuracy:.4f}"
+    def __call__(self, epoch: int, loss: float, result: float | None, seconds: float) -> None:
+        shown = "" if result is None else f"{result:.4f}"
         with self.path.open("a", newline="") as f:
             csv.writer(f).writerow([epoch, f"{loss:.4f}", shown, f"{seconds:.1f}"])
         line = f"{self.e.name} epoch {epoch}/{self.e.epochs} loss {loss:.4f} held-out {shown or '-'} {seconds:.1f} s"
         if self.board:
             self.board.add_scalar("loss", loss, epoch)
-            if accuracy is not None:
-                self.board.add_scalar("accuracy", accuracy, epoch)
+            if result is not None:
+                self.board.add_scalar(self.measured, result, epoch)
         if self.progress:
             self.progress.update(self.task, completed=epoch, description=line)
             if epoch == self.e.epochs:

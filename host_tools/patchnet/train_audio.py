@@ -89,5 +89,7 @@ class SoundBatches(Batches):
                 wave = self.varied(i if side else rng.integers(len(self.waves)), rng)
                 n = int(min(len(wave) * rng.uniform(0.1, 0.45), self.samples // 2))
                 if n:
-                    out[slice(0, n) if side == 0 else slice(self.samples - n, None)] = wave[-n:] if side == 0 else wave[:n]
+                    out[slice(0, n) if side == 0 else slice(self.samples - n, None)] = (
+                        wave[-n:] if side == 0 else wave[:n]
+                    )
         return out
