@@ -6,6 +6,7 @@
 #if MICROPY_ENABLE_DYNRUNTIME
 
 #include "py/dynruntime.h"
+#include "py/mperrno.h"
 #include "py/nlr.h"
 
 // Ports that catch exceptions with C's setjmp() do it in a macro, which cannot be called from outside.

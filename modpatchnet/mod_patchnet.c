@@ -1,12 +1,12 @@
 // MicroPython module `_patchnet`: the engine of patchnet.h as two types. patchnet.py makes the public API of them, and
 // host_tools/patchnet/_patchnet.py is the same module for CPython: same names, same exceptions, same messages.
 //
-//     m = Model(src, arena=None)   # src: path, open file or buffer. arena: writable buffer, else m.ram bytes of heap
+//     m = Model(src, arena=None, stream=None)   # src: path, open file or buffer. arena: writable buffer, else of the heap
 //     m.classify(img, top=None, roi=None, pixfmt=None)     -> [(label, score), ...], best first
 //     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation
 //     m.profile(x)                 -> [(name, op, microseconds), ...]
 //     m.spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None)  -> (label, score) or None
-//     m.ram, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
+//     m.ram, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
 //     img = Image(width, height, format, buffer)           # what a camera without image type returns
 //
 // `img` is anything with width(), height() and a buffer of bytes for reading (its own, or that of what its bytearray()
@@ -14,7 +14,8 @@
 // An audio model's classify takes a clip instead, a buffer of 16-bit samples, as its predict and profile take array('h').
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
-// is read into the heap. What the engine points to is kept alive here: the blob's object, the arena's, and the
+// is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its head and a
+// buffer for the weights of a few layers are in the heap, and the file is read during each run. What the engine points to is kept alive here: the blob's object, the arena's, and the
 // picture's during a run. Between the engine's steps Ctrl-C and the scheduler get in; a run is then simply given up,
 // and the next one starts afresh. While a model runs it refuses (RuntimeError) to be run again or closed from such a
 // callback.
@@ -41,8 +42,10 @@ typedef struct {
     mp_obj_base_t base;
     pn_model_t model;
     mp_obj_t source; // what the blob lies in, MP_OBJ_NULL after deinit
-    uint8_t *copy; // or where it was read to
+    uint8_t *copy; // or where it, or its head, was read to
     size_t blob_bytes;
+    mp_obj_t file; // of a streamed model, else MP_OBJ_NULL
+    bool own_file;
     mp_obj_t arena; // the caller's, or None
     uint8_t *own_arena;
     mp_obj_t picture; // during a run
@@ -107,48 +110,119 @@ static mp_obj_t call_method(mp_obj_t obj, qstr name, size_t n_args, const mp_obj
     return mp_call_method_n_kw(n_args, 0, method);
 }
 
-// Reads a whole file into the heap by its Python methods: they are what every kind of file has.
-static void read_file(model_obj_t *self, mp_obj_t file) {
-    const mp_obj_t seek[2] = { MP_OBJ_NEW_SMALL_INT(0), MP_OBJ_NEW_SMALL_INT(2) };
-    mp_int_t size = mp_obj_get_int(call_method(file, MP_QSTR_seek, 2, seek)); // to the end
-    call_method(file, MP_QSTR_seek, 1, seek); // and back
-    self->copy = allocate("model", size);
-    mp_int_t done = 0, got;
-    do {
-        mp_obj_t rest = mp_obj_new_bytearray_by_ref(size - done, self->copy + done);
-        got = mp_obj_get_int(call_method(file, MP_QSTR_readinto, 1, &rest));
-        done += MAX(0, MIN(got, size - done));
-    } while (got > 0 && done < size);
-    self->blob_bytes = done;
+// Reads `n` bytes from `at` of a file on, by its Python methods: they are what every kind of file has.
+static void read_at(mp_obj_t file, size_t at, void *to, size_t n) {
+    mp_obj_t arg = MP_OBJ_NEW_SMALL_INT(at);
+    call_method(file, MP_QSTR_seek, 1, &arg);
+    for (size_t done = 0; done < n;) {
+        arg = mp_obj_new_bytearray_by_ref(n - done, (uint8_t *)to + done);
+        mp_int_t got = mp_obj_get_int(call_method(file, MP_QSTR_readinto, 1, &arg));
+        if (got <= 0 || (size_t)got > n - done) {
+            mp_raise_OSError(MP_EIO);
+        }
+        done += got;
+    }
 }
 
-static const void *load_blob(model_obj_t *self, mp_obj_t src) {
-    bool is_path = mp_obj_is_str(src);
-    mp_buffer_info_t buf;
-    if (is_path) {
-        src = open_path(src);
+// A file that was opened here is closed here.
+static void close_file(model_obj_t *self) {
+    if (self->own_file && self->file != MP_OBJ_NULL) {
+        call_method(self->file, MP_QSTR_close, 0, NULL);
     }
+    self->file = MP_OBJ_NULL;
+}
+
+// The blob in a buffer, used in place or, misaligned, copied.
+static int open_buffer(model_obj_t *self, mp_obj_t src, const mp_buffer_info_t *buf) {
+    const void *blob = buf->buf;
     self->source = src;
-    if (mp_get_buffer(src, &buf, MP_BUFFER_READ)) {
-        self->blob_bytes = buf.len;
-        if ((uintptr_t)buf.buf % PN_BLOB_ALIGN == 0) {
-            return buf.buf;
-        }
-        self->copy = allocate("model", buf.len);
-        memcpy(self->copy, buf.buf, buf.len);
-    } else {
-        mp_obj_t method[2];
-        mp_load_method_maybe(src, MP_QSTR_readinto, method);
-        if (method[0] == MP_OBJ_NULL) {
-            mp_raise_TypeError(MP_ERROR_TEXT("model: wanted a path, an open file or a buffer"));
-        }
-        read_file(self, src);
-        if (is_path) {
-            call_method(src, MP_QSTR_close, 0, NULL);
-        }
+    self->blob_bytes = buf->len;
+    if ((uintptr_t)blob % PN_BLOB_ALIGN != 0) {
+        self->copy = allocate("model", buf->len);
+        blob = memcpy(self->copy, blob, buf->len);
+        self->source = mp_const_none;
+    }
+    return pn_open(&self->model, blob, buf->len);
+}
+
+// The whole file in the heap. PN_ERR_ARENA if `maybe` and there is no room for it and its arena.
+static int open_whole(model_obj_t *self, size_t size, bool maybe, bool own_arena) {
+    self->copy = maybe ? m_malloc_maybe(MAX(size, 1)) : allocate("model", size);
+    if (self->copy == NULL) {
+        return PN_ERR_ARENA;
+    }
+    self->blob_bytes = size;
+    read_at(self->file, 0, self->copy, size);
+    int err = pn_open(&self->model, self->copy, size);
+    if (err == PN_OK && maybe && own_arena) {
+        self->own_arena = m_malloc_maybe(self->model.arena_bytes);
+        err = self->own_arena == NULL ? PN_ERR_ARENA : PN_OK;
+    }
+    if (err == PN_ERR_ARENA) {
+        m_del(uint8_t, self->copy, size);
+        self->copy = NULL;
+    }
+    return err;
+}
+
+// The CRC of a streamed blob, which costs one reading of the file.
+static int verify_file(model_obj_t *self, size_t size) {
+    pn_model_t *m = &self->model;
+    int err = PN_MORE;
+    for (size_t at = self->blob_bytes; err == PN_MORE && at < size; at += m->buffer_bytes) {
+        size_t n = MIN(m->buffer_bytes, size - at);
+        poll();
+        read_at(self->file, at, m->buffer, n);
+        err = pn_verify(m, m->buffer, n);
+    }
+    return err == PN_MORE ? PN_ERR_LENGTH : err;
+}
+
+static int open_streamed(model_obj_t *self, size_t size) {
+    uint32_t header[PN_BLOB_HEADER / 4];
+    if (size < sizeof(header)) {
+        return pn_open_head(&self->model, header, 0);
+    }
+    read_at(self->file, 0, header, sizeof(header));
+    self->blob_bytes = MIN(size, MAX(sizeof(header), pn_head_bytes(header)));
+    self->copy = allocate("model", self->blob_bytes);
+    read_at(self->file, 0, self->copy, self->blob_bytes);
+    int err = pn_open_head(&self->model, self->copy, self->blob_bytes);
+    if (err == PN_OK) {
+        self->model.buffer = allocate("model", self->model.buffer_bytes);
+        err = verify_file(self, size);
+    }
+    return err;
+}
+
+// `stream`: None, or whether to stream the file.
+static int open_file(model_obj_t *self, mp_obj_t file, mp_obj_t stream, bool own_arena) {
+    mp_obj_t method[2];
+    mp_load_method_maybe(file, MP_QSTR_readinto, method);
+    if (method[0] == MP_OBJ_NULL) {
+        mp_raise_TypeError(MP_ERROR_TEXT("model: wanted a path, an open file or a buffer"));
     }
     self->source = mp_const_none;
-    return self->copy;
+    self->file = file;
+    const mp_obj_t end[2] = { MP_OBJ_NEW_SMALL_INT(0), MP_OBJ_NEW_SMALL_INT(2) };
+    size_t size = mp_obj_get_int(call_method(file, MP_QSTR_seek, 2, end));
+    bool chosen = stream != mp_const_none;
+    int err = chosen && mp_obj_is_true(stream) ? PN_ERR_ARENA : open_whole(self, size, !chosen, own_arena);
+    bool streamed = err == PN_ERR_ARENA;
+    err = streamed ? open_streamed(self, size) : err;
+    if (err != PN_OK || !streamed) {
+        close_file(self);
+    }
+    return err;
+}
+
+static int open_source(model_obj_t *self, mp_obj_t src, mp_obj_t stream, bool own_arena) {
+    mp_buffer_info_t buf;
+    self->own_file = mp_obj_is_str(src);
+    if (self->own_file) {
+        src = open_path(src);
+    }
+    return mp_get_buffer(src, &buf, MP_BUFFER_READ) ? open_buffer(self, src, &buf) : open_file(self, src, stream, own_arena);
 }
 
 // The part of the caller's arena that begins at a multiple of 8.
@@ -163,24 +237,24 @@ static void arena_buffer(mp_obj_t arena, size_t needed, mp_buffer_info_t *buf) {
 }
 
 static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *args) {
-    enum { ARG_src, ARG_arena };
+    enum { ARG_src, ARG_arena, ARG_stream };
     ARGS allowed[] = {
         { MP_QSTR_src, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
         { MP_QSTR_arena, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_stream, MP_ARG_OBJ, ARG_NONE },
     };
     mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
     mp_arg_parse_all_kw_array(n_args, n_kw, args, MP_ARRAY_SIZE(allowed), allowed, arg);
 
     model_obj_t *self = mp_obj_malloc(model_obj_t, type);
     memset((uint8_t *)self + sizeof(self->base), 0, sizeof(*self) - sizeof(self->base));
-    const void *blob = load_blob(self, arg[ARG_src].u_obj);
-    int err = pn_open(&self->model, blob, self->blob_bytes);
+    self->arena = arg[ARG_arena].u_obj;
+    int err = open_source(self, arg[ARG_src].u_obj, arg[ARG_stream].u_obj, self->arena == mp_const_none);
     if (err != PN_OK) {
         raise_bad_model(err, self->model.fault_layer);
     }
-    self->arena = arg[ARG_arena].u_obj;
     if (self->arena == mp_const_none) {
-        self->own_arena = allocate("arena", self->model.arena_bytes);
+        self->own_arena = self->own_arena ? self->own_arena : allocate("arena", self->model.arena_bytes);
     } else {
         mp_buffer_info_t buf;
         arena_buffer(self->arena, self->model.arena_bytes, &buf);
@@ -198,7 +272,11 @@ static mp_obj_t model_deinit(mp_obj_t self_in) {
     if (self->own_arena != NULL) {
         m_del(uint8_t, self->own_arena, self->model.arena_bytes);
     }
-    self->copy = self->own_arena = NULL;
+    if (self->model.buffer != NULL) {
+        m_del(uint8_t, self->model.buffer, self->model.buffer_bytes);
+        close_file(self);
+    }
+    self->copy = self->own_arena = self->model.buffer = NULL;
     self->source = self->arena = MP_OBJ_NULL;
     return mp_const_none;
 }
@@ -359,10 +437,17 @@ static void run_steps(model_obj_t *self, uint32_t *us) {
         uint32_t index = self->model.index; // of the step that comes
         uint32_t began = us ? ticks_us() : 0;
         err = pn_step(&self->model);
+        if (err == PN_WANT) {
+            read_at(self->file, self->model.want_at, self->model.buffer, self->model.want_bytes);
+            err = PN_MORE;
+        }
         if (us) {
             us[index] += (ticks_us() - began) & TICKS_MASK;
         }
     } while (err == PN_MORE);
+    if (err != PN_OK) {
+        raise_bad_model(err, self->model.fault_layer);
+    }
 }
 
 // Does `work`, the model being busy meanwhile, whatever it raises.
@@ -718,12 +803,19 @@ static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
 }
 
 // MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
+// Bytes of RAM that the model needs: the arena and, where it is streamed, its head and the weights' buffer.
+static size_t ram(const model_obj_t *self) {
+    return self->model.arena_bytes + (self->model.buffer == NULL ? 0 : self->blob_bytes + self->model.buffer_bytes);
+}
+
 static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     const pn_model_t *m = &self->model;
     pn_info_t info;
     pn_info(m, &info);
     if (name == MP_QSTR_ram) {
-        return mp_obj_new_int_from_uint(m->arena_bytes);
+        return mp_obj_new_int_from_uint(ram(self));
+    } else if (name == MP_QSTR_streamed) {
+        return mp_obj_new_bool(m->buffer != NULL);
     } else if (name == MP_QSTR_task) {
         return pn_hears(m) ? MP_OBJ_NEW_QSTR(MP_QSTR_audio) : MP_OBJ_NEW_QSTR(MP_QSTR_classify);
     } else if (name == MP_QSTR_labels) {
@@ -755,8 +847,8 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
     if (self->source == MP_OBJ_NULL) {
         mp_print_str(print, "<Model closed>");
     } else {
-        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u>", pn_hears(m) ? "audio" : "classify", m->height, m->width,
-            m->channels, m->classes, (unsigned int)m->arena_bytes);
+        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", pn_hears(m) ? "audio" : "classify", m->height, m->width,
+            m->channels, m->classes, (unsigned int)ram(self), m->buffer == NULL ? "" : ", streamed");
     }
 }
 

@@ -4,7 +4,7 @@
     patchnet.load("/rom/person.pnb")
     print(patchnet.classify(cam.snapshot()))  # [("person", 0.97), ("no person", 0.03)]
 
-A model is made with Model(src, arena=None); load() makes one the default, which the functions here then use.
+A model is made with Model(src, arena=None, stream=None); load() makes one the default, which the functions here use.
 """
 
 try:
@@ -15,11 +15,12 @@ except ImportError:
 _model = None
 
 
-def load(src="/rom/model.pnb", arena=None):
-    """Makes the model at `src` (path, open file or buffer) the default and returns it."""
+def load(src="/rom/model.pnb", arena=None, stream=None):
+    """Makes the model at `src` (path, open file or buffer) the default and returns it. A file that does not fit into
+    memory is streamed, or any with stream=True: its weights are read during each run."""
     global _model
     _model = None  # so that the heap may hold the next one
-    _model = Model(src, arena)
+    _model = Model(src, arena, stream)
     return _model
 
 

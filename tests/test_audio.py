@@ -14,7 +14,7 @@ import patchnet
 from audio_oracle import AudioOracle
 from cengine import Engine, EngineError, sanitized
 from networks import random_qnet
-from patchnet import Image, Model, audio
+from patchnet import Image, Model, analyze, audio
 from patchnet import format as fmt
 from patchnet.design import Audio, Network, from_dict, to_dict
 from patchnet.fast import fast_layers
@@ -422,3 +422,14 @@ def test_damaged_blobs_are_refused_or_run(tmp_path):
         assert done.returncode == 0, done.stderr
         ran = int(done.stdout.split()[1])
         assert ran > 500
+
+
+def test_analysis_counts_the_stream():
+    """patchnet analyze: the arena is m.ram, the stream a part of it, and a design's flash is that of its blob."""
+    network = Network("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, audio=Audio(8000, 256, 128, 256))
+    q = random_qnet(np.random.default_rng(0), network)
+    chosen = plan(network, fast=fast_layers(q))
+    blob = pack(q, chosen)
+    found = analyze.analyze_network(network, chosen)
+    assert (found.arena, found.stream, found.spectrum) == (Model(blob).ram, 780, 1024)
+    assert found.blob_bytes == len(blob)

@@ -45,12 +45,12 @@ def on_cpython(name: str, folder) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("name", ["api", "errors"])
+@pytest.mark.parametrize("name", ["api", "errors", "stream"])
 def test_cpython_prints_what_is_expected(folder, name):
     assert on_cpython(name, folder) == expected(name)
 
 
-@pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs"])
+@pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs", "stream"])
 def test_device_prints_what_is_expected(connect, where, folder, name):
     assert connect(where, folder).exec(script(name), timeout=300) == expected(name)
 
@@ -68,18 +68,25 @@ def test_small_heap_refuses_and_goes_on(connect, tmp_path):
     code = """
 import patchnet
 try:
-    patchnet.load("large.pnb")
+    patchnet.load("large.pnb", stream=False)
 except MemoryError as e:
     print(e)
 print(patchnet.load("grey.pnb").ram)
+try:
+    m = patchnet.load("large.pnb")
+    print(m.streamed, list(m.predict(bytes(16 * 16))))
+except MemoryError as e:
+    print(e)
 """
     model, size = Model(blobs.large()), len(blobs.large())
     for heap, what, needed in (("20k", "model", size), ("32k", "arena", model.ram)):
-        first, second = connect("unix", tmp_path, heap=heap).exec(code).splitlines()
+        first, second, third = connect("unix", tmp_path, heap=heap).exec(code).splitlines()
         words = first.split()
         assert words[:4] == [f"{what}:", "needs", str(needed), "bytes,"]
         assert int(words[5]) < needed
         assert second == str(Model(blobs.small(1)).ram)
+        streamed = f"True {list(model.predict(bytes(16 * 16)))}"  # what is done with a file that does not fit
+        assert third == streamed if heap == "32k" else third.startswith(f"arena: needs {model.ram} bytes, has ")
 
 
 def write_long(where: str, folder: Path):

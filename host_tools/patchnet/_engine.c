@@ -15,6 +15,20 @@ uint32_t pn_host_arena_bytes(const pn_model_t *m) {
     return m->arena_bytes;
 }
 
+// A streamed blob: its buffer's size; the buffer; what to read into it after PN_WANT.
+uint32_t pn_host_buffer_bytes(const pn_model_t *m) {
+    return m->buffer_bytes;
+}
+
+void pn_host_use_buffer(pn_model_t *m, void *buffer) {
+    m->buffer = buffer;
+}
+
+void pn_host_wanted(const pn_model_t *m, uint32_t part[2]) {
+    part[0] = m->want_at;
+    part[1] = m->want_bytes;
+}
+
 // pn_start with the picture's fields one by one; `roi` is x, y, width, height.
 int pn_host_start(pn_model_t *m, void *arena, size_t len, const void *data, uint32_t w, uint32_t h, uint32_t format,
     const uint32_t *roi) {

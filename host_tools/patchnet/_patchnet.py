@@ -7,6 +7,7 @@ are copied here, what a PC does not notice.
 from __future__ import annotations
 
 import ctypes
+import errno
 import operator
 import os
 import threading
@@ -29,7 +30,8 @@ _COMPRESSED = 1 << 25
 _MUTABLE = 1 << 27  # not set for Bayer, YUV and compressed pictures
 _NUMBERED = 1 << 16  # smaller numbers are those of old firmware and say nothing
 
-_MORE = 1
+_MORE, _WANT = 1, 2
+_SHORT = -1  # PN_ERR_LENGTH
 _NO_LAYER = 255
 _U32_MAX = (1 << 32) - 1
 
@@ -45,6 +47,12 @@ def _engine() -> ctypes.CDLL:
     pointer, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
     for name, result, *arguments in (
         ("pn_open", ctypes.c_int, pointer, pointer, size),
+        ("pn_open_head", ctypes.c_int, pointer, pointer, size),
+        ("pn_head_bytes", u32, pointer),
+        ("pn_verify", ctypes.c_int, pointer, pointer, size),
+        ("pn_host_buffer_bytes", u32, pointer),
+        ("pn_host_use_buffer", None, pointer, pointer),
+        ("pn_host_wanted", None, pointer, pointer),
         ("pn_error", ctypes.c_char_p, ctypes.c_int),
         ("pn_start_raw", ctypes.c_int, pointer, pointer, size, pointer),
         ("pn_host_model_bytes", size),
@@ -204,6 +212,51 @@ def _read(src) -> bytes:
         raise TypeError("model: wanted a path, an open file or a buffer") from None
 
 
+def _is_file(src) -> bool:
+    return isinstance(src, (str, os.PathLike)) or hasattr(src, "readinto")
+
+
+class _Stream:
+    """A file whose weights are read in parts: `head` has what comes before them."""
+
+    def __init__(self, src):
+        path = isinstance(src, (str, os.PathLike))
+        self.file = open(resolve(src), "rb") if path else src  # noqa: SIM115, closed when the model is
+        self.own, self.size = path, self.file.seek(0, os.SEEK_END)
+        header = self.read(0, min(self.size, fmt.HEADER.size))
+        bytes_ = _engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
+        self.head = self.read(0, min(self.size, max(len(header), bytes_)))
+
+    def read(self, at: int, n: int) -> bytes:
+        self.file.seek(at)
+        data = self.file.read(n)
+        if len(data) != n:
+            raise OSError(errno.EIO, f"model: wanted {n} bytes at {at}, got {len(data)}")
+        return data
+
+    def open(self, model) -> int:
+        """What the engine says of the head and then of the whole file's CRC."""
+        lib = _engine()
+        err = lib.pn_open_head(model, self.head, len(self.head))
+        if err:
+            return err
+        self.buffer = ctypes.create_string_buffer(lib.pn_host_buffer_bytes(model))
+        lib.pn_host_use_buffer(model, self.buffer)
+        rest = self.read(len(self.head), self.size - len(self.head))
+        err = lib.pn_verify(model, rest, len(rest))
+        return _SHORT if err == _MORE else err
+
+    def fill(self, model) -> None:
+        """Reads what the next step wants."""
+        part = (ctypes.c_uint32 * 2)()
+        _engine().pn_host_wanted(model, part)
+        ctypes.memmove(self.buffer, self.read(*part), part[1])
+
+    def close(self) -> None:
+        if self.own:
+            self.file.close()
+
+
 class _Arena:
     """The part of a buffer that begins at a multiple of 8. The buffer is held while this lives."""
 
@@ -231,15 +284,16 @@ class _Results:
 class Model:
     """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
 
-    def __init__(self, src, arena=None):
+    def __init__(self, src, arena=None, stream=None):
         lib = _engine()
-        self._blob = _read(src)
+        # None: a PC has memory enough. What is no file is in memory already.
+        self._stream = _Stream(src) if stream and _is_file(src) else None
+        self._blob = self._stream.head if self._stream else _read(src)
         self._model = ctypes.create_string_buffer(lib.pn_host_model_bytes())
         self._running = threading.Lock()
-        err = lib.pn_open(self._model, self._blob, len(self._blob))
+        err = self._stream.open(self._model) if self._stream else lib.pn_open(self._model, self._blob, len(self._blob))
         if err:
-            layer = lib.pn_host_fault_layer(self._model)
-            raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
+            self._raise_bad(err)
         self._header = fmt.HEADER.unpack(self._blob)
         self._hears = self._header["task"] == fmt.TASK_AUDIO
         needed = lib.pn_host_arena_bytes(self._model)
@@ -249,7 +303,9 @@ class Model:
 
     def deinit(self) -> None:
         self._check_idle()
-        self._blob = self._arena = self._model = None
+        if self._stream:
+            self._stream.close()
+        self._blob = self._stream = self._arena = self._model = None
 
     def __enter__(self):
         return self
@@ -260,6 +316,10 @@ class Model:
     def _check_open(self) -> None:
         if self._blob is None:
             raise ValueError("model is closed")
+
+    def _raise_bad(self, err: int):
+        layer = _engine().pn_host_fault_layer(self._model)
+        raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
 
     def _check_idle(self) -> None:
         if self._running.locked():
@@ -298,7 +358,12 @@ class Model:
         while err == _MORE:
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
+            if err == _WANT:
+                self._stream.fill(self._model)
+                err = _MORE
             times[index] += time.perf_counter_ns() - began
+        if err:
+            self._raise_bad(err)
         return times
 
     def _run_any(self, x) -> _Results:
@@ -442,7 +507,14 @@ class Model:
 
     @property
     def ram(self) -> int:
-        return self._fact("arena_bytes")
+        """The arena and, where the model is streamed, its head and the weights' buffer."""
+        more = len(self._blob) + len(self._stream.buffer) if self._stream else 0
+        return self._fact("arena_bytes") + more
+
+    @property
+    def streamed(self) -> bool:
+        self._check_open()
+        return self._stream is not None
 
     @property
     def task(self) -> str:
@@ -499,5 +571,6 @@ class Model:
     def __repr__(self) -> str:
         if self._blob is None:
             return "<Model closed>"
-        facts = self.task, *self.input_shape, *self.output_shape, self.ram
-        return "<Model {} {} x {} x {} -> {}, ram {}>".format(*facts)
+        more = ", streamed" if self._stream else ""
+        shape = "{} x {} x {} -> {}".format(*self.input_shape, *self.output_shape)
+        return f"<Model {self.task} {shape}, ram {self.ram}{more}>"

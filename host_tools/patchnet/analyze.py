@@ -12,12 +12,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from . import audio, planner, zoo
 from . import format as fmt
-from . import planner, zoo
 from .design import Candidate, Layer, Network, from_dict, paper_peak
 from .fast import fast_layers
 from .pack import read
-from .plan import MODE_NAMES, Areas, Lasting, Plan, aligned, areas, block_name, map_bytes, strips, work_bytes
+from .plan import (
+    MODE_NAMES,
+    Areas,
+    Lasting,
+    Plan,
+    aligned,
+    areas,
+    block_name,
+    map_bytes,
+    spectrum_bytes,
+    stream_bytes,
+    strips,
+    work_bytes,
+)
 from .unpack import blob_network, blob_plan, blob_qnet, read_blob
 
 # Kinds of live bytes, in the order of the plot. features: with their sums; map_out: what does not lie over the input
@@ -127,6 +140,8 @@ class Analysis:
     segments: tuple[Fused, ...]
     blocks: tuple[Block, ...]
     narrower: tuple[planner.Narrower, ...]
+    stream: int = 0  # of the arena, what an audio network keeps between runs
+    spectrum: int = 0  # of the arena, while it makes a row
     smallest: int | None = None
     front: tuple[Choice, ...] | None = None
 
@@ -216,6 +231,8 @@ def analyze_network(
         blob_bytes=blob_bytes(network, plan) if blob is None else stored_bytes(blob, plan),
         segments=tuple(replace(s, binding=bound is not None and s.live == most) for s in segments),
         blocks=(*(replace(b, binding=i == bound) for i, b in enumerate(blocks)), replace(end, binding=bound is None)),
+        stream=stream_bytes(network),
+        spectrum=spectrum_bytes(network),
         narrower=tuple(n for n in planner.narrower(network, plan, qnet) if n.sums or n.map),
     )
 
@@ -377,7 +394,8 @@ def blob_bytes(network: Network, plan: Plan) -> int:
     tables = tunnels * fmt.PATCH.size + len(plan.segments) * fmt.SEGMENT.size + labels
     tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
     arrays = tunnels * sum(map(layer_flash, layers)) + _arrays(classes, classes * network.features)
-    return fmt.HEADER.size + aligned(tables) + arrays
+    front_end = len(audio.section(network, 0)[0]) if network.audio else 0
+    return fmt.HEADER.size + aligned(tables) + front_end + arrays
 
 
 def stored_bytes(blob: bytes, plan: Plan) -> int:

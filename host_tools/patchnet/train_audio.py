@@ -33,7 +33,8 @@ def faster(wave: np.ndarray, factor: float) -> np.ndarray:
 
 def placed(wave: np.ndarray, samples: int, shift: int) -> np.ndarray:
     """A clip as `audio.fit` places it, then moved `shift` samples later."""
-    start = (samples - len(wave)) // 2 + shift
+    surplus = len(wave) - samples
+    start = shift - (surplus // 2 if surplus > 0 else -(-surplus // 2))
     out = np.zeros(samples)
     lo, hi = max(0, start), min(samples, start + len(wave))
     if hi > lo:

@@ -23,13 +23,26 @@ def fill_heap(spare):
     """Objects that leave `spare` pieces of 1 KB and some small ones."""
     hog = []
     size = 1 << 22
-    while size >= 1024:
+    while size >= 4096:
         try:
             hog.append(bytearray(size))
         except MemoryError:
             size >>= 1
+    del hog[-8:]  # what comes last is to be of 1 KB
+    try:
+        while True:
+            hog.append(bytearray(1024))
+    except MemoryError:
+        pass
     del hog[-spare:]
     return hog
+
+
+def fits(size):
+    try:
+        return bytearray(size) is not None
+    except MemoryError:
+        return False
 
 
 def refused(what, needed, f):
@@ -97,10 +110,21 @@ gc.collect()
 if os.getcwd() != "/rom":  # there the file is used in place
     arena = blob = m = None
     hog = fill_heap(4)
-    refused("file", os.stat("large.pnb")[6], lambda: patchnet.Model("large.pnb"))
+    refused("file", os.stat("large.pnb")[6], lambda: patchnet.Model("large.pnb", stream=False))
+    del hog
+    gc.collect()
+    arena = bytearray(patchnet.Model("large.pnb").ram)
+    gc.collect()
+    hog = fill_heap(1)
+    while not fits(8192):  # the file has 22 KB
+        hog.pop()
+    m = patchnet.Model("large.pnb", arena)
+    print("too large:", "streamed" if m.streamed else "not streamed", m.predict(x) == right)
+    arena = m = None
     del hog
     gc.collect()
 else:
     print("file model: True True needs bytes, has")
+    print("too large: streamed True")
 refused("given arena", patchnet.Model("grey.pnb").ram, lambda: patchnet.Model("grey.pnb", bytearray(9)))
 print("at last", patchnet.Model("large.pnb").predict(x) == right)
