@@ -23,7 +23,7 @@ help:
 	@echo
 	@sed -n 's/^#: //p' Makefile
 	@echo
-	@echo "Settings: MICROPYTHON_DIR=<a MicroPython tree of yours>  BOARD=<for stm32>  JOBS=<parallel jobs>"
+	@echo "Settings: MICROPYTHON_DIR=<a MicroPython tree of yours>  BOARD=<for firmware>  JOBS=<parallel jobs>"
 	@echo "          TORCH_INDEX=<package index with CPU builds of PyTorch>"
 
 #: make demo          set up and build what is missing, then classify pictures on both ports
@@ -111,15 +111,23 @@ native: mpy-cross tools
 	@$(MAKE) --no-print-directory natmod ARCH=armv7emsp
 	@$(MAKE) --no-print-directory natmod ARCH=x64
 
-#: make stm32         build/stm32-$(BOARD)/firmware.dfu for a real board; needs a full tree as MICROPYTHON_DIR
+#: make firmware      build/firmware-$(BOARD)/firmware.{dfu,hex,bin} of a board, needs a full tree as MICROPYTHON_DIR; COMPARE=1: sizes without patchnet, too
 BOARD ?= NUCLEO_H743ZI2
-.PHONY: stm32
-stm32: mpy-cross tools
+FIRMWARE = $(BUILD)/firmware-$(BOARD)
+PLAIN = $(BUILD)/plain-$(BOARD)
+# Boards that have no folder here are built as they are in MicroPython's tree.
+BOARD_ARGS = $(if $(wildcard boards/$(BOARD)/mpconfigboard.mk),BOARD_DIR=$(CURDIR)/boards/$(BOARD),BOARD=$(BOARD) \
+	USER_C_MODULES=$(CURDIR) MICROPY_MANIFEST_PATCHNET_BASE=$(MPY)/ports/stm32/boards/manifest.py FROZEN_MANIFEST=$(CURDIR)/boards/manifest.py)
+STM32_MAKE = $(MPY_MAKE) -C $(MPY)/ports/stm32 MICROPY_MPYCROSS=$(MPY_CROSS)
+.PHONY: firmware
+firmware: mpy-cross tools
 	@ports/stm32/check-tree $(MPY) $(BOARD)
 	@echo "building the firmware of $(BOARD)"
-	@$(MPY_MAKE) -C $(MPY)/ports/stm32 BUILD=$(BUILD)/stm32-$(BOARD) BOARD=$(BOARD) MICROPY_MPYCROSS=$(MPY_CROSS) \
-		FROZEN_MANIFEST=$(CURDIR)/ports/stm32/manifest.py USER_C_MODULES=$(CURDIR) $(call logged,stm32-$(BOARD))
-	@tail -n 3 $(BUILD)/stm32-$(BOARD).log
+	@$(STM32_MAKE) $(BOARD_ARGS) BUILD=$(FIRMWARE) $(call logged,firmware-$(BOARD))
+	@arm-none-eabi-objcopy -I ihex -O binary --gap-fill 0xff $(FIRMWARE)/firmware.hex $(FIRMWARE)/firmware.bin
+	@$(if $(COMPARE),$(STM32_MAKE) BOARD=$(BOARD) BUILD=$(PLAIN) $(call logged,plain-$(BOARD)))
+	@ports/stm32/sizes $(FIRMWARE)/firmware.elf $(if $(COMPARE),$(PLAIN)/firmware.elf)
+	@ls $(FIRMWARE)/firmware.dfu $(FIRMWARE)/firmware.hex $(FIRMWARE)/firmware.bin
 
 #: make h7-check      compile all C as for an H7 with every warning an error; the engine may need no library and no statics
 .PHONY: h7-check

@@ -802,12 +802,12 @@ static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
     return mp_obj_new_tuple(n, items);
 }
 
-// MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
 // Bytes of RAM that the model needs: the arena and, where it is streamed, its head and the weights' buffer.
 static size_t ram(const model_obj_t *self) {
     return self->model.arena_bytes + (self->model.buffer == NULL ? 0 : self->blob_bytes + self->model.buffer_bytes);
 }
 
+// MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
 static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     const pn_model_t *m = &self->model;
     pn_info_t info;

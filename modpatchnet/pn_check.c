@@ -104,9 +104,9 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
 }
 
 static bool fused_schedule_ok(const pn_stage_t *s) {
-    bool shape_ok = s->kind == PN_KIND_BOTTLENECK && pn_expands(s) && s->kernel == 3 && !(s->flags & PN_FLAG_SIGNED)
-        && s->cin % 4 == 0 && s->cexp % 4 == 0 && s->cout % 2 == 0;
-    return shape_ok && s->rows == 1 && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp && s->wide_at % 4 == 0;
+    bool plain_ok = s->kernel == 3 && s->mode == PN_MODE_FAST && s->wide_at == 0;
+    return (pn_expands(s) ? s->wide_at % 4 == 0 : plain_ok) && !(s->flags & PN_FLAG_SIGNED)
+        && s->rows == 1 && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
 }
 
 static bool kind_schedule_ok(const check_t *c, int t) {
@@ -164,7 +164,7 @@ static bool chunk_ok(check_t *c, int t, uint32_t end) {
     pn_stage_t *s = &c->stages[t];
     uint32_t lo, hi;
     pn_needs(s, s->done, end, &lo, &hi);
-    if (pn_is_fused(s)) {
+    if (pn_takes_lines(s)) {
         uint32_t first = pn_fresh_line(s, end);
         bool ok = first >= hi || there(c, t, first);
         s->fresh = (uint16_t)hi;

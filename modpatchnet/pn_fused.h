@@ -1,5 +1,5 @@
-// A bottleneck with expansion, fused line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two implementations of the
-// same integers: on the kernels of dsp/ where the processor has them, else portable C.
+// A bottleneck, fused line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two implementations of the same integers: on
+// the kernels of dsp/ where the processor has them, else portable C.
 #ifndef PN_FUSED_H
 #define PN_FUSED_H
 
@@ -13,9 +13,12 @@
 #endif
 
 // A bottleneck's shapes, its arrays in the order of FORMAT.md, one line's geometry, and the memory to work in.
+//   kernel: 3, 5 or 7, without an expansion 3;  cin = cexp without one
 //   group: expanded channels at a time, a multiple of 4 (cexp: no sums are kept)
-//   in, out: pixels of an input and of an output line;  pad: 1 if the kernel reaches one pixel before the input line, else 0
+//   in, out: pixels of an input and of an output line;  pad: pixels that the kernel reaches before the input line
 //   wide16: weights of 16 bits;  rolling: expanded lines are kept from line to line (mode 5), else widened ones (mode 6)
+//   held: in mode 6, how many widened lines: min(kernel, lines of the map)
+//   zero_in: without an expansion, the value outside the map
 //   wide, work: at multiples of 4; `wide` stays as it is from line to line
 typedef struct {
     const uint8_t *expand, *depthwise, *project;
@@ -23,33 +26,51 @@ typedef struct {
     int32_t zero_q8, res_mult;
     uint16_t cin, cexp, cout, group;
     uint16_t in, out;
-    uint8_t stride, pad, shift;
-    bool wide16, rolling;
+    uint8_t kernel, stride, pad, shift, held;
+    int8_t zero_in;
+    bool expands, wide16, rolling;
     uint8_t *wide, *work;
 } pn_fused_t;
 
-// Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of an expanded channel's lines.
-// h begins at the next multiple of h_align: the kernels tell channels apart by a bit of an address.
+// Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of an expanded channel's
+// lines. h begins at the next multiple of h_align: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line.
+// For kernels above 3: `rows` and `sums` begin, sum_count sums of a channel, row_words words of 4 pixels in a row of it.
 typedef struct {
     uint32_t line, kept, wide;
-    uint32_t h, h_align, dbuf, acc, stage, work;
+    uint32_t h, h_align, words, rows, dbuf, acc, sums, stage, work;
+    uint32_t sum_count, row_words;
 } pn_fused_area_t;
 pn_fused_area_t pn_fused_area(const pn_fused_t *f);
 
-// Pairs of pixels of a line of 16-bit pixels, and the input lines that an output line reads anew at most.
+// Pairs of pixels of a line of 16-bit pixels.
 static inline uint32_t pn_fused_words(const pn_fused_t *f) {
-    return (f->pad + f->in + 1u) / 2;
+    return (f->pad % 2u + f->in + 1u) / 2;
 }
 
+static inline uint32_t pn_fused_quads(const pn_fused_t *f) {
+    return (f->cin + 3u) / 4;
+}
+
+// The input lines that an output line reads anew at most, and how many a rolling layer takes in before the first output line.
 static inline uint32_t pn_fused_lines(const pn_fused_t *f) {
-    return f->rolling ? f->stride : 3u;
+    return f->rolling ? f->stride : f->kernel;
 }
 
-// Bytes of the arrays, one behind the other.
+static inline uint32_t pn_fused_ahead(uint32_t kernel, uint32_t stride) {
+    return kernel - stride - kernel / 2;
+}
+
+// Whether the expansion's weights are kept in registers: 8 input channels under 3x3.
+static inline bool pn_fused_eight(const pn_fused_t *f) {
+    return f->cin == 8 && f->kernel == 3 && f->expands;
+}
+
+// Bytes of the arrays, one behind the other, and of a pair of expanded channels and a depthwise channel in them.
 typedef struct {
+    uint32_t pair, channel;
     uint32_t expand, depthwise, project, scale;
 } pn_fused_arrays_t;
-pn_fused_arrays_t pn_fused_arrays(uint32_t cin, uint32_t cexp, uint32_t cout, bool wide16);
+pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f);
 
 // A line of int8 pixels, `step` bytes from one to the next. at NULL: outside the map.
 typedef struct {
@@ -57,11 +78,12 @@ typedef struct {
     int step;
 } pn_pixels_t;
 
-// Rolling, before a strip's first output line. first: input line 0.
-void pn_fused_begin(const pn_fused_t *f, pn_pixels_t first);
+// Rolling: before a strip's first line, and then the first pn_fused_ahead input lines, `y` in order, as far as there are any.
+void pn_fused_begin(const pn_fused_t *f);
+void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y);
 
-// One output line, of which `top` is the kernel's first input line (-1 for output line 0).
-//   in: rolling: the last `stride` of its three input lines; else all three, those before in[fresh] being widened already
+// One output line, of which `top` is the kernel's first input line (negative for the first ones).
+//   in: rolling: the last `stride` of its input lines; else all, with an expansion those before in[fresh] being widened already
 //   residual: the input line at the same place, or at NULL
 void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual);
 

@@ -209,7 +209,7 @@ static int check_layer_shape(const pn_layer_t *l) {
     }
     // what the fast kernels can do; the plan's check looks at the rest
     if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN)
-        && (l->kind != PN_KIND_BOTTLENECK || l->cin % 4 || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
+        && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
         return PN_ERR_SHAPE;
     }
     if (l->kind == PN_KIND_CONV) {
@@ -271,7 +271,9 @@ static bool narrow_weights(const uint8_t *p, uint32_t n) {
 
 // The arrays of modes 5 and 6. Whether the layer's shape is one that they know is for the plan's check to say.
 static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *off) {
-    pn_fused_arrays_t bytes = pn_fused_arrays(l->cin, l->cexp, l->cout, l->flags & PN_FLAG_WIDE);
+    bool wide = l->flags & PN_FLAG_WIDE, expands = l->flags & PN_FLAG_EXPAND;
+    pn_fused_t f = { .cin = l->cin, .cexp = l->cexp, .cout = l->cout, .kernel = l->kernel, .expands = expands, .wide16 = wide };
+    pn_fused_arrays_t bytes = pn_fused_arrays(&f);
     uint64_t total = (uint64_t)bytes.expand + bytes.depthwise + bytes.project + bytes.scale;
     if (!in_weights(m, *off, total) || l->shift > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
@@ -282,16 +284,16 @@ static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t
         return PN_OK;
     }
     const uint8_t *d = p + bytes.expand, *scale = d + bytes.depthwise + bytes.project;
-    uint32_t pair = bytes.expand / (l->cexp / 2u);
+    int64_t largest = (expands ? 255LL : 128LL) * 128 * l->kernel * l->kernel;
     int err = PN_OK;
-    for (uint32_t c = 0; c < l->cexp && err == PN_OK; c++, d += 20) {
-        const uint8_t *record = p + c / 2 * pair + c % 2 * 4;
-        err = check_wide(record, record + 8, 128LL * 128 * l->cin);
-        err = err ? err : check_wide(d + 12, d + 16, 255LL * 128 * 9);
+    for (uint32_t c = 0; c < l->cexp && err == PN_OK; c++) {
+        const uint8_t *record = p + c / 2 * bytes.pair + c % 2 * 4;
+        d += bytes.channel;
+        err = expands ? check_wide(record, record + 8, 128LL * 128 * l->cin) : PN_OK;
+        err = err ? err : check_wide(d - 8, d - 4, largest);
     }
-    bool wide = l->flags & PN_FLAG_WIDE;
-    for (uint32_t i = 0; i < l->cexp / 2u && err == PN_OK && wide && l->cin != 8; i++) {
-        err = narrow_weights(p + i * pair + 16, 2u * l->cin) ? PN_OK : PN_ERR_WEIGHTS;
+    for (uint32_t i = 0; i < l->cexp / 2u && err == PN_OK && wide && expands && !pn_fused_eight(&f); i++) {
+        err = narrow_weights(p + i * bytes.pair + 16, 8 * pn_fused_quads(&f)) ? PN_OK : PN_ERR_WEIGHTS;
     }
     if (err == PN_OK && wide && !narrow_weights(scale - bytes.project, (uint32_t)l->cexp * l->cout)) {
         err = PN_ERR_WEIGHTS;

@@ -58,6 +58,10 @@ void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, ui
     under(s, s->lines_in, from, end, lo, hi);
 }
 
+uint32_t pn_ahead(const pn_stage_t *s) {
+    return s->mode == PN_MODE_FAST && pn_expands(s) ? pn_fused_ahead(s->kernel, s->stride) : 0;
+}
+
 uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end) {
     uint32_t lo, hi;
     pn_needs(s, s->done, end, &lo, &hi);
@@ -92,8 +96,7 @@ pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture) {
         task.stage = (uint8_t)t;
         task.end = (uint16_t)end;
         uint32_t made = t > 0 ? stages[t - 1].done : need;
-        bool primed = s->mode != PN_MODE_FAST || s->stride == 2 || s->fresh > 0;
-        if ((s->mode == PN_MODE_ROLLING && s->fresh < made) || (!primed && made > 0)) {
+        if ((s->mode == PN_MODE_ROLLING || s->fresh < pn_ahead(s)) && s->fresh < made) {
             task.action = PN_EXPAND;
         } else if (t > 0 && made < need) {
             demand = need;
@@ -115,8 +118,9 @@ pn_fused_t pn_fused_shape(const pn_stage_t *s) {
     pn_fused_t f = {
         .cin = s->cin, .cexp = s->cexp, .cout = s->cout, .group = s->group,
         .in = (uint16_t)pn_pixels_in(s), .out = (uint16_t)pn_pixels_out(s),
-        .stride = s->stride, .pad = s->out_from * s->stride == s->from,
-        .shift = s->shift, .wide16 = (s->flags & PN_FLAG_WIDE) != 0, .rolling = s->mode == PN_MODE_FAST,
+        .kernel = s->kernel, .stride = s->stride, .pad = (uint8_t)(s->kernel / 2 - (s->out_from * s->stride - s->from)),
+        .shift = s->shift, .held = (uint8_t)pn_kernel_lines(s), .zero_in = s->zero_in, .expands = pn_expands(s), .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
+        .rolling = s->mode == PN_MODE_FAST && pn_expands(s),
     };
     return f;
 }

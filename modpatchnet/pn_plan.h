@@ -43,6 +43,9 @@ pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture);
 // The input lines that output lines from..end-1 need: first, and one past last.
 void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, uint32_t *hi);
 
+// Input lines that a stage takes in before its first output line.
+uint32_t pn_ahead(const pn_stage_t *s);
+
 // The input line that is next sampled, expanded or, by a fused stage, read anew, when the chunk up to `end` is wanted; a kernel smaller
 // than the stride skips lines.
 uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end);
@@ -61,9 +64,13 @@ static inline bool pn_grouped_conv(const pn_stage_t *s) {
     return s->kind == PN_KIND_CONV && s->mode == PN_MODE_GROUPS;
 }
 
-// Whether a stage runs in the layout of the fast kernels (modes 5 and 6).
+// Whether a stage runs in the layout of the fast kernels (modes 5 and 6), and whether it then brings each input line into its own memory once.
 static inline bool pn_is_fused(const pn_stage_t *s) {
     return s->mode == PN_MODE_FAST || s->mode == PN_MODE_LEAN;
+}
+
+static inline bool pn_takes_lines(const pn_stage_t *s) {
+    return pn_is_fused(s) && pn_expands(s);
 }
 
 static inline uint32_t pn_pixels_in(const pn_stage_t *s) {

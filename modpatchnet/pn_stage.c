@@ -397,7 +397,7 @@ static void read_again(const pn_model_t *m, int t, uint32_t from, uint32_t end) 
     size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
     pn_needs(s, from, end, &lo, &hi);
     for (uint32_t y = lo; y < hi; y++) {
-        bool whole = s->kind == PN_KIND_BOTTLENECK && s->mode != PN_MODE_DIRECT && s->mode != PN_MODE_WINDOW;
+        bool whole = pn_expands(s) && s->mode != PN_MODE_WINDOW;
         if (s->mode == PN_MODE_ROLLING) {
             PN_READ(m->arena + s->wide_at + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WIDE, s->index, y));
         } else if (!whole && (s->index || s->mode == PN_MODE_DIRECT)) {
@@ -434,7 +434,7 @@ static void group_line(pn_model_t *m, int t) {
 
 static pn_fused_t fused_of(const pn_model_t *m, const pn_stage_t *s) {
     pn_fused_t f = pn_fused_shape(s);
-    pn_fused_arrays_t bytes = pn_fused_arrays(s->cin, s->cexp, s->cout, f.wide16);
+    pn_fused_arrays_t bytes = pn_fused_arrays(&f);
     f.expand = pn_array(m, s->weight_off);
     f.depthwise = f.expand + bytes.expand;
     f.project = f.depthwise + bytes.depthwise;
@@ -465,25 +465,29 @@ static void fused_used(const pn_model_t *m, const pn_stage_t *s, const pn_fused_
 #endif
 }
 
+static void fused_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fused_t *f) {
+    fused_used(m, s, f, 0);
+    if (f->rolling) {
+        pn_fused_begin(f);
+    }
+}
+
 // One output line in mode 5 or 6.
 static void fused_line(pn_model_t *m, int t, uint32_t o) {
     pn_stage_t *s = &pn_stages(m)[t];
     pn_fused_t f = fused_of(m, s);
     uint32_t lo, hi, fresh = pn_fresh_line(s, o + 1), n = pn_fused_lines(&f);
     int top = lines_under(s, o, &lo, &hi);
-    bool begun = o > 0 || (f.rolling && f.stride == 1);
-    if (!begun) {
-        fused_used(m, s, &f, 0);
-    }
-    if (!begun && f.rolling) {
-        pn_fused_begin(&f, (pn_pixels_t) { NULL, 0 });
+    if (o == 0 && pn_ahead(s) == 0) {
+        fused_begin(m, s, &f);
     }
     fused_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
-    pn_pixels_t in[3] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+    pn_pixels_t in[PN_MAX_KERNEL];
     for (uint32_t i = 0; i < n; i++) {
-        int y = top + (int)(3 - n + i);
+        int y = top + (int)(s->kernel - n + i);
         bool inside = y >= (int)lo && y < (int)hi;
-        if (inside && y < (int)fresh) {
+        in[i] = (pn_pixels_t) { NULL, 0 };
+        if (inside && y < (int)fresh && f.expands) {
             in[i].at = (int8_t *)f.wide; // kept: not read from here, but not outside either
         } else if (inside) {
             in[i] = pixels(line_in(m, t, (uint32_t)y));
@@ -498,11 +502,14 @@ static void fused_line(pn_model_t *m, int t, uint32_t o) {
     s->fresh = (uint16_t)hi;
 }
 
-static void fused_begin(const pn_model_t *m, int t) {
+// One of the input lines that mode 5 takes in beforehand.
+static void fused_take(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
     pn_fused_t f = fused_of(m, s);
-    fused_used(m, s, &f, 0);
-    pn_fused_begin(&f, pixels(line_in(m, t, 0)));
+    if (y == 0) {
+        fused_begin(m, s, &f);
+    }
+    pn_fused_take(&f, pixels(line_in(m, t, y)), y);
 }
 
 // ---------------------------------------------------------------- tasks
@@ -589,7 +596,7 @@ void pn_do(pn_model_t *m, pn_task_t task) {
     if (task.action == PN_SAMPLE) {
         sample_line(m, y);
     } else if (pn_is_fused(s)) {
-        fused_begin(m, task.stage);
+        fused_take(m, task.stage, y);
     } else {
         expand_line(m, task.stage, y);
     }

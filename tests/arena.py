@@ -61,14 +61,19 @@ class Stage:
         return self.layer.mode in (FAST, LEAN)
 
     @property
-    def takes(self) -> bool:
-        """Whether each input line is read but once (the residual aside), when it is new."""
-        return self.layer.mode in (ROLLING, FAST, LEAN)
+    def expands(self) -> bool:
+        return bool(self.layer.flags & EXPAND)
 
     @property
-    def primed(self) -> bool:
-        """Whether the first input line is expanded by itself, before there is a chunk."""
-        return self.layer.mode == FAST and self.layer.stride == 1
+    def takes(self) -> bool:
+        """Whether each input line is read but once (the residual aside), when it is new."""
+        return self.expands and self.layer.mode in (ROLLING, FAST, LEAN)
+
+    @property
+    def ahead(self) -> int:
+        """How many of the first input lines are expanded by themselves, before there is a chunk."""
+        layer = self.layer
+        return layer.kernel - layer.stride - layer.kernel // 2 if layer.mode == FAST and self.takes else 0
 
     def lines(self, first: int, end: int) -> Span:
         """The input lines under output lines first..end-1."""
@@ -129,17 +134,18 @@ def parts(oracle: Oracle) -> list[Part]:
 
 
 def may_be_fused(stage: Stage) -> bool:
-    """Whether a bottleneck with an expansion has the shape for modes 5 and 6. That its integers keep to 16 bits is no
-    matter of the plan."""
+    """Whether a bottleneck has the shape for its mode, 5 or 6. That its integers keep to 16 bits is no matter of the
+    plan."""
     layer = stage.layer
-    return layer.kernel == 3 and not layer.flags & SIGNED and stage.cin % 4 == layer.cexp % 4 == layer.cout % 2 == 0
+    plain = layer.kernel == 3 and layer.mode == FAST and layer.wide_at == 0
+    return (stage.expands or plain) and not layer.flags & SIGNED and layer.cexp % 4 == layer.cout % 2 == 0
 
 
 def mode_is_possible(stage: Stage, alone: bool) -> bool:
     """`alone`: the last segment's only layer, over rows of the whole map."""
     mode = stage.layer.mode
     if stage.fused:
-        return not stage.conv and bool(stage.layer.flags & EXPAND) and may_be_fused(stage)
+        return not stage.conv and may_be_fused(stage)
     if stage.conv:
         return mode == DIRECT or (mode == WINDOW and stage.index == 0) or (mode == GROUPS and alone and stage.index > 0)
     return mode in ((ROLLING, WINDOW, GROUPS, STORED) if stage.layer.flags & EXPAND else (DIRECT,))
@@ -160,7 +166,7 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
         and 1 <= layer.rows <= rows
         and min(most, 1) <= layer.group <= most
         and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
-        and (layer.mode == ROLLING or (stage.fused and fours) or layer.wide_at == 0)
+        and (fours if stage.fused else layer.mode == ROLLING or layer.wide_at == 0)
     )
 
 
@@ -219,8 +225,8 @@ class Flow:
 
     def _expand_alone(self, i: int, there: int) -> None:
         stage = self.stages[i]
-        if stage.layer.mode == ROLLING or stage.primed:
-            self.alone += self._expand(i, min(there, 1) if stage.primed else there, there)
+        if stage.layer.mode == ROLLING or stage.ahead:
+            self.alone += self._expand(i, min(there, stage.ahead) if stage.ahead else there, there)
 
     def _chunk(self, i: int, demand: int) -> None:
         stage, first = self.stages[i], self.made[i]
@@ -264,7 +270,8 @@ class Flow:
 
 
 class Widths(NamedTuple):
-    """Needed pixels of a layer's lines in a strip; `edge`: 1 if the kernel reaches one before the first of them."""
+    """Needed pixels of a layer's lines in a strip; `edge`: 1 if the kernel reaches an odd number of pixels before the
+    first of them."""
 
     n_in: int
     n_out: int
@@ -272,8 +279,8 @@ class Widths(NamedTuple):
 
     @classmethod
     def of(cls, stage: Stage, before: Span, after: Span) -> Widths:
-        outside = after[0] * stage.layer.stride - stage.layer.kernel // 2 < before[0]
-        return cls(before[1] - before[0], after[1] - after[0], int(outside))
+        outside = before[0] - (after[0] * stage.layer.stride - stage.layer.kernel // 2)
+        return cls(before[1] - before[0], after[1] - after[0], outside % 2)
 
     @property
     def in_pairs(self) -> int:
@@ -286,27 +293,56 @@ class Widths(NamedTuple):
         return (self.n_out + 1) // 2
 
 
+def is_eight(stage: Stage) -> bool:
+    return stage.cin == 8 and stage.layer.kernel == 3 and stage.expands
+
+
+def fours(stage: Stage) -> int:
+    """C."""
+    return -(-stage.cin // 4) * 4
+
+
 def widened(stage: Stage, widths: Widths) -> int:
     """X of FORMAT.md, Fast schedules."""
-    return 16 * widths.n_in if stage.cin == 8 else 4 * widths.in_pairs * stage.cin
+    return 16 * widths.n_in if is_eight(stage) else 4 * widths.in_pairs * fours(stage)
+
+
+def row_sums(stage: Stage, widths: Widths) -> int:
+    """S."""
+    return 2 * widths.out_pairs if stage.layer.stride == 2 else 4 * ((widths.out_pairs + 1) // 2)
+
+
+def row(stage: Stage, widths: Widths) -> int:
+    """R."""
+    layer = stage.layer
+    return 4 * ((row_sums(stage, widths) * layer.stride // 2 + layer.kernel // 2 + 1) // 2)
 
 
 def fused_work(stage: Stage, widths: Widths) -> int:
     """What FORMAT.md lists for modes 5 and 6."""
-    layer, eight, fast = stage.layer, stage.cin == 8, stage.layer.mode == FAST
-    r = layer.stride if fast else 3
-    lines = r * widened(stage, widths) if fast else 0
-    expanded = 8 * widths.in_pairs * r + (12 if eight and fast and layer.stride == 2 else 4)
-    values = 4 * widths.out_pairs * layer.group
-    sums = 8 * widths.out_pairs * layer.cout if layer.group < layer.cexp else 0
-    return lines + expanded + values + sums + max(0 if eight else 4 * stage.cin + 20, 4 * layer.group + 36)
+    layer, eight, rolling = stage.layer, is_eight(stage), stage.layer.mode == FAST and stage.expands
+    r, pixels = layer.stride if rolling else layer.kernel, widths.in_pairs
+    if not stage.expands:
+        pixels = (widths.out_pairs if layer.stride == 1 else widths.n_out) + 1
+    bytes_ = r * widened(stage, widths) if rolling else 0
+    bytes_ += 4 * widths.out_pairs * layer.group
+    bytes_ += 8 * widths.out_pairs * layer.cout if layer.group < layer.cexp else 0
+    if layer.kernel > 3:
+        bytes_ += 4 * row(stage, widths) * r + 4 + 8 * row_sums(stage, widths)
+        bytes_ += 0 if rolling else layer.kernel * row(stage, widths)
+    else:
+        bytes_ += 8 * pixels * r + (12 if eight and rolling and layer.stride == 2 else 4)
+    weights = 4 * fours(stage) + 20 if stage.expands and not eight else 0
+    return bytes_ + max(weights, 4 * layer.group + 36)
 
 
 def wide_bytes(stage: Stage, widths: Widths) -> int:
     """What a layer keeps from line to line besides its input."""
     layer, pairs = stage.layer, widths.in_pairs
     if layer.mode == LEAN:
-        return 3 * widened(stage, widths)
+        return min(layer.kernel, stage.lines_in) * widened(stage, widths)
+    if layer.mode == FAST and layer.kernel > 3:
+        return layer.cexp * (layer.kernel - layer.stride) * row(stage, widths)
     if layer.mode == FAST:
         return layer.cexp * 4 * (pairs if layer.stride == 1 else (pairs + 1) // 2)
     return min(layer.kernel, stage.lines_in) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0

@@ -23,7 +23,7 @@ from networks import extreme_picture, fast_qnet, mixed_network, random_network, 
 from oracle import GREY, RGB565, RGB888, Oracle
 from patchnet import format as fmt
 from patchnet.design import Layer, Network
-from patchnet.fast import MODES, fast_layers
+from patchnet.fast import MODES, fast_layers, fast_modes
 from patchnet.pack import pack, read, seal
 from patchnet.plan import Plan, place
 from patchnet.quantized import QNet
@@ -112,7 +112,7 @@ def random_mode(rng, layer: Layer, index: int, alone: bool, fast: bool) -> int:
     """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map. A layer that may
     run in modes fast and lean, `fast`, mostly does."""
     if fast and rng.random() < 0.7:
-        return int(rng.choice(MODES))
+        return int(rng.choice(fast_modes(layer)))
     if layer.kind == "conv":
         modes = [fmt.MODE_DIRECT] + [fmt.MODE_WINDOW] * (index == 0) + [fmt.MODE_GROUPS] * (alone and index > 0)
     elif layer.expand:

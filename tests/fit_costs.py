@@ -1,8 +1,9 @@
 """Fits planner.COSTS: profiles of random plans on the emulated Cortex-M7, by non-negative least squares.
 
-    PYTHONPATH=host_tools:tests python tests/fit_costs.py [plans]
+    PYTHONPATH=host_tools:tests python tests/fit_costs.py [plans [mode ...]]
 
-prints the table (all but "fc"), then how far its prediction of a layer is off. To be run again when kernels change.
+prints the table (all but "fc"), then how far its prediction of a layer is off. With modes (fast, lean, ...) it looks at
+their layers alone, and at no costs but those of kernels that only they have. To be run again when kernels change.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 from patchnet import planner
 from patchnet.bench import Chain, measure, random_qnet
 from patchnet.design import Layer
-from patchnet.fast import fast_shape
+from patchnet.fast import fast_modes
 from patchnet.pack import pack
-from patchnet.plan import DIRECT, FAST, GROUPS, LEAN, MODE_NAMES, ROLLING, STORED, WINDOW, Plan, map_bytes, place
+from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, WINDOW, Plan, place
 from patchnet.remote import FIRMWARE, Board
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
@@ -28,7 +29,7 @@ AT_ONCE = 100  # blobs in the ROM of one board
 LEAST = 20_000  # instructions of a layer that is worth looking at: a step is counted to 1000
 # Numbers that others stand for, or that a kernel does not have; what a call of these costs, their outputs tell
 WITHOUT = {("expand", 0), ("project", 0), ("depthwise", 2), ("fast expand 8", 0)}
-WITHOUT |= {(f"{mode} depthwise {stride}", 2) for mode in ("fast", "lean") for stride in (1, 2)}
+WITHOUT |= {(name, 2) for name in planner.COSTS if " depthwise " in name}
 
 
 # ---------------------------------------------------------------- plans
@@ -39,8 +40,9 @@ def next_layer(rng, last: Layer, portable: bool) -> Layer:
     stride = int(rng.choice([1, 1, 2])) if last.oh > 4 else 1
     if rng.random() < 0.12:
         return Layer("conv", *shape, 0, int(rng.choice(CHANNELS[:7])), int(rng.choice([1, 3, 5])), stride)
-    kernel = int(rng.choice([3, 5, 7])) if portable else 3
-    t = int(rng.choice([1, 2, 3, 4, 6, 8] if portable else [2, 3, 4, 5, 6, 8]))
+    t = int(rng.choice([1, 2, 3, 4, 6, 8] if portable else [1, 2, 3, 4, 5, 6, 8]))
+    kernel = int(rng.choice([3, 5, 7] if portable else [3, 3, 3, 5, 7] if t > 1 else [3]))
+    t *= 4 if last.cout % 4 else 1
     residual = stride == 1 and bool(rng.random() < 0.5)
     cout = last.cout if residual else int(rng.choice(CHANNELS))
     return Layer("bottleneck", *shape, last.cout * t, cout, kernel, stride, t > 1, residual)
@@ -49,7 +51,7 @@ def next_layer(rng, last: Layer, portable: bool) -> Layer:
 def network(rng, portable: bool) -> Chain:
     """A stem, a few layers of at most 1.5 million MACs, at times a head."""
     side, stride = int(rng.choice(SIDES)), int(rng.choice([1, 2]))
-    cout = int(rng.choice([8, 16, 16, 24, 40] if side < 30 else [8, 16]))
+    cout = int(rng.choice([8, 16, 16, 24, 40] if side < 30 else [3, 8, 16]))
     chain = [Layer("conv", side * stride, side * stride, 3, 0, cout, int(rng.choice([1, 3, 3, 5])), stride)]
     for _ in range(20):
         layer = next_layer(rng, chain[-1], portable)
@@ -66,11 +68,12 @@ def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool
         modes = [DIRECT, DIRECT, DIRECT, WINDOW] if first else [DIRECT, GROUPS] if alone else [DIRECT]
         mode = int(rng.choice(modes))
         return mode, 1, min(layer.cout, int(rng.choice([8, 16, 32]))) if mode == GROUPS else 0
-    if not layer.expand:
+    fast = () if portable else fast_modes(layer)
+    if not layer.expand and not fast:
         return DIRECT, 1, 0
-    fast = fast_shape(layer) and not portable
-    mode = int(rng.choice([FAST, FAST, FAST, LEAN, LEAN] if fast else [ROLLING, WINDOW, GROUPS, STORED]))
+    mode = int(rng.choice(fast or (ROLLING, WINDOW, GROUPS, STORED)))
     group = layer.cexp if rng.random() < 0.3 else min(layer.cexp, int(rng.choice([4, 8, 16, 24, 32, 48, 64])))
+    group = max(4, group)
     rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (WINDOW, GROUPS, STORED) else 1
     return mode, rows, 0 if mode in (ROLLING, WINDOW) else group
 
@@ -101,12 +104,6 @@ def random_plan(rng, portable: bool) -> tuple[Chain, Plan]:
 # ---------------------------------------------------------------- the fit
 
 
-def moved_bytes(net: Chain, plan: Plan, i: int) -> int:
-    """Of layer `i`'s output, if it is moved to where the next segment wants it."""
-    pairs = zip(plan.segments, plan.segments[1:], strict=False)
-    return sum(map_bytes(net.chain[i]) for a, b in pairs if b.first == i + 1 and b.in_at != a.out_at)
-
-
 def profiles(plans: list[tuple[Chain, Plan]]) -> list[tuple[str, dict, int]]:
     """Of each layer: what it is, its counts, its instructions."""
     out = []
@@ -117,11 +114,11 @@ def profiles(plans: list[tuple[Chain, Plan]]) -> list[tuple[str, dict, int]]:
             (Path(folder) / f"{i}.pnb").write_bytes(pack(random_qnet(net, i), plan))
         with Board.qemu(folder, FIRMWARE, icount=True) as board:
             for i, (net, plan) in enumerate(plans):
-                counts = planner.executed(net, plan)
+                moves = planner.moves(net, plan)
+                counts = [own | move for own, move in zip(planner.executed(net, plan), moves, strict=True)]
                 measured = measure(board, f"{i}.pnb", net.width, net.height)
                 for j, (own, n) in enumerate(zip(counts, measured, strict=False)):
-                    moves = {"move": (0, moved_bytes(net, plan, j), 0)}
-                    out.append((f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}", own | moves, n))
+                    out.append((f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}", own, n))
     return [row for row in out if row[2] >= LEAST]
 
 
@@ -145,16 +142,25 @@ def nnls(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return x
 
 
-def fit(rows: list[tuple[str, dict, int]]) -> dict[str, list[float]]:
-    """The costs of each kernel, with the least relative error."""
-    names = [*planner.COSTS, "move"]
+def _cost(counts: dict, table: dict) -> float:
+    return sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
+
+
+def fit(rows: list[tuple[str, dict, int]], known: dict[str, tuple]) -> dict[str, list[float]]:
+    """The costs of each kernel that is not `known`, with the least relative error."""
+    names = [name for name in planner.COSTS if name not in known]
     keys = [(name, i) for name in names for i in range(3) if (name, i) not in WITHOUT]
     a = np.array([[counts.get(name, (0, 0, 0))[i] for name, i in keys] for _, counts, _ in rows], float)
-    used = a.any(0)
-    keys, a, b = [key for key, u in zip(keys, used, strict=True) if u], a[:, used], np.array([n for *_, n in rows])
-    a = a / np.maximum(b, 50_000)[:, None]
+    used, rest = (
+        a.any(0),
+        [_cost({name: counts[name] for name in counts if name in known}, known) for _, counts, _ in rows],
+    )
+    keys, a = [key for key, u in zip(keys, used, strict=True) if u], a[:, used]
+    b = np.array([n for *_, n in rows]) - rest
+    weight = 1 / np.maximum([n for *_, n in rows], 50_000)
+    a = a * weight[:, None]
     scale = np.linalg.norm(a, axis=0)
-    found = nnls(a / scale, b / np.maximum(b, 50_000)) / scale
+    found = nnls(a / scale, b * weight) / scale
     out = defaultdict(lambda: [0.0, 0.0, 0.0])
     for (name, i), value in zip(keys, found, strict=True):
         out[name][i] = float(value)
@@ -166,17 +172,20 @@ def residuals(rows: list[tuple[str, dict, int]], table: dict[str, list[float]]) 
     out = defaultdict(list)
     for what, counts, n in rows:
         if n >= 100_000:
-            cost = sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
-            out[what].append(cost / n - 1)
+            out[what].append(_cost(counts, table) / n - 1)
     return {what: np.array(errors) for what, errors in sorted(out.items())}
 
 
-def main(plans: int) -> None:
+def main(plans: int, modes: list[str]) -> None:
     rng, rows = np.random.default_rng(1), []
     for at in range(0, plans, AT_ONCE):
-        rows += profiles([random_plan(rng, i % 3 == 0) for i in range(min(AT_ONCE, plans - at))])
+        rows += profiles([random_plan(rng, i % 3 == 0 and not modes) for i in range(min(AT_ONCE, plans - at))])
         print(f"{min(plans, at + AT_ONCE)} of {plans} plans", file=sys.stderr)
-    table = fit(rows)
+    known, others = {}, {name for what, counts, _ in rows if what.split()[1] not in modes for name in counts}
+    if modes:
+        known = {name: cost for name, cost in planner.COSTS.items() if name in others}
+        rows = [row for row in rows if row[0].split()[1] in modes and row[0].startswith("bottleneck")]
+    table = fit(rows, known) | known
     for name, numbers in table.items():
         print(f'    "{name}": ({", ".join(f"{n:.0f}" if n >= 100 else f"{n:.3g}" for n in numbers)}),')
     for what, e in residuals(rows, table).items():
@@ -184,4 +193,4 @@ def main(plans: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500, sys.argv[2:])

@@ -13,7 +13,7 @@ import numpy as np
 
 import oracle
 from patchnet.design import ACTIVATIONS, Layer, Network
-from patchnet.fast import fast_shape
+from patchnet.fast import fast_shape, largest_sums
 from patchnet.format import MAX_SHIFT
 from patchnet.quantized import QBottleneck, QConv, QNet, QPool, Scaled
 
@@ -232,15 +232,21 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
 
 
 def fast_network(rng, depth: int = 4, wide: int = 5, k: int = 1) -> FreeNetwork:
-    """A convolution and `depth` bottlenecks with shapes for modes fast and lean, of up to 4 * `wide` channels."""
+    """A convolution and `depth` bottlenecks with shapes for modes fast and lean, of up to 4 * `wide` channels: of all
+    kernels, a few without an expansion, some with input channels that are no multiple of 4."""
     shell = FreeNetwork("fast", ("a", "b", "c"), *(int(n) for n in rng.integers(8, 30, 2)), 3, k, False)
     cin, strides = 4 * int(rng.integers(1, wide + 1)), rng.choice([1, 1, 2], depth)
+    cin -= int(rng.choice([0, 0, 0, 1, 2]))
     chain = [Layer("conv", *shell.patch, 3, 0, cin, 3, 2)]
-    for i, stride in enumerate(strides.tolist()):
+    for stride in strides.tolist():
         last, cexp = chain[-1], 4 * int(rng.integers(1, 3 * wide + 1))
-        residual = stride == 1 and bool(rng.random() < 0.5)
-        cout = last.cout if residual else 4 * int(rng.integers(1, wide + 1)) + 2 * (i == depth - 1)
-        chain.append(Layer("bottleneck", last.oh, last.ow, last.cout, cexp, cout, 3, stride, True, residual, "relu6"))
+        residual = stride == 1 and last.cout % 2 == 0 and bool(rng.random() < 0.5)
+        cout = last.cout if residual else 4 * int(rng.integers(1, wide + 1)) + 2 * int(rng.random() < 0.2)
+        plain = last.cout % 4 == 0 and rng.random() < 0.2
+        kernel, cexp = (3, last.cout) if plain else (int(rng.choice([3, 3, 5, 7])), cexp)
+        chain.append(
+            Layer("bottleneck", last.oh, last.ow, last.cout, cexp, cout, kernel, stride, not plain, residual, "relu6")
+        )
     return replace(shell, chain=tuple(chain))
 
 
@@ -250,7 +256,7 @@ def mixed_network(rng, max_macs: int) -> FreeNetwork:
     while True:
         k, depth, wide = int(rng.choice([1, 1, 4])), int(rng.integers(1, 5)), int(rng.integers(1, 6))
         plain = fast_network(rng, depth, wide, k)
-        chain = [replace(s, kernel=5) if s.kind == "bottleneck" and rng.random() < 0.15 else s for s in plain.chain]
+        chain = [replace(s, act="none") if s.kind == "bottleneck" and rng.random() < 0.15 else s for s in plain.chain]
         if rng.random() < 0.3:
             chain.append(Layer("conv", chain[-1].oh, chain[-1].ow, chain[-1].cout, 0, int(rng.integers(1, 12)), 1, 1))
         aggregate = str(rng.choice(["sum", "concat"]))
@@ -270,7 +276,9 @@ def made_fast(rng, q: QConv | QBottleneck) -> QConv | QBottleneck:
     """`q` with multipliers that let it run in modes fast and lean, if its shape does, and at times a larger shift."""
     if not fast_shape(q.shape):
         return q
-    expand, depthwise = in_16_bits(q.expand, 128 * 128 * q.shape.cin), in_16_bits(q.depthwise, 255 * 128 * 9)
+    products = largest_sums(q.shape)
+    expand = in_16_bits(q.expand, products[0]) if q.expand else None
+    depthwise = in_16_bits(q.depthwise, products[1])
     sums = (q.shape.cexp << 15) + int(np.abs(q.project.bias.astype(np.int64)).max())
     shift = max(s for s in range(int(rng.integers(0, 4)) + 1) if sums <= INT31 >> s)
     mult = np.minimum(q.project.mult.astype(np.int64) << q.shift, INT31) >> shift

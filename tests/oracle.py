@@ -192,37 +192,45 @@ class FastArrays:
 
     def expansion(self):
         """bias, mult, weight (cexp, cin)."""
-        cexp, cin = self.layer.cexp, self.cin
-        wide = bool(self.layer.flags & WIDE) and cin != 8
+        cexp, cin = self.layer.cexp, -(-self.cin // 4) * 4
+        wide = bool(self.layer.flags & WIDE) and not (cin == self.cin == 8 and self.layer.kernel == 3)
         bias, mult, weight = np.zeros(cexp, np.int64), np.zeros(cexp, np.int64), np.zeros((cexp, cin), np.int64)
         for a in range(0, cexp, 2):
             bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
             for i in range(0, cin, 4):
                 for channel in (a, a + 1):
                     weight[channel, i : i + 4] = self.quad(wide)
-        return bias, mult, weight
+        assert not weight[:, self.cin :].any()
+        return bias, mult, weight[:, : self.cin]
 
     def depthwise(self):
-        """bias, mult, weight (3, 3, cexp)."""
-        cexp = self.layer.cexp
-        bias, mult, weight = np.zeros(cexp, np.int64), np.zeros(cexp, np.int64), np.zeros((3, 3, cexp), np.int64)
+        """bias, mult, weight (kernel, kernel, cexp)."""
+        cexp, kernel = self.layer.cexp, self.layer.kernel
+        bias, mult = np.zeros(cexp, np.int64), np.zeros(cexp, np.int64)
+        weight = np.zeros((kernel, kernel, cexp), np.int64)
         for channel in range(cexp):
-            lines = self.lines_of(self.numbers("12b"))
+            lines = self.lines_of(self.numbers(f"{2 * kernel * (kernel - 1)}b"))
             weight[:, :, channel] = lines.T if self.columns else lines
             bias[channel], mult[channel] = self.numbers("2i")
         return bias, mult, weight
 
     def lines_of(self, w: tuple[int, ...]) -> np.ndarray:
-        """t[l][p] from the 12 numbers of a channel."""
-        if self.layer.stride == 2:
+        """t[l][p] from the numbers of a channel."""
+        kernel, three = self.layer.kernel, self.layer.kernel == 3
+        if three and self.layer.stride == 2:
             t00, t10, t01, t11, t20, t02, t21, t12, t22, *rest = w
             assert rest == [0, 0, 0]
-        elif self.layer.mode == FAST:
+        elif three and self.layer.mode == FAST and self.layer.flags & EXPAND:
             t10, t11, t00, t01, t12, t20, t02, t21, again, none, t22, no = w
             assert again == t21 and none == no == 0
         else:
-            t00, t01, a, t02, t10, t11, b, t12, t20, t21, c, t22 = w
-            assert (a, b, c) == (t01, t11, t21)
+            lines = np.zeros((kernel, kernel), np.int64)
+            fours, places = iter(w), [(line, pixel) for line in range(kernel) for pixel in range(0, kernel - 1, 2)]
+            for line, pixel in places:
+                t0, t1, again, t2 = (next(fours) for _ in range(4))
+                assert again == t1 and pixel in (0, pixel * (t0 == lines[line, pixel]))
+                lines[line, pixel : pixel + 3] = t0, t1, t2
+            return lines
         return np.array([[t00, t01, t02], [t10, t11, t12], [t20, t21, t22]])
 
     def projection(self):
@@ -313,7 +321,8 @@ class Oracle:
         """bias, mult and weight of the expansion (None without one), the depthwise convolution and the projection."""
         if layer.mode in (FAST, LEAN):
             fast = FastArrays(self.blob, param.weight_off, layer, cin, columns)
-            return fast.expansion(), fast.depthwise(), fast.projection()
+            expand = fast.expansion() if layer.flags & EXPAND else None
+            return expand, fast.depthwise(), fast.projection()
         arrays = Arrays(self.blob, param.weight_off)
         expand = arrays.scaled(layer.cexp, layer.cexp, cin) if layer.flags & EXPAND else None
         depthwise = arrays.scaled(layer.cexp, layer.kernel, layer.kernel, layer.cexp)

@@ -56,7 +56,7 @@ def unused_by_fast(oracle: Oracle) -> int:
     16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept."""
     unused = [0]
     for _, stage, widths in fast_stages(oracle):
-        lines = stage.layer.stride if stage.layer.mode == FAST else 3
+        lines = stage.layer.stride if stage.layer.mode == FAST else min(stage.layer.kernel, stage.lines_in)
         outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
         unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp))
     return max(unused)

@@ -40,6 +40,13 @@ def tiny_fast() -> FreeNetwork:
     return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
 
 
+def tiny_kernels() -> FreeNetwork:
+    """The same with a bottleneck of kernel 5 for odd input channels, and one without an expansion."""
+    stem = Layer("conv", 6, 6, 1, 0, 3, 3, 2)
+    blocks = Layer("bottleneck", 3, 3, 3, 4, 4, 5, 1, True), Layer("bottleneck", 3, 3, 4, 4, 4, 3, 1, False, True)
+    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
+
+
 # All modes between them, fused and alone, in strips and over whole maps.
 PLANS = {
     "sum": (tiny(4, "sum"), [(1, [(DIRECT, 1, 0), (WINDOW, 2, 0)]), (1, [(DIRECT, 1, 0)]), (1, [(GROUPS, 1, 2)])]),
@@ -47,6 +54,7 @@ PLANS = {
     "whole": (tiny(1, "sum"), [(3, [(DIRECT, 1, 0)]), (2, [(STORED, 2, 3)]), (2, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
+    "fast kernels": (tiny_kernels(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
     "lean wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(LEAN, 1, 8), (LEAN, 1, 4)])]),
 }
 BLOBS = {
@@ -301,12 +309,22 @@ def test_fast_arrays_end_with_the_blob(name):
     assert opens(field(PARAM, "weight_off", len(arrays.blob) + 2, 1, longer + bytes(4))) == "WEIGHTS"
 
 
+def test_fast_layer_without_an_expansion():
+    """It has one mode, one kernel and no place for kept lines."""
+    blob = BLOBS["fast kernels"]
+    for name, value, causes in (
+        ("mode", LEAN, {"PLAN"}), ("kernel", 5, {"PLAN", "WEIGHTS", "OVERFLOW"}), ("wide_at", 4, {"PLAN"}),
+        ("cexp", 8, {"SHAPE"}), ("group", 2, {"PLAN"}),
+    ):  # fmt: skip
+        assert opens(field(LAYER, name, value, 2, blob)) in causes, name
+
+
 @pytest.mark.parametrize("name", ["fast", "lean wide"])
 def test_cause_of_a_bad_fast_layer_is_named(name):
     """Shapes that have no such mode, groups, rows, places; weights that would need more room than there is."""
     blob, layer = BLOBS[name], oracle.Oracle(BLOBS[name]).layers[1]
     causes = [("flags", flags, "SHAPE") for flags in (2, 16, 255)]
-    causes += [("flags", 5, "WEIGHTS"), ("flags", layer.flags | oracle.SIGNED, "PLAN"), ("kernel", 5, "PLAN")]
+    causes += [("flags", 5, "WEIGHTS"), ("flags", layer.flags | oracle.SIGNED, "PLAN")]
     causes += [("cexp", n, "SHAPE") for n in (0, 6, 7)] + [("cout", 5, "SHAPE"), ("cexp", 32764, "WEIGHTS")]
     causes += [("group", n, "PLAN") for n in (0, 2, 6, 12, 65535)] + [("rows", n, "PLAN") for n in (0, 2)]
     causes += [("wide_at", layer.wide_at + n, "PLAN") for n in (1, 2)] + [("wide_at", HUGE, "PLAN")]

@@ -35,7 +35,7 @@ from networks import (
 )
 from oracle import GREY, RGB565, RGB888, WIDE, Oracle, scores_of
 from patchnet.design import Layer, Network, Stage
-from patchnet.fast import fast_layers, fast_shape
+from patchnet.fast import fast_layers, fast_modes
 from patchnet.pack import pack
 from patchnet.plan import place
 from patchnet.quantized import QNet
@@ -287,6 +287,18 @@ EXHAUSTED = {
         Layer("bottleneck", 9, 7, 8, 12, 8, 3, 1, True, True),
         Layer("bottleneck", 9, 7, 8, 8, 6, 3, 2, True, False),
     ),
+    "fast, kernel 5, residual, then kernel 7, stride 2": small_network(
+        Layer("bottleneck", 9, 7, 6, 8, 6, 5, 1, True, True),
+        Layer("bottleneck", 9, 7, 6, 8, 4, 7, 2, True, False),
+    ),
+    "fast, kernel 5, stride 2, then no expansion": small_network(
+        Layer("bottleneck", 9, 7, 3, 8, 8, 5, 2, True, False),
+        Layer("bottleneck", 5, 4, 8, 8, 8, 3, 1, False, True),
+    ),
+    "fast, no expansion, stride 2, then kernel 7, residual": small_network(
+        Layer("bottleneck", 9, 7, 8, 8, 6, 3, 2, False, False),
+        Layer("bottleneck", 5, 4, 6, 4, 6, 7, 1, True, True),
+    ),
     "fast, stride 2, then residual": small_network(
         Layer("bottleneck", 9, 7, 12, 8, 4, 3, 2, True, False),
         Layer("bottleneck", 5, 4, 4, 12, 4, 3, 1, True, True),
@@ -296,15 +308,16 @@ EXHAUSTED = {
 
 def all_steps(layer: Layer, lines: int, few: bool = False) -> list[tuple[int, int, int]]:
     """Every (mode, rows, group) of a bottleneck that makes `lines` lines; `few`: not all rows and groups."""
+    fused = [(mode, 1, group) for mode in fast_modes(layer) for group in range(4, layer.cexp + 1, 4)]
     if not layer.expand:
-        return [(DIRECT, 1, 0)]
+        return [(DIRECT, 1, 0), *fused]
     rows = sorted({1, 2, lines} & set(range(lines + 1))) if few else range(1, lines + 1)
     groups = sorted({2, layer.cexp}) if few else range(1, layer.cexp + 1)
     return [
         (ROLLING, 1, 0),
         *((WINDOW, r, 0) for r in rows),
         *((mode, r, group) for mode in (GROUPS, STORED) for r in rows for group in groups),
-        *((mode, 1, group) for mode in (FAST, LEAN) if fast_shape(layer) for group in range(4, layer.cexp + 1, 4)),
+        *fused,
     ]
 
 

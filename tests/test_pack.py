@@ -12,7 +12,7 @@ from arena import DIRECT, FAST, LEAN, ROLLING
 from patchnet import format as fmt
 from patchnet import pack
 from patchnet.design import Layer
-from patchnet.fast import Order, fast_layers, fast_ok, to_bytes
+from patchnet.fast import Order, fast_layers, fast_modes, fast_ok, largest_sums, to_bytes
 from patchnet.plan import Plan, place
 from patchnet.planner import plan
 from patchnet.quantized import QBottleneck, QNet, Scaled
@@ -135,10 +135,9 @@ def with_steps(p: Plan, steps: dict[int, tuple[int, int]]) -> Plan:
 
 
 def rolling_plan(network, cuts: list[tuple[int, int]]) -> Plan:
-    """Segments of so many layers with strips of so many rows; every bottleneck rolling."""
-    layers = iter(network.layers())
-    choices = {"conv": (DIRECT, 1, 0), "bottleneck": (ROLLING, 1, 0)}
-    return place(network, [(strip, [choices[next(layers).kind] for _ in range(n)]) for n, strip in cuts])
+    """Segments of so many layers with strips of so many rows; every bottleneck with an expansion rolling."""
+    modes = iter([ROLLING if layer.expand else DIRECT for layer in network.layers()])
+    return place(network, [(strip, [(next(modes), 1, 0) for _ in range(n)]) for n, strip in cuts])
 
 
 def random_cuts(rng, network) -> list[tuple[int, int]]:
@@ -158,7 +157,7 @@ def random_steps(rng, network) -> dict[int, tuple[int, int]]:
     for i, layer in enumerate(network.layers()):
         if layer.kind == "bottleneck" and rng.random() < 0.8:
             group = layer.cexp if rng.random() < 0.4 else 4 * int(rng.integers(1, layer.cexp // 4 + 1))
-            steps[i] = int(rng.choice([FAST, LEAN])), group
+            steps[i] = int(rng.choice(fast_modes(layer))), group
     return steps
 
 
@@ -202,7 +201,7 @@ def test_fast_arrays_read_back(seed):
         for i in range(1, len(wanted)):
             a, b = got[i], wanted[i]
             for name, part in {"expand": b.expand, "depthwise": b.depthwise, "project": b.project}.items():
-                for field, array in vars(part).items():
+                for field, array in vars(part).items() if part else ():
                     np.testing.assert_array_equal(getattr(getattr(a, name), field), array)
             assert (a.shift, a.zero_out, a.res_mult) == (b.shift, b.zero_out, b.res_mult)
     wide = {i for i, record in enumerate(pack.read(case.fast).layers) if record["flags"] & fmt.FLAG_WIDE}
@@ -219,9 +218,11 @@ def test_fast_cases_are_of_all_kinds():
             q = case.qnet.tunnels[0][i]
             seen |= {(mode, q.shape.stride, columns[i], seed % 2), ("groups", mode, group < q.shape.cexp)}
             seen |= {("last group", q.shape.cexp % group > 0), ("shift", q.shift > 0), (seed % 2, q.shape.cin == 8)}
+            seen |= {("cin", q.shape.cin % 4 > 0), ("expand", q.shape.expand), (mode, q.shape.kernel, q.shape.stride)}
     kinds = {(mode, stride, c, w) for mode in (FAST, LEAN) for stride in (1, 2) for c in (False, True) for w in (0, 1)}
     kinds |= {("groups", mode, some) for mode in (FAST, LEAN) for some in (False, True)}
-    kinds |= {(name, some) for name in ("last group", "shift", 0, 1) for some in (False, True)}
+    kinds |= {(name, some) for name in ("last group", "shift", "cin", "expand", 0, 1) for some in (False, True)}
+    kinds |= {(mode, kernel, stride) for mode in (FAST, LEAN) for kernel in (3, 5, 7) for stride in (1, 2)}
     assert kinds <= seen, kinds - seen
 
 
@@ -274,7 +275,7 @@ def reach(scaled, products: int, top: int):
 @pytest.mark.parametrize("name", ["expand", "depthwise"])
 def test_value_of_more_than_16_bits(fast_qnet, name):
     layer = fast_qnet.tunnels[0][1]
-    products = 255 * 128 * 9 if name == "depthwise" else 128 * 128 * layer.shape.cin
+    products = largest_sums(layer.shape)[name == "depthwise"]
     just = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32767)})
     beyond = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32768)})
     assert pack_fast(just, 1) and all(fast_layers(just)[1:])
@@ -292,8 +293,7 @@ def test_shift_of_a_fast_layer_is_in_its_record(fast_qnet):
 
 
 @pytest.mark.parametrize("index, changes", [
-    (0, {}), (1, dict(kernel=5)), (1, dict(act="none")), (1, dict(cexp=6)), (1, dict(cin=6)), (1, dict(cout=5)),
-    (1, dict(expand=False, cexp=8)),
+    (0, {}), (1, dict(kernel=5, expand=False)), (1, dict(act="none")), (1, dict(cexp=6)), (1, dict(cout=5)),
 ])  # fmt: skip
 def test_shape_that_has_no_fast_mode(index, changes):
     """The layer alone is made of another shape, and packed where only its mode can be at fault."""

@@ -179,20 +179,42 @@ def test_host_library_and_ports_build_the_same_engine():
     assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "modpatchnet").glob("pn_*.c"))
 
 
+def sources_of_modules(folder, modules):
+    """What a port's makefile would compile of the folders in `modules`, and with which flags: py/py.mk in short."""
+    (folder / "Makefile").write_text(
+        f"USER_C_MODULES = {modules}\nBUILD = out\nall:\n"
+        "$(foreach mk,$(wildcard $(USER_C_MODULES)/*/micropython.mk),"
+        "$(eval USERMOD_DIR = $(patsubst %/,%,$(dir $(mk))))$(eval include $(mk)))\n"
+        "all:\n\t@echo $(SRC_USERMOD) $(SRC_USERMOD_C) $(SRC_USERMOD_LIB_C) $(CFLAGS_USERMOD)\n"
+    )
+    make = subprocess.run(["make", "-s", "-C", folder, "all"], text=True, capture_output=True, check=True)
+    return make.stdout.split()
+
+
 def test_module_builds_from_any_folder_of_modules(tmp_path):
     """micropython.mk names its sources relative to itself."""
     modules = tmp_path / "modules"
     shutil.copytree(ROOT / "modpatchnet", modules / "renamed")
-    (tmp_path / "Makefile").write_text(
-        f"USER_C_MODULES = {modules}\nUSERMOD_DIR = {modules}/renamed\nBUILD = out\nall:\n"
-        "include $(USERMOD_DIR)/micropython.mk\n"
-        "all:\n\t@echo $(SRC_USERMOD_C) $(SRC_USERMOD_LIB_C) $(CFLAGS_USERMOD)\n"
-    )
-    make = subprocess.run(["make", "-s", "-C", tmp_path, "all"], text=True, capture_output=True, check=True)
-    words = make.stdout.split()
+    words = sources_of_modules(tmp_path, modules)
     assert f"-I{modules}/renamed" in words
     assert {Path(word).name for word in words if word.endswith(".c")} >= {"mod_patchnet.c", "pn_run.c"}
     assert all(word.startswith(str(modules)) and Path(word).is_file() for word in words if word.endswith(".c"))
+
+
+@pytest.mark.parametrize("name", ["modpatchnet", "patchnet"])  # before and after OpenMV's own folder, modules
+def test_module_lies_beside_openmvs(tmp_path, name):
+    """OpenMV's makefile takes modules from the top of its tree; its own micropython.mk sets USERMOD_DIR."""
+    shutil.copytree(ROOT / "modpatchnet", tmp_path / name)
+    (tmp_path / "modules" / "ulab").mkdir(parents=True)
+    (tmp_path / "modules" / "py_csi.c").touch()
+    (tmp_path / "modules" / "micropython.mk").write_text(
+        "OMV_MOD_DIR := $(USERMOD_DIR)\nSRC_USERMOD += $(wildcard $(OMV_MOD_DIR)/*.c)\n"
+        "USERMOD_DIR := $(OMV_MOD_DIR)/ulab\n"
+    )
+    words = sources_of_modules(tmp_path, tmp_path)
+    assert {str(path) for path in (tmp_path / name).rglob("*.c")} | {str(tmp_path / "modules" / "py_csi.c")} == {
+        word for word in words if word.endswith(".c")
+    }
 
 
 def test_emulated_board_uses_the_hard_float_abi():

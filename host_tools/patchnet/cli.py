@@ -164,6 +164,9 @@ def _add_making(command: Callable[..., Parser]) -> None:
     p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
     p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
+    p.add_argument(
+        "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
+    )
 
 
 def _add_looking(command: Callable[..., Parser]) -> None:
@@ -330,7 +333,7 @@ def run_pack(args) -> int:
     from .stages import pack_file
 
     with progress(args) as track:
-        packed = pack_file(args.qnet, args.out, args.budget, track)
+        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide)
     if args.json:
         print_json(asdict(packed))
     else:

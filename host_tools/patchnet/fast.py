@@ -13,15 +13,9 @@ from .quantized import QBottleneck, QConv, QNet, Scaled
 MODES = (fmt.MODE_FAST, fmt.MODE_LEAN)
 MIDDLE = [0, 2, 1, 3]  # the two in the middle exchanged
 
-# The 12 depthwise weights by mode and stride: line and pixel of the kernel, -- for 0.
+# A 3x3 kernel's 12 depthwise weights where they are not line by line: line and pixel of the kernel, -- for 0.
+_ROLLING = "10 11 00 01 12 20 02 21 21 -- 22 --"
 _BY_TWO = "00 10 01 11 20 02 21 12 22 -- -- --"
-_TAPS = {
-    (fmt.MODE_FAST, 1): "10 11 00 01 12 20 02 21 21 -- 22 --",
-    (fmt.MODE_FAST, 2): _BY_TWO,
-    (fmt.MODE_LEAN, 1): "00 01 01 02 10 11 11 12 20 21 21 22",
-    (fmt.MODE_LEAN, 2): _BY_TWO,
-}
-_DEPTHWISE = np.dtype([("weight", "i1", 12), ("bias", "<i4"), ("mult", "<i4")])
 _SCALE = np.dtype([("bias", "<i4", 2), ("mult", "<i4", 2)])
 
 
@@ -30,8 +24,28 @@ _SCALE = np.dtype([("bias", "<i4", 2), ("mult", "<i4", 2)])
 
 def fast_shape(layer: Layer) -> bool:
     """Whether a layer has the shape for these modes; its integers decide the rest, see `fast_fault`."""
-    bottleneck = layer.kind == "bottleneck" and layer.expand and layer.act != "none" and layer.kernel == 3
-    return bottleneck and layer.cin % 4 == 0 and layer.cexp % 4 == 0 and layer.cout % 2 == 0
+    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and (layer.expand or layer.kernel == 3)
+    return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
+
+
+def fast_modes(layer: Layer) -> tuple[int, ...]:
+    """Which of these modes the layer's shape has."""
+    return () if not fast_shape(layer) else MODES if layer.expand else (fmt.MODE_FAST,)
+
+
+def largest_sums(layer: Layer) -> tuple[int, int]:
+    """What sums of the expansion and of the depthwise convolution reach besides the bias, at most."""
+    return 128 * 128 * layer.cin, (255 if layer.expand else 128) * 128 * layer.kernel**2
+
+
+def eight(layer: Layer) -> bool:
+    """Whether the weights of the expansion are kept in registers, which makes a difference to its arrays and lines."""
+    return layer.expand and layer.cin == 8 and layer.kernel == 3
+
+
+def fours(channels: int) -> int:
+    """Input channels with those that are added to make fours."""
+    return -(-channels // 4) * 4
 
 
 def _largest(scaled: Scaled, products: int) -> int:
@@ -43,13 +57,10 @@ def _largest(scaled: Scaled, products: int) -> int:
 def fast_fault(q: QConv | QBottleneck) -> str:
     """Why a layer may not run in these modes; empty if it may."""
     s = q.shape
-    if not isinstance(q, QBottleneck) or q.expand is None or not fast_shape(s):
+    if not isinstance(q, QBottleneck) or not fast_shape(s):
         return f"the shape {s}"
-    for name, scaled, products in (
-        ("expanded", q.expand, 128 * 128 * s.cin),
-        ("depthwise", q.depthwise, 255 * 128 * 9),
-    ):
-        largest = _largest(scaled, products)
+    for name, scaled, products in zip(("expanded", "depthwise"), (q.expand, q.depthwise), largest_sums(s), strict=True):
+        largest = _largest(scaled, products) if scaled else 0
         if largest > 32767:
             return f"{name} values: wanted at most 32767 before the clamp, got {largest}"
     return ""
@@ -80,9 +91,13 @@ class Order:
     columns: bool
     wide: bool
 
-    def taps(self, stride: int) -> list[int]:
-        """Which of t[l][p], as 3 * l + p, each of the 12 depthwise weights is: -1 for none."""
-        return [-1 if tap == "--" else int(tap, 3) for tap in _TAPS[self.mode, stride].split()]
+    def taps(self, s: Layer) -> list[int]:
+        """Which of t[l][p], as kernel * l + p, each of a channel's depthwise weights is: -1 for none."""
+        rolling = self.mode == fmt.MODE_FAST and s.expand
+        if s.kernel == 3 and (s.stride == 2 or rolling):
+            return [-1 if tap == "--" else int(tap, 3) for tap in (_BY_TWO if s.stride == 2 else _ROLLING).split()]
+        starts = [s.kernel * line + pixel for line in range(s.kernel) for pixel in range(0, s.kernel - 1, 2)]
+        return [start + more for start in starts for more in (0, 1, 1, 2)]
 
     def groups(self, cexp: int) -> list[slice]:
         return [slice(at, min(at + self.group, cexp)) for at in range(0, cexp, self.group)]
@@ -109,7 +124,11 @@ def _exchanged(weight: np.ndarray) -> np.ndarray:
 
 def _expand_type(cin: int, wide: bool) -> np.dtype:
     """A pair of expanded channels."""
-    return np.dtype([*_SCALE.descr, ("weight", "<i2" if wide else "i1", (cin // 4, 2, 4))])
+    return np.dtype([*_SCALE.descr, ("weight", "<i2" if wide else "i1", (fours(cin) // 4, 2, 4))])
+
+
+def _depthwise_type(weights: int) -> np.dtype:
+    return np.dtype([("weight", "i1", weights), ("bias", "<i4"), ("mult", "<i4")])
 
 
 def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
@@ -124,18 +143,20 @@ def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
 
 def to_bytes(q: QBottleneck, order: Order) -> bytes:
     """A layer's arrays."""
-    s, wide = q.shape, order.wide and q.shape.cin != 8
-    expand = _records(_expand_type(s.cin, wide), q.expand, weight=_quads(q.expand.weight, wide))
+    s, wide, taps, arrays = q.shape, order.wide and not eight(q.shape), order.taps(q.shape), []
+    if q.expand is not None:
+        weight = np.pad(q.expand.weight, ((0, 0), (0, fours(s.cin) - s.cin)))
+        arrays.append(_records(_expand_type(s.cin, wide), q.expand, weight=_quads(weight, wide)))
     kernel = q.depthwise.weight.swapaxes(1, 2) if order.columns else q.depthwise.weight
-    with_zero = np.pad(kernel.reshape(s.cexp, 9), ((0, 0), (0, 1)))
-    depthwise = _records(_DEPTHWISE, q.depthwise, weight=with_zero[:, order.taps(s.stride)])
+    with_zero = np.pad(kernel.reshape(s.cexp, s.kernel**2), ((0, 0), (0, 1)))
+    arrays.append(_records(_depthwise_type(len(taps)), q.depthwise, weight=with_zero[:, taps]))
     weight = _exchanged(q.project.weight)
-    project = [_quads(weight[:, group], order.wide) for group in order.groups(s.cexp)]
-    return b"".join(array.tobytes() for array in (expand, depthwise, *project, _records(_SCALE, q.project)))
+    arrays += [_quads(weight[:, group], order.wide) for group in order.groups(s.cexp)]
+    return b"".join(array.tobytes() for array in (*arrays, _records(_SCALE, q.project)))
 
 
-def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled, Scaled, Scaled]:
-    """Expansion, depthwise convolution and projection that lie at `at`."""
+def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled | None, Scaled, Scaled]:
+    """Expansion (None without one), depthwise convolution and projection that lie at `at`."""
 
     def take(kind: np.dtype | str, count: int) -> np.ndarray:
         nonlocal at
@@ -147,11 +168,13 @@ def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled, Sc
         bias, mult = (records[name].reshape(-1).astype(np.int32) for name in ("bias", "mult"))
         return Scaled(np.ascontiguousarray(weight), bias, mult)
 
-    wide = order.wide and s.cin != 8
-    pairs = take(_expand_type(s.cin, wide), s.cexp // 2)
-    expand = scaled(pairs, _from_quads(pairs["weight"], wide))
-    channels, taps = take(_DEPTHWISE, s.cexp), order.taps(s.stride)
-    kernel = channels["weight"][:, [taps.index(tap) for tap in range(9)]].reshape(s.cexp, 3, 3)
+    wide, taps, expand = order.wide and not eight(s), order.taps(s), None
+    if s.expand:
+        pairs = take(_expand_type(s.cin, wide), s.cexp // 2)
+        expand = scaled(pairs, _from_quads(pairs["weight"], wide)[:, : s.cin])
+    channels = take(_depthwise_type(len(taps)), s.cexp)
+    weight = channels["weight"][:, [taps.index(tap) for tap in range(s.kernel**2)]]
+    kernel = weight.reshape(s.cexp, s.kernel, s.kernel)
     depthwise = scaled(channels, kernel.swapaxes(1, 2) if order.columns else kernel)
     parts = []
     for group in order.groups(s.cexp):

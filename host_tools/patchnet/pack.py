@@ -14,9 +14,11 @@ from . import audio, fast
 from . import format as fmt
 from .design import Layer
 from .fast import Order
-from .plan import Plan, Step, stream_bytes
+from .plan import Plan, Step, stream_bytes, views
 from .planner import plan as make_plan
 from .quantized import QBottleneck, QConv, QNet, Scaled
+
+WIDE_PIXELS = 24  # in longer lines 16-bit weights save less than 1% of the instructions
 
 
 def softmax_mult(output_scale: float) -> int:
@@ -125,6 +127,16 @@ def _flags(s: Layer, step: Step, wide: bool) -> int:
     return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide
 
 
+def short_lines(layers: Sequence[Layer], plan: Plan) -> list[bool]:
+    """Of each layer, whether its output lines have at most WIDE_PIXELS pixels: weights are widened once a line, so that
+    having them wide already pays where that is done for few pixels."""
+    out: list[bool] = []
+    for segment in plan.segments:
+        part = views(tuple(layers[segment.first : segment.first + segment.layers]), segment.strip)
+        out += [view.n_out <= WIDE_PIXELS for view in part]
+    return out
+
+
 def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> bytes:
     kinds = {"conv": fmt.KIND_CONV, "bottleneck": fmt.KIND_BOTTLENECK}
     out = b""
@@ -202,7 +214,7 @@ def seal(blob: bytearray) -> bytes:
 def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     """The blob of a network, run by `plan` (the smallest one if None).
 
-    `wide`: layers of modes fast and lean get weights of 16 bits.
+    `wide`: layers of modes fast and lean with `short_lines` get weights of 16 bits.
 
     ValueError, naming layer, wanted and got, where shapes, types or ranges do not hold, or where a layer may not run in
     the plan's mode fast or lean (`fast.fast_layers` tells beforehand).
@@ -210,7 +222,9 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     _check_net(qnet)
     d, p = qnet.design, plan or make_plan(qnet.design, fast=fast.fast_layers(qnet))
     layers = d.layers()
-    flags = [_flags(layer, step, wide) for layer, step in zip(layers, p.steps, strict=True)]
+    flags = [
+        _flags(*layer, wide and short) for *layer, short in zip(layers, p.steps, short_lines(layers, p), strict=True)
+    ]
     labels = "".join(label + "\n" for label in d.labels).encode()
     tables = (
         len(d.patches()) * fmt.PATCH.size

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .design import Layer, Network
-from .fast import fast_shape
+from .fast import eight, fast_modes, fours
 from .format import ALIGN, MAX_FUSED, STATE_BYTES
 from .format import MODE_DIRECT as DIRECT
 from .format import MODE_FAST as FAST
@@ -108,6 +108,11 @@ class Lines:
     lines_in: int
     lines_out: int
 
+    @property
+    def ahead(self) -> int:
+        """Input lines that a layer of mode fast takes in before its first output line."""
+        return max(0, self.kernel - self.stride - self.kernel // 2)
+
     def need(self, end: int) -> int:
         """Input lines 0..need-1 are what output lines 0..end-1 reach."""
         return min(self.lines_in, (end - 1) * self.stride - self.kernel // 2 + self.kernel)
@@ -123,8 +128,9 @@ class Lines:
 class View:
     """A layer as its segment sees it: its lines, the most pixels of a line that are needed in any strip.
 
-    `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together; `padded` is n_in, counting
-    the pixel that a 3x3 kernel reaches before the line.
+    `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together; `padded` is n_in and one more
+    if the kernel reaches an odd number of pixels before the line. `alone_in`, `alone_out`: pixels that modes fast and
+    lean make one by one instead of in pairs, in a line of all strips.
     """
 
     layer: Layer
@@ -135,6 +141,8 @@ class View:
     all_in: int
     all_out: int
     strips: int
+    alone_in: int
+    alone_out: int
 
 
 def _reach(layer: Layer, size: int, a: int, b: int) -> tuple[int, int]:
@@ -152,10 +160,12 @@ def views(layers: tuple[Layer, ...], strip: int) -> tuple[View, ...]:
     for layer in reversed(layers):
         before = [_reach(layer, layer.w if whole else layer.h, a, b) for a, b in across]
         n_in, n_out = ([b - a for a, b in parts] for parts in (before, across))
-        padded = max(n + (lo == a * layer.stride) for n, (lo, _), (a, _) in zip(n_in, before, across, strict=True))
+        pads = [layer.kernel // 2 - (a * layer.stride - lo) for (lo, _), (a, _) in zip(before, across, strict=True)]
+        padded = max(n + pad % 2 for n, pad in zip(n_in, pads, strict=True))
         sizes = (layer.h, layer.oh) if whole else (layer.w, layer.ow)
         lines = Lines(layer.kernel, layer.stride, layer.residual, *sizes)
-        out.append(View(layer, lines, max(n_in), padded, max(n_out), sum(n_in), sum(n_out), len(across)))
+        alone = sum(pad % 2 + (n - pad) % 2 for n, pad in zip(n_in, pads, strict=True)), sum(n % 2 for n in n_out)
+        out.append(View(layer, lines, max(n_in), padded, max(n_out), sum(n_in), sum(n_out), len(across), *alone))
         across = before
     return tuple(reversed(out))
 
@@ -181,7 +191,7 @@ class Flow:
 
     `kept`: input lines from the first one that a chunk reads to the newest one, at most; `kept_rolling`: the same for a
     rolling layer, which has expanded what the kernel reads, and needs its input for the residual alone; `kept_lean`,
-    `kept_fast` for those that take in lines as they are new, a fast layer of stride 1 the very first one beforehand.
+    `kept_fast` for those that take in lines as they are new, a fast layer some (`ahead`) beforehand.
     `made` output lines read `read` input lines, chunk by chunk, and `once` different ones.
     """
 
@@ -205,16 +215,23 @@ def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
         chunk, kept, read = max(chunk, end - start), max(kept, need - lowest), read + need - lowest
         rolling = max(rolling, need - start if lines.residual else 0)
         new = need - max(lowest, asks[-1])
-        lean, fast = max(lean, new), max(fast, new - (start == 0 and lines.stride == 1))
+        lean, fast = max(lean, new), max(fast, new - min(new, lines.ahead) * (start == 0))
         if need > asks[-1]:
             once += need - max(lowest, asks[-1])
             asks.append(need)
     return Flow(tuple(asks[1:]), chunk, kept, rolling, max(lean, rolling), max(fast, rolling), demands[-1], read, once)
 
 
-def kept_lines(own: Flow, mode: int) -> int:
+def takes_lines(layer: Layer, mode: int) -> bool:
+    """Whether a layer brings each input line into its own memory once; only the residual is read again."""
+    return layer.expand and mode in (ROLLING, FAST, LEAN)
+
+
+def kept_lines(own: Flow, layer: Layer, mode: int) -> int:
     """Lines that a layer's ring must hold for what the layer itself reads."""
-    return {ROLLING: own.kept_rolling, FAST: own.kept_fast, LEAN: own.kept_lean}.get(mode, own.kept)
+    if not takes_lines(layer, mode):
+        return own.kept
+    return {ROLLING: own.kept_rolling, FAST: own.kept_fast, LEAN: own.kept_lean}[mode]
 
 
 def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: bool) -> tuple[list[int], list[Flow]]:
@@ -230,8 +247,8 @@ def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: b
     flows.reverse()
     first = part[0].lines
     lines = [min(first.kernel, first.lines_in) if from_picture and schedule[0][0] == DIRECT else 0]
-    for (mode, _, _), own, before in zip(schedule[1:], flows[1:], flows, strict=False):
-        lines.append(max(kept_lines(own, mode), before.chunk))
+    for view, (mode, _, _), own, before in zip(part[1:], schedule[1:], flows[1:], flows, strict=False):
+        lines.append(max(kept_lines(own, view.layer, mode), before.chunk))
     return lines, flows
 
 
@@ -267,19 +284,39 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, 
 
 def _widened_line(view: View) -> int:
     """Bytes of a line of 16-bit pixels (FORMAT.md, Fast schedules: X)."""
-    cin = view.layer.cin
-    return 16 * view.n_in if cin == 8 else 4 * ((view.padded + 1) // 2) * cin
+    layer = view.layer
+    return 16 * view.n_in if eight(layer) else 4 * ((view.padded + 1) // 2) * fours(layer.cin)
+
+
+def _row_sums(view: View) -> int:
+    """Sums of a channel that kernels above 3 keep (FORMAT.md, Fast schedules: S)."""
+    pairs = (view.n_out + 1) // 2
+    return (pairs + 1) // 2 * 4 if view.layer.stride == 1 else 2 * pairs
+
+
+def _row_bytes(view: View) -> int:
+    """Bytes of an expanded row of a channel under kernels above 3 (R)."""
+    layer = view.layer
+    return (_row_sums(view) * layer.stride // 2 + layer.kernel // 2 + 1) // 2 * 4
 
 
 def _fused_work(view: View, mode: int, group: int) -> dict[str, int]:
     layer, words, pairs = view.layer, (view.padded + 1) // 2, (view.n_out + 1) // 2
-    rows = layer.stride if mode == FAST else 3
-    gap = 12 if layer.cin == 8 and mode == FAST and layer.stride == 2 else 4
+    rows = layer.stride if mode == FAST and layer.expand else layer.kernel
+    widened = rows * _widened_line(view) if mode == FAST and layer.expand else 0
+    gap = 12 if eight(layer) and mode == FAST and layer.stride == 2 else 4
+    sums = 8 * pairs * layer.cout if group < layer.cexp else 0
+    if not layer.expand:
+        words = (pairs if layer.stride == 1 else view.n_out) + 1
+    elif layer.kernel > 3:
+        words = _row_bytes(view) // 2
+        gap += layer.kernel * _row_bytes(view) if mode == LEAN else 0
+        sums += 8 * _row_sums(view)
     return dict(
-        window=(rows * _widened_line(view) if mode == FAST else 0) + 8 * words * rows + gap,
+        window=widened + 8 * words * rows + gap,
         values=4 * pairs * group,
-        sums=8 * pairs * layer.cout if group < layer.cexp else 0,
-        group_ring=max(0 if layer.cin == 8 else 4 * layer.cin + 20, 4 * group + 36),
+        sums=sums,
+        group_ring=max(0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + 20, 4 * group + 36),
     )
 
 
@@ -290,12 +327,16 @@ def work_bytes(parts: dict[str, int]) -> int:
 
 def wide_bytes(view: View, mode: int) -> int:
     """What a layer keeps from line to line: expanded lines, or a lean one 16-bit pixels."""
+    layer, words = view.layer, (view.padded + 1) // 2
+    if not takes_lines(layer, mode):
+        return 0
     if mode == LEAN:
-        return 3 * _widened_line(view)
-    if mode == FAST:
-        words = (view.padded + 1) // 2
-        return view.layer.cexp * 4 * (words if view.layer.stride == 1 else (words + 1) // 2)
-    return min(view.layer.kernel, view.lines.lines_in) * view.n_in * view.layer.cexp if mode == ROLLING else 0
+        return min(layer.kernel, view.lines.lines_in) * _widened_line(view)
+    if mode == ROLLING:
+        return min(layer.kernel, view.lines.lines_in) * view.n_in * layer.cexp
+    if layer.kernel > 3:
+        return layer.cexp * (layer.kernel - layer.stride) * _row_bytes(view)
+    return layer.cexp * 4 * (words if layer.stride == 1 else (words + 1) // 2)
 
 
 def lead(part: Sequence[View], strip: int, mode: int, rows: int) -> int:
@@ -327,7 +368,7 @@ def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int
             for view in reversed(part[1:]):
                 made = view.lines.need(made)
             yield end, _still_read(first, mode, made)
-        elif mode in (DIRECT, WINDOW):
+        elif mode == WINDOW or not first.layer.expand:
             yield end, first.lines.lowest(start)
         else:  # row by row: the chunk's next rows are expanded later, as are those of the next chunk
             later = _still_read(first, mode, end)
@@ -337,7 +378,7 @@ def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int
 
 def _still_read(view: View, mode: int, made: int) -> int:
     """The lowest input row that a layer, `made` of whose output rows are there, has yet to read."""
-    if mode not in (ROLLING, FAST, LEAN):
+    if not takes_lines(view.layer, mode):
         return view.lines.lowest(made)
     expanded = view.lines.need(made)
     return min(made, expanded) if view.layer.residual else expanded
@@ -461,9 +502,7 @@ def modes(layer: Layer, first: bool, alone: bool) -> tuple[int, ...]:
         return DIRECT, WINDOW
     if layer.kind == "conv":
         return (DIRECT, GROUPS) if alone else (DIRECT,)
-    if not layer.expand:
-        return (DIRECT,)
-    return (ROLLING, WINDOW, GROUPS, STORED, *((FAST, LEAN) if fast_shape(layer) else ()))
+    return ((ROLLING, WINDOW, GROUPS, STORED) if layer.expand else (DIRECT,)) + fast_modes(layer)
 
 
 def _check_range(where: str, value: int, low: int, high: int) -> None:

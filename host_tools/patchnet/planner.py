@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from .design import Layer, Network
-from .fast import fast_shape
+from .fast import eight, fast_modes, fast_shape, fours
 from .format import MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .plan import (
     DIRECT,
@@ -54,11 +54,10 @@ from .plan import (
 from .quantized import QBottleneck, QNet
 
 # Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
-# `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of 4500 layers in
-# 1140 random plans for shapes like the zoo's, all modes: weights of 8 bits, RGB565 of the network's own size; "fc" by
-# hand. tests/fit_costs.py fits such a table anew, from other plans. A layer is met within 2 to 6% (root mean square by
-# mode; the worst by 19%, in other plans by 31%), person, cifar10 and imagenet-63k within 3%. Larger pictures cost more
-# in `sample`. Not counted: maps that a plan moves between segments (11 a byte, under 2% in all).
+# `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
+# plans for shapes like the zoo's: weights of 8 bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py
+# fits such a table anew, from other plans. A layer is met within 2 to 6% (root mean square by mode), of modes fast and
+# lean within 2.4 and 1.6% (the worst of 459 layers by 13%). Larger pictures cost more in `sample`.
 COSTS = {
     "sample": (1096, 50.6, 0),
     "conv": (137, 37.3, 5.13),
@@ -68,19 +67,37 @@ COSTS = {
     "tap": (30.3, 7, 0),
     "project": (0, 12.5, 5.94),
     "row": (0, 23.9, 0),
-    "widen": (1321, 0.0177, 0),
-    "stage": (178, 1.22, 0),
-    "fast expand": (0, 5.87, 0.633),
-    "fast expand 8": (0, 9.88, 0),
-    "fast depthwise 1": (0, 10.4, 0),
-    "fast depthwise 2": (142, 6.36, 0),
-    "lean depthwise 1": (268, 8.34, 0),
-    "lean depthwise 2": (189, 4.27, 0),
-    "fast project": (346, 4.65, 0.621),
+    "widen": (108, 0, 0),
+    "widen odd": (0, 11.6, 0),
+    "stage": (56, 0.72, 0),
+    "line": (2069, 217, 0),
+    "fast expand": (0, 5.68, 0.63),
+    "fast expand 8": (0, 10.7, 0),
+    "single": (16.1, 1.66, 0),
+    "single out": (0, 0.57, 0),
+    "fast depthwise 3 1": (87.1, 9.53, 0),
+    "fast depthwise 3 2": (95.2, 7.13, 0),
+    "lean depthwise 3 1": (116, 5.22, 0),
+    "lean depthwise 3 2": (104, 3.62, 0),
+    "fast depthwise 5 1": (573, 29.2, 0),
+    "fast depthwise 5 2": (579, 33.7, 0),
+    "lean depthwise 5 1": (564, 38.2, 0),
+    "lean depthwise 5 2": (578, 44.7, 0),
+    "fast depthwise 7 1": (868, 44.5, 0),
+    "fast depthwise 7 2": (803, 61.3, 0),
+    "lean depthwise 7 1": (598, 82.9, 0),
+    "lean depthwise 7 2": (910, 73.3, 0),
+    "plain depthwise 1": (40.5, 21.1, 0),
+    "plain depthwise 2": (0, 32.9, 0),
+    "fast project": (40.8, 2.58, 0.7),
+    "sums": (0, 3.01, 0),
+    "residual": (0, 3.25, 0),
+    "move": (0, 2.49, 0),
     "pool": (749, 8.33, 0),
     "fc": (0, 40, 5),
 }
-INSIDE = ("dot", "tap", "row", "widen", "stage")  # parts of other kernels, whose outputs are no values of the network
+# Parts of other kernels, whose outputs are no values of the network
+INSIDE = ("dot", "tap", "row", "widen", "widen odd", "stage", "line", "single", "single out", "sums", "residual")
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
@@ -182,20 +199,34 @@ def _inside(layer: Layer) -> float:
 def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
     """A bottleneck's in modes fast and lean."""
     layer, calls, groups = view.layer, flow.made * view.strips, -(-view.layer.cexp // group)
-    lines = flow.once if mode == FAST else flow.read
-    expanded, pixels = lines * view.all_in * layer.cexp, flow.made * view.all_out
-    in_registers = layer.cin == 8  # the weights of two channels
-    staged = (0 if in_registers else layer.cin) + layer.cout
-    name = f"{'fast' if mode == FAST else 'lean'} depthwise {layer.stride}"
-    return {
-        "widen": (flow.once * view.strips, flow.once * view.all_in * layer.cin, 0),
-        "stage": (calls * layer.cexp // 2, calls * layer.cexp * staged, 0),
-        "fast expand 8" if in_registers else "fast expand": (
-            lines * view.strips * groups, expanded, expanded * layer.cin,
+    rolling, pairs, quads = mode == FAST and layer.expand, layer.cexp // 2, fours(layer.cin) // 4
+    lines = flow.once if rolling else flow.read
+    pixels, outputs = flow.made * view.all_out, flow.made * (view.all_out + view.alone_out)
+    alone = flow.made * view.alone_out * layer.cout // 2 * groups
+    kind = f"{'fast' if mode == FAST else 'lean'} depthwise {layer.kernel}" if layer.expand else "plain depthwise"
+    staged = layer.cout
+    counts = {
+        f"{kind} {layer.stride}": (calls * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.kernel**2),
+        "fast project": (
+            calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
-        name: (calls * groups, pixels * layer.cexp, pixels * layer.cexp * layer.kernel**2),
-        "fast project": (calls * groups, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout),
+        "sums": (0, pixels * layer.cout * (groups > 1), 0),
+        "residual": (0, pixels * layer.cout * layer.residual, 0),
+        "line": (calls, calls * groups, 0),
     }  # fmt: skip
+    if layer.expand:
+        singles = lines * view.alone_in * pairs
+        expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
+        name = "fast expand 8" if in_registers else "fast expand"
+        counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
+        widened = flow.once * view.all_in * fours(layer.cin)
+        counts["widen odd" if layer.cin % 4 else "widen"] = flow.once * view.strips, widened, 0
+        if not in_registers:
+            staged += fours(layer.cin)
+            counts["single"] = singles, singles * quads, 0
+    counts["stage"] = calls * pairs, calls * layer.cexp * staged, 0
+    counts["single out"] = alone, alone * (layer.cexp // groups // 4), 0
+    return counts
 
 
 def cost_of(counts: Counts, by: str = "instructions") -> float:
@@ -218,6 +249,19 @@ def executed(network: Network, plan: Plan) -> list[Counts]:
         for i, (view, its_flow, step) in enumerate(zip(part, flows, schedule, strict=True), segment.first):
             out.append(layer_counts(view, its_flow, step, i == 0, i == len(layers) - 1))
     return out
+
+
+def moves(network: Network, plan: Plan) -> list[Counts]:
+    """What it takes, after each layer of a chain, to move its output map to where the next segment wants it. A search
+    does not know of it: places follow from schedules."""
+    layers = network.layers()
+    moved = {b.first - 1 for a, b in pairwise(plan.segments) if b.in_at != a.out_at}
+    return [{"move": (0, map_bytes(layer), 0)} if i in moved else {} for i, layer in enumerate(layers)]
+
+
+def predicted(network: Network, plan: Plan) -> float:
+    """Instructions of a picture, moves included."""
+    return totals(network, plan)[0] + network.tunnels * sum(map(cost_of, moves(network, plan)))
 
 
 def end_counts(network: Network) -> Counts:
@@ -273,16 +317,14 @@ def fused_groups(layer: Layer, tries: Tries) -> list[int]:
 def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
     """Steps worth trying."""
     layer = view.layer
+    if role.fast:
+        yield from ((mode, 1, group) for mode in fast_modes(layer) for group in fused_groups(layer, tries))
     if role.first or layer.kind == "conv" or not layer.expand:
         yield DIRECT, 1, 0
         if role.first:
             yield WINDOW, 1, 0
         return
     yield ROLLING, 1, 0
-    if role.fast:
-        for group in fused_groups(layer, tries):
-            yield FAST, 1, group
-            yield LEAN, 1, group
     groups = _groups(layer.cexp, tries)
     wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
     for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
@@ -299,7 +341,7 @@ def _option(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> O
     sampled = min(view.layer.kernel, view.lines.lines_in) if role.first and mode == DIRECT else 0
     fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
     work = work_bytes(work_parts(view, step, role.first, role.pools))
-    kept = kept_lines(goes, mode)
+    kept = kept_lines(goes, view.layer, mode)
     return Option(step, cost_of(counts, role.by), role.below + fixed, work, goes.asks, kept, goes.chunk)
 
 
@@ -315,7 +357,7 @@ def _least_costs(layers: tuple[Layer, ...], fast: Sequence[bool], by: str) -> li
         rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
         view = replace(views((layer,), layer.oh)[0], all_in=len(columns_in), all_out=len(columns), strips=0)
         goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
-        modes = (FAST, LEAN) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
+        modes = fast_modes(layer) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
         steps = [(mode, 1, 0 if mode in (ROLLING, DIRECT) else layer.cexp) for mode in modes]
         counts = [layer_counts(view, goes, step, i == 0, i == len(layers) - 1) for step in steps]
         out.append(min(cost_of(count, by) for count in counts))

@@ -45,9 +45,10 @@ def pack_file(
     out: str | Path | None = None,
     budget: int | None = None,
     track: evaluate.Track = evaluate.no_track,
+    wide: bool = False,
 ) -> Packed:
     """Packs a qnet.npz (or the run directory that holds one) with the best plan within `budget` bytes of arena, or with
-    the planner's own choice.
+    the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`).
 
     The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine.
     """
@@ -61,7 +62,7 @@ def pack_file(
         raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, this one has no {e}") from None
     fast = fast_layers(net)
     front(net.design, planning(track, net.design.name), fast=fast)  # what `plan` chooses from: this takes the time
-    blob = pack(net, plan(net.design, budget, fast=fast))
+    blob = pack(net, plan(net.design, budget, fast=fast), wide)
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     out.write_bytes(blob)
     return Packed(str(out), len(blob), Model(str(out)).ram)

@@ -21,29 +21,48 @@ enum {
     PN_EXP_TILE,  // any number of input channels
     PN_EXP8_1, PN_EXP8_2, PN_EXP8_3,  // 8 input channels, so many lines
     PN_DW3_ROLL2_8,  // as PN_DW3_ROLL2, behind PN_EXP8_2
+    PN_DW_ROWS,  // 5x5 and 7x7, a row of the kernel after the other, by one of the next four: stride 1, stride 2
+    PN_ROW5, PN_ROW7, PN_ROW5_2, PN_ROW7_2,
+    PN_PLAIN,  // no expansion
 };
 
+// What PN_DW_ROWS needs besides. A row holds a byte a pixel, the pixels before the first one that the kernel reaches included.
+//   src: where each of the kernel's rows lies, from `kept` on; -1: nowhere, it is zero;  dst: where the new lines go
+//   sums: of two channels, sum_bytes each, a multiple of 16, with stride 2 of 8;  row_words: of a row, 4 pixels each
+//   fresh: rows that are used before the new lines are packed;  lines: new lines;  rowfn: PN_ROW...;  kernel: 0: they are but packed
+//   weights: bytes of a channel's weights;  channel: bytes of `kept` from a channel to the next
+typedef struct {
+    uint32_t src[7], dst[7];
+    uint8_t *sums;
+    uint32_t sum_bytes, row_words, kernel, fresh, lines, rowfn, weights, channel;
+} pn_rows_t;
+#define PN_NO_ROW 0xffffffffu
+
 // pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in this order.
-//   b, entry, half_entry, xrow, hrow, ch: room that the call itself needs; ch = 0
-//   stage: 16 * quads + 20 bytes for a pair's weights;  quads: input channels / 4
-//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map
-//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits
-//   kept: kept lines, 8 bits a value, of one channel after the other
+//   b, entry, half_entry, xrow, hrow: room that the call itself needs
+//   stage: 16 * quads + 20 bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no expansion)
+//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN: of int8 pixels
+//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits;  record: bytes of a pair's
+//      PN_PLAIN: ew: the pair's place in a pixel;  record: 2
+//   kept: kept lines, 8 bits a value, of one channel after the other.  PN_PLAIN: bytes from a pixel to the next
 //   h: expanded lines of the pair: for each word (two pixels) `stride` bytes, a word of each channel for each line
+//      PN_DW_ROWS: 2 * row_words of them, zero where no pixel lies
 //   dbuf: depthwise values, 16 bits: for each pair of output pixels `pitch` bytes, in each for four channels {p0, p1, p0, p1}
 //   pairs: of channels;  words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels, a single one last
 //   dwfn, expfn: of the enumeration;  slot: bytes of h from one output pixel to the next;  out_pairs: pairs of output pixels
+//   zeros: bytes of h before a line's first word.  PN_PLAIN: the value outside the map, twice;  more: for PN_DW_ROWS, else NULL
 typedef struct {
     uint32_t b[4];
     uint8_t *stage;
     uint32_t entry, half_entry, quads;
     uint32_t xrow, hrow;
-    const int16_t *const *rows, *const *rows_end;
+    const void *const *rows, *const *rows_end;
     const uint8_t *ew, *dw;
     uint8_t *kept, *dbuf;
     uint32_t pitch, pairs;
     uint8_t *h;
-    uint32_t stride, words, head, full, tail, dwfn, expfn, slot, out_pairs, wide16, ch;
+    uint32_t stride, words, head, full, tail, dwfn, expfn, slot, out_pairs, wide16, zeros, record;
+    const pn_rows_t *more;
 } pn_pairs_t;
 void pn_dsp_pairs(const pn_pairs_t *p);
 

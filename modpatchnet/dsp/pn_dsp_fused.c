@@ -7,60 +7,147 @@
 
 #include "pn_dsp.h"
 
-static uint32_t tail_of(const pn_fused_t *f) {
-    return (f->in - (uint32_t)f->pad) & 1;
+static void put_quad(uint32_t *to, int b0, int b1, int b2, int b3) {
+    to[0] = (uint16_t)b0 | (uint32_t)b2 << 16;
+    to[2] = (uint16_t)b1 | (uint32_t)b3 << 16;
+}
+
+// pn_dsp_widen for pixels whose channels are no multiple of 4: zeros make them one.
+static void widen_odd(const pn_widen_t *w, uint32_t channels) {
+    uint32_t *x = (uint32_t *)(void *)w->x, pixels = w->head + 2 * w->full + w->tail, whole = channels / 4, rest = channels % 4;
+    const int8_t *line = w->in;
+    for (uint32_t i = 0, second = 0; i < pixels; i++, line += w->step) {
+        const int8_t *in = line;
+        uint32_t *to = x + second;
+        for (uint32_t q = 0; q < whole; q++, in += 4, to += 4) {
+            put_quad(to, in[0], in[1], in[2], in[3]);
+        }
+        put_quad(to, in[0], rest > 1 ? in[1] : 0, rest > 2 ? in[2] : 0, 0);
+        x += second || i < w->head ? w->quads * 4 : 0;
+        second = i >= w->head && !second;
+    }
 }
 
 // A line's pixels become 16-bit ones at `x`.
 static void widen(const pn_fused_t *f, pn_pixels_t in, uint8_t *x) {
-    if (f->cin == 8) {
+    if (pn_fused_eight(f)) {
         pn_dsp_widen8(in.at, in.step, f->in, (int16_t *)(void *)x);
         return;
     }
-    pn_widen_t w = { in.at, in.step, f->cin / 4u, (int16_t *)(void *)x, f->pad, (uint32_t)(f->in - f->pad) / 2, tail_of(f) };
-    pn_dsp_widen(&w);
+    uint32_t head = f->pad & 1u, pixels = f->in - head;
+    pn_widen_t w = { in.at, in.step, pn_fused_quads(f), (int16_t *)(void *)x, head, pixels / 2, pixels & 1 };
+    if (f->cin % 4) {
+        widen_odd(&w, f->cin);
+    } else {
+        pn_dsp_widen(&w);
+    }
 }
 
-static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, pn_pairs_t *p) {
-    uint32_t rows = pn_fused_lines(f);
+static uint32_t depthwise_piece(const pn_fused_t *f) {
+    if (f->kernel > 3) {
+        return PN_DW_ROWS;
+    }
+    if (!f->rolling) {
+        return f->stride == 1 ? PN_DW3_LINES : PN_DW3_LINES2;
+    }
+    return f->stride == 1 ? PN_DW3_ROLL : pn_fused_eight(f) ? PN_DW3_ROLL2_8 : PN_DW3_ROLL2;
+}
+
+static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, const void *const *rows, uint32_t lines, pn_pairs_t *p) {
+    uint32_t fresh = pn_fused_lines(f), head = f->pad & 1u, pixels = f->in - head, eight = pn_fused_eight(f);
     p->stage = f->work + a->stage;
-    p->quads = f->cin / 4u;
+    p->quads = pn_fused_quads(f);
+    p->rows = rows;
+    p->rows_end = rows + lines;
     p->ew = f->expand;
     p->dw = f->depthwise;
-    p->kept = f->wide;
+    p->kept = f->rolling ? f->wide : f->work + a->rows;
+    p->dbuf = f->work + a->dbuf;
+    p->pairs = f->cexp / 2u;
     p->h = (uint8_t *)(((uintptr_t)f->work + a->h + a->h_align - 1) & ~(uintptr_t)(a->h_align - 1));
-    p->stride = 8 * rows;
-    p->words = pn_fused_words(f);
-    p->head = f->pad;
-    p->full = (uint32_t)(f->in - f->pad) / 2;
-    p->tail = tail_of(f);
-    p->dwfn = f->rolling ? (f->stride == 1 ? PN_DW3_ROLL : PN_DW3_ROLL2) : f->stride == 1 ? PN_DW3_LINES : PN_DW3_LINES2;
-    p->expfn = f->cin == 8 ? PN_EXP8_1 - 1u + rows : (uint32_t)PN_EXP_TILE;
-    p->slot = 8 * rows * f->stride;
-    if (p->expfn == PN_EXP8_2) {
-        p->dwfn = PN_DW3_ROLL2_8;
-        p->slot = 33;
-    }
+    p->stride = 8 * fresh;
+    p->words = a->words;
+    p->head = head;
+    p->full = pixels / 2;
+    p->tail = pixels & 1;
+    p->dwfn = depthwise_piece(f);
+    p->expfn = eight ? PN_EXP8_1 - 1u + fresh : (uint32_t)PN_EXP_TILE;
+    p->slot = p->dwfn == PN_DW3_ROLL2_8 ? 33 : 8 * fresh * f->stride;
     p->out_pairs = (f->out + 1u) / 2;
-    p->wide16 = f->wide16 && f->cin != 8;
-    p->ch = 0;
+    p->wide16 = f->wide16 && !eight;
+    p->zeros = f->pad / 2u * p->stride;
+    p->record = pn_fused_arrays(f).pair;
+    p->more = NULL;
 }
 
-void pn_fused_begin(const pn_fused_t *f, pn_pixels_t first) {
-    pn_fused_area_t a = pn_fused_area(f);
-    if (f->stride == 2) {
-        memset(f->wide, 0, a.wide);
-        return;
+// The same without an expansion, where the lines' pixels are taken as they are.
+static void plain_pairs(const pn_fused_t *f, uint32_t step, pn_pairs_t *p) {
+    uint32_t zero = (uint16_t)f->zero_in;
+    p->quads = 0;
+    p->ew = NULL;
+    p->record = 2;
+    p->kept = (uint8_t *)(uintptr_t)step;
+    p->zeros = zero | zero << 16;
+    p->expfn = PN_PLAIN;
+}
+
+// 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where line `y` is taken in, nothing else.
+static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint32_t y, const pn_pixels_t *in, pn_pairs_t *p, pn_rows_t *r) {
+    uint32_t lines = in ? pn_fused_lines(f) : 1, keep = f->rolling ? (uint32_t)f->kernel - f->stride : f->kernel;
+    uint32_t words = a->row_words, old = f->kernel - lines;
+    for (uint32_t i = 0; i < f->kernel; i++) {
+        bool known = in && (i < old ? top + (int)i >= 0 : in[i - old].at != NULL);
+        uint32_t place = (uint32_t)(top + (int)(i + keep)) % keep * 4 * words;
+        r->src[i] = known ? place : PN_NO_ROW;
+        r->dst[i < old ? 0 : i - old] = in ? place : y % keep * 4 * words;
     }
-    const int16_t *row = (const int16_t *)(const void *)f->work;
+    r->sums = f->work + a->sums;
+    r->sum_bytes = 4 * a->sum_count;
+    r->row_words = words;
+    r->kernel = in ? f->kernel : 0;
+    r->fresh = f->rolling ? f->stride : 0;
+    r->lines = lines;
+    r->rowfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
+    r->weights = pn_fused_arrays(f).channel - 8;
+    r->channel = f->rolling ? a->kept : 0;
+    memset(p->h, 0, 16 * words * pn_fused_lines(f));
+    p->words = pn_fused_words(f);
+    p->more = r;
+}
+
+void pn_fused_begin(const pn_fused_t *f) {
+    memset(f->wide, 0, pn_fused_area(f).wide);
+}
+
+// `group` channels of a line; p is left at those that follow.
+static void group_line(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t group, pn_pairs_t *p) {
+    p->pairs = group / 2;
+    p->pitch = group * 4;
+    pn_dsp_pairs(p);
+    p->ew += p->pairs * p->record;
+    p->dw += group * pn_fused_arrays(f).channel;
+    p->kept += f->rolling ? group * a->kept : 0;
+}
+
+static uint32_t group_of(const pn_fused_t *f, uint32_t from) {
+    return f->cexp - from < f->group ? f->cexp - from : f->group;
+}
+
+void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y) {
+    pn_fused_area_t a = pn_fused_area(f);
+    const void *row = f->work;
     pn_pairs_t p;
-    widen(f, first, f->work);
-    pairs_of(f, &a, &p);
-    p.rows = &row;
-    p.rows_end = &row + 1;
-    p.dwfn = PN_DW_PRIME;
-    p.pairs = f->cexp / 2u;
-    pn_dsp_pairs(&p);
+    pn_rows_t r;
+    widen(f, in, f->work);
+    pairs_of(f, &a, &row, 1, &p);
+    if (f->kernel == 3) {
+        p.dwfn = PN_DW_PRIME;
+    } else {
+        rows_of(f, &a, 0, y, NULL, &p, &r);
+    }
+    for (uint32_t from = 0; from < f->cexp; from += f->group) {
+        group_line(f, &a, group_of(f, from), &p);
+    }
 }
 
 static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from, uint32_t group, const uint8_t *w, pn_pixels_t out,
@@ -97,31 +184,33 @@ static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from
 void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual) {
     pn_fused_area_t a = pn_fused_area(f);
     pn_pairs_t p;
-    const int16_t *rows[3];
+    pn_rows_t r;
+    const void *rows[7];
     uint32_t lines = pn_fused_lines(f);
+    int step = 0;
     for (uint32_t i = 0; i < lines; i++) {
-        rows[i] = NULL;
+        rows[i] = in[i].at;
         if (in[i].at != NULL) {
-            uint8_t *x = f->rolling ? f->work + i * a.line : f->wide + (uint32_t)(top + (int)i) % 3 * a.line;
-            rows[i] = (const int16_t *)(const void *)x;
+            step = in[i].step;
+        }
+        if (in[i].at != NULL && f->expands) {
+            uint8_t *x = f->rolling ? f->work + i * a.line : f->wide + (uint32_t)(top + (int)i) % f->held * a.line;
+            rows[i] = x;
             if (f->rolling || i >= fresh) {
                 widen(f, in[i], x);
             }
         }
     }
-    pairs_of(f, &a, &p);
-    p.rows = rows;
-    p.rows_end = rows + lines;
+    pairs_of(f, &a, rows, lines, &p);
+    if (!f->expands) {
+        plain_pairs(f, (uint32_t)step, &p);
+    } else if (f->kernel > 3) {
+        rows_of(f, &a, top, 0, in, &p, &r);
+    }
     const uint8_t *w = f->project;
     for (uint32_t from = 0; from < f->cexp; from += f->group) {
-        uint32_t group = f->cexp - from < f->group ? (uint32_t)(f->cexp - from) : f->group;
-        p.pairs = group / 2;
-        p.pitch = group * 4;
-        p.dbuf = f->work + a.dbuf;
-        pn_dsp_pairs(&p);
-        p.ew += p.pairs * (16 + (p.quads << (3 + p.wide16)));
-        p.dw += group * 20;
-        p.kept += f->rolling ? group * a.kept : 0;
+        uint32_t group = group_of(f, from);
+        group_line(f, &a, group, &p);
         project(f, &a, from, group, w, out, residual);
         w += group * f->cout << f->wide16;
     }

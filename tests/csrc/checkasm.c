@@ -1,0 +1,418 @@
+// Runs on the bare emulated Cortex-M7 (test_checkasm.py): the kernels of modpatchnet/dsp against the portable C of the same image, which
+// is compiled under names that begin with ref_. Random shapes and integers, half of them extreme; every area lies between guard bytes.
+// Prints the failing parameters, or how much was compared.
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "pn_fused.h"
+
+#if !PN_DSP
+#error "this compares the kernels of modpatchnet/dsp, which need the DSP extension"
+#endif
+
+pn_fused_area_t ref_fused_area(const pn_fused_t *f);
+void ref_fused_begin(const pn_fused_t *f);
+void ref_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y);
+void ref_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual);
+
+// ---------------------------------------------------------------- the machine
+
+extern uint32_t bss_begin, bss_end, stack_top;
+void reset(void);
+void fault(void);
+
+__attribute__((section(".vectors"), used)) static void *const vectors[16] = {
+    &stack_top, reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault,
+};
+
+// A call of the debugger that the emulator plays.
+static void semihosting(uint32_t op, const void *argument) {
+    register uint32_t r0 __asm("r0") = op;
+    register const void *r1 __asm("r1") = argument;
+    __asm volatile ("bkpt 0xab" : "+r" (r0) : "r" (r1) : "memory");
+}
+
+static void print(const char *text) {
+    semihosting(4, text);
+}
+
+static void number(const char *name, int32_t value) {
+    char text[12], *p = text + sizeof(text) - 1;
+    uint32_t left = value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+    *p = 0;
+    do {
+        *--p = (char)('0' + left % 10);
+        left /= 10;
+    } while (left);
+    print(name);
+    print(value < 0 ? "-" : "");
+    print(p);
+}
+
+static void leave(bool ok) {
+    semihosting(0x18, (const void *)(ok ? 0x20026 : 0x20023));
+    for (;;) {
+    }
+}
+
+void fault(void) {
+    print("a fault of the processor\n");
+    leave(false);
+}
+
+// the only library that the engine needs; -fno-builtin keeps these loops from calling themselves
+void *memset(void *to, int value, size_t n) {
+    for (uint8_t *p = to; n > 0; n--) {
+        *p++ = (uint8_t)value;
+    }
+    return to;
+}
+
+void *memcpy(void *to, const void *from, size_t n) {
+    const uint8_t *in = from;
+    for (uint8_t *p = to; n > 0; n--) {
+        *p++ = *in++;
+    }
+    return to;
+}
+
+static uint32_t random_state = SEED;
+
+static uint32_t any(void) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    random_state ^= random_state << 5;
+    return random_state >> 3;
+}
+
+static uint32_t from_to(uint32_t lo, uint32_t hi) {
+    return lo + any() % (hi - lo + 1);
+}
+
+static bool one_in(uint32_t n) {
+    return any() % n == 0;
+}
+
+// ---------------------------------------------------------------- memory with guards
+
+#define GUARD 32
+#define GUARD_BYTE 0x5a
+
+// Room for an area that begins `offset` bytes after a multiple of 16.
+typedef struct {
+    uint8_t *room, *at;
+    uint32_t size, used, offset;
+} area_t;
+
+// `used` bytes of an area, filled with `fill`, guards around them. False if there is not room for so many.
+static bool lay_out(area_t *a, uint32_t used, uint32_t offset, uint8_t fill) {
+    a->at = a->room + GUARD + offset;
+    a->used = used;
+    if (used + offset + 2 * GUARD > a->size) {
+        return false;
+    }
+    memset(a->room, GUARD_BYTE, offset + used + 2 * GUARD);
+    memset(a->at, fill, used);
+    return true;
+}
+
+static bool guarded(const area_t *a) {
+    for (const uint8_t *p = a->room; p < a->at + a->used + GUARD; p++) {
+        if ((p < a->at || p >= a->at + a->used) && *p != GUARD_BYTE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+#define AREA(name, bytes) \
+    static uint8_t name##_room[bytes] __attribute__((aligned(16))); \
+    static area_t name = { name##_room, NULL, sizeof(name##_room), 0, 0 }
+
+AREA(input, 120000);
+AREA(arrays, 220000);
+AREA(output, 120000);
+AREA(wanted, 120000);
+AREA(wide, 300000);
+AREA(work, 300000);
+
+// ---------------------------------------------------------------- bottlenecks
+
+// The map of a case: lines of pixels, line after line or, `across`, pixel after pixel; and the strips of a line's output pixels.
+typedef struct {
+    uint32_t lines_in, lines_out, cross_in, cross_out, strip;
+    bool across, residual, extreme;
+    pn_fused_t f;
+} fused_t;
+
+// Which implementation runs.
+typedef struct {
+    void (*begin)(const pn_fused_t *f);
+    void (*take)(const pn_fused_t *f, pn_pixels_t in, uint32_t y);
+    void (*line)(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual);
+} fused_kernels_t;
+
+static const fused_kernels_t tested = { pn_fused_begin, pn_fused_take, pn_fused_line };
+static const fused_kernels_t reference = { ref_fused_begin, ref_fused_take, ref_fused_line };
+
+static uint32_t outputs(uint32_t n, uint32_t stride) {
+    return (n - 1) / stride + 1;
+}
+
+static void random_fused(fused_t *c) {
+    static const uint8_t cins[] = { 1, 2, 3, 3, 4, 5, 7, 8, 8, 8, 9, 12, 16, 20, 24, 28, 31, 32, 36, 40, 64, 68, 72, 96, 132 };
+    static const uint8_t kernels[] = { 3, 3, 3, 5, 7 };
+    pn_fused_t *f = &c->f;
+    memset(c, 0, sizeof(*c));
+    f->expands = !one_in(5);
+    f->kernel = f->expands ? kernels[any() % sizeof(kernels)] : 3;
+    f->stride = (uint8_t)from_to(1, 2);
+    f->rolling = f->expands && one_in(2);
+    f->wide16 = one_in(3);
+    f->cexp = (uint16_t)(4 * (one_in(8) ? from_to(13, 70) : from_to(1, 12)));
+    f->cin = f->expands ? cins[any() % sizeof(cins)] : f->cexp;
+    c->residual = f->stride == 1 && f->cin % 2 == 0 && one_in(2);
+    f->cout = c->residual ? f->cin : (uint16_t)(2 * from_to(1, 14));
+    f->group = one_in(2) ? f->cexp : (uint16_t)(4 * from_to(1, f->cexp / 4));
+    c->lines_in = from_to(1, 9);
+    c->cross_in = one_in(6) ? from_to(10, 22) : from_to(1, 9);
+    f->held = (uint8_t)(f->kernel < c->lines_in ? f->kernel : c->lines_in);
+    c->lines_out = outputs(c->lines_in, f->stride);
+    c->cross_out = outputs(c->cross_in, f->stride);
+    c->strip = one_in(2) ? c->cross_out : from_to(1, c->cross_out);
+    c->across = one_in(2);
+    c->extreme = one_in(2);
+    f->zero_in = (int8_t)any();
+    f->shift = (uint8_t)(one_in(3) ? from_to(1, 3) : 0);
+    f->res_mult = c->residual ? (int32_t)from_to(1, one_in(4) ? 32767 : 500) : 0;
+    f->zero_q8 = 256 * (int8_t)any() + 128 - f->res_mult * f->zero_in;
+}
+
+static int8_t random_value(bool extreme, int8_t least) {
+    int8_t v = (int8_t)any();
+    return extreme ? (one_in(2) ? 127 : least) : v < least ? least : v;
+}
+
+static void put32(uint8_t *p, int32_t v) {
+    memcpy(p, &v, 4);
+}
+
+// A bias, and at most the largest multiplier with which sums of up to `products` keep to 16 bits.
+static void random_scale(uint8_t *bias_at, uint8_t *mult_at, uint32_t products) {
+    uint32_t size = one_in(8) ? from_to(0, 1 << 24) : from_to(0, 8192);
+    uint64_t most = (((uint64_t)32768 << 32) - (1u << 31) - 1) / (products + size);
+    most = most < INT32_MAX ? most : INT32_MAX;
+    most >>= from_to(0, 6);
+    put32(bias_at, one_in(2) ? (int32_t)size : -(int32_t)size);
+    put32(mult_at, most ? (int32_t)most : 1);
+}
+
+static void random_weights(uint8_t *p, uint32_t n, bool wide16, bool extreme) {
+    for (uint32_t i = 0; i < n; i++) {
+        int16_t v = random_value(extreme, -127);
+        memcpy(p + (i << wide16), &v, wide16 ? 2 : 1);
+    }
+}
+
+// The depthwise weights of a channel: those that lie there twice are the same, those that are none are zero.
+static void random_taps(const pn_fused_t *f, uint8_t *p, bool extreme) {
+    random_weights(p, (uint32_t)f->kernel * (f->kernel - 1) * 2, false, extreme);
+    if (f->kernel == 3 && f->stride == 2) {
+        p[9] = p[10] = p[11] = 0;
+    } else if (f->kernel == 3 && f->rolling) {
+        p[8] = p[7];
+        p[9] = p[11] = 0;
+    } else {
+        for (uint32_t i = 0; i < f->kernel * (f->kernel - 1u) * 2; i += 4) {
+            p[i + 2] = p[i + 1];
+            if (i % ((f->kernel - 1u) * 2) > 0) {
+                p[i] = p[i - 1];
+            }
+        }
+    }
+}
+
+static bool random_arrays(fused_t *c) {
+    pn_fused_t *f = &c->f;
+    pn_fused_arrays_t a = pn_fused_arrays(f);
+    if (!lay_out(&arrays, a.expand + a.depthwise + a.project + a.scale, 0, 0)) {
+        return false;
+    }
+    uint8_t *p = arrays.at;
+    f->expand = p;
+    for (uint32_t i = 0; i < f->cexp / 2u && f->expands; i++, p += a.pair) {
+        bool wide16 = f->wide16 && !pn_fused_eight(f);
+        random_scale(p, p + 8, 16384u * f->cin);
+        random_scale(p + 4, p + 12, 16384u * f->cin);
+        random_weights(p + 16, (a.pair - 16) >> wide16, wide16, c->extreme);
+    }
+    f->depthwise = p;
+    for (uint32_t i = 0; i < f->cexp; i++, p += a.channel) {
+        random_taps(f, p, c->extreme);
+        random_scale(p + a.channel - 8, p + a.channel - 4, (f->expands ? 255u : 128u) * 128 * f->kernel * f->kernel);
+    }
+    f->project = p;
+    random_weights(p, (uint32_t)f->cexp * f->cout, f->wide16, c->extreme);
+    p += a.project;
+    f->scale = (const int32_t *)(const void *)p;
+    for (uint32_t i = 0; i < f->cout / 2u; i++, p += 16) {
+        for (uint32_t j = 0; j < 8; j += 4) {
+            put32(p + j, (int32_t)from_to(0, 1 << 15) - (1 << 14));
+            put32(p + 8 + j, (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
+        }
+    }
+    return true;
+}
+
+static pn_pixels_t pixels_at(const fused_t *c, uint8_t *map, uint32_t lines, uint32_t cross, uint32_t channels, uint32_t line, uint32_t pixel) {
+    pn_pixels_t p = { (int8_t *)map, (int)(c->across ? lines * channels : channels) };
+    p.at += (c->across ? pixel * lines + line : line * cross + pixel) * channels;
+    return p;
+}
+
+// Output line `o` of a strip.
+static void fused_line(const fused_t *c, const fused_kernels_t *kernels, uint32_t o, uint32_t *read, uint32_t from, uint32_t out_from, uint8_t *to) {
+    const pn_fused_t *f = &c->f;
+    pn_pixels_t in[7], residual = { NULL, 0 };
+    uint32_t n = pn_fused_lines(f);
+    int top = (int)(o * f->stride) - f->kernel / 2;
+    for (uint32_t i = 0; i < n; i++) {
+        int y = top + (int)(f->kernel - n + i);
+        in[i] = (pn_pixels_t) { NULL, 0 };
+        if (y >= 0 && y < (int)c->lines_in) {
+            in[i] = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, (uint32_t)y, from);
+        }
+    }
+    if (c->residual) {
+        residual = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, o, out_from);
+    }
+    pn_pixels_t out = pixels_at(c, to, c->lines_out, c->cross_out, f->cout, o, out_from);
+    int fresh = (int)*read < top ? 0 : (int)*read - top;
+    kernels->line(f, in, top, (uint32_t)fresh, out, residual);
+    *read = (uint32_t)(top + f->kernel) < c->lines_in ? (uint32_t)(top + f->kernel) : c->lines_in;
+}
+
+// The whole map, strip after strip, into `to`. False if a guard was touched.
+static bool run_fused(fused_t *c, const fused_kernels_t *kernels, uint8_t *to) {
+    pn_fused_t *f = &c->f;
+    uint32_t half = f->kernel / 2u;
+    for (uint32_t out_from = 0; out_from < c->cross_out; out_from += c->strip) {
+        uint32_t left = c->cross_out - out_from, first = out_from * f->stride, read = 0;
+        f->out = (uint16_t)(left < c->strip ? left : c->strip);
+        uint32_t from = first < half ? 0 : first - half, end = first + (f->out - 1u) * f->stride + half + 1;
+        f->in = (uint16_t)((end < c->cross_in ? end : c->cross_in) - from);
+        f->pad = (uint8_t)(half - (first - from));
+        pn_fused_area_t a = pn_fused_area(f);
+        if (!lay_out(&wide, a.wide, wide.offset, (uint8_t)any()) || !lay_out(&work, a.work, work.offset, (uint8_t)any())) {
+            return false;
+        }
+        f->wide = wide.at;
+        f->work = work.at;
+        if (f->rolling) {
+            kernels->begin(f);
+            for (; read < pn_fused_ahead(f->kernel, f->stride) && read < c->lines_in; read++) {
+                kernels->take(f, pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, read, from), read);
+            }
+        }
+        for (uint32_t o = 0; o < c->lines_out; o++) {
+            fused_line(c, kernels, o, &read, from, out_from, to);
+        }
+        if (!guarded(&wide) || !guarded(&work)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void print_fused(const fused_t *c) {
+    const pn_fused_t *f = &c->f;
+    number(": kernel ", f->kernel);
+    number(", stride ", f->stride);
+    number(", channels ", f->cin);
+    number(" ", f->cexp);
+    number(" ", f->cout);
+    number(", expansion ", f->expands);
+    number(", rolling ", f->rolling);
+    number(", group ", f->group);
+    number(", 16-bit weights ", f->wide16);
+    number(", shift ", f->shift);
+    number(", residual ", c->residual);
+    number(", lines ", (int32_t)c->lines_in);
+    number(" of ", (int32_t)c->cross_in);
+    number(", strip ", (int32_t)c->strip);
+    number(", across ", c->across);
+    number(", extreme ", c->extreme);
+    print("\n");
+}
+
+// One random bottleneck by both: how many values were compared; 0: it is too large for this image; -1: they differ.
+static int32_t check_fused(void) {
+    fused_t c;
+    random_fused(&c);
+    uint32_t in = c.lines_in * c.cross_in * c.f.cin, out = c.lines_out * c.cross_out * c.f.cout, offset = from_to(0, 3);
+    wide.offset = 4 * from_to(0, 3);
+    work.offset = 4 * from_to(0, 3);
+    if (!random_arrays(&c) || !lay_out(&input, in, offset, 0) || !lay_out(&output, out, offset, 0) || !lay_out(&wanted, out, 0, 1)) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < in; i++) {
+        input.at[i] = (uint8_t)random_value(c.extreme, -128);
+    }
+    bool ok = run_fused(&c, &reference, wanted.at) && guarded(&wanted);
+    print(ok ? "" : "portable C leaves its memory");
+    if (ok) {
+        ok = run_fused(&c, &tested, output.at) && guarded(&output) && guarded(&input) && guarded(&arrays);
+        print(ok ? "" : "a kernel leaves its memory");
+    }
+    for (uint32_t i = 0; i < out && ok; i++) {
+        ok = output.at[i] == wanted.at[i];
+        if (!ok) {
+            number("value ", (int32_t)i);
+            number(": wanted ", (int8_t)wanted.at[i]);
+            number(", got ", (int8_t)output.at[i]);
+        }
+    }
+    if (!ok) {
+        print_fused(&c);
+    }
+    return ok ? (int32_t)out : -1;
+}
+
+// ---------------------------------------------------------------- all
+
+static const struct {
+    const char *name;
+    int32_t (*check)(void);
+    uint32_t times;
+} checks[] = {
+    { "bottlenecks", check_fused, TIMES },
+};
+
+int main(void) {
+    for (uint32_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        int32_t cases = 0, values = 0;
+        for (uint32_t n = 0; n < checks[i].times; n++) {
+            int32_t compared = checks[i].check();
+            if (compared < 0) {
+                leave(false);
+            }
+            cases += compared > 0;
+            values += compared;
+        }
+        print(checks[i].name);
+        number(": ", cases);
+        number(" cases, ", values);
+        print(" values\n");
+    }
+    leave(true);
+    return 0;
+}
+
+void reset(void) {
+    for (uint32_t *p = &bss_begin; p < &bss_end; p++) {
+        *p = 0;
+    }
+    main();
+}
