@@ -81,12 +81,14 @@ unix: mpy-cross
 	@$(MPY_MAKE) -C $(MPY)/ports/unix BUILD=$(BUILD)/unix VARIANT=patchnet VARIANT_DIR=$(CURDIR)/ports/unix \
 		$(MPY_ARGS) $(call logged,unix)
 
-#: make qemu          build/qemu/firmware.elf: the same for an emulated Cortex-M7
+#: make qemu          build/qemu/firmware.elf: the same for an emulated Cortex-M7; NARROW=1: kernels without loads wider than LDRD
+NARROW_DIR = $(if $(NARROW),-narrow)
+NARROW_ARGS = $(if $(NARROW),CFLAGS_EXTRA=-DPN_DSP_NARROW=1)
 .PHONY: qemu
 qemu: mpy-cross tools
 	@echo "building the emulated Cortex-M7's firmware"
-	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
-		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(MPY_ARGS) $(call logged,qemu)
+	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu$(NARROW_DIR) BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
+		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(NARROW_ARGS) $(MPY_ARGS) $(call logged,qemu)
 
 #: make natmod        build/natmod/ARCH/patchnet.mpy, to be installed on a stock firmware: ARCH=armv7emsp (every H7), armv7emdp, x64
 ARCH ?= armv7emsp
@@ -142,7 +144,7 @@ size: h7-check
 #: make bench         count instructions of blocks and networks on the emulated Cortex-M7: RUNS=<folder of runs>
 .PHONY: bench
 bench: setup qemu
-	$(VENV)/bin/python -m patchnet.cli bench $(if $(RUNS),--runs $(RUNS))
+	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu$(NARROW_DIR)/firmware.elf $(if $(RUNS),--runs $(RUNS))
 
 #: make fuzz          the random tests of the engine, longer: NETWORKS=<n> DAMAGE=<n>
 NETWORKS ?= 1000
