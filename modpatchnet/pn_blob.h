@@ -25,7 +25,7 @@ static inline bool pn_concat(const pn_model_t *m) {
 
 // Whether the sums of features outlive a chain.
 static inline bool pn_lasting_sums(const pn_model_t *m) {
-    return m->tunnels > 1 && !pn_concat(m);
+    return m->tunnels > 1 && !pn_concat(m) && !pn_detects(m);
 }
 
 // Channels of the last map.
@@ -62,7 +62,8 @@ static inline pn_scaled_t pn_scaled(const uint8_t *p, uint32_t n, uint32_t weigh
 // Makes `len` bytes at `arena` the model's. PN_OK, PN_ERR_ARENA, PN_ERR_ALIGN.
 int pn_take_arena(pn_model_t *m, void *arena, size_t len);
 
-// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain.
+// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain. The layers behind the
+// chains are those of the last one.
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l);
 
 // Fills *s for segment `index`, but for `columns`, which follows from its last layer's height.

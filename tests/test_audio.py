@@ -269,7 +269,7 @@ def test_facts():
 
 def test_picture_models_do_not_hear():
     m = Model("digits")
-    with pytest.raises(ValueError, match="spot: model is for classify"):
+    with pytest.raises(ValueError, match="model is for classify, not for spot"):
         m.spot(b"")
     with pytest.raises(AttributeError):
         m.sample_rate  # noqa: B018

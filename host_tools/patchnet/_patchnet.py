@@ -70,6 +70,9 @@ def _engine() -> ctypes.CDLL:
         ("pn_host_fresh", u32, pointer),
         ("pn_host_end", None, pointer),
         ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
+        ("pn_detect", None, pointer, u32, pointer),
+        ("pn_host_outputs", u32, pointer),
+        ("pn_host_boxes", u32, pointer, u32, pointer),
         ("pn_host_results", None, pointer, pointer, pointer, pointer),
     ):
         function = getattr(lib, name)
@@ -281,6 +284,13 @@ class _Results:
         _engine().pn_host_results(model, self.logits, self.outputs, self.scores)
 
 
+def _fraction(what: str, x) -> int:
+    """A number 0..1 in parts of 65536."""
+    if not 0 <= x <= 1:
+        raise ValueError(f"{what}: wanted 0..1")
+    return int(x * 65536 + 0.5)
+
+
 class Model:
     """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
 
@@ -296,6 +306,10 @@ class Model:
             self._raise_bad(err)
         self._header = fmt.HEADER.unpack(self._blob)
         self._hears = self._header["task"] == fmt.TASK_AUDIO
+        self._detect = None  # the record of a detection network
+        if self._header["task"] == fmt.TASK_DETECT:
+            self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
+        self._outputs = lib.pn_host_outputs(self._model)
         needed = lib.pn_host_arena_bytes(self._model)
         self._arena = _Arena(bytearray(needed + 8) if arena is None else arena, needed)
 
@@ -317,6 +331,11 @@ class Model:
         if self._blob is None:
             raise ValueError("model is closed")
 
+    def _check_task(self, task: str) -> None:
+        does = {"classify": ("classify",), "detect": ("detect",), "audio": ("classify", "spot")}[self.task]
+        if task not in does:
+            raise ValueError(f"model is for {self.task}, not for {task}")
+
     def _raise_bad(self, err: int):
         layer = _engine().pn_host_fault_layer(self._model)
         raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
@@ -327,7 +346,9 @@ class Model:
 
     # ---- running ----
 
-    def _start(self, pixels: _Pixels | None, raw: bytes | None) -> None:
+    def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads) -> None:
+        if self._detect:
+            _engine().pn_detect(self._model, threshold, heads)
         lib, where = _engine(), (self._model, self._arena.at, self._arena.bytes)
         if pixels is None:
             err = lib.pn_start_raw(*where, raw)
@@ -346,15 +367,16 @@ class Model:
         finally:
             self._running.release()
 
-    def _run(self, pixels: _Pixels | None, raw: bytes | None = None) -> _Results:
+    def _run(self, pixels: _Pixels | None, raw: bytes | None, end, threshold: int = 65537, heads=None):
+        """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
+        `heads`, room for what they give, are for detection."""
         with self._busy():
-            self._start(pixels, raw)
-            times = self._finish()
-            return _Results(self._model, self._header["classes"], times)
+            self._start(pixels, raw, threshold, heads)
+            return end(self._finish())
 
     def _finish(self) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
-        lib, times, err = _engine(), [0] * (self._header["layers"] + 1), _MORE
+        lib, times, err = _engine(), [0] * (self._layers() + 1), _MORE
         while err == _MORE:
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
@@ -366,8 +388,17 @@ class Model:
             self._raise_bad(err)
         return times
 
-    def _run_any(self, x) -> _Results:
-        """Runs on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
+    def _results(self, times: list[int]) -> _Results:
+        return _Results(self._model, self._header["classes"], times)
+
+    def _boxes(self, iou: int) -> list[tuple]:
+        numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
+        n = _engine().pn_host_boxes(self._model, iou, numbers)
+        rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
+        return [(*box, labels[label], score / 65536) for *box, label, score in rows]
+
+    def _run_any(self, x, end, **more):
+        """`_run` on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
         length."""
         self._check_open()
         x = _adapt(x)
@@ -375,15 +406,15 @@ class Model:
         if view is None and self._hears:
             raise ValueError("model is for audio: wanted 16-bit samples")
         if view is None:
-            return self._run(_Pixels(x, None, None))
+            return self._run(_Pixels(x, None, None), None, end, **more)
         if self._hears and view.format == "h":
-            return self._run_clip(_Pcm(x))
+            return self._run_clip(_Pcm(x), end)
         raw = view.tobytes()
         height, width, channels = self.input_shape
         wanted = height * width * channels
         if len(raw) != wanted:
             raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
-        return self._run(None, raw)
+        return self._run(None, raw, end, **more)
 
     # ---- sound
 
@@ -411,25 +442,20 @@ class Model:
             at += lib.pn_hear(self._model, pcm.at + 2 * (at - before + skip) if inside else None, end - at)
         lib.pn_host_end(self._model)
 
-    def _run_clip(self, pcm: _Pcm) -> _Results:
-        """Runs on a clip; the first of the times is that of its spectrogram."""
+    def _run_clip(self, pcm: _Pcm, end):
+        """`_run` on a clip; the first of the times is that of its spectrogram."""
         with self._busy():
             began = time.perf_counter_ns()
             self._hear_clip(pcm)
             heard = time.perf_counter_ns() - began
-            results = self._run_rows()
-            results.times.insert(0, heard)
-            return results
+            return end([heard, *self._run_rows()])
 
-    def _run_rows(self) -> _Results:
-        self._start(None, _engine().pn_rows(self._model))
-        times = self._finish()
-        return _Results(self._model, self._header["classes"], times)
+    def _run_rows(self) -> list[int]:
+        self._start(None, _engine().pn_rows(self._model), 65537, None)
+        return self._finish()
 
     def spot(self, pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
-        self._check_open()
-        if not self._hears:
-            raise ValueError(f"spot: model is for {self.task}")
+        self._check_task("spot")
         sound = self._sound()
         sound[3] = sound[3] if every is None else operator.index(every)
         if not 1 <= sound[3] <= 65535:
@@ -461,13 +487,13 @@ class Model:
     def _run_input(self, img, roi, pixfmt) -> _Results:
         """Runs on what classify is given."""
         if not self._hears:
-            return self._run(_Pixels(_adapt(img), roi, pixfmt))
+            return self._run(_Pixels(_adapt(img), roi, pixfmt), None, self._results)
         if _is_picture(_adapt(img)) or roi is not None or pixfmt is not None:
             raise ValueError("model is for audio: wanted 16-bit samples")
-        return self._run_clip(_Pcm(img))
+        return self._run_clip(_Pcm(img), self._results)
 
     def classify(self, img, top=None, roi=None, pixfmt=None):
-        self._check_open()
+        self._check_task("classify")
         n = self._header["classes"]
         top = n if top is None else min(n, operator.index(top))
         if top < 1:
@@ -476,30 +502,42 @@ class Model:
         best = sorted(range(n), key=lambda i: -run.logits[i])[:top]
         return [(labels[i], run.scores[i] / 65536) for i in best]
 
+    def detect(self, img, threshold=0.4, iou=0.45, roi=None, pixfmt=None):
+        self._check_task("detect")
+        threshold, iou = _fraction("threshold", threshold), _fraction("iou", iou)
+        return self._run(_Pixels(_adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
+
     def predict(self, x, out=None):
         self._check_open()
-        n = self._header["classes"]
+        n = self._outputs
         out = array("b", bytes(n)) if out is None else out
         view = _buffer("out", out, writable=True)
         if view.nbytes != n:
             raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
-        view.cast("B")[:] = bytes(self._run_any(x).outputs)
+        heads = (ctypes.c_int8 * n)() if self._detect else None
+        outputs = self._run_any(x, lambda _: heads or self._results([]).outputs, heads=heads)
+        view.cast("B")[:] = bytes(outputs)
         return out
 
     def profile(self, x):
         self._check_open()
-        times = self._run_any(x).times
+        times = self._run_any(x, lambda times: times)
         names = []
-        for i in range(self._header["layers"]):
+        for i in range(self._layers()):
             layer = fmt.LAYER.unpack(self._blob, self._header["layer_off"] + i * fmt.LAYER.size)
             kind = "conv" if layer["kind"] == fmt.KIND_CONV else "bottleneck"
             names.append((f"layer {i}", "{0} {kernel}x{kernel} stride {stride}".format(kind, **layer)))
-        names.append(("head", "pool, dense"))
-        if len(times) > len(names):
-            names.insert(0, ("audio", "spectrogram"))
-        return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=True)]
+        if not self._detect:
+            names.append(("head", "pool, dense"))
+            if len(times) > len(names):
+                names.insert(0, ("audio", "spectrogram"))
+        return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=False)]
 
     # ---- what a person wants to know ----
+
+    def _layers(self) -> int:
+        """Of a chain, and those that follow the chains."""
+        return self._header["layers"] + (self._detect["layers"] if self._detect else 0)
 
     def _fact(self, name: str):
         self._check_open()
@@ -519,7 +557,7 @@ class Model:
     @property
     def task(self) -> str:
         self._check_open()
-        return "audio" if self._hears else "classify"
+        return "detect" if self._detect else "audio" if self._hears else "classify"
 
     @property
     def sample_rate(self) -> int:
@@ -548,7 +586,8 @@ class Model:
 
     @property
     def output_shape(self) -> tuple[int]:
-        return (self._fact("classes"),)
+        self._check_open()
+        return (self._outputs,)
 
     @property
     def input_scale(self) -> float:
@@ -566,11 +605,12 @@ class Model:
 
     @property
     def output_zero_point(self) -> int:
-        return self._fact("fc_zero")
+        zero = self._fact("fc_zero")
+        return self._detect["cls_zero"] if self._detect else zero
 
     def __repr__(self) -> str:
         if self._blob is None:
             return "<Model closed>"
         more = ", streamed" if self._stream else ""
-        shape = "{} x {} x {} -> {}".format(*self.input_shape, *self.output_shape)
-        return f"<Model {self.task} {shape}, ram {self.ram}{more}>"
+        shape = " x ".join(map(str, self.input_shape))
+        return f"<Model {self.task} {shape} -> {self._fact('classes')}, ram {self.ram}{more}>"
