@@ -7,6 +7,7 @@
 //     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation; of a
 //                                  # detection network the outputs of its heads, scale after scale, row by row
 //     m.profile(x)                 -> [(name, op, microseconds), ...]
+//     m.spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None)  -> (label, score) or None
 //     m.ram, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
 //     img = Image(width, height, format, buffer)           # what a camera without image type returns
 //
@@ -14,6 +15,7 @@
 // returns), perhaps with format() in OpenMV's numbers. `x` is such a picture, or height * width * channels int8 values.
 // Instead of a buffer it may have window(x, y, w, h), which returns a picture of that part of it: for each patch one is
 // taken, so that never more than a patch is in memory.
+// An audio model's classify takes a clip instead, a buffer of 16-bit samples, as its predict and profile take array('h').
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
 // is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its head and a
@@ -91,11 +93,15 @@ static void check_open(const model_obj_t *self) {
     }
 }
 
-static void check_task(const model_obj_t *self, bool detects) {
+static const char *task_name(const pn_model_t *m) {
+    return pn_detects(m) ? "detect" : pn_hears(m) ? "audio" : "classify";
+}
+
+// `fits`: whether a model that is open can do what is wanted.
+static void check_task(const model_obj_t *self, bool fits, const char *wanted) {
     check_open(self);
-    if (pn_detects(&self->model) != detects) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("model is for %s, not for %s"),
-            detects ? "classify" : "detect", detects ? "detect" : "classify");
+    if (!fits) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("model is for %s, not for %s"), task_name(&self->model), wanted);
     }
 }
 
@@ -460,8 +466,8 @@ static void check_out(const model_obj_t *self) {
     }
 }
 
-// Begins a run on `image`, or on the raw values at `x` if `image` is NULL.
-static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep, mp_obj_t pixfmt) {
+// Before a run: nothing else runs, and everything is where it was. The arena to run in.
+static mp_buffer_info_t get_ready(const model_obj_t *self) {
     mp_buffer_info_t arena = { .buf = self->own_arena, .len = self->model.arena_bytes };
     check_idle(self);
     check_open(self);
@@ -469,6 +475,12 @@ static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_
     if (self->arena != mp_const_none) {
         arena_buffer(self->arena, self->model.arena_bytes, &arena);
     }
+    return arena;
+}
+
+// Begins a run on `image`, or on the raw values at `x` if `image` is NULL.
+static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep, mp_obj_t pixfmt) {
+    mp_buffer_info_t arena = get_ready(self);
     int err = image ? pn_start(&self->model, arena.buf, arena.len, image)
         : pn_start_raw(&self->model, arena.buf, arena.len, x);
     if (err != PN_OK) {
@@ -478,65 +490,163 @@ static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_
     self->pixfmt = pixfmt;
 }
 
-// Begins a run on a picture, or on raw values in any buffer of the right length.
-static void start_any(model_obj_t *self, mp_obj_t x) {
+// Lets others work; then everything must be where it was.
+static void let_others_in(const model_obj_t *self) {
+    poll();
+    check_blob(self);
+    check_arena(self);
+    check_out(self);
+}
+
+// Runs to the end. `us`, if not NULL, collects microseconds per layer, the last entry being what follows the layers.
+static void run_steps(model_obj_t *self, uint32_t *us) {
+    int err;
+    do {
+        let_others_in(self);
+        uint32_t index = self->model.index; // of the step that comes
+        uint32_t began = us ? ticks_us() : 0;
+        err = pn_step(&self->model);
+        if (err == PN_WANT) {
+            read_at(self->file, self->model.want_at, self->model.buffer, self->model.want_bytes);
+            err = PN_MORE;
+        }
+        if (us) {
+            us[index] += (ticks_us() - began) & TICKS_MASK;
+        }
+        if (err == PN_WINDOW) {
+            take_window(self);
+        }
+    } while (err == PN_MORE || err == PN_WINDOW);
+    if (err != PN_OK) {
+        raise_bad_model(err, self->model.fault_layer);
+    }
+}
+
+// Does `work`, the model being busy meanwhile, whatever it raises.
+static void guarded(model_obj_t *self, void (*work)(model_obj_t *, void *), void *arg) {
+    nlr_buf_t nlr;
+    self->busy = true;
+    bool fine = nlr_push(&nlr) == 0;
+    if (fine) {
+        work(self, arg);
+        nlr_pop();
+    }
+    self->busy = false;
+    self->picture = self->camera = self->out = MP_OBJ_NULL;
+    self->model.heads = NULL;
+    if (!fine) {
+        nlr_jump(nlr.ret_val);
+    }
+}
+
+static void run_work(model_obj_t *self, void *us) {
+    run_steps(self, us);
+}
+
+static void run(model_obj_t *self, uint32_t *us) {
+    guarded(self, run_work, us);
+}
+
+// ---- sound ----
+
+static void check_not_audio(const model_obj_t *self) {
+    if (pn_hears(&self->model)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("model is for audio: wanted 16-bit samples"));
+    }
+}
+
+// Samples of a clip or chunk: `n` of them from `from` on; zeros if `pcm` is MP_OBJ_NULL. In `sound`, if not NULL, spot's settings, and
+// then the class it found, or -1, and its score.
+typedef struct {
+    mp_obj_t pcm;
+    size_t from, n;
+    const pn_sound_t *sound;
+    int32_t found;
+    uint32_t score;
+} hear_t;
+
+static size_t get_samples(mp_obj_t pcm, mp_buffer_info_t *buf) {
+    get_buffer("pcm16", pcm, MP_BUFFER_READ, buf);
+    if (buf->typecode != 'h' && buf->typecode != 'b' && buf->typecode != 'B' && buf->typecode != BYTEARRAY_TYPECODE) {
+        mp_raise_TypeError(MP_ERROR_TEXT("pcm16: wanted a buffer of 16-bit samples"));
+    }
+    if (buf->len % 2) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("pcm16: wanted whole 16-bit samples, got %u bytes"),
+            (unsigned int)buf->len);
+    }
+    return buf->len / 2;
+}
+
+// Hears samples, row by row, and, for spot, runs as often as it is to.
+static void hear_work(model_obj_t *self, void *arg) {
+    hear_t *h = arg;
+    pn_model_t *m = &self->model;
+    for (size_t done = 0; done < h->n;) {
+        mp_buffer_info_t buf = { .buf = NULL };
+        let_others_in(self);
+        if (h->pcm != MP_OBJ_NULL && get_samples(h->pcm, &buf) < h->from + h->n) { // again, it may have moved
+            mp_raise_ValueError(MP_ERROR_TEXT("pcm16: its buffer has shrunk"));
+        }
+        const uint8_t *pcm = buf.buf ? (const uint8_t *)buf.buf + 2 * (h->from + done) : NULL;
+        done += pn_hear(m, pcm, h->n - done);
+        if (h->sound && m->fresh >= h->sound->every) {
+            pn_start_raw(m, m->arena, m->arena_bytes, pn_rows(m));
+            run_steps(self, NULL);
+            uint32_t score;
+            int32_t found = pn_spot(m, h->sound, &score);
+            if (found >= 0) {
+                h->found = found;
+                h->score = score;
+            }
+        }
+    }
+}
+
+static void hear(model_obj_t *self, mp_obj_t pcm, size_t from, size_t n) {
+    hear_t h = { .pcm = pcm, .from = from, .n = n };
+    guarded(self, hear_work, &h);
+}
+
+// Begins a run on a whole clip: its middle, or the clip between zeros. `us`, if not NULL, gets the time until here.
+static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
+    pn_model_t *m = &self->model;
+    mp_buffer_info_t buf, arena = get_ready(self);
+    uint32_t began = us ? ticks_us() : 0;
+    size_t have = get_samples(pcm, &buf), samples = pn_sound(m).samples, n = MIN(have, samples);
+    size_t before = (samples - n) / 2;
+    pn_listen(m, arena.buf, arena.len);
+    hear(self, MP_OBJ_NULL, 0, before);
+    hear(self, pcm, (have - n) / 2, n);
+    hear(self, MP_OBJ_NULL, 0, samples - n - before);
+    m->missing = 0; // the stream ends here
+    pn_start_raw(m, arena.buf, arena.len, pn_rows(m));
+    if (us) {
+        *us = (ticks_us() - began) & TICKS_MASK;
+    }
+}
+
+// Begins a run on a picture or, an audio model, on array('h') of samples; or on raw values in any buffer of the right length.
+static void start_any(model_obj_t *self, mp_obj_t x, uint32_t *us) {
     check_open(self);
     if (is_picture(x)) {
         pn_image_t image;
+        check_not_audio(self);
         mp_obj_t keep = get_image(&image, x, mp_const_none, mp_const_none);
         start(self, &image, NULL, keep, mp_const_none);
         return;
     }
     mp_buffer_info_t buf;
     get_buffer("x", x, MP_BUFFER_READ, &buf);
+    if (pn_hears(&self->model) && buf.typecode == 'h') {
+        start_clip(self, x, us);
+        return;
+    }
     size_t wanted = (size_t)self->model.height * self->model.width * self->model.channels;
     if (buf.len != wanted) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
             self->model.height, self->model.width, self->model.channels, (unsigned int)wanted, (unsigned int)buf.len);
     }
     start(self, NULL, buf.buf, x, mp_const_none);
-}
-
-static void end_run(model_obj_t *self) {
-    self->busy = false;
-    self->picture = self->camera = self->out = MP_OBJ_NULL;
-    self->model.heads = NULL;
-}
-
-// Runs to the end. `us`, if not NULL, collects microseconds per layer, the last entry being what follows the layers.
-static void run(model_obj_t *self, uint32_t *us) {
-    nlr_buf_t nlr;
-    self->busy = true;
-    if (nlr_push(&nlr) == 0) {
-        int err;
-        do {
-            poll();
-            check_blob(self);
-            check_arena(self);
-            check_out(self);
-            uint32_t index = self->model.index; // of the step that comes
-            uint32_t began = us ? ticks_us() : 0;
-            err = pn_step(&self->model);
-            if (err == PN_WANT) {
-                read_at(self->file, self->model.want_at, self->model.buffer, self->model.want_bytes);
-                err = PN_MORE;
-            }
-            if (us) {
-                us[index] += (ticks_us() - began) & TICKS_MASK;
-            }
-            if (err == PN_WINDOW) {
-                take_window(self);
-            }
-        } while (err == PN_MORE || err == PN_WINDOW);
-        if (err != PN_OK) {
-            raise_bad_model(err, self->model.fault_layer);
-        }
-        nlr_pop();
-        end_run(self);
-    } else {
-        end_run(self);
-        nlr_jump(nlr.ret_val);
-    }
 }
 
 // ---- results ----
@@ -584,6 +694,12 @@ static uint32_t next_best(const pn_model_t *m, int32_t logit, int32_t index) {
     return best;
 }
 
+// (label, score) of class `i`.
+static mp_obj_t answer(const model_obj_t *self, uint32_t i, uint32_t score) {
+    mp_obj_t pair[2] = { label_of(&self->model, i), fraction(score) };
+    return mp_obj_new_tuple(2, pair);
+}
+
 static mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
     mp_obj_t list = mp_obj_new_list(0, NULL);
     pn_softmax_t softmax;
@@ -592,8 +708,7 @@ static mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
     for (int32_t i = -1; n > 0; --n) {
         i = next_best(&self->model, logit, i);
         logit = pn_logit(&self->model, i);
-        mp_obj_t pair[2] = { label_of(&self->model, i), fraction(pn_score(&self->model, &softmax, i)) };
-        mp_obj_list_append(list, mp_obj_new_tuple(2, pair));
+        mp_obj_list_append(list, answer(self, i, pn_score(&self->model, &softmax, i)));
     }
     return list;
 }
@@ -610,7 +725,7 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
-    check_task(self, false);
+    check_task(self, !pn_detects(&self->model), "classify");
     mp_int_t top = self->model.classes;
     if (arg[ARG_top].u_obj != mp_const_none) {
         top = MIN(top, mp_obj_get_int(arg[ARG_top].u_obj));
@@ -618,13 +733,89 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
     if (top < 1) {
         mp_raise_ValueError(MP_ERROR_TEXT("top: wanted 1 or more"));
     }
-    pn_image_t image;
-    mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
-    start(self, &image, NULL, keep, arg[ARG_pixfmt].u_obj);
+    if (pn_hears(&self->model)) {
+        if (is_picture(arg[ARG_img].u_obj) || arg[ARG_roi].u_obj != mp_const_none || arg[ARG_pixfmt].u_obj != mp_const_none) {
+            check_not_audio(self);
+        }
+        start_clip(self, arg[ARG_img].u_obj, NULL);
+    } else {
+        pn_image_t image;
+        mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
+        start(self, &image, NULL, keep, arg[ARG_pixfmt].u_obj);
+    }
     run(self, NULL);
     return ranking(self, top);
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_classify_obj, 2, model_classify);
+
+// A number from 0 to `most` in units, rounded; `otherwise` for None.
+static uint32_t get_part(const char *name, mp_obj_t value, uint32_t otherwise, mp_float_t unit, mp_float_t most) {
+    if (value == mp_const_none) {
+        return otherwise;
+    }
+    mp_float_t v = mp_obj_get_float(value);
+    if (!(v >= 0 && v <= most)) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: wanted 0 to %u"), name, (unsigned int)most);
+    }
+    return (uint32_t)(v * unit + MICROPY_FLOAT_CONST(0.5));
+}
+
+// The class of that name; none for "".
+static uint32_t get_background(const model_obj_t *self, mp_obj_t label) {
+    size_t len;
+    const char *text;
+    mp_obj_str_get_data(label, &len);
+    if (len == 0) {
+        return UINT32_MAX;
+    }
+    pn_labels(&self->model, &text);
+    for (uint32_t i = 0; i < self->model.classes; ++i) {
+        if (mp_binary_op(MP_BINARY_OP_EQUAL, next_label(&text), label) == mp_const_true) {
+            return i;
+        }
+    }
+    mp_raise_ValueError(MP_ERROR_TEXT("background: wanted one of the labels"));
+}
+
+static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+    enum { ARG_pcm16, ARG_threshold, ARG_pause, ARG_smooth, ARG_every, ARG_background };
+    ARGS allowed[] = {
+        { MP_QSTR_pcm16, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_threshold, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_pause, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_smooth, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_every, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_background, MP_ARG_OBJ, ARG_NONE },
+    };
+    mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
+    mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
+
+    model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
+    pn_model_t *m = &self->model;
+    check_task(self, pn_hears(m), "spot");
+    pn_sound_t s = pn_sound(m);
+    mp_float_t rows = (mp_float_t)s.rate / (mp_float_t)s.hop; // a second
+    if (arg[ARG_every].u_obj != mp_const_none) {
+        s.every = get_size(mp_obj_get_int(arg[ARG_every].u_obj));
+    }
+    if (s.every < 1 || s.every > UINT16_MAX) {
+        mp_raise_ValueError(MP_ERROR_TEXT("every: wanted 1 to 65535"));
+    }
+    s.pause = get_part("pause", arg[ARG_pause].u_obj, s.pause, rows, UINT16_MAX / rows);
+    s.smooth = MAX(1, get_part("smooth", arg[ARG_smooth].u_obj, s.smooth, 256, 1));
+    s.threshold = get_part("threshold", arg[ARG_threshold].u_obj, s.threshold, 65536, 1);
+    if (arg[ARG_background].u_obj != mp_const_none) {
+        s.background = get_background(self, arg[ARG_background].u_obj);
+    }
+    mp_buffer_info_t buf, arena = get_ready(self);
+    hear_t h = { .pcm = arg[ARG_pcm16].u_obj, .n = get_samples(arg[ARG_pcm16].u_obj, &buf), .sound = &s, .found = -1 };
+    if (m->missing == 0) {
+        pn_listen(m, arena.buf, arena.len);
+    }
+    guarded(self, hear_work, &h);
+    return h.found < 0 ? mp_const_none : answer(self, h.found, h.score);
+}
+static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
 
 // A number 0..1 in parts of 65536.
 static uint32_t get_fraction(const char *what, mp_obj_t obj, uint32_t otherwise) {
@@ -666,7 +857,7 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
-    check_task(self, true);
+    check_task(self, pn_detects(&self->model), "detect");
     uint32_t threshold = get_fraction("threshold", arg[ARG_threshold].u_obj, 26214); // 0.4
     uint32_t iou = get_fraction("iou", arg[ARG_iou].u_obj, 29491); // 0.45
     pn_image_t image;
@@ -692,7 +883,7 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
     check_open(self);
     mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.outputs) : arg[ARG_out].u_obj;
     get_out(self, out);
-    start_any(self, arg[ARG_x].u_obj);
+    start_any(self, arg[ARG_x].u_obj, NULL);
     if (pn_detects(&self->model)) { // fills it as it goes
         self->out = out;
         pn_detect(&self->model, 65537, get_out(self, out));
@@ -754,13 +945,17 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     } else if (name == MP_QSTR_streamed) {
         return mp_obj_new_bool(m->buffer != NULL);
     } else if (name == MP_QSTR_task) {
-        return MP_OBJ_NEW_QSTR(pn_detects(m) ? MP_QSTR_detect : MP_QSTR_classify);
+        return MP_OBJ_NEW_QSTR(pn_detects(m) ? MP_QSTR_detect : pn_hears(m) ? MP_QSTR_audio : MP_QSTR_classify);
     } else if (name == MP_QSTR_labels) {
         return labels(self);
     } else if (name == MP_QSTR_input_shape) {
         return shape(3, (const mp_int_t[]) { m->height, m->width, m->channels });
     } else if (name == MP_QSTR_output_shape) {
         return shape(1, (const mp_int_t[]) { m->outputs });
+    } else if (name == MP_QSTR_sample_rate && pn_hears(m)) {
+        return mp_obj_new_int_from_uint(pn_sound(m).rate);
+    } else if (name == MP_QSTR_clip_samples && pn_hears(m)) {
+        return mp_obj_new_int_from_uint(pn_sound(m).samples);
     } else if (name == MP_QSTR_input_scale) {
         return mp_obj_new_float((mp_float_t)info.input_scale);
     } else if (name == MP_QSTR_output_scale) {
@@ -780,8 +975,8 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
     if (self->source == MP_OBJ_NULL) {
         mp_print_str(print, "<Model closed>");
     } else {
-        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", pn_detects(m) ? "detect" : "classify",
-            m->height, m->width, m->channels, m->classes, (unsigned int)ram(self), m->buffer == NULL ? "" : ", streamed");
+        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", task_name(m), m->height, m->width, m->channels, m->classes,
+            (unsigned int)ram(self), m->buffer == NULL ? "" : ", streamed");
     }
 }
 
@@ -809,11 +1004,17 @@ static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
     model_obj_t *self = MP_OBJ_TO_PTR(self_in);
     check_open(self);
     size_t rows = self->model.all_layers + !pn_detects(&self->model);
-    uint32_t *us = m_malloc(rows * sizeof(uint32_t));
+    uint32_t *us = m_malloc(rows * sizeof(uint32_t)), heard = 0;
     memset(us, 0, rows * sizeof(uint32_t));
-    start_any(self, x);
+    start_any(self, x, &heard);
     run(self, us);
     mp_obj_t list = mp_obj_new_list(0, NULL);
+    if (heard) { // a clip, not a picture or raw values
+        mp_obj_t row[3] = {
+            MP_OBJ_NEW_QSTR(MP_QSTR_audio), TEXT("spectrogram"), mp_obj_new_int_from_uint(heard)
+        };
+        mp_obj_list_append(list, mp_obj_new_tuple(3, row));
+    }
     for (size_t i = 0; i < rows; ++i) {
         mp_obj_list_append(list, profile_row(self, i, us[i]));
     }
@@ -828,6 +1029,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(model_enter_obj, model_enter);
 
 #define MODEL_METHODS(X) \
     X(MP_QSTR_classify, model_classify_obj) \
+    X(MP_QSTR_spot, model_spot_obj) \
     X(MP_QSTR_detect, model_detect_obj) \
     X(MP_QSTR_predict, model_predict_obj) \
     X(MP_QSTR_profile, model_profile_obj) \

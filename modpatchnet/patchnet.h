@@ -120,6 +120,12 @@ typedef struct {
     pn_segment_t segment;
     pn_task_t task;
     pn_layer_t layer;  // the segment's last
+    // the stream of an audio model
+    uint16_t frame;  // samples that make a row; 0 in other models
+    uint16_t frame_at;  // where the next sample goes in the ring of a frame's samples
+    uint16_t missing;  // samples until the next row; 0 before pn_listen
+    uint16_t fresh;  // rows since pn_listen or the last pn_spot
+    uint16_t pause;  // rows until pn_spot may answer again
 } pn_model_t;
 
 // Checks `len` bytes at `blob` (at a multiple of 4) as FORMAT.md says. After PN_OK nothing in it can lead out of range.
@@ -152,6 +158,22 @@ typedef struct {
 } pn_info_t;
 void pn_info(const pn_model_t *m, pn_info_t *info);
 
+// What an audio model hears, and how pn_spot answers (FORMAT.md, Spotting): of the latter the caller may change what the
+// blob says. Scores are 0..65536.
+typedef struct {
+    uint32_t rate, hop;  // samples a second, and from row to row
+    uint32_t samples;  // of a clip that fills the network's input
+    uint32_t every, pause;  // rows from run to run, rows without an answer after one (0..65535)
+    uint32_t smooth;  // weight of the newest score, 1..256 for all of it
+    uint32_t threshold, background;  // least score of an answer; the class that is none
+} pn_sound_t;
+pn_sound_t pn_sound(const pn_model_t *m);
+
+// Whether the model is for audio: then the functions below that begin a stream are for it.
+static inline bool pn_hears(const pn_model_t *m) {
+    return m->frame > 0;
+}
+
 // What layer `index` (0..layers - 1) does; it does the same in all tunnels.
 typedef struct {
     bool bottleneck;  // else a dense convolution
@@ -177,6 +199,20 @@ typedef struct {
 } pn_window_t;
 void pn_window(const pn_model_t *m, pn_window_t *window);
 int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format);
+
+// Audio models only. Begins a stream, with silence before it. From then on the arena keeps it: between calls it must stay where it
+// is, and its contents from the rows' end down to the scores untouched, which runs do. PN_ERR_ARENA, PN_ERR_ALIGN.
+int pn_listen(pn_model_t *m, void *arena, size_t len);
+
+// After pn_listen, not during a run: takes at most `n` samples (int16, little-endian, at any address; zeros if `pcm` is NULL), up to
+// the end of the next row, which it makes. Returns how many. m->fresh counts the rows.
+uint32_t pn_hear(pn_model_t *m, const void *pcm, uint32_t n);
+
+// The last height rows, for pn_start_raw.
+int8_t *pn_rows(const pn_model_t *m);
+
+// After a run over them: averages the scores; the class that is now answered and its averaged score, or -1.
+int32_t pn_spot(pn_model_t *m, const pn_sound_t *s, uint32_t *score);
 
 // For a detection network, before a run; it holds for those after it as well. Boxes with a score of `threshold` (of 65536) or more
 // are candidates; none are before the first call. `heads`: NULL, or m->outputs bytes for the heads' int8 outputs: scale after

@@ -32,3 +32,8 @@ def classify(img, top=None, roi=None, pixfmt=None):
 def detect(img, threshold=0.4, iou=0.45, roi=None, pixfmt=None):
     """[(x, y, w, h, label, score), ...] of the default model, best first, in pixels of the picture."""
     return (_model or load()).detect(img, threshold, iou, roi, pixfmt)
+
+
+def spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
+    """(label, score) if the default model hears a word with this chunk of 16-bit samples, else None: docs/audio.md."""
+    return (_model or load()).spot(pcm16, threshold, pause, smooth, every, background)

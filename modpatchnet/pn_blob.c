@@ -68,7 +68,7 @@ void pn_info(const pn_model_t *m, pn_info_t *info) {
     memcpy(info->input_zero, m->blob + PN_HEADER_INPUT_ZERO, sizeof(info->input_zero));
     info->output_zero = (int8_t)m->blob[PN_HEADER_FC_ZERO];
     if (pn_detects(m)) {
-        info->output_zero = (int16_t)pn_u16(pn_detect_record(m) + PN_DETECT_CLS_ZERO);
+        info->output_zero = (int16_t)pn_u16(pn_task_record(m) + PN_DETECT_CLS_ZERO);
     }
     memcpy(&info->input_scale, m->blob + PN_HEADER_INPUT_SCALE, sizeof(info->input_scale));
     memcpy(&info->output_scale, m->blob + PN_HEADER_OUTPUT_SCALE, sizeof(info->output_scale));

@@ -13,8 +13,8 @@ static inline uint32_t pn_u32(const uint8_t *p) {
     return pn_u16(p) | pn_u16(p + 2) << 16;
 }
 
-// The record of a detection network.
-static inline const uint8_t *pn_detect_record(const pn_model_t *m) {
+// The task's own record.
+static inline const uint8_t *pn_task_record(const pn_model_t *m) {
     return m->blob + pn_u32(m->blob + PN_HEADER_TASK_OFF);
 }
 
@@ -58,6 +58,9 @@ static inline pn_scaled_t pn_scaled(const uint8_t *p, uint32_t n, uint32_t weigh
     *end = p + 8 * n + pn_padded(weights);
     return s;
 }
+
+// Makes `len` bytes at `arena` the model's. PN_OK, PN_ERR_ARENA, PN_ERR_ALIGN.
+int pn_take_arena(pn_model_t *m, void *arena, size_t len);
 
 // Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain. The layers behind the
 // chains are those of the last one.

@@ -53,7 +53,7 @@ static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
 // What outlives the segments of a detection network: the stitched map, and after the chains the candidates.
 static bool add_detected(const check_t *c, areas_t *areas) {
     const pn_model_t *m = c->m;
-    const uint8_t *r = pn_detect_record(m);
+    const uint8_t *r = pn_task_record(m);
     bool chains = c->seg.first < m->layers;
     area_t map = { pn_u32(r + PN_DETECT_STITCH_AT), (uint64_t)m->map_h * m->map_w * m->features };
     area_t candidates = { pn_u32(r + PN_DETECT_CANDIDATE_AT), (uint64_t)pn_u16(r + PN_DETECT_TOP) * PN_CANDIDATE_BYTES };

@@ -12,7 +12,7 @@ typedef char pn_candidate_size[sizeof(pn_candidate_t) == PN_CANDIDATE_BYTES ? 1 
 #define WHOLE 32768 // a side of the picture
 
 static uint32_t record(const pn_model_t *m, int field) {
-    return pn_u32(pn_detect_record(m) + field);
+    return pn_u32(pn_task_record(m) + field);
 }
 
 static pn_candidate_t *candidates(const pn_model_t *m) {
@@ -60,7 +60,7 @@ void pn_stitch_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, const 
 
 // Sigmoid of a class's value, of 65536.
 static uint32_t score(const pn_model_t *m, int32_t value) {
-    int32_t d = value - (int16_t)pn_u16(pn_detect_record(m) + PN_DETECT_CLS_ZERO);
+    int32_t d = value - (int16_t)pn_u16(pn_task_record(m) + PN_DETECT_CLS_ZERO);
     uint64_t e = pn_exp2_neg((uint64_t)(d < 0 ? -d : d) * record(m, PN_DETECT_CLS_MULT) >> 8), one = 1u << 30, sum = one + e;
     return (uint32_t)((65536 * (d < 0 ? e : one) + sum / 2) / sum);
 }
@@ -99,7 +99,7 @@ static void ends_of(const pn_model_t *m, uint64_t step, uint32_t cell, uint32_t 
 // Takes a candidate into the list, best first and the older one of equals before the younger; the last one may have to go.
 static void take(pn_model_t *m, const pn_candidate_t *c) {
     pn_candidate_t *list = candidates(m);
-    uint32_t top = pn_u16(pn_detect_record(m) + PN_DETECT_TOP), i = m->candidates < top ? m->candidates++ : top - 1;
+    uint32_t top = pn_u16(pn_task_record(m) + PN_DETECT_TOP), i = m->candidates < top ? m->candidates++ : top - 1;
     PN_READ(list, i * sizeof(*c), TAG_CANDIDATES);
     for (; i > 0 && list[i - 1].value < c->value; i--) {
         list[i] = list[i - 1];

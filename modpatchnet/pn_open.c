@@ -1,5 +1,6 @@
 // Opening a blob: every number that comes from outside is checked here, once (FORMAT.md, What is trusted).
 #include "patchnet.h"
+#include "pn_audio.h"
 #include "pn_blob.h"
 #include "pn_check.h"
 #include "pn_format.h"
@@ -99,7 +100,7 @@ static bool side_ok(uint32_t side) {
 
 static int check_header(pn_model_t *m) {
     const uint8_t *b = m->blob;
-    if (b[PN_HEADER_TASK] != PN_TASK_CLASSIFY && b[PN_HEADER_TASK] != PN_TASK_DETECT) {
+    if (b[PN_HEADER_TASK] < PN_TASK_CLASSIFY || b[PN_HEADER_TASK] > PN_TASK_AUDIO) {
         return PN_ERR_TASK;
     }
     m->channels = b[PN_HEADER_CHANNELS];
@@ -118,7 +119,7 @@ static int check_header(pn_model_t *m) {
     bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
         && m->layers >= 1 && segments >= 1 && segments <= m->layers && side_ok(m->height) && side_ok(m->width) && m->classes >= 1
         && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
-        && b[PN_HEADER_FIT] <= PN_FIT_CROP && (b[PN_HEADER_TASK] == PN_TASK_DETECT || pn_u32(b + PN_HEADER_TASK_OFF) == 0)
+        && b[PN_HEADER_FIT] <= PN_FIT_CROP && (b[PN_HEADER_TASK] == PN_TASK_CLASSIFY) == (pn_u32(b + PN_HEADER_TASK_OFF) == 0)
         && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
@@ -131,7 +132,7 @@ static int check_record(pn_model_t *m) {
     if (!in_head(m, pn_u32(m->blob + PN_HEADER_TASK_OFF), PN_DETECT_BYTES)) {
         return PN_ERR_TASK;
     }
-    const uint8_t *r = pn_detect_record(m);
+    const uint8_t *r = pn_task_record(m);
     uint32_t layers = r[PN_DETECT_LAYERS], segments = r[PN_DETECT_SEGMENTS], top = pn_u16(r + PN_DETECT_TOP);
     m->map_h = (uint16_t)pn_u16(r + PN_DETECT_MAP_H);
     m->map_w = (uint16_t)pn_u16(r + PN_DETECT_MAP_W);
@@ -173,6 +174,58 @@ static int check_labels(const pn_model_t *m) {
         lines += m->blob[off + i] == '\n';
     }
     return lines == m->classes ? PN_OK : PN_ERR_LABELS;
+}
+
+// Whether no twiddle is longer than 1, but for rounding: then no value of an FFT can leave 32 bits.
+static bool twiddles_ok(const pn_audio_t *a) {
+    for (uint32_t i = 0; i < a->fft; i += 2) {
+        int32_t c = a->twiddle[i], s = a->twiddle[i + 1];
+        if (c == INT16_MIN || c * c + s * s > PN_MAX_TWIDDLE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool bands_ok(const pn_audio_t *a) {
+    uint32_t weights = 0;
+    for (uint32_t b = 0; b < a->width; b++) {
+        uint32_t first = pn_u16(a->bands + 4 * b), n = pn_u16(a->bands + 4 * b + 2);
+        weights += n;
+        if (first + n > a->fft / 2u) {
+            return false;
+        }
+    }
+    return weights == a->weight_bytes;
+}
+
+// The task's record and arrays. m->arena_bytes becomes what the plan may use, which is below the stream.
+static int check_audio(pn_model_t *m) {
+    if (!in_head(m, pn_u32(m->blob + PN_HEADER_TASK_OFF), PN_AUDIO_BYTES)) {
+        return PN_ERR_SHAPE;
+    }
+    const uint8_t *r = pn_task_record(m);
+    pn_audio_t a;
+    pn_audio_read(&a, m->blob, r, m->width);
+    pn_sound_t s = pn_sound(m);
+    bool ok = m->channels == 1 && a.fft >= PN_MIN_FFT && a.fft <= PN_MAX_FFT && (a.fft & (a.fft - 1)) == 0
+        && a.frame >= 1 && a.frame <= a.fft && a.hop >= 1 && a.hop <= a.frame && a.rate >= 1 && s.every >= 1
+        && s.smooth >= 1 && s.smooth <= 256 && s.threshold <= 65536 && (s.background < m->classes || s.background == PN_NO_CLASS)
+        && a.log_mult >= 1 && a.log_mult <= INT16_MAX && a.log_offset >= -(1 << 30) && a.log_offset <= 1 << 30;
+    if (!ok) {
+        return PN_ERR_SHAPE;
+    }
+    ok = in_head(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2 * a.frame) && in_head(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2 * a.fft)
+        && in_head(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4 * a.width) && in_head(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a.weight_bytes)
+        && twiddles_ok(&a) && bands_ok(&a);
+    if (!ok) {
+        return PN_ERR_WEIGHTS;
+    }
+    uint32_t at = pn_u32(r + PN_AUDIO_STREAM_AT), all = m->arena_bytes;
+    uint64_t bytes = 4ull * m->classes + pn_padded(2 * a.frame) + (uint32_t)m->height * m->width;
+    m->arena_bytes = at;
+    m->frame = a.frame;
+    return at % 4 == 0 && at >= 4u * a.fft && at + bytes <= all ? PN_OK : PN_ERR_PLAN;
 }
 
 static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
@@ -351,7 +404,7 @@ static int check_chain(pn_model_t *m, uint32_t tunnel, pn_layer_t *l) {
 
 // Whether the part of each chain's map that goes to the stitched map lies in both.
 static bool places_ok(const pn_model_t *m, const pn_layer_t *l) {
-    const uint8_t *p = m->blob + pn_u32(pn_detect_record(m) + PN_DETECT_PLACE_OFF);
+    const uint8_t *p = m->blob + pn_u32(pn_task_record(m) + PN_DETECT_PLACE_OFF);
     bool ok = true;
     for (uint32_t i = 0; i < m->tunnels; i++, p += PN_PLACE_BYTES) {
         uint32_t h = pn_u16(p + PN_PLACE_H), w = pn_u16(p + PN_PLACE_W);
@@ -363,7 +416,7 @@ static bool places_ok(const pn_model_t *m, const pn_layer_t *l) {
 
 // A head's scale: its anchors and the outputs that they make.
 static bool scale_ok(pn_model_t *m, uint32_t index, const pn_layer_t *l) {
-    const uint8_t *r = pn_detect_record(m), *s = m->blob + pn_u32(r + PN_DETECT_SCALE_OFF) + index * PN_SCALE_BYTES;
+    const uint8_t *r = pn_task_record(m), *s = m->blob + pn_u32(r + PN_DETECT_SCALE_OFF) + index * PN_SCALE_BYTES;
     if (index >= pn_u16(r + PN_DETECT_SCALES)) {
         return false;
     }
@@ -389,7 +442,7 @@ static int check_tail(pn_model_t *m, pn_layer_t *l) {
             return PN_ERR_TASK;
         }
     }
-    bool ok = l->flags & PN_FLAG_HEAD && heads == pn_u16(pn_detect_record(m) + PN_DETECT_SCALES);
+    bool ok = l->flags & PN_FLAG_HEAD && heads == pn_u16(pn_task_record(m) + PN_DETECT_SCALES);
     m->fault_layer = PN_NO_LAYER;
     return ok ? PN_OK : PN_ERR_TASK;
 }
@@ -449,7 +502,14 @@ static int check_content(pn_model_t *m) {
     if (err == PN_OK) {
         err = check_labels(m);
     }
-    return err ? err : check_chains(m);
+    if (err == PN_OK && m->blob[PN_HEADER_TASK] == PN_TASK_AUDIO) {
+        err = check_audio(m);
+    }
+    if (err == PN_OK) {
+        err = check_chains(m);
+        m->arena_bytes = pn_u32(m->blob + PN_HEADER_ARENA_BYTES);
+    }
+    return err;
 }
 
 // The most bytes that lie between the first and the last array of a segment, in any chain, or of the fully connected layer.
@@ -473,6 +533,7 @@ static int begin(pn_model_t *m, const void *blob, size_t len) {
     m->blob = m->weights = blob;
     m->weights_at = m->buffer_bytes = 0;
     m->arena = m->buffer = NULL;
+    m->frame = m->missing = 0;
     m->fault_layer = PN_NO_LAYER;
     return check_container(blob, len);
 }

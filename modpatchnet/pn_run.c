@@ -7,6 +7,7 @@
 #include "pn_detect.h"
 #include "pn_image.h"
 #include "pn_kernels.h"
+#include "pn_move.h"
 #include "pn_round.h"
 #include "pn_stage.h"
 
@@ -61,8 +62,8 @@ static void begin_strip(pn_model_t *m, uint32_t top) {
     pn_strip_begin(pn_stages(m), &m->segment, top);
 }
 
-// memmove, which the engine does without: pieces as long as the two places are apart do not overlap.
-static void move(uint8_t *to, const uint8_t *from, uint32_t n) {
+// Pieces as long as the two places are apart do not overlap.
+void pn_move(uint8_t *to, const uint8_t *from, uint32_t n) {
     uint32_t apart = (uint32_t)(to < from ? from - to : to - from), part;
     for (uint32_t done = 0; done < n; done += part) {
         part = n - done < apart ? n - done : apart;
@@ -104,7 +105,7 @@ static void move_input(pn_model_t *m) {
         pn_layer_read(m, m->tunnel, seg->first, &l);
         uint32_t bytes = (uint32_t)l.h * l.w * l.cin;
         PN_READ(m->arena + m->map_at, bytes, MAP_TAG(m, m->map_layer));
-        move(m->arena + seg->in_at, m->arena + m->map_at, bytes);
+        pn_move(m->arena + seg->in_at, m->arena + m->map_at, bytes);
         PN_WRITE(m->arena + seg->in_at, bytes, MAP_TAG(m, m->map_layer));
         m->map_at = seg->in_at;
     }
@@ -163,7 +164,7 @@ static void end_chain(pn_model_t *m) {
     if (!last) {
         begin_chain(m, m->tunnel + 1u);
     } else if (detects) {
-        m->map_at = pn_u32(pn_detect_record(m) + PN_DETECT_STITCH_AT);
+        m->map_at = pn_u32(pn_task_record(m) + PN_DETECT_STITCH_AT);
         m->map_layer = (uint8_t)(m->layers - 1);
         begin_segment(m, m->segments);
     } else {
@@ -214,7 +215,7 @@ static void schedule(pn_model_t *m) {
     m->index = (uint8_t)(m->segment.first + m->task.stage);
 }
 
-static int start(pn_model_t *m, void *arena, size_t len) {
+int pn_take_arena(pn_model_t *m, void *arena, size_t len) {
     if (len < m->arena_bytes) {
         return PN_ERR_ARENA;
     }
@@ -222,6 +223,14 @@ static int start(pn_model_t *m, void *arena, size_t len) {
         return PN_ERR_ALIGN;
     }
     m->arena = arena;
+    return PN_OK;
+}
+
+static int start(pn_model_t *m, void *arena, size_t len) {
+    int err = pn_take_arena(m, arena, len);
+    if (err) {
+        return err;
+    }
     m->asked = false;
     m->phase = PHASE_CHAIN;
     if (pn_lasting_sums(m)) {

@@ -288,7 +288,7 @@ class Oracle:
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
         self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
-        assert h.task in (CLASSIFY, DETECTION)
+        assert h.task in (CLASSIFY, DETECTION, 3)  # 3 is audio_oracle's
         self.detect, self.behind, more, segments = None, [], 0, 0
         if h.task == DETECTION:
             self.detect = d = Detect(*DETECT.unpack_from(self.blob, h.task_off))

@@ -1,5 +1,6 @@
 // What ctypes needs beside patchnet.h, so that no struct of the engine is described a second time in Python.
 #include "patchnet.h"
+#include "pn_audio.h"
 
 size_t pn_host_model_bytes(void) {
     return sizeof(pn_model_t);
@@ -88,4 +89,43 @@ void pn_host_results(const pn_model_t *m, int32_t *logits, int8_t *outputs, uint
         outputs[i] = pn_output(m, i);
         scores[i] = pn_score(m, &softmax, i);
     }
+}
+
+// Rows of the spectrogram of a whole clip, by the front-end whose task record lies `record` bytes behind `base`.
+void pn_host_spectrogram(const uint8_t *base, uint32_t record, uint32_t width, const int16_t *pcm, uint32_t rows,
+    pn_bin_t *bins, int8_t *out) {
+    pn_audio_t a;
+    pn_audio_read(&a, base, base + record, width);
+    for (uint32_t i = 0; i < rows; i++) {
+        pn_audio_row(&a, pcm + (size_t)i * a.hop, 0, bins, out + (size_t)i * width);
+    }
+}
+
+// What an audio model hears, and how it answers: the fields of pn_sound_t.
+void pn_host_sound(const pn_model_t *m, uint32_t *fields) {
+    pn_sound_t s = pn_sound(m);
+    const uint32_t all[8] = { s.rate, s.hop, s.samples, s.every, s.pause, s.smooth, s.threshold, s.background };
+    for (int i = 0; i < 8; i++) {
+        fields[i] = all[i];
+    }
+}
+
+// pn_spot with those fields.
+int32_t pn_host_spot(pn_model_t *m, const uint32_t *fields, uint32_t *score) {
+    pn_sound_t s = { fields[0], fields[1], fields[2], fields[3], fields[4], fields[5], fields[6], fields[7] };
+    return pn_spot(m, &s, score);
+}
+
+// Whether pn_listen has been called, and the rows since the last answer.
+uint32_t pn_host_missing(const pn_model_t *m) {
+    return m->missing;
+}
+
+uint32_t pn_host_fresh(const pn_model_t *m) {
+    return m->fresh;
+}
+
+// The next pn_hear is of a new stream.
+void pn_host_end(pn_model_t *m) {
+    m->missing = 0;
 }

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from array import array
+from contextlib import contextmanager
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -62,6 +63,15 @@ def _engine() -> ctypes.CDLL:
         ("pn_give", ctypes.c_int, pointer, pointer, ctypes.c_int),
         ("pn_host_index", u32, pointer),
         ("pn_host_run_layer", ctypes.c_int, pointer),
+        ("pn_listen", ctypes.c_int, pointer, pointer, size),
+        ("pn_hear", u32, pointer, pointer, u32),
+        ("pn_rows", pointer, pointer),
+        ("pn_host_sound", None, pointer, pointer),
+        ("pn_host_spot", ctypes.c_int32, pointer, pointer, pointer),
+        ("pn_host_missing", u32, pointer),
+        ("pn_host_fresh", u32, pointer),
+        ("pn_host_end", None, pointer),
+        ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
         ("pn_detect", None, pointer, u32, pointer),
         ("pn_host_outputs", u32, pointer),
         ("pn_host_boxes", u32, pointer, u32, pointer),
@@ -175,6 +185,29 @@ class _Pixels:
             raise ValueError(f"shape: {size}, buffer has {have}")
 
 
+class _Pcm:
+    """Samples in memory, 16 bits each."""
+
+    def __init__(self, buffer):
+        view = _buffer("pcm16", buffer)
+        if view.format not in ("h", "b", "B"):
+            raise TypeError("pcm16: wanted a buffer of 16-bit samples")
+        self.hold = view.tobytes()
+        if len(self.hold) % 2:
+            raise ValueError(f"pcm16: wanted whole 16-bit samples, got {len(self.hold)} bytes")
+        self.n = len(self.hold) // 2
+        self.at = ctypes.cast(ctypes.c_char_p(self.hold), ctypes.c_void_p).value
+
+
+def _part(name: str, value, otherwise: int, unit: float, most: float) -> int:
+    """A number from 0 to `most` in units; `otherwise` for None."""
+    if value is None:
+        return otherwise
+    if not 0 <= value <= most:
+        raise ValueError(f"{name}: wanted 0 to {int(most)}")
+    return int(value * unit + 0.5)
+
+
 def _read(src) -> bytes:
     """The blob at `src`: path or shipped name, open file or buffer."""
     if isinstance(src, (str, os.PathLike)):
@@ -278,6 +311,7 @@ class Model:
         if err:
             self._raise_bad(err)
         self._header = fmt.HEADER.unpack(self._blob)
+        self._hears = self._header["task"] == fmt.TASK_AUDIO
         self._detect = None  # the record of a detection network
         if self._header["task"] == fmt.TASK_DETECT:
             self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
@@ -304,7 +338,8 @@ class Model:
             raise ValueError("model is closed")
 
     def _check_task(self, task: str) -> None:
-        if self.task != task:
+        does = {"classify": ("classify",), "detect": ("detect",), "audio": ("classify", "spot")}[self.task]
+        if task not in does:
             raise ValueError(f"model is for {self.task}, not for {task}")
 
     def _raise_bad(self, err: int):
@@ -328,17 +363,22 @@ class Model:
         if err:
             raise ValueError(f"bad picture: {_error(err)}")
 
-    def _run(self, pixels: _Pixels | None, raw: bytes | None, end, threshold: int = 65537, heads=None):
-        """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
-        `heads`, room for what they give, are for detection."""
+    @contextmanager
+    def _busy(self):
         if not self._running.acquire(blocking=False):
             raise RuntimeError("model is busy")
         try:
             self._check_open()
-            self._start(pixels, raw, threshold, heads)
-            return end(self._finish(pixels))
+            yield
         finally:
             self._running.release()
+
+    def _run(self, pixels: _Pixels | None, raw: bytes | None, end, threshold: int = 65537, heads=None):
+        """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
+        `heads`, room for what they give, are for detection."""
+        with self._busy():
+            self._start(pixels, raw, threshold, heads)
+            return end(self._finish(pixels))
 
     def _finish(self, pixels: _Pixels | None) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
@@ -379,17 +419,99 @@ class Model:
         return [(*box, labels[label], score / 65536) for *box, label, score in rows]
 
     def _run_any(self, x, end, **more):
-        """`_run` on a picture, or on raw values in any buffer of the right length."""
+        """`_run` on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
+        length."""
         self._check_open()
         x = _adapt(x)
-        if _is_picture(x):
+        view = None if _is_picture(x) else _buffer("x", x)
+        if view is None and self._hears:
+            raise ValueError("model is for audio: wanted 16-bit samples")
+        if view is None:
             return self._run(_Pixels(x, None, None), None, end, **more)
-        raw = _buffer("x", x).tobytes()
+        if self._hears and view.format == "h":
+            return self._run_clip(_Pcm(x), end)
+        raw = view.tobytes()
         height, width, channels = self.input_shape
         wanted = height * width * channels
         if len(raw) != wanted:
             raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
         return self._run(None, raw, end, **more)
+
+    # ---- sound
+
+    def _sound(self) -> list[int]:
+        """The fields of pn_sound_t: rate, hop, samples, every, pause, smooth, threshold, background."""
+        fields = (ctypes.c_uint32 * 8)()
+        _engine().pn_host_sound(self._model, fields)
+        return list(fields)
+
+    def _listen(self) -> None:
+        err = _engine().pn_listen(self._model, self._arena.at, self._arena.bytes)
+        if err:
+            raise ValueError(f"bad sound: {_error(err)}")
+
+    def _hear_clip(self, pcm: _Pcm) -> None:
+        """Makes the rows of a whole clip: its middle, or the clip between zeros."""
+        lib, samples = _engine(), self._sound()[2]
+        before, skip = max(samples - pcm.n, 0) // 2, max(pcm.n - samples, 0) // 2
+        self._listen()
+        stop = before + min(pcm.n, samples)
+        at = 0
+        while at < samples:
+            inside = before <= at < stop
+            end = stop if inside else before if at < before else samples
+            at += lib.pn_hear(self._model, pcm.at + 2 * (at - before + skip) if inside else None, end - at)
+        lib.pn_host_end(self._model)
+
+    def _run_clip(self, pcm: _Pcm, end):
+        """`_run` on a clip; the first of the times is that of its spectrogram."""
+        with self._busy():
+            began = time.perf_counter_ns()
+            self._hear_clip(pcm)
+            heard = time.perf_counter_ns() - began
+            return end([heard, *self._run_rows()])
+
+    def _run_rows(self) -> list[int]:
+        self._start(None, _engine().pn_rows(self._model), 65537, None)
+        return self._finish()
+
+    def spot(self, pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
+        self._check_task("spot")
+        sound = self._sound()
+        sound[3] = sound[3] if every is None else operator.index(every)
+        if not 1 <= sound[3] <= 65535:
+            raise ValueError("every: wanted 1 to 65535")
+        sound[4] = _part("pause", pause, sound[4], sound[0] / sound[1], 65535 * sound[1] / sound[0])
+        sound[5] = max(1, _part("smooth", smooth, sound[5], 256, 1))
+        sound[6] = _part("threshold", threshold, sound[6], 65536, 1)
+        if background is not None:
+            if background and background not in self.labels:
+                raise ValueError("background: wanted one of the labels")
+            sound[7] = self.labels.index(background) if background else fmt.NO_CLASS
+        return self._spot(_Pcm(pcm16), (ctypes.c_uint32 * 8)(*sound))
+
+    def _spot(self, pcm: _Pcm, sound: ctypes.Array):
+        lib, answer, score, at = _engine(), None, ctypes.c_uint32(), 0
+        with self._busy():
+            if lib.pn_host_missing(self._model) == 0:
+                self._listen()
+            while at < pcm.n:
+                at += lib.pn_hear(self._model, pcm.at + 2 * at, pcm.n - at)
+                if lib.pn_host_fresh(self._model) >= sound[3]:
+                    self._run_rows()
+                    found = lib.pn_host_spot(self._model, sound, ctypes.byref(score))
+                    answer = (self.labels[found], score.value / 65536) if found >= 0 else answer
+        return answer
+
+    # ---- answers
+
+    def _run_input(self, img, roi, pixfmt) -> _Results:
+        """Runs on what classify is given."""
+        if not self._hears:
+            return self._run(_Pixels(_adapt(img), roi, pixfmt), None, self._results)
+        if _is_picture(_adapt(img)) or roi is not None or pixfmt is not None:
+            raise ValueError("model is for audio: wanted 16-bit samples")
+        return self._run_clip(_Pcm(img), self._results)
 
     def classify(self, img, top=None, roi=None, pixfmt=None):
         self._check_task("classify")
@@ -397,7 +519,7 @@ class Model:
         top = n if top is None else min(n, operator.index(top))
         if top < 1:
             raise ValueError("top: wanted 1 or more")
-        run, labels = self._run(_Pixels(_adapt(img), roi, pixfmt), None, self._results), self.labels
+        run, labels = self._run_input(img, roi, pixfmt), self.labels
         best = sorted(range(n), key=lambda i: -run.logits[i])[:top]
         return [(labels[i], run.scores[i] / 65536) for i in best]
 
@@ -428,6 +550,8 @@ class Model:
             names.append((f"layer {i}", "{0} {kernel}x{kernel} stride {stride}".format(kind, **layer)))
         if not self._detect:
             names.append(("head", "pool, dense"))
+            if len(times) > len(names):
+                names.insert(0, ("audio", "spectrogram"))
         return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=False)]
 
     # ---- what a person wants to know ----
@@ -454,7 +578,23 @@ class Model:
     @property
     def task(self) -> str:
         self._check_open()
-        return "detect" if self._detect else "classify"
+        return "detect" if self._detect else "audio" if self._hears else "classify"
+
+    @property
+    def sample_rate(self) -> int:
+        """Of an audio model, in Hz."""
+        return self._heard("sample_rate")[0]
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples that an audio model sees at once."""
+        return self._heard("clip_samples")[2]
+
+    def _heard(self, name: str) -> list[int]:
+        self._check_open()
+        if not self._hears:
+            raise AttributeError(f"'Model' object has no attribute '{name}'")
+        return self._sound()
 
     @property
     def labels(self) -> tuple[str, ...]:

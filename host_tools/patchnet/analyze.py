@@ -12,12 +12,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from . import audio, planner, zoo
 from . import format as fmt
-from . import planner, zoo
 from .design import Candidate, Layer, Network, from_dict, paper_peak
 from .fast import fast_layers
 from .pack import detect_bytes, read
-from .plan import MODE_NAMES, Areas, Lasting, Plan, aligned, areas, block_name, map_bytes, strips, work_bytes
+from .plan import (
+    MODE_NAMES,
+    Areas,
+    Lasting,
+    Plan,
+    aligned,
+    areas,
+    block_name,
+    map_bytes,
+    spectrum_bytes,
+    stream_bytes,
+    strips,
+    work_bytes,
+)
 from .unpack import blob_network, blob_plan, blob_qnet, read_blob
 
 # Kinds of live bytes, in the order of the plot. features: with their sums, or the stitched map, or the candidates;
@@ -130,6 +143,8 @@ class Analysis:
     segments: tuple[Fused, ...]
     blocks: tuple[Block, ...]
     narrower: tuple[planner.Narrower, ...]
+    stream: int = 0  # of the arena, what an audio network keeps between runs
+    spectrum: int = 0  # of the arena, while it makes a row
     smallest: int | None = None
     front: tuple[Choice, ...] | None = None
 
@@ -219,6 +234,8 @@ def analyze_network(
         weights=network.weights if blob is None else stored_weights(blob),
         blob_bytes=blob_bytes(network, plan) if blob is None else stored_bytes(blob, plan),
         segments=tuple(replace(s, binding=bound is not None and s.live == most) for s in segments),
+        stream=stream_bytes(network),
+        spectrum=spectrum_bytes(network),
         blocks=(
             *(replace(b, binding=i == bound) for i, b in enumerate(blocks)),
             *(replace(end, binding=bound is None) for end in ends),
@@ -384,10 +401,11 @@ def blob_bytes(network: Network, plan: Plan) -> int:
     labels = sum(len(label.encode()) + 1 for label in network.labels)
     tables = tunnels * fmt.PATCH.size + len(plan.segments) * fmt.SEGMENT.size + labels
     tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
+    front_end = len(audio.section(network, 0)[0]) if network.audio else 0
     tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + detect_bytes(network)
     end = 0 if network.detection else _arrays(classes, classes * network.features)
     arrays = tunnels * sum(map(layer_flash, layers)) + sum(map(layer_flash, tail)) + end
-    return fmt.HEADER.size + aligned(tables) + arrays
+    return fmt.HEADER.size + aligned(tables) + front_end + arrays
 
 
 def stored_bytes(blob: bytes, plan: Plan) -> int:

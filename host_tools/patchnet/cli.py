@@ -207,7 +207,7 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
     p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")
 
-    p = command("predict", run_predict, "Classify pictures, or find objects in them")
+    p = command("predict", run_predict, "Classify pictures or sounds, or find objects in pictures")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("pictures", nargs="+", metavar="PICTURE")
     p.add_argument("--on", type=engines, default=["host"], metavar="ENGINE", help="float, host (default), unix or qemu")
@@ -495,10 +495,10 @@ def run_predict(args) -> int:
         for picture, ranking in zip(args.pictures, rankings, strict=True):
             print(f"{picture}: " + ", ".join(f"{name} {score:.4f}" for name, score in ranking))
     if args.out:
-        from . import data, plots
+        from . import plots
 
         view = evaluate.view(args.model, args.on[0])
-        plots.patches([data.decode(Path(picture)) for picture in args.pictures], rankings, view, args.out)
+        plots.patches(evaluate.seen(args.model, args.pictures, args.on[0]), rankings, view, args.out)
         written(args.out)
     return 0
 

@@ -1,4 +1,4 @@
-"""Pictures and labels from files, and the resize that every side of the project shares. Needs no torch."""
+"""Pictures or sounds and labels from files, and the resize that every side of the project shares. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from . import audio
+from .audio import SOUNDS, Clip
+
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures with one label each. Iterating gives (uint8 picture, H x W x 3 or H x W, label index).
+    """Pictures with one label each. Iterating gives (uint8 picture, H x W x 3 or H x W, label index), of a set of
+    sounds (Clip, label index).
 
-    `sources` holds encoded files, paths or pixel arrays; pictures are decoded when they are asked for.
+    `sources` holds encoded files, paths, pixel arrays or clips; files are decoded when they are asked for.
     Detection sets have `boxes`, for each picture an array (n, 6) of xmin, ymin, xmax, ymax (fractions of the
     picture), class and difficult (0 or 1); their labels are -1.
     """
 
     classes: tuple[str, ...]
-    sources: Sequence[bytes | Path | np.ndarray]
+    sources: Sequence[bytes | Path | np.ndarray | Clip]
     labels: np.ndarray
     names: tuple[str, ...]
     boxes: tuple[np.ndarray, ...] | None = None
@@ -33,10 +37,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, i: int) -> tuple[np.ndarray | Clip, int]:
         return decode(self.sources[i]), int(self.labels[i])
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray | Clip, int]]:
         return (self[i] for i in range(len(self)))
 
     def take(self, indices: Sequence[int]) -> Dataset:
@@ -56,16 +60,19 @@ class Dataset:
         return self.take([i * len(self) // n for i in range(n)])
 
 
-def decode(source: bytes | Path | np.ndarray) -> np.ndarray:
-    """One picture as uint8 (H, W, 3), or (H, W) if it is grey."""
-    if isinstance(source, np.ndarray):
+def decode(source: bytes | Path | np.ndarray | Clip) -> np.ndarray | Clip:
+    """One picture as uint8 (H, W, 3), or (H, W) if it is grey; or a Clip."""
+    if isinstance(source, np.ndarray | Clip):
         return source
+    if isinstance(source, Path) and source.suffix.lower() in SOUNDS:
+        return audio.read_sound(source)
     picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     return np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
 
 
 def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
-    """A data set from an .npz file, a folder `class/picture.jpg`, a detection set (`detection_data.reader`), or a name.
+    """A data set from an .npz file, a folder `class/picture.jpg` or `class/sound.wav`, a detection set
+    (`detection_data.reader`), or a name.
 
     Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of
     .npz files in $PATCHNET_DATA, `data` or `../shared/data`. FileNotFoundError lists where was looked.
@@ -93,8 +100,9 @@ def reader_of(path: Path) -> Callable[[Path], Dataset]:
 
 
 def load_npz(path: Path) -> Dataset:
-    """A set as packed in an .npz: `images` (N, H, W[, 3]), or `data` and `offsets` of encoded files; `classes`,
-    `labels`, and for detection `boxes`, `box_labels`, `box_difficult`, `box_start`."""
+    """A set as packed in an .npz: `images` (N, H, W[, 3]), or `data` and `offsets` of encoded files, or `audio`, int16
+    (N, samples) or all clips in a row with their `offsets`, and its `rate`; `classes`, `labels`, and for detection
+    `boxes`, `box_labels`, `box_difficult`, `box_start`."""
     with np.load(path, allow_pickle=False) as npz:
         z = {key: npz[key] for key in npz.files if not key.startswith("xml")}
     if "images" in z:
@@ -102,8 +110,13 @@ def load_npz(path: Path) -> Dataset:
     elif "data" in z:
         blob, offsets = z["data"].tobytes(), z["offsets"]
         sources = [blob[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    elif "audio" in z and "rate" in z and ("offsets" in z or z["audio"].ndim == 2):
+        clips = z["audio"] if z["audio"].ndim == 2 else np.split(z["audio"], z["offsets"][1:-1])
+        sources = [Clip(pcm, int(z["rate"])) for pcm in clips]
     else:
-        raise ValueError(f"{path}: holds no pictures (wanted arrays 'images' or 'data', got {', '.join(z)})")
+        raise ValueError(
+            f"{path}: holds no pictures or sounds (wanted 'images', 'data' or 'audio' and 'rate', got {', '.join(z)})"
+        )
     boxes = None
     if "boxes" in z:
         rows = np.column_stack([z["boxes"], z["box_labels"], z["box_difficult"]]).astype(np.float32)
@@ -114,12 +127,13 @@ def load_npz(path: Path) -> Dataset:
 
 
 def load_folder(root: Path) -> Dataset:
-    """A folder with one sub-folder per class; classes in alphabetical order."""
+    """A folder with one sub-folder per class; classes in alphabetical order. Sounds if there is no picture."""
     classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
     files = [(p, i) for i, c in enumerate(classes) for p in sorted((root / c).iterdir())]
-    found = [(p, i) for p, i in files if p.suffix.lower() in PICTURES]
+    pictures = [(p, i) for p, i in files if p.suffix.lower() in PICTURES]
+    found = pictures or [(p, i) for p, i in files if p.suffix.lower() in SOUNDS]
     if not found:
-        raise ValueError(f"{root}: no pictures (wanted {root}/<class>/*.jpg, .png, .ppm or .bmp)")
+        raise ValueError(f"{root}: no pictures or sounds (wanted {root}/<class>/*.jpg, .png, .ppm, .bmp, .wav, .flac)")
     paths, labels = zip(*found, strict=True)
     return Dataset(classes, paths, np.array(labels), tuple(str(p.relative_to(root)) for p in paths))
 
@@ -192,6 +206,11 @@ def resize(picture: np.ndarray, height: int, width: int, roi=None, fit: str = "s
     return ((sums + sw * sh // 2) // (sw * sh)).astype(np.uint8)
 
 
-def prepare(picture: np.ndarray, network) -> np.ndarray:
-    """Any uint8 picture as the uint8 (height, width, channels) pixels that `network` reads."""
+def prepare(picture: np.ndarray | Clip, network) -> np.ndarray:
+    """Any uint8 picture, or sound for an audio network, as the uint8 (height, width, channels) that `network` reads."""
+    if isinstance(picture, Clip) != (network.audio is not None):
+        wanted, got = ("sounds", "pictures") if network.audio else ("pictures", "sounds")
+        raise ValueError(f"{network.name}: reads {wanted}, got {got}")
+    if network.audio:
+        return audio.prepare(picture, network)
     return resize(channels_of(picture, network.channels), network.height, network.width, fit=network.fit)

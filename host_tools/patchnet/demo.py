@@ -1,8 +1,9 @@
-"""`make demo`: the shipped networks look at the shipped pictures on the emulated Cortex-M7 and the unix port.
+"""`make demo`: the shipped networks look at the shipped pictures, and hear a sound, on the emulated Cortex-M7 and the
+unix port.
 
-Prints `demo <port> <picture> <label> <score>` per picture, with ` <x> <y> <w> <h>` behind it for each box of a network
-that detects (label - and score 0 if it found none), and `demo <port> ram <bytes> <network>` per network. The exit
-status is 1 when the ports disagree in any number.
+Prints `demo <port> <file> <label> <score>` per picture or sound, with ` <x> <y> <w> <h>` behind it for each box of a
+network that detects (label - and score 0 if it found none), and `demo <port> ram <bytes> <network>` per network. The
+exit status is 1 when the ports disagree in any number.
 """
 
 import shutil
@@ -15,16 +16,20 @@ from . import remote
 HERE = Path(__file__).resolve().parent
 PORTS = ("qemu", "unix")
 # The networks, where they are shipped, and their pictures: those of one with a name of its own belong to it alone.
-PICTURES = {"person": ("person-*.ppm", "no_person-*.ppm"), "bccd": ("bccd/*.ppm",)}
+PICTURES = {
+    "person": ("person-*.ppm", "no_person-*.ppm"),
+    "bccd": ("bccd/*.ppm",),
+    "spoken-digits": ("7_yweweler_0.wav",),
+}
 
 # A score is a multiple of 1/65536: as an integer it reads the same however a port prints its floats.
 ON_DEVICE = """\
-import os, filecam, patchnet
+import os, filecam, filemic, patchnet
 for name in sorted(file[:-4] for file in os.listdir() if file[-4:] == ".pnb"):
     model = patchnet.load(name + ".pnb")
-    cam = filecam.FileCam(name)
+    cam = filemic.FileMic(name) if model.task == "audio" else filecam.FileCam(name)
     for _ in range(len(cam)):
-        img = cam.snapshot()
+        img = cam.read() if model.task == "audio" else cam.snapshot()
         if model.task == "detect":
             found = [(label, score, x, y, w, h) for x, y, w, h, label, score in patchnet.detect(img)]
         else:
@@ -35,11 +40,15 @@ for name in sorted(file[:-4] for file in os.listdir() if file[-4:] == ".pnb"):
 """
 
 
+def folder_of(pattern: str) -> str:
+    return "sounds" if pattern.endswith(".wav") else "pictures"
+
+
 def lay_out(folder: Path):
-    """Put what the device needs into `folder`: NETWORK.pnb, and a folder NETWORK with its pictures."""
+    """Put what the device needs into `folder`: NETWORK.pnb, and a folder NETWORK with its pictures or sounds."""
     for name, patterns in PICTURES.items():
         model = HERE / "models" / f"{name}.pnb"
-        pictures = [path for pattern in patterns for path in (HERE / "pictures").glob(pattern)]
+        pictures = [path for pattern in patterns for path in (HERE / folder_of(pattern)).glob(pattern)]
         if not model.exists() or not pictures:
             continue
         shutil.copy(model, folder)

@@ -78,6 +78,32 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Audio:
+    """How samples become a network's picture: a row of the spectrogram every `hop` samples (time goes down), a column
+    per mel band between `low` and `high` Hz (0: half the rate), the rows being `frame` samples long and transformed by
+    an FFT of `fft` (a power of two). `floor` and `top`: the level of a sine in dB of full scale that gives 0 and 255.
+
+    The rest are the defaults of `spot`: the network runs every `every` rows, its scores are averaged with a weight
+    `smooth` (0..1] of the newest, a label is answered from `threshold` on and then none for `pause` seconds; the label
+    `background` is never answered.
+    """
+
+    rate: int
+    frame: int
+    hop: int
+    fft: int
+    low: float = 60.0
+    high: float = 0.0
+    floor: float = -90.0
+    top: float = 0.0
+    every: int = 8
+    smooth: float = 0.5
+    threshold: float = 0.6
+    pause: float = 0.5
+    background: str = ""
+
+
+@dataclass(frozen=True)
 class Scale:
     """One scale of a detection network: `stages` (none, or as in Network) make its map of the scale before, the first
     of the stitched map, and a head predicts a box for each of `anchors`, (width, height) in pixels of the network's
@@ -152,10 +178,16 @@ class Network:
     std: float = 64.0
     fit: str = "stretch"  # or "crop": the largest centred rectangle of the network's aspect
     detection: Detection | None = None  # None: classification
+    audio: Audio | None = None  # the picture is a spectrogram (one channel)
 
     @property
     def task(self) -> str:
-        return "detect" if self.detection else "classify"
+        return "detect" if self.detection else "audio" if self.audio else "classify"
+
+    @property
+    def samples(self) -> int:
+        """Of a clip that fills the spectrogram of an audio network."""
+        return self.audio.frame + (self.height - 1) * self.audio.hop
 
     @property
     def grid(self) -> int:
@@ -443,7 +475,7 @@ def design(
 
 def to_dict(network: Network) -> dict:
     """The network as plain values, as they stand in TOML and JSON. Inverse of `from_dict`."""
-    values = {k: v for k, v in asdict(network).items() if k != "detection" or v is not None}
+    values = {k: v for k, v in asdict(network).items() if k not in ("detection", "audio") or v is not None}
     return _plain(values)
 
 
@@ -460,6 +492,8 @@ def from_dict(values: dict) -> Network:
     values["stages"] = _stages(values.get("stages", ()))
     if values.get("detection") is not None:
         values["detection"] = _detection(values["detection"])
+    if values.get("audio") is not None:
+        values["audio"] = Audio(**known(Audio, values["audio"], "network.audio"))
     network = Network(**values)
     network.check()
     return network

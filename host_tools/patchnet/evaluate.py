@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import Model, remote
-from .data import Dataset, load
+from .audio import Clip, at_rate, to_wav
+from .data import Dataset, decode, load, prepare
 from .design import Network, from_dict
 from .models import names, resolve
 from .pack import read
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from .evaluate_detect import DetectResult
 
 ENGINES = ("float", "host", "unix", "qemu")
-CHUNK_PICTURES, CHUNK_BYTES = 16, 6 << 20  # what goes to a device at once; the emulated board's ROM has 9 MiB
+# what goes to a device at once; the emulated board's ROM has 9 MiB
+CHUNK_PICTURES, CHUNK_SOUNDS, CHUNK_BYTES = 16, 100, 6 << 20
+ENDINGS = {b"P6": "ppm", b"P5": "pgm", b"RI": "wav"}
 DEVICE_SECONDS, PICTURE_SECONDS = 60, 30  # patience with a device: to start and per picture
 UNIX_HEAP = "64m"
 
@@ -42,14 +45,20 @@ def words(m, img):
 # Prints m.ram, then a line for each picture: its file, and the words of the answer.
 DEVICE_SCRIPT = """
 import patchnet
-from filecam import FileCam
 m = patchnet.Model("model.pnb")
 labels = list(m.labels)
-cam = FileCam("pictures")
+if m.task == "audio":
+    from filemic import FileMic
+    files = FileMic("pictures")
+    take = files.read
+else:
+    from filecam import FileCam
+    files = FileCam("pictures")
+    take = files.snapshot
 print("ram", m.ram)
-for _ in range(len(cam)):
-    img = cam.snapshot()
-    print(cam.name, *words(m, img))
+for _ in range(len(files)):
+    img = take()
+    print(files.name, *words(m, img))
 """
 
 
@@ -171,14 +180,15 @@ def _on_float(path: Path, pictures: Dataset, tick: Callable[[int], None]):
 
 def _on_host(path: Path, pictures: Dataset, tick: Callable[[int], None]):
     """The C engine, a model per thread: it runs outside of the interpreter's lock."""
-    blob, local = path.read_bytes(), threading.local()
-    ram, labels = Model(blob).ram, network_of(path).labels
+    blob, local, network = path.read_bytes(), threading.local(), network_of(path)
+    ram, labels = Model(blob).ram, network.labels
     place = {label: i for i, label in enumerate(labels)}
 
     def classify(i: int) -> list[tuple[int, int]]:
         if not hasattr(local, "model"):
             local.model = Model(blob)
-        ranking = local.model.classify(pictures[i][0])
+        picture = pictures[i][0]
+        ranking = local.model.classify(at_rate(picture, network.audio.rate) if network.audio else picture)
         return [(place[label], round(score * 65536)) for label, score in ranking]
 
     rankings = []
@@ -195,12 +205,14 @@ def _pnm(picture: np.ndarray) -> bytes:
     return kind + b" %d %d 255\n" % (picture.shape[1], picture.shape[0]) + picture.tobytes()
 
 
-def _chunks(pictures: Dataset) -> Iterator[list[bytes]]:
-    """Pictures as PNM files, as many at a time as a device takes at once."""
+def _chunks(pictures: Dataset, network: Network) -> Iterator[list[bytes]]:
+    """Pictures as PNM files, or sounds as WAV files at the network's rate, as many at a time as a device takes at
+    once."""
     chunk: list[bytes] = []
+    most = CHUNK_SOUNDS if network.audio else CHUNK_PICTURES
     for picture, _ in pictures:
-        file = _pnm(picture)
-        if chunk and (len(chunk) == CHUNK_PICTURES or sum(map(len, chunk)) + len(file) > CHUNK_BYTES):
+        file = to_wav(at_rate(picture, network.audio.rate), network.audio.rate) if network.audio else _pnm(picture)
+        if chunk and (len(chunk) == most or sum(map(len, chunk)) + len(file) > CHUNK_BYTES):
             yield chunk
             chunk = []
         chunk.append(file)
@@ -218,7 +230,7 @@ def _ask_device(on: str, blob: bytes, files: list[bytes], script: str) -> tuple[
         root = Path(folder)
         (root / "model.pnb").write_bytes(blob)
         (root / "pictures").mkdir()
-        names = [f"{i:04d}.{'ppm' if data[:2] == b'P6' else 'pgm'}" for i, data in enumerate(files)]
+        names = [f"{i:04d}.{ENDINGS[data[:2]]}" for i, data in enumerate(files)]
         for name, data in zip(names, files, strict=True):
             (root / "pictures" / name).write_bytes(data)
         settings = {"heap": UNIX_HEAP} if on == "unix" else {}
@@ -236,12 +248,15 @@ def _ask_device(on: str, blob: bytes, files: list[bytes], script: str) -> tuple[
 def ask(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None], words: str) -> tuple[list[list[str]], int]:
     """What a device says of each picture, in words, and m.ram. `words` is MicroPython: words(m, img) returns them as
     strings without spaces; `labels` are the model's."""
+    network = network_of(path)
     if is_port(on):
         from . import onboard
 
+        if network.audio:
+            raise ValueError(f"{on}: sounds are validated on {', '.join(ENGINES)}")
         return onboard.ask(on, path, (picture for picture, _ in pictures), tick, words)
     blob, found, ram = path.read_bytes(), [], 0
-    for files in _chunks(pictures):
+    for files in _chunks(pictures, network):
         ram, some = _ask_device(on, blob, files, words + DEVICE_SCRIPT)
         found += some
         tick(len(files))
@@ -255,14 +270,17 @@ def _on_device(on: str, path: Path, pictures: Dataset, tick: Callable[[int], Non
 
 def run(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None] = lambda _done: None) -> Answers:
     """The answers of an engine (one of ENGINES, or a port) to all pictures; `path` as `model_file` gives it."""
-    start = time.monotonic()
+    network, start = network_of(path), time.monotonic()
+    if len(pictures) and isinstance(pictures[0][0], Clip) != (network.audio is not None):
+        wanted, got = ("sounds", "pictures") if network.audio else ("pictures", "sounds")
+        raise ValueError(f"{path}: reads {wanted}, got {got}")
     if on == "float":
         order, scores, ram = _on_float(path, pictures, tick)
     elif on == "host":
         order, scores, ram = _on_host(path, pictures, tick)
     else:
         order, scores, ram = _on_device(on, path, pictures, tick)
-    return Answers(on, network_of(path).labels, order, scores, ram, time.monotonic() - start)
+    return Answers(on, network.labels, order, scores, ram, time.monotonic() - start)
 
 
 # ---------------------------------------------------------------- results
@@ -337,6 +355,12 @@ def view(model: str, on: str = "host") -> View:
     """The view of a network, from the file that the engine `on` reads."""
     n = network_of(model_file(model, on))
     return View((n.height, n.width), n.fit, n.patch, tuple(n.patches()))
+
+
+def seen(model: str, paths: Sequence[str | Path], on: str = "host") -> list[np.ndarray]:
+    """What a network reads of files, to be drawn: the pictures, or the spectrograms (rows, bands) of sounds."""
+    network, found = network_of(model_file(model, on)), [decode(Path(path)) for path in paths]
+    return [prepare(x, network)[:, :, 0] if isinstance(x, Clip) else x for x in found]
 
 
 def picture_files(pictures: Sequence[str | Path]) -> Dataset:

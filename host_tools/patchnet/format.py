@@ -13,7 +13,7 @@ MAGIC = b"PNB\x1a"
 VERSION = 4
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
-TASK_CLASSIFY, TASK_DETECT = 1, 2
+TASK_CLASSIFY, TASK_DETECT, TASK_AUDIO = 1, 2, 3
 KIND_CONV, KIND_BOTTLENECK = 1, 2
 FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
@@ -29,6 +29,9 @@ MAX_TUNNELS = 17
 MAX_LAYERS = 255
 MAX_FUSED = 16  # layers of a segment
 STATE_BYTES = 60  # of the arena for each of them
+MIN_FFT, MAX_FFT = 32, 2048
+MAX_TWIDDLE = (1 << 30) + (1 << 16)  # square of a twiddle's length, 15 fraction bits
+NO_CLASS = 65535
 MAX_TOP = 1000  # candidates of a detection network
 CANDIDATE_BYTES = 12  # of the arena for each of them
 
@@ -154,6 +157,33 @@ SEGMENT = Table(
 
 PARAM = Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("weight_off", "I")))
 
+AUDIO = Table(
+    "audio",
+    (
+        ("rate", "I"),
+        ("frame", "H"),
+        ("hop", "H"),
+        ("fft", "H"),
+        ("every", "H"),
+        ("log_mult", "i"),
+        ("log_offset", "i"),
+        ("threshold", "I"),
+        ("smooth", "H"),
+        ("pause", "H"),
+        ("background", "I"),
+        ("window_off", "I"),
+        ("twiddle_off", "I"),
+        ("band_off", "I"),
+        ("weight_off", "I"),
+        ("weight_bytes", "I"),
+        ("stream_at", "I"),
+        ("low", "f"),
+        ("high", "f"),
+        ("floor", "f"),
+        ("top", "f"),
+    ),
+)
+
 DETECT = Table(
     "detect",
     (
@@ -181,13 +211,13 @@ SCALE = Table("scale", (("step_y", "I"), ("step_x", "I"), ("anchors", "I"), ("an
 
 ANCHOR = Table("anchor", (("h", "H"), ("w", "H")))
 
-TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR)
+TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR, AUDIO)
 CONSTANTS = (
-    "VERSION", "ALIGN", "TASK_CLASSIFY", "TASK_DETECT", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL",
-    "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD", "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP",
-    "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW", "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_LEAN",
-    "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES",
-    "MAX_TOP", "CANDIDATE_BYTES",
+    "VERSION", "ALIGN", "TASK_CLASSIFY", "TASK_DETECT", "TASK_AUDIO", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND",
+    "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD", "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH",
+    "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW", "MODE_GROUPS", "MODE_STORED", "MODE_FAST",
+    "MODE_LEAN", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES",
+    "MAX_TOP", "CANDIDATE_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE", "NO_CLASS",
 )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from . import fast
+from . import audio, fast
 from . import format as fmt
 from .design import Layer, Network
 from .fast import Order
-from .plan import Plan, Step, views
+from .plan import Plan, Step, stream_bytes, views
 from .planner import plan as make_plan
 from .quantized import QBottleneck, QConv, QDetect, QNet, Scaled
 
@@ -253,7 +253,7 @@ def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
         )  # fmt: skip
     return dict(
         magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
-        task=fmt.TASK_DETECT if d.detection else fmt.TASK_CLASSIFY,
+        task=fmt.TASK_DETECT if d.detection else fmt.TASK_AUDIO if d.audio else fmt.TASK_CLASSIFY,
         channels=d.channels, tunnels=d.tunnels, layers=len(d.layers()), height=d.height, width=d.width,
         patch_h=d.patch[0], patch_w=d.patch[1], input_zero=(*qnet.input_zero, *(0,) * (4 - d.channels)),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
@@ -298,7 +298,11 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
         + len(labels)
     )
     # sections of known size come first, so weights are written knowing where they start
-    weights = _Writer(fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN)
+    front, task, task_off = fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN, b"", 0
+    if d.audio:
+        stream_at = (p.arena_bytes - stream_bytes(d)) // fmt.ALIGN * fmt.ALIGN
+        task, task_off = audio.section(d, front, stream_at)
+    weights = _Writer(front + len(task))
     params = _param_records(qnet, weights, orders(layers, p, flags))
     fc_off = weights.add(_scaled(qnet.fc, (0, 1))) if qnet.fc else 0
     head = _Writer(fmt.HEADER.size)
@@ -307,13 +311,13 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
         layer_off=head.add(_layer_records(layers, p, flags)),
         segment_off=head.add(b"".join(fmt.SEGMENT.pack(**asdict(s)) for s in p.segments)),
         param_off=head.add(params),
-        task_off=_detect_records(qnet, p, head) if d.detection else 0,
+        task_off=_detect_records(qnet, p, head) if d.detection else task_off,
         label_off=head.add(labels),
         label_bytes=len(labels),
         weight_off=weights.start,
         fc_off=fc_off,
     )
-    return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + weights.data)
+    return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + task + weights.data)
 
 
 @dataclass(frozen=True)
@@ -331,6 +335,7 @@ class BlobInfo:
     detect: dict | None = None
     places: list[dict] = ()
     scales: list[dict] = ()
+    audio: dict | None = None  # the record of a front-end
 
 
 def read(blob: bytes) -> BlobInfo:
@@ -357,4 +362,5 @@ def read(blob: bytes) -> BlobInfo:
         detect,
         records(fmt.PLACE, detect["place_off"], h["tunnels"]) if detect else [],
         scales,
+        fmt.AUDIO.unpack(blob, h["task_off"]) if h["task"] == fmt.TASK_AUDIO else None,
     )

@@ -74,6 +74,19 @@ def aligned(n: int) -> int:
     return -(-n // ALIGN) * ALIGN
 
 
+def spectrum_bytes(network: Network) -> int:
+    """Of the arena, for a frame's spectrum, while the network does not run. 0 without a front-end."""
+    return 4 * network.audio.fft if network.audio else 0
+
+
+def stream_bytes(network: Network) -> int:
+    """Of the arena, above all else, for what outlasts a run: averaged scores, a frame's samples, rows. 0 without a
+    front-end."""
+    if network.audio is None:
+        return 0
+    return 4 * len(network.labels) + aligned(2 * network.audio.frame) + network.height * network.width
+
+
 def map_bytes(layer: Layer) -> int:
     """int8 output map."""
     return layer.oh * layer.ow * layer.cout
@@ -591,7 +604,10 @@ def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], pa
         steps.extend(placed)
         arena, tail, first = max(arena, end), max(tail, end if stop > n else 0), stop
     places = lasting.sum_at, lasting.feature_at, lasting.logit_at
-    return Plan(max(arena, tail + lasting.tail), *places, tuple(segments), tuple(steps), candidate_at=tail)
+    arena = max(arena, tail + lasting.tail)
+    if network.audio:
+        arena = aligned(max(arena, spectrum_bytes(network))) + stream_bytes(network)
+    return Plan(arena, *places, tuple(segments), tuple(steps), candidate_at=tail)
 
 
 def _check_ends(network: Network, layers: Sequence[Layer], first: int, stop: int, strip: int) -> None:

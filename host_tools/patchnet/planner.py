@@ -48,6 +48,7 @@ from .plan import (
     place,
     ring_lines,
     staged,
+    stream_bytes,
     views,
     wide_bytes,
     work_bytes,
@@ -796,7 +797,7 @@ def _widened(network: Network, schedule: Schedule) -> Schedule:
     for i, (segment, (strip, steps)) in enumerate(zip(plan.segments, schedule, strict=True)):
         stop = segment.first + segment.layers
         part, a = views(layers[segment.first : stop], strip), areas(network, plan, i)
-        limit = a.work + plan.arena_bytes - a.total
+        limit = a.work + plan.arena_bytes - stream_bytes(network) - a.total
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
             ends = segment.first == 0 and view is part[0], staged(network, stop) and view is part[-1]

@@ -79,8 +79,10 @@ def summary(a: Analysis) -> list[str]:
     smallest = "" if a.smallest is None else f"; smallest plan {a.smallest:,} B"
     fused = [s.layers for s in a.segments if s.layers > 1]
     told = f"{len(fused)} of them fused, of {' '.join(map(str, fused))} blocks" if fused else "none of them fused"
+    sound = f"sound in the arena  {a.stream:>13,} B   scores, samples, rows; {a.spectrum:,} B between runs"
     return [
         f"arena (m.ram)       {a.arena:>13,} B   bound by {_binding(a)}{budget}{smallest}",
+        *([sound] if a.stream else []),
         f"paper's accounting  {a.paper_accounting:>13,} B   largest input + output of a layer",
         f"layer by layer      {a.layerwise:>13,} B   whole int8 maps of a tunnel, usual order",
         f"segments            {len(a.segments):>13,}     {told}",

@@ -54,6 +54,10 @@ class Experiment:
     the loss of the classes present in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which
     few pictures may ask for.
 
+    Sounds (train_audio): `shift` (seconds) moves a clip, `speed` plays it faster or slower by up to that part, `gain`
+    (dB) changes its level, `noise` is how many dB below the clip noise may reach (0: none), `masks` bands and rows of
+    the spectrogram are blanked out; a part `background` of the clips are made to be none of the words.
+
     Networks that detect: anchors whose IoU with a box lies in `ignore` (low, high) are left out of the loss, from
     `high` on they learn it; `focal` (alpha, gamma) of the class loss, `box_weight` of the boxes' share. `turn` also
     mirrors half of the pictures top to bottom.
@@ -85,6 +89,12 @@ class Experiment:
     extra: str = ""
     auxiliary: float = 0.0
     tied: bool = False
+    shift: float = 0.0
+    speed: float = 0.0
+    gain: float = 0.0
+    noise: float = 0.0
+    masks: int = 0
+    background: float = 0.0
     ignore: tuple[float, float] = (0.4, 0.5)
     focal: tuple[float, float] = (0.25, 2.0)
     box_weight: float = 1.0
@@ -168,6 +178,10 @@ def make_batches(dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1)
         from .train_detect import BoxBatches
 
         return BoxBatches(dataset, e, rank, ranks)
+    if e.network.task == "audio":
+        from .train_audio import SoundBatches
+
+        return SoundBatches(dataset, e, rank, ranks)
     return Batches(dataset, e, rank, ranks)
 
 
@@ -327,6 +341,8 @@ def loss_for(e: Experiment, dataset: Dataset) -> Callable[[Tensor, Tensor], Tens
     """The loss of logits that goes with the labels: of class distributions (N, classes), or for sets of boxes of
     presence labels (N, classes), all of them or one class against none of it. ValueError if labels do not match."""
     labels, classes = e.network.labels, dataset.classes
+    if e.network.audio and e.network.audio.background:
+        classes = (*classes, e.network.audio.background)  # which no set has: train_audio makes it
     if dataset.boxes is None and labels == classes:
         return lambda logits, target: F.cross_entropy(logits, target, label_smoothing=e.smoothing)
     if dataset.boxes is not None and labels == classes:

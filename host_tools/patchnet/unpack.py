@@ -10,6 +10,7 @@ import numpy as np
 
 from . import Model, fast
 from . import format as fmt
+from .audio import from_record
 from .design import Detection, Layer, Network, Place, Scale, ScaleLayers
 from .fast import Order
 from .pack import BlobInfo, orders, read
@@ -77,7 +78,8 @@ def blob_network(info: BlobInfo, name: str) -> BlobNetwork:
         aggregate="concat" if h["aggregate"] == fmt.AGGREGATE_CONCAT else "sum",
         fit="crop" if h["fit"] == fmt.FIT_CROP else "stretch",
         chain=tuple(chain), corners=tuple((p["y"], p["x"]) for p in info.patches),
-        patch_size=(h["patch_h"], h["patch_w"]), std=1 / h["input_scale"], **more,
+        patch_size=(h["patch_h"], h["patch_w"]), std=1 / h["input_scale"],
+        audio=from_record(info.audio, tuple(info.labels)) if info.audio else None, **more,
     )  # fmt: skip
 
 

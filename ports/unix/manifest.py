@@ -1,2 +1,3 @@
 include("../../modpatchnet/manifest.py")
 module("filecam.py", base_path="../../modpatchnet")
+module("filemic.py", base_path="../../modpatchnet")

@@ -233,6 +233,27 @@ static void run_raw(pn_model_t *m, uint8_t *arena) {
     free(x);
 }
 
+// Hears samples as loud as can be, in chunks of seven, until two rows more than the network sees have come.
+static void hear(pn_model_t *m, uint8_t *arena) {
+    uint8_t pcm[14] = { 0, 0x80, 0xff, 0x7f, 0, 0x80, 0, 0x80, 0xff, 0x7f, 0xff, 0x7f, 0, 0 };
+    pn_sound_t s = pn_sound(m);
+    uint32_t most = 2 + (m->height < 50 ? m->height : 50u), score, at = 0;
+    if (pn_listen(m, arena, m->arena_bytes) != PN_OK) {
+        die("a stream did not begin");
+    }
+    while (m->fresh < most) {
+        at += pn_hear(m, pcm + 2 * at, 7 - at);
+        at = at < 7 ? at : 0;
+    }
+    if (pn_start_raw(m, arena, m->arena_bytes, pn_rows(m)) != PN_OK) {
+        die("a run over rows did not start");
+    }
+    finish(m);
+    if (pn_spot(m, &s, &score) >= (int32_t)m->classes || score > 65536) {
+        die("an answer that is none");
+    }
+}
+
 // Runs on part of a small picture, on a larger one, on windows of both, and on raw input.
 static void run(pn_model_t *m) {
     static const pn_image_t images[] = {
@@ -245,6 +266,9 @@ static void run(pn_model_t *m) {
     run_windows(m, arena, &images[0]);
     run_picture(m, arena, &images[1]);
     run_windows(m, arena, &images[1]);
+    if (pn_hears(m)) {
+        hear(m, arena);
+    }
     run_raw(m, arena);
     free(arena);
 }
