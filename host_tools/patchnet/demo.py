@@ -14,8 +14,7 @@ from . import remote
 
 HERE = Path(__file__).resolve().parent
 PORTS = ("qemu", "unix")
-# The networks, where they are shipped, and their pictures: those of one with a name of its own belong to it alone.
-PICTURES = {"person": ("person-*.ppm", "no_person-*.ppm"), "bccd": ("bccd-*.ppm",)}
+PICTURES = {"person": "*.ppm", "bccd": "bccd/*.ppm"}  # of the networks, as far as they are shipped
 
 # A score is a multiple of 1/65536: as an integer it reads the same however a port prints its floats.
 ON_DEVICE = """\
@@ -37,9 +36,8 @@ for name in sorted(file[:-4] for file in os.listdir() if file[-4:] == ".pnb"):
 
 def lay_out(folder: Path):
     """Put what the device needs into `folder`: NETWORK.pnb, and a folder NETWORK with its pictures."""
-    for name, patterns in PICTURES.items():
-        model = HERE / "models" / f"{name}.pnb"
-        pictures = [path for pattern in patterns for path in (HERE / "pictures").glob(pattern)]
+    for name, pattern in PICTURES.items():
+        model, pictures = HERE / "models" / f"{name}.pnb", sorted((HERE / "pictures").glob(pattern))
         if not model.exists() or not pictures:
             continue
         shutil.copy(model, folder)
