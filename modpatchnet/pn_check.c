@@ -90,7 +90,7 @@ static bool strip_areas_ok(const check_t *c) {
 static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
     bool alone = c->last && c->seg.layers == 1 && !c->seg.columns;
     bool grouped = s->mode == PN_MODE_GROUPS && alone && !c->first;
-    bool group_ok = grouped ? s->group >= 1 && s->group <= s->cout : s->group == 0;
+    bool group_ok = grouped ? s->group >= 1 && s->group <= s->cout : s->group % 2 == 0 && s->group <= PN_MAX_SIDE;
     bool mode_ok = s->mode == PN_MODE_DIRECT || grouped || (s->mode == PN_MODE_WINDOW && c->first && t == 0);
     return mode_ok && group_ok && s->rows == 1;
 }

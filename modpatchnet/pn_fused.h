@@ -3,14 +3,7 @@
 #ifndef PN_FUSED_H
 #define PN_FUSED_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M' && !defined(PN_PORTABLE)
-#define PN_DSP 1
-#else
-#define PN_DSP 0
-#endif
+#include "pn_kernels.h"
 
 // A bottleneck's shapes, its arrays in the order of FORMAT.md, one line's geometry, and the memory to work in.
 //   kernel: 3, 5 or 7, without an expansion 3;  cin = cexp without one

@@ -3,27 +3,28 @@
 
 #include "pn_format.h"
 
-static void pixel_rgb(const pn_image_t *image, const uint8_t *p, uint32_t *rgb) {
-    if (image->format == PN_GRAYSCALE) {
-        rgb[0] = rgb[1] = rgb[2] = p[0];
-    } else if (image->format == PN_RGB888) {
-        rgb[0] = p[0];
-        rgb[1] = p[1];
-        rgb[2] = p[2];
+// A pixel's `channels` values, 0..255.
+static void pixel(int format, const uint8_t *p, int channels, uint32_t *v) {
+    v[0] = v[1] = v[2] = p[0];
+    if (format == PN_GRAYSCALE) {
+        return;
+    }
+    if (format == PN_RGB888) {
+        v[1] = p[1];
+        v[2] = p[2];
     } else {
-        uint32_t v = p[0] | (uint32_t)p[1] << 8;
-        uint32_t r = v >> 11, g = v >> 5 & 63, b = v & 31;
-        rgb[0] = r << 3 | r >> 2;
-        rgb[1] = g << 2 | g >> 4;
-        rgb[2] = b << 3 | b >> 2;
+        uint32_t rgb = p[0] | (uint32_t)p[1] << 8, r = rgb >> 11, g = rgb >> 5 & 63, b = rgb & 31;
+        v[0] = r << 3 | r >> 2;
+        v[1] = g << 2 | g >> 4;
+        v[2] = b << 3 | b >> 2;
+    }
+    if (channels == 1) {
+        v[0] = (77 * v[0] + 150 * v[1] + 29 * v[2] + 128) >> 8;
     }
 }
 
-static void pixel(const pn_image_t *image, const uint8_t *p, int channels, uint32_t *v) {
-    pixel_rgb(image, p, v);
-    if (channels == 1 && image->format != PN_GRAYSCALE) {
-        v[0] = (77 * v[0] + 150 * v[1] + 29 * v[2] + 128) >> 8;
-    }
+static const uint8_t *source(const pn_image_t *image, uint32_t y, uint32_t x) {
+    return image->data + ((size_t)(image->roi_y + y) * image->w + image->roi_x + x) * image->format;
 }
 
 // The source pixels under one of `n` output pixels that share `size` source pixels: first, one past last, and
@@ -42,40 +43,59 @@ static span_t span(uint32_t i, uint32_t n, uint32_t size) {
     return s;
 }
 
-static uint32_t weight(const span_t *s, uint32_t i, uint32_t n) {
-    return i == s->from ? s->first : i + 1 == s->to ? s->last : n;
+// Adds source row `y`, times `wy`.
+static void add_row(const pn_image_t *image, const pn_sample_t *s, const span_t *sx, uint32_t y, uint32_t wy, uint32_t *sum) {
+    const uint8_t *p = source(image, y, sx->from), *last = source(image, y, sx->to - 1);
+    uint32_t v[3], w = wy * sx->first, middle = wy * s->width;
+    int format = image->format, channels = s->channels;
+    for (; p <= last; p += format) {
+        pixel(format, p, channels, v);
+        w = p == last ? wy * sx->last : w;
+        sum[0] += w * v[0];
+        sum[1] += w * v[1];
+        sum[2] += w * v[2];
+        w = middle;
+    }
 }
 
-static void average(const pn_image_t *image, const pn_sample_t *s, const span_t *sy, const span_t *sx, uint32_t *sum) {
-    uint32_t v[3];
+static void average(const pn_image_t *image, const pn_sample_t *s, const span_t *sy, const span_t *sx, int8_t *out) {
+    uint32_t area = image->roi_w * image->roi_h, sum[3] = { area / 2, area / 2, area / 2 };
     for (uint32_t y = sy->from; y < sy->to; y++) {
-        uint32_t wy = weight(sy, y, s->height);
-        const uint8_t *p = image->data
-            + ((size_t)(image->roi_y + y) * image->w + image->roi_x + sx->from) * image->format;
-        for (uint32_t x = sx->from; x < sx->to; x++, p += image->format) {
-            uint32_t w = wy * weight(sx, x, s->width);
-            pixel(image, p, s->channels, v);
-            for (int c = 0; c < s->channels; c++) {
-                sum[c] += w * v[c];
-            }
+        add_row(image, s, sx, y, y == sy->from ? sy->first : y + 1 == sy->to ? sy->last : s->height, sum);
+    }
+    for (int c = 0; c < s->channels; c++) {
+        *out++ = (int8_t)((int32_t)(sum[c] / area) - 128);
+    }
+}
+
+// A region of just the network's size.
+static void copy(const pn_image_t *image, const pn_sample_t *s, int8_t *out) {
+    const uint8_t *p = source(image, s->y, s->x);
+    size_t step = image->format * (s->down ? image->w : 1u);
+    uint32_t v[3];
+    for (uint32_t i = 0; i < s->n; i++, p += step) {
+        pixel(image->format, p, s->channels, v);
+        *out++ = (int8_t)(v[0] ^ 128);
+        if (s->channels == 3) {
+            *out++ = (int8_t)(v[1] ^ 128);
+            *out++ = (int8_t)(v[2] ^ 128);
         }
     }
 }
 
 void pn_image_sample(const pn_image_t *image, const pn_sample_t *s, int8_t *out) {
-    uint32_t area = image->roi_w * image->roi_h;
+    if (image->roi_h == s->height && image->roi_w == s->width) {
+        copy(image, s, out);
+        return;
+    }
     span_t sy = span(s->y, s->height, image->roi_h), sx = span(s->x, s->width, image->roi_w);
-    for (uint32_t i = 0; i < s->n; i++) {
+    for (uint32_t i = 0; i < s->n; i++, out += s->channels) {
         if (s->down) {
             sy = span(s->y + i, s->height, image->roi_h);
         } else {
             sx = span(s->x + i, s->width, image->roi_w);
         }
-        uint32_t sum[3] = { area / 2, area / 2, area / 2 };
-        average(image, s, &sy, &sx, sum);
-        for (int c = 0; c < s->channels; c++) {
-            *out++ = (int8_t)((int32_t)(sum[c] / area) - 128);
-        }
+        average(image, s, &sy, &sx, out);
     }
 }
 

@@ -5,54 +5,18 @@
 
 #include "pn_round.h"
 
+#if PN_DSP
+#pragma GCC optimize("Os") // what is left to these kernels there is not what wants to be fast
+#endif
+
 // Channels are taken a few at a time, so that the sums need no more than this of the stack.
 #define CHUNK 16
-
-int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
-    for (int i = 0; i < n; i++) {
-        bias += a[i] * b[i];
-    }
-    return bias;
-}
 
 // Where the kernel's pixels lie in a line, -1 for those outside the map.
 static void positions(const pn_taps_t *t, int x0, int *at) {
     for (int k = 0; k < t->kernel; k++) {
         int x = x0 + k;
         at[k] = x < 0 || x >= t->w ? -1 : (x < t->wrap ? x : x % t->wrap) * t->step;
-    }
-}
-
-static int32_t dot_outside(const pn_conv_t *c, const int8_t *weight, int32_t acc) {
-    for (int i = 0; i < c->cin; i++) {
-        acc += weight[i] * c->zero[i * c->zero_step];
-    }
-    return acc;
-}
-
-static int32_t conv_sum(const pn_conv_t *c, const int *at, bool together, const int8_t *weight, int32_t acc) {
-    const pn_taps_t *in = &c->in;
-    for (int ky = 0; ky < in->kernel; ky++) {
-        const int8_t *row = (const int8_t *)in->rows[ky], *w = weight + ky * in->line_step;
-        if (together && row != NULL) {
-            acc = pn_dot(row + at[0], w, in->kernel * c->cin, acc);
-            continue;
-        }
-        for (int kx = 0; kx < in->kernel; kx++, w += in->pixel_step) {
-            acc = row == NULL || at[kx] < 0 ? dot_outside(c, w, acc) : pn_dot(row + at[kx], w, c->cin, acc);
-        }
-    }
-    return acc;
-}
-
-void pn_conv_pixel(const pn_conv_t *c, int x0, int n, int8_t *out) {
-    int at[PN_MAX_KERNEL], last = c->in.kernel - 1;
-    positions(&c->in, x0, at);
-    bool together = at[0] >= 0 && at[last] == at[0] + last * c->cin && c->in.pixel_step == c->cin;
-    const int8_t *weight = c->weight;
-    for (int i = 0; i < n; i++, weight += c->in.kernel * c->in.kernel * c->cin) {
-        int32_t acc = conv_sum(c, at, together, weight, c->bias[i]);
-        out[i] = pn_narrow_end(pn_narrow_q8(acc, c->shift, c->mult[i]) + c->zero_q8);
     }
 }
 
@@ -153,10 +117,21 @@ void pn_project_end(const pn_project_t *p, const int32_t *acc, const int8_t *x, 
     }
 }
 
-void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc) {
+#if !PN_DSP
+
+void pn_pool_add(const int8_t *restrict in, int n, int channels, int zero, int32_t *restrict acc) {
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < channels; c++) {
             acc[c] += *in++ - zero;
         }
     }
 }
+
+int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
+    for (int i = 0; i < n; i++) {
+        bias += a[i] * b[i];
+    }
+    return bias;
+}
+
+#endif

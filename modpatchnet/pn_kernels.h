@@ -1,11 +1,18 @@
 // Kernels: what is computed for one pixel or a line of pixels, on plain arrays. They know nothing of models, plans or blobs.
-// Reference C; these functions define the numbers. The channels of a pixel lie together; `cin`, `cexp`, `cout` count channels.
+// Reference C; these functions define the numbers, and pn_dsp_sums.c has the last two for processors with DSP instructions. The channels of a pixel lie together; `cin`, `cexp`, `cout` count channels.
 #ifndef PN_KERNELS_H
 #define PN_KERNELS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+// Whether the kernels of dsp/ take the place of portable C.
+#if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M' && !defined(PN_PORTABLE)
+#define PN_DSP 1
+#else
+#define PN_DSP 0
+#endif
 
 #define PN_MAX_KERNEL 7
 #define PN_NO_WRAP 0x7fffffff
@@ -19,22 +26,6 @@ typedef struct {
     int w, step, wrap;
     int kernel, line_step, pixel_step;
 } pn_taps_t;
-
-// One pixel of a dense k x k convolution.
-//   x0: the kernel's first pixel, may lie outside 0..w-1;  lines hold cin int8 a pixel
-//   zero: value outside the map, one for each channel (`zero_step` 1) or one for all (`zero_step` 0)
-//   weight: int8, k * k * cin an output channel;  bias, mult: int32[n];  zero_q8 = 256 * zero_out + 128
-//   out: n int8
-typedef struct {
-    pn_taps_t in;
-    const int8_t *zero;
-    int zero_step;
-    const int8_t *weight;
-    const int32_t *bias, *mult;
-    int32_t zero_q8;
-    int cin, shift;
-} pn_conv_t;
-void pn_conv_pixel(const pn_conv_t *c, int x0, int n, int8_t *out);
 
 // The expansion of `pixels` pixels, channels 0..group-1 of the pointers given.
 //   in: cin int8 a pixel, `step` bytes from one to the next;  weight: int8[group][cin]

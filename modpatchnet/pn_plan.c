@@ -139,9 +139,16 @@ static uint64_t chunk_lines(const pn_stage_t *s) {
     return lines < s->lines_in ? lines : s->lines_in;
 }
 
+uint32_t pn_conv_at_once(const pn_stage_t *s) {
+    uint32_t most = pn_grouped_conv(s) || s->group == 0 ? pn_conv_chunk(pn_conv_quads(s->kernel, s->cin)) : s->group;
+    uint32_t all = (pn_pixels_out(s) + 1) & ~1u;
+    return most < all ? most : all;
+}
+
 static pn_work_t conv_work(const pn_stage_t *s, bool pooled) {
-    pn_work_t w = { 0, 0, 0, 0 };
-    w.wide = s->mode == PN_MODE_WINDOW ? (uint64_t)s->kernel * s->kernel * s->cin : 0;
+    uint32_t pixels = pn_conv_at_once(s), reach = (pixels - 1) * s->stride + s->kernel;
+    pn_work_t w = { pn_conv_bytes(pn_conv_quads(s->kernel, s->cin), pixels), 0, 0, 0 };
+    w.wide = s->mode == PN_MODE_WINDOW ? (uint64_t)s->kernel * reach * s->cin : 0;
     w.staging = pooled ? (uint64_t)pn_pixels_out(s) * (pn_grouped_conv(s) ? s->group : s->cout) : 0;
     return w;
 }

@@ -4,6 +4,7 @@
 #define PN_PLAN_H
 
 #include "patchnet.h"
+#include "pn_conv.h"
 #include "pn_format.h"
 #include "pn_fused.h"
 
@@ -84,12 +85,16 @@ static inline uint32_t pn_pixels_out(const pn_stage_t *s) {
 // A fused stage's shape in the current strip; arrays and places are left empty.
 pn_fused_t pn_fused_shape(const pn_stage_t *s);
 
+// Pixels that a convolution makes at a time of an output line in the current strip.
+uint32_t pn_conv_at_once(const pn_stage_t *s);
+
 // Bytes of a strip's rings, in 64 bits because a plan not yet checked may ask for anything.
 uint64_t pn_ring_bytes(const pn_stage_t *s);
 uint64_t pn_wide_bytes(const pn_stage_t *s);
 
-// A stage's parts of the work area, each behind the one before: sums or kept depthwise values; a window or the expanded lines of a group;
-// depthwise values of a pixel; at the next multiple of 4 output lines on their way to the pooling.
+// A stage's parts of the work area, each behind the one before: sums or kept depthwise values, or what a convolution works in; a window,
+// the expanded lines of a group, or a convolution's pixels of the picture; depthwise values of a pixel; at the next multiple of 4 output
+// lines on their way to the pooling.
 typedef struct {
     uint64_t sums, wide, values, staging;
 } pn_work_t;

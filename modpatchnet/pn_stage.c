@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "pn_conv.h"
 #include "pn_image.h"
 #include "pn_kernels.h"
 
@@ -65,15 +66,14 @@ static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, i
 #endif
 }
 
-// `n` pixels of the current patch, at the network's resolution: pixel `x` of line `y` and those that follow in the line or, `across`,
-// in the lines after it.
-static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, bool across, int8_t *out) {
+// `n` pixels of the current patch, at the network's resolution: pixel `x` of line `y` and those that follow.
+static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, int8_t *out) {
     const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->tunnel * PN_PATCH_BYTES;
     bool columns = m->segment.columns;
     pn_sample_t s = {
         .height = m->height, .width = m->width, .channels = m->channels,
         .y = pn_u16(patch + PN_PATCH_Y) + (columns ? x : y), .x = pn_u16(patch + PN_PATCH_X) + (columns ? y : x),
-        .n = n, .down = columns != across,
+        .n = n, .down = columns,
     };
     if (m->raw == NULL) {
         pn_image_sample(&m->image, &s, out);
@@ -82,7 +82,7 @@ static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, bool
     const int8_t *in = m->raw + ((size_t)s.y * m->width + s.x) * m->channels;
     for (uint32_t i = 0; i < n; i++, out += m->channels) {
         memcpy(out, in, m->channels);
-        in += (s.down ? m->width : 1u) * m->channels;
+        in += (columns ? m->width : 1u) * m->channels;
     }
 }
 
@@ -122,7 +122,8 @@ static void map_rows(const pn_model_t *m, int t, uint32_t o, pn_taps_t *taps) {
     }
 }
 
-static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s) {
+// For `n` outputs from s->channel on.
+static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
     const uint8_t *end;
     pn_scaled_t a = pn_scaled(pn_array(m, s->weight_off), s->cout, s->cout * s->kernel * s->kernel * s->cin, &end);
     uint32_t first = s->channel;
@@ -131,64 +132,50 @@ static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s) {
         .zero_step = s->index == 0,
         .weight = a.weight + first * s->kernel * s->kernel * s->cin, .bias = a.bias + first, .mult = a.mult + first,
         .zero_q8 = pn_zero_q8(s->zero_out),
-        .cin = s->cin, .shift = s->shift,
+        .cin = s->cin, .cout = (int)n, .stride = s->stride, .shift = s->shift,
+        .work = m->arena + m->segment.work_at,
     };
     tap_order(m, s, s->cin, &c.in);
     return c;
 }
 
-// Tells the checking build that a window's columns under the kernel are read, those of the chunk that begins at output line `o`.
-static void window_read(const pn_model_t *m, const pn_stage_t *s, const uint8_t *window, const pn_taps_t *taps, int x0, uint32_t o) {
-#ifdef PN_SHADOW
-    for (int x = x0 < 0 ? 0 : x0; x < x0 + s->kernel && x < taps->w; x++) {
-        PN_READ(window + x % s->kernel * taps->step, taps->step, TAG(m, TAG_WORK, s->index, o << 12 ^ x));
-    }
-#else
-    (void)m, (void)s, (void)window, (void)taps, (void)x0, (void)o;
-#endif
-}
-
-// The last pixels that a convolution on the picture has sampled, at work_at: column by column, those of the kernel's lines together.
-static void slide_picture(const pn_model_t *m, const pn_stage_t *s, uint32_t o, int from, int to, pn_taps_t *taps) {
+// Samples what the kernels of `n` output pixels from `x` on reach of the picture, into the work area. Returns the first kernel's first pixel.
+static int sample_block(const pn_model_t *m, const pn_stage_t *s, uint32_t o, uint32_t x, uint32_t n, pn_conv_t *c) {
     uint32_t lo, hi;
-    int top = lines_under(s, o, &lo, &hi);
-    int8_t *window = (int8_t *)m->arena + m->segment.work_at;
-    taps->step = (int)(hi - lo) * s->cin;
-    taps->wrap = s->kernel;
-    for (int k = 0; k < s->kernel; k++) {
-        int y = top + k;
-        taps->rows[k] = y < (int)lo || y >= (int)hi ? NULL : (const uint8_t *)window + (y - (int)lo) * s->cin;
+    int top = lines_under(s, o, &lo, &hi), x0 = first_pixel(s, x), end = x0 + (int)(n - 1) * s->stride + s->kernel;
+    int from = x0 > 0 ? x0 : 0, to = end < (int)pn_pixels_in(s) ? end : (int)pn_pixels_in(s);
+    int8_t *line = (int8_t *)c->work + pn_work(s, false).sums;
+    c->in.w = to - from;
+    c->in.step = s->cin;
+    for (int y = top; y < top + s->kernel; y++) {
+        bool inside = y >= (int)lo && y < (int)hi;
+        c->in.rows[y - top] = inside ? (const uint8_t *)line : NULL;
+        if (inside) {
+            sample(m, (uint32_t)y, s->from + (uint32_t)from, (uint32_t)(to - from), line);
+            line += (to - from) * s->cin;
+        }
     }
-    for (int x = from; x < to; x++) {
-        int8_t *out = window + x % s->kernel * taps->step;
-        sample(m, lo, (uint32_t)(s->from + x), hi - lo, true, out);
-        PN_WRITE(out, taps->step, TAG(m, TAG_WORK, s->index, o << 12 ^ x));
-    }
+    return x0 - from;
 }
 
 // One output line of a convolution.
 static void conv_line(pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    pn_conv_t c = conv_of(m, s);
+    uint32_t left = s->cout - (uint32_t)s->channel, outputs = pn_grouped_conv(s) && s->group < left ? s->group : left, n;
+    pn_conv_t c = conv_of(m, s, outputs);
     line_t out = line_out(m, t, o);
-    bool window = s->mode == PN_MODE_WINDOW;
-    int n = s->mode == PN_MODE_GROUPS ? s->group : s->cout, sampled = 0;
-    n = n < s->cout - s->channel ? n : s->cout - s->channel;
-    if (!window) {
+    out.step = pn_grouped_conv(s) ? c.cout : out.step;
+    PN_WRITE(c.work, pn_work(s, false).sums + pn_work(s, false).wide, TAG(m, TAG_WORK, s->index, o)); // before any line is read
+    if (s->mode != PN_MODE_WINDOW) {
         map_rows(m, t, o, &c.in);
     }
-    for (uint32_t x = s->out_from; x < s->out_to; x++) {
-        int x0 = first_pixel(s, x), end = x0 + s->kernel < c.in.w ? x0 + s->kernel : c.in.w;
-        if (window) {
-            slide_picture(m, s, o, sampled > x0 ? sampled : x0, end, &c.in);
-            sampled = end;
+    for (uint32_t x = s->out_from, most = pn_conv_at_once(s); x < s->out_to; x += n) {
+        n = s->out_to - x < most ? s->out_to - x : most;
+        int x0 = s->mode == PN_MODE_WINDOW ? sample_block(m, s, o, x, n, &c) : first_pixel(s, x);
+        pn_conv_pixels(&c, x0, n, out.at, out.step);
+        for (uint32_t i = 0; i < n; i++, out.at += out.step) {
+            wrote(m, t, o, out.at, c.cout);
         }
-        pn_conv_pixel(&c, x0, n, out.at);
-        wrote(m, t, o, out.at, n);
-        if (window) {
-            window_read(m, s, (uint8_t *)m->arena + m->segment.work_at, &c.in, x0, o);
-        }
-        out.at += s->mode == PN_MODE_GROUPS ? n : out.step;
     }
 }
 
@@ -298,6 +285,17 @@ static void slide(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t lo
             PN_WRITE(out, s->cexp, TAG(m, TAG_WORK, s->index, (uint32_t)s->done << 12 ^ x));
         }
     }
+}
+
+// Tells the checking build that a window's columns under the kernel are read, those of the chunk that begins at output line `o`.
+static void window_read(const pn_model_t *m, const pn_stage_t *s, const uint8_t *window, const pn_taps_t *taps, int x0, uint32_t o) {
+#ifdef PN_SHADOW
+    for (int x = x0 < 0 ? 0 : x0; x < x0 + s->kernel && x < taps->w; x++) {
+        PN_READ(window + x % s->kernel * taps->step, taps->step, TAG(m, TAG_WORK, s->index, o << 12 ^ x));
+    }
+#else
+    (void)m, (void)s, (void)window, (void)taps, (void)x0, (void)o;
+#endif
 }
 
 // A chunk in mode 2: all its lines together, pixel by pixel.
@@ -581,7 +579,7 @@ static void sample_line(pn_model_t *m, uint32_t y) {
     const pn_stage_t *s = pn_stages(m);
     uint32_t bytes = pn_pixels_in(s) * s->cin;
     int8_t *out = (int8_t *)m->arena + s->ring_at + (size_t)(y % s->ring_lines) * bytes;
-    sample(m, y, s->from, pn_pixels_in(s), false, out);
+    sample(m, y, s->from, pn_pixels_in(s), out);
     PN_WRITE(out, bytes, TAG(m, TAG_RING, s->index, y));
 }
 

@@ -160,11 +160,11 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
     layer, ring = stage.layer, has_ring(stage, stage is part.stages[0])
     rows = stage.lines_out if not stage.conv and layer.mode in (WINDOW, GROUPS, STORED) else 1
     most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
-    fours = layer.group % 4 == layer.wide_at % 4 == 0
+    pixels, fours = stage.conv and layer.mode != GROUPS, layer.group % 4 == layer.wide_at % 4 == 0
     return (
         mode_is_possible(stage, part.pooled and len(part.stages) == 1 and not part.columns)
         and 1 <= layer.rows <= rows
-        and min(most, 1) <= layer.group <= most
+        and (layer.group % 2 == 0 and layer.group <= 4096 if pixels else min(most, 1) <= layer.group <= most)
         and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
         and (fours if stage.fused else layer.mode == ROLLING or layer.wide_at == 0)
     )
@@ -348,14 +348,24 @@ def wide_bytes(stage: Stage, widths: Widths) -> int:
     return min(layer.kernel, stage.lines_in) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0
 
 
+def conv_work(stage: Stage, widths: Widths) -> int:
+    """What FORMAT.md lists for convolutions."""
+    layer = stage.layer
+    q = (layer.kernel * layer.kernel * stage.cin + 3) // 4
+    pairs = layer.group // 2 if layer.group and layer.mode != GROUPS else max(64 // q, 1)
+    pairs = min(pairs, widths.out_pairs)
+    block = layer.kernel * stage.cin * ((2 * pairs - 1) * layer.stride + layer.kernel)
+    return 16 * q * pairs + 16 * q + 36 + (block if layer.mode == WINDOW else 0)
+
+
 def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
     """What a layer needs while it makes a chunk; `pooled`: its lines go to the pooling."""
     layer, n_out = stage.layer, widths.n_out
     kernel = min(layer.kernel, stage.lines_in) * widths.n_in
     window = min(stage.lines_in, (layer.rows - 1) * layer.stride + layer.kernel) * layer.kernel + 1
     if stage.conv:
-        bytes_, line = layer.kernel**2 * stage.cin if layer.mode == WINDOW else 0, n_out * layer.cout
-        line = n_out * layer.group if layer.mode == GROUPS else line
+        bytes_ = conv_work(stage, widths)
+        line = n_out * (layer.group if layer.mode == GROUPS else layer.cout)
     else:
         bytes_ = {
             DIRECT: layer.cexp,

@@ -19,7 +19,15 @@ from arena import (
     segments_are_sound,
     strip_areas,
 )
-from networks import extreme_picture, fast_qnet, mixed_network, random_network, random_picture, random_qnet
+from networks import (
+    conv_network,
+    extreme_picture,
+    fast_qnet,
+    mixed_network,
+    random_network,
+    random_picture,
+    random_qnet,
+)
 from oracle import GREY, RGB565, RGB888, Oracle
 from patchnet import format as fmt
 from patchnet.design import Layer, Network
@@ -129,6 +137,8 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
     if mode in MODES:
         return mode, 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
+    if layer.kind == "conv" and mode != fmt.MODE_GROUPS:  # pixels
+        group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)]))
     return mode, few(rng, lines) if chunks else 1, group
 
 
@@ -274,6 +284,14 @@ def random_blob(rng, qnet: QNet) -> bytes:
 def is_fast_case(seed: int) -> bool:
     """Whether most layers of random_case(seed) are for modes fast and lean, as random ones seldom are."""
     return seed % 4 == 3
+
+
+def conv_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case:
+    """Convolutions alone."""
+    rng = np.random.default_rng([seed, extreme, 1])
+    qnet = random_qnet(rng, conv_network(rng, max_macs), extreme=extreme)
+    blob, d = random_blob(rng, qnet), qnet.design
+    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme))
 
 
 def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000) -> Case:

@@ -228,6 +228,22 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     return QNet(network, input_zero, tuple(tunnels), pool, fc, fc_shift, fc_zero, scale)
 
 
+def conv_network(rng, max_macs: int) -> FreeNetwork:
+    """Dense convolutions alone: narrow maps, 1..70 channels, odd numbers of them among them."""
+    while True:
+        sides, channels = rng.integers(1, int(rng.choice([4, 10, 30])), 2), int(rng.choice([1, 3]))
+        chain: list[Layer] = []
+        for cout in rng.choice([1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 36, 70], int(rng.integers(1, 5))).tolist():
+            h, w, cin = (chain[-1].oh, chain[-1].ow, chain[-1].cout) if chain else (*map(int, sides), channels)
+            chain.append(
+                Layer("conv", h, w, cin, 0, cout, int(rng.choice([1, 1, 3, 3, 5, 7])), int(rng.choice([1, 2])))
+            )
+        shell = FreeNetwork("convs", ("a", "b", "c"), chain[0].h, chain[0].w, channels, 1, False)
+        network = replace(shell, chain=tuple(chain))
+        if macs(network) <= max_macs:
+            return network
+
+
 # ---------------------------------------------------------------- layers for modes fast and lean
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arena
-from arena import FAST, WINDOW, Area, Flow, Part, Place, Stage, Widths
+from arena import FAST, GROUPS, STORED, WINDOW, Area, Flow, Part, Place, Stage, Widths
 from cases import Case, assert_equal, moved, random_blob, random_case, random_raw
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from oracle import Oracle
@@ -41,10 +41,22 @@ def fast_stages(oracle: Oracle) -> Iterator[tuple[Part, Stage, Widths]]:
                     yield part, stage, Widths.of(stage, before, after)
 
 
+def convolutions(oracle: Oracle) -> Iterator[tuple[Part, Stage, Widths]]:
+    """In each strip."""
+    for part in arena.parts(oracle):
+        for strip in part.strips():
+            spans = part.spans(strip)
+            for stage, before, after in zip(part.stages, spans, spans[1:], strict=False):
+                if stage.conv:
+                    yield part, stage, Widths.of(stage, before, after)
+
+
 def of_fast_layers(oracle: Oracle) -> np.ndarray:
-    """Which bytes of the arena layers of modes 5 and 6 have as their own. How much of them is written depends on the
-    processor: a Cortex-M7 needs all, see test_fast_layers_use_all_on_device."""
+    """Which bytes of the arena convolutions and layers of modes 5 and 6 have as their own. How much of them is written
+    depends on the processor: a Cortex-M7 needs all, see test_fast_layers_use_all_on_device."""
     own = np.zeros(oracle.header.arena_bytes, bool)
+    for part, stage, widths in convolutions(oracle):
+        own[part.record.work_at :][: arena.conv_work(stage, widths)] = True
     for part, stage, widths in fast_stages(oracle):
         own[part.record.work_at :][: arena.fused_work(stage, widths)] = True
         own[stage.layer.wide_at :][: arena.wide_bytes(stage, widths)] = True
@@ -59,6 +71,11 @@ def unused_by_fast(oracle: Oracle) -> int:
         lines = stage.layer.stride if stage.layer.mode == FAST else min(stage.layer.kernel, stage.lines_in)
         outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
         unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp))
+    for _, stage, widths in convolutions(
+        oracle
+    ):  # one output alone wants no windows widened; nor does the pixel after the last
+        half = 8 * ((stage.layer.kernel**2 * stage.cin + 3) // 4) * (widths.n_out % 2)
+        unused.append(arena.conv_work(stage, widths) if stage.layer.cout == 1 else half)
     return max(unused)
 
 
@@ -188,7 +205,8 @@ def steps_of(part: Part) -> int:
     steps = flow.alone
     for stage, first, end in flow.chunks:
         layer = stage.layer
-        groups = -(-(layer.cout if stage.conv else layer.cexp) // layer.group) if layer.group and not stage.fused else 1
+        channels = layer.cout if stage.conv else layer.cexp
+        groups = -(-channels // layer.group) if layer.mode in (GROUPS, STORED) else 1
         steps += 1 if layer.mode == WINDOW else (end - first) * groups
     return steps * len(part.strips())
 

@@ -472,7 +472,7 @@ def layers_in_a_row(n: int) -> bytes:
     apart = pack(random_qnet(np.random.default_rng(0), network), place(network, [(2, [(DIRECT, 1, 0)])] * n))
     rings = {Place("layer", i, "lines"): 1 for i in range(n)} | {Place("layer", i, "ring_at"): 2 * i for i in range(n)}
     fused = {Place("segment", 0, "layers"): n, Place("segment", 0, "out_at"): 0, Place("header", 0, "segments"): 1}
-    spread = {Place("segment", 0, "work_at"): 200, Place("segment", 0, "state_at"): 256}
+    spread = {Place("segment", 0, "work_at"): 2000, Place("segment", 0, "state_at"): 256}
     ends = {"sum_at": 208, "feature_at": 212, "logit_at": 214, "arena_bytes": 4096}
     return patched(apart, rings | fused | spread | {Place("header", 0, name): value for name, value in ends.items()})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases import Case, is_fast_case, random_blob, random_case
+from cases import Case, conv_case, is_fast_case, random_blob, random_case
 from cengine import Engine
 from oracle import Oracle
 from patchnet.fast import MODES
@@ -68,21 +68,23 @@ def has_fast_layers(case: Case) -> bool:
     return any(layer.mode in MODES for layer in case.oracle.layers)
 
 
-def random_cases(fast: bool) -> list[Case]:
-    """30 cases of at most 20 KB, three of them extreme; if `fast`, all with layers of modes 5 or 6."""
-    cases, seed = [], 7000
+def random_cases(kind: str) -> list[Case]:
+    """30 cases of at most 20 KB, three of them extreme. "fast": all with layers of modes 5 or 6; "convs": convolutions
+    alone; or "any"."""
+    cases, seed, fast = [], 7000, kind == "fast"
+    make = conv_case if kind == "convs" else random_case
     while len(cases) < 30:
         seed += 1
         if is_fast_case(seed) or not fast:
-            case = random_case(seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
+            case = make(seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
             cases += [case] * (len(case.blob) <= 20_000 and (has_fast_layers(case) or not fast))
     return cases
 
 
-@pytest.fixture(scope="module", params=["any", "fast"])
+@pytest.fixture(scope="module", params=["any", "fast", "convs"])
 def random_folder(request, tmp_path_factory):
     """30 random networks, each with ten plans: the folder and its cases."""
-    cases = random_cases(request.param == "fast")
+    cases = random_cases(request.param)
     folder = tmp_path_factory.mktemp("random")
     entries = make.write_cases(cases, folder)
     entries += [e for case, entry in zip(cases, entries, strict=True) for e in more_plans(case, entry, folder, 9)]

@@ -206,7 +206,16 @@ def reached(chain, strip: int) -> list[list[tuple[int, int]]]:
     return found
 
 
-def work(layer, step, lines_in: int, n_in: int, n_out: int, first: bool, last: bool) -> int:
+def conv_work(layer, step, n_out: int) -> int:
+    """FORMAT.md's C, and what layer 0 samples in mode window."""
+    k, quads = layer.kernel, (layer.kernel**2 * layer.cin + 3) // 4
+    usual = step.group == 0 or step.mode == GROUPS
+    n = min(max(128 // quads // 2 * 2, 2) if usual else step.group, n_out + n_out % 2)
+    sampled = k * ((n - 1) * layer.stride + k) * layer.cin if step.mode == WINDOW else 0
+    return 8 * quads * n + 16 * quads + 36 + sampled
+
+
+def work(layer, step, lines_in: int, n_in: int, n_out: int, last: bool) -> int:
     """FORMAT.md's table of modes, its last column, and the place for lines on their way to the pooling."""
     k, rows, group = layer.kernel, step.rows, step.group
     bottleneck = layer.kind == "bottleneck"
@@ -214,13 +223,14 @@ def work(layer, step, lines_in: int, n_in: int, n_out: int, first: bool, last: b
     sizes = {
         DIRECT: layer.cexp,
         ROLLING: layer.cexp,
-        WINDOW: k * k * layer.cin if first else needed * k * layer.cexp + layer.cexp,
-        GROUPS: 4 * rows * n_out * layer.cout + min(k, lines_in) * n_in * group + group if bottleneck else 0,
+        WINDOW: needed * k * layer.cexp + layer.cexp,
+        GROUPS: 4 * rows * n_out * layer.cout + min(k, lines_in) * n_in * group + group,
         STORED: rows * n_out * layer.cexp + min(k, lines_in) * n_in * group,
     }
     staged = rows if step.mode == WINDOW and bottleneck else 1
     channels = group if step.mode == GROUPS and not bottleneck else layer.cout
-    return aligned(sizes[step.mode]) + (staged * n_out * channels if last else 0)
+    own = sizes[step.mode] if bottleneck else conv_work(layer, step, n_out)
+    return aligned(own) + (staged * n_out * channels if last else 0)
 
 
 def live_areas(network: Network, plan, segment, chain, steps) -> list[tuple[int, int]]:
@@ -234,7 +244,7 @@ def live_areas(network: Network, plan, segment, chain, steps) -> list[tuple[int,
         if step.mode == ROLLING:
             out.append((step.wide_at, min(layer.kernel, lines_in) * n_in * layer.cexp))
         last = number == len(network.layers()) - 1
-        most = max(most, work(layer, step, lines_in, n_in, n_out, number == 0, last))
+        most = max(most, work(layer, step, lines_in, n_in, n_out, last))
     return [*out, (segment.work_at, most)]
 
 
@@ -302,8 +312,8 @@ def test_by_hand():
     a = areas(VWW, place(VWW, schedule), 0)
     assert (a.input, a.output, a.persistent) == (0, 21 * 21 * 24, 4 * 64)
     assert a.rings == (3 * 42 * 3, 21 * 16) and a.wides == (0, 3 * 21 * 96)
-    assert a.state == 2 * STATE_BYTES and a.work == 96
-    assert a.total == 4 * 64 + 21 * 21 * 24 + 380 + 21 * 16 + 3 * 21 * 96 + 2 * STATE_BYTES + 96
+    assert a.state == 2 * STATE_BYTES and a.work == (8 * 18 + 16) * 7 + 36
+    assert a.total == 4 * 64 + 21 * 21 * 24 + 380 + 21 * 16 + 3 * 21 * 96 + 2 * STATE_BYTES + 1156
 
 
 @pytest.mark.parametrize("in_at", [0, 100, 256, 260, 4000, 8000, 10_840, 50_000])

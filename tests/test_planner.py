@@ -161,7 +161,7 @@ TINY = Network(
 def all_steps(layer: Layer, lines: int, first: bool) -> list:
     """Every step, but groups only of 4 and of all channels."""
     if first:
-        return [(DIRECT, 1, 0), (WINDOW, 1, 0)]
+        return [(mode, 1, pixels) for mode in (DIRECT, WINDOW) for pixels in range(0, 9, 2)]
     groups = sorted({min(4, layer.cexp), layer.cexp})
     chunks = [(mode, rows, group) for mode in (GROUPS, STORED) for rows in range(1, lines + 1) for group in groups]
     return [(ROLLING, 1, 0), *((WINDOW, rows, 0) for rows in range(1, lines + 1)), *chunks]

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from .design import Layer, Network
 from .fast import eight, fast_modes, fours
-from .format import ALIGN, MAX_FUSED, STATE_BYTES
+from .format import ALIGN, MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .format import MODE_DIRECT as DIRECT
 from .format import MODE_FAST as FAST
 from .format import MODE_GROUPS as GROUPS
@@ -259,14 +259,31 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, 
             parts |= dict(values=rows * view.n_out * layer.cexp, group_ring=kept * view.n_in * group)
         else:
             parts["values"] = layer.cexp
-    if mode == WINDOW:
+    else:
+        quads, pixels = conv_quads(layer), conv_pixels(view, step)
+        parts["values"] = 8 * quads * pixels + 16 * quads + 36
+    if mode == WINDOW and first:
+        parts["window"] = layer.kernel * ((pixels - 1) * layer.stride + layer.kernel) * layer.cin
+    elif mode == WINDOW:
         needed = min(view.lines.lines_in, (rows - 1) * layer.stride + layer.kernel)
-        parts["window"] = layer.kernel * (layer.kernel * layer.cin if first else needed * layer.cexp)
+        parts["window"] = layer.kernel * needed * layer.cexp
     if pools:
         grouped = layer.kind == "conv" and mode == GROUPS
         together = rows if layer.kind == "bottleneck" and mode == WINDOW else 1
         parts["staging"] = together * view.n_out * (group if grouped else layer.cout)
     return parts
+
+
+def conv_quads(layer: Layer) -> int:
+    """Fours of values of a convolution's window."""
+    return -(-(layer.kernel**2) * layer.cin // 4)
+
+
+def conv_pixels(view: View, step: Choice) -> int:
+    """Pixels of an output line that a convolution makes at a time, an even number."""
+    mode, _, group = step
+    most = 2 * max(1, 64 // conv_quads(view.layer)) if mode == GROUPS or not group else group
+    return min(most, 2 * -(-view.n_out // 2))
 
 
 def _widened_line(view: View) -> int:
@@ -507,11 +524,12 @@ def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: 
             raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
         chunked = layer.kind == "bottleneck" and mode in (WINDOW, GROUPS, STORED)
         _check_range(f"layer {i}: rows", rows, 1, view.lines.lines_out if chunked else 1)
-        grouped = mode in (GROUPS, STORED, FAST, LEAN)
+        grouped, pixels = mode in (GROUPS, STORED, FAST, LEAN), layer.kind == "conv" and mode != GROUPS
         channels = layer.cexp if layer.kind == "bottleneck" else layer.cout
-        if mode in (FAST, LEAN) and group % 4:
-            raise ValueError(f"layer {i}: group: wanted a multiple of 4, got {group}")
-        _check_range(f"layer {i}: group", group, int(grouped), channels if grouped else 0)
+        multiple = 4 if mode in (FAST, LEAN) else 2 if pixels else 1
+        if group % multiple:
+            raise ValueError(f"layer {i}: group: wanted a multiple of {multiple}, got {group}")
+        _check_range(f"layer {i}: group", group, int(grouped), channels if grouped else MAX_SIDE if pixels else 0)
 
 
 def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], packed: bool = True) -> Plan:

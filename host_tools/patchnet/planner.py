@@ -39,6 +39,8 @@ from .plan import (
     aligned,
     areas,
     block_name,
+    conv_pixels,
+    conv_quads,
     flow,
     kept_lines,
     lead,
@@ -58,9 +60,11 @@ from .quantized import QBottleneck, QNet
 # fits such a table anew, from other plans. A layer is met within 2 to 6% (root mean square by mode), of modes fast and
 # lean within 2.4 and 1.6% (the worst of 459 layers by 13%). Larger pictures cost more in `sample`.
 COSTS = {
-    "sample": (1096, 50.6, 0),
-    "conv": (137, 37.3, 5.13),
-    "dot": (0, 26.6, 0),
+    "sample": (111, 14.7, 0),
+    "conv": (1047, 5.13, 0.579),
+    "conv stage": (80, 1.37, 0),
+    "window": (67, 2.87, 0),
+    "copy": (42, 0, 0),
     "expand": (0, 34.3, 4.85),
     "depthwise": (262, 23.8, 0),
     "tap": (30.3, 7, 0),
@@ -92,11 +96,12 @@ COSTS = {
     "sums": (0, 3.01, 0),
     "residual": (0, 3.25, 0),
     "move": (0, 2.49, 0),
-    "pool": (749, 8.33, 0),
-    "fc": (0, 40, 5),
+    "pool": (752, 1.49, 0),
+    "fc": (0, 60, 2.5),
 }
 # Parts of other kernels, whose outputs are no values of the network
-INSIDE = ("dot", "tap", "row", "widen", "widen odd", "stage", "line", "single", "single out", "sums", "residual")
+INSIDE = ("conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "single", "single out", "sums")
+INSIDE += ("residual",)
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
@@ -107,17 +112,18 @@ TABLES = {"instructions": COSTS, "macs": MACS}
 @dataclass(frozen=True)
 class Tries:
     """What a search looks at: rows of the chunks of a segment's last layer (and all its lines) and of the others,
-    channels of a group, the most strips that a segment is cut into."""
+    channels of a group, pixels that a convolution makes at a time, the most strips that a segment is cut into."""
 
     rows_last: tuple[int, ...]
     rows_inner: tuple[int, ...]
     groups: tuple[int, ...]
+    pixels: tuple[int, ...]
     strips: int
 
 
-PLAIN = Tries((), (), (), 1)
-COARSE = Tries((1, 2, 4, 8), (1,), (4,), 8)
-FINE = Tries(tuple(range(1, 17)), (1, 2, 3, 4), (4, 8, 16, 32, 64), MAX_SIDE)
+PLAIN = Tries((), (), (), (), 1)
+COARSE = Tries((1, 2, 4, 8), (1,), (4,), (2,), 8)
+FINE = Tries(tuple(range(1, 17)), (1, 2, 3, 4), (4, 8, 16, 32, 64), (2, 4, 6, 8, 12), MAX_SIDE)
 
 DEFAULT_LIMIT = 1.2  # times the fastest plan's cost
 
@@ -147,22 +153,44 @@ def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool)
     if layer.kind == "bottleneck":
         fused = mode in (FAST, LEAN)
         return out | (_fused_counts(view, flow, mode, group) if fused else _portable_counts(view, flow, mode, group))
+    return out | _conv_counts(view, flow, step) | (_sample_counts(view, flow, step) if first else {})
+
+
+def _conv_chunks(view: View, step: Choice) -> int:
+    """How often a convolution makes a few pixels at a time in a line."""
+    return -(-view.n_out // conv_pixels(view, step))
+
+
+def _conv_counts(view: View, flow: Flow, step: Choice) -> Counts:
+    """A dense convolution's. Windows are copied line by line of the kernel where they are `_whole`, else by pixels."""
+    layer, square, (mode, _, group) = view.layer, view.layer.kernel**2, step
     groups = -(-layer.cout // group) if mode == GROUPS else 1
-    out["conv"] = pixels * groups, pixels * layer.cout, pixels * layer.cout * layer.kernel**2 * layer.cin
-    rows_whole = _whole(layer) if mode != WINDOW and view.strips < 2 else 0.0
-    dots = layer.kernel**2 - rows_whole * layer.kernel * (layer.kernel - 1)
-    out["dot"] = 0, int(pixels * layer.cout * dots), 0
-    if first:
-        sampled = flow.read if mode == WINDOW else flow.once
-        out["sample"] = sampled * view.strips, sampled * view.all_in * layer.cin, 0
-    return out
+    lines, pixels, values = flow.made * view.strips * groups, flow.made * view.all_out, 4 * conv_quads(layer)
+    chunks, whole = lines * _conv_chunks(view, step), _whole(layer) if view.strips == 1 else 0
+    copies, in_place = square - whole * layer.kernel * (layer.kernel - 1), layer.kernel == 1 and layer.cin % 4 == 0
+    return {
+        "conv": (lines, pixels * layer.cout, pixels * layer.cout * square * layer.cin),
+        "conv stage": (chunks * -(-layer.cout // (2 * groups)), chunks * layer.cout * values // groups, 0),
+        "window": (0 if in_place else pixels * groups, pixels * groups * values, 0),
+        "copy": (0 if in_place else int(pixels * groups * copies), 0, 0),
+    }
 
 
 @lru_cache(4096)
 def _whole(layer: Layer) -> float:
-    """The part of a convolution's outputs for which the kernel's pixels of a row lie as its weights do: inside."""
+    """The part of a convolution's output pixels whose windows lie inside the lines."""
     tops = [i * layer.stride - layer.kernel // 2 for i in range(layer.ow)]
     return sum(0 <= top <= layer.w - layer.kernel for top in tops) / layer.ow
+
+
+def _sample_counts(view: View, flow: Flow, step: Choice) -> Counts:
+    """Of pixels of the picture; in mode window again and again where windows of two chunks lie one over the other."""
+    layer, calls, pixels = view.layer, flow.once * view.strips, flow.once * view.all_in
+    if step[0] == WINDOW:
+        chunks = _conv_chunks(view, step)
+        again = (chunks - 1) * view.strips * max(0, layer.kernel - layer.stride)
+        calls, pixels = flow.read * view.strips * chunks, flow.read * (view.all_in + again)
+    return {"sample": (calls, pixels * layer.cin, 0)}
 
 
 def _portable_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
@@ -313,15 +341,25 @@ def fused_groups(layer: Layer, tries: Tries) -> list[int]:
     return sorted({group for group in tries.groups if group % 4 == 0 and group < layer.cexp} | {layer.cexp})
 
 
+def conv_groups(view: View, tries: Tries) -> list[int]:
+    """Pixels at a time worth trying: as many as are usual, or fewer."""
+    usual = conv_pixels(view, (DIRECT, 1, 0))
+    return [0, *(pixels for pixels in tries.pixels if pixels < usual)]
+
+
 def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
     """Steps worth trying."""
     layer = view.layer
+    if layer.kind == "conv":
+        for pixels in conv_groups(view, tries):
+            yield DIRECT, 1, pixels
+            if role.first:
+                yield WINDOW, 1, pixels
+        return
     if role.fast:
         yield from ((mode, 1, group) for mode in fast_modes(layer) for group in fused_groups(layer, tries))
-    if role.first or layer.kind == "conv" or not layer.expand:
+    if not layer.expand:
         yield DIRECT, 1, 0
-        if role.first:
-            yield WINDOW, 1, 0
         return
     yield ROLLING, 1, 0
     groups = _groups(layer.cexp, tries)
@@ -680,8 +718,13 @@ def _even_groups(channels: int) -> list[int]:
     return sorted({min(channels, aligned(-(-channels // n))) for n in range(1, channels // 4 + 2)})
 
 
+def _even_pixels(view: View) -> list[int]:
+    """Pixels that a convolution may make at a time, ascending, the chunks of a line as equal as they can be."""
+    return sorted({2 * -(-view.n_out // (2 * n)) for n in range(1, view.n_out // 2 + 2)})
+
+
 def _widened(network: Network, schedule: Schedule) -> Schedule:
-    """The schedule with groups of channels as large as its arena has room for: fewer passes, no more bytes."""
+    """The schedule with groups as large as its arena has room for: fewer passes, no more bytes."""
     plan, layers, out = place(network, schedule), tuple(network.layers()), []
     for i, (segment, (strip, steps)) in enumerate(zip(plan.segments, schedule, strict=True)):
         stop = segment.first + segment.layers
@@ -689,25 +732,29 @@ def _widened(network: Network, schedule: Schedule) -> Schedule:
         limit = a.work + plan.arena_bytes - a.total
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
-            pools = stop == len(layers) and view is part[-1]
+            ends = segment.first == 0 and view is part[0], stop == len(layers) and view is part[-1]
             if group:
-                group = _widest(network, view, (mode, rows, group), pools, limit)
+                group = _widest(network, view, (mode, rows, group), ends, limit)
             wide.append((mode, rows, group))
         out.append((strip, tuple(wide)))
     return tuple(out)
 
 
-def _widest(network: Network, view: View, step: Choice, pools: bool, limit: int) -> int:
-    """The largest group with which a layer's work area stays within `limit` bytes, or the one that it has."""
+def _widest(network: Network, view: View, step: Choice, ends: tuple[bool, bool], limit: int) -> int:
+    """The largest group with which a layer's work area stays within `limit` bytes, or the one that it has.
+
+    `ends`: it is the first layer, it is the last.
+    """
     mode, rows, group = step
     conv = view.layer.kind == "conv"
 
     def size(wide: int) -> int:
-        more = Lasting.of(network, Step(mode, rows, wide)).below_last - below if conv else 0
-        return more + work_bytes(work_parts(view, (mode, rows, wide), False, pools))
+        more = Lasting.of(network, Step(mode, rows, wide)).below_last - below if conv and ends[1] else 0
+        return more + work_bytes(work_parts(view, (mode, rows, wide), *ends))
 
     below = Lasting.of(network, Step(*step)).below_last
-    groups = [wide for wide in _even_groups(view.layer.cout if conv else view.layer.cexp) if wide > group]
+    even = _even_groups(view.layer.cout if conv else view.layer.cexp)
+    groups = [wide for wide in (_even_pixels(view) if conv and mode != GROUPS else even) if wide > group]
     fits = bisect_right(groups, limit, key=size)
     return groups[fits - 1] if fits else group
 

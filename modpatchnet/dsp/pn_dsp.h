@@ -80,10 +80,15 @@ void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
 
 // The second half of a bottleneck's line: the projection. Its frame, in this order.
 //   b, entry, half_entry: room that the calls need;  stage: 16 * quads + 40 bytes;  quads: channels of the group / 4
-//   w: weights of the group;  bm: bias, bias, mult, mult for each pair of outputs;  d: depthwise values as pn_dsp_pairs leaves them
+//   w: weights of the group;  d: depthwise values as pn_dsp_pairs leaves them
+//   bm: biases of the first pair of outputs
 //   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t
 //   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs;  wide16: weights of 16 bits
 //   acc: sums, int32[couts][full + tail][4], for groups;  first: the group that begins with the biases
+// and of pn_dsp_project alone, whose weights may also be a convolution's
+//   row: bytes of weights of an output, where they lie together, output after output: any number of them, windows of 4 * quads values at d
+//   being what a line of pn_dsp_widen is. 0: in quads, for each pair of outputs
+//   mult: bytes from a pair's biases to its multipliers;  next: to the next pair's biases. With quads, and for the other two: 8 and 16
 typedef struct {
     uint32_t b[4];
     uint8_t *stage;
@@ -98,7 +103,7 @@ typedef struct {
     int32_t res_mult, zero_q8;
     uint32_t full, tail, couts, wide16, shift;
     int32_t *acc;
-    uint32_t first;
+    uint32_t first, row, mult, next;
 } pn_tiles_t;
 // All channels at once; or group by group: add, and after the last one end.
 void pn_dsp_project(const pn_tiles_t *t);

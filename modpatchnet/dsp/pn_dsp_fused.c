@@ -171,6 +171,9 @@ static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from
     t.shift = f->shift;
     t.acc = (int32_t *)(void *)(f->work + a->acc);
     t.first = from == 0;
+    t.row = 0;
+    t.mult = 8;
+    t.next = 16;
     if (group == f->cexp) {
         pn_dsp_project(&t);
         return;
