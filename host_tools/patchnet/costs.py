@@ -27,14 +27,16 @@ from .plan import (
 # Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
 # `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
 # plans for shapes like the zoo's: weights of 8 bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py
-# fits such a table anew, from other plans. A layer is met within 2 to 6% (root mean square by mode), of modes fast and
-# lean within 2.4 and 1.6% (the worst of 459 layers by 13%). Larger pictures cost more in `sample`.
+# fits such a table anew, from other plans. A layer is met within (root mean square; the worst) 2.4% (13%) in mode fast,
+# 1.6% (5%) lean, 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost more in
+# `sample`.
 COSTS = {
-    "sample": (111, 14.7, 0),
-    "conv": (1047, 5.13, 0.579),
-    "conv stage": (80, 1.37, 0),
-    "window": (67, 2.87, 0),
-    "copy": (42, 0, 0),
+    "sample": (97.9, 20.4, 0),
+    "sample grey": (180, 57.1, 0),
+    "conv": (856, 6.78, 0.46),
+    "conv stage": (69.4, 1.76, 0),
+    "window": (71, 3.18, 0),
+    "copy": (50.4, 0, 0),
     "expand": (0, 34.3, 4.85),
     "depthwise": (262, 23.8, 0),
     "tap": (30.3, 7, 0),
@@ -102,10 +104,12 @@ def _conv_counts(view: View, flow: Flow, step: Choice) -> Counts:
     layer, square, (mode, _, group) = view.layer, view.layer.kernel**2, step
     groups = -(-layer.cout // group) if mode == GROUPS else 1
     lines, pixels, values = flow.made * view.strips * groups, flow.made * view.all_out, 4 * conv_quads(layer)
-    chunks, whole = lines * _conv_chunks(view, step), _whole(layer) if view.strips == 1 else 0
+    chunks = flow.made * groups * max(view.strips, -(-view.all_out // conv_pixels(view, step)))
+    whole, alone = _whole(layer) if view.strips == 1 else 0, flow.made * view.alone_out * -(-layer.cout // 2)
     copies, in_place = square - whole * layer.kernel * (layer.kernel - 1), layer.kernel == 1 and layer.cin % 4 == 0
     return {
         "conv": (lines, pixels * layer.cout, pixels * layer.cout * square * layer.cin),
+        "single out": (alone, alone * conv_quads(layer), 0),
         "conv stage": (chunks * -(-layer.cout // (2 * groups)), chunks * layer.cout * values // groups, 0),
         "window": (0 if in_place else pixels * groups, pixels * groups * values, 0),
         "copy": (0 if in_place else int(pixels * groups * copies), 0, 0),
@@ -126,7 +130,7 @@ def _sample_counts(view: View, flow: Flow, step: Choice) -> Counts:
         chunks = _conv_chunks(view, step)
         again = (chunks - 1) * view.strips * max(0, layer.kernel - layer.stride)
         calls, pixels = flow.read * view.strips * chunks, flow.read * (view.all_in + again)
-    return {"sample": (calls, pixels * layer.cin, 0)}
+    return {"sample" if layer.cin == 3 else "sample grey": (calls, pixels * layer.cin, 0)}
 
 
 def _portable_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
