@@ -3,7 +3,9 @@
 //
 //     m = Model(src, arena=None, stream=None)   # src: path, open file or buffer. arena: writable buffer, else of the heap
 //     m.classify(img, top=None, roi=None, pixfmt=None)     -> [(label, score), ...], best first
-//     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation
+//     m.detect(img, threshold=0.4, iou=0.45, roi=None, pixfmt=None) -> [(x, y, w, h, label, score), ...], best first
+//     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation; of a
+//                                  # detection network the outputs of its heads, scale after scale, row by row
 //     m.profile(x)                 -> [(name, op, microseconds), ...]
 //     m.ram, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
 //     img = Image(width, height, format, buffer)           # what a camera without image type returns
@@ -47,6 +49,7 @@ typedef struct {
     mp_obj_t arena; // the caller's, or None
     uint8_t *own_arena;
     mp_obj_t picture; // during a run
+    mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
     bool busy;
 } model_obj_t;
 
@@ -82,6 +85,14 @@ static uint8_t *allocate(const char *what, size_t n) {
 static void check_open(const model_obj_t *self) {
     if (self->source == MP_OBJ_NULL) {
         mp_raise_ValueError(MP_ERROR_TEXT("model is closed"));
+    }
+}
+
+static void check_task(const model_obj_t *self, bool detects) {
+    check_open(self);
+    if (pn_detects(&self->model) != detects) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("model is for %s, not for %s"),
+            detects ? "classify" : "detect", detects ? "detect" : "classify");
     }
 }
 
@@ -397,6 +408,23 @@ static void check_arena(const model_obj_t *self) {
     }
 }
 
+static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
+    mp_buffer_info_t buf;
+    get_buffer("out", out, MP_BUFFER_WRITE, &buf);
+    if (buf.len != self->model.outputs) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("out: wanted %u bytes, got %u"),
+            (unsigned int)self->model.outputs, (unsigned int)buf.len);
+    }
+    return buf.buf;
+}
+
+// ... and that of the outputs that a detection network fills as it goes.
+static void check_out(const model_obj_t *self) {
+    if (self->out != MP_OBJ_NULL && get_out(self, self->out) != self->model.heads) {
+        mp_raise_ValueError(MP_ERROR_TEXT("out: its buffer has moved"));
+    }
+}
+
 // Begins a run on `image`, or on the raw values at `x` if `image` is NULL.
 static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep) {
     mp_buffer_info_t arena = { .buf = self->own_arena, .len = self->model.arena_bytes };
@@ -433,6 +461,12 @@ static void start_any(model_obj_t *self, mp_obj_t x) {
     start(self, NULL, buf.buf, x);
 }
 
+static void end_run(model_obj_t *self) {
+    self->busy = false;
+    self->picture = self->out = MP_OBJ_NULL;
+    self->model.heads = NULL;
+}
+
 // Runs to the end. `us`, if not NULL, collects microseconds per layer, the last entry being what follows the layers.
 static void run(model_obj_t *self, uint32_t *us) {
     nlr_buf_t nlr;
@@ -443,6 +477,7 @@ static void run(model_obj_t *self, uint32_t *us) {
             poll();
             check_blob(self);
             check_arena(self);
+            check_out(self);
             uint32_t index = self->model.index; // of the step that comes
             uint32_t began = us ? ticks_us() : 0;
             err = pn_step(&self->model);
@@ -458,11 +493,9 @@ static void run(model_obj_t *self, uint32_t *us) {
             raise_bad_model(err, self->model.fault_layer);
         }
         nlr_pop();
-        self->busy = false;
-        self->picture = MP_OBJ_NULL;
+        end_run(self);
     } else {
-        self->busy = false;
-        self->picture = MP_OBJ_NULL;
+        end_run(self);
         nlr_jump(nlr.ret_val);
     }
 }
@@ -482,6 +515,20 @@ static mp_obj_t next_label(const char **text) {
     const char *end = label_end(begin);
     *text = end + 1;
     return mp_obj_new_str(begin, end - begin);
+}
+
+static mp_obj_t label_of(const pn_model_t *m, uint32_t i) {
+    const char *text;
+    pn_labels(m, &text);
+    for (; i > 0; --i) {
+        text = label_end(text) + 1;
+    }
+    return next_label(&text);
+}
+
+// A score or the like of 65536 as a number 0..1.
+static mp_obj_t fraction(uint32_t n) {
+    return mp_obj_new_float(n / MICROPY_FLOAT_CONST(65536.0));
 }
 
 // The best class of those that come after (`logit`, `index`): smaller logit, or same logit and larger index.
@@ -506,13 +553,7 @@ static mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
     for (int32_t i = -1; n > 0; --n) {
         i = next_best(&self->model, logit, i);
         logit = pn_logit(&self->model, i);
-        const char *text;
-        pn_labels(&self->model, &text);
-        for (int32_t skip = i; skip > 0; --skip) {
-            text = label_end(text) + 1;
-        }
-        mp_float_t score = pn_score(&self->model, &softmax, i) / MICROPY_FLOAT_CONST(65536.0);
-        mp_obj_t pair[2] = { next_label(&text), mp_obj_new_float(score) };
+        mp_obj_t pair[2] = { label_of(&self->model, i), fraction(pn_score(&self->model, &softmax, i)) };
         mp_obj_list_append(list, mp_obj_new_tuple(2, pair));
     }
     return list;
@@ -530,7 +571,7 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
-    check_open(self);
+    check_task(self, false);
     mp_int_t top = self->model.classes;
     if (arg[ARG_top].u_obj != mp_const_none) {
         top = MIN(top, mp_obj_get_int(arg[ARG_top].u_obj));
@@ -546,15 +587,58 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_classify_obj, 2, model_classify);
 
-static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
-    mp_buffer_info_t buf;
-    get_buffer("out", out, MP_BUFFER_WRITE, &buf);
-    if (buf.len != self->model.classes) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("out: wanted %u bytes, got %u"),
-            self->model.classes, (unsigned int)buf.len);
+// A number 0..1 in parts of 65536.
+static uint32_t get_fraction(const char *what, mp_obj_t obj, uint32_t otherwise) {
+    if (obj == MP_OBJ_NULL) {
+        return otherwise;
     }
-    return buf.buf;
+    mp_float_t x = mp_obj_get_float(obj);
+    if (!(x >= 0 && x <= 1)) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("%s: wanted 0..1"), what);
+    }
+    return (uint32_t)(x * 65536 + MICROPY_FLOAT_CONST(0.5));
 }
+
+static mp_obj_t boxes(model_obj_t *self, uint32_t iou) {
+    uint32_t n = pn_boxes(&self->model, iou);
+    mp_obj_t list = mp_obj_new_list(0, NULL);
+    for (uint32_t i = 0; i < n; ++i) {
+        pn_box_t b;
+        pn_box(&self->model, i, &b);
+        mp_obj_t items[6] = {
+            mp_obj_new_int(b.x), mp_obj_new_int(b.y), mp_obj_new_int(b.w), mp_obj_new_int(b.h),
+            label_of(&self->model, b.label), fraction(b.score),
+        };
+        mp_obj_list_append(list, mp_obj_new_tuple(6, items));
+    }
+    return list;
+}
+
+static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+    enum { ARG_img, ARG_threshold, ARG_iou, ARG_roi, ARG_pixfmt };
+    ARGS allowed[] = {
+        { MP_QSTR_img, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_threshold, MP_ARG_OBJ, { .u_obj = MP_OBJ_NULL } },
+        { MP_QSTR_iou, MP_ARG_OBJ, { .u_obj = MP_OBJ_NULL } },
+        { MP_QSTR_roi, MP_ARG_OBJ, ARG_NONE },
+        { MP_QSTR_pixfmt, MP_ARG_OBJ, ARG_NONE },
+    };
+    mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
+    mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
+
+    model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
+    check_task(self, true);
+    uint32_t threshold = get_fraction("threshold", arg[ARG_threshold].u_obj, 26214); // 0.4
+    uint32_t iou = get_fraction("iou", arg[ARG_iou].u_obj, 29491); // 0.45
+    pn_image_t image;
+    mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
+    check_idle(self);
+    pn_detect(&self->model, threshold, NULL);
+    start(self, &image, NULL, keep);
+    run(self, NULL);
+    return boxes(self, iou);
+}
+static MP_DEFINE_CONST_FUN_OBJ_KW(model_detect_obj, 2, model_detect);
 
 static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     enum { ARG_x, ARG_out };
@@ -567,9 +651,15 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     check_open(self);
-    mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.classes) : arg[ARG_out].u_obj;
+    mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.outputs) : arg[ARG_out].u_obj;
     get_out(self, out);
     start_any(self, arg[ARG_x].u_obj);
+    if (pn_detects(&self->model)) { // fills it as it goes
+        self->out = out;
+        pn_detect(&self->model, 65537, get_out(self, out));
+        run(self, NULL);
+        return out;
+    }
     run(self, NULL);
     int8_t *to = get_out(self, out); // again, it may have moved
     for (size_t i = 0; i < self->model.classes; ++i) {
@@ -625,13 +715,13 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     } else if (name == MP_QSTR_streamed) {
         return mp_obj_new_bool(m->buffer != NULL);
     } else if (name == MP_QSTR_task) {
-        return MP_OBJ_NEW_QSTR(MP_QSTR_classify);
+        return MP_OBJ_NEW_QSTR(pn_detects(m) ? MP_QSTR_detect : MP_QSTR_classify);
     } else if (name == MP_QSTR_labels) {
         return labels(self);
     } else if (name == MP_QSTR_input_shape) {
         return shape(3, (const mp_int_t[]) { m->height, m->width, m->channels });
     } else if (name == MP_QSTR_output_shape) {
-        return shape(1, (const mp_int_t[]) { m->classes });
+        return shape(1, (const mp_int_t[]) { m->outputs });
     } else if (name == MP_QSTR_input_scale) {
         return mp_obj_new_float((mp_float_t)info.input_scale);
     } else if (name == MP_QSTR_output_scale) {
@@ -651,8 +741,8 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
     if (self->source == MP_OBJ_NULL) {
         mp_print_str(print, "<Model closed>");
     } else {
-        mp_printf(print, "<Model classify %u x %u x %u -> %u, ram %u%s>", m->height, m->width, m->channels, m->classes,
-            (unsigned int)ram(self), m->buffer == NULL ? "" : ", streamed");
+        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", pn_detects(m) ? "detect" : "classify",
+            m->height, m->width, m->channels, m->classes, (unsigned int)ram(self), m->buffer == NULL ? "" : ", streamed");
     }
 }
 
@@ -666,7 +756,7 @@ static mp_obj_t filled(mp_obj_t format, size_t n, const mp_obj_t *values) {
 // (name, op, microseconds) of layer `i`, or of what follows the layers.
 static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
     mp_obj_t row[3] = { TEXT("head"), TEXT("pool, dense"), mp_obj_new_int_from_uint(us) };
-    if (i < self->model.layers) {
+    if (i < self->model.all_layers) {
         pn_op_t what = pn_op(&self->model, i);
         mp_obj_t number = MP_OBJ_NEW_SMALL_INT(i), kernel = MP_OBJ_NEW_SMALL_INT(what.kernel);
         row[0] = filled(TEXT("layer %u"), 1, &number);
@@ -679,13 +769,13 @@ static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
 static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
     model_obj_t *self = MP_OBJ_TO_PTR(self_in);
     check_open(self);
-    size_t bytes = (self->model.layers + 1) * sizeof(uint32_t);
-    uint32_t *us = m_malloc(bytes);
-    memset(us, 0, bytes);
+    size_t rows = self->model.all_layers + !pn_detects(&self->model);
+    uint32_t *us = m_malloc(rows * sizeof(uint32_t));
+    memset(us, 0, rows * sizeof(uint32_t));
     start_any(self, x);
     run(self, us);
     mp_obj_t list = mp_obj_new_list(0, NULL);
-    for (size_t i = 0; i <= self->model.layers; ++i) {
+    for (size_t i = 0; i < rows; ++i) {
         mp_obj_list_append(list, profile_row(self, i, us[i]));
     }
     return list;
@@ -699,6 +789,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(model_enter_obj, model_enter);
 
 #define MODEL_METHODS(X) \
     X(MP_QSTR_classify, model_classify_obj) \
+    X(MP_QSTR_detect, model_detect_obj) \
     X(MP_QSTR_predict, model_predict_obj) \
     X(MP_QSTR_profile, model_profile_obj) \
     X(MP_QSTR_deinit, model_deinit_obj) \

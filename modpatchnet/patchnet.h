@@ -72,6 +72,7 @@ typedef struct {
 typedef struct {
     uint8_t first, layers;
     bool columns;  // lines are columns of a strip, else rows of the whole map
+    uint8_t sink;  // where the last layer's lines go
     uint16_t strip;
     uint32_t in_at, out_at, state_at, work_at;
 } pn_segment_t;
@@ -88,10 +89,13 @@ typedef struct {
     const uint8_t *weights; // what lies at `weights_at` in the blob: all arrays, or those of a segment; NULL: none are in memory
     uint32_t weights_at;
     uint32_t arena_bytes;
-    uint32_t features;  // length of the vector that the fully connected layer reads
+    uint32_t features;  // length of the vector that the fully connected layer reads; of a detection network, channels of the stitched map
+    uint32_t outputs;  // int8 values that a run gives: one for each class, or all that the heads of a detection network give
     uint16_t height, width, classes;
     uint16_t patch_h, patch_w;
+    uint16_t map_h, map_w;  // of the stitched map of a detection network, else 0
     uint8_t channels, tunnels, layers, segments;
+    uint8_t all_layers, all_segments;  // of a chain and of what follows the chains
     uint8_t fault_layer;  // where pn_open found a fault: layer index, or PN_NO_LAYER
     // a streamed blob
     uint8_t *buffer; // for the caller to set; NULL if all is in memory
@@ -103,7 +107,11 @@ typedef struct {
     uint8_t *arena;
     const int8_t *raw;  // NULL when a picture is read
     pn_image_t image;
-    uint8_t phase, tunnel, index, segment_index;
+    int8_t *heads;  // where the heads' outputs go as well, or NULL
+    uint32_t heads_done, map_at;
+    uint16_t candidates;
+    int16_t lowest, least;  // of a class's value for a candidate: by the threshold, and now that there are better ones
+    uint8_t phase, tunnel, index, segment_index, scale, map_layer;
     uint16_t row;  // first output row of the strip, or the next class
     pn_segment_t segment;
     pn_task_t task;
@@ -135,7 +143,7 @@ size_t pn_labels(const pn_model_t *m, const char **text);
 // (q - output_zero) * output_scale.
 typedef struct {
     int8_t input_zero[4];  // of `channels` channels
-    int8_t output_zero;
+    int16_t output_zero;  // of a detection network: of its classes' values, as output_scale
     float input_scale, output_scale;
 } pn_info_t;
 void pn_info(const pn_model_t *m, pn_info_t *info);
@@ -147,15 +155,37 @@ typedef struct {
 } pn_op_t;
 pn_op_t pn_op(const pn_model_t *m, uint32_t index);
 
+// Whether the model detects: then pn_detect and pn_box are for it, else pn_logit, pn_output and pn_score.
+static inline bool pn_detects(const pn_model_t *m) {
+    return m->map_h > 0;
+}
+
 // Begins a run on a picture, or on height * width * channels int8 values (pixel - 128, HWC). `arena`: at a multiple of 8,
 // `len` >= arena_bytes, contents of no matter. PN_ERR_ARENA, PN_ERR_ALIGN, PN_ERR_PIXFMT, PN_ERR_ROI.
 int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image);
 int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
 
+// For a detection network, before a run; it holds for those after it as well. Boxes with a score of `threshold` (of 65536) or more
+// are candidates; none are before the first call. `heads`: NULL, or m->outputs bytes for the heads' int8 outputs: scale after
+// scale, row by row, pixel by pixel.
+void pn_detect(pn_model_t *m, uint32_t threshold, int8_t *heads);
+
 // Does a bounded piece of work: one chunk of lines of one group of channels, or less. PN_MORE until the run has ended, then PN_OK.
-// PN_WANT and errors come from streamed blobs only. m->tunnel and m->index, read before the call, tell which layer the step belongs to; index == layers stands for what
-// follows the last chain.
+// PN_WANT and errors come from streamed blobs only. m->tunnel and m->index, read before the call, tell which layer the step belongs to;
+// index == all_layers stands for what follows the layers.
 int pn_step(pn_model_t *m);
+
+// A box that was found, in pixels of the picture (of the network's input if that was raw), inside the region that was looked at.
+typedef struct {
+    uint32_t x, y, w, h;
+    uint32_t label;  // index of the class
+    uint32_t score;  // of 65536
+} pn_box_t;
+
+// After a run of a detection network: drops each candidate that overlaps a better one of its class, intersection / union being more
+// than `iou` of 65536. Returns the number of boxes left, which pn_box tells, best first.
+uint32_t pn_boxes(pn_model_t *m, uint32_t iou);
+void pn_box(const pn_model_t *m, uint32_t i, pn_box_t *box);
 
 // After a run, until the next: the logit of a class with 8 fraction bits, and its int8 value.
 int32_t pn_logit(const pn_model_t *m, uint32_t i);

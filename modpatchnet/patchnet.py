@@ -27,3 +27,8 @@ def load(src="/rom/model.pnb", arena=None, stream=None):
 def classify(img, top=None, roi=None, pixfmt=None):
     """[(label, score), ...] of the default model, best first; the first call loads it if load() has not."""
     return (_model or load()).classify(img, top, roi, pixfmt)
+
+
+def detect(img, threshold=0.4, iou=0.45, roi=None, pixfmt=None):
+    """[(x, y, w, h, label, score), ...] of the default model, best first, in pixels of the picture."""
+    return (_model or load()).detect(img, threshold, iou, roi, pixfmt)

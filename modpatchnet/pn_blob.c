@@ -4,16 +4,17 @@
 
 #include "pn_format.h"
 
-// The input's shape and zero point: the output's of the layer before, which *l still holds.
+// The input's shape and zero point: the output's of the layer before, which *l still holds. After a head, what the head has read;
+// after the chains of a detection network, the stitched map.
 static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {
     if (index == 0) {
         l->h = m->patch_h;
         l->w = m->patch_w;
         l->cin = m->channels;
         l->zero_in = 0; // layer 0 has one per channel, in the header
-    } else {
-        l->h = l->oh;
-        l->w = l->ow;
+    } else if (!(l->flags & PN_FLAG_HEAD)) {
+        l->h = index == m->layers ? m->map_h : l->oh;
+        l->w = index == m->layers ? m->map_w : l->ow;
         l->cin = l->cout;
         l->zero_in = l->zero_out;
     }
@@ -66,6 +67,9 @@ size_t pn_labels(const pn_model_t *m, const char **text) {
 void pn_info(const pn_model_t *m, pn_info_t *info) {
     memcpy(info->input_zero, m->blob + PN_HEADER_INPUT_ZERO, sizeof(info->input_zero));
     info->output_zero = (int8_t)m->blob[PN_HEADER_FC_ZERO];
+    if (pn_detects(m)) {
+        info->output_zero = (int16_t)pn_u16(pn_detect_record(m) + PN_DETECT_CLS_ZERO);
+    }
     memcpy(&info->input_scale, m->blob + PN_HEADER_INPUT_SCALE, sizeof(info->input_scale));
     memcpy(&info->output_scale, m->blob + PN_HEADER_OUTPUT_SCALE, sizeof(info->output_scale));
 }

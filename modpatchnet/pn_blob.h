@@ -13,6 +13,11 @@ static inline uint32_t pn_u32(const uint8_t *p) {
     return pn_u16(p) | pn_u16(p + 2) << 16;
 }
 
+// The record of a detection network.
+static inline const uint8_t *pn_detect_record(const pn_model_t *m) {
+    return m->blob + pn_u32(m->blob + PN_HEADER_TASK_OFF);
+}
+
 // Whether features are concatenated over the chains; else they are summed.
 static inline bool pn_concat(const pn_model_t *m) {
     return m->blob[PN_HEADER_AGGREGATE] == PN_AGGREGATE_CONCAT;
@@ -20,7 +25,7 @@ static inline bool pn_concat(const pn_model_t *m) {
 
 // Whether the sums of features outlive a chain.
 static inline bool pn_lasting_sums(const pn_model_t *m) {
-    return m->tunnels > 1 && !pn_concat(m);
+    return m->tunnels > 1 && !pn_concat(m) && !pn_detects(m);
 }
 
 // Channels of the last map.
@@ -54,7 +59,8 @@ static inline pn_scaled_t pn_scaled(const uint8_t *p, uint32_t n, uint32_t weigh
     return s;
 }
 
-// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain.
+// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain. The layers behind the
+// chains are those of the last one.
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l);
 
 // Fills *s for segment `index`, but for `columns`, which follows from its last layer's height.

@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     pn_model_t *m;
     pn_segment_t seg;
-    bool first, last;
+    bool first;
     area_t in, out;
     uint64_t written;
     pn_stage_t stages[PN_MAX_FUSED];
@@ -50,18 +50,31 @@ static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
     return a;
 }
 
+// What outlives the segments of a detection network: the stitched map, and after the chains the candidates.
+static bool add_detected(const check_t *c, areas_t *areas) {
+    const pn_model_t *m = c->m;
+    const uint8_t *r = pn_detect_record(m);
+    bool chains = c->seg.first < m->layers;
+    area_t map = { pn_u32(r + PN_DETECT_STITCH_AT), (uint64_t)m->map_h * m->map_w * m->features };
+    area_t candidates = { pn_u32(r + PN_DETECT_CANDIDATE_AT), (uint64_t)pn_u16(r + PN_DETECT_TOP) * PN_CANDIDATE_BYTES };
+    return candidates.at % 4 == 0 && add(m, areas, chains ? map : candidates);
+}
+
 // What outlives segments: sums or features of several chains; in the last segment both in any case.
 static bool add_lasting(const check_t *c, areas_t *areas) {
     const pn_model_t *m = c->m;
     const pn_stage_t *s = &c->stages[c->seg.layers - 1];
-    bool lasting = pn_lasting_sums(m), part = c->last && pn_grouped_conv(s) && !lasting;
+    if (pn_detects(m)) {
+        return add_detected(c, areas);
+    }
+    bool last = c->seg.sink == PN_TO_POOL, lasting = pn_lasting_sums(m), part = last && pn_grouped_conv(s) && !lasting;
     area_t sums = header_area(m, PN_HEADER_SUM_AT, 4ull * (part ? s->group : pn_last_channels(m)));
     area_t features = header_area(m, PN_HEADER_FEATURE_AT, m->features);
     bool ok = sums.at % 4 == 0;
-    if (lasting || c->last) {
+    if (lasting || last) {
         ok = ok && add(m, areas, sums);
     }
-    if ((pn_concat(m) && m->tunnels > 1) || c->last) {
+    if ((pn_concat(m) && m->tunnels > 1) || last) {
         ok = ok && add(m, areas, features);
     }
     return ok;
@@ -76,7 +89,7 @@ static bool strip_areas_ok(const check_t *c) {
     for (int t = 0; t < seg->layers && ok; t++) {
         const pn_stage_t *s = &c->stages[t];
         area_t ring = { s->ring_at, pn_ring_bytes(s) }, wide = { s->wide_at, pn_wide_bytes(s) };
-        pn_work_t parts = pn_work(s, c->last && t == seg->layers - 1);
+        pn_work_t parts = pn_work(s, c->seg.sink != PN_TO_MAP && t == seg->layers - 1);
         uint64_t bytes = parts.staging ? pn_staging_at(&parts) + parts.staging : parts.sums + parts.wide + parts.values;
         work.bytes = bytes > work.bytes ? bytes : work.bytes;
         ok = add(c->m, &areas, ring) && add(c->m, &areas, wide);
@@ -88,7 +101,7 @@ static bool strip_areas_ok(const check_t *c) {
 
 // Whether a layer's schedule is one that its kind knows.
 static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
-    bool alone = c->last && c->seg.layers == 1 && !c->seg.columns;
+    bool alone = c->seg.sink == PN_TO_POOL && c->seg.layers == 1 && !c->seg.columns;
     bool grouped = s->mode == PN_MODE_GROUPS && alone && !c->first;
     bool group_ok = grouped ? s->group >= 1 && s->group <= s->cout : s->group % 2 == 0 && s->group <= PN_MAX_SIDE;
     bool mode_ok = s->mode == PN_MODE_DIRECT || grouped || (s->mode == PN_MODE_WINDOW && c->first && t == 0);
@@ -216,12 +229,23 @@ static int strip_ok(check_t *c, uint32_t top) {
     }
 }
 
+// A head ends its segment, which has rows as lines; where another layer reads what the head reads, that must be a stored map.
+static bool heads_ok(const check_t *c) {
+    bool ok = true, whole = c->seg.first + c->seg.layers == c->m->all_layers || c->seg.layers == 1;
+    for (uint32_t t = 0; t < c->seg.layers; t++) {
+        bool head = c->stages[t].flags & PN_FLAG_HEAD;
+        ok = ok && (!head || (t + 1u == c->seg.layers && whole && !c->seg.columns));
+    }
+    return ok;
+}
+
 // Reads the segment's layers; *l holds the layer before, and after it the segment's last.
 static int begin(check_t *c, pn_layer_t *l) {
     pn_segment_t *seg = &c->seg;
     c->in.at = seg->in_at;
-    c->in.bytes = c->first ? 0 : (uint64_t)l->oh * l->ow * l->cout;
-    pn_segment_stages(c->m, 0, seg, l, c->stages);
+    pn_segment_stages(c->m, seg->first < c->m->layers ? 0 : c->m->tunnels - 1u, seg, l, c->stages);
+    const pn_stage_t *s = c->stages;
+    c->in.bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin;
     for (uint32_t t = 0; t < seg->layers; t++) {
         c->m->fault_layer = (uint8_t)(seg->first + t);
         if (!schedule_ok(c, (int)t)) {
@@ -229,10 +253,11 @@ static int begin(check_t *c, pn_layer_t *l) {
         }
     }
     c->out.at = seg->out_at;
-    c->out.bytes = c->last ? 0 : (uint64_t)l->oh * l->ow * l->cout;
+    c->out.bytes = seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout;
     c->written = 0;
     c->m->fault_layer = seg->first;
-    bool ok = seg->strip >= 1 && seg->strip <= l->oh && (!c->first || seg->in_at == 0) && (!c->last || seg->out_at == 0);
+    bool places_ok = (!c->first || seg->in_at == 0) && (seg->sink == PN_TO_MAP || seg->out_at == 0);
+    bool ok = seg->strip >= 1 && seg->strip <= l->oh && places_ok && heads_ok(c);
     return ok ? PN_OK : PN_ERR_PLAN;
 }
 
@@ -246,6 +271,9 @@ static int segment_ok(check_t *c, pn_layer_t *l) {
 
 // Sums, features and logits after the last chain.
 static int end_ok(const pn_model_t *m) {
+    if (pn_detects(m)) {
+        return PN_OK;
+    }
     areas_t areas = { .n = 0 };
     area_t logits = header_area(m, PN_HEADER_LOGIT_AT, 2ull * m->classes);
     bool ok = logits.at % 2 == 0 && add(m, &areas, header_area(m, PN_HEADER_FEATURE_AT, m->features))
@@ -257,13 +285,14 @@ int pn_check_plan(pn_model_t *m) {
     check_t c = { .m = m };
     pn_layer_t l = { 0 };
     uint32_t next = 0;
-    for (uint32_t i = 0; i < m->segments; i++) {
+    for (uint32_t i = 0; i < m->all_segments; i++) {
         pn_segment_read(m, i, &c.seg);
         c.first = i == 0;
-        c.last = i + 1u == m->segments;
         m->fault_layer = (uint8_t)next;
+        uint32_t end = i < m->segments ? m->layers : m->all_layers; // of the chain, or of all
+        bool last = i + 1u == m->segments || i + 1u == m->all_segments;
         if (c.seg.first != next || c.seg.layers == 0 || c.seg.layers > PN_MAX_FUSED
-            || next + c.seg.layers > m->layers || (c.last && next + c.seg.layers != m->layers)) {
+            || next + c.seg.layers > end || (last && next + c.seg.layers != end)) {
             return PN_ERR_PLAN;
         }
         next += c.seg.layers;

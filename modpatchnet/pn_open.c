@@ -99,7 +99,7 @@ static bool side_ok(uint32_t side) {
 
 static int check_header(pn_model_t *m) {
     const uint8_t *b = m->blob;
-    if (b[PN_HEADER_TASK] != PN_TASK_CLASSIFY) {
+    if (b[PN_HEADER_TASK] != PN_TASK_CLASSIFY && b[PN_HEADER_TASK] != PN_TASK_DETECT) {
         return PN_ERR_TASK;
     }
     m->channels = b[PN_HEADER_CHANNELS];
@@ -112,12 +112,38 @@ static int check_header(pn_model_t *m) {
     m->classes = (uint16_t)pn_u16(b + PN_HEADER_CLASSES);
     m->arena_bytes = pn_u32(b + PN_HEADER_ARENA_BYTES);
     uint32_t segments = pn_u32(b + PN_HEADER_SEGMENTS);
-    m->segments = (uint8_t)segments;
+    m->segments = m->all_segments = (uint8_t)segments;
+    m->all_layers = m->layers;
+    m->map_h = m->map_w = 0;
     bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
         && m->layers >= 1 && segments >= 1 && segments <= m->layers && side_ok(m->height) && side_ok(m->width) && m->classes >= 1
         && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
-        && b[PN_HEADER_FIT] <= PN_FIT_CROP && pn_u32(b + PN_HEADER_TASK_OFF) == 0 && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
+        && b[PN_HEADER_FIT] <= PN_FIT_CROP && (b[PN_HEADER_TASK] == PN_TASK_DETECT || pn_u32(b + PN_HEADER_TASK_OFF) == 0)
+        && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
     return ok ? PN_OK : PN_ERR_SHAPE;
+}
+
+// The record of a detection network. What it says of the layers' shapes is looked at with them.
+static int check_record(pn_model_t *m) {
+    if (m->blob[PN_HEADER_TASK] != PN_TASK_DETECT) {
+        return PN_OK;
+    }
+    if (!in_head(m, pn_u32(m->blob + PN_HEADER_TASK_OFF), PN_DETECT_BYTES)) {
+        return PN_ERR_TASK;
+    }
+    const uint8_t *r = pn_detect_record(m);
+    uint32_t layers = r[PN_DETECT_LAYERS], segments = r[PN_DETECT_SEGMENTS], top = pn_u16(r + PN_DETECT_TOP);
+    m->map_h = (uint16_t)pn_u16(r + PN_DETECT_MAP_H);
+    m->map_w = (uint16_t)pn_u16(r + PN_DETECT_MAP_W);
+    m->all_layers = (uint8_t)(m->layers + layers);
+    m->all_segments = (uint8_t)(m->segments + segments);
+    m->heads = NULL;
+    m->lowest = INT8_MAX + 1;
+    bool ok = side_ok(m->map_h) && side_ok(m->map_w) && m->layers + layers <= PN_MAX_LAYERS && segments >= 1 && segments <= layers
+        && top >= 1 && top <= PN_MAX_TOP && !pn_concat(m)
+        && in_head(m, pn_u32(r + PN_DETECT_PLACE_OFF), m->tunnels * PN_PLACE_BYTES)
+        && in_head(m, pn_u32(r + PN_DETECT_SCALE_OFF), pn_u16(r + PN_DETECT_SCALES) * PN_SCALE_BYTES);
+    return ok ? PN_OK : PN_ERR_TASK;
 }
 
 static int check_tables(const pn_model_t *m) {
@@ -131,9 +157,9 @@ static int check_tables(const pn_model_t *m) {
             return PN_ERR_PATCH;
         }
     }
-    bool ok = in_head(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->layers * PN_LAYER_BYTES)
-        && in_head(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->segments * PN_SEGMENT_BYTES)
-        && in_head(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF), m->tunnels * m->layers * PN_PARAM_BYTES);
+    bool ok = in_head(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->all_layers * PN_LAYER_BYTES)
+        && in_head(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->all_segments * PN_SEGMENT_BYTES)
+        && in_head(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF), ((m->tunnels - 1) * m->layers + m->all_layers) * PN_PARAM_BYTES);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
@@ -149,7 +175,8 @@ static int check_labels(const pn_model_t *m) {
     return lines == m->classes ? PN_OK : PN_ERR_LABELS;
 }
 
-static int check_layer_shape(const pn_layer_t *l) {
+static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
+    uint32_t flags = l->index >= m->layers ? l->flags & ~PN_FLAG_HEAD : l->flags; // of what is no head
     if (l->kernel > 7 || l->kernel % 2 == 0 || l->stride < 1 || l->stride > 2 || l->cout == 0) {
         return PN_ERR_SHAPE;
     }
@@ -159,12 +186,12 @@ static int check_layer_shape(const pn_layer_t *l) {
         return PN_ERR_SHAPE;
     }
     if (l->kind == PN_KIND_CONV) {
-        bool ok = l->flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
+        bool ok = flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
         return ok ? PN_OK : PN_ERR_SHAPE;
     }
     bool expand = l->flags & PN_FLAG_EXPAND, residual = l->flags & PN_FLAG_RESIDUAL;
     bool ok = l->kind == PN_KIND_BOTTLENECK && l->index > 0 && l->kernel > 1
-        && l->flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE)
+        && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE)
         && l->cexp >= 1 && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION
         && (expand || l->cexp == l->cin) && (!residual || (l->stride == 1 && l->cout == l->cin));
     return ok ? PN_OK : PN_ERR_SHAPE;
@@ -305,18 +332,66 @@ static int check_end(const pn_model_t *m, const pn_layer_t *l) {
     return check_fc(m, &end);
 }
 
+// Layer `i` of a chain, or behind the chains. *l holds the one before and then this one.
+static int check_layer(pn_model_t *m, uint32_t tunnel, uint32_t i, pn_layer_t *l) {
+    m->fault_layer = (uint8_t)i;
+    pn_layer_read(m, tunnel, i, l);
+    int err = check_layer_shape(m, l);
+    return err ? err : check_params(m, l);
+}
+
 // All layers of one chain. *l is left holding the last.
 static int check_chain(pn_model_t *m, uint32_t tunnel, pn_layer_t *l) {
     int err = PN_OK;
     for (uint32_t i = 0; i < m->layers && err == PN_OK; i++) {
-        m->fault_layer = (uint8_t)i;
-        pn_layer_read(m, tunnel, i, l);
-        err = check_layer_shape(l);
-        if (err == PN_OK) {
-            err = check_params(m, l);
-        }
+        err = check_layer(m, tunnel, i, l);
     }
     return err;
+}
+
+// Whether the part of each chain's map that goes to the stitched map lies in both.
+static bool places_ok(const pn_model_t *m, const pn_layer_t *l) {
+    const uint8_t *p = m->blob + pn_u32(pn_detect_record(m) + PN_DETECT_PLACE_OFF);
+    bool ok = true;
+    for (uint32_t i = 0; i < m->tunnels; i++, p += PN_PLACE_BYTES) {
+        uint32_t h = pn_u16(p + PN_PLACE_H), w = pn_u16(p + PN_PLACE_W);
+        ok = ok && pn_u16(p + PN_PLACE_FROM_Y) + h <= l->oh && pn_u16(p + PN_PLACE_TO_Y) + h <= m->map_h
+            && pn_u16(p + PN_PLACE_FROM_X) + w <= l->ow && pn_u16(p + PN_PLACE_TO_X) + w <= m->map_w;
+    }
+    return ok;
+}
+
+// A head's scale: its anchors and the outputs that they make.
+static bool scale_ok(pn_model_t *m, uint32_t index, const pn_layer_t *l) {
+    const uint8_t *r = pn_detect_record(m), *s = m->blob + pn_u32(r + PN_DETECT_SCALE_OFF) + index * PN_SCALE_BYTES;
+    if (index >= pn_u16(r + PN_DETECT_SCALES)) {
+        return false;
+    }
+    uint64_t anchors = pn_u32(s + PN_SCALE_ANCHORS), outputs = m->outputs + (uint64_t)l->oh * l->ow * l->cout;
+    m->outputs = (uint32_t)outputs;
+    return anchors * (4u + m->classes) == l->cout && outputs <= INT32_MAX
+        && in_head(m, pn_u32(s + PN_SCALE_ANCHOR_OFF), anchors * PN_ANCHOR_BYTES);
+}
+
+// What follows the chains. *l holds their last layer.
+static int check_tail(pn_model_t *m, pn_layer_t *l) {
+    uint32_t heads = 0;
+    if (!places_ok(m, l)) {
+        return PN_ERR_TASK;
+    }
+    m->outputs = 0;
+    for (uint32_t i = m->layers; i < m->all_layers; i++) {
+        int err = check_layer(m, m->tunnels - 1u, i, l);
+        if (err) {
+            return err;
+        }
+        if (l->flags & PN_FLAG_HEAD && !scale_ok(m, heads++, l)) {
+            return PN_ERR_TASK;
+        }
+    }
+    bool ok = l->flags & PN_FLAG_HEAD && heads == pn_u16(pn_detect_record(m) + PN_DETECT_SCALES);
+    m->fault_layer = PN_NO_LAYER;
+    return ok ? PN_OK : PN_ERR_TASK;
 }
 
 static int check_chains(pn_model_t *m) {
@@ -334,7 +409,8 @@ static int check_chains(pn_model_t *m) {
     }
     m->fault_layer = PN_NO_LAYER;
     m->features = l.cout * (pn_concat(m) ? m->tunnels : 1u);
-    int err = check_end(m, &l);
+    m->outputs = m->classes;
+    int err = pn_detects(m) ? check_tail(m, &l) : check_end(m, &l);
     return err ? err : pn_check_plan(m);
 }
 
@@ -365,6 +441,9 @@ int pn_check_arrays(pn_model_t *m, uint32_t tunnel, uint32_t first, uint32_t n, 
 static int check_content(pn_model_t *m) {
     int err = check_header(m);
     if (err == PN_OK) {
+        err = check_record(m);
+    }
+    if (err == PN_OK) {
         err = check_tables(m);
     }
     if (err == PN_OK) {
@@ -375,13 +454,15 @@ static int check_content(pn_model_t *m) {
 
 // The most bytes that lie between the first and the last array of a segment, in any chain, or of the fully connected layer.
 static uint32_t most_weights(pn_model_t *m) {
-    uint32_t from, end, most;
+    uint32_t from = 0, end = 0, most, last = m->tunnels - 1u, more = last * m->segments; // segments of the chains before the last
     pn_segment_t s;
-    pn_check_arrays(m, 0, 0, 0, &from, &end);
+    if (!pn_detects(m)) {
+        pn_check_arrays(m, 0, 0, 0, &from, &end);
+    }
     most = end - from;
-    for (uint32_t i = 0; i < (uint32_t)m->tunnels * m->segments; i++) {
-        pn_segment_read(m, i % m->segments, &s);
-        pn_check_arrays(m, i / m->segments, s.first, s.layers, &from, &end);
+    for (uint32_t i = 0; i < more + m->all_segments; i++) {
+        pn_segment_read(m, i < more ? i % m->segments : i - more, &s);
+        pn_check_arrays(m, i < more ? i / m->segments : last, s.first, s.layers, &from, &end);
         most = end - from > most ? end - from : most;
     }
     m->fault_layer = PN_NO_LAYER;

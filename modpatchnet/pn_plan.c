@@ -40,7 +40,9 @@ void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, 
     for (uint32_t t = 0; t < seg->layers; t++) {
         pn_layer_read(m, tunnel, seg->first + t, &last);
     }
+    uint32_t stop = (uint32_t)seg->first + seg->layers;
     seg->columns = seg->strip < last.oh;
+    seg->sink = last.flags & PN_FLAG_HEAD ? PN_TO_CANDIDATES : stop != m->layers ? PN_TO_MAP : pn_detects(m) ? PN_TO_STITCHED : PN_TO_POOL;
     for (uint32_t t = 0; t < seg->layers; t++) {
         pn_layer_read(m, tunnel, seg->first + t, l);
         stage_init(&stages[t], l, seg->columns);

@@ -24,6 +24,10 @@ typedef struct {
     int8_t zero_in, zero_out;
 } pn_stage_t;
 
+// Where the lines of a segment's last layer go: into a map; by way of the work area into the sums of features, into the stitched map,
+// or, from a head, into the candidates.
+enum { PN_TO_MAP, PN_TO_POOL, PN_TO_STITCHED, PN_TO_CANDIDATES };
+
 enum {
     PN_SAMPLE,  // input line `fresh` from the picture into the ring
     PN_EXPAND,  // input line `fresh` into the wide ring
@@ -31,7 +35,7 @@ enum {
     PN_STRIP_DONE,
 };
 
-// Reads the layers of a segment of chain `tunnel` as stages and sets seg->columns. *l holds the layer before the segment, and after the
+// Reads the layers of a segment of chain `tunnel` as stages and sets seg->columns and seg->sink. *l holds the layer before the segment, and after the
 // call the segment's last.
 void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, pn_layer_t *l, pn_stage_t *stages);
 
@@ -93,8 +97,8 @@ uint64_t pn_ring_bytes(const pn_stage_t *s);
 uint64_t pn_wide_bytes(const pn_stage_t *s);
 
 // A stage's parts of the work area, each behind the one before: sums or kept depthwise values, or what a convolution works in; a window,
-// the expanded lines of a group, or a convolution's pixels of the picture; depthwise values of a pixel; at the next multiple of 4 output
-// lines on their way to the pooling.
+// the expanded lines of a group, or a convolution's pixels of the picture; depthwise values of a pixel; at the next multiple of 4, where
+// lines do not go into a map, output lines on their way.
 typedef struct {
     uint64_t sums, wide, values, staging;
 } pn_work_t;

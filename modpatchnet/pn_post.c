@@ -16,8 +16,8 @@ int8_t pn_output(const pn_model_t *m, uint32_t i) {
     return (int8_t)pn_clamp((logits(m)[i] + 128) >> 8, -128, 127);
 }
 
-// 2^30 * 2^(-t / 65536), a factor for each bit of the fraction
-static uint64_t exp2_neg(uint64_t t) {
+// A factor for each bit of the fraction.
+uint64_t pn_exp2_neg(uint64_t t) {
     static const uint32_t factor[16] = {
         759250125, 902905651, 984625594, 1028218693, 1050733751, 1062175491, 1067942999, 1070838486,
         1072289173, 1073015252, 1073378477, 1073560135, 1073650976, 1073696399, 1073719111, 1073730468,
@@ -33,7 +33,7 @@ static uint64_t exp2_neg(uint64_t t) {
 
 static uint64_t exponential(const pn_model_t *m, const pn_softmax_t *s, uint32_t i) {
     uint64_t d = (uint64_t)(s->best - logits(m)[i]);
-    return exp2_neg(d * pn_u32(m->blob + PN_HEADER_SOFTMAX_MULT) >> 8);
+    return pn_exp2_neg(d * pn_u32(m->blob + PN_HEADER_SOFTMAX_MULT) >> 8);
 }
 
 void pn_softmax(const pn_model_t *m, pn_softmax_t *s) {

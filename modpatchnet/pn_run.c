@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pn_check.h"
+#include "pn_detect.h"
 #include "pn_image.h"
 #include "pn_kernels.h"
 #include "pn_round.h"
@@ -95,21 +96,29 @@ static int load(pn_model_t *m) {
     return err;
 }
 
+// Brings the map that the segment reads to its place. m->layer holds the layer before.
+static void move_input(pn_model_t *m) {
+    const pn_segment_t *seg = &m->segment;
+    if (!pn_first_segment(m) && seg->in_at != m->map_at) {
+        pn_layer_t l = m->layer;
+        pn_layer_read(m, m->tunnel, seg->first, &l);
+        uint32_t bytes = (uint32_t)l.h * l.w * l.cin;
+        PN_READ(m->arena + m->map_at, bytes, MAP_TAG(m, m->map_layer));
+        move(m->arena + seg->in_at, m->arena + m->map_at, bytes);
+        PN_WRITE(m->arena + seg->in_at, bytes, MAP_TAG(m, m->map_layer));
+        m->map_at = seg->in_at;
+    }
+}
+
 // m->layer holds the layer before the segment's first.
 static void begin_segment(pn_model_t *m, uint32_t index) {
     pn_segment_t *seg = &m->segment;
-    uint32_t map_at = seg->out_at;
     pn_segment_read(m, index, seg);
     m->segment_index = (uint8_t)index;
-    if (index > 0 && seg->in_at != map_at) {
-        uint32_t bytes = (uint32_t)m->layer.oh * m->layer.ow * m->layer.cout;
-        PN_READ(m->arena + map_at, bytes, MAP_TAG(m, m->layer.index));
-        move(m->arena + seg->in_at, m->arena + map_at, bytes);
-        PN_WRITE(m->arena + seg->in_at, bytes, MAP_TAG(m, m->layer.index));
-    }
+    move_input(m);
     pn_segment_stages(m, m->tunnel, seg, &m->layer, pn_stages(m));
     PN_WRITE(m->arena + seg->state_at, seg->layers * PN_STATE_BYTES, TAG_STATE);
-    if (pn_last_segment(m) && !pn_lasting_sums(m)) {
+    if (seg->sink == PN_TO_POOL && !pn_lasting_sums(m)) {
         clear_sums(m, pn_grouped_conv(pn_stages(m)) ? m->layer.group : m->layer.cout);
     }
     begin_strip(m, 0);
@@ -137,23 +146,48 @@ static bool next_channels(pn_model_t *m) {
     return left > n;
 }
 
+// After the layers: what is left to do.
+static void end_layers(pn_model_t *m, uint8_t phase) {
+    m->phase = phase;
+    m->index = m->all_layers;
+    m->row = 0;
+}
+
 static void end_chain(pn_model_t *m) {
     const pn_stage_t *s = pn_stages(m);
-    bool grouped = pn_grouped_conv(s), last = m->tunnel + 1 == m->tunnels;
-    if (pn_lasting_sums(m) ? last : !grouped) {
+    bool grouped = pn_grouped_conv(s), last = m->tunnel + 1 == m->tunnels, detects = pn_detects(m);
+    if (!detects && (pn_lasting_sums(m) ? last : !grouped)) {
         end_features(m, pn_feature_sums(m), 0, pn_last_channels(m));
     }
     if (!last) {
         begin_chain(m, m->tunnel + 1u);
-        return;
+    } else if (detects) {
+        m->map_at = pn_u32(pn_detect_record(m) + PN_DETECT_STITCH_AT);
+        m->map_layer = (uint8_t)(m->layers - 1);
+        begin_segment(m, m->segments);
+    } else {
+        end_layers(m, PHASE_FC);
+        want(m, 0, 0);
     }
-    m->phase = PHASE_FC;
-    m->index = m->layers;
-    m->row = 0;
-    want(m, 0, 0);
 }
 
-// The strip is done: the next one, segment, or chain.
+static void end_segment(pn_model_t *m) {
+    uint32_t next = m->segment_index + 1u;
+    if (m->segment.sink == PN_TO_MAP) {
+        m->map_at = m->segment.out_at;
+        m->map_layer = m->layer.index;
+    }
+    m->scale = (uint8_t)(m->scale + (m->segment.sink == PN_TO_CANDIDATES));
+    if (next == m->segments) {
+        end_chain(m);
+    } else if (next < m->all_segments) {
+        begin_segment(m, next);
+    } else {
+        end_layers(m, PHASE_DONE);
+    }
+}
+
+// The strip is done: the next one, or segment.
 static void next_strip(pn_model_t *m) {
     uint32_t bottom = (uint32_t)m->row + m->segment.strip;
     if (next_channels(m)) {
@@ -161,10 +195,8 @@ static void next_strip(pn_model_t *m) {
     }
     if (m->segment.columns && bottom < m->layer.oh) {
         begin_strip(m, bottom);
-    } else if (!pn_last_segment(m)) {
-        begin_segment(m, m->segment_index + 1u);
     } else {
-        end_chain(m);
+        end_segment(m);
     }
 }
 
@@ -194,6 +226,9 @@ static int start(pn_model_t *m, void *arena, size_t len) {
     if (pn_lasting_sums(m)) {
         clear_sums(m, m->features);
     }
+    if (pn_detects(m)) {
+        pn_detect_begin(m);
+    }
     begin_chain(m, 0);
     schedule(m);
     return PN_OK;
@@ -208,6 +243,9 @@ int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image) {
 
 int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x) {
     m->raw = x;
+    m->image.roi_x = m->image.roi_y = 0; // for boxes
+    m->image.roi_w = m->width;
+    m->image.roi_h = m->height;
     return start(m, arena, len);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pn_conv.h"
+#include "pn_detect.h"
 #include "pn_image.h"
 #include "pn_kernels.h"
 
@@ -29,7 +30,7 @@ static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
     line.step = m->segment.columns ? s->lines_in * s->cin : s->cin;
 #ifdef PN_SHADOW
     for (uint32_t x = 0; x < pn_pixels_in(s); x++) {
-        PN_READ(line.at + (size_t)x * line.step, s->cin, MAP_TAG(m, s->index - 1));
+        PN_READ(line.at + (size_t)x * line.step, s->cin, MAP_TAG(m, m->map_layer));
     }
 #endif
     return line;
@@ -42,7 +43,7 @@ static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
     if (t + 1 < m->segment.layers) {
         const pn_stage_t *next = s + 1;
         line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * s->cout;
-    } else if (pn_last_segment(m)) {
+    } else if (m->segment.sink != PN_TO_MAP) {
         pn_work_t w = pn_work(s, true);
         uint32_t lines = s->mode == PN_MODE_WINDOW ? o - s->done : 0;
         line.at += m->segment.work_at + pn_staging_at(&w) + (size_t)lines * pn_pixels_out(s) * s->cout;
@@ -59,7 +60,7 @@ static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, i
 #ifdef PN_SHADOW
     const pn_stage_t *s = &pn_stages(m)[t];
     bool ring = t + 1 < m->segment.layers;
-    uint32_t last = pn_last_segment(m) ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
+    uint32_t last = m->segment.sink != PN_TO_MAP ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
     PN_WRITE(pixel, n, ring ? TAG(m, TAG_RING, s->index + 1, o) : last);
 #else
     (void)m, (void)t, (void)o, (void)pixel, (void)n;
@@ -513,12 +514,11 @@ static void fused_take(const pn_model_t *m, int t, uint32_t y) {
 // ---------------------------------------------------------------- tasks
 
 // Adds a line of the last map, which waits in the work area, to the sums.
-static void pool_line(pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    line_t line = line_out(m, t, o);
+static void pool_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, line_t line) {
     bool grouped = pn_grouped_conv(s);
     uint32_t left = s->cout - (grouped ? s->channel : 0u), n = grouped && s->group < left ? s->group : left;
     int32_t *sums = pn_feature_sums(m) + (grouped && pn_lasting_sums(m) ? s->channel : 0);
+    (void)o; // only the checking build looks at it
     PN_READ(line.at, pn_pixels_out(s) * n, TAG(m, TAG_STAGING, s->index, o));
     PN_READ(sums, 4 * n, TAG_SUMS);
     pn_pool_add(line.at, (int)pn_pixels_out(s), (int)n, s->zero_out, sums);
@@ -527,9 +527,21 @@ static void pool_line(pn_model_t *m, int t, uint32_t o) {
 
 // Output lines from..end-1 of stage `t` are there.
 static void made(pn_model_t *m, int t, uint32_t from, uint32_t end) {
-    if (pn_last_segment(m) && t + 1 == m->segment.layers) {
-        for (uint32_t o = from; o < end; o++) {
-            pool_line(m, t, o);
+    const pn_stage_t *s = &pn_stages(m)[t];
+    if (m->segment.sink == PN_TO_MAP || t + 1 < m->segment.layers) {
+        return;
+    }
+    for (uint32_t o = from; o < end; o++) {
+        line_t line = line_out(m, t, o);
+        if (m->segment.sink == PN_TO_POOL) {
+            pool_line(m, s, o, line);
+            continue;
+        }
+        PN_READ(line.at, pn_pixels_out(s) * s->cout, TAG(m, TAG_STAGING, s->index, o));
+        if (m->segment.sink == PN_TO_STITCHED) {
+            pn_stitch_line(m, s, o, line.at);
+        } else {
+            pn_head_line(m, s, o, line.at);
         }
     }
 }

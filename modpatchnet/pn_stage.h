@@ -14,10 +14,13 @@
 #endif
 
 // What a byte of the arena belongs to: a kind, a layer, and a line of a strip where there are lines.
-enum { TAG_MAP = 1, TAG_RING, TAG_WIDE, TAG_WORK, TAG_KEPT, TAG_STAGING, TAG_STATE, TAG_SUMS, TAG_FEATURES, TAG_LOGITS };
+enum { TAG_MAP = 1, TAG_RING, TAG_WIDE, TAG_WORK, TAG_KEPT, TAG_STAGING, TAG_STATE, TAG_SUMS, TAG_FEATURES, TAG_LOGITS, TAG_CANDIDATES };
 #define TAG(m, kind, layer, line) \
     ((uint32_t)(kind) << 28 ^ (uint32_t)(layer) << 20 ^ (uint32_t)(line) ^ (m)->tunnel * 0x9e3779b9u ^ (m)->row * 0x85ebca6bu)
-#define MAP_TAG(m, layer) ((uint32_t)TAG_MAP << 28 ^ (uint32_t)(layer) << 20 ^ (m)->tunnel * 0x9e3779b9u)
+#define MAP_TAG(m, layer) CHAIN_TAG(layer, (m)->tunnel)
+#define CHAIN_TAG(layer, tunnel) ((uint32_t)TAG_MAP << 28 ^ (uint32_t)(layer) << 20 ^ (tunnel) * 0x9e3779b9u)
+// the stitched map's, as if it were that of the last chain
+#define STITCHED_TAG(m) CHAIN_TAG((m)->layers - 1, (m)->tunnels - 1u)
 
 static inline pn_stage_t *pn_stages(const pn_model_t *m) {
     return (pn_stage_t *)(void *)(m->arena + m->segment.state_at);
@@ -25,10 +28,6 @@ static inline pn_stage_t *pn_stages(const pn_model_t *m) {
 
 static inline bool pn_first_segment(const pn_model_t *m) {
     return m->segment_index == 0;
-}
-
-static inline bool pn_last_segment(const pn_model_t *m) {
-    return m->segment_index + 1 == m->segments;
 }
 
 static inline int32_t *pn_feature_sums(const pn_model_t *m) {

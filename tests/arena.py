@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from oracle import CONV, EXPAND, RESIDUAL, SIGNED, Layer, Oracle, Segment
+from oracle import CONV, EXPAND, HEAD, RESIDUAL, SIGNED, Layer, Oracle, Segment
 
 DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, LEAN = range(7)
 CHANNEL_GROUPS = (GROUPS, STORED, FAST, LEAN)
@@ -88,7 +88,9 @@ class Part:
     record: Segment
     stages: list[Stage]
     columns: bool
-    pooled: bool  # the last one, which feeds the pooling
+    staged: bool  # its lines do not go into a map: the last one of a chain, or one that ends with a head
+    pools: bool  # it feeds the pooling
+    ends: bool  # it is the last one of all
 
     def strips(self) -> list[Span]:
         """Which pixels of the last layer's output lines are made in each round."""
@@ -105,25 +107,16 @@ class Part:
         return spans
 
 
-def shapes(oracle: Oracle) -> list[tuple[int, int, int]]:
-    """(h, w, channels) of the patch and of every layer's output."""
-    head = oracle.header
-    out = [(head.patch_h, head.patch_w, head.channels)]
-    for layer in oracle.layers:
-        h, w, _ = out[-1]
-        out.append((-(-h // layer.stride), -(-w // layer.stride), layer.cout))
-    return out
-
-
 def part(oracle: Oracle, index: int) -> Part:
-    record, maps = oracle.segments[index], shapes(oracle)
-    end = record.first + record.layers
-    columns, stages = record.strip != maps[end][0], []
+    record = oracle.segments[index]
+    end, last = record.first + record.layers, oracle.header.layers
+    columns, stages = record.strip != oracle.shapes[end - 1][1][0], []
     for i in range(record.first, end):
-        (h, w, cin), (oh, ow, _) = maps[i], maps[i + 1]
+        (h, w, cin), (oh, ow, _) = oracle.shapes[i]
         sides = (w, ow, h, oh) if columns else (h, oh, w, ow)
         stages.append(Stage(i, oracle.layers[i], cin, *sides))
-    return Part(index, record, stages, columns, index == len(oracle.segments) - 1)
+    staged = end == last or bool(oracle.layers[end - 1].flags & HEAD)
+    return Part(index, record, stages, columns, staged, end == last and not oracle.detect, end == len(oracle.layers))
 
 
 def parts(oracle: Oracle) -> list[Part]:
@@ -162,7 +155,7 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
     most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
     pixels, fours = stage.conv and layer.mode != GROUPS, layer.group % 4 == layer.wide_at % 4 == 0
     return (
-        mode_is_possible(stage, part.pooled and len(part.stages) == 1 and not part.columns)
+        mode_is_possible(stage, part.pools and len(part.stages) == 1 and not part.columns)
         and 1 <= layer.rows <= rows
         and (layer.group % 2 == 0 and layer.group <= 4096 if pixels else min(most, 1) <= layer.group <= most)
         and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
@@ -172,17 +165,27 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
 
 def segments_are_sound(oracle: Oracle) -> bool:
     """The segments hold all layers, and every number of the schedule is in its range."""
-    at, maps = 0, shapes(oracle)
-    for segment in oracle.segments:
-        if segment.first != at or not 1 <= segment.layers <= min(MOST_FUSED, len(oracle.layers) - at):
+    at, head = 0, oracle.header
+    for i, segment in enumerate(oracle.segments):
+        end = head.layers if i < head.segments else len(oracle.layers)
+        if segment.first != at or not 1 <= segment.layers <= min(MOST_FUSED, end - at):
             return False
         at += segment.layers
-        if not 1 <= segment.strip <= maps[at][0] or segment.state_at % 4 or segment.work_at % 4:
+        if not 1 <= segment.strip <= oracle.shapes[at - 1][1][0] or segment.state_at % 4 or segment.work_at % 4:
             return False
-    ends = oracle.segments[0].in_at == 0 and oracle.segments[-1].out_at == 0
+        if i + 1 in (head.segments, len(oracle.segments)) and at != end:
+            return False
+    ends = oracle.segments[0].in_at == 0 and all(part.record.out_at == 0 for part in parts(oracle) if part.staged)
     ranges = all(layer_is_sound(stage, part) for part in parts(oracle) for stage in part.stages)
-    head = oracle.header
-    return at == len(oracle.layers) and ends and ranges and head.sum_at % 4 == 0 and head.logit_at % 2 == 0
+    if oracle.detect:
+        return ends and ranges and oracle.detect.candidate_at % 4 == 0 and all(map(heads_are_sound, parts(oracle)))
+    return ends and ranges and head.sum_at % 4 == 0 and head.logit_at % 2 == 0
+
+
+def heads_are_sound(part: Part) -> bool:
+    """A head is its segment's last layer, over rows of the whole map, and by itself unless it is the very last one."""
+    *inner, last = [bool(stage.layer.flags & HEAD) for stage in part.stages]
+    return not any(inner) and (not last or (not part.columns and (not inner or part.ends)))
 
 
 # Lines
@@ -359,7 +362,7 @@ def conv_work(stage: Stage, widths: Widths) -> int:
 
 
 def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
-    """What a layer needs while it makes a chunk; `pooled`: its lines go to the pooling."""
+    """What a layer needs while it makes a chunk; `pooled`: its lines do not go into a map."""
     layer, n_out = stage.layer, widths.n_out
     kernel = min(layer.kernel, stage.lines_in) * widths.n_in
     window = min(stage.lines_in, (layer.rows - 1) * layer.stride + layer.kernel) * layer.kernel + 1
@@ -383,15 +386,25 @@ def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
 def lasting_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
     """The sums and the features, as far as they are alive in a segment."""
     head, last, areas = oracle.header, oracle.layers[-1], {}
+    if oracle.detect:
+        return detection_areas(oracle, part)
     several, concat = head.tunnels > 1, head.aggregate == 1
     over_chains = several and not concat
-    if part.pooled or over_chains:
+    if part.pools or over_chains:
         one_group = last.kind == CONV and last.mode == GROUPS and not over_chains
         areas[Place("header", 0, "sum_at")] = head.sum_at, 4 * (last.group if one_group else last.cout)
-    if part.pooled or (several and concat):
+    if part.pools or (several and concat):
         n = last.cout * head.tunnels if concat else last.cout
         areas[Place("header", 0, "feature_at")] = head.feature_at, n
     return areas
+
+
+def detection_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
+    """The stitched map in segments of a chain, the candidates behind the chains."""
+    d, cout = oracle.detect, oracle.layers[oracle.header.layers - 1].cout
+    if part.stages[0].index < oracle.header.layers:
+        return {Place("detect", 0, "stitch_at"): (d.stitch_at, d.map_h * d.map_w * cout)}
+    return {Place("detect", 0, "candidate_at"): (d.candidate_at, 12 * d.top)}
 
 
 def map_areas(part: Part) -> dict[Place, Area]:
@@ -400,7 +413,7 @@ def map_areas(part: Part) -> dict[Place, Area]:
     if first.index > 0:
         n = first.lines_in * first.pixels_in * first.cin
         areas[Place("segment", part.index, "in_at")] = record.in_at, n
-    if not part.pooled:
+    if not part.staged:
         n = last.lines_out * last.pixels_out * last.layer.cout
         areas[Place("segment", part.index, "out_at")] = record.out_at, n
     return areas
@@ -411,7 +424,7 @@ def strip_areas(oracle: Oracle, part: Part, strip: Span) -> dict[Place, Area]:
     spans = part.spans(strip)
     areas, work = map_areas(part) | lasting_areas(oracle, part), 0
     for i, stage in enumerate(part.stages):
-        layer, pooled = stage.layer, part.pooled and stage is part.stages[-1]
+        layer, pooled = stage.layer, part.staged and stage is part.stages[-1]
         widths = Widths.of(stage, spans[i], spans[i + 1])
         work = max(work, work_bytes(stage, widths, pooled))
         if has_ring(stage, i == 0):
@@ -425,6 +438,8 @@ def strip_areas(oracle: Oracle, part: Part, strip: Span) -> dict[Place, Area]:
 
 def end_areas(oracle: Oracle) -> dict[Place, Area]:
     """What is alive when the fully connected layer runs."""
+    if oracle.detect:
+        return {}
     head, features = oracle.header, Place("header", 0, "feature_at")
     logits = Place("header", 0, "logit_at")
     return {features: lasting_areas(oracle, parts(oracle)[-1])[features], logits: (head.logit_at, 2 * head.classes)}

@@ -24,6 +24,7 @@ from networks import (
     extreme_picture,
     fast_qnet,
     mixed_network,
+    random_detector,
     random_network,
     random_picture,
     random_qnet,
@@ -39,7 +40,7 @@ from patchnet.unpack import blob_plan
 
 Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
 TABLES = {table.name: table for table in fmt.TABLES}
-ALIGNED = ("sum_at", "state_at", "work_at")
+ALIGNED = ("sum_at", "state_at", "work_at", "candidate_at")
 
 
 @dataclass
@@ -100,6 +101,7 @@ def assert_equal(got, wanted) -> None:
     np.testing.assert_array_equal(got.logits16, wanted.logits16)
     np.testing.assert_array_equal(got.outputs8, wanted.outputs8)
     assert list(got.scores) == wanted.scores
+    assert got.boxes == wanted.boxes
 
 
 def random_cuts(rng, n: int) -> list[int]:
@@ -109,6 +111,17 @@ def random_cuts(rng, n: int) -> list[int]:
         cuts.append(int(rng.integers(1, min(most, n) + 1)) if rng.random() < 0.5 else min(most, n))
         n -= cuts[-1]
     return cuts
+
+
+def random_segments(rng, network: Network) -> list[int]:
+    """Layers of each segment of a whole run: those of a chain, then from head to head; but for the last head, heads are
+    by themselves."""
+    out, at = random_cuts(rng, len(network.layers())), len(network.layers())
+    for head in network.heads():
+        last = head == len(network.run()) - 1
+        out += random_cuts(rng, head - at + last) + [1] * (not last)
+        at = head + 1
+    return out
 
 
 def few(rng, most: int) -> int:
@@ -145,12 +158,12 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
 def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedule:
     """Any segments, strips, modes, rows and groups that FORMAT.md allows. `fast`: which layers may run in modes fast
     and lean, else none."""
-    layers, schedule, at = network.layers(), [], 0
-    fast = fast or [False] * len(layers)
-    for n in random_cuts(rng, len(layers)):
+    layers, schedule, at = network.run(), [], 0
+    fast, pooled = fast or [False] * len(layers), 0 if network.detection else len(layers)
+    for n in random_segments(rng, network):
         fused, height = layers[at : at + n], layers[at + n - 1].oh
-        strip = few(rng, height) if rng.random() < 0.6 else height
-        columns, alone = strip < height, n == 1 and at + 1 == len(layers)
+        strip = few(rng, height) if rng.random() < 0.6 and at + n - 1 not in network.heads() else height
+        columns, alone = strip < height, n == 1 and at + 1 == pooled
         modes = [random_mode(rng, layer, i, alone and not columns, fast[i]) for i, layer in enumerate(fused, at)]
         lines = [layer.ow if columns else layer.oh for layer in fused]
         schedule.append((strip, [random_step(rng, *step) for step in zip(fused, modes, lines, strict=True)]))
@@ -162,32 +175,38 @@ def random_plan(rng, network: Network, fast: Sequence[bool] = ()) -> Plan:
     return place(network, random_schedule(rng, network, fast))
 
 
+def first_record(blob: bytes, table: fmt.Table) -> int:
+    """Where the table's first record lies."""
+    head = fmt.HEADER.unpack(blob)
+    return 0 if table is fmt.HEADER else head["task_off" if table is fmt.DETECT else f"{table.name}_off"]
+
+
 def patched(blob: bytes, values: dict[Place, int]) -> bytes:
     """The blob with other values in some fields of its tables, and its CRC made right."""
-    out, head = bytearray(blob), fmt.HEADER.unpack(blob)
+    out = bytearray(blob)
     for (name, index, field), value in values.items():
         table = TABLES[name]
-        first = 0 if table is fmt.HEADER else head[f"{name}_off"]
+        first = first_record(blob, table)
         code = dict(table.fields)[field]
         struct.pack_into("<" + code, out, first + index * table.size + table.offsets()[field], value)
     return seal(out)
 
 
 def value_at(blob: bytes, place: Place) -> int:
-    table, head = TABLES[place.table], fmt.HEADER.unpack(blob)
-    first = 0 if table is fmt.HEADER else head[f"{place.table}_off"]
-    return table.unpack(blob, first + place.index * table.size)[place.field]
+    table = TABLES[place.table]
+    return table.unpack(blob, first_record(blob, table) + place.index * table.size)[place.field]
 
 
 def plan_fields(blob: bytes) -> list[Place]:
     """Every number of a plan."""
-    head = fmt.HEADER.unpack(blob)
+    info = read(blob)
     names = {
-        "header": ("arena_bytes", "sum_at", "feature_at", "logit_at"),
+        "header": ("arena_bytes",) if info.detect else ("arena_bytes", "sum_at", "feature_at", "logit_at"),
+        "detect": ("stitch_at", "candidate_at"),
         "layer": ("mode", "rows", "group", "lines", "ring_at", "wide_at"),
         "segment": [name for name, _ in fmt.SEGMENT.fields],
     }
-    counts = {"header": 1, "layer": head["layers"], "segment": head["segments"]}
+    counts = {"header": 1, "detect": int(bool(info.detect)), "layer": len(info.layers), "segment": len(info.segments)}
     return [Place(table, i, name) for table in names for name in names[table] for i in range(counts[table])]
 
 
@@ -253,7 +272,7 @@ def scattered(rng, blob: bytes) -> bytes:
     """The same schedule with everything somewhere else: gaps, maps moved from segment to segment, maps over maps; what
     outlasts the segments below or above all else."""
     oracle = Oracle(blob)
-    last = lasting_areas(oracle, parts(oracle)[-1])
+    last = {place: area for part in reversed(parts(oracle)) for place, area in lasting_areas(oracle, part).items()}
     lasting, lasts = {place: n for place, (_, n) in last.items()}, [[(place, 0)] for place in last]
     below = rng.random() < 0.5
     values, bottom = stacked(rng, oracle, lasts, lasting, 0) if below else ({}, 0)
@@ -264,12 +283,14 @@ def scattered(rng, blob: bytes) -> bytes:
         places, end = stacked(rng, oracle, part_blocks(rng, part, sizes), sizes, bottom)
         values, top = values | places, max(top, end)
     logits = bottom + bottom % 2 + 2 * int(rng.integers(0, 8))
-    top = max(top, logits + 2 * oracle.header.classes)
+    if not oracle.detect:
+        top = max(top, logits + 2 * oracle.header.classes)
+        values[Place("header", 0, "logit_at")] = logits
     if not below:
         places, top = stacked(rng, oracle, lasts, lasting, top)
         values |= places
     top += int(rng.choice([0, rng.integers(0, 9)]))
-    return patched(blob, values | {Place("header", 0, "logit_at"): logits, Place("header", 0, "arena_bytes"): top})
+    return patched(blob, values | {Place("header", 0, "arena_bytes"): top})
 
 
 def random_blob(rng, qnet: QNet) -> bytes:
@@ -294,10 +315,12 @@ def conv_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case
     return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme))
 
 
-def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000) -> Case:
+def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000, detects: bool = False) -> Case:
     """Everything about it follows from `seed`."""
-    rng = np.random.default_rng([seed, extreme])
-    if is_fast_case(seed):
+    rng = np.random.default_rng([seed, extreme, 7] if detects else [seed, extreme])
+    if detects:
+        qnet = fast_qnet(rng, random_detector(rng, max_macs), extreme)
+    elif is_fast_case(seed):
         qnet = fast_qnet(rng, mixed_network(rng, max_macs), extreme)
     else:
         qnet = random_qnet(rng, random_network(rng, max_macs), extreme=extreme)

@@ -89,6 +89,9 @@ def library(checking: bool = False) -> ctypes.CDLL:
     lib.shim_arena_bytes.argtypes = lib.shim_fault_layer.argtypes = [p]
     lib.shim_where.argtypes = [p, u32 * 4]
     lib.shim_steps.argtypes = [p, u32, ctypes.POINTER(ctypes.c_int)]
+    lib.pn_detect.argtypes = [p, u32, p]
+    lib.shim_outputs.argtypes = lib.shim_detects.argtypes = [p]
+    lib.shim_boxes.argtypes = [p, u32, p]
     lib.shim_results.argtypes = [p, u32, p, p, p]
     if checking:
         lib.shadow_begin.argtypes = [p, size, p]
@@ -127,6 +130,7 @@ class Output:
     logits16: np.ndarray
     outputs8: np.ndarray
     scores: list[int]
+    boxes: list[tuple[int, ...]]
 
 
 def aligned(n: int, fill: int = 0, shift: int = 0) -> np.ndarray:
@@ -149,7 +153,9 @@ class Engine:
         self.model = ctypes.create_string_buffer(self.lib.shim_model_bytes())
         self._check(self.lib.pn_open(self.model, self.blob.ctypes.data, len(blob)))
         self.arena_bytes = self.lib.shim_arena_bytes(self.model)
-        self.classes = int.from_bytes(blob[34:36], "little")
+        self.classes, self.outputs = int.from_bytes(blob[34:36], "little"), self.lib.shim_outputs(self.model)
+        self.threshold, self.iou = 26214, 29491
+        self.detects = bool(self.lib.shim_detects(self.model))
         self.fill, self.keep = 0xA5, None
 
     def _check(self, code: int) -> None:
@@ -163,6 +169,9 @@ class Engine:
         if self.checking:
             self.tags = np.full(self.arena_bytes, UNTOUCHED, np.uint32)
             self.lib.shadow_begin(self.arena.ctypes.data, self.arena_bytes, self.tags.ctypes.data)
+        if self.detects:
+            self.heads = np.full(self.outputs + 2 * GUARD, 0x5C, np.int8)
+            self.lib.pn_detect(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
         return self.arena
 
     def start_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> None:
@@ -208,11 +217,18 @@ class Engine:
         return self.results()
 
     def results(self) -> Output:
-        """What the arena holds after a run, and the scores that follow from it."""
+        """What the arena holds after a run, and the scores that follow from it; the boxes and the heads' outputs."""
+        if self.detects:
+            guards = np.concatenate([self.heads[:GUARD], self.heads[GUARD + self.outputs :]])
+            assert (guards == 0x5C).all(), "bytes beside the heads' outputs were written"
+            boxes = np.zeros((1000, 6), np.uint32)
+            n = self.lib.shim_boxes(self.model, self.iou, boxes.ctypes.data)
+            heads = self.heads[GUARD : GUARD + self.outputs].copy()
+            return Output(np.zeros(0, np.int16), heads, [], [tuple(box) for box in boxes[:n].tolist()])
         logits, outputs = np.zeros(self.classes, np.int16), np.zeros(self.classes, np.int8)
         scores = np.zeros(self.classes, np.uint32)
         self.lib.shim_results(self.model, self.classes, logits.ctypes.data, outputs.ctypes.data, scores.ctypes.data)
-        return Output(logits, outputs, scores.tolist())
+        return Output(logits, outputs, scores.tolist(), [])
 
     def run_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> Output:
         self.start_image(data, w, h, pixfmt, roi)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import oracle
-from patchnet.design import ACTIVATIONS, Layer, Network
+from patchnet.design import ACTIVATIONS, Detection, Layer, Network, Scale, Stage
 from patchnet.fast import fast_shape, largest_sums
 from patchnet.format import MAX_SHIFT
-from patchnet.quantized import QBottleneck, QConv, QNet, QPool, Scaled
+from patchnet.quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
 
 INT31 = (1 << 31) - 1
 
@@ -31,7 +31,8 @@ class FreeNetwork(Network):
 
 
 def macs(network: Network) -> int:
-    return network.tunnels * sum(layer.macs for layer in network.layers())
+    """Of the convolutions."""
+    return network.tunnels * sum(layer.macs for layer in network.layers()) + sum(s.macs for s in network.tail())
 
 
 def random_layer(rng, first: bool, h: int, w: int, cin: int, wide: int) -> Layer:
@@ -71,6 +72,35 @@ def random_network(rng, max_macs: int = 1_000_000, k: int | None = None) -> Free
         )  # fmt: skip
         chain = random_chain(rng, *shell.patch, shell.channels, int(rng.integers(1, 7)), int(rng.integers(1, 17)))
         network = replace(shell, chain=chain)
+        if macs(network) <= max_macs:
+            return network
+
+
+def random_scale(rng, first: bool, height: int, width: int) -> Scale:
+    """Up to two stages of any kind (the first scale often has none), up to four anchors."""
+    n = int(rng.integers(0, 3)) if first else int(rng.integers(1, 3))
+    stages = [
+        Stage(int(rng.integers(1, 13)), int(rng.integers(1, 3)), int(rng.integers(1, 3)), int(rng.integers(0, 4)),
+              int(rng.choice([3, 3, 5])))
+        for _ in range(n)
+    ]  # fmt: skip
+    most = 2 * min(height, width) - 1
+    anchors = [tuple(int(side) for side in rng.integers(1, most + 1, 2)) for _ in range(int(rng.integers(1, 5)))]
+    return Scale(tuple(anchors), tuple(stages))
+
+
+def random_detector(rng, max_macs: int = 1_000_000, k: int | None = None) -> FreeNetwork:
+    """Shapes of a detection network: tunnels as in random_network, 1 to 3 scales, few or many candidates."""
+    while True:
+        base = random_network(rng, max_macs, k)
+        scales = [random_scale(rng, i == 0, base.height, base.width) for i in range(int(rng.integers(1, 4)))]
+        detection = Detection(tuple(scales), int(rng.choice([1, 3, 20, 100])))
+        act = str(rng.choice(ACTIVATIONS))
+        network = replace(base, aggregate="sum", detection=detection, labels=base.labels[:4], act=act)
+        try:
+            network.check()
+        except ValueError:
+            continue
         if macs(network) <= max_macs:
             return network
 
@@ -193,6 +223,28 @@ def fill_fc(f: Filler, features, classes: int) -> tuple[Scaled, int, int]:
     return fc, shift, zero
 
 
+def fill_tail(f: Filler, network: Network, last: list[np.ndarray], zero: int) -> QDetect:
+    """What follows the tunnels, whose last maps these are."""
+    (h, w), cout, scales = network.stitched, network.layers()[-1].cout, []
+    x = np.full((h, w, cout), zero, np.int64)
+    for p, own in zip(network.places(), last, strict=True):
+        part = own[p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w].astype(np.int64) - zero
+        here = x[p.to_y : p.to_y + p.h, p.to_x : p.to_x + p.w]
+        here[:] = np.clip(here + part, -128, 127)
+    for scale in network.scales():
+        layers = []
+        for layer in scale.layers:
+            zero_out = f.zero(layer.act if layer.kind == "conv" else "none")
+            fill = fill_conv if layer.kind == "conv" else fill_bottleneck
+            q, x = fill(f, layer, x, zero, zero_out)
+            layers.append(q)
+            zero = zero_out
+        scales.append(QScale(tuple(layers), fill_bottleneck(f, scale.head, x, zero, 0)[0]))
+    rng = f.rng
+    cls_zero = int(rng.choice([0, 60, rng.integers(-200, 200)]))
+    return QDetect(tuple(scales), cls_zero, float(rng.uniform(0.005, 0.2)), float(rng.choice([0.01, 0.05, 0.4, 3.0])))
+
+
 def random_picture(rng, height: int, width: int, channels: int) -> np.ndarray:
     """uint8 (height, width, channels): something smooth under something rough, the full range in use."""
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
@@ -222,6 +274,9 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     tunnels, last_maps = [chain for chain, _ in pairs], [out for _, out in pairs]
     if rng.random() < 0.1:
         tunnels[0] = tunnels[-1]
+    if network.detection:
+        detect = fill_tail(f, network, last_maps, last_zero)
+        return QNet(network, input_zero, tuple(tunnels), None, None, 0, 0, detect.cls_scale, detect)
     pool, features = fill_pool(f, network, last_maps, last_zero)
     fc, fc_shift, fc_zero = fill_fc(f, features, len(network.labels))
     scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
@@ -306,7 +361,13 @@ def fast_qnet(rng, network: FreeNetwork, extreme: bool = False) -> QNet:
     """A network with integers: every bottleneck whose shape allows it may run in modes fast and lean."""
     qnet = random_qnet(rng, network, extreme=extreme)
     tunnels = tuple(tuple(made_fast(rng, q) for q in chain) for chain in qnet.tunnels)
-    return replace(qnet, tunnels=tunnels)
+    if not qnet.detect:
+        return replace(qnet, tunnels=tunnels)
+    scales = (
+        replace(s, layers=tuple(made_fast(rng, q) for q in s.layers), head=made_fast(rng, s.head))
+        for s in qnet.detect.scales
+    )
+    return replace(qnet, tunnels=tunnels, detect=replace(qnet.detect, scales=tuple(scales)))
 
 
 def identity_qnet(height: int, width: int, channels: int, k: int = 1, **shape) -> QNet:

@@ -32,8 +32,24 @@ Segment = namedtuple("Segment", "first layers strip in_at out_at state_at work_a
 PARAM = struct.Struct("<bBHI")
 Param = namedtuple("Param", "zero_out shift res_mult weight_off")
 
+DETECT = struct.Struct("<3Hh2BH7If")
+Detect = namedtuple(
+    "Detect",
+    "map_h map_w top cls_zero layers segments scales cls_mult centre_mult size_mult place_off scale_off stitch_at"
+    " candidate_at box_scale",
+)
+PLACE = struct.Struct("<6H")
+Part = namedtuple("Part", "from_y from_x to_y to_x h w")
+SCALE = struct.Struct("<4I")
+Scale = namedtuple("Scale", "step_y step_x anchors anchor_off")
+ANCHOR = struct.Struct("<2H")
+Anchor = namedtuple("Anchor", "h w")
+Box = namedtuple("Box", "x y w h label score")
+Candidate = namedtuple("Candidate", "value label left right top bottom")
+
+CLASSIFY, DETECTION = 1, 2
 CONV, BOTTLENECK = 1, 2
-EXPAND, RESIDUAL, SIGNED, WIDE = 1, 2, 4, 8
+EXPAND, RESIDUAL, SIGNED, WIDE, HEAD = 1, 2, 4, 8, 16
 FAST, LEAN = 5, 6
 GREY, RGB565, RGB888 = 1, 2, 3
 
@@ -46,6 +62,8 @@ class Result:
     """What one run gives. input_q int8 (height, width, channels); logits16, outputs8, scores: one per class.
 
     maps[tunnel][layer] int8 (h, w, c); features int8; layer -1 of every chain is what is pooled.
+    Of a detection network outputs8 are the heads' outputs one after the other, `heads`; logits16, scores and features
+    are empty, and behind[i] is the output of layer i behind the chains.
     """
 
     input_q: np.ndarray
@@ -54,6 +72,10 @@ class Result:
     scores: list[int]
     features: np.ndarray
     maps: list[list[np.ndarray]] = field(repr=False)
+    stitched: np.ndarray | None = None
+    heads: list[np.ndarray] = field(default_factory=list)
+    behind: list[np.ndarray] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
 
 
 def int32(acc: np.ndarray) -> np.ndarray:
@@ -98,17 +120,21 @@ def pixel_sums(x, weight, bias) -> np.ndarray:
     return bias + (x.astype(np.float64) @ weight.astype(np.float64)).astype(np.int64)
 
 
+def power(t: int) -> int:
+    """2^30 * 2^(-t / 65536), as Scores has it."""
+    e = 1 << 30
+    for b in range(1, 17):
+        if t >> (16 - b) & 1:
+            e = (e * POWERS[b - 1] + (1 << 29)) >> 30
+    return 0 if t >> 16 > 30 else e >> (t >> 16)
+
+
 def scores_of(logits16, softmax_mult: int) -> list[int]:
     """Softmax in integers (FORMAT.md, Scores): n of n / 65536 for each class."""
     top = int(max(logits16))
     powers = []
     for logit in logits16:
-        t = (top - int(logit)) * softmax_mult >> 8
-        e = 1 << 30
-        for b in range(1, 17):
-            if t >> (16 - b) & 1:
-                e = (e * POWERS[b - 1] + (1 << 29)) >> 30
-        powers.append(0 if t >> 16 > 30 else e >> (t >> 16))
+        powers.append(power((top - int(logit)) * softmax_mult >> 8))
     total = sum(powers)
     return [(65536 * e + total // 2) // total for e in powers]
 
@@ -248,7 +274,12 @@ class FastArrays:
 
 
 class Oracle:
-    """One blob. `layers`, `segments`, `params[tunnel][layer]`, `patches` [(y, x)], `labels` are as they lie in it."""
+    """One blob. `layers`, `segments`, `params[tunnel][layer]`, `patches` [(y, x)], `labels` are as they lie in it.
+
+    `threshold` and `iou`, of 65536, are for a detection network's boxes.
+    """
+
+    threshold, iou = 26214, 29491
 
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
@@ -257,10 +288,18 @@ class Oracle:
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
         self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
-        self.layers = self._records(LAYER, Layer, h.layer_off, h.layers)
-        self.segments = self._records(SEGMENT, Segment, h.segment_off, h.segments)
-        params = self._records(PARAM, Param, h.param_off, h.tunnels * h.layers)
-        self.params = [params[i : i + h.layers] for i in range(0, len(params), h.layers)]
+        assert h.task in (CLASSIFY, DETECTION)
+        self.detect, self.behind, more, segments = None, [], 0, 0
+        if h.task == DETECTION:
+            self.detect = d = Detect(*DETECT.unpack_from(self.blob, h.task_off))
+            more, segments = d.layers, d.segments
+            self.places = self._records(PLACE, Part, d.place_off, h.tunnels)
+            self.scales = self._records(SCALE, Scale, d.scale_off, d.scales)
+        self.layers = self._records(LAYER, Layer, h.layer_off, h.layers + more)
+        self.segments = self._records(SEGMENT, Segment, h.segment_off, h.segments + segments)
+        params = self._records(PARAM, Param, h.param_off, h.tunnels * h.layers + more)
+        self.params = [params[i * h.layers : (i + 1) * h.layers] for i in range(h.tunnels)]
+        self.behind = params[h.tunnels * h.layers :]
         text = self.blob[h.label_off : h.label_off + h.label_bytes].decode()
         self.labels = text.split("\n")[:-1]
         assert len(self.labels) == h.classes
@@ -269,30 +308,40 @@ class Oracle:
         return [record(*struct_.unpack_from(self.blob, off + i * struct_.size)) for i in range(n)]
 
     @cached_property
+    def shapes(self) -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+        """Of each layer: (h, w, channels) of its input and of its output."""
+        head, out, source = self.header, [], (self.header.patch_h, self.header.patch_w, self.header.channels)
+        for i, layer in enumerate(self.layers):
+            if i == head.layers:
+                source = self.detect.map_h, self.detect.map_w, source[2]
+            pad = 2 * (layer.kernel // 2) - layer.kernel
+            h, w = ((side + pad) // layer.stride + 1 for side in source[:2])
+            out.append((source, (h, w, layer.cout)))
+            source = source if layer.flags & HEAD else out[-1][1]
+        return out
+
+    @cached_property
     def columns(self) -> list[bool]:
         """Of each layer: are lines columns? They are where a strip is lower than the output of the segment."""
-        heights, height = [], self.header.patch_h
-        for layer in self.layers:
-            height = (height + 2 * (layer.kernel // 2) - layer.kernel) // layer.stride + 1
-            heights.append(height)
+        heights = [oh for _, (oh, _, _) in self.shapes]
         return [s.strip < heights[s.first + s.layers - 1] for s in self.segments for _ in range(s.layers)]
 
     def run_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> Result:
         """A camera picture: `data` of w x h pixels, region (x, y, w, h) of it or all."""
         net = self.header
-        roi = roi or (0, 0, w, h)
-        if net.fit == 1:
-            roi = crop(roi, net.height, net.width)
+        roi = self.region(w, h, roi)
         pixels = decode_pixels(data, w, h, pixfmt, net.channels)
-        return self.run_raw(sample(pixels, roi, net.height, net.width))
+        return self.run_raw(sample(pixels, roi, net.height, net.width), roi)
 
-    def run_raw(self, x) -> Result:
-        """int8 values (or their bytes), height x width x channels."""
+    def run_raw(self, x, region=None) -> Result:
+        """int8 values (or their bytes), height x width x channels. `region`: what they show of a picture."""
         h = self.header
         x = np.frombuffer(bytes(x), np.int8).reshape(h.height, h.width, h.channels)
         maps = []
         for (top, left), params in zip(self.patches, self.params, strict=True):
             maps.append(self._chain(x[top : top + h.patch_h, left : left + h.patch_w], params))
+        if self.detect:
+            return self._detection(x, maps, region or (0, 0, h.width, h.height))
         features = self._features([chain[-1] for chain in maps])
         bias, mult, weight = Arrays(self.blob, h.fc_off).scaled(h.classes, h.classes, len(features))
         acc = pixel_sums(features, weight.T, bias)
@@ -303,14 +352,109 @@ class Oracle:
 
     def _chain(self, x, params) -> list[np.ndarray]:
         maps, zero = [], self.input_zero
-        for layer, param, columns in zip(self.layers, params, self.columns, strict=True):
-            if layer.kind == CONV:
-                x = self._conv(x, zero, layer, param).astype(np.int8)
-            else:
-                x = self._bottleneck(x, zero, layer, param, columns).astype(np.int8)
+        for i, param in enumerate(params):
+            x = self._layer(x, zero, i, param)
             zero = param.zero_out
             maps.append(x)
         return maps
+
+    def _layer(self, x, zero, i: int, param) -> np.ndarray:
+        layer = self.layers[i]
+        if layer.kind == CONV:
+            return self._conv(x, zero, layer, param).astype(np.int8)
+        return self._bottleneck(x, zero, layer, param, self.columns[i]).astype(np.int8)
+
+    # Detection
+
+    def _detection(self, x, maps, region) -> Result:
+        d, h = self.detect, self.header
+        zero = self.params[0][-1].zero_out
+        assert all(params[-1].zero_out == zero for params in self.params)
+        stitched = np.full((d.map_h, d.map_w, maps[0][-1].shape[2]), zero, np.int64)
+        for p, chain in zip(self.places, maps, strict=True):
+            part = chain[-1][p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w].astype(np.int64)
+            here = stitched[p.to_y : p.to_y + p.h, p.to_x : p.to_x + p.w]
+            here[:] = np.clip(here + part - zero, -128, 127)
+        source, behind, heads = stitched.astype(np.int8), [], []
+        for i, param in enumerate(self.behind, h.layers):
+            behind.append(self._layer(source, zero, i, param))
+            if self.layers[i].flags & HEAD:
+                heads.append(behind[-1])
+            else:
+                source, zero = behind[-1], param.zero_out
+        assert self.layers[-1].flags & HEAD and len(heads) == d.scales
+        outputs = np.concatenate([head.reshape(-1) for head in heads])
+        none = np.zeros(0, np.int16)
+        boxes = self.boxes(heads, region)
+        return Result(x, none, outputs, [], none, maps, stitched.astype(np.int8), heads, behind, boxes)
+
+    def score(self, value: int) -> int:
+        """Of 65536."""
+        d = value - self.detect.cls_zero
+        e = power(abs(d) * self.detect.cls_mult >> 8)
+        total = (1 << 30) + e
+        return (65536 * (e if d < 0 else 1 << 30) + total // 2) // total
+
+    def _ends(self, cell: int, step: int, side: int, c: int, s: int) -> tuple[int, int]:
+        """A box along one axis, in 1 / 32768 of the picture."""
+        d = self.detect
+        centre = ((2 * cell + 1) * step >> 16) + ((c * side * d.centre_mult + (1 << 23)) >> 24)
+        t = abs(s) * d.size_mult >> 8
+        n = (t + 65535) >> 16
+        smaller, larger = side * power(t) >> 30, 65535 if n > 15 else side * power(65536 * n - t) << n >> 30
+        half = (min(smaller if s < 0 else larger, 65535) + 1) >> 1
+        return min(max(centre - half, 0), 32768), min(max(centre + half, 0), 32768)
+
+    def candidates(self, heads: list[np.ndarray]) -> list[Candidate]:
+        """The best ones of all heads."""
+        least = next((q for q in range(-128, 128) if self.score(q) >= self.threshold), 128)
+        found = []
+        for head, scale in zip(heads, self.scales, strict=True):
+            anchors = self._records(ANCHOR, Anchor, scale.anchor_off, scale.anchors)
+            rows, columns, channels = head.shape
+            assert channels == len(anchors) * (4 + self.header.classes)
+            for y, x, a in np.ndindex(rows, columns, len(anchors)):
+                dx, dy, dw, dh, *values = head[y, x].reshape(len(anchors), -1)[a].tolist()
+                for label, value in enumerate(values):
+                    if value >= least:
+                        left, right = self._ends(x, scale.step_x, anchors[a].w, dx, dw)
+                        top, bottom = self._ends(y, scale.step_y, anchors[a].h, dy, dh)
+                        if left < right and top < bottom:
+                            found.append(Candidate(value, label, left, right, top, bottom))
+        return sorted(found, key=lambda c: -c.value)[: self.detect.top]  # stable: equal ones stay in order
+
+    def boxes(self, heads: list[np.ndarray], region) -> list[Box]:
+        """Boxes in the picture, best first; `region` of it is what the network saw."""
+
+        def area(c: Candidate) -> int:
+            return max(0, c.right - c.left) * max(0, c.bottom - c.top)
+
+        kept: list[Candidate] = []
+        for c in self.candidates(heads):
+            for k in kept:
+                shared = area(
+                    Candidate(
+                        0, 0, max(c.left, k.left), min(c.right, k.right), max(c.top, k.top), min(c.bottom, k.bottom)
+                    )
+                )
+                if k.label == c.label and shared * 65536 > self.iou * (area(c) + area(k) - shared):
+                    break
+            else:
+                kept.append(c)
+        x, y, w, h = region
+        out = []
+        for c in kept:
+            left, right = (x + ((end * w + 16384) >> 15) for end in (c.left, c.right))
+            top, bottom = (y + ((end * h + 16384) >> 15) for end in (c.top, c.bottom))
+            out.append(Box(left, top, right - left, bottom - top, c.label, self.score(c.value)))
+        return out
+
+    def region(self, w: int, h: int, roi=None) -> tuple[int, int, int, int]:
+        """The region of a picture that the network sees."""
+        roi = roi or (0, 0, w, h)
+        return crop(roi, self.header.height, self.header.width) if self.header.fit == 1 else roi
+
+    # Layers
 
     def _conv(self, x, zero, layer, param) -> np.ndarray:
         k, cout = layer.kernel, layer.cout

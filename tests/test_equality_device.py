@@ -16,7 +16,7 @@ import pytest
 
 from cases import Case, conv_case, is_fast_case, random_blob, random_case
 from cengine import Engine
-from oracle import Oracle
+from oracle import HEAD, Oracle
 from patchnet.fast import MODES
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +29,9 @@ spec.loader.exec_module(make)
 
 
 def best_first(picture: dict, labels: list[str]) -> list[list]:
-    """As classify gives them: by logit, which tells more than the score; equal ones in the order of the labels."""
+    """As classify, or detect, gives them: by logit, which tells more than the score; equal ones in order."""
+    if "boxes" in picture:
+        return [[*box[:4], labels[box[4]], box[5]] for box in picture["boxes"]]
     order = sorted(range(len(labels)), key=lambda i: -picture["logits"][i])
     return [[labels[i], picture["scores"][i]] for i in order]
 
@@ -64,24 +66,36 @@ def more_plans(case: Case, entry: dict, folder: Path, plans: int) -> list[dict]:
     return entries
 
 
+def read_outputs(case: Case) -> int:
+    """Values of all heads of a detector."""
+    heads = [
+        shape for layer, (_, shape) in zip(case.oracle.layers, case.oracle.shapes, strict=True) if layer.flags & HEAD
+    ]
+    return sum(h * w * c for h, w, c in heads)
+
+
 def has_fast_layers(case: Case) -> bool:
     return any(layer.mode in MODES for layer in case.oracle.layers)
 
 
 def random_cases(kind: str) -> list[Case]:
     """30 cases of at most 20 KB, three of them extreme. "fast": all with layers of modes 5 or 6; "convs": convolutions
-    alone; or "any"."""
+    alone; "detect": detectors; or "any"."""
     cases, seed, fast = [], 7000, kind == "fast"
     make = conv_case if kind == "convs" else random_case
     while len(cases) < 30:
         seed += 1
-        if is_fast_case(seed) or not fast:
+        if kind == "detect":
+            case = random_case(seed, extreme=len(cases) % 10 == 9, max_macs=200_000, detects=True)
+            small = len(case.blob) <= 20_000 and read_outputs(case) <= 1500
+            cases += [case] * small
+        elif is_fast_case(seed) or not fast:
             case = make(seed, extreme=len(cases) % 10 == 9, max_macs=300_000)
             cases += [case] * (len(case.blob) <= 20_000 and (has_fast_layers(case) or not fast))
     return cases
 
 
-@pytest.fixture(scope="module", params=["any", "fast", "convs"])
+@pytest.fixture(scope="module", params=["any", "fast", "convs", "detect"])
 def random_folder(request, tmp_path_factory):
     """30 random networks, each with ten plans: the folder and its cases."""
     cases = random_cases(request.param)
@@ -100,13 +114,24 @@ def test_golden_is_the_oracles_word():
         for p in entry["pictures"]:
             roi = tuple(p["roi"]) if p["roi"] else None
             result = oracle.run_image((GOLDEN / p["file"]).read_bytes(), p["w"], p["h"], p["pixfmt"], roi)
-            assert result.logits16.tolist() == p["logits"]
-            assert (result.outputs8.tolist(), result.scores) == (p["outputs"], p["scores"])
+            assert result.logits16.tolist() == p.get("logits", [])
+            assert (result.outputs8.tolist(), result.scores) == (p["outputs"], p.get("scores", []))
+            assert [list(box) for box in result.boxes] == p.get("boxes", [])
+            seen |= {"boxes"} if len(result.boxes) > 1 else set()
             seen |= {p["pixfmt"], "part" if roi else "whole", ("aggregate", oracle.header.aggregate)}
         seen |= {("mode", layer.mode) for layer in oracle.layers}
         x = (GOLDEN / entry["raw"]["file"]).read_bytes()
         assert oracle.run_raw(x).outputs8.tolist() == entry["raw"]["outputs"]
-    assert seen == {1, 2, 3, "part", "whole", *(("aggregate", n) for n in range(2)), *(("mode", n) for n in range(7))}
+    assert seen == {
+        1,
+        2,
+        3,
+        "part",
+        "whole",
+        "boxes",
+        *(("aggregate", n) for n in range(2)),
+        *(("mode", n) for n in range(7)),
+    }
     assert sum(path.stat().st_size for path in GOLDEN.iterdir() if path.is_file()) < 200_000
 
 
@@ -116,8 +141,9 @@ def test_golden_on_the_engine():
         for p in entry["pictures"]:
             roi = tuple(p["roi"]) if p["roi"] else None
             out = engine.run_image((GOLDEN / p["file"]).read_bytes(), p["w"], p["h"], p["pixfmt"], roi)
-            assert out.logits16.tolist() == p["logits"]
-            assert (out.outputs8.tolist(), out.scores) == (p["outputs"], p["scores"])
+            assert out.logits16.tolist() == p.get("logits", [])
+            assert (out.outputs8.tolist(), out.scores) == (p["outputs"], p.get("scores", []))
+            assert [list(box) for box in out.boxes] == p.get("boxes", [])
         x = np.frombuffer((GOLDEN / entry["raw"]["file"]).read_bytes(), np.int8)
         assert engine.run_raw(x).outputs8.tolist() == entry["raw"]["outputs"]
 

@@ -45,6 +45,9 @@ TARGETS = {
     "mcunet-vww1": (8.5, 7),
     "mobilenetv2-0.35": (9.5, 7.5),
     "mobilenetv2-1.0": (38, 25),
+    "voc-130": (19, 14),
+    "voc-224": (38, 30.5),
+    "voc-300": (60, 51),
 }
 
 
@@ -112,7 +115,9 @@ def shaped(seed: int, by: str) -> Network:
 @pytest.mark.parametrize("seed", range(12))
 def test_sizes_and_costs_are_those_of_the_plan(seed, by):
     network = shaped(seed, by)
-    for arena, cost, schedule in planner.search(network, planner.How.of(network, by, None), planner.COARSE).found():
+    for arena, cost, schedule in planner.search(
+        planner.Chain(network), planner.How.of(network, by, None), planner.COARSE
+    ).found():
         plan = place(network, schedule)
         wanted, _ = costs.totals(network, plan, by)
         assert plan.arena_bytes == arena and cost == pytest.approx(wanted, rel=1e-12)
@@ -138,10 +143,12 @@ def test_what_is_left_out_is_no_better(seed, by):
     """The front is the same whether or not a search knows of plans already."""
     network = shaped(seed, by)
     how = planner.How.of(network, by, None)
-    known = planner.search(network, how, planner.COARSE, planner.search(network, how, planner.PLAIN))
+    known = planner.search(
+        planner.Chain(network), how, planner.COARSE, planner.search(planner.Chain(network), how, planner.PLAIN)
+    )
     all_found, found = (
-        planner.search(network, how, planner.FINE).found(),
-        planner.search(network, how, planner.FINE, known).found(),
+        planner.search(planner.Chain(network), how, planner.FINE).found(),
+        planner.search(planner.Chain(network), how, planner.FINE, known).found(),
     )
     assert [point[:2] for point in found] == [point[:2] for point in all_found]
 

@@ -35,6 +35,25 @@ int pn_host_start(pn_model_t *m, void *arena, size_t len, const void *data, uint
     return pn_start(m, arena, len, &image);
 }
 
+// How many int8 values a run gives.
+uint32_t pn_host_outputs(const pn_model_t *m) {
+    return m->outputs;
+}
+
+// The boxes of a run, six numbers each: x, y, w, h, label, score. `boxes` has room for as many as the blob allows.
+uint32_t pn_host_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
+    uint32_t n = pn_boxes(m, iou);
+    for (uint32_t i = 0; i < n; i++, boxes += 6) {
+        pn_box_t b;
+        pn_box(m, i, &b);
+        const uint32_t numbers[6] = { b.x, b.y, b.w, b.h, b.label, b.score };
+        for (int j = 0; j < 6; j++) {
+            boxes[j] = numbers[j];
+        }
+    }
+    return n;
+}
+
 // Layer of the next step.
 uint32_t pn_host_index(const pn_model_t *m) {
     return m->index;

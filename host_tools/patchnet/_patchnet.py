@@ -60,6 +60,9 @@ def _engine() -> ctypes.CDLL:
         ("pn_host_start", ctypes.c_int, pointer, pointer, size, pointer, u32, u32, u32, pointer),
         ("pn_host_index", u32, pointer),
         ("pn_host_run_layer", ctypes.c_int, pointer),
+        ("pn_detect", None, pointer, u32, pointer),
+        ("pn_host_outputs", u32, pointer),
+        ("pn_host_boxes", u32, pointer, u32, pointer),
         ("pn_host_results", None, pointer, pointer, pointer, pointer),
     ):
         function = getattr(lib, name)
@@ -248,6 +251,13 @@ class _Results:
         _engine().pn_host_results(model, self.logits, self.outputs, self.scores)
 
 
+def _fraction(what: str, x) -> int:
+    """A number 0..1 in parts of 65536."""
+    if not 0 <= x <= 1:
+        raise ValueError(f"{what}: wanted 0..1")
+    return int(x * 65536 + 0.5)
+
+
 class Model:
     """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
 
@@ -262,6 +272,10 @@ class Model:
         if err:
             self._raise_bad(err)
         self._header = fmt.HEADER.unpack(self._blob)
+        self._detect = None  # the record of a detection network
+        if self._header["task"] == fmt.TASK_DETECT:
+            self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
+        self._outputs = lib.pn_host_outputs(self._model)
         needed = lib.pn_host_arena_bytes(self._model)
         self._arena = _Arena(bytearray(needed + 8) if arena is None else arena, needed)
 
@@ -283,6 +297,10 @@ class Model:
         if self._blob is None:
             raise ValueError("model is closed")
 
+    def _check_task(self, task: str) -> None:
+        if self.task != task:
+            raise ValueError(f"model is for {self.task}, not for {task}")
+
     def _raise_bad(self, err: int):
         layer = _engine().pn_host_fault_layer(self._model)
         raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
@@ -293,7 +311,9 @@ class Model:
 
     # ---- running ----
 
-    def _start(self, pixels: _Pixels | None, raw: bytes | None) -> None:
+    def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads) -> None:
+        if self._detect:
+            _engine().pn_detect(self._model, threshold, heads)
         lib, where = _engine(), (self._model, self._arena.at, self._arena.bytes)
         if pixels is None:
             err = lib.pn_start_raw(*where, raw)
@@ -302,20 +322,21 @@ class Model:
         if err:
             raise ValueError(f"bad picture: {_error(err)}")
 
-    def _run(self, pixels: _Pixels | None, raw: bytes | None = None) -> _Results:
+    def _run(self, pixels: _Pixels | None, raw: bytes | None, end, threshold: int = 65537, heads=None):
+        """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
+        `heads`, room for what they give, are for detection."""
         if not self._running.acquire(blocking=False):
             raise RuntimeError("model is busy")
         try:
             self._check_open()
-            self._start(pixels, raw)
-            times = self._finish()
-            return _Results(self._model, self._header["classes"], times)
+            self._start(pixels, raw, threshold, heads)
+            return end(self._finish())
         finally:
             self._running.release()
 
     def _finish(self) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
-        lib, times, err = _engine(), [0] * (self._header["layers"] + 1), _MORE
+        lib, times, err = _engine(), [0] * (self._layers() + 1), _MORE
         while err == _MORE:
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
@@ -327,51 +348,72 @@ class Model:
             self._raise_bad(err)
         return times
 
-    def _run_any(self, x) -> _Results:
-        """Runs on a picture, or on raw values in any buffer of the right length."""
+    def _results(self, times: list[int]) -> _Results:
+        return _Results(self._model, self._header["classes"], times)
+
+    def _boxes(self, iou: int) -> list[tuple]:
+        numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
+        n = _engine().pn_host_boxes(self._model, iou, numbers)
+        rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
+        return [(*box, labels[label], score / 65536) for *box, label, score in rows]
+
+    def _run_any(self, x, end, **more):
+        """`_run` on a picture, or on raw values in any buffer of the right length."""
         self._check_open()
         x = _adapt(x)
         if _is_picture(x):
-            return self._run(_Pixels(x, None, None))
+            return self._run(_Pixels(x, None, None), None, end, **more)
         raw = _buffer("x", x).tobytes()
         height, width, channels = self.input_shape
         wanted = height * width * channels
         if len(raw) != wanted:
             raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
-        return self._run(None, raw)
+        return self._run(None, raw, end, **more)
 
     def classify(self, img, top=None, roi=None, pixfmt=None):
-        self._check_open()
+        self._check_task("classify")
         n = self._header["classes"]
         top = n if top is None else min(n, operator.index(top))
         if top < 1:
             raise ValueError("top: wanted 1 or more")
-        run, labels = self._run(_Pixels(_adapt(img), roi, pixfmt)), self.labels
+        run, labels = self._run(_Pixels(_adapt(img), roi, pixfmt), None, self._results), self.labels
         best = sorted(range(n), key=lambda i: -run.logits[i])[:top]
         return [(labels[i], run.scores[i] / 65536) for i in best]
 
+    def detect(self, img, threshold=0.4, iou=0.45, roi=None, pixfmt=None):
+        self._check_task("detect")
+        threshold, iou = _fraction("threshold", threshold), _fraction("iou", iou)
+        return self._run(_Pixels(_adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
+
     def predict(self, x, out=None):
         self._check_open()
-        n = self._header["classes"]
+        n = self._outputs
         out = array("b", bytes(n)) if out is None else out
         view = _buffer("out", out, writable=True)
         if view.nbytes != n:
             raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
-        view.cast("B")[:] = bytes(self._run_any(x).outputs)
+        heads = (ctypes.c_int8 * n)() if self._detect else None
+        outputs = self._run_any(x, lambda _: heads or self._results([]).outputs, heads=heads)
+        view.cast("B")[:] = bytes(outputs)
         return out
 
     def profile(self, x):
         self._check_open()
-        times = self._run_any(x).times
+        times = self._run_any(x, lambda times: times)
         names = []
-        for i in range(self._header["layers"]):
+        for i in range(self._layers()):
             layer = fmt.LAYER.unpack(self._blob, self._header["layer_off"] + i * fmt.LAYER.size)
             kind = "conv" if layer["kind"] == fmt.KIND_CONV else "bottleneck"
             names.append((f"layer {i}", "{0} {kernel}x{kernel} stride {stride}".format(kind, **layer)))
-        names.append(("head", "pool, dense"))
-        return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=True)]
+        if not self._detect:
+            names.append(("head", "pool, dense"))
+        return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=False)]
 
     # ---- what a person wants to know ----
+
+    def _layers(self) -> int:
+        """Of a chain, and those that follow the chains."""
+        return self._header["layers"] + (self._detect["layers"] if self._detect else 0)
 
     def _fact(self, name: str):
         self._check_open()
@@ -391,7 +433,7 @@ class Model:
     @property
     def task(self) -> str:
         self._check_open()
-        return "classify"
+        return "detect" if self._detect else "classify"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -404,7 +446,8 @@ class Model:
 
     @property
     def output_shape(self) -> tuple[int]:
-        return (self._fact("classes"),)
+        self._check_open()
+        return (self._outputs,)
 
     @property
     def input_scale(self) -> float:
@@ -422,11 +465,12 @@ class Model:
 
     @property
     def output_zero_point(self) -> int:
-        return self._fact("fc_zero")
+        zero = self._fact("fc_zero")
+        return self._detect["cls_zero"] if self._detect else zero
 
     def __repr__(self) -> str:
         if self._blob is None:
             return "<Model closed>"
         more = ", streamed" if self._stream else ""
-        shape = "{} x {} x {} -> {}".format(*self.input_shape, *self.output_shape)
-        return f"<Model classify {shape}, ram {self.ram}{more}>"
+        shape = " x ".join(map(str, self.input_shape))
+        return f"<Model {self.task} {shape} -> {self._fact('classes')}, ram {self.ram}{more}>"

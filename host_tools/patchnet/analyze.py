@@ -16,18 +16,20 @@ from . import costs, planner, zoo
 from . import format as fmt
 from .design import Candidate, Layer, Network, from_dict, paper_peak
 from .fast import fast_layers
-from .pack import read
+from .pack import detect_bytes, read
 from .plan import MODE_NAMES, Areas, Lasting, Plan, aligned, areas, block_name, map_bytes, strips, work_bytes
 from .unpack import blob_network, blob_plan, blob_qnet, read_blob
 
-# Kinds of live bytes, in the order of the plot. features: with their sums; map_out: what does not lie over the input
-# map; rings, wide_rings: of all layers of the segment; sums (int32), scratch: of the layer at work; other: alignment.
+# Kinds of live bytes, in the order of the plot. features: with their sums, or the stitched map, or the candidates;
+# map_out: what does not lie over the input map; rings, wide_rings: of all layers of the segment; sums (int32), scratch:
+# of the layer at work; other: alignment.
 KINDS = ("features", "map_in", "map_out", "rings", "wide_rings", "state", "sums", "scratch", "logits", "other")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One layer of a tunnel, or the fully connected layer at the end. Bytes, unless a name says otherwise.
+    """One layer of a tunnel, or behind the tunnels, or the fully connected one at the end. Bytes, unless a name says
+    otherwise.
 
     `shape_in` and `shape_out` are (h, w, channels); `t` the expansion (0 for a convolution). `segment` is an index into
     Analysis.segments; `mode`, `rows`, `group` are the schedule (FORMAT.md, The plan), `lines` those of its input ring.
@@ -113,6 +115,7 @@ class Analysis:
     picture: tuple[int, int, int]
     patch: tuple[int, int]
     tunnels: int
+    task: str
     classes: int
     arena: int
     budget: int | None
@@ -193,7 +196,7 @@ def analyze_network(
         a = areas(network, plan, index)
         blocks += _blocks(network, plan, index, a, counts)
         segments.append(_fused(network, plan, index, a, blocks))
-    end, tunnels = _end(network, plan), network.tunnels
+    ends = [] if network.detection else [_end(network, plan)]
     bound, most = planner.binding(network, plan), max(s.live for s in segments)
     qnet = None if blob is None else blob_qnet(blob, network.name)
     cost, executed = costs.totals(network, plan, by)
@@ -202,12 +205,13 @@ def analyze_network(
         source="design" if blob is None else "blob",
         picture=(network.height, network.width, network.channels),
         patch=network.patch,
-        tunnels=tunnels,
+        tunnels=network.tunnels,
+        task=network.task,
         classes=len(network.labels),
         arena=plan.arena_bytes,
         budget=budget,
         paper_accounting=paper_peak(network),
-        layerwise=max(n for b in (*blocks, end) for _, n in b.layerwise),
+        layerwise=max(n for b in (*blocks, *ends) for _, n in b.layerwise),
         macs=network.macs,
         executed_macs=executed,
         cost=cost,
@@ -215,7 +219,10 @@ def analyze_network(
         weights=network.weights if blob is None else stored_weights(blob),
         blob_bytes=blob_bytes(network, plan) if blob is None else stored_bytes(blob, plan),
         segments=tuple(replace(s, binding=bound is not None and s.live == most) for s in segments),
-        blocks=(*(replace(b, binding=i == bound) for i, b in enumerate(blocks)), replace(end, binding=bound is None)),
+        blocks=(
+            *(replace(b, binding=i == bound) for i, b in enumerate(blocks)),
+            *(replace(end, binding=bound is None) for end in ends),
+        ),
         narrower=tuple(n for n in planner.narrower(network, plan, qnet) if n.sums or n.map),
     )
 
@@ -259,7 +266,7 @@ def _alive(a: Areas, i: int) -> dict[str, int]:
 
 def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence[costs.Counts]) -> list[Block]:
     """The layers of segment `index`."""
-    layers, segment = network.layers(), plan.segments[index]
+    layers, segment = network.run(), plan.segments[index]
     out = []
     for i in range(segment.layers):
         at = segment.first + i
@@ -298,7 +305,7 @@ def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence
 def _fused(network: Network, plan: Plan, index: int, a: Areas, blocks: Sequence[Block]) -> Fused:
     segment = plan.segments[index]
     part = blocks[segment.first :]
-    last = network.layers()[segment.first + segment.layers - 1]
+    last = network.run()[segment.first + segment.layers - 1]
     return Fused(
         first=segment.first,
         layers=segment.layers,
@@ -372,17 +379,20 @@ def layer_flash(layer: Layer) -> int:
 
 def blob_bytes(network: Network, plan: Plan) -> int:
     """The length of the network's blob, no two tunnels sharing weights (modpatchnet/FORMAT.md)."""
-    layers, tunnels, classes = network.layers(), network.tunnels, len(network.labels)
+    layers, tail = network.layers(), network.tail()
+    tunnels, classes = network.tunnels, len(network.labels)
     labels = sum(len(label.encode()) + 1 for label in network.labels)
     tables = tunnels * fmt.PATCH.size + len(plan.segments) * fmt.SEGMENT.size + labels
     tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
-    arrays = tunnels * sum(map(layer_flash, layers)) + _arrays(classes, classes * network.features)
+    tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + detect_bytes(network)
+    end = 0 if network.detection else _arrays(classes, classes * network.features)
+    arrays = tunnels * sum(map(layer_flash, layers)) + sum(map(layer_flash, tail)) + end
     return fmt.HEADER.size + aligned(tables) + arrays
 
 
 def stored_bytes(blob: bytes, plan: Plan) -> int:
     """The length of a blob that is run by `plan` instead of its own."""
-    return len(blob) + (len(plan.segments) - read(blob).header["segments"]) * fmt.SEGMENT.size
+    return len(blob) + (len(plan.segments) - len(read(blob).segments)) * fmt.SEGMENT.size
 
 
 def stored_weights(blob: bytes) -> int:
@@ -390,9 +400,9 @@ def stored_weights(blob: bytes) -> int:
     info = read(blob)
     network, h = blob_network(info, ""), info.header
     seen = {}
-    for i in range(h["tunnels"] * h["layers"]):
+    for i, layer in enumerate([*network.chain * h["tunnels"], *network.tail()]):
         param = fmt.PARAM.unpack(blob, h["param_off"] + i * fmt.PARAM.size)
-        seen[param["weight_off"]] = network.chain[i % h["layers"]].weights
+        seen[param["weight_off"]] = layer.weights
     return sum(seen.values()) + network.features * h["classes"]
 
 

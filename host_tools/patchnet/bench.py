@@ -37,7 +37,7 @@ from .plan import (
     modes,
     place,
 )
-from .quantized import QBottleneck, QConv, QNet, QPool, Scaled
+from .quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
 from .remote import FIRMWARE, Board
 from .unpack import blob_qnet, read_blob
 
@@ -113,6 +113,14 @@ def _random_layer(rng: np.random.Generator, s: Layer) -> QConv | QBottleneck:
     return QBottleneck(s, expand, depthwise, project, shift, 3, 200 if s.residual else 0)
 
 
+def _random_detect(rng: np.random.Generator, network: Network) -> QDetect:
+    scales = []
+    for scale in network.scales():
+        head = replace(_random_layer(rng, scale.head), zero_out=0)
+        scales.append(QScale(tuple(_random_layer(rng, layer) for layer in scale.layers), head))
+    return QDetect(tuple(scales), 60, 0.05, 0.05)
+
+
 def random_qnet(network: Network, seed: int = 0) -> QNet:
     """A network with random integers that keep values in range; its tunnels share them. It classifies nothing.
 
@@ -120,9 +128,11 @@ def random_qnet(network: Network, seed: int = 0) -> QNet:
     """
     rng = np.random.default_rng(seed)
     tunnel = tuple(_random_layer(rng, layer) for layer in network.layers())
+    tunnels, zero = (tunnel,) * network.tunnels, (0,) * network.channels
+    if network.detection:
+        return QNet(network, zero, tunnels, None, None, 0, 0, 0.05, _random_detect(rng, network))
     fc, fc_shift = _narrow(rng, (len(network.labels), network.features), 60)
-    zero = (0,) * network.channels
-    return QNet(network, zero, (tunnel,) * network.tunnels, QPool(1 << 24, 0, 0), fc, fc_shift, 0, 0.1)
+    return QNet(network, zero, tunnels, QPool(1 << 24, 0, 0), fc, fc_shift, 0, 0.1)
 
 
 # ---------------------------------------------------------------- what is measured
@@ -223,7 +233,7 @@ def block_jobs() -> Iterator[Job]:
 
 def layerwise(qnet: QNet) -> Plan:
     """Layer by layer, every map stored whole: fast where that may be, else the cheapest portable mode."""
-    layers = qnet.design.layers()
+    layers = qnet.design.run()
     schedule = []
     for i, (layer, fast) in enumerate(zip(layers, fast_layers(qnet), strict=True)):
         step = (FAST, 1, layer.cexp) if fast else (DIRECT if DIRECT in modes(layer, i == 0, True) else ROLLING, 1, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
 
 from .design import Layer, Network
 from .fast import eight, fours
@@ -19,8 +18,8 @@ from .plan import (
     View,
     conv_pixels,
     conv_quads,
-    map_bytes,
     ring_lines,
+    staged,
     views,
 )
 
@@ -206,39 +205,48 @@ def macs_of(counts: Counts) -> int:
 
 
 def executed(network: Network, plan: Plan) -> list[Counts]:
-    """What each layer of one chain does when run by `plan`."""
-    layers, out = tuple(network.layers()), []
+    """What each layer of `run()` does when run by `plan`, those of the tunnels in one of them."""
+    layers, out = tuple(network.run()), []
     for segment in plan.segments:
         stop = segment.first + segment.layers
         part = views(layers[segment.first : stop], segment.strip)
         schedule = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
         _, flows = ring_lines(part, schedule, segment.first == 0)
         for i, (view, its_flow, step) in enumerate(zip(part, flows, schedule, strict=True), segment.first):
-            out.append(layer_counts(view, its_flow, step, i == 0, i == len(layers) - 1))
+            out.append(layer_counts(view, its_flow, step, i == 0, i == stop - 1 and staged(network, stop)))
     return out
 
 
 def totals(network: Network, plan: Plan, by: str = "instructions") -> tuple[float, int]:
     """Cost and executed multiply-accumulates of a picture."""
-    chain, end = executed(network, plan), end_counts(network)
-    cost = network.tunnels * sum(cost_of(counts, by) for counts in chain) + cost_of(end, by)
-    return cost, network.tunnels * sum(map(macs_of, chain)) + macs_of(end)
+    n, end = len(network.layers()), end_counts(network)
+    runs = [(network.tunnels if i < n else 1, counts) for i, counts in enumerate(executed(network, plan))]
+    cost = sum(times * cost_of(counts, by) for times, counts in runs) + cost_of(end, by)
+    return cost, sum(times * macs_of(counts) for times, counts in runs) + macs_of(end)
 
 
 def moves(network: Network, plan: Plan) -> list[Counts]:
-    """What it takes, after each layer of a chain, to move its output map to where the next segment wants it. A search
-    does not know of it: places follow from schedules."""
-    layers = network.layers()
-    moved = {b.first - 1 for a, b in pairwise(plan.segments) if b.in_at != a.out_at}
-    return [{"move": (0, map_bytes(layer), 0)} if i in moved else {} for i, layer in enumerate(layers)]
+    """What it takes, after each layer, to move its output map to where the next segment wants it (before the first one
+    behind the tunnels, the stitched map). A search does not know of it: places follow from schedules."""
+    layers, n, heads, at = network.run(), len(network.layers()), network.heads(), 0
+    out: list[Counts] = [{} for _ in layers]
+    for segment in plan.segments:
+        first, tail = layers[segment.first], segment.first == n
+        if segment.first and segment.in_at != (plan.stitch_at if tail else at):
+            out[segment.first - (not tail)] = {"move": (0, first.h * first.w * first.cin, 0)}
+        at = segment.in_at if segment.first + segment.layers - 1 in heads else segment.out_at
+    return out
 
 
 def predicted(network: Network, plan: Plan) -> float:
     """Instructions of a picture, moves included."""
-    return totals(network, plan)[0] + network.tunnels * sum(map(cost_of, moves(network, plan)))
+    n, moved = len(network.layers()), [cost_of(counts) for counts in moves(network, plan)]
+    return totals(network, plan)[0] + network.tunnels * sum(moved[:n]) + sum(moved[n:])
 
 
 def end_counts(network: Network) -> Counts:
     """The fully connected layer's, once per picture."""
+    if network.detection:
+        return {}
     classes = len(network.labels)
     return {"fc": (1, classes, classes * network.features)}

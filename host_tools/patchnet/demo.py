@@ -1,7 +1,8 @@
-"""`make demo`: the shipped person network classifies the shipped pictures on the emulated Cortex-M7 and the unix port.
+"""`make demo`: the shipped networks look at the shipped pictures on the emulated Cortex-M7 and the unix port.
 
-Prints `demo <port> <picture> <label> <score>` per picture and `demo <port> ram <bytes>` per port. The exit status is 1
-when the ports disagree in any score of any label.
+Prints `demo <port> <picture> <label> <score>` per picture, with ` <x> <y> <w> <h>` behind it for each box of a network
+that detects (label - and score 0 if it found none), and `demo <port> ram <bytes> <network>` per network. The exit
+status is 1 when the ports disagree in any number.
 """
 
 import shutil
@@ -13,35 +14,52 @@ from . import remote
 
 HERE = Path(__file__).resolve().parent
 PORTS = ("qemu", "unix")
+# The networks, where they are shipped, and their pictures: those of one with a name of its own belong to it alone.
+PICTURES = {"person": ("person-*.ppm", "no_person-*.ppm"), "bccd": ("bccd-*.ppm",)}
 
 # A score is a multiple of 1/65536: as an integer it reads the same however a port prints its floats.
 ON_DEVICE = """\
-import filecam, patchnet
-model = patchnet.load("person.pnb")
-cam = filecam.FileCam("pictures")
-for _ in range(len(cam)):
-    scores = patchnet.classify(cam.snapshot())
-    print(cam.name, *["%s=%d" % (label, round(score * 65536)) for label, score in scores], sep="\\t")
-print(model.ram)
+import os, filecam, patchnet
+for name in sorted(file[:-4] for file in os.listdir() if file[-4:] == ".pnb"):
+    model = patchnet.load(name + ".pnb")
+    cam = filecam.FileCam(name)
+    for _ in range(len(cam)):
+        img = cam.snapshot()
+        if model.task == "detect":
+            found = [(label, score, x, y, w, h) for x, y, w, h, label, score in patchnet.detect(img)]
+        else:
+            found = patchnet.classify(img)
+        for label, score, *box in found or [("-", 0)]:
+            print("picture", cam.name, label, round(score * 65536), *box, sep="\\t")
+    print("ram", model.ram, name, sep="\\t")
 """
 
 
 def lay_out(folder: Path):
-    """Put what the device needs into `folder`."""
-    shutil.copy(HERE / "models" / "person.pnb", folder)
-    (folder / "pictures").mkdir()
-    for picture in (HERE / "pictures").glob("*.ppm"):
-        shutil.copy(picture, folder / "pictures")
+    """Put what the device needs into `folder`: NETWORK.pnb, and a folder NETWORK with its pictures."""
+    for name, patterns in PICTURES.items():
+        model = HERE / "models" / f"{name}.pnb"
+        pictures = [path for pattern in patterns for path in (HERE / "pictures").glob(pattern)]
+        if not model.exists() or not pictures:
+            continue
+        shutil.copy(model, folder)
+        (folder / name).mkdir()
+        for picture in pictures:
+            shutil.copy(picture, folder / name)
 
 
 def run_on(port: str, folder: Path) -> list[str]:
     """Print what `port` makes of the pictures; returns the device's lines."""
-    *lines, ram = remote.run(port, ON_DEVICE, folder).splitlines()
+    lines, before = remote.run(port, ON_DEVICE, folder).splitlines(), None
     for line in lines:
-        picture, best, *_ = line.split("\t")
-        label, score = best.rsplit("=", 1)
-        print(f"demo {port} {picture} {label} {int(score) / 65536:.4f}", flush=True)
-    print(f"demo {port} ram {ram}", flush=True)
+        kind, *rest = line.split("\t")
+        if kind == "ram":
+            print(f"demo {port} ram {' '.join(rest)}", flush=True)
+            continue
+        picture, label, score, *box = rest
+        if box or picture != before:  # of classes the best one alone
+            print(f"demo {port} {picture} {label}", *(f"{int(score) / 65536:.4f}", *box), flush=True)
+        before = picture
     return lines
 
 

@@ -13,7 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import product
 
 ACTIVATIONS = ("relu6", "relu", "none")
-MAX_TOP = 1000  # candidates of a detection network
+MAX_TOP = 1000  # candidates of a detection network, as in `format`
 
 
 @dataclass(frozen=True)
@@ -267,6 +267,18 @@ class Network:
         """All layers that follow the tunnels, in the order in which they run: of each scale its own, then its head."""
         return [layer for scale in self.scales() for layer in (*scale.layers, scale.head)]
 
+    def run(self) -> list[Layer]:
+        """Every layer as plans and blobs list them: those of a tunnel, then the tail."""
+        return self.layers() + self.tail()
+
+    def heads(self) -> tuple[int, ...]:
+        """Which layers of `run()` are heads."""
+        out, at = [], len(self.layers())
+        for scale in self.scales():
+            at += len(scale.layers) + 1
+            out.append(at - 1)
+        return tuple(out)
+
     def check(self) -> None:
         """ValueError, naming what was wanted, where a detection network cannot be built."""
         if not self.detection:
@@ -282,6 +294,10 @@ class Network:
             if bad or not 1 <= len(scale.anchors) <= 255:
                 got = bad or len(scale.anchors)
                 raise ValueError(f"{self.name}: scale {i}: wanted 1..255 anchors (w, h), 1..{most}, got {got}")
+        for i, layers in enumerate(self.scales()):
+            if layers.stride >= 4 * min(self.height, self.width):
+                size = f"{self.height}x{self.width}"
+                raise ValueError(f"{self.name}: scale {i}: cells of {layers.stride} pixels are too large for {size}")
         self.places()
 
     # ---- sums
@@ -327,11 +343,11 @@ def layer_bytes(layer: Layer, bytes_per_element: int = 1) -> int:
 
 
 def paper_peak(network: Network, bytes_per_element: int = 1) -> int:
-    """Peak memory as the paper counts it: the largest input plus output of any layer of a tunnel.
+    """Peak memory as the paper counts it: the largest input plus output of any layer of a tunnel, or behind it.
 
     No accumulators, single channels or scratch: what an engine really needs is told by its plan.
     """
-    return max(plain_bytes(layer, bytes_per_element) for layer in network.layers())
+    return max(plain_bytes(layer, bytes_per_element) for layer in network.run())
 
 
 def check_budget(network: Network, budget: int, bytes_per_element: int = 1) -> None:

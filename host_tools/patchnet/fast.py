@@ -72,8 +72,9 @@ def fast_ok(q: QConv | QBottleneck) -> bool:
 
 
 def fast_layers(qnet: QNet) -> tuple[bool, ...]:
-    """Of each layer, whether it may run in these modes in all tunnels: they share the plan."""
-    return tuple(all(map(fast_ok, alike)) for alike in zip(*qnet.tunnels, strict=True))
+    """Of each layer of `run()`, whether it may run in these modes in all tunnels: they share the plan."""
+    alike = [*zip(*qnet.tunnels, strict=True), *((q,) for q in qnet.tail())]
+    return tuple(all(map(fast_ok, layers)) for layers in alike)
 
 
 # ---------------------------------------------------------------- the order

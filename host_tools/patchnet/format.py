@@ -13,9 +13,9 @@ MAGIC = b"PNB\x1a"
 VERSION = 4
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
-TASK_CLASSIFY = 1
+TASK_CLASSIFY, TASK_DETECT = 1, 2
 KIND_CONV, KIND_BOTTLENECK = 1, 2
-FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE = 1, 2, 4, 8
+FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
 FIT_STRETCH, FIT_CROP = 0, 1
 MODE_DIRECT, MODE_ROLLING, MODE_WINDOW, MODE_GROUPS, MODE_STORED = range(5)
@@ -29,6 +29,8 @@ MAX_TUNNELS = 17
 MAX_LAYERS = 255
 MAX_FUSED = 16  # layers of a segment
 STATE_BYTES = 60  # of the arena for each of them
+MAX_TOP = 1000  # candidates of a detection network
+CANDIDATE_BYTES = 12  # of the arena for each of them
 
 
 @dataclass(frozen=True)
@@ -152,12 +154,40 @@ SEGMENT = Table(
 
 PARAM = Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("weight_off", "I")))
 
-TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM)
+DETECT = Table(
+    "detect",
+    (
+        ("map_h", "H"),
+        ("map_w", "H"),
+        ("top", "H"),
+        ("cls_zero", "h"),
+        ("layers", "B"),
+        ("segments", "B"),
+        ("scales", "H"),
+        ("cls_mult", "I"),
+        ("centre_mult", "I"),
+        ("size_mult", "I"),
+        ("place_off", "I"),
+        ("scale_off", "I"),
+        ("stitch_at", "I"),
+        ("candidate_at", "I"),
+        ("box_scale", "f"),
+    ),
+)
+
+PLACE = Table("place", tuple((name, "H") for name in ("from_y", "from_x", "to_y", "to_x", "h", "w")))
+
+SCALE = Table("scale", (("step_y", "I"), ("step_x", "I"), ("anchors", "I"), ("anchor_off", "I")))
+
+ANCHOR = Table("anchor", (("h", "H"), ("w", "H")))
+
+TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR)
 CONSTANTS = (
-    "VERSION", "ALIGN", "TASK_CLASSIFY", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED",
-    "FLAG_WIDE", "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING",
-    "MODE_WINDOW", "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_LEAN", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT",
-    "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES",
+    "VERSION", "ALIGN", "TASK_CLASSIFY", "TASK_DETECT", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL",
+    "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD", "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP",
+    "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW", "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_LEAN",
+    "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES",
+    "MAX_TOP", "CANDIDATE_BYTES",
 )  # fmt: skip
 
 

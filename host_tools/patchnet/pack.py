@@ -12,11 +12,11 @@ import numpy as np
 
 from . import fast
 from . import format as fmt
-from .design import Layer
+from .design import Layer, Network
 from .fast import Order
 from .plan import Plan, Step, views
 from .planner import plan as make_plan
-from .quantized import QBottleneck, QConv, QNet, Scaled
+from .quantized import QBottleneck, QConv, QDetect, QNet, Scaled
 
 WIDE_PIXELS = 24  # in longer lines 16-bit weights save less than 1% of the instructions
 
@@ -24,6 +24,16 @@ WIDE_PIXELS = 24  # in longer lines 16-bit weights save less than 1% of the inst
 def softmax_mult(output_scale: float) -> int:
     """FORMAT.md, Scores: a difference of logits (8 fraction bits) times this is a power of two with 24."""
     return round(output_scale / 256 * math.log2(math.e) * (1 << 24))
+
+
+def detect_mults(detect: QDetect) -> dict[str, int]:
+    """FORMAT.md, Detection: what steps of a class, of a centre and of a size are worth, with 24 fraction bits."""
+    power = math.log2(math.e) * (1 << 24)
+    return dict(
+        cls_mult=round(detect.cls_scale * power),
+        centre_mult=round(0.1 * detect.box_scale * (1 << 24)),
+        size_mult=round(0.2 * detect.box_scale * power),
+    )
 
 
 def _padded(piece: bytes) -> bytes:
@@ -119,12 +129,13 @@ def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Or
     return out
 
 
-def _flags(s: Layer, step: Step, wide: bool) -> int:
+def _flags(s: Layer, step: Step, wide: bool, head: bool) -> int:
+    own = fmt.FLAG_HEAD * head
     if s.kind == "conv":
-        return 0
+        return own
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
     wide = wide and step.mode in fast.MODES
-    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide
+    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide | own
 
 
 def short_lines(layers: Sequence[Layer], plan: Plan) -> list[bool]:
@@ -148,11 +159,12 @@ def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> by
 
 
 def _param_records(qnet: QNet, writer: _Writer, orders: Sequence[Order | None]) -> bytes:
-    out = b""
-    for t, tunnel in enumerate(qnet.tunnels):
-        for i, (q, order) in enumerate(zip(tunnel, orders, strict=True)):
-            where = f"tunnel {t}, layer {i}"
-            if q.shape != qnet.tunnels[0][i].shape:
+    out, n = b"", len(qnet.tunnels[0])
+    chains = [(f"tunnel {t}, ", tunnel, orders[:n]) for t, tunnel in enumerate(qnet.tunnels)]
+    for name, chain, own in (*chains, ("", qnet.tail(), orders[n:])):
+        for i, (q, order) in enumerate(zip(chain, own, strict=True), 0 if name else n):
+            where = f"{name}layer {i}"
+            if name and q.shape != qnet.tunnels[0][i].shape:
                 raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
             conv = isinstance(q, QConv)
             piece = _conv(q, where) if conv else _bottleneck(q, where)
@@ -170,6 +182,7 @@ def _check_net(qnet: QNet) -> None:
     for name, got, wanted in (
         ("tunnels", len(qnet.tunnels), d.tunnels),
         ("layers", [q.shape for q in qnet.tunnels[0]], d.layers()),
+        ("layers behind the tunnels", [q.shape for q in qnet.tail()], d.tail()),
         ("input_zero", len(qnet.input_zero), d.channels),
         ("last zero_out", len({tunnel[-1].zero_out for tunnel in qnet.tunnels}), 1),
     ):
@@ -177,6 +190,9 @@ def _check_net(qnet: QNet) -> None:
             raise ValueError(f"{d.name}: {name}: wanted {wanted}, got {got}")
     if any("\n" in label for label in d.labels):
         raise ValueError(f"{d.name}: a label contains a line feed")
+    if d.detection:
+        _check_detect(qnet)
+        return
     last = d.layers()[-1]
     pixels = last.oh * last.ow * (1 if d.aggregate == "concat" else d.tunnels)
     if (pixels * 255) << qnet.pool.shift >= 2**31:
@@ -185,19 +201,66 @@ def _check_net(qnet: QNet) -> None:
     _check_sums(qnet.fc, 14, qnet.fc_shift, "fully connected")
 
 
+def _check_detect(qnet: QNet) -> None:
+    d = qnet.design
+    d.check()
+    for scale in qnet.detect.scales:
+        if scale.head.zero_out != 0:
+            raise ValueError(f"{d.name}: zero_out of a head: wanted 0, got {scale.head.zero_out}")
+
+
+def _detect_records(qnet: QNet, p: Plan, head: _Writer) -> int:
+    """What a detection network has besides its layers. Returns the offset of its own record."""
+    d, q = qnet.design, qnet.detect
+    scales = b""
+    for layers, scale in zip(d.scales(), d.detection.scales, strict=True):
+        anchors = [fmt.ANCHOR.pack(h=_part(h, d.height, 15), w=_part(w, d.width, 15)) for w, h in scale.anchors]
+        steps = dict(step_y=_part(layers.stride, d.height, 30), step_x=_part(layers.stride, d.width, 30))
+        scales += fmt.SCALE.pack(**steps, anchors=len(anchors), anchor_off=head.add(b"".join(anchors)))
+    tail = sum(segment.first >= len(d.layers()) for segment in p.segments)
+    return head.add(
+        fmt.DETECT.pack(
+            map_h=d.stitched[0], map_w=d.stitched[1], top=d.detection.top, cls_zero=q.cls_zero, **detect_mults(q),
+            layers=len(d.tail()), segments=tail, scales=len(q.scales), box_scale=q.box_scale,
+            place_off=head.add(b"".join(fmt.PLACE.pack(**asdict(place)) for place in d.places())),
+            scale_off=head.add(scales), stitch_at=p.stitch_at, candidate_at=p.candidate_at,
+        )
+    )  # fmt: skip
+
+
+def detect_bytes(d: Network) -> int:
+    """Bytes of the tables that only a detection network has."""
+    if not d.detection:
+        return 0
+    scales = d.detection.scales
+    anchors = sum(len(scale.anchors) for scale in scales)
+    sizes = fmt.DETECT.size, d.tunnels * fmt.PLACE.size, len(scales) * fmt.SCALE.size, anchors * fmt.ANCHOR.size
+    return sum(sizes)
+
+
+def _part(pixels: int, side: int, bits: int) -> int:
+    """Pixels as a part of a side, with `bits` fraction bits."""
+    return ((2 * pixels << bits) + side) // (2 * side)
+
+
 def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
     d = qnet.design
+    ends = dict(pool_mult=0, pool_shift=0, pool_zero=0, fc_shift=0, fc_zero=0, softmax_mult=0)
+    if not d.detection:
+        ends = dict(
+            pool_mult=qnet.pool.mult, pool_shift=qnet.pool.shift, pool_zero=qnet.pool.zero_out,
+            fc_shift=qnet.fc_shift, fc_zero=qnet.fc_zero_out, softmax_mult=softmax_mult(qnet.output_scale),
+        )  # fmt: skip
     return dict(
-        magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0, task=fmt.TASK_CLASSIFY,
-        channels=d.channels, tunnels=d.tunnels, layers=len(p.steps), height=d.height, width=d.width,
+        magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
+        task=fmt.TASK_DETECT if d.detection else fmt.TASK_CLASSIFY,
+        channels=d.channels, tunnels=d.tunnels, layers=len(d.layers()), height=d.height, width=d.width,
         patch_h=d.patch[0], patch_w=d.patch[1], input_zero=(*qnet.input_zero, *(0,) * (4 - d.channels)),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
         aggregate=fmt.AGGREGATE_CONCAT if d.aggregate == "concat" else fmt.AGGREGATE_SUM, classes=len(d.labels),
-        pool_mult=qnet.pool.mult, pool_shift=qnet.pool.shift, pool_zero=qnet.pool.zero_out,
-        fc_shift=qnet.fc_shift, fc_zero=qnet.fc_zero_out, softmax_mult=softmax_mult(qnet.output_scale),
         input_scale=1 / d.std, output_scale=qnet.output_scale,
         arena_bytes=p.arena_bytes, sum_at=p.sum_at, feature_at=p.feature_at, logit_at=p.logit_at,
-        segments=len(p.segments), **sections,
+        segments=sum(segment.first < len(d.layers()) for segment in p.segments), **ends, **sections,
     )  # fmt: skip
 
 
@@ -220,31 +283,33 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     """
     _check_net(qnet)
     d, p = qnet.design, plan or make_plan(qnet.design, fast=fast.fast_layers(qnet))
-    layers = d.layers()
+    layers, heads = d.run(), d.heads()
     flags = [
-        _flags(*layer, wide and short) for *layer, short in zip(layers, p.steps, short_lines(layers, p), strict=True)
+        _flags(*layer, wide and short, i in heads)
+        for i, (*layer, short) in enumerate(zip(layers, p.steps, short_lines(layers, p), strict=True))
     ]
     labels = "".join(label + "\n" for label in d.labels).encode()
     tables = (
         len(d.patches()) * fmt.PATCH.size
         + len(p.steps) * fmt.LAYER.size
         + len(p.segments) * fmt.SEGMENT.size
-        + len(qnet.tunnels) * len(p.steps) * fmt.PARAM.size
+        + sum(map(len, qnet.chains())) * fmt.PARAM.size
+        + detect_bytes(d)
         + len(labels)
     )
     # sections of known size come first, so weights are written knowing where they start
     weights = _Writer(fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN)
     params = _param_records(qnet, weights, orders(layers, p, flags))
-    fc_off = weights.add(_scaled(qnet.fc, (0, 1)))
+    fc_off = weights.add(_scaled(qnet.fc, (0, 1))) if qnet.fc else 0
     head = _Writer(fmt.HEADER.size)
     sections = dict(
         patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
         layer_off=head.add(_layer_records(layers, p, flags)),
         segment_off=head.add(b"".join(fmt.SEGMENT.pack(**asdict(s)) for s in p.segments)),
         param_off=head.add(params),
+        task_off=_detect_records(qnet, p, head) if d.detection else 0,
         label_off=head.add(labels),
         label_bytes=len(labels),
-        task_off=0,
         weight_off=weights.start,
         fc_off=fc_off,
     )
@@ -253,13 +318,19 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
 
 @dataclass(frozen=True)
 class BlobInfo:
-    """The tables of a blob, as dicts of the fields that FORMAT.md lists. Weights stay in the blob."""
+    """The tables of a blob, as dicts of the fields that FORMAT.md lists. Weights stay in the blob.
+
+    A detection network's record, places and scales (each with its `list` of anchors) come last.
+    """
 
     header: dict
     patches: list[dict]
     layers: list[dict]
     segments: list[dict]
     labels: list[str]
+    detect: dict | None = None
+    places: list[dict] = ()
+    scales: list[dict] = ()
 
 
 def read(blob: bytes) -> BlobInfo:
@@ -271,11 +342,19 @@ def read(blob: bytes) -> BlobInfo:
     def records(table: fmt.Table, off: int, n: int) -> list[dict]:
         return [table.unpack(blob, off + i * table.size) for i in range(n)]
 
+    detect = fmt.DETECT.unpack(blob, h["task_off"]) if h["task"] == fmt.TASK_DETECT else None
+    tail, more = (detect["layers"], detect["segments"]) if detect else (0, 0)
+    scales = records(fmt.SCALE, detect["scale_off"], detect["scales"]) if detect else []
+    for scale in scales:
+        scale["list"] = records(fmt.ANCHOR, scale["anchor_off"], scale["anchors"])
     text = blob[h["label_off"] : h["label_off"] + h["label_bytes"]].decode()
     return BlobInfo(
         h,
         records(fmt.PATCH, h["patch_off"], h["tunnels"]),
-        records(fmt.LAYER, h["layer_off"], h["layers"]),
-        records(fmt.SEGMENT, h["segment_off"], h["segments"]),
+        records(fmt.LAYER, h["layer_off"], h["layers"] + tail),
+        records(fmt.SEGMENT, h["segment_off"], h["segments"] + more),
         text.split("\n")[:-1],
+        detect,
+        records(fmt.PLACE, detect["place_off"], h["tunnels"]) if detect else [],
+        scales,
     )

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from .design import Layer, Network
 from .fast import eight, fast_modes, fours
-from .format import ALIGN, MAX_FUSED, MAX_SIDE, STATE_BYTES
+from .format import ALIGN, CANDIDATE_BYTES, MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .format import MODE_DIRECT as DIRECT
 from .format import MODE_FAST as FAST
 from .format import MODE_GROUPS as GROUPS
@@ -55,7 +55,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule for one chain, shared by all, and the arena it needs. `steps` has one entry per layer."""
+    """A schedule for one chain, shared by all, then for what follows the chains, and the arena it needs.
+
+    `steps` has one entry per layer of `Network.run()`.
+    """
 
     arena_bytes: int
     sum_at: int
@@ -63,6 +66,8 @@ class Plan:
     logit_at: int
     segments: tuple[Segment, ...]
     steps: tuple[Step, ...]
+    stitch_at: int = 0
+    candidate_at: int = 0
 
 
 def aligned(n: int) -> int:
@@ -75,8 +80,12 @@ def map_bytes(layer: Layer) -> int:
 
 
 def block_name(network: Network, i: int) -> str:
-    """How a layer is called in messages and tables: "stem", "block 3", "head"."""
+    """How a layer of `run()` is called in messages and tables: "stem", "block 3", "head"; "head 1" of detection."""
     layers = network.layers()
+    if i in network.heads():
+        return f"head {network.heads().index(i) + 1}"
+    if i >= len(layers):
+        return f"{'block' if network.run()[i].kind == 'bottleneck' else 'conv'} {i}"
     if layers[i].kind == "bottleneck":
         return f"block {i}"
     return "stem" if i == 0 else "head" if i == len(layers) - 1 else f"conv {i}"
@@ -427,16 +436,22 @@ class Areas:
 
 def areas(network: Network, plan: Plan, index: int) -> Areas:
     """What lies in the arena while segment `index` of a plan runs."""
-    layers, segment = network.layers(), plan.segments[index]
+    layers, segment = network.run(), plan.segments[index]
     stop = segment.first + segment.layers
     part = views(tuple(layers[segment.first : stop]), segment.strip)
     steps = plan.steps[segment.first : stop]
     schedule = [(step.mode, step.rows, step.group) for step in steps]
     lasting = Lasting.of(network, plan.steps[-1])
-    last = stop == len(layers)
+    last = staged(network, stop)
     found = segment_areas(part, segment.strip, schedule, segment.first == 0, last, [step.lines for step in steps])
     above = segment.in_at - segment.out_at if found.input and found.output else 0
-    return replace(found, persistent=lasting.below_last if last else lasting.below, lead=above)
+    return replace(found, persistent=lasting.during(network, stop), lead=above)
+
+
+def staged(network: Network, stop: int) -> bool:
+    """Whether the lines of a segment that ends before layer `stop` of `run()` do not go into a map of its own: they
+    go to the pooling, the stitched map or the candidates."""
+    return stop == len(network.layers()) or stop - 1 in network.heads()
 
 
 def segment_areas(
@@ -449,7 +464,8 @@ def segment_areas(
 ) -> Areas:
     """The areas of a segment by itself, nothing persistent counted, its maps one over the other as far as may be.
 
-    `first`, `last`: it reads the picture, it feeds the pooling. `lines` are the rings' if they are known already.
+    `first`, `last`: it reads the picture, its lines do not go into a map (`staged`). `lines` are the rings' if they are
+    known already.
     """
     n = len(part)
     if lines is None:
@@ -475,7 +491,10 @@ def segment_areas(
 
 @dataclass(frozen=True)
 class Lasting:
-    """Places of feature sums, features and logits; what lies below all segments, below the last one; the end's need."""
+    """Places of feature sums, features and logits; what outlives all segments, or the last one; the end's need.
+
+    For detection the stitched map outlives the segments of the tunnels, and `tail`, the candidates, all others.
+    """
 
     sum_at: int
     feature_at: int
@@ -483,11 +502,21 @@ class Lasting:
     below: int
     below_last: int
     end: int
+    tail: int = 0
+
+    def during(self, network: Network, stop: int) -> int:
+        """Bytes that outlive the segment that ends before layer `stop`."""
+        n = len(network.layers())
+        return self.tail if stop > n else self.below_last if stop == n else self.below
 
     @classmethod
     def of(cls, network: Network, last: Step) -> Lasting:
-        """`last` is the step of the last layer."""
+        """`last` is the step of the last layer of all."""
         layer, several = network.layers()[-1], network.tunnels > 1
+        if network.detection:
+            (h, w), top = network.stitched, network.detection.top
+            stitched = aligned(h * w * layer.cout)
+            return cls(0, 0, 0, stitched, stitched, 0, CANDIDATE_BYTES * top)
         sums, features = 4 * layer.cout, aligned(network.features)
         logits = 2 * len(network.labels)
         if several and network.aggregate == "sum":
@@ -501,7 +530,8 @@ class Lasting:
 
 
 def modes(layer: Layer, first: bool, alone: bool) -> tuple[int, ...]:
-    """Modes that a layer may run in. `first`: it reads the picture. `alone`: all of an unstripped last segment."""
+    """Modes that a layer may run in. `first`: it reads the picture. `alone`: all of an unstripped segment that feeds
+    the pooling."""
     if first:
         return DIRECT, WINDOW
     if layer.kind == "conv":
@@ -514,11 +544,11 @@ def _check_range(where: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{where}: wanted {low}..{high}, got {value}")
 
 
-def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: int, last: bool) -> None:
+def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: int, pools: bool) -> None:
     """ValueError naming layer and field of the first thing in a segment's schedule that FORMAT.md forbids."""
     for i, (view, (mode, rows, group)) in enumerate(zip(part, schedule, strict=True), first):
         layer = view.layer
-        allowed = modes(layer, i == 0, last and len(part) == 1 and strip == layer.oh)
+        allowed = modes(layer, i == 0, pools and len(part) == 1 and strip == layer.oh)
         if mode not in allowed:
             names = " or ".join(MODE_NAMES[m] for m in allowed)
             raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
@@ -538,26 +568,43 @@ def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], pa
     Not `packed`, output maps lie beside their input maps, never over them. ValueError, naming the layer, if the
     schedule is not one that FORMAT.md allows.
     """
-    layers = tuple(network.layers())
+    layers, n = tuple(network.run()), len(network.layers())
     total = sum(len(steps) for _, steps in schedule)
     if total != len(layers):
         raise ValueError(f"schedule: wanted {len(layers)} layers, got {total}")
     lasting = Lasting.of(network, Step(*schedule[-1][1][-1]))
-    arena, first = lasting.end, 0
+    arena, tail, first = lasting.end, 0, 0
     segments, steps = [], []
     for strip, parts in schedule:
         stop = first + len(parts)
         _check_range(f"layer {first}: layers of a segment", len(parts), 1, MAX_FUSED)
         _check_range(f"layer {stop - 1}: strip", strip, 1, layers[stop - 1].oh)
-        last = stop == len(layers)
+        _check_ends(network, layers, first, stop, strip)
+        last = staged(network, stop)
         part = views(layers[first:stop], strip)
-        _check(part, strip, parts, first, last)
-        base = lasting.below_last if last else lasting.below
+        _check(part, strip, parts, first, stop == n and not network.detection)
+        base = (
+            lasting.during(network, stop) if stop <= n else 0
+        )  # the candidates lie above all that follows the tunnels
         segment, placed, end = _place_segment(part, strip, parts, first, last, base, packed)
         segments.append(segment)
         steps.extend(placed)
-        arena, first = max(arena, end), stop
-    return Plan(arena, lasting.sum_at, lasting.feature_at, lasting.logit_at, tuple(segments), tuple(steps))
+        arena, tail, first = max(arena, end), max(tail, end if stop > n else 0), stop
+    places = lasting.sum_at, lasting.feature_at, lasting.logit_at
+    return Plan(max(arena, tail + lasting.tail), *places, tuple(segments), tuple(steps), candidate_at=tail)
+
+
+def _check_ends(network: Network, layers: Sequence[Layer], first: int, stop: int, strip: int) -> None:
+    """ValueError if a segment of layers first..stop - 1 joins what must be apart."""
+    inner = {len(network.layers()), *(head + 1 for head in network.heads())} - {len(layers)}
+    if network.detection and inner & set(range(first + 1, stop)):
+        raise ValueError(
+            f"layer {first}: layers of a segment: it must end with the tunnel's last layer and with a head"
+        )
+    if stop - 1 in network.heads():
+        if stop - first > 1 and stop < len(layers):
+            raise ValueError(f"layer {stop - 1}: wanted a head by itself, for others read its input")
+        _check_range(f"layer {stop - 1}: strip", strip, layers[stop - 1].oh, layers[stop - 1].oh)
 
 
 def _place_segment(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -43,12 +43,13 @@ from .plan import (
     lead,
     map_bytes,
     place,
+    staged,
     views,
     wide_bytes,
     work_bytes,
     work_parts,
 )
-from .quantized import QBottleneck, QNet
+from .quantized import QBottleneck, QConv, QNet
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Role:
-    """Where a layer stands. `first`: it reads the picture; `pools`: it feeds the pooling; `tail`: it ends a segment.
+    """Where a layer stands. `first`: it reads the picture; `pools`: its lines do not go into a map or to another layer;
+    `tail`: it ends a segment.
 
     `below`: bytes of the arena that its segment may not use. `fast`: modes fast and lean are allowed. Costs are counted
     `by` one of TABLES.
@@ -173,16 +175,18 @@ def _options(view: View, role: Role, tries: Tries, demands: tuple[int, ...]) -> 
     return tuple(_option(view, demands, step, role) for step in _steps(view, demands, role, tries))
 
 
-def _least_costs(layers: tuple[Layer, ...], fast: Sequence[bool], by: str) -> list[float]:
+def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
     """What each layer costs in any plan: each pixel that the network needs is made once, calls cost nothing."""
-    rows, columns, out = set(range(layers[-1].oh)), set(range(layers[-1].ow)), []
+    layers, rows, columns, out = chain.layers, set(), set(), []
     for i, layer in reversed(list(enumerate(layers))):
+        if chain.staged(i + 1):  # all of it is needed
+            rows, columns = set(range(layer.oh)), set(range(layer.ow))
         rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
         view = replace(views((layer,), layer.oh)[0], all_in=len(columns_in), all_out=len(columns), strips=0)
         goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
         modes = fast_modes(layer) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
         steps = [(mode, 1, 0 if mode in (ROLLING, DIRECT) else layer.cexp) for mode in modes]
-        counts = [layer_counts(view, goes, step, i == 0, i == len(layers) - 1) for step in steps]
+        counts = [layer_counts(view, goes, step, chain.reads_picture(i), chain.staged(i + 1)) for step in steps]
         out.append(min(cost_of(count, by) for count in counts))
         rows, columns = rows_in, columns_in
     return out[::-1]
@@ -192,6 +196,57 @@ def _needed(layer: Layer, positions: set[int], size: int) -> set[int]:
     """Positions of a layer's input, along a side of `size`, that these of its output read."""
     tops = [position * layer.stride - layer.kernel // 2 for position in positions]
     return {top + i for top in tops for i in range(layer.kernel) if 0 <= top + i < size}
+
+
+# ---------------------------------------------------------------- chains
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers that are planned together: a tunnel's, or (`tail`) those that follow the tunnels. Layers are counted from
+    the chain's first one."""
+
+    network: Network
+    tail: bool = False
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        return tuple(self.network.tail() if self.tail else self.network.layers())
+
+    @cached_property
+    def heads(self) -> tuple[int, ...]:
+        return tuple(i - len(self.network.layers()) for i in self.network.heads()) if self.tail else ()
+
+    @property
+    def runs(self) -> int:
+        """How often it runs for a picture."""
+        return 1 if self.tail else self.network.tunnels
+
+    @property
+    def _offset(self) -> int:
+        return len(self.network.layers()) if self.tail else 0
+
+    def reads_picture(self, first: int) -> bool:
+        return first == 0 and not self.tail
+
+    def staged(self, stop: int) -> bool:
+        return stop == len(self.layers) or stop - 1 in self.heads
+
+    def below(self, stop: int, step: Choice) -> int:
+        """Bytes of the arena that the segment that ends with layer `stop` - 1 may not use; `step` is that layer's."""
+        return Lasting.of(self.network, Step(*step)).during(self.network, self._offset + stop)
+
+    @property
+    def end(self) -> int:
+        """Bytes that features and logits need at the end, whatever the schedule."""
+        return Lasting.of(self.network, Step(DIRECT, 1, 0)).end
+
+    def earliest(self, stop: int) -> int:
+        """The first layer that a segment that ends with layer `stop` - 1 may begin with: heads end segments, and what
+        others than a head read is stored."""
+        if stop - 1 in self.heads and stop < len(self.layers):
+            return stop - 1
+        return max([0, stop - MAX_FUSED, *(head + 1 for head in self.heads if head < stop - 1)])
 
 
 # ---------------------------------------------------------------- labels
@@ -317,7 +372,7 @@ class How:
     @classmethod
     def of(cls, network: Network, by: str, fast: Sequence[bool] | None) -> How:
         """Without `fast`, the layers' shapes decide."""
-        layers = network.layers()
+        layers = network.run()
         allowed = [by != "macs" and fast_shape(layer) for layer in layers]
         return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)))
 
@@ -343,12 +398,12 @@ def _front(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 class _Grower:
-    """The edges that end with layer `stop` - 1 of a network, without those that no plan as good as `known` can hold."""
+    """The edges that end with layer `stop` - 1 of a chain, without those that no plan as good as `known` can hold."""
 
-    def __init__(self, network: Network, stop: int, tries: Tries, known: Search | None, how: How):
-        self.network, self.layers, self.stop = network, tuple(network.layers()), stop
-        self.tries, self.known, self.last = tries, known, stop == len(self.layers)
-        self.how, self.least_costs = how, _least_costs(self.layers, how.fast, how.by)
+    def __init__(self, chain: Chain, stop: int, tries: Tries, known: Search | None, how: How):
+        self.chain, self.layers, self.stop = chain, chain.layers, stop
+        self.tries, self.known, self.last = tries, known, chain.staged(stop)
+        self.how, self.least_costs = how, _least_costs(chain, how.fast, how.by)
         self.found: dict[int, list] = {}
 
     def edges(self) -> dict[int, Edges]:
@@ -360,11 +415,9 @@ class _Grower:
     def _heights(self) -> list[int]:
         """Strip heights worth trying, the whole map among them."""
         oh = self.layers[self.stop - 1].oh
+        if self.stop - 1 in self.chain.heads:
+            return [oh]
         return sorted({-(-oh // n) for n in range(1, min(oh, self.tries.strips) + 1)})
-
-    def _below(self, step: Choice) -> int:
-        lasting = Lasting.of(self.network, Step(*step))
-        return lasting.below_last if self.last else lasting.below
 
     def _promising(self, total: np.ndarray, cost: np.ndarray, first: int) -> np.ndarray:
         """Indices of labels that need `total` bytes or more and may be in a plan as good as any known one: with all
@@ -376,26 +429,27 @@ class _Grower:
 
     def _grow(self, strip: int) -> None:
         """From the last layer backwards, all segments with strips of this height."""
-        level, below = None, self._below((DIRECT, 1, 0))
+        level, below = None, self.chain.below(self.stop, (DIRECT, 1, 0))
         size_out = 0 if self.last else aligned(map_bytes(self.layers[self.stop - 1]))
-        for first in range(self.stop - 1, max(0, self.stop - MAX_FUSED) - 1, -1):
+        for first in range(self.stop - 1, self.chain.earliest(self.stop) - 1, -1):
             part = views(self.layers[first : self.stop], strip)
             tail = first == self.stop - 1
             level = _root(part[-1].lines.lines_out) if tail else level
             pools, own = self.last and tail, below if tail else 0
-            role = Role(first == 0, pools, tail, own, self.how.fast[first], self.how.by)
+            role = Role(self.chain.reads_picture(first), pools, tail, own, self.how.fast[first], self.how.by)
             level = _extend(level, part[0], tail, partial(_options, part[0], role, self.tries))
             self._collect(level, part, strip, first)
             level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
             if not len(level.cost):
                 break
             level = _prune(level)
-        if self.last and strip == self.layers[-1].oh and self.layers[-1].kind == "conv" and len(self.layers) > 1:
+        alone = self.last and strip == self.layers[-1].oh and not self.chain.network.detection
+        if alone and self.layers[-1].kind == "conv" and len(self.layers) > 1:
             self._collect_head()
 
     def _collect(self, level: Level, part: Sequence[View], strip: int, first: int) -> None:
         """Takes the labels as segments."""
-        size_in = part[0].layer.h * part[0].layer.w * part[0].layer.cin if first else 0
+        size_in = 0 if self.chain.reads_picture(first) else part[0].layer.h * part[0].layer.w * part[0].layer.cin
         size_out = 0 if self.last else map_bytes(part[-1].layer)
         maps = np.full(len(level.cost), aligned(max(size_in, size_out)))
         if size_in and size_out:
@@ -414,7 +468,7 @@ class _Grower:
         (view,) = part = views(self.layers[-1:], self.layers[-1].oh)
         steps = [(GROUPS, 1, group) for group in _groups(view.layer.cout, self.tries)]
         asked = (view.lines.lines_out,)
-        roles = [Role(False, True, True, self._below(step), False, self.how.by) for step in steps]
+        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, self.how.by) for step in steps]
         options = [_option(view, asked, step, role) for step, role in zip(steps, roles, strict=True)]
         if options:
             self._collect(_extend(_root(*asked), view, True, lambda _: options), part, view.layer.oh, self.stop - 1)
@@ -431,38 +485,33 @@ class _Grower:
 
 @dataclass(frozen=True)
 class Search:
-    """All that was found for a network: its front, and the edges that the schedules of its points are made of.
+    """All that was found for a chain: its front, and the edges that the schedules of its points are made of.
 
     `totals` are the arena sizes at which something may change, ascending; cost[j][i] is the least cost of the layers
     before boundary j with an arena of totals[i], and via[j][i] the boundary that its last segment begins at.
     """
 
-    network: Network
+    chain: Chain
     how: How
     edges: list[dict[int, Edges]]
     totals: np.ndarray
     cost: np.ndarray
     via: np.ndarray
 
-    @property
-    def end(self) -> int:
-        """Bytes that features and logits need at the end, whatever the schedule."""
-        return Lasting.of(self.network, Step(DIRECT, 1, 0)).end
-
     def least(self, total: np.ndarray) -> np.ndarray:
         """The least cost of one chain found with `total` bytes of arena, or with what the end needs."""
-        at = np.searchsorted(self.totals, np.maximum(total, self.end), "right")
+        at = np.searchsorted(self.totals, np.maximum(total, self.chain.end), "right")
         return np.concatenate(([np.inf], np.minimum.accumulate(self.cost[-1])))[at]
 
     def found(self) -> list[tuple[int, float, Schedule]]:
-        """(arena bytes, cost of a picture, schedule) for every arena size at which the cost falls, smallest first."""
-        end = self.end
+        """(arena bytes, cost for a picture, schedule) for every arena size at which the cost falls, smallest first."""
+        end = self.chain.end
         start = max(0, int(np.searchsorted(self.totals, end, "right")) - 1)
         costs = self.cost[-1][start:]
         falls = costs < np.concatenate(([np.inf], np.minimum.accumulate(costs)[:-1]))
-        more, out = cost_of(end_counts(self.network), self.how.by), []
+        more, out = 0 if self.chain.tail else cost_of(end_counts(self.chain.network), self.how.by), []
         for i in (start + np.flatnonzero(falls)).tolist():
-            cost = self.network.tunnels * float(self.cost[-1][i]) + more
+            cost = self.chain.runs * float(self.cost[-1][i]) + more
             out.append((max(end, int(self.totals[i])), cost, self._schedule(i)))
         return out
 
@@ -477,13 +526,14 @@ class Search:
 
 
 def search(
-    network: Network, how: How, tries: Tries, known: Search | None = None, progress: Progress | None = None
+    chain: Chain, how: How, tries: Tries, known: Search | None = None, progress: Progress | None = None
 ) -> Search:
-    """Segments of `tries` and the best paths over them; those that are no better than `known` ones are left out."""
-    layers = network.layers()
+    """Segments of `tries` and the best paths over them; those that are no better than `known` ones are left out.
+    `how.fast` is for the chain's layers."""
+    layers = chain.layers
     edges: list[dict[int, Edges]] = [{}]
     for stop in range(1, len(layers) + 1):
-        edges.append(_Grower(network, stop, tries, known, how).edges())
+        edges.append(_Grower(chain, stop, tries, known, how).edges())
         if progress:
             progress(stop, len(layers))
     totals = np.unique(np.concatenate([e.total for ends in edges for e in ends.values()]))
@@ -496,7 +546,7 @@ def search(
             sums = cost[first] + np.concatenate(([np.inf], found.cost))[at]
             better = sums < cost[stop]
             cost[stop][better], via[stop][better] = sums[better], first
-    return Search(network, how, edges, totals, cost, via)
+    return Search(chain, how, edges, totals, cost, via)
 
 
 def _even_groups(channels: int) -> list[int]:
@@ -511,14 +561,14 @@ def _even_pixels(view: View) -> list[int]:
 
 def _widened(network: Network, schedule: Schedule) -> Schedule:
     """The schedule with groups as large as its arena has room for: fewer passes, no more bytes."""
-    plan, layers, out = place(network, schedule), tuple(network.layers()), []
+    plan, layers, out = place(network, schedule), tuple(network.run()), []
     for i, (segment, (strip, steps)) in enumerate(zip(plan.segments, schedule, strict=True)):
         stop = segment.first + segment.layers
         part, a = views(layers[segment.first : stop], strip), areas(network, plan, i)
         limit = a.work + plan.arena_bytes - a.total
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
-            ends = segment.first == 0 and view is part[0], stop == len(layers) and view is part[-1]
+            ends = segment.first == 0 and view is part[0], staged(network, stop) and view is part[-1]
             if group:
                 group = _widest(network, view, (mode, rows, group), ends, limit)
             wide.append((mode, rows, group))
@@ -550,6 +600,22 @@ def _point(network: Network, schedule: Schedule, by: str) -> Point:
     return Point(plan.arena_bytes, *totals(network, plan, by), schedule)
 
 
+def _found(chain: Chain, how: How, progress: Progress | None) -> list[tuple[int, float, Schedule]]:
+    """The front of one chain."""
+    known = search(chain, how, COARSE, search(chain, how, PLAIN))
+    return search(chain, how, FINE, known, progress).found()
+
+
+def _joined(one: list[tuple[int, float, Schedule]], two: list[tuple[int, float, Schedule]]) -> list[Schedule]:
+    """One after the other in one arena: the schedule for each size at which the sum of their costs falls."""
+    out = []
+    for total in sorted({entry[0] for entry in (*one, *two)}):
+        fit = [[entry for entry in found if entry[0] <= total] for found in (one, two)]
+        if all(fit):
+            out.append(fit[0][-1][2] + fit[1][-1][2])
+    return out
+
+
 _fronts: dict[tuple[Network, How], tuple[Point, ...]] = {}  # found so far: a search takes seconds
 
 
@@ -562,9 +628,16 @@ def front(
     does (`fast.fast_layers`)."""
     how = How.of(network, by, fast)
     if (network, how) not in _fronts:
-        known = search(network, how, COARSE, search(network, how, PLAIN))
-        found = search(network, how, FINE, known, progress).found()
-        points = [_point(network, _widened(network, schedule), by) for _, _, schedule in found]
+        n, total = len(network.layers()), len(network.run())
+
+        def some(offset: int) -> Progress | None:
+            return progress and (lambda done, _: progress(offset + done, total))
+
+        found = _found(Chain(network), How(by, how.fast[:n]), some(0))
+        schedules = [schedule for _, _, schedule in found]
+        if network.detection:
+            schedules = _joined(found, _found(Chain(network, True), How(by, how.fast[n:]), some(n)))
+        points = [_point(network, _widened(network, schedule), by) for schedule in schedules]
         best = _front(*(np.array([getattr(p, name) for p in points]) for name in ("arena_bytes", "cost")))
         _fronts[network, how] = tuple(points[i] for i in best.tolist())
     return list(_fronts[network, how])
@@ -629,7 +702,7 @@ def _needs(network: Network, point: Point) -> str:
     i = binding(network, place(network, point.schedule))
     if i is None:
         return f"needs {point.arena_bytes:,} B at least (features and logits)"
-    layer = network.layers()[i]
+    layer = network.run()[i]
     t = f", t={layer.cexp / layer.cin:g}" if layer.expand else ""
     return f"needs {point.arena_bytes:,} B at least ({block_name(network, i)}, {layer.h}x{layer.w}x{layer.cin}{t})"
 
@@ -660,9 +733,16 @@ def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Nar
         for j, parts in enumerate(a.works):
             last = j == segment.layers - 1
             sums = parts["sums"] // 4
-            bits = max(_sum_bits(t[segment.first + j]) for t in qnet.tunnels) if qnet and sums else None
-            out.append(Narrower(segment.first + j, bits, sums, a.output // 2 if last else 0))
+            i = segment.first + j
+            bits = max(map(_sum_bits, _integers(qnet, i))) if qnet and sums else None
+            out.append(Narrower(i, bits, sums, a.output // 2 if last else 0))
     return out
+
+
+def _integers(qnet: QNet, i: int) -> list[QConv | QBottleneck]:
+    """Layer `i` of `run()` in each tunnel, or once."""
+    n = len(qnet.tunnels[0])
+    return [tunnel[i] for tunnel in qnet.tunnels] if i < n else [qnet.tail()[i - n]]
 
 
 def _sum_bits(q: QBottleneck) -> int:

@@ -37,6 +37,7 @@ def blocks(a: Analysis) -> Table:
     the block's own sums and scratch. It binds if it takes most of the fullest segment.
     """
     tunnel = f"one of {a.tunnels} tunnels" if a.tunnels > 1 else "the only tunnel"
+    tunnel += " and what follows" if a.task == "detect" else ""
     out = _table(f"{a.name}: {tunnel}, bytes (+ residual, < binds)", ("", "block"), BLOCK_COLUMNS)
     for i, b in enumerate(a.blocks):
         out.add_row(*_block(a, i, b), style="bold" if b.binding else None)

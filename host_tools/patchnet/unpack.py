@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from . import Model, fast
 from . import format as fmt
-from .design import Layer, Network
+from .design import Detection, Layer, Network, Place, Scale, ScaleLayers
 from .fast import Order
 from .pack import BlobInfo, orders, read
 from .plan import Plan, Segment, Step, aligned
-from .quantized import QBottleneck, QConv, QNet, QPool, Scaled
+from .quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class BlobNetwork(Network):
     chain: tuple[Layer, ...] = ()
     corners: tuple[tuple[int, int], ...] = ()
     patch_size: tuple[int, int] = (0, 0)
+    map_size: tuple[int, int] = (0, 0)
+    parts: tuple[Place, ...] = ()
+    behind: tuple[ScaleLayers, ...] = ()
 
     def layers(self) -> list[Layer]:
         return list(self.chain)
@@ -38,6 +42,16 @@ class BlobNetwork(Network):
     def tunnels(self) -> int:
         return len(self.corners)
 
+    @property
+    def stitched(self) -> tuple[int, int]:
+        return self.map_size
+
+    def places(self) -> list[Place]:
+        return list(self.parts)
+
+    def scales(self) -> list[ScaleLayers]:
+        return list(self.behind)
+
 
 def read_blob(path: str | Path) -> bytes:
     """A blob that the engine accepts. ValueError names the file and the fault."""
@@ -51,25 +65,53 @@ def read_blob(path: str | Path) -> bytes:
 
 def blob_network(info: BlobInfo, name: str) -> BlobNetwork:
     """The network of a blob's tables. Which activation a convolution has is not told there."""
-    h = info.header
+    h, n = info.header, info.header["layers"]
     chain: list[Layer] = []
-    height, width, cin = h["patch_h"], h["patch_w"], h["channels"]
-    for record in info.layers:
-        flags = record["flags"]
-        layer = Layer(
-            "conv" if record["kind"] == fmt.KIND_CONV else "bottleneck", height, width, cin, record["cexp"],
-            record["cout"], record["kernel"], record["stride"], bool(flags & fmt.FLAG_EXPAND),
-            bool(flags & fmt.FLAG_RESIDUAL), "none" if flags & fmt.FLAG_SIGNED else "relu6",
-        )  # fmt: skip
-        chain.append(layer)
-        height, width, cin = layer.oh, layer.ow, layer.cout
+    shape = h["patch_h"], h["patch_w"], h["channels"]
+    for record in info.layers[:n]:
+        chain.append(_shape(record, *shape))
+        shape = chain[-1].oh, chain[-1].ow, chain[-1].cout
+    more = _detection(info, chain) if info.detect else {}
     return BlobNetwork(
         name, tuple(info.labels), h["height"], h["width"], h["channels"],
         aggregate="concat" if h["aggregate"] == fmt.AGGREGATE_CONCAT else "sum",
         fit="crop" if h["fit"] == fmt.FIT_CROP else "stretch",
         chain=tuple(chain), corners=tuple((p["y"], p["x"]) for p in info.patches),
-        patch_size=(h["patch_h"], h["patch_w"]), std=1 / h["input_scale"],
+        patch_size=(h["patch_h"], h["patch_w"]), std=1 / h["input_scale"], **more,
     )  # fmt: skip
+
+
+def _shape(record: dict, height: int, width: int, cin: int) -> Layer:
+    """The layer of a record, with an input of this shape."""
+    flags = record["flags"]
+    return Layer(
+        "conv" if record["kind"] == fmt.KIND_CONV else "bottleneck", height, width, cin, record["cexp"],
+        record["cout"], record["kernel"], record["stride"], bool(flags & fmt.FLAG_EXPAND),
+        bool(flags & fmt.FLAG_RESIDUAL), "none" if flags & fmt.FLAG_SIGNED else "relu6",
+    )  # fmt: skip
+
+
+def _detection(info: BlobInfo, chain: list[Layer]) -> dict:
+    """What a BlobNetwork has besides, if it detects: which stages its scales came from is not told."""
+    d, size = info.detect, (info.header["height"], info.header["width"])
+    shape, stride = (d["map_h"], d["map_w"], chain[-1].cout), math.prod(layer.stride for layer in chain)
+    scales, layers = [], []
+    for record in info.layers[info.header["layers"] :]:
+        layer = _shape(record, *shape)
+        if record["flags"] & fmt.FLAG_HEAD:
+            scales.append(ScaleLayers(tuple(layers), layer, stride))
+            layers = []
+            continue
+        layers.append(layer)
+        shape, stride = (layer.oh, layer.ow, layer.cout), stride * layer.stride
+
+    def anchors(scale: dict) -> tuple[tuple[int, int], ...]:
+        sides = [[round(a[name] * side / 32768) for name, side in zip("hw", size, strict=True)] for a in scale["list"]]
+        return tuple((w, h) for h, w in sides)
+
+    detection = Detection(tuple(Scale(anchors(scale)) for scale in info.scales), d["top"])
+    parts = tuple(Place(**place) for place in info.places)
+    return dict(detection=detection, map_size=(d["map_h"], d["map_w"]), parts=parts, behind=tuple(scales))
 
 
 def _from_record(kind: type, record: dict):
@@ -81,7 +123,8 @@ def blob_plan(info: BlobInfo) -> Plan:
     """The plan that a blob carries."""
     segments = tuple(_from_record(Segment, record) for record in info.segments)
     steps = tuple(_from_record(Step, record) for record in info.layers)
-    return _from_record(Plan, {**info.header, "segments": segments, "steps": steps})
+    places = info.detect or dict(stitch_at=0, candidate_at=0)
+    return _from_record(Plan, {**info.header, **places, "segments": segments, "steps": steps})
 
 
 # ---------------------------------------------------------------- integers
@@ -123,15 +166,23 @@ def blob_qnet(blob: bytes, name: str) -> QNet:
     """The integers of a blob. `output_scale` and `std` are the header's, rounded to float32."""
     info = read(blob)
     h, network = info.header, blob_network(info, name)
-    order = orders(network.chain, blob_plan(info), [record["flags"] for record in info.layers])
+    order = orders(network.run(), blob_plan(info), [record["flags"] for record in info.layers])
+    n = len(network.chain)
 
-    def chain(tunnel: int) -> tuple[QConv | QBottleneck, ...]:
-        first = h["param_off"] + tunnel * h["layers"] * fmt.PARAM.size
-        params = (fmt.PARAM.unpack(blob, first + i * fmt.PARAM.size) for i in range(h["layers"]))
-        return tuple(_layer(blob, *layer) for layer in zip(network.chain, order, params, strict=True))
+    def chain(tunnel: int, shapes: list[Layer], order: list[Order | None]) -> tuple[QConv | QBottleneck, ...]:
+        first = h["param_off"] + tunnel * n * fmt.PARAM.size
+        params = (fmt.PARAM.unpack(blob, first + i * fmt.PARAM.size) for i in range(len(shapes)))
+        return tuple(_layer(blob, *layer) for layer in zip(shapes, order, params, strict=True))
 
+    tunnels = tuple(chain(tunnel, network.layers(), order[:n]) for tunnel in range(h["tunnels"]))
+    zero = h["input_zero"][: h["channels"]]
+    if info.detect:
+        behind = iter(chain(h["tunnels"], network.tail(), order[n:]))
+        scales = tuple(QScale(tuple(next(behind) for _ in s.layers), next(behind)) for s in network.scales())
+        detect = QDetect(scales, info.detect["cls_zero"], h["output_scale"], info.detect["box_scale"])
+        return QNet(network, zero, tunnels, None, None, 0, 0, h["output_scale"], detect)
     fc = _Arrays(blob, h["fc_off"]).scaled(h["classes"], (h["classes"], network.features), (0, 1))
     return QNet(
-        network, h["input_zero"][: h["channels"]], tuple(map(chain, range(h["tunnels"]))),
+        network, zero, tunnels,
         QPool(h["pool_mult"], h["pool_shift"], h["pool_zero"]), fc, h["fc_shift"], h["fc_zero"], h["output_scale"],
     )  # fmt: skip

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 
-from .design import Network, Stage, from_dict
+from .design import Detection, Network, Scale, Stage, from_dict
 
 # MCUNet, as its authors publish it: (expansion, output channels, stride, kernel) of each block
 MCUNET_IN3 = (
@@ -27,6 +27,13 @@ MOBILENET_V2 = (
 
 # The 63 KB network of the paper: 63,375 = 130*130*3 + 65*65*3
 IMAGENET_63K = ((8, 16, 1, 2), (8, 16, 1, 1), (8, 24, 2, 2), (8, 40, 3, 2), (8, 64, 3, 1), (8, 96, 2, 2))
+
+# Detection of the 20 classes of VOC at the sides of the paper's table 7: side, margin. The paper gives neither
+# layers nor patches; these have maps of stride 16 like MobileNetV2's, and scales of stride 16, 32 and 64.
+VOC_SIDES = {"voc-130": (130, 18), "voc-224": (224, 18), "voc-300": (300, 22)}
+VOC = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 3, 2), (6, 96, 2, 1))
+VOC_SCALES = ((), ((4, 128, 2),), ((4, 128, 2),))  # (expansion, channels, stride) of the blocks before each head
+VOC_ANCHORS = (0.15, 0.35, 0.65)  # of the side, at each scale: a square one, a wide one and a high one
 
 
 def _classes(n: int) -> tuple[str, ...]:
@@ -64,6 +71,20 @@ def _vww_18k(name: str) -> Network:
     return from_dict({"name": name, **tomllib.loads(text)["network"]})
 
 
+def _voc(name: str) -> Network:
+    side, margin = VOC_SIDES[name]
+    scales = []
+    for blocks, size in zip(VOC_SCALES, VOC_ANCHORS, strict=True):
+        sides = [round(size * side * factor) for factor in (1, 1.4, 0.7)]
+        anchors = ((sides[0], sides[0]), (sides[1], sides[2]), (sides[2], sides[1]))
+        scales.append(Scale(anchors, tuple(Stage(out, 1, stride, t) for t, out, stride in blocks)))
+    stages = tuple(Stage(out, n, stride, t) for t, out, n, stride in VOC)
+    return Network(
+        name, _classes(20), side, side, k=4, margin_h=margin, margin_w=margin, stem_out=16, stages=stages,
+        detection=Detection(tuple(scales)),
+    )  # fmt: skip
+
+
 _MADE_BY = {
     "imagenet-63k": _imagenet_63k,
     "vww-18k": _vww_18k,
@@ -71,6 +92,7 @@ _MADE_BY = {
     "mcunet-vww1": lambda name: _mcunet(name, 80, 2, MCUNET_VWW1),
     "mobilenetv2-0.35": lambda name: _mobilenet_v2(name, 0.35, 144),
     "mobilenetv2-1.0": lambda name: _mobilenet_v2(name, 1.0, 224),
+    **dict.fromkeys(VOC_SIDES, _voc),
 }
 NAMES = tuple(_MADE_BY)
 

@@ -14,6 +14,7 @@
 #include "pn_format.h"
 
 #define ARENA_MOST (1u << 26) // larger ones are counted, not run
+#define OUTPUTS_MOST (1u << 22) // likewise
 
 static unsigned long opened, too_large, refused[16];
 
@@ -61,8 +62,25 @@ static void repair_crc(uint8_t *blob, size_t n) {
     }
 }
 
+static void check_boxes(pn_model_t *m) {
+    const pn_image_t *p = &m->image;
+    uint32_t n = pn_boxes(m, 29491);
+    for (uint32_t i = 0; i < n; i++) {
+        pn_box_t b;
+        pn_box(m, i, &b);
+        if (b.x < p->roi_x || b.y < p->roi_y || b.x + b.w > p->roi_x + p->roi_w || b.y + b.h > p->roi_y + p->roi_h
+            || b.label >= m->classes || b.score > 65536) {
+            die("a box outside the region, or of no class");
+        }
+    }
+}
+
 static void finish(pn_model_t *m) {
     while (pn_step(m) == PN_MORE) {
+    }
+    if (pn_detects(m)) {
+        check_boxes(m);
+        return;
     }
     pn_softmax_t s;
     pn_softmax(m, &s);
@@ -73,19 +91,34 @@ static void finish(pn_model_t *m) {
     }
 }
 
-static int32_t *kept; // logits of the last raw run
+static int32_t *kept; // logits of the last raw run, or outputs of the heads
+static int8_t *heads;
+
+// Before every run: whatever a detection network may write.
+static void prepare(pn_model_t *m) {
+    free(heads);
+    heads = NULL;
+    if (pn_detects(m)) {
+        heads = exactly(m->outputs);
+        pn_detect(m, 20000, heads);
+    }
+}
+
+static int32_t result(const pn_model_t *m, uint32_t i) {
+    return pn_detects(m) ? heads[i] : pn_logit(m, i);
+}
 
 static void keep_scores(const pn_model_t *m) {
     free(kept);
-    kept = exactly(m->classes * sizeof(*kept));
-    for (uint32_t i = 0; i < m->classes; i++) {
-        kept[i] = pn_logit(m, i);
+    kept = exactly(m->outputs * sizeof(*kept));
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        kept[i] = result(m, i);
     }
 }
 
 static void compare_scores(const pn_model_t *m) {
-    for (uint32_t i = 0; i < m->classes; i++) {
-        if (kept[i] != pn_logit(m, i)) {
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        if (kept[i] != result(m, i)) {
             die("a streamed blob has other scores");
         }
     }
@@ -97,6 +130,7 @@ static void run_picture(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
     memset(pixels, 0xc3, n);
     pn_image_t own = *image;
     own.data = pixels;
+    prepare(m);
     if (pn_start(m, arena, m->arena_bytes, &own) != PN_OK) {
         die("a run did not start");
     }
@@ -118,6 +152,7 @@ static int run_streamed(pn_model_t *m, const uint8_t *file, size_t n) {
     size_t inputs = (size_t)m->height * m->width * m->channels;
     int8_t *x = exactly(inputs);
     memset(x, 0x7f, inputs);
+    prepare(m);
     int err = pn_start_raw(m, arena, m->arena_bytes, x);
     while (err == PN_OK || err == PN_MORE || err == PN_WANT) {
         err = pn_step(m);
@@ -152,7 +187,7 @@ static int try_streamed(const uint8_t *file, size_t n) {
         }
         err = more;
     }
-    if (err == PN_OK && m.arena_bytes > ARENA_MOST) {
+    if (err == PN_OK && (m.arena_bytes > ARENA_MOST || m.outputs > OUTPUTS_MOST)) {
         err = PN_MORE;
     } else if (err == PN_OK) {
         m.buffer = exactly(m.buffer_bytes);
@@ -167,6 +202,7 @@ static void run_raw(pn_model_t *m, uint8_t *arena) {
     size_t n = (size_t)m->height * m->width * m->channels;
     int8_t *x = exactly(n);
     memset(x, 0x7f, n);
+    prepare(m);
     if (pn_start_raw(m, arena, m->arena_bytes, x) != PN_OK) {
         die("a raw run did not start");
     }
@@ -200,7 +236,7 @@ static int try(const uint8_t *bytes, size_t n) {
             die("an error without a name");
         }
         refused[-err]++;
-    } else if (m.arena_bytes > ARENA_MOST) {
+    } else if (m.arena_bytes > ARENA_MOST || m.outputs > OUTPUTS_MOST) {
         too_large++;
     } else {
         opened++;

@@ -31,6 +31,31 @@ uint32_t shim_steps(pn_model_t *m, uint32_t most, int *more) {
     return n;
 }
 
+// How many int8 values a run gives; whether they are those of heads.
+uint32_t shim_outputs(const pn_model_t *m) {
+    return m->outputs;
+}
+
+int shim_detects(const pn_model_t *m) {
+    return pn_detects(m);
+}
+
+// The boxes of a run, six numbers each; `boxes` has room for those that the blob allows.
+uint32_t shim_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
+    uint32_t n = pn_boxes(m, iou);
+    for (uint32_t i = 0; i < n; i++, boxes += 6) {
+        pn_box_t b;
+        pn_box(m, i, &b);
+        boxes[0] = b.x;
+        boxes[1] = b.y;
+        boxes[2] = b.w;
+        boxes[3] = b.h;
+        boxes[4] = b.label;
+        boxes[5] = b.score;
+    }
+    return n;
+}
+
 // The result of a run: `n` classes.
 void shim_results(const pn_model_t *m, uint32_t n, int16_t *logits, int8_t *outputs, uint32_t *scores) {
     pn_softmax_t s;

@@ -1,5 +1,6 @@
 # Runs the cases that cases.json in the current directory lists (tests/golden/make.py): a line for each input, with its
-# int8 outputs and, for a picture, [label, score * 65536] best first. Scores are exact in every float.
+# int8 outputs and, for a picture, [label, score * 65536] best first, or boxes, their scores likewise. Scores are
+# exact in every float.
 import json
 
 import patchnet
@@ -14,9 +15,12 @@ def read(name):
 
 def run_picture(m, p):
     img = patchnet.Image(p["w"], p["h"], FORMATS[p["pixfmt"]], read(p["file"]))
-    results = m.classify(img, roi=p["roi"])
+    if m.task == "detect":
+        best = [box[:5] + (int(box[5] * 65536),) for box in m.detect(img, roi=p["roi"])]
+    else:
+        best = [(label, int(score * 65536)) for label, score in m.classify(img, roi=p["roi"])]
     outputs = list(m.predict(img)) if p["roi"] is None else None
-    return {"file": p["file"], "outputs": outputs, "best": [(label, int(score * 65536)) for label, score in results]}
+    return {"file": p["file"], "outputs": outputs, "best": best}
 
 
 for case in json.loads(read("cases.json")):

@@ -16,11 +16,14 @@ sys.path.insert(0, str(HERE.parent))
 from cases import Case, Picture, random_case, random_frame, random_raw  # noqa: E402
 
 # between them: k = 1, 4, 9, 16, central patch, sum and concat, grey and colour, all pixel formats, all weights extreme,
-# all modes
+# all modes; then detection networks
 SEEDS = (
     *((14, False), (36, False), (41, False), (44, False), (66, False), (33, True), (53, True)),
     *((43, False), (91, False), (99, False), (11, True)),  # modes 5 and 6
 )
+
+
+DETECTORS = (3, 17, 19)
 
 
 def picture_record(case: Case, folder: Path, name: str, picture: Picture) -> dict:
@@ -29,6 +32,8 @@ def picture_record(case: Case, folder: Path, name: str, picture: Picture) -> dic
     result = case.oracle.run_image(*picture.args())
     fields = {"file": name, "w": picture.w, "h": picture.h, "pixfmt": picture.pixfmt, "roi": picture.roi}
     out = {"logits": result.logits16.tolist(), "outputs": result.outputs8.tolist(), "scores": result.scores}
+    if case.oracle.detect:
+        out = {"outputs": result.outputs8.tolist(), "boxes": [list(box) for box in result.boxes]}
     return fields | out
 
 
@@ -56,4 +61,5 @@ def write_cases(cases: list[Case], folder: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    write_cases([random_case(seed, extreme, max_macs=60_000) for seed, extreme in SEEDS], HERE)
+    detectors = [random_case(seed, max_macs=60_000, detects=True) for seed in DETECTORS]
+    write_cases([*(random_case(seed, extreme, max_macs=60_000) for seed, extreme in SEEDS), *detectors], HERE)
