@@ -75,7 +75,8 @@ def unused_by_fast(oracle: Oracle) -> int:
         oracle
     ):  # one output alone wants no windows widened; nor does the pixel after the last
         half = 8 * ((stage.layer.kernel**2 * stage.cin + 3) // 4) * (widths.n_out % 2)
-        unused.append(arena.conv_work(stage, widths) if stage.layer.cout == 1 else half)
+        outputs = stage.layer.group if stage.layer.mode == GROUPS else stage.layer.cout
+        unused.append(arena.conv_work(stage, widths) if outputs == 1 else half)
     return max(unused)
 
 
