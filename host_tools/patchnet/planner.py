@@ -182,7 +182,14 @@ def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
         if chain.staged(i + 1):  # all of it is needed
             rows, columns = set(range(layer.oh)), set(range(layer.ow))
         rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
-        view = replace(views((layer,), layer.oh)[0], all_in=len(columns_in), all_out=len(columns), strips=0)
+        view = replace(
+            views((layer,), layer.oh)[0],
+            all_in=len(columns_in),
+            all_out=len(columns),
+            strips=0,
+            alone_in=0,
+            alone_out=0,
+        )
         goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
         modes = fast_modes(layer) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
         steps = [(mode, 1, 0 if mode in (ROLLING, DIRECT) else layer.cexp) for mode in modes]
