@@ -1,4 +1,4 @@
-"""Fits planner.COSTS: profiles of random plans on the emulated Cortex-M7, by non-negative least squares.
+"""Fits costs.COSTS: profiles of random plans on the emulated Cortex-M7, by non-negative least squares.
 
     PYTHONPATH=host_tools:tests python tests/fit_costs.py [plans [mode ...]]
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from patchnet import planner
+from patchnet import costs
 from patchnet.bench import Chain, measure, random_qnet
 from patchnet.design import Layer
 from patchnet.fast import fast_modes
@@ -29,7 +29,7 @@ AT_ONCE = 100  # blobs in the ROM of one board
 LEAST = 20_000  # instructions of a layer that is worth looking at: a step is counted to 1000
 # Numbers that others stand for, or that a kernel does not have; what a call of these costs, their outputs tell
 WITHOUT = {("expand", 0), ("project", 0), ("depthwise", 2), ("fast expand 8", 0)}
-WITHOUT |= {(name, 2) for name in planner.COSTS if " depthwise " in name}
+WITHOUT |= {(name, 2) for name in costs.COSTS if " depthwise " in name}
 
 
 # ---------------------------------------------------------------- plans
@@ -114,8 +114,8 @@ def profiles(plans: list[tuple[Chain, Plan]]) -> list[tuple[str, dict, int]]:
             (Path(folder) / f"{i}.pnb").write_bytes(pack(random_qnet(net, i), plan))
         with Board.qemu(folder, FIRMWARE, icount=True) as board:
             for i, (net, plan) in enumerate(plans):
-                moves = planner.moves(net, plan)
-                counts = [own | move for own, move in zip(planner.executed(net, plan), moves, strict=True)]
+                moves = costs.moves(net, plan)
+                counts = [own | move for own, move in zip(costs.executed(net, plan), moves, strict=True)]
                 measured = measure(board, f"{i}.pnb", net.width, net.height)
                 for j, (own, n) in enumerate(zip(counts, measured, strict=False)):
                     out.append((f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}", own, n))
@@ -148,7 +148,7 @@ def _cost(counts: dict, table: dict) -> float:
 
 def fit(rows: list[tuple[str, dict, int]], known: dict[str, tuple]) -> dict[str, list[float]]:
     """The costs of each kernel that is not `known`, with the least relative error."""
-    names = [name for name in planner.COSTS if name not in known]
+    names = [name for name in costs.COSTS if name not in known]
     keys = [(name, i) for name in names for i in range(3) if (name, i) not in WITHOUT]
     a = np.array([[counts.get(name, (0, 0, 0))[i] for name, i in keys] for _, counts, _ in rows], float)
     used, rest = (
@@ -183,7 +183,7 @@ def main(plans: int, modes: list[str]) -> None:
         print(f"{min(plans, at + AT_ONCE)} of {plans} plans", file=sys.stderr)
     known, others = {}, {name for what, counts, _ in rows if what.split()[1] not in modes for name in counts}
     if modes:
-        known = {name: cost for name, cost in planner.COSTS.items() if name in others}
+        known = {name: cost for name, cost in costs.COSTS.items() if name in others}
         rows = [row for row in rows if row[0].split()[1] in modes and row[0].startswith("bottleneck")]
     table = fit(rows, known) | known
     for name, numbers in table.items():

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cengine import Engine
 from networks import random_qnet
-from patchnet import bench, cli, planner, zoo
+from patchnet import bench, cli, costs, zoo
 from patchnet.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
 from patchnet.design import Detection, Network, Scale, Stage
 from patchnet.fast import fast_layers, fast_shape
@@ -195,4 +195,4 @@ def test_costs_predict_a_network(connect, tmp_path):
     for i, job in enumerate(jobs):
         counts = bench.measure(board, f"{i}.pnb", job.network.width, job.network.height)
         assert len(counts) == len(job.network.layers()) + 1
-        assert planner.predicted(job.network, job.plan) == pytest.approx(sum(counts), rel=0.05)
+        assert costs.predicted(job.network, job.plan) == pytest.approx(sum(counts), rel=0.05)

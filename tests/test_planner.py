@@ -9,7 +9,7 @@ import pytest
 
 import networks
 from cases import random_schedule
-from patchnet import planner, zoo
+from patchnet import costs, planner, zoo
 from patchnet.design import Layer, Network, Stage, paper_peak
 from patchnet.plan import (
     DIRECT,
@@ -79,22 +79,22 @@ def walked_macs(chain, steps, strip: int) -> list[int]:
 def test_executed_macs(seed):
     network = random_network(seed)
     plan = place(network, random_schedule(np.random.default_rng(seed), network))
-    counted = [planner.macs_of(counts) for counts in planner.executed(network, plan)]
+    counted = [costs.macs_of(counts) for counts in costs.executed(network, plan)]
     assert counted == [n for segment, *part in parts(network, plan) for n in walked_macs(*part, segment.strip)]
 
 
 def test_nothing_is_computed_twice():
     schedule = [(layer.oh, [(ROLLING if layer.expand else DIRECT, 1, 0)]) for layer in VWW.layers()]
-    counts = planner.executed(VWW, place(VWW, schedule))
-    assert [planner.macs_of(c) for c in counts] == [layer.macs for layer in VWW.layers()]
-    assert 5 * sum(map(planner.macs_of, counts)) + planner.macs_of(planner.end_counts(VWW)) == VWW.macs
+    counts = costs.executed(VWW, place(VWW, schedule))
+    assert [costs.macs_of(c) for c in counts] == [layer.macs for layer in VWW.layers()]
+    assert 5 * sum(map(costs.macs_of, counts)) + costs.macs_of(costs.end_counts(VWW)) == VWW.macs
 
 
 def test_counts_by_hand():
     """Stem and block 1 in strips of 7 of 21 rows; the block in chunks of 2 columns, 40 of 96 channels at a time."""
     schedule = [(7, [(WINDOW, 1, 0), (GROUPS, 2, 40)])]
     schedule += [(layer.oh, [(ROLLING, 1, 0)]) for layer in VWW.layers()[2:]]
-    stem, block = planner.executed(VWW, place(VWW, schedule))[:2]
+    stem, block = costs.executed(VWW, place(VWW, schedule))[:2]
     rows = 8 + 9 + 8  # of the stem, in the three strips
     sampled = (16 + 19 + 17) * (2 + 20 * 3)  # rows, times columns: two for the first line, three for each other
     assert stem["sample"] == (3 * (2 + 20 * 3), 3 * sampled, 0) and stem["conv"][1] == rows * 21 * 16
@@ -111,7 +111,7 @@ def shaped(seed: int, by: str) -> Network:
     return random_network(seed) if by == "macs" else networks.fast_network(np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("by", planner.TABLES)
+@pytest.mark.parametrize("by", costs.TABLES)
 @pytest.mark.parametrize("seed", range(12))
 def test_sizes_and_costs_are_those_of_the_plan(seed, by):
     network = shaped(seed, by)
@@ -119,8 +119,8 @@ def test_sizes_and_costs_are_those_of_the_plan(seed, by):
         planner.Chain(network), planner.How.of(network, by, None), planner.COARSE
     ).found():
         plan = place(network, schedule)
-        costs, _ = planner.totals(network, plan, by)
-        assert plan.arena_bytes == arena and cost == pytest.approx(costs, rel=1e-12)
+        wanted, _ = costs.totals(network, plan, by)
+        assert plan.arena_bytes == arena and cost == pytest.approx(wanted, rel=1e-12)
         assert max(areas(network, plan, i).total for i in range(len(plan.segments))) <= arena
 
 
@@ -133,11 +133,11 @@ def test_front(network):
         assert a.arena_bytes < b.arena_bytes and a.cost > b.cost
     for point in points:
         plan = place(network, point.schedule)
-        macs = network.tunnels * sum(map(planner.macs_of, planner.executed(network, plan)))
+        macs = network.tunnels * sum(map(costs.macs_of, costs.executed(network, plan)))
         assert (plan.arena_bytes, macs + network.features * len(network.labels)) == (point.arena_bytes, point.macs)
 
 
-@pytest.mark.parametrize("by", planner.TABLES)
+@pytest.mark.parametrize("by", costs.TABLES)
 @pytest.mark.parametrize("seed", range(12))
 def test_what_is_left_out_is_no_better(seed, by):
     """The front is the same whether or not a search knows of plans already."""
@@ -191,7 +191,7 @@ def all_segments(network: Network, first: int, stop: int) -> list[tuple[int, flo
 def segment_cost(part, steps, first: int, last: bool) -> float:
     _, flows = ring_lines(part, steps, first == 0)
     return sum(
-        planner.cost_of(planner.layer_counts(view, flow, step, first + i == 0, last and i == len(part) - 1), "macs")
+        costs.cost_of(costs.layer_counts(view, flow, step, first + i == 0, last and i == len(part) - 1), "macs")
         for i, (view, flow, step) in enumerate(zip(part, flows, steps, strict=True))
     )
 
@@ -215,7 +215,7 @@ def test_no_plan_is_better():
             for (a, x), (b, y) in itertools.product(paths[first], all_segments(TINY, first, stop))
         ]
         paths[stop] = pareto(ends)
-    best = pareto([(total, cost + planner.cost_of(planner.end_counts(TINY), "macs")) for total, cost in paths[3]])
+    best = pareto([(total, cost + costs.cost_of(costs.end_counts(TINY), "macs")) for total, cost in paths[3]])
     assert [(p.arena_bytes, p.cost) for p in planner.front(TINY, by="macs")] == best
 
 
@@ -223,8 +223,8 @@ def test_no_plan_is_better():
 
 
 def macs_under(network: Network, plan) -> int:
-    counts = planner.executed(network, plan)
-    return network.tunnels * sum(map(planner.macs_of, counts)) + planner.macs_of(planner.end_counts(network))
+    counts = costs.executed(network, plan)
+    return network.tunnels * sum(map(costs.macs_of, counts)) + costs.macs_of(costs.end_counts(network))
 
 
 def test_budgets():

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import audio, planner, zoo
+from . import audio, costs, planner, zoo
 from . import format as fmt
 from .design import Candidate, Layer, Network, from_dict, paper_peak
 from .fast import fast_layers
@@ -173,7 +173,7 @@ def analyze(
     """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
     takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
 
-    `pareto` adds the front. Plans are compared `by` one of planner.TABLES: by instructions unless said, but those for
+    `pareto` adds the front. Plans are compared `by` one of costs.TABLES: by instructions unless said, but those for
     `zoo.NAMES`, which others' memory is compared with, by MACs. ValueError names the block for which a budget is too
     small.
     """
@@ -205,7 +205,7 @@ def analyze_network(
     network: Network, plan: Plan, budget: int | None = None, blob: bytes | None = None, by: str = "instructions"
 ) -> Analysis:
     """The analysis of a network under `plan`; of its `blob`, if it has one already."""
-    counts = planner.executed(network, plan)
+    counts = costs.executed(network, plan)
     segments, blocks = [], []
     for index in range(len(plan.segments)):
         a = areas(network, plan, index)
@@ -214,7 +214,7 @@ def analyze_network(
     ends = [] if network.detection else [_end(network, plan)]
     bound, most = planner.binding(network, plan), max(s.live for s in segments)
     qnet = None if blob is None else blob_qnet(blob, network.name)
-    cost, executed = planner.totals(network, plan, by)
+    cost, executed = costs.totals(network, plan, by)
     return Analysis(
         name=network.name,
         source="design" if blob is None else "blob",
@@ -281,7 +281,7 @@ def _alive(a: Areas, i: int) -> dict[str, int]:
     return alive | dict(other=live - sum(alive.values()))
 
 
-def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence[planner.Counts]) -> list[Block]:
+def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence[costs.Counts]) -> list[Block]:
     """The layers of segment `index`."""
     layers, segment = network.run(), plan.segments[index]
     out = []
@@ -312,7 +312,7 @@ def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence
             alive=alive,
             layerwise=layer_by_layer(layer),
             macs=layer.macs,
-            executed_macs=planner.macs_of(counts[at]),
+            executed_macs=costs.macs_of(counts[at]),
             weights=layer.weights,
         )
         out.append(block)

@@ -16,7 +16,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from . import models, planner, qnet_file, zoo
+from . import costs, models, planner, qnet_file, zoo
 from .design import Layer, Network
 from .fast import fast_layers
 from .pack import pack
@@ -317,7 +317,7 @@ def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
     counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
     end = "boxes" if network.detection else "fully connected"
     names = [block_name(network, i) for i in range(len(counts) - 1)] + [end]
-    n, predicted = sum(counts), planner.predicted(network, job.plan)
+    n, predicted = sum(counts), costs.predicted(network, job.plan)
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),
         dict(zip(names, counts, strict=True)),

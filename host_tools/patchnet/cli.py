@@ -180,7 +180,7 @@ def _add_making(command: Callable[..., Parser]) -> None:
 
 def _add_looking(command: Callable[..., Parser]) -> None:
     """analyze, val, predict, bench."""
-    from .planner import TABLES
+    from .costs import TABLES
     from .zoo import NAMES
 
     more = f"The arena is what the device will need, to the byte. Known shapes: {', '.join(NAMES)}."

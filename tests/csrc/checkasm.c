@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "pn_conv.h"
 #include "pn_fused.h"
 
 #if !PN_DSP
@@ -16,6 +17,10 @@ pn_fused_area_t ref_fused_area(const pn_fused_t *f);
 void ref_fused_begin(const pn_fused_t *f);
 void ref_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y);
 void ref_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual);
+
+void ref_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step);
+void ref_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
+int32_t ref_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
 
 // ---------------------------------------------------------------- the machine
 
@@ -380,6 +385,150 @@ static int32_t check_fused(void) {
     return ok ? (int32_t)out : -1;
 }
 
+// ---------------------------------------------------------------- convolutions
+
+typedef struct {
+    pn_conv_t c;
+    uint32_t pixels, chunk;
+    int step;
+    bool extreme;
+} conv_t;
+
+static void random_conv(conv_t *t) {
+    static const uint8_t kernels[] = { 1, 1, 3, 3, 5, 7 };
+    pn_conv_t *c = &t->c;
+    memset(t, 0, sizeof(*t));
+    t->extreme = one_in(2);
+    c->in.kernel = kernels[any() % sizeof(kernels)];
+    c->cin = (int)(one_in(4) ? from_to(9, c->in.kernel > 3 ? 12 : 70) : from_to(1, 8));
+    c->cout = (int)from_to(1, 19);
+    c->stride = (int)from_to(1, 2);
+    c->shift = (int)from_to(0, 2);
+    c->zero_q8 = 256 * (int8_t)any() + 128;
+    c->zero_step = c->cin <= 3 && one_in(2);
+    c->in.w = (int)(one_in(6) ? from_to(10, 40) : from_to(1, 9));
+    c->in.step = c->cin * (int)from_to(1, 3);
+    c->in.wrap = PN_NO_WRAP;
+    bool across = one_in(2);
+    c->in.line_step = across ? c->cin : c->cin * c->in.kernel;
+    c->in.pixel_step = across ? c->cin * c->in.kernel : c->cin;
+    t->pixels = outputs((uint32_t)c->in.w, (uint32_t)c->stride);
+    t->chunk = 2 * from_to(1, 8);
+    t->step = c->cout * (int)from_to(1, 3);
+}
+
+// Weights, biases and multipliers one behind the other, as they lie in a blob; the lines at `input`, some of them outside the map.
+static bool random_conv_arrays(conv_t *t) {
+    pn_conv_t *c = &t->c;
+    uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.kernel * c->in.kernel * c->cin), line = (uint32_t)(c->in.w * c->in.step);
+    if (!lay_out(&arrays, 8 * n + n * products, 0, 0) || !lay_out(&input, line * (uint32_t)c->in.kernel, from_to(0, 3), 0)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        put32(arrays.at + 4 * i, (int32_t)from_to(0, 1 << 15) - (1 << 14));
+        put32(arrays.at + 4 * (n + i), (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
+    }
+    random_weights(arrays.at + 8 * n, n * products, false, t->extreme);
+    c->bias = (const int32_t *)(const void *)arrays.at;
+    c->mult = c->bias + n;
+    c->weight = (const int8_t *)arrays.at + 8 * n;
+    for (uint32_t i = 0; i < input.used; i++) {
+        input.at[i] = (uint8_t)random_value(t->extreme, -128);
+    }
+    int inside = (int)from_to(0, (uint32_t)c->in.kernel - 1);
+    for (int l = 0; l < c->in.kernel; l++) {
+        c->in.rows[l] = l == inside || !one_in(4) ? input.at + (uint32_t)l * line : NULL;
+    }
+    return true;
+}
+
+static bool run_conv(conv_t *t, void (*make)(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step), uint8_t *to) {
+    pn_conv_t *c = &t->c;
+    uint32_t quads = pn_conv_quads((uint32_t)c->in.kernel, (uint32_t)c->cin);
+    for (uint32_t x = 0; x < t->pixels; x += t->chunk) {
+        uint32_t left = t->pixels - x, n = left < t->chunk ? left : t->chunk;
+        if (!lay_out(&work, pn_conv_bytes(quads, n + n % 2), work.offset, (uint8_t)any())) {
+            return false;
+        }
+        c->work = work.at;
+        make(c, (int)x * c->stride - c->in.kernel / 2, n, (int8_t *)to + x * (uint32_t)t->step, t->step);
+        if (!guarded(&work)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void print_conv(const conv_t *t) {
+    number(": kernel ", t->c.in.kernel);
+    number(", stride ", t->c.stride);
+    number(", channels ", t->c.cin);
+    number(" ", t->c.cout);
+    number(", pixels ", t->c.in.w);
+    number(", at a time ", (int32_t)t->chunk);
+    number(", shift ", t->c.shift);
+    number(", step ", t->c.in.step);
+    number(", extreme ", t->extreme);
+    print("\n");
+}
+
+// One line of a random convolution by both; the bytes between its pixels belong to others.
+static int32_t check_conv(void) {
+    static const int8_t zeros[3] = { -128, 127, 5 };
+    conv_t t;
+    random_conv(&t);
+    t.c.zero = zeros;
+    work.offset = 4 * from_to(0, 3);
+    uint32_t out = (t.pixels - 1) * (uint32_t)t.step + (uint32_t)t.c.cout;
+    if (!random_conv_arrays(&t) || !lay_out(&output, out, from_to(0, 3), 0) || !lay_out(&wanted, out, 0, 0)) {
+        return 0;
+    }
+    bool ok = run_conv(&t, ref_conv_pixels, wanted.at) && guarded(&wanted);
+    print(ok ? "" : "portable C leaves its memory");
+    if (ok) {
+        ok = run_conv(&t, pn_conv_pixels, output.at) && guarded(&output) && guarded(&input) && guarded(&arrays);
+        print(ok ? "" : "a kernel leaves its memory");
+    }
+    for (uint32_t i = 0; i < out && ok; i++) {
+        ok = output.at[i] == wanted.at[i];
+        print(ok ? "" : "another value than wanted");
+    }
+    if (!ok) {
+        print_conv(&t);
+    }
+    return ok ? (int32_t)(t.pixels * (uint32_t)t.c.cout) : -1;
+}
+
+// Sums over pixels, and a dot product.
+static int32_t check_sums(void) {
+    uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19), size = n > channels ? n : channels;
+    int zero = (int8_t)any();
+    bool extreme = one_in(2);
+    int32_t seed = (int32_t)any();
+    if (!lay_out(&input, n * channels, from_to(0, 3), 0) || !lay_out(&arrays, size, from_to(0, 3), 0)
+        || !lay_out(&output, 4 * channels, 0, 7) || !lay_out(&wanted, 4 * channels, 0, 7)) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < n * channels; i++) {
+        input.at[i] = (uint8_t)random_value(extreme, -128);
+    }
+    random_weights(arrays.at, size, false, extreme);
+    const int8_t *a = (const int8_t *)input.at, *b = (const int8_t *)arrays.at;
+    ref_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)wanted.at);
+    pn_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)output.at);
+    bool ok = guarded(&output) && guarded(&input) && ref_dot(a, b, (int)n, seed) == pn_dot(a, b, (int)n, seed);
+    for (uint32_t i = 0; i < 4 * channels && ok; i++) {
+        ok = output.at[i] == wanted.at[i];
+    }
+    if (!ok) {
+        number("another sum than wanted: pixels ", (int32_t)n);
+        number(", channels ", (int32_t)channels);
+        number(", zero ", zero);
+        print("\n");
+    }
+    return ok ? (int32_t)channels + 1 : -1;
+}
+
 // ---------------------------------------------------------------- all
 
 static const struct {
@@ -388,6 +537,8 @@ static const struct {
     uint32_t times;
 } checks[] = {
     { "bottlenecks", check_fused, TIMES },
+    { "convolutions", check_conv, TIMES },
+    { "sums", check_sums, TIMES / 4 },
 };
 
 int main(void) {
