@@ -4,7 +4,7 @@
 #include "pn_format.h"
 
 // A pixel's `channels` values, 0..255.
-static void pixel(int format, const uint8_t *p, int channels, uint32_t *v) {
+static inline void pixel(int format, const uint8_t *p, int channels, uint32_t *v) {
     v[0] = v[1] = v[2] = p[0];
     if (format == PN_GRAYSCALE) {
         return;
@@ -45,16 +45,15 @@ static span_t span(uint32_t i, uint32_t n, uint32_t size) {
 
 // Adds source row `y`, times `wy`.
 static void add_row(const pn_image_t *image, const pn_sample_t *s, const span_t *sx, uint32_t y, uint32_t wy, uint32_t *sum) {
-    const uint8_t *p = source(image, y, sx->from), *last = source(image, y, sx->to - 1);
-    uint32_t v[3], w = wy * sx->first, middle = wy * s->width;
-    int format = image->format, channels = s->channels;
-    for (; p <= last; p += format) {
-        pixel(format, p, channels, v);
-        w = p == last ? wy * sx->last : w;
+    const uint8_t *p = source(image, y, sx->from);
+    uint32_t v[3], w = wy * sx->first;
+    for (uint32_t left = sx->to - sx->from; left > 0; left--, p += image->format) {
+        pixel(image->format, p, s->channels, v);
+        w = left == 1 ? wy * sx->last : w;
         sum[0] += w * v[0];
         sum[1] += w * v[1];
         sum[2] += w * v[2];
-        w = middle;
+        w = wy * s->width;
     }
 }
 

@@ -65,15 +65,16 @@ def of_fast_layers(oracle: Oracle) -> np.ndarray:
 
 def unused_by_fast(oracle: Oracle) -> int:
     """Bytes of the memory of a layer of modes 5 and 6 that are there for the alignment alone: pixels outside the map in
-    16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept."""
+    16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept. Or a
+    second new line under a kernel that reaches over the whole map. Of convolutions all, if they have one output, else
+    the place beside an odd pixel."""
     unused = [0]
     for _, stage, widths in fast_stages(oracle):
         lines = stage.layer.stride if stage.layer.mode == FAST else min(stage.layer.kernel, stage.lines_in)
         outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
-        unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp))
-    for _, stage, widths in convolutions(
-        oracle
-    ):  # one output alone wants no windows widened; nor does the pixel after the last
+        second = arena.widened(stage, widths) if stage.layer.mode == FAST and stage.lines_in < stage.layer.kernel else 0
+        unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp) + second)
+    for _, stage, widths in convolutions(oracle):
         half = 8 * ((stage.layer.kernel**2 * stage.cin + 3) // 4) * (widths.n_out % 2)
         outputs = stage.layer.group if stage.layer.mode == GROUPS else stage.layer.cout
         unused.append(arena.conv_work(stage, widths) if outputs == 1 else half)
