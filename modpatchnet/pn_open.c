@@ -119,7 +119,7 @@ static int check_header(pn_model_t *m) {
     bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
         && m->layers >= 1 && segments >= 1 && segments <= m->layers && side_ok(m->height) && side_ok(m->width) && m->classes >= 1
         && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
-        && b[PN_HEADER_FIT] <= PN_FIT_CROP && (b[PN_HEADER_TASK] == PN_TASK_CLASSIFY) == (pn_u32(b + PN_HEADER_TASK_OFF) == 0)
+        && b[PN_HEADER_FIT] <= PN_FIT_CROP && (b[PN_HEADER_TASK] != PN_TASK_CLASSIFY || pn_u32(b + PN_HEADER_TASK_OFF) == 0)
         && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
     return ok ? PN_OK : PN_ERR_SHAPE;
 }

@@ -41,6 +41,10 @@ class AudioOracle(Oracle):
         self.bands = list(zip(bands[::2], bands[1::2], strict=True))
         self.weights = self.numbers("B", a.weight_off, a.weight_bytes)
         self.samples = a.frame + (self.header.height - 1) * a.hop
+        # of the arena, from stream_at on: averages, a frame's samples, rows
+        self.stream_bytes = (
+            4 * self.header.classes + (2 * a.frame + 3) // 4 * 4 + self.header.height * self.header.width
+        )
 
     def numbers(self, code: str, at: int, n: int) -> tuple[int, ...]:
         return struct.unpack_from(f"<{n}{code}", self.blob, at)

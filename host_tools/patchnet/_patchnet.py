@@ -380,7 +380,7 @@ class Model:
             self._start(pixels, raw, threshold, heads)
             return end(self._finish(pixels))
 
-    def _finish(self, pixels: _Pixels | None) -> list[int]:
+    def _finish(self, pixels: _Pixels | None = None) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
         lib, times, err = _engine(), [0] * (self._layers() + 1), _MORE
         while err in (_MORE, _WINDOW):

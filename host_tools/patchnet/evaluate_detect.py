@@ -27,7 +27,7 @@ UNIT = 65536  # of the integer engines' scores
 WORDS = """
 def words(m, img):
     found = m.detect(img, {threshold}, {overlap})
-    return ["%d:%d:%d:%d:%d:%d" % (*b[:4], labels.index(b[4]), int(b[5] * 65536 + 0.5)) for b in found]
+    return ["%d:%d:%d:%d:%d:%d" % (b[:4] + (labels.index(b[4]), int(b[5] * 65536 + 0.5))) for b in found]
 """
 
 
