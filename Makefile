@@ -37,7 +37,7 @@ demo: setup unix qemu
 #: make test          the same set-up and PyTorch, then all tests
 .PHONY: test
 test: setup-train unix qemu native
-	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
 .PHONY: setup

@@ -46,7 +46,8 @@ def run(connect, rom, name):
 
 
 def frames(rom, size, format):
-    cam = filecam.FileCam(str(rom / "pictures" / size), format, (160, 120), filecam.RGB565)
+    width, height = map(int, size.split("x"))
+    cam = filecam.FileCam(str(rom / "pictures" / size), format, (width, height), filecam.RGB565)
     return [cam.snapshot() for _ in range(len(cam))]
 
 
@@ -78,10 +79,33 @@ def test_windowed(connect, rom):
 
 def test_speed(connect, rom):
     lines = run(connect, rom, "speed.py")
-    assert re.fullmatch(r"/rom/person.pnb: \d+ us for a picture, 11512 bytes of RAM", lines[0])
+    assert re.fullmatch(rf"/rom/person.pnb: \d+ us for a picture, {Model('person').ram} bytes of RAM", lines[0])
     layers = len(Model("person").profile(np.zeros((66, 66, 3), np.uint8)))
     assert len(lines) == 1 + layers
     assert all(re.fullmatch(r"(layer \d+|head) +\S.* +\d+ us +\d+%", line) for line in lines[1:])
+
+
+def test_blood_cells(connect, rom):
+    shutil.copy(MODELS / "bccd.pnb", rom)
+    folder, lines = rom / "pictures" / "320x240", []
+    for path in folder.iterdir():
+        path.unlink()
+    for path in sorted((PICTURES / "bccd").glob("*.ppm"))[:2]:
+        picture = Image.open(path).resize((320, 240))
+        rgb565 = filecam.convert(picture.tobytes(), filecam.RGB888, filecam.RGB565)
+        (folder / f"{path.stem}.raw").write_bytes(rgb565)
+    for frame in frames(rom, "320x240", filecam.RGB565):
+        found = Model("bccd").detect(frame, 0.4)
+        lines += [f"draw {label}" for *_, label, _ in found] + [f"{len(found)} cells,"]
+    said = run(connect, rom, "blood_cells.py")
+    assert [re.sub(r"cells,.*", "cells,", line) for line in said] == lines
+
+
+def test_spoken_digits(connect, rom):
+    shutil.copy(MODELS / "spoken-digits.pnb", rom)
+    shutil.copytree(PICTURES.parent / "sounds", rom / "sounds")
+    said = [line.split() for line in run(connect, rom, "spoken_digits.py")]
+    assert said and all(name[0] == label for name, label, _ in said)
 
 
 def test_every_example_is_run_and_listed():

@@ -284,6 +284,8 @@ import gc, json, patchnet
 with open("picture", "rb") as f:
     x = patchnet.Image({width}, {height}, patchnet.RGB565, f.read({width} * {height} * 2))
 with patchnet.Model("{name}") as m:
+    if m.task == "audio":  # a spectrogram; docs/audio.md has the front-end
+        x = bytes(m.input_shape[0] * m.input_shape[1])
     print(json.dumps([row[2] for row in m.profile(x)]))
 x = None
 gc.collect()
