@@ -88,7 +88,7 @@ def test_errors_of_the_tools_are_explained(text):
 # ---------------------------------------------------------------- what docs/deploy.md shows
 
 LINES = re.findall(r"^mpremote (.*)$", re.search(r"```mpremote\n(.*?)```", DEPLOY, re.S)[1], re.M)
-SAID = ["", "11512", "('person', ", "us for a picture"]
+SAID = ["", "11180", "('person', ", "us for a picture"]
 
 
 def test_mpremote_lines(tmp_path):
