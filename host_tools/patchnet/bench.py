@@ -69,6 +69,9 @@ BLOCK_SCHEDULES = {
     "stored, 3 groups": (STORED, 3, False),
 }
 
+# "fast, strips": rows of a strip and groups of channels for each block, so that little memory is needed.
+STRIPS = (17, 1), (17, 3), (6, 1), (4, 4)
+
 Progress = Callable[[str], None]
 
 
@@ -201,11 +204,12 @@ def _higher(record: Segment | Step, by: int, names: Sequence[str]):
     return replace(record, **{name: getattr(record, name) + by for name in names if getattr(record, name)})
 
 
-def block_plan(network: Chain, step: tuple[int, int, int]) -> Plan:
-    """Each layer in a segment of its own; the block's maps stay where it wants them, above all that the other two
-    layers need, so that none is moved before or after."""
-    steps = ((DIRECT, 1, 0), step, (DIRECT, 1, 0))
-    plan = place(network, [(layer.oh, (own,)) for layer, own in zip(network.layers(), steps, strict=True)])
+def block_plan(network: Chain, step: tuple[int, int, int], strip: int | None = None) -> Plan:
+    """Each layer in a segment of its own, the block's cut into strips of `strip` rows (None: whole); the block's maps
+    stay where it wants them, above all that the other two layers need, so that none is moved before or after."""
+    first, block, last = network.layers()
+    parts = ((first.oh, (DIRECT, 1, 0)), (strip or block.oh, step), (last.oh, (DIRECT, 1, 0)))
+    plan = place(network, [(rows, (own,)) for rows, own in parts])
     above, (first, own, last) = aligned(plan.arena_bytes), plan.segments
     own = replace(_higher(own, above, ("state_at", "work_at")), in_at=own.in_at + above, out_at=own.out_at + above)
     return replace(
@@ -229,6 +233,9 @@ def block_jobs() -> Iterator[Job]:
         for name, (mode, groups, wide) in BLOCK_SCHEDULES.items():
             plan = block_plan(network, block_step(block, mode, groups))
             yield Job(f"block {i}", name, network, plan, pack(qnet, plan, wide))
+        strip, groups = STRIPS[i - 1]
+        plan = block_plan(network, block_step(block, FAST, groups), strip)
+        yield Job(f"block {i}", "fast, strips", network, plan, pack(qnet, plan))
 
 
 def layerwise(qnet: QNet) -> Plan:
