@@ -103,7 +103,7 @@ natmod: mpy-cross tools $(READY)
 	@mkdir -p $(NATMOD)
 	@$(MPY_MAKE) -C $(NATMOD) -f $(CURDIR)/ports/natmod/Makefile ARCH=$(ARCH) MPY_DIR=$(MPY) MPY_CROSS=$(MPY_CROSS) \
 		PYTHON=$(VENV)/bin/python $(call logged,natmod-$(ARCH))
-	@cp modpatchnet/filecam.py ports/natmod/package.json $(NATMOD)
+	@cp modpatchnet/filecam.py modpatchnet/filemic.py ports/natmod/package.json $(NATMOD)
 	@echo "$(NATMOD)/patchnet.mpy: $$(wc -c < $(NATMOD)/patchnet.mpy) bytes"
 
 #: make native        what its tests need: both ports without patchnet, and the native modules for them

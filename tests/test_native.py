@@ -77,7 +77,7 @@ def test_mip_installs_it(tmp_path):
     """As on a real board, but into a folder of this PC that the emulated board has mounted."""
     package = require(BUILD / "natmod" / "armv7emsp" / "patchnet.mpy").with_name("package.json")
     emulator = remote.Qemu(require(STOCK["qemu"]), None, False)
-    look = "import sys; sys.path.append('/remote/lib'); import patchnet, filecam; print(patchnet.Model)"
+    look = "import sys; sys.path.append('/remote/lib'); import patchnet, filecam, filemic; print(patchnet.Model)"
     command = [sys.executable, "-m", "mpremote", "connect", emulator.port, "mount", tmp_path]
     command += ["mip", "install", "--target=/remote/lib", package, "+", "exec", look]
     try:
