@@ -19,7 +19,7 @@ from patchnet.planner import plan, smallest
 from patchnet.zoo import NAMES, network
 
 BUDGET = 38 << 10
-SLOW = ("voc-224", "voc-300")  # minutes: tried by hand
+SLOW = ("voc-224", "voc-300")  # to run them takes minutes: planned only
 
 
 def layer_by_layer(net):
