@@ -327,12 +327,19 @@ def val(
     for engine, file in files.items():
         answers = run(engine, file, pictures, track(f"{Path(file).stem} on {engine}", len(pictures)))
         result = judge(answers, truths[engine], str(model), data)
-        if engine != "float" and reference is not None:
-            result = replace(result, reference=reference.on, identical=same(reference, answers))
-        elif engine != "float":
-            reference = answers
+        result, reference = beside(result, answers, reference, same)
         results.append(result)
     return results
+
+
+def beside(result, answers, reference, same: Callable) -> tuple:
+    """The result with the comparison to `reference`, the first integer engine's answers (None: there are none yet); and
+    the reference from now on."""
+    if result.on == "float":
+        return result, reference
+    if reference is None:
+        return result, answers
+    return replace(result, reference=reference.on, identical=same(reference, answers)), reference
 
 
 def to_dict(result: Result | DetectResult) -> dict:

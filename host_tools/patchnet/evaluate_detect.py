@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -169,10 +169,7 @@ def val(files: dict[str, Path], model: str, data: str, pictures: Dataset, track:
         known = of_classes(pictures, evaluate.network_of(file).labels)
         found = run(engine, file, known, (LEAST, OVERLAP), track(f"{file.stem} on {engine}", len(known)))
         result = judge(found, known, model, data)
-        if engine != "float" and reference is not None:
-            result = replace(result, reference=reference.on, identical=same(reference, found))
-        elif engine != "float":
-            reference = found
+        result, reference = evaluate.beside(result, found, reference, same)
         results.append(result)
     return results
 
