@@ -19,10 +19,11 @@
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
 // is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its head and a
-// buffer for the weights of a few layers are in the heap, and the file is read during each run. What the engine points to is kept alive here: the blob's object, the arena's, and the
-// picture's during a run. Between the engine's steps Ctrl-C and the scheduler get in; a run is then simply given up,
-// and the next one starts afresh. While a model runs it refuses (RuntimeError) to be run again or closed from such a
-// callback.
+// buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's largest
+// piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept alive here: the
+// blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the scheduler get in; a
+// run is then simply given up, and the next one starts afresh. While a model runs it refuses (RuntimeError) to be run again
+// or closed from such a callback.
 //
 // The same source is compiled into a firmware or linked into a native .mpy; mod_native.h has the differences.
 #include <string.h>
@@ -196,24 +197,55 @@ static int verify_file(model_obj_t *self, size_t size) {
     return err == PN_MORE ? PN_ERR_LENGTH : err;
 }
 
-static int open_streamed(model_obj_t *self, size_t size) {
+// A size or a position: what is out of range becomes so large that the engine refuses it.
+static uint32_t get_size(mp_int_t n) {
+    return n < 0 || n > INT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static bool has_room(size_t n) {
+    void *p = m_malloc_maybe(n);
+    if (p != NULL) {
+        m_del(uint8_t, p, n);
+    }
+    return p != NULL;
+}
+
+// Bytes of the weights' buffer: as many as `stream` says, or as do some good and leave the heap as much again.
+static size_t buffer_bytes(const pn_model_t *m, mp_obj_t stream) {
+    size_t n = m->buffer_most, given = stream == mp_const_none || stream == mp_const_true ? n : get_size(mp_obj_get_int(stream));
+    if (given < m->buffer_least) {
+        raise_memory("stream", m->buffer_least, given);
+    }
+    if (given != n) {
+        return MIN(given, n);
+    }
+    while (n > m->buffer_least && !has_room(2 * n)) {
+        n = MAX(n / 2, m->buffer_least);
+    }
+    return n;
+}
+
+static int open_streamed(model_obj_t *self, size_t size, mp_obj_t stream, bool own_arena) {
     uint32_t header[PN_BLOB_HEADER / 4];
+    pn_model_t *m = &self->model;
     if (size < sizeof(header)) {
-        return pn_open_head(&self->model, header, 0);
+        return pn_open_head(m, header, 0);
     }
     read_at(self->file, 0, header, sizeof(header));
     self->blob_bytes = MIN(size, MAX(sizeof(header), pn_head_bytes(header)));
     self->copy = allocate("model", self->blob_bytes);
     read_at(self->file, 0, self->copy, self->blob_bytes);
-    int err = pn_open_head(&self->model, self->copy, self->blob_bytes);
+    int err = pn_open_head(m, self->copy, self->blob_bytes);
     if (err == PN_OK) {
-        self->model.buffer = allocate("model", self->model.buffer_bytes);
+        self->own_arena = own_arena ? allocate("arena", m->arena_bytes) : NULL; // first, as it is not to be had smaller
+        size_t n = buffer_bytes(m, stream);
+        pn_use_buffer(m, allocate("stream", n), n);
         err = verify_file(self, size);
     }
     return err;
 }
 
-// `stream`: None, or whether to stream the file.
+// `stream`: None, whether to stream the file, or by how large a buffer.
 static int open_file(model_obj_t *self, mp_obj_t file, mp_obj_t stream, bool own_arena) {
     mp_obj_t method[2];
     mp_load_method_maybe(file, MP_QSTR_readinto, method);
@@ -227,7 +259,7 @@ static int open_file(model_obj_t *self, mp_obj_t file, mp_obj_t stream, bool own
     bool chosen = stream != mp_const_none;
     int err = chosen && mp_obj_is_true(stream) ? PN_ERR_ARENA : open_whole(self, size, !chosen, own_arena);
     bool streamed = err == PN_ERR_ARENA;
-    err = streamed ? open_streamed(self, size) : err;
+    err = streamed ? open_streamed(self, size, stream, own_arena) : err;
     if (err != PN_OK || !streamed) {
         close_file(self);
     }
@@ -354,11 +386,6 @@ static bool gives_windows(mp_obj_t img) {
     mp_obj_t method[2];
     mp_load_method_maybe(img, MP_QSTR_window, method);
     return method[0] != MP_OBJ_NULL;
-}
-
-// A size or a position: what is out of range becomes so large that the engine refuses it.
-static uint32_t get_size(mp_int_t n) {
-    return n < 0 || n > INT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
 static void set_roi(pn_image_t *image, mp_obj_t roi) {
@@ -507,7 +534,7 @@ static void run_steps(model_obj_t *self, uint32_t *us) {
         uint32_t began = us ? ticks_us() : 0;
         err = pn_step(&self->model);
         if (err == PN_WANT) {
-            read_at(self->file, self->model.want_at, self->model.buffer, self->model.want_bytes);
+            read_at(self->file, self->model.want_at, self->model.buffer + self->model.want_to, self->model.want_bytes);
             err = PN_MORE;
         }
         if (us) {
@@ -943,7 +970,7 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     if (name == MP_QSTR_ram) {
         return mp_obj_new_int_from_uint(ram(self));
     } else if (name == MP_QSTR_streamed) {
-        return mp_obj_new_bool(m->buffer != NULL);
+        return mp_obj_new_int_from_uint(m->buffer == NULL ? 0 : m->buffer_bytes);
     } else if (name == MP_QSTR_task) {
         return MP_OBJ_NEW_QSTR(pn_detects(m) ? MP_QSTR_detect : pn_hears(m) ? MP_QSTR_audio : MP_QSTR_classify);
     } else if (name == MP_QSTR_labels) {

@@ -86,10 +86,17 @@ typedef struct {
     uint16_t end;
 } pn_task_t;
 
+// Which of a streamed blob's weights are in its buffer: those that belong to `n` channels of a layer (all_layers: of the fully connected
+// one) from channel `from` on.
+typedef struct {
+    uint8_t layer;
+    uint16_t from, n;
+} pn_part_t;
+
 // A model: filled by pn_open, then only read by the caller.
 typedef struct {
     const uint8_t *blob; // all of it, or its head
-    const uint8_t *weights; // what lies at `weights_at` in the blob: all arrays, or those of a segment; NULL: none are in memory
+    const uint8_t *weights; // what lies at `weights_at` in the blob: all arrays, those of a segment, or a part; NULL: none are in memory
     uint32_t weights_at;
     uint32_t arena_bytes;
     uint32_t features;  // length of the vector that the fully connected layer reads; of a detection network, channels of the stitched map
@@ -101,11 +108,15 @@ typedef struct {
     uint8_t all_layers, all_segments;  // of a chain and of what follows the chains
     uint8_t fault_layer;  // where pn_open found a fault: layer index, or PN_NO_LAYER
     // a streamed blob
-    uint8_t *buffer; // for the caller to set; NULL if all is in memory
-    uint32_t buffer_bytes; // that it must have at least
-    uint32_t want_at, want_bytes; // after PN_WANT: what of the blob to read into it
+    uint8_t *buffer; // NULL if all is in memory
+    uint32_t buffer_bytes;
+    uint32_t buffer_least, buffer_most; // that it must have, and of which it makes use
+    uint32_t want_at, want_bytes, want_to; // after PN_WANT: what of the blob to read, and where to in the buffer
     uint32_t crc, unverified;
-    bool asked;
+    pn_part_t part;
+    bool parted; // the segment's weights are read in parts
+    uint8_t asked; // stretches of the file that were asked for
+    uint16_t stay, held; // channels of which the weights stay in the buffer until the segment ends, and those that are there
     // the run
     uint8_t *arena;
     const int8_t *raw;  // NULL when a picture is read
@@ -135,10 +146,15 @@ int pn_open(pn_model_t *m, const void *blob, size_t len);
 // Bytes of the head of the blob that begins with these PN_BLOB_HEADER bytes, 0 if it is none.
 uint32_t pn_head_bytes(const void *header);
 
-// Opening a blob of which only the head is in memory: all but the arrays of weights. Checks what can be told from it. Then the caller sets m->buffer (m->buffer_bytes at a multiple of 4) and pn_step returns PN_WANT whenever arrays must be
-// read into it: m->want_bytes from m->want_at of the blob on. The arrays are looked at each time, so pn_step may then return PN_ERR_WEIGHTS or
-// PN_ERR_OVERFLOW and the run is over. All arrays of a segment's layers are in the buffer together, once for each chain.
+// Opening a blob of which only the head is in memory: all but the arrays of weights. Checks what can be told from it. Then the caller gives
+// it a buffer, and pn_step returns PN_WANT whenever weights must be read into that: m->want_bytes from m->want_at of the blob on, to
+// m->want_to of the buffer. They are looked at each time, so pn_step may then return PN_ERR_WEIGHTS or PN_ERR_OVERFLOW and the run is over.
 int pn_open_head(pn_model_t *m, const void *head, size_t len);
+
+// Makes `bytes` at `buffer` (at a multiple of 4) the model's: m->buffer_least or more. Where the weights of a segment's layers have room there
+// together they are read once for each chain, else in parts, again for each line but for those that can stay. With m->buffer_most the
+// whole file is read once. PN_ERR_ARENA, PN_ERR_ALIGN.
+int pn_use_buffer(pn_model_t *m, void *buffer, uint32_t bytes);
 
 // The CRC of such a blob: takes all that follows the head, in order, in pieces. PN_MORE, PN_OK at the end, or PN_ERR_CRC.
 int pn_verify(pn_model_t *m, const void *data, size_t n);

@@ -59,6 +59,18 @@ static inline pn_scaled_t pn_scaled(const uint8_t *p, uint32_t n, uint32_t weigh
     return s;
 }
 
+// The arrays from output `first` on of a convolution or of the fully connected layer at `off`: `n` outputs, `row` weights each.
+static inline pn_scaled_t pn_scaled_from(const pn_model_t *m, uint32_t off, uint32_t n, uint32_t row, uint32_t first) {
+    const uint8_t *end;
+    n = m->parted ? m->part.n : n;
+    first -= m->parted ? m->part.from : 0;
+    pn_scaled_t s = pn_scaled(pn_array(m, off), n, n * row, &end);
+    s.bias += first;
+    s.mult += first;
+    s.weight += first * row;
+    return s;
+}
+
 // Makes `len` bytes at `arena` the model's. PN_OK, PN_ERR_ARENA, PN_ERR_ALIGN.
 int pn_take_arena(pn_model_t *m, void *arena, size_t len);
 

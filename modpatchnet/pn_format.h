@@ -3,7 +3,7 @@
 #define PN_FORMAT_H
 
 #define PN_MAGIC 0x1a424e50u
-#define PN_VERSION 4
+#define PN_VERSION 5
 #define PN_ALIGN 4
 #define PN_TASK_CLASSIFY 1
 #define PN_TASK_DETECT 2

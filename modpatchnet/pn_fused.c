@@ -40,9 +40,8 @@ pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f) {
     pn_fused_arrays_t a;
     a.pair = f->expands ? 16 + (pn_fused_quads(f) * 8 << (f->wide16 && !pn_fused_eight(f))) : 0;
     a.channel = f->kernel * (f->kernel - 1u) * 2 + 8;
-    a.expand = f->cexp / 2u * a.pair;
-    a.depthwise = f->cexp * a.channel;
-    a.project = (uint32_t)f->cexp * f->cout << f->wide16;
+    a.project = (uint32_t)f->cout << f->wide16;
+    a.each = a.pair / 2 + a.channel + a.project;
     a.scale = f->cout * 8u;
     return a;
 }
@@ -92,11 +91,26 @@ static void take_line(const pn_fused_t *f, pn_pixels_t in, uint8_t *x) {
     }
 }
 
+// A group at work.
+typedef struct {
+    const pn_fused_t *f;
+    pn_fused_area_t area;
+    pn_fused_arrays_t bytes;
+    pn_fused_weights_t weights;
+    uint32_t from, n;
+} group_t;
+
+static group_t group_of(const pn_fused_t *f, uint32_t from) {
+    group_t g = { f, pn_fused_area(f), pn_fused_arrays(f), { NULL, NULL, NULL }, from, pn_fused_group(f, from) };
+    g.weights = pn_fused_weights(f, &g.bytes, from, g.n);
+    return g;
+}
+
 // One line of one expanded channel, or of the input where there is no expansion; what is outside the map if it lies there.
-static void expand(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t channel, pn_pixels_t in, uint8_t *out) {
-    pn_fused_arrays_t arrays = pn_fused_arrays(f);
-    const uint8_t *p = f->expand + channel / 2 * arrays.pair;
-    int8_t *w = (int8_t *)f->work + a->stage;
+static void expand(const group_t *g, uint32_t channel, pn_pixels_t in, uint8_t *out) {
+    const pn_fused_t *f = g->f;
+    const uint8_t *p = g->weights.expand + (channel - g->from) / 2 * g->bytes.pair;
+    int8_t *w = (int8_t *)f->work + g->area.stage;
     if (in.at == NULL) {
         memset(out, f->expands ? 0 : f->zero_in, f->in);
         return;
@@ -114,9 +128,9 @@ static void expand(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t chann
 }
 
 // rows: of the kernel, NULL for one of zeros
-static void depthwise(const pn_fused_t *f, uint32_t channel, const uint8_t *const *rows, uint8_t *out) {
-    pn_fused_arrays_t arrays = pn_fused_arrays(f);
-    const uint8_t *p = f->depthwise + channel * arrays.channel, *scale = p + arrays.channel - 8;
+static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *rows, uint8_t *out) {
+    const pn_fused_t *f = g->f;
+    const uint8_t *p = g->weights.depthwise + (channel - g->from) * g->bytes.channel, *scale = p + g->bytes.channel - 8;
     for (int x = 0; x < f->out; x++, out += f->group) {
         int32_t acc = read32(scale);
         for (uint32_t tap = 0; tap < f->kernel * (uint32_t)f->kernel; tap++) {
@@ -141,50 +155,52 @@ void pn_fused_begin(const pn_fused_t *f) {
     memset(f->wide, 0, pn_fused_area(f).wide);
 }
 
-void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y) {
-    pn_fused_area_t a = pn_fused_area(f);
-    for (uint32_t c = 0; c < f->cexp; c++) {
-        expand(f, &a, c, in, kept_line(f, &a, c, y));
+void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
+    for (; from < to; from += f->group) {
+        group_t g = group_of(f, from);
+        for (uint32_t c = from; c < from + g.n; c++) {
+            expand(&g, c, in, kept_line(f, &g.area, c, y));
+        }
     }
 }
 
-// Depthwise values of channel `c`, the first of the group being `from`.
-static void values_of(const pn_fused_t *f, const pn_fused_area_t *a, const pn_pixels_t *lines, int top, uint32_t c, uint32_t from) {
-    uint8_t *h = f->work + a->h;
+// Depthwise values of channel `c`.
+static void values_of(const group_t *g, const pn_pixels_t *lines, int top, uint32_t c) {
+    const pn_fused_t *f = g->f;
+    uint8_t *h = f->work + g->area.h;
     const uint8_t *rows[PN_MAX_KERNEL];
     uint32_t fresh = pn_fused_lines(f), old = f->kernel - fresh;
     for (uint32_t i = 0; i < old; i++) {
-        rows[i] = top + (int)i < 0 ? NULL : kept_line(f, a, c, (uint32_t)(top + (int)i));
+        rows[i] = top + (int)i < 0 ? NULL : kept_line(f, &g->area, c, (uint32_t)(top + (int)i));
     }
     for (uint32_t i = 0; i < fresh; i++) {
-        expand(f, a, c, lines[i], h + i * f->in);
+        expand(g, c, lines[i], h + i * f->in);
         rows[old + i] = h + i * f->in;
     }
-    depthwise(f, c, rows, f->work + a->dbuf + (c - from));
+    depthwise(g, c, rows, f->work + g->area.dbuf + (c - g->from));
     for (uint32_t i = 0; i < fresh && f->rolling; i++) {
-        memcpy(kept_line(f, a, c, (uint32_t)(top + (int)(old + i))), h + i * f->in, f->in);
+        memcpy(kept_line(f, &g->area, c, (uint32_t)(top + (int)(old + i))), h + i * f->in, f->in);
     }
 }
 
-static int32_t *sums_of(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t output) {
-    return (int32_t *)(void *)(f->work + a->acc) + output * f->out;
+static int32_t *sums_of(const group_t *g, uint32_t output) {
+    return (int32_t *)(void *)(g->f->work + g->area.acc) + output * g->f->out;
 }
 
-// One output channel of the line for a group of `n` expanded channels from `from` on.
-static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from, uint32_t n, uint32_t output, pn_pixels_t out,
-    pn_pixels_t residual) {
+// One output channel of the line for a group of expanded channels.
+static void project(const group_t *g, uint32_t output, pn_pixels_t out, pn_pixels_t residual) {
+    const pn_fused_t *f = g->f;
     const int32_t *scale = f->scale + output / 2 * 4 + output % 2;
-    const uint8_t *weights = f->project + ((size_t)from * f->cout << f->wide16) + (output / 2 * n * 2u << f->wide16);
-    int8_t *w = (int8_t *)f->work + a->stage;
-    const uint8_t *d = f->work + a->dbuf;
-    quads(weights, output % 2, n, f->wide16, true, w);
+    int8_t *w = (int8_t *)f->work + g->area.stage;
+    const uint8_t *d = f->work + g->area.dbuf;
+    quads(g->weights.project + (output / 2 * g->n * 2u << f->wide16), output % 2, g->n, f->wide16, true, w);
     for (uint32_t x = 0; x < f->out; x++, d += f->group) {
-        int32_t acc = from == 0 ? scale[0] : sums_of(f, a, output)[x];
-        for (uint32_t c = 0; c < n; c++) {
+        int32_t acc = g->from == 0 ? scale[0] : sums_of(g, output)[x];
+        for (uint32_t c = 0; c < g->n; c++) {
             acc += w[c] * d[c];
         }
-        if (from + n < f->cexp) {
-            sums_of(f, a, output)[x] = acc;
+        if (g->from + g->n < f->cexp) {
+            sums_of(g, output)[x] = acc;
             continue;
         }
         int32_t extra = residual.at == NULL ? 0 : f->res_mult * residual.at[(int)x * residual.step + (int)output];
@@ -192,26 +208,31 @@ static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from
     }
 }
 
-void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual) {
+// The lines that are read, some of them widened. `widen`: the new ones are yet to be.
+static void input_lines(const pn_fused_t *f, const pn_fused_lines_t *l, bool widen, pn_pixels_t *lines) {
     pn_fused_area_t a = pn_fused_area(f);
-    pn_pixels_t lines[PN_MAX_KERNEL];
     for (uint32_t i = 0; i < pn_fused_lines(f); i++) {
-        lines[i] = in[i];
-        if (a.line && !f->rolling && in[i].at != NULL) {
-            uint8_t *x = f->wide + (uint32_t)(top + (int)i) % f->held * a.line;
-            if (i >= fresh) {
-                take_line(f, in[i], x);
+        lines[i] = l->in[i];
+        if (a.line && !f->rolling && l->in[i].at != NULL) {
+            uint8_t *x = f->wide + (uint32_t)(l->top + (int)i) % f->held * a.line;
+            if (widen && i >= l->fresh) {
+                take_line(f, l->in[i], x);
             }
             lines[i] = widened(f, x);
         }
     }
-    for (uint32_t from = 0; from < f->cexp; from += f->group) {
-        uint32_t n = f->cexp - from < f->group ? f->cexp - from : f->group;
-        for (uint32_t c = from; c < from + n; c++) {
-            values_of(f, &a, lines, top, c, from);
+}
+
+void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to) {
+    pn_pixels_t lines[PN_MAX_KERNEL];
+    input_lines(f, l, from == 0, lines);
+    for (; from < to; from += f->group) {
+        group_t g = group_of(f, from);
+        for (uint32_t c = from; c < from + g.n; c++) {
+            values_of(&g, lines, l->top, c);
         }
         for (uint32_t output = 0; output < f->cout; output++) {
-            project(f, &a, from, n, output, out, residual);
+            project(&g, output, l->out, l->residual);
         }
     }
 }

@@ -6,6 +6,7 @@
 #include "pn_kernels.h"
 
 // A bottleneck's shapes, its arrays in the order of FORMAT.md, one line's geometry, and the memory to work in.
+//   arrays: the groups' from the one that begins with channel `first` on
 //   kernel: 3, 5 or 7, without an expansion 3;  cin = cexp without one
 //   group: expanded channels at a time, a multiple of 4 (cexp: no sums are kept)
 //   in, out: pixels of an input and of an output line;  pad: pixels that the kernel reaches before the input line
@@ -14,10 +15,10 @@
 //   zero_in: without an expansion, the value outside the map
 //   wide, work: at multiples of 4; `wide` stays as it is from line to line
 typedef struct {
-    const uint8_t *expand, *depthwise, *project;
+    const uint8_t *arrays;
     const int32_t *scale; // of the projection: bias, bias, mult, mult for each pair of outputs
     int32_t zero_q8, res_mult;
-    uint16_t cin, cexp, cout, group;
+    uint16_t cin, cexp, cout, group, first;
     uint16_t in, out;
     uint8_t kernel, stride, pad, shift, held;
     int8_t zero_in;
@@ -58,12 +59,27 @@ static inline bool pn_fused_eight(const pn_fused_t *f) {
     return f->cin == 8 && f->kernel == 3 && f->expands;
 }
 
-// Bytes of the arrays, one behind the other, and of a pair of expanded channels and a depthwise channel in them.
+// Bytes of the arrays: `scale`, then of each group its expansion, depthwise convolution and projection, `each` for every channel. Of these
+// `pair` for two channels of the expansion, `channel` and `project` for a channel of the others.
 typedef struct {
-    uint32_t pair, channel;
-    uint32_t expand, depthwise, project, scale;
+    uint32_t scale, each, pair, channel, project;
 } pn_fused_arrays_t;
 pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f);
+
+// Channels of the group that begins with `from`.
+static inline uint32_t pn_fused_group(const pn_fused_t *f, uint32_t from) {
+    return f->cexp - from < f->group ? (uint32_t)f->cexp - from : f->group;
+}
+
+// The arrays of `n` channels that begin with `from`.
+typedef struct {
+    const uint8_t *expand, *depthwise, *project;
+} pn_fused_weights_t;
+static inline pn_fused_weights_t pn_fused_weights(const pn_fused_t *f, const pn_fused_arrays_t *bytes, uint32_t from, uint32_t n) {
+    const uint8_t *p = f->arrays + (from - f->first) * bytes->each, *depthwise = p + n / 2 * bytes->pair;
+    pn_fused_weights_t w = { p, depthwise, depthwise + n * bytes->channel };
+    return w;
+}
 
 // A line of int8 pixels, `step` bytes from one to the next. at NULL: outside the map.
 typedef struct {
@@ -71,13 +87,20 @@ typedef struct {
     int step;
 } pn_pixels_t;
 
-// Rolling: before a strip's first line, and then the first pn_fused_ahead input lines, `y` in order, as far as there are any.
+// Rolling: before a strip's first line, and then the first pn_fused_ahead input lines, `y` in order, as far as there are any. Channels
+// from..to-1, whole groups: the first ones first, until all are done.
 void pn_fused_begin(const pn_fused_t *f);
-void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y);
+void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
 
 // One output line, of which `top` is the kernel's first input line (negative for the first ones).
 //   in: rolling: the last `stride` of its input lines; else all, with an expansion those before in[fresh] being widened already
 //   residual: the input line at the same place, or at NULL
-void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual);
+typedef struct {
+    pn_pixels_t in[PN_MAX_KERNEL], out, residual;
+    int top;
+    uint32_t fresh;
+} pn_fused_lines_t;
+// Channels from..to-1, as above; with the last ones the line is written.
+void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to);
 
 #endif

@@ -4,7 +4,7 @@
 #include "pn_blob.h"
 #include "pn_check.h"
 #include "pn_format.h"
-#include "pn_fused.h"
+#include "pn_parts.h"
 
 #if PN_BLOB_ALIGN != PN_ALIGN || PN_BLOB_HEADER != PN_HEADER_BYTES
 #error "patchnet.h and the format disagree"
@@ -235,7 +235,7 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
     }
     // what the fast kernels can do; the plan's check looks at the rest
     if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN)
-        && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
+        && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2 || l->group % 4 || l->group == 0 || l->group > l->cexp)) {
         return PN_ERR_SHAPE;
     }
     if (l->kind == PN_KIND_CONV) {
@@ -250,18 +250,9 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
-// Checks the arrays at *off (n outputs, `weights` weights, sums of `products` products, each at most 2^bits) and moves *off
-// behind them. The sums shifted left by `shift` must fit int32. This and those below leave out what is not in memory.
-static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t weights, uint32_t products, int bits,
-    int shift) {
-    uint64_t bytes = 8ull * n + ((weights + 3) & ~3ull);
-    if (!in_weights(m, *off, bytes) || shift > PN_MAX_SHIFT) {
-        return PN_ERR_WEIGHTS;
-    }
-    const uint8_t *p = pn_array(m, *off);
-    *off += (uint32_t)bytes;
+int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, int shift) {
     int64_t room = (INT32_MAX >> shift) - ((int64_t)products << bits);
-    for (uint32_t i = 0; i < n && p != NULL; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         int64_t bias = (int32_t)pn_u32(p + 4 * i);
         if (bias > room || bias < -room) {
             return PN_ERR_OVERFLOW;
@@ -271,6 +262,19 @@ static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t
         }
     }
     return PN_OK;
+}
+
+// Checks the arrays at *off (n outputs, `weights` weights, see pn_check_scaled) and moves *off behind them. This and those below
+// leave out what is not in memory.
+static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t weights, uint32_t products, int bits,
+    int shift) {
+    uint64_t bytes = 8ull * n + ((weights + 3) & ~3ull);
+    if (!in_weights(m, *off, bytes) || shift > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    const uint8_t *p = pn_array(m, *off);
+    *off += (uint32_t)bytes;
+    return p == NULL ? PN_OK : pn_check_scaled(p, n, products, bits, shift);
 }
 
 // A bias and a multiplier of a fused bottleneck's wide values: sums of at most `largest` besides the bias must not leave 16 bits
@@ -295,12 +299,64 @@ static bool narrow_weights(const uint8_t *p, uint32_t n) {
     return true;
 }
 
+// The biases and multipliers of the projection.
+static int check_scales(const pn_fused_t *f) {
+    const uint8_t *p = (const uint8_t *)f->scale;
+    int64_t room = (INT32_MAX >> f->shift) - ((int64_t)f->cexp << 15);
+    for (uint32_t i = 0; i < f->cout; i++) {
+        const uint8_t *record = p + i / 2 * 16 + i % 2 * 4;
+        int64_t bias = (int32_t)pn_u32(record);
+        if ((int32_t)pn_u32(record + 8) <= 0) {
+            return PN_ERR_WEIGHTS;
+        }
+        if (bias > room || bias < -room) {
+            return PN_ERR_OVERFLOW;
+        }
+    }
+    return PN_OK;
+}
+
+// The arrays of a group of `n` channels.
+static int check_group(const pn_fused_t *f, const pn_fused_weights_t *w, const pn_fused_arrays_t *bytes, uint32_t n) {
+    int64_t largest = (f->expands ? 255LL : 128LL) * 128 * f->kernel * f->kernel;
+    bool wide_pairs = f->wide16 && f->expands && !pn_fused_eight(f);
+    int err = PN_OK;
+    for (uint32_t c = 0; c < n && err == PN_OK; c++) {
+        const uint8_t *record = w->expand + c / 2 * bytes->pair, *d = w->depthwise + (c + 1) * bytes->channel;
+        err = f->expands ? check_wide(record + c % 2 * 4, record + c % 2 * 4 + 8, 128LL * 128 * f->cin) : PN_OK;
+        err = err ? err : check_wide(d - 8, d - 4, largest);
+        if (err == PN_OK && wide_pairs && !narrow_weights(record + 16, 8 * pn_fused_quads(f))) {
+            err = PN_ERR_WEIGHTS;
+        }
+    }
+    bool good = !f->wide16 || narrow_weights(w->project, n * f->cout);
+    return err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
+}
+
+int pn_check_fused(const pn_fused_t *f, uint32_t from, uint32_t n) {
+    pn_fused_arrays_t bytes = pn_fused_arrays(f);
+    int err = check_scales(f);
+    for (uint32_t end = from + n; from < end && err == PN_OK; from += f->group) {
+        uint32_t channels = pn_fused_group(f, from);
+        pn_fused_weights_t w = pn_fused_weights(f, &bytes, from, channels);
+        err = check_group(f, &w, &bytes, channels);
+    }
+    return err;
+}
+
+pn_fused_t pn_fused_layer(const pn_layer_t *l) {
+    pn_fused_t f = {
+        .cin = l->cin, .cexp = l->cexp, .cout = l->cout, .group = l->group, .kernel = l->kernel, .shift = l->shift,
+        .expands = (l->flags & PN_FLAG_EXPAND) != 0, .wide16 = (l->flags & PN_FLAG_WIDE) != 0,
+    };
+    return f;
+}
+
 // The arrays of modes 5 and 6. Whether the layer's shape is one that they know is for the plan's check to say.
 static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *off) {
-    bool wide = l->flags & PN_FLAG_WIDE, expands = l->flags & PN_FLAG_EXPAND;
-    pn_fused_t f = { .cin = l->cin, .cexp = l->cexp, .cout = l->cout, .kernel = l->kernel, .expands = expands, .wide16 = wide };
+    pn_fused_t f = pn_fused_layer(l);
     pn_fused_arrays_t bytes = pn_fused_arrays(&f);
-    uint64_t total = (uint64_t)bytes.expand + bytes.depthwise + bytes.project + bytes.scale;
+    uint64_t total = bytes.scale + (uint64_t)l->cexp * bytes.each;
     if (!in_weights(m, *off, total) || l->shift > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
     }
@@ -309,28 +365,9 @@ static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t
     if (p == NULL) {
         return PN_OK;
     }
-    const uint8_t *d = p + bytes.expand, *scale = d + bytes.depthwise + bytes.project;
-    int64_t largest = (expands ? 255LL : 128LL) * 128 * l->kernel * l->kernel;
-    int err = PN_OK;
-    for (uint32_t c = 0; c < l->cexp && err == PN_OK; c++) {
-        const uint8_t *record = p + c / 2 * bytes.pair + c % 2 * 4;
-        d += bytes.channel;
-        err = expands ? check_wide(record, record + 8, 128LL * 128 * l->cin) : PN_OK;
-        err = err ? err : check_wide(d - 8, d - 4, largest);
-    }
-    for (uint32_t i = 0; i < l->cexp / 2u && err == PN_OK && wide && expands && !pn_fused_eight(&f); i++) {
-        err = narrow_weights(p + i * bytes.pair + 16, 8 * pn_fused_quads(&f)) ? PN_OK : PN_ERR_WEIGHTS;
-    }
-    if (err == PN_OK && wide && !narrow_weights(scale - bytes.project, (uint32_t)l->cexp * l->cout)) {
-        err = PN_ERR_WEIGHTS;
-    }
-    int64_t room = (INT32_MAX >> l->shift) - ((int64_t)l->cexp << 15);
-    for (uint32_t n = 0; n < l->cout && err == PN_OK; n++) {
-        const uint8_t *record = scale + n / 2 * 16 + n % 2 * 4;
-        int64_t bias = (int32_t)pn_u32(record);
-        err = (int32_t)pn_u32(record + 8) <= 0 ? PN_ERR_WEIGHTS : bias > room || bias < -room ? PN_ERR_OVERFLOW : PN_OK;
-    }
-    return err;
+    f.scale = (const int32_t *)(const void *)p;
+    f.arrays = p + bytes.scale;
+    return pn_check_fused(&f, 0, l->cexp);
 }
 
 // A layer's arrays, *end being the first byte behind them.
@@ -512,26 +549,10 @@ static int check_content(pn_model_t *m) {
     return err;
 }
 
-// The most bytes that lie between the first and the last array of a segment, in any chain, or of the fully connected layer.
-static uint32_t most_weights(pn_model_t *m) {
-    uint32_t from = 0, end = 0, most, last = m->tunnels - 1u, more = last * m->segments; // segments of the chains before the last
-    pn_segment_t s;
-    if (!pn_detects(m)) {
-        pn_check_arrays(m, 0, 0, 0, &from, &end);
-    }
-    most = end - from;
-    for (uint32_t i = 0; i < more + m->all_segments; i++) {
-        pn_segment_read(m, i < more ? i % m->segments : i - more, &s);
-        pn_check_arrays(m, i < more ? i / m->segments : last, s.first, s.layers, &from, &end);
-        most = end - from > most ? end - from : most;
-    }
-    m->fault_layer = PN_NO_LAYER;
-    return most;
-}
-
 static int begin(pn_model_t *m, const void *blob, size_t len) {
     m->blob = m->weights = blob;
-    m->weights_at = m->buffer_bytes = 0;
+    m->weights_at = 0;
+    m->parted = false;
     m->arena = m->buffer = NULL;
     m->frame = m->missing = 0;
     m->fault_layer = PN_NO_LAYER;
@@ -572,7 +593,7 @@ int pn_open_head(pn_model_t *m, const void *head, size_t len) {
         err = check_content(m);
     }
     if (err == PN_OK) {
-        m->buffer_bytes = most_weights(m);
+        pn_parts_sizes(m);
         verify_begin(m, pn_u32(m->blob + PN_HEADER_WEIGHT_OFF));
     }
     return err;

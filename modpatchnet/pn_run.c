@@ -3,11 +3,11 @@
 
 #include <string.h>
 
-#include "pn_check.h"
 #include "pn_detect.h"
 #include "pn_image.h"
 #include "pn_kernels.h"
 #include "pn_move.h"
+#include "pn_parts.h"
 #include "pn_round.h"
 #include "pn_stage.h"
 
@@ -39,20 +39,21 @@ static void end_features(pn_model_t *m, const int32_t *sums, uint32_t first, uin
 }
 
 static void fc_step(pn_model_t *m) {
-    const uint8_t *b = m->blob, *end;
+    const uint8_t *b = m->blob;
     const int8_t *x = (const int8_t *)m->arena + header(m, PN_HEADER_FEATURE_AT);
     int16_t *out = (int16_t *)(void *)(m->arena + header(m, PN_HEADER_LOGIT_AT));
-    pn_scaled_t s = pn_scaled(pn_array(m, header(m, PN_HEADER_FC_OFF)), m->classes, m->classes * m->features, &end);
+    pn_scaled_t s = pn_scaled_from(m, header(m, PN_HEADER_FC_OFF), m->classes, m->features, m->row);
     int32_t zero = 256 * (int8_t)b[PN_HEADER_FC_ZERO];
-    uint32_t to = m->row + FC_OUTPUTS < m->classes ? m->row + FC_OUTPUTS : m->classes;
-    PN_WRITE(out + m->row, 2 * (to - m->row), TAG_LOGITS);
+    uint32_t end = m->parted ? (uint32_t)m->part.from + m->part.n : m->classes, n = end - m->row < FC_OUTPUTS ? end - m->row : FC_OUTPUTS;
+    out += m->row;
+    PN_WRITE(out, 2 * n, TAG_LOGITS);
     PN_READ(x, m->features, TAG_FEATURES);
-    for (uint32_t i = m->row; i < to; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         int32_t acc = pn_dot(x, s.weight + i * m->features, (int)m->features, s.bias[i]);
         out[i] = (int16_t)pn_clamp(pn_narrow_q8(acc, b[PN_HEADER_FC_SHIFT], s.mult[i]) + zero, INT16_MIN, INT16_MAX);
     }
-    m->row = (uint16_t)to;
-    if (to == m->classes) {
+    m->row = (uint16_t)(m->row + n);
+    if (m->row == m->classes) {
         m->phase = PHASE_DONE;
     }
 }
@@ -70,31 +71,6 @@ void pn_move(uint8_t *to, const uint8_t *from, uint32_t n) {
         uint32_t at = to < from ? done : n - done - part;
         memcpy(to + at, from + at, part);
     }
-}
-
-// The arrays that come next, where the blob is streamed: of the segment's layers, or (0 layers) of the fully connected one.
-static void want(pn_model_t *m, uint32_t first, uint32_t layers) {
-    uint32_t end;
-    if (m->buffer != NULL) {
-        m->weights = NULL;
-        pn_check_arrays(m, m->tunnel, first, layers, &m->want_at, &end);
-        m->want_bytes = end - m->want_at;
-    }
-}
-
-// Asks for them, and looks at them once they are there: a file is never to be trusted.
-static int load(pn_model_t *m) {
-    uint32_t from, end;
-    m->asked = !m->asked;
-    if (m->asked) {
-        return PN_WANT;
-    }
-    m->weights = m->buffer;
-    m->weights_at = m->want_at;
-    bool fc = m->phase == PHASE_FC;
-    int err = pn_check_arrays(m, m->tunnel, m->segment.first, fc ? 0 : m->segment.layers, &from, &end);
-    m->weights = err ? NULL : m->weights;
-    return err;
 }
 
 // Brings the map that the segment reads to its place. m->layer holds the layer before.
@@ -123,7 +99,7 @@ static void begin_segment(pn_model_t *m, uint32_t index) {
         clear_sums(m, pn_grouped_conv(pn_stages(m)) ? m->layer.group : m->layer.cout);
     }
     begin_strip(m, 0);
-    want(m, seg->first, seg->layers);
+    pn_parts_begin(m, seg->first, seg->layers);
 }
 
 static void begin_chain(pn_model_t *m, uint32_t tunnel) {
@@ -169,7 +145,7 @@ static void end_chain(pn_model_t *m) {
         begin_segment(m, m->segments);
     } else {
         end_layers(m, PHASE_FC);
-        want(m, 0, 0);
+        pn_parts_begin(m, 0, 0);
     }
 }
 
@@ -231,7 +207,6 @@ static int start(pn_model_t *m, void *arena, size_t len) {
     if (err) {
         return err;
     }
-    m->asked = false;
     m->phase = PHASE_CHAIN;
     if (pn_lasting_sums(m)) {
         clear_sums(m, m->features);
@@ -288,7 +263,7 @@ int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format) {
 }
 
 int pn_step(pn_model_t *m) {
-    int err = m->weights == NULL ? load(m) : PN_OK;
+    int err = m->buffer == NULL ? PN_OK : pn_parts_ready(m, m->phase == PHASE_FC);
     if (err != PN_OK) {
         return err;
     }

@@ -125,13 +125,11 @@ static void map_rows(const pn_model_t *m, int t, uint32_t o, pn_taps_t *taps) {
 
 // For `n` outputs from s->channel on.
 static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
-    const uint8_t *end;
-    pn_scaled_t a = pn_scaled(pn_array(m, s->weight_off), s->cout, s->cout * s->kernel * s->kernel * s->cin, &end);
-    uint32_t first = s->channel;
+    pn_scaled_t a = pn_scaled_from(m, s->weight_off, s->cout, (uint32_t)s->kernel * s->kernel * s->cin, s->channel);
     pn_conv_t c = {
         .zero = s->index ? &s->zero_in : (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO,
         .zero_step = s->index == 0,
-        .weight = a.weight + first * s->kernel * s->kernel * s->cin, .bias = a.bias + first, .mult = a.mult + first,
+        .weight = a.weight, .bias = a.bias, .mult = a.mult,
         .zero_q8 = pn_zero_q8(s->zero_out),
         .cin = s->cin, .cout = (int)n, .stride = s->stride, .shift = s->shift,
         .work = m->arena + m->segment.work_at,
@@ -159,13 +157,17 @@ static int sample_block(const pn_model_t *m, const pn_stage_t *s, uint32_t o, ui
     return x0 - from;
 }
 
-// One output line of a convolution.
+// One output line of a convolution: the outputs from s->channel on that are made now.
 static void conv_line(pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    uint32_t left = s->cout - (uint32_t)s->channel, outputs = pn_grouped_conv(s) && s->group < left ? s->group : left, n;
-    pn_conv_t c = conv_of(m, s, outputs);
+    uint32_t n;
+    pn_conv_t c = conv_of(m, s, pn_part_channels(m, s));
     line_t out = line_out(m, t, o);
-    out.step = pn_grouped_conv(s) ? c.cout : out.step;
+    if (pn_grouped_conv(s)) {
+        out.step = c.cout;
+    } else {
+        out.at += s->channel;
+    }
     PN_WRITE(c.work, pn_work(s, false).sums + pn_work(s, false).wide, TAG(m, TAG_WORK, s->index, o)); // before any line is read
     if (s->mode != PN_MODE_WINDOW) {
         map_rows(m, t, o, &c.in);
@@ -431,13 +433,17 @@ static void group_line(pn_model_t *m, int t) {
 
 // ---------------------------------------------------------------- fused bottlenecks
 
-static pn_fused_t fused_of(const pn_model_t *m, const pn_stage_t *s) {
+pn_fused_t pn_fused_stage(const pn_model_t *m, const pn_stage_t *s) {
     pn_fused_t f = pn_fused_shape(s);
     pn_fused_arrays_t bytes = pn_fused_arrays(&f);
-    f.expand = pn_array(m, s->weight_off);
-    f.depthwise = f.expand + bytes.expand;
-    f.project = f.depthwise + bytes.depthwise;
-    f.scale = (const int32_t *)(const void *)(f.project + bytes.project);
+    f.first = m->parted ? s->channel : 0;
+    f.scale = (const int32_t *)(const void *)pn_array(m, s->weight_off);
+    f.arrays = (const uint8_t *)f.scale + bytes.scale + (f.first < m->stay ? f.first : m->stay) * bytes.each;
+    return f;
+}
+
+static pn_fused_t fused_of(const pn_model_t *m, const pn_stage_t *s) {
+    pn_fused_t f = pn_fused_stage(m, s);
     f.zero_q8 = pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in;
     f.res_mult = s->res_mult;
     f.wide = m->arena + s->wide_at;
@@ -471,44 +477,61 @@ static void fused_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fused
     }
 }
 
-// One output line in mode 5 or 6.
-static void fused_line(pn_model_t *m, int t, uint32_t o) {
-    pn_stage_t *s = &pn_stages(m)[t];
-    pn_fused_t f = fused_of(m, s);
+// The lines that output line `o` is made of.
+static void fused_lines(const pn_model_t *m, int t, uint32_t o, pn_fused_lines_t *l) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    pn_fused_t f = pn_fused_shape(s);
     uint32_t lo, hi, fresh = pn_fresh_line(s, o + 1), n = pn_fused_lines(&f);
     int top = lines_under(s, o, &lo, &hi);
-    if (o == 0 && pn_ahead(s) == 0) {
-        fused_begin(m, s, &f);
-    }
-    fused_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
-    pn_pixels_t in[PN_MAX_KERNEL];
     for (uint32_t i = 0; i < n; i++) {
         int y = top + (int)(s->kernel - n + i);
         bool inside = y >= (int)lo && y < (int)hi;
-        in[i] = (pn_pixels_t) { NULL, 0 };
+        l->in[i] = (pn_pixels_t) { NULL, 0 };
         if (inside && y < (int)fresh && f.expands) {
-            in[i].at = (int8_t *)f.wide; // kept: not read from here, but not outside either
+            l->in[i].at = (int8_t *)(m->arena + s->wide_at); // kept: not read from here, but not outside either
         } else if (inside) {
-            in[i] = pixels(line_in(m, t, (uint32_t)y));
+            l->in[i] = pixels(line_in(m, t, (uint32_t)y));
         }
     }
-    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+    line_t kept = residual(m, t, o);
     kept.at = kept.at ? kept.at + (s->out_from - s->from) * kept.step : NULL;
-    pn_fused_line(&f, in, top, (uint32_t)((int)fresh - top), pixels(out), pixels(kept));
-    for (uint32_t x = 0; x < f.out; x++, out.at += out.step) {
-        wrote(m, t, o, out.at, s->cout);
+    l->out = pixels(line_out(m, t, o));
+    l->residual = pixels(kept);
+    l->top = top;
+    l->fresh = (uint32_t)((int)fresh - top);
+}
+
+// One output line in mode 5 or 6, or the channels of it whose weights are there.
+static void fused_line(pn_model_t *m, int t, uint32_t o) {
+    pn_stage_t *s = &pn_stages(m)[t];
+    pn_fused_t f = fused_of(m, s);
+    if (s->channel == 0) {
+        if (o == 0 && pn_ahead(s) == 0) {
+            fused_begin(m, s, &f);
+        }
+        fused_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
     }
-    s->fresh = (uint16_t)hi;
+    pn_fused_lines_t l;
+    fused_lines(m, t, o, &l);
+    uint32_t end = s->channel + pn_part_channels(m, s), lo, hi;
+    pn_fused_line(&f, &l, s->channel, end);
+    if (end == s->cexp) {
+        for (uint32_t x = 0; x < f.out; x++) {
+            wrote(m, t, o, l.out.at + (size_t)x * l.out.step, s->cout);
+        }
+        pn_needs(s, o, o + 1, &lo, &hi);
+        s->fresh = (uint16_t)hi;
+    }
 }
 
 // One of the input lines that mode 5 takes in beforehand.
 static void fused_take(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
     pn_fused_t f = fused_of(m, s);
-    if (y == 0) {
+    if (y == 0 && s->channel == 0) {
         fused_begin(m, s, &f);
     }
-    pn_fused_take(&f, pixels(line_in(m, t, y)), y);
+    pn_fused_take(&f, pixels(line_in(m, t, y)), y, s->channel, s->channel + pn_part_channels(m, s));
 }
 
 // ---------------------------------------------------------------- tasks
@@ -568,6 +591,19 @@ static void group_step(pn_model_t *m, int t, uint32_t end) {
     }
 }
 
+// Whether all channels of a line are done now, and not only those whose weights were there.
+static bool all_channels(const pn_model_t *m, pn_stage_t *s) {
+    if (!m->parted || pn_grouped_conv(s)) {
+        return true;
+    }
+    s->channel = (uint16_t)(s->channel + pn_part_channels(m, s));
+    if (s->channel < (s->kind == PN_KIND_CONV ? s->cout : s->cexp)) {
+        return false;
+    }
+    s->channel = 0;
+    return true;
+}
+
 static void chunk_step(pn_model_t *m, int t, uint32_t end) {
     pn_stage_t *s = &pn_stages(m)[t];
     if (s->kind == PN_KIND_CONV) {
@@ -582,9 +618,11 @@ static void chunk_step(pn_model_t *m, int t, uint32_t end) {
     } else {
         whole_line(m, t, s->done);
     }
-    read_again(m, t, s->done, end);
-    made(m, t, s->done, end);
-    s->done = (uint16_t)end;
+    if (all_channels(m, s)) {
+        read_again(m, t, s->done, end);
+        made(m, t, s->done, end);
+        s->done = (uint16_t)end;
+    }
 }
 
 static void sample_line(pn_model_t *m, uint32_t y) {
@@ -603,12 +641,14 @@ void pn_do(pn_model_t *m, pn_task_t task) {
         return;
     }
     uint32_t y = pn_fresh_line(s, task.end);
+    bool all = true;
     if (task.action == PN_SAMPLE) {
         sample_line(m, y);
     } else if (pn_is_fused(s)) {
         fused_take(m, task.stage, y);
+        all = all_channels(m, s);
     } else {
         expand_line(m, task.stage, y);
     }
-    s->fresh = (uint16_t)(y + 1);
+    s->fresh = (uint16_t)(y + all);
 }

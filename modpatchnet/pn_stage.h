@@ -39,7 +39,20 @@ static inline int32_t pn_zero_q8(int8_t zero_out) {
     return 256 * zero_out + 128;
 }
 
-// Does the task that pn_next found, or of a chunk of groups one line of one group, and says so in the stage.
+// Channels that a convolution or a fused bottleneck makes of a line at a time, from s->channel on.
+static inline uint32_t pn_part_channels(const pn_model_t *m, const pn_stage_t *s) {
+    uint32_t left = s->cout - (uint32_t)s->channel;
+    if (pn_grouped_conv(s)) {
+        return s->group < left ? s->group : left;
+    }
+    return m->parted ? m->part.n : s->kind == PN_KIND_CONV ? s->cout : s->cexp;
+}
+
+// A fused stage's shape and its arrays, of a part those that are in memory; places are left empty.
+pn_fused_t pn_fused_stage(const pn_model_t *m, const pn_stage_t *s);
+
+// Does the task that pn_next found, or as much of it as can be done now: of a chunk of groups one line of one group, and the channels of a line whose
+// weights are in memory. The stage then tells how far it is.
 void pn_do(pn_model_t *m, pn_task_t task);
 
 #endif

@@ -216,29 +216,53 @@ class FastArrays:
         w0, w2, w1, w3 = self.numbers("4h")
         return w0, w1, w2, w3
 
-    def expansion(self):
-        """bias, mult, weight (cexp, cin)."""
-        cexp, cin = self.layer.cexp, -(-self.cin // 4) * 4
-        wide = bool(self.layer.flags & WIDE) and not (cin == self.cin == 8 and self.layer.kernel == 3)
-        bias, mult, weight = np.zeros(cexp, np.int64), np.zeros(cexp, np.int64), np.zeros((cexp, cin), np.int64)
-        for a in range(0, cexp, 2):
-            bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
-            for i in range(0, cin, 4):
+    def read(self):
+        """Expansion (None without one), depthwise convolution and projection: bias, mult, weight of each, the weights
+        (cexp, cin), (kernel, kernel, cexp) and (cexp, cout)."""
+        cexp, cout, kernel, group = self.layer.cexp, self.layer.cout, self.layer.kernel, self.layer.group
+        inputs = -(-self.cin // 4) * 4
+        expand = self.empty(cexp, (cexp, inputs))
+        depthwise = self.empty(cexp, (kernel, kernel, cexp))
+        project = self.empty(cout, (cexp, cout))
+        for a in range(0, cout, 2):
+            self.pair(project, a)
+        for first in range(0, cexp, group):
+            channels = range(first, min(first + group, cexp))
+            if self.layer.flags & EXPAND:
+                self.expansion(*expand, channels)
+            self.depthwise(*depthwise, channels)
+            self.projection(project[2], channels)
+        assert not expand[2][:, self.cin :].any()
+        some = (*expand[:2], expand[2][:, : self.cin]) if self.layer.flags & EXPAND else None
+        return some, depthwise, project
+
+    @staticmethod
+    def empty(n: int, shape: tuple[int, ...]):
+        return np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(shape, np.int64)
+
+    def pair(self, arrays, a: int):
+        bias, mult, _ = arrays
+        bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
+
+    def expansion(self, bias, mult, weight, channels: range):
+        wide = bool(self.layer.flags & WIDE) and not (weight.shape[1] == self.cin == 8 and self.layer.kernel == 3)
+        for a in channels[::2]:
+            self.pair((bias, mult, weight), a)
+            for i in range(0, weight.shape[1], 4):
                 for channel in (a, a + 1):
                     weight[channel, i : i + 4] = self.quad(wide)
-        assert not weight[:, self.cin :].any()
-        return bias, mult, weight[:, : self.cin]
 
-    def depthwise(self):
-        """bias, mult, weight (kernel, kernel, cexp)."""
-        cexp, kernel = self.layer.cexp, self.layer.kernel
-        bias, mult = np.zeros(cexp, np.int64), np.zeros(cexp, np.int64)
-        weight = np.zeros((kernel, kernel, cexp), np.int64)
-        for channel in range(cexp):
-            lines = self.lines_of(self.numbers(f"{2 * kernel * (kernel - 1)}b"))
+    def depthwise(self, bias, mult, weight, channels: range):
+        for channel in channels:
+            lines = self.lines_of(self.numbers(f"{2 * self.layer.kernel * (self.layer.kernel - 1)}b"))
             weight[:, :, channel] = lines.T if self.columns else lines
             bias[channel], mult[channel] = self.numbers("2i")
-        return bias, mult, weight
+
+    def projection(self, weight, channels: range):
+        for a in range(0, self.layer.cout, 2):
+            for c in channels[::4]:
+                for channel in (a, a + 1):
+                    weight[[c, c + 2, c + 1, c + 3], channel] = self.quad(bool(self.layer.flags & WIDE))
 
     def lines_of(self, w: tuple[int, ...]) -> np.ndarray:
         """t[l][p] from the numbers of a channel."""
@@ -259,19 +283,6 @@ class FastArrays:
             return lines
         return np.array([[t00, t01, t02], [t10, t11, t12], [t20, t21, t22]])
 
-    def projection(self):
-        """bias, mult, weight (cexp, cout)."""
-        cexp, cout, group = self.layer.cexp, self.layer.cout, self.layer.group
-        bias, mult, weight = np.zeros(cout, np.int64), np.zeros(cout, np.int64), np.zeros((cexp, cout), np.int64)
-        for first in range(0, cexp, group):
-            for a in range(0, cout, 2):
-                for c in range(first, min(first + group, cexp), 4):
-                    for channel in (a, a + 1):
-                        weight[[c, c + 2, c + 1, c + 3], channel] = self.quad(bool(self.layer.flags & WIDE))
-        for a in range(0, cout, 2):
-            bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
-        return bias, mult, weight
-
 
 class Oracle:
     """One blob. `layers`, `segments`, `params[tunnel][layer]`, `patches` [(y, x)], `labels` are as they lie in it.
@@ -284,7 +295,7 @@ class Oracle:
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 4 and h.header_bytes == HEADER.size == 112
+        assert h.magic == b"PNB\x1a" and h.version == 5 and h.header_bytes == HEADER.size == 112
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
         self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
@@ -464,9 +475,7 @@ class Oracle:
     def _parts(self, layer, param, cin: int, columns: bool):
         """bias, mult and weight of the expansion (None without one), the depthwise convolution and the projection."""
         if layer.mode in (FAST, LEAN):
-            fast = FastArrays(self.blob, param.weight_off, layer, cin, columns)
-            expand = fast.expansion() if layer.flags & EXPAND else None
-            return expand, fast.depthwise(), fast.projection()
+            return FastArrays(self.blob, param.weight_off, layer, cin, columns).read()
         arrays = Arrays(self.blob, param.weight_off)
         expand = arrays.scaled(layer.cexp, layer.cexp, cin) if layer.flags & EXPAND else None
         depthwise = arrays.scaled(layer.cexp, layer.kernel, layer.kernel, layer.cexp)

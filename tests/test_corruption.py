@@ -123,7 +123,7 @@ FAR, HUGE = len(BLOB) & ~3, 0xFFFFFFFC
 CAUSES = {
     "LENGTH": [b"", BLOB[:111], BLOB[:-1], field(H, "size", 111), field(H, "size", len(BLOB) + 1)],
     "MAGIC": [b"PNC" + BLOB[3:], bytes(200)],
-    "VERSION": [*(field(H, "version", n) for n in (0, 1, 2, 3)), field(H, "header_bytes", 96)],
+    "VERSION": [*(field(H, "version", n) for n in (0, 1, 2, 3, 4)), field(H, "header_bytes", 96)],
     "CRC": [field(H, "crc", 0), BLOB[:-1] + bytes([BLOB[-1] ^ 1])],
     "TASK": [field(H, "task", 0), field(H, "task", 2)],
     "SHAPE": [

@@ -15,18 +15,16 @@ uint32_t pn_host_arena_bytes(const pn_model_t *m) {
     return m->arena_bytes;
 }
 
-// A streamed blob: its buffer's size; the buffer; what to read into it after PN_WANT.
-uint32_t pn_host_buffer_bytes(const pn_model_t *m) {
-    return m->buffer_bytes;
+// A streamed blob: the least and the most bytes of a buffer; after PN_WANT from where in the blob how many bytes are wanted at which place in it.
+void pn_host_buffer_sizes(const pn_model_t *m, uint32_t sizes[2]) {
+    sizes[0] = m->buffer_least;
+    sizes[1] = m->buffer_most;
 }
 
-void pn_host_use_buffer(pn_model_t *m, void *buffer) {
-    m->buffer = buffer;
-}
-
-void pn_host_wanted(const pn_model_t *m, uint32_t part[2]) {
+void pn_host_wanted(const pn_model_t *m, uint32_t part[3]) {
     part[0] = m->want_at;
     part[1] = m->want_bytes;
+    part[2] = m->want_to;
 }
 
 // pn_start with the picture's fields one by one; `roi` is x, y, width, height.

@@ -50,8 +50,8 @@ def _engine() -> ctypes.CDLL:
         ("pn_open_head", ctypes.c_int, pointer, pointer, size),
         ("pn_head_bytes", u32, pointer),
         ("pn_verify", ctypes.c_int, pointer, pointer, size),
-        ("pn_host_buffer_bytes", u32, pointer),
-        ("pn_host_use_buffer", None, pointer, pointer),
+        ("pn_host_buffer_sizes", None, pointer, pointer),
+        ("pn_use_buffer", ctypes.c_int, pointer, pointer, u32),
         ("pn_host_wanted", None, pointer, pointer),
         ("pn_error", ctypes.c_char_p, ctypes.c_int),
         ("pn_start_raw", ctypes.c_int, pointer, pointer, size, pointer),
@@ -226,12 +226,12 @@ def _is_file(src) -> bool:
 
 
 class _Stream:
-    """A file whose weights are read in parts: `head` has what comes before them."""
+    """A file whose weights are read in parts: `head` has what comes before them. `room`: bytes of the buffer, or True."""
 
-    def __init__(self, src):
+    def __init__(self, src, room):
         path = isinstance(src, (str, os.PathLike))
         self.file = open(resolve(src), "rb") if path else src  # noqa: SIM115, closed when the model is
-        self.own, self.size = path, self.file.seek(0, os.SEEK_END)
+        self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
         header = self.read(0, min(self.size, fmt.HEADER.size))
         bytes_ = _engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
         self.head = self.read(0, min(self.size, max(len(header), bytes_)))
@@ -249,17 +249,24 @@ class _Stream:
         err = lib.pn_open_head(model, self.head, len(self.head))
         if err:
             return err
-        self.buffer = ctypes.create_string_buffer(lib.pn_host_buffer_bytes(model))
-        lib.pn_host_use_buffer(model, self.buffer)
+        sizes = (ctypes.c_uint32 * 2)()
+        lib.pn_host_buffer_sizes(model, sizes)
+        self.least, self.most = sizes
+        bytes_ = self.most if self.room is True else min(_size(operator.index(self.room)), self.most)
+        if bytes_ < self.least:
+            raise MemoryError(f"stream: needs {self.least} bytes, has {bytes_}")
+        self.buffer = ctypes.create_string_buffer(bytes_)
+        lib.pn_use_buffer(model, self.buffer, bytes_)
         rest = self.read(len(self.head), self.size - len(self.head))
         err = lib.pn_verify(model, rest, len(rest))
         return _SHORT if err == _MORE else err
 
     def fill(self, model) -> None:
         """Reads what the next step wants."""
-        part = (ctypes.c_uint32 * 2)()
-        _engine().pn_host_wanted(model, part)
-        ctypes.memmove(self.buffer, self.read(*part), part[1])
+        wanted = (ctypes.c_uint32 * 3)()
+        _engine().pn_host_wanted(model, wanted)
+        at, bytes_, to = wanted
+        ctypes.memmove(ctypes.addressof(self.buffer) + to, self.read(at, bytes_), bytes_)
 
     def close(self) -> None:
         if self.own:
@@ -303,7 +310,7 @@ class Model:
     def __init__(self, src, arena=None, stream=None):
         lib = _engine()
         # None: a PC has memory enough. What is no file is in memory already.
-        self._stream = _Stream(src) if stream and _is_file(src) else None
+        self._stream = _Stream(src, stream) if stream and _is_file(src) else None
         self._blob = self._stream.head if self._stream else _read(src)
         self._model = ctypes.create_string_buffer(lib.pn_host_model_bytes())
         self._running = threading.Lock()
@@ -567,13 +574,14 @@ class Model:
     @property
     def ram(self) -> int:
         """The arena and, where the model is streamed, its head and the weights' buffer."""
-        more = len(self._blob) + len(self._stream.buffer) if self._stream else 0
+        more = len(self._blob) + self.streamed if self._stream else 0
         return self._fact("arena_bytes") + more
 
     @property
-    def streamed(self) -> bool:
+    def streamed(self) -> int:
+        """Bytes of the weights' buffer, 0 where they are in memory."""
         self._check_open()
-        return self._stream is not None
+        return len(self._stream.buffer) if self._stream else 0
 
     @property
     def task(self) -> str:

@@ -144,16 +144,19 @@ def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
 
 def to_bytes(q: QBottleneck, order: Order) -> bytes:
     """A layer's arrays."""
-    s, wide, taps, arrays = q.shape, order.wide and not eight(q.shape), order.taps(q.shape), []
-    if q.expand is not None:
-        weight = np.pad(q.expand.weight, ((0, 0), (0, fours(s.cin) - s.cin)))
-        arrays.append(_records(_expand_type(s.cin, wide), q.expand, weight=_quads(weight, wide)))
+    s, wide, taps = q.shape, order.wide and not eight(q.shape), order.taps(q.shape)
     kernel = q.depthwise.weight.swapaxes(1, 2) if order.columns else q.depthwise.weight
     with_zero = np.pad(kernel.reshape(s.cexp, s.kernel**2), ((0, 0), (0, 1)))
-    arrays.append(_records(_depthwise_type(len(taps)), q.depthwise, weight=with_zero[:, taps]))
-    weight = _exchanged(q.project.weight)
-    arrays += [_quads(weight[:, group], order.wide) for group in order.groups(s.cexp)]
-    return b"".join(array.tobytes() for array in (*arrays, _records(_SCALE, q.project)))
+    channels = _records(_depthwise_type(len(taps)), q.depthwise, weight=with_zero[:, taps])
+    project, pairs = _exchanged(q.project.weight), None
+    if q.expand is not None:
+        weight = np.pad(q.expand.weight, ((0, 0), (0, fours(s.cin) - s.cin)))
+        pairs = _records(_expand_type(s.cin, wide), q.expand, weight=_quads(weight, wide))
+    arrays = [_records(_SCALE, q.project)]
+    for group in order.groups(s.cexp):
+        arrays += [] if pairs is None else [pairs[group.start // 2 : group.stop // 2]]
+        arrays += [channels[group], _quads(project[:, group], order.wide)]
+    return b"".join(array.tobytes() for array in arrays)
 
 
 def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled | None, Scaled, Scaled]:
@@ -169,17 +172,20 @@ def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled | N
         bias, mult = (records[name].reshape(-1).astype(np.int32) for name in ("bias", "mult"))
         return Scaled(np.ascontiguousarray(weight), bias, mult)
 
-    wide, taps, expand = order.wide and not eight(s), order.taps(s), None
-    if s.expand:
-        pairs = take(_expand_type(s.cin, wide), s.cexp // 2)
-        expand = scaled(pairs, _from_quads(pairs["weight"], wide)[:, : s.cin])
-    channels = take(_depthwise_type(len(taps)), s.cexp)
-    weight = channels["weight"][:, [taps.index(tap) for tap in range(s.kernel**2)]]
-    kernel = weight.reshape(s.cexp, s.kernel, s.kernel)
-    depthwise = scaled(channels, kernel.swapaxes(1, 2) if order.columns else kernel)
-    parts = []
+    wide, taps, pairs, channels, parts = order.wide and not eight(s), order.taps(s), [], [], []
+    scales = take(_SCALE, s.cout // 2)
     for group in order.groups(s.cexp):
-        shape = s.cout // 2, (group.stop - group.start) // 4, 2, 4
+        n = group.stop - group.start
+        pairs += [take(_expand_type(s.cin, wide), n // 2)] if s.expand else []
+        channels.append(take(_depthwise_type(len(taps)), n))
+        shape = s.cout // 2, n // 4, 2, 4
         parts.append(_from_quads(take("<i2" if order.wide else "i1", int(np.prod(shape))).reshape(shape), order.wide))
-    weight = _exchanged(np.concatenate(parts, axis=1))
-    return expand, depthwise, scaled(take(_SCALE, s.cout // 2), weight)
+    expand = None
+    if s.expand:
+        all_pairs = np.concatenate(pairs)
+        expand = scaled(all_pairs, _from_quads(all_pairs["weight"], wide)[:, : s.cin])
+    all_channels = np.concatenate(channels)
+    weight = all_channels["weight"][:, [taps.index(tap) for tap in range(s.kernel**2)]]
+    kernel = weight.reshape(s.cexp, s.kernel, s.kernel)
+    depthwise = scaled(all_channels, kernel.swapaxes(1, 2) if order.columns else kernel)
+    return expand, depthwise, scaled(scales, _exchanged(np.concatenate(parts, axis=1)))

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"PNB\x1a"
-VERSION = 4
+VERSION = 5
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASK_CLASSIFY, TASK_DETECT, TASK_AUDIO = 1, 2, 3

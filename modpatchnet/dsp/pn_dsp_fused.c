@@ -59,11 +59,7 @@ static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, const void *
     p->quads = pn_fused_quads(f);
     p->rows = rows;
     p->rows_end = rows + lines;
-    p->ew = f->expand;
-    p->dw = f->depthwise;
-    p->kept = f->rolling ? f->wide : f->work + a->rows;
     p->dbuf = f->work + a->dbuf;
-    p->pairs = f->cexp / 2u;
     p->h = (uint8_t *)(((uintptr_t)f->work + a->h + a->h_align - 1) & ~(uintptr_t)(a->h_align - 1));
     p->stride = 8 * fresh;
     p->words = a->words;
@@ -84,7 +80,6 @@ static void pairs_of(const pn_fused_t *f, const pn_fused_area_t *a, const void *
 static void plain_pairs(const pn_fused_t *f, uint32_t step, pn_pairs_t *p) {
     uint32_t zero = (uint16_t)f->zero_in;
     p->quads = 0;
-    p->ew = NULL;
     p->record = 2;
     p->kept = (uint8_t *)(uintptr_t)step;
     p->zeros = zero | zero << 16;
@@ -119,34 +114,39 @@ void pn_fused_begin(const pn_fused_t *f) {
     memset(f->wide, 0, pn_fused_area(f).wide);
 }
 
-// `group` channels of a line; p is left at those that follow.
-static void group_line(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t group, pn_pairs_t *p) {
-    p->pairs = group / 2;
-    p->pitch = group * 4;
+// Expansion and depthwise convolution of the `n` channels of a line that begin with `from`.
+static void group_line(const pn_fused_t *f, const pn_fused_area_t *a, const pn_fused_weights_t *w, uint32_t from, uint32_t n, pn_pairs_t *p) {
+    p->pairs = n / 2;
+    p->pitch = n * 4;
+    p->dw = w->depthwise;
+    if (f->expands) {
+        p->ew = w->expand;
+        p->kept = f->rolling ? f->wide + from * a->kept : f->work + a->rows;
+    } else {
+        p->ew = (const uint8_t *)(uintptr_t)from;
+    }
     pn_dsp_pairs(p);
-    p->ew += p->pairs * p->record;
-    p->dw += group * pn_fused_arrays(f).channel;
-    p->kept += f->rolling ? group * a->kept : 0;
 }
 
-static uint32_t group_of(const pn_fused_t *f, uint32_t from) {
-    return f->cexp - from < f->group ? f->cexp - from : f->group;
-}
-
-void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y) {
+void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     pn_fused_area_t a = pn_fused_area(f);
+    pn_fused_arrays_t bytes = pn_fused_arrays(f);
     const void *row = f->work;
     pn_pairs_t p;
     pn_rows_t r;
-    widen(f, in, f->work);
+    if (from == 0) {
+        widen(f, in, f->work);
+    }
     pairs_of(f, &a, &row, 1, &p);
     if (f->kernel == 3) {
         p.dwfn = PN_DW_PRIME;
     } else {
         rows_of(f, &a, 0, y, NULL, &p, &r);
     }
-    for (uint32_t from = 0; from < f->cexp; from += f->group) {
-        group_line(f, &a, group_of(f, from), &p);
+    for (; from < to; from += f->group) {
+        uint32_t n = pn_fused_group(f, from);
+        pn_fused_weights_t w = pn_fused_weights(f, &bytes, from, n);
+        group_line(f, &a, &w, from, n, &p);
     }
 }
 
@@ -184,38 +184,44 @@ static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from
     }
 }
 
-void pn_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual) {
-    pn_fused_area_t a = pn_fused_area(f);
-    pn_pairs_t p;
-    pn_rows_t r;
-    const void *rows[7];
-    uint32_t lines = pn_fused_lines(f);
+// Where the line's input lines lie, widened where there is an expansion; `widen_new`: the new ones are yet to be.
+static int input_rows(const pn_fused_t *f, const pn_fused_area_t *a, const pn_fused_lines_t *l, bool widen_new, const void **rows) {
     int step = 0;
-    for (uint32_t i = 0; i < lines; i++) {
-        rows[i] = in[i].at;
-        if (in[i].at != NULL) {
-            step = in[i].step;
+    for (uint32_t i = 0; i < pn_fused_lines(f); i++) {
+        pn_pixels_t in = l->in[i];
+        rows[i] = in.at;
+        if (in.at != NULL) {
+            step = in.step;
         }
-        if (in[i].at != NULL && f->expands) {
-            uint8_t *x = f->rolling ? f->work + i * a.line : f->wide + (uint32_t)(top + (int)i) % f->held * a.line;
+        if (in.at != NULL && f->expands) {
+            uint8_t *x = f->rolling ? f->work + i * a->line : f->wide + (uint32_t)(l->top + (int)i) % f->held * a->line;
             rows[i] = x;
-            if (f->rolling || i >= fresh) {
-                widen(f, in[i], x);
+            if (widen_new && (f->rolling || i >= l->fresh)) {
+                widen(f, in, x);
             }
         }
     }
-    pairs_of(f, &a, rows, lines, &p);
+    return step;
+}
+
+void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to) {
+    pn_fused_area_t a = pn_fused_area(f);
+    pn_fused_arrays_t bytes = pn_fused_arrays(f);
+    pn_pairs_t p;
+    pn_rows_t r;
+    const void *rows[PN_MAX_KERNEL];
+    int step = input_rows(f, &a, l, from == 0, rows);
+    pairs_of(f, &a, rows, pn_fused_lines(f), &p);
     if (!f->expands) {
         plain_pairs(f, (uint32_t)step, &p);
     } else if (f->kernel > 3) {
-        rows_of(f, &a, top, 0, in, &p, &r);
+        rows_of(f, &a, l->top, 0, l->in, &p, &r);
     }
-    const uint8_t *w = f->project;
-    for (uint32_t from = 0; from < f->cexp; from += f->group) {
-        uint32_t group = group_of(f, from);
-        group_line(f, &a, group, &p);
-        project(f, &a, from, group, w, out, residual);
-        w += group * f->cout << f->wide16;
+    for (; from < to; from += f->group) {
+        uint32_t n = pn_fused_group(f, from);
+        pn_fused_weights_t w = pn_fused_weights(f, &bytes, from, n);
+        group_line(f, &a, &w, from, n, &p);
+        project(f, &a, from, n, w.project, l->out, l->residual);
     }
 }
 

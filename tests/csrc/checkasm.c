@@ -15,8 +15,8 @@
 
 pn_fused_area_t ref_fused_area(const pn_fused_t *f);
 void ref_fused_begin(const pn_fused_t *f);
-void ref_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y);
-void ref_fused_line(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual);
+void ref_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
+void ref_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to);
 
 void ref_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step);
 void ref_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
@@ -148,19 +148,20 @@ AREA(work, 300000);
 // The map of a case: lines of pixels, line after line or, `across`, pixel after pixel; and the strips of a line's output pixels.
 typedef struct {
     uint32_t lines_in, lines_out, cross_in, cross_out, strip;
-    bool across, residual, extreme;
+    bool across, residual, extreme, parts;
     pn_fused_t f;
 } fused_t;
 
 // Which implementation runs.
 typedef struct {
     void (*begin)(const pn_fused_t *f);
-    void (*take)(const pn_fused_t *f, pn_pixels_t in, uint32_t y);
-    void (*line)(const pn_fused_t *f, const pn_pixels_t *in, int top, uint32_t fresh, pn_pixels_t out, pn_pixels_t residual);
+    void (*take)(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
+    void (*line)(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to);
+    bool parts; // group by group, if the case is such a one
 } fused_kernels_t;
 
-static const fused_kernels_t tested = { pn_fused_begin, pn_fused_take, pn_fused_line };
-static const fused_kernels_t reference = { ref_fused_begin, ref_fused_take, ref_fused_line };
+static const fused_kernels_t tested = { pn_fused_begin, pn_fused_take, pn_fused_line, true };
+static const fused_kernels_t reference = { ref_fused_begin, ref_fused_take, ref_fused_line, false };
 
 static uint32_t outputs(uint32_t n, uint32_t stride) {
     return (n - 1) / stride + 1;
@@ -189,6 +190,7 @@ static void random_fused(fused_t *c) {
     c->strip = one_in(2) ? c->cross_out : from_to(1, c->cross_out);
     c->across = one_in(2);
     c->extreme = one_in(2);
+    c->parts = one_in(2);
     f->zero_in = (int8_t)any();
     f->shift = (uint8_t)(one_in(3) ? from_to(1, 3) : 0);
     f->res_mult = c->residual ? (int32_t)from_to(1, one_in(4) ? 32767 : 500) : 0;
@@ -239,34 +241,41 @@ static void random_taps(const pn_fused_t *f, uint8_t *p, bool extreme) {
     }
 }
 
-static bool random_arrays(fused_t *c) {
-    pn_fused_t *f = &c->f;
+// The arrays of `n` channels; returns what comes behind them.
+static uint8_t *random_group(const fused_t *c, uint8_t *p, uint32_t n) {
+    const pn_fused_t *f = &c->f;
     pn_fused_arrays_t a = pn_fused_arrays(f);
-    if (!lay_out(&arrays, a.expand + a.depthwise + a.project + a.scale, 0, 0)) {
-        return false;
-    }
-    uint8_t *p = arrays.at;
-    f->expand = p;
-    for (uint32_t i = 0; i < f->cexp / 2u && f->expands; i++, p += a.pair) {
+    for (uint32_t i = 0; i < n / 2 && f->expands; i++, p += a.pair) {
         bool wide16 = f->wide16 && !pn_fused_eight(f);
         random_scale(p, p + 8, 16384u * f->cin);
         random_scale(p + 4, p + 12, 16384u * f->cin);
         random_weights(p + 16, (a.pair - 16) >> wide16, wide16, c->extreme);
     }
-    f->depthwise = p;
-    for (uint32_t i = 0; i < f->cexp; i++, p += a.channel) {
+    for (uint32_t i = 0; i < n; i++, p += a.channel) {
         random_taps(f, p, c->extreme);
         random_scale(p + a.channel - 8, p + a.channel - 4, (f->expands ? 255u : 128u) * 128 * f->kernel * f->kernel);
     }
-    f->project = p;
-    random_weights(p, (uint32_t)f->cexp * f->cout, f->wide16, c->extreme);
-    p += a.project;
+    random_weights(p, n * f->cout, f->wide16, c->extreme);
+    return p + n * a.project;
+}
+
+static bool random_arrays(fused_t *c) {
+    pn_fused_t *f = &c->f;
+    pn_fused_arrays_t a = pn_fused_arrays(f);
+    if (!lay_out(&arrays, a.scale + f->cexp * a.each, 0, 0)) {
+        return false;
+    }
+    uint8_t *p = arrays.at;
     f->scale = (const int32_t *)(const void *)p;
     for (uint32_t i = 0; i < f->cout / 2u; i++, p += 16) {
         for (uint32_t j = 0; j < 8; j += 4) {
             put32(p + j, (int32_t)from_to(0, 1 << 15) - (1 << 14));
             put32(p + 8 + j, (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
         }
+    }
+    f->arrays = p;
+    for (uint32_t from = 0; from < f->cexp; from += f->group) {
+        p = random_group(c, p, pn_fused_group(f, from));
     }
     return true;
 }
@@ -277,26 +286,47 @@ static pn_pixels_t pixels_at(const fused_t *c, uint8_t *map, uint32_t lines, uin
     return p;
 }
 
+// The layer when it is done in parts, of which only the one that begins with channel `from` is known.
+static pn_fused_t part_of(const fused_t *c, const fused_kernels_t *kernels, uint32_t from) {
+    pn_fused_t f = c->f;
+    if (kernels->parts && c->parts) {
+        f.arrays += from * pn_fused_arrays(&f).each;
+        f.first = (uint16_t)from;
+    }
+    return f;
+}
+
+// Takes in input line `y`.
+static void fused_take(const fused_t *c, const fused_kernels_t *kernels, uint32_t y, uint32_t pixel) {
+    const pn_fused_t *f = &c->f;
+    pn_pixels_t in = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, y, pixel);
+    for (uint32_t at = 0, step = kernels->parts && c->parts ? f->group : f->cexp; at < f->cexp; at += step) {
+        pn_fused_t part = part_of(c, kernels, at);
+        kernels->take(&part, in, y, at, at + step < f->cexp ? at + step : f->cexp);
+    }
+}
+
 // Output line `o` of a strip.
 static void fused_line(const fused_t *c, const fused_kernels_t *kernels, uint32_t o, uint32_t *read, uint32_t from, uint32_t out_from, uint8_t *to) {
     const pn_fused_t *f = &c->f;
-    pn_pixels_t in[7], residual = { NULL, 0 };
+    pn_fused_lines_t l = { .top = (int)(o * f->stride) - f->kernel / 2 };
     uint32_t n = pn_fused_lines(f);
-    int top = (int)(o * f->stride) - f->kernel / 2;
     for (uint32_t i = 0; i < n; i++) {
-        int y = top + (int)(f->kernel - n + i);
-        in[i] = (pn_pixels_t) { NULL, 0 };
+        int y = l.top + (int)(f->kernel - n + i);
         if (y >= 0 && y < (int)c->lines_in) {
-            in[i] = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, (uint32_t)y, from);
+            l.in[i] = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, (uint32_t)y, from);
         }
     }
     if (c->residual) {
-        residual = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, o, out_from);
+        l.residual = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, o, out_from);
     }
-    pn_pixels_t out = pixels_at(c, to, c->lines_out, c->cross_out, f->cout, o, out_from);
-    int fresh = (int)*read < top ? 0 : (int)*read - top;
-    kernels->line(f, in, top, (uint32_t)fresh, out, residual);
-    *read = (uint32_t)(top + f->kernel) < c->lines_in ? (uint32_t)(top + f->kernel) : c->lines_in;
+    l.out = pixels_at(c, to, c->lines_out, c->cross_out, f->cout, o, out_from);
+    l.fresh = (int)*read < l.top ? 0 : (uint32_t)((int)*read - l.top);
+    for (uint32_t at = 0, step = kernels->parts && c->parts ? f->group : f->cexp; at < f->cexp; at += step) {
+        pn_fused_t part = part_of(c, kernels, at);
+        kernels->line(&part, &l, at, at + step < f->cexp ? at + step : f->cexp);
+    }
+    *read = (uint32_t)(l.top + f->kernel) < c->lines_in ? (uint32_t)(l.top + f->kernel) : c->lines_in;
 }
 
 // The whole map, strip after strip, into `to`. False if a guard was touched.
@@ -318,7 +348,7 @@ static bool run_fused(fused_t *c, const fused_kernels_t *kernels, uint8_t *to) {
         if (f->rolling) {
             kernels->begin(f);
             for (; read < pn_fused_ahead(f->kernel, f->stride) && read < c->lines_in; read++) {
-                kernels->take(f, pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, read, from), read);
+                fused_take(c, kernels, read, from);
             }
         }
         for (uint32_t o = 0; o < c->lines_out; o++) {

@@ -161,10 +161,10 @@ static void run_windows(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
 }
 
 static int read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
-    if (m->want_bytes > m->buffer_bytes || m->want_at > n || m->want_bytes > n - m->want_at) {
+    if (m->want_to > m->buffer_bytes || m->want_bytes > m->buffer_bytes - m->want_to || m->want_at > n || m->want_bytes > n - m->want_at) {
         die("more wanted than the buffer takes, or than the file has");
     }
-    memcpy(m->buffer, file + m->want_at, m->want_bytes);
+    memcpy(m->buffer + m->want_to, file + m->want_at, m->want_bytes);
     return PN_MORE;
 }
 
@@ -191,6 +191,28 @@ static int run_streamed(pn_model_t *m, const uint8_t *file, size_t n) {
     return err;
 }
 
+// The same with a buffer of just `bytes`.
+static int run_buffered(pn_model_t *m, uint32_t bytes, const uint8_t *file, size_t n) {
+    uint8_t *buffer = exactly(bytes);
+    int err = pn_use_buffer(m, buffer, bytes);
+    err = err ? err : run_streamed(m, file, n);
+    free(buffer);
+    return err;
+}
+
+// With the smallest buffer, the largest, and some in between.
+static int run_with_buffers(pn_model_t *m, const uint8_t *file, size_t n) {
+    uint32_t least = m->buffer_least, more = m->buffer_most - least;
+    if (least > 0 && run_buffered(m, least - 1, file, n) != PN_ERR_ARENA) {
+        die("a buffer that is too small was taken");
+    }
+    int err = PN_OK;
+    for (uint32_t i = 0; i < 4 && err == PN_OK; i++) {
+        err = run_buffered(m, least + (uint32_t)((uint64_t)more * i / 3), file, n);
+    }
+    return err;
+}
+
 // What becomes of the bytes as a file. PN_MORE: too large to be run, so that its arrays were not looked at.
 static int try_streamed(const uint8_t *file, size_t n) {
     pn_model_t m;
@@ -212,9 +234,7 @@ static int try_streamed(const uint8_t *file, size_t n) {
     if (err == PN_OK && (m.arena_bytes > ARENA_MOST || m.outputs > OUTPUTS_MOST)) {
         err = PN_MORE;
     } else if (err == PN_OK) {
-        m.buffer = exactly(m.buffer_bytes);
-        err = run_streamed(&m, file, n);
-        free(m.buffer);
+        err = run_with_buffers(&m, file, n);
     }
     free(head);
     return err;
