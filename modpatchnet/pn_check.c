@@ -117,9 +117,9 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
 }
 
 static bool fused_schedule_ok(const pn_stage_t *s) {
-    bool plain_ok = s->kernel == 3 && s->mode == PN_MODE_FAST && s->wide_at == 0;
-    return (pn_expands(s) ? s->wide_at % 4 == 0 : plain_ok) && !(s->flags & PN_FLAG_SIGNED)
-        && s->rows == 1 && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
+    bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->kernel == 3 && !sweeps;
+    return (pn_expands(s) || plain_ok) && (pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0) && !(s->flags & PN_FLAG_SIGNED)
+        && s->rows >= 1 && s->rows <= (sweeps ? s->lines_out : 1) && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
 }
 
 static bool kind_schedule_ok(const check_t *c, int t) {
@@ -184,7 +184,7 @@ static bool chunk_ok(check_t *c, int t, uint32_t end) {
         write(c, t, end);
         return ok && (!s->res_mult || there(c, t, s->done));
     }
-    if (s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED) {
+    if (pn_in_groups(s)) {
         return there(c, t, lo) && groups_ok(c, t, end);
     }
     write(c, t, end);

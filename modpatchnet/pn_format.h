@@ -25,7 +25,7 @@
 #define PN_MODE_GROUPS 3
 #define PN_MODE_STORED 4
 #define PN_MODE_FAST 5
-#define PN_MODE_LEAN 6
+#define PN_MODE_SWEEP 6
 #define PN_MAX_SIDE 4096
 #define PN_MAX_REDUCTION 32768
 #define PN_MAX_SHIFT 16

@@ -18,21 +18,23 @@ pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
     }
     if (pn_fused_eight(f)) {
         a.line = f->in * 16u;
-        a.h_align = f->rolling && !by_one ? 16 : 8;
+        a.h_align = by_one ? 8 : 16;
         weights = 0;
     } else if (!f->expands) {
-        a.line = 0;
+        a.line = a.kept = 0;
         a.words = (by_one ? pairs : f->out) + 1;
         weights = 0;
     }
-    a.wide = f->rolling ? a.kept * f->cexp : f->held * a.line;
-    a.h = f->rolling ? a.line * lines : 0;
-    a.rows = a.h + 8 * a.words * lines + a.h_align - 4;
-    a.dbuf = a.rows + (f->rolling ? 0 : 4 * a.row_words * f->kernel);
+    a.keep = a.kept * (f->sweep ? f->group : f->cexp);
+    a.wide = f->sweep ? 0 : a.keep;
+    a.h = a.line * lines;
+    a.dbuf = a.h + 8 * a.words * lines + a.h_align - 4;
     a.acc = a.dbuf + pairs * f->group * 4;
-    a.sums = a.acc + (f->group < f->cexp ? pairs * f->cout * 8 : 0);
+    a.acc_line = f->group < f->cexp ? pairs * f->cout * 8 : 0;
+    a.sums = a.acc + f->lines * a.acc_line;
     a.stage = a.sums + 8 * a.sum_count;
-    a.work = a.stage + (weights > project ? weights : project);
+    a.kept_at = a.stage + (weights > project ? weights : project);
+    a.work = a.kept_at + (f->sweep ? a.keep : 0);
     return a;
 }
 
@@ -52,7 +54,7 @@ pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f) {
 static uint32_t tap_at(const pn_fused_t *f, uint32_t y, uint32_t x) {
     static const uint8_t rolling[9] = { 2, 3, 6, 0, 1, 4, 5, 7, 10 };
     static const uint8_t by_two[9] = { 0, 2, 5, 1, 3, 7, 4, 6, 8 };
-    if (f->kernel == 3 && (f->stride == 2 || f->rolling)) {
+    if (f->kernel == 3 && (f->stride == 2 || f->expands)) {
         return f->stride == 2 ? by_two[3 * y + x] : rolling[3 * y + x];
     }
     return y * (f->kernel - 1u) * 2 + 2 * x - (x > 0);
@@ -77,18 +79,6 @@ static void quads(const uint8_t *p, uint32_t j, uint32_t n, bool wide16, bool ex
 
 static uint8_t wide_end(int32_t acc, int32_t mult) {
     return (uint8_t)pn_clamp(pn_wide(acc, mult), 0, 255);
-}
-
-// The pixels of a line that was brought into `x` earlier, cin bytes each.
-static pn_pixels_t widened(const pn_fused_t *f, uint8_t *x) {
-    pn_pixels_t line = { (int8_t *)x, f->cin };
-    return line;
-}
-
-static void take_line(const pn_fused_t *f, pn_pixels_t in, uint8_t *x) {
-    for (uint32_t i = 0; i < f->in; i++, in.at += in.step) {
-        memcpy(x + i * f->cin, in.at, f->cin);
-    }
 }
 
 // A group at work.
@@ -145,21 +135,26 @@ static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *
     }
 }
 
+static uint8_t *kept(const pn_fused_t *f, const pn_fused_area_t *a) {
+    return f->sweep ? f->work + a->kept_at : f->wide;
+}
+
 // The kept line `y` of a channel.
-static uint8_t *kept_line(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t channel, uint32_t y) {
-    uint32_t lines = (uint32_t)f->kernel - f->stride;
-    return f->wide + channel * a->kept + y % lines * (a->kept / lines);
+static uint8_t *kept_line(const group_t *g, uint32_t channel, uint32_t y) {
+    uint32_t lines = (uint32_t)g->f->kernel - g->f->stride;
+    return kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept + y % lines * (g->area.kept / lines);
 }
 
 void pn_fused_begin(const pn_fused_t *f) {
-    memset(f->wide, 0, pn_fused_area(f).wide);
+    pn_fused_area_t a = pn_fused_area(f);
+    memset(kept(f, &a), 0, a.keep);
 }
 
 void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     for (; from < to; from += f->group) {
         group_t g = group_of(f, from);
         for (uint32_t c = from; c < from + g.n; c++) {
-            expand(&g, c, in, kept_line(f, &g.area, c, y));
+            expand(&g, c, in, kept_line(&g, c, y));
         }
     }
 }
@@ -171,20 +166,20 @@ static void values_of(const group_t *g, const pn_pixels_t *lines, int top, uint3
     const uint8_t *rows[PN_MAX_KERNEL];
     uint32_t fresh = pn_fused_lines(f), old = f->kernel - fresh;
     for (uint32_t i = 0; i < old; i++) {
-        rows[i] = top + (int)i < 0 ? NULL : kept_line(f, &g->area, c, (uint32_t)(top + (int)i));
+        rows[i] = top + (int)i < 0 ? NULL : kept_line(g, c, (uint32_t)(top + (int)i));
     }
     for (uint32_t i = 0; i < fresh; i++) {
         expand(g, c, lines[i], h + i * f->in);
         rows[old + i] = h + i * f->in;
     }
     depthwise(g, c, rows, f->work + g->area.dbuf + (c - g->from));
-    for (uint32_t i = 0; i < fresh && f->rolling; i++) {
-        memcpy(kept_line(f, &g->area, c, (uint32_t)(top + (int)(old + i))), h + i * f->in, f->in);
+    for (uint32_t i = 0; i < fresh && f->expands; i++) {
+        memcpy(kept_line(g, c, (uint32_t)(top + (int)(old + i))), h + i * f->in, f->in);
     }
 }
 
 static int32_t *sums_of(const group_t *g, uint32_t output) {
-    return (int32_t *)(void *)(g->f->work + g->area.acc) + output * g->f->out;
+    return (int32_t *)(void *)(g->f->work + g->area.acc + g->f->line * g->area.acc_line) + output * g->f->out;
 }
 
 // One output channel of the line for a group of expanded channels.
@@ -208,28 +203,11 @@ static void project(const group_t *g, uint32_t output, pn_pixels_t out, pn_pixel
     }
 }
 
-// The lines that are read, some of them widened. `widen`: the new ones are yet to be.
-static void input_lines(const pn_fused_t *f, const pn_fused_lines_t *l, bool widen, pn_pixels_t *lines) {
-    pn_fused_area_t a = pn_fused_area(f);
-    for (uint32_t i = 0; i < pn_fused_lines(f); i++) {
-        lines[i] = l->in[i];
-        if (a.line && !f->rolling && l->in[i].at != NULL) {
-            uint8_t *x = f->wide + (uint32_t)(l->top + (int)i) % f->held * a.line;
-            if (widen && i >= l->fresh) {
-                take_line(f, l->in[i], x);
-            }
-            lines[i] = widened(f, x);
-        }
-    }
-}
-
 void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to) {
-    pn_pixels_t lines[PN_MAX_KERNEL];
-    input_lines(f, l, from == 0, lines);
     for (; from < to; from += f->group) {
         group_t g = group_of(f, from);
         for (uint32_t c = from; c < from + g.n; c++) {
-            values_of(&g, lines, l->top, c);
+            values_of(&g, l->in, l->top, c);
         }
         for (uint32_t output = 0; output < f->cout; output++) {
             project(&g, output, l->out, l->residual);

@@ -10,28 +10,30 @@
 //   kernel: 3, 5 or 7, without an expansion 3;  cin = cexp without one
 //   group: expanded channels at a time, a multiple of 4 (cexp: no sums are kept)
 //   in, out: pixels of an input and of an output line;  pad: pixels that the kernel reaches before the input line
-//   wide16: weights of 16 bits;  rolling: expanded lines are kept from line to line (mode 5), else widened ones (mode 6)
-//   held: in mode 6, how many widened lines: min(kernel, lines of the map)
+//   wide16: weights of 16 bits
+//   sweep: a group goes through all lines of a chunk before the next one begins (mode 6), which has `lines` of them; else (mode 5) lines is 1.
+//   line: of the chunk, whose sums are meant
 //   zero_in: without an expansion, the value outside the map
-//   wide, work: at multiples of 4; `wide` stays as it is from line to line
+//   wide, work: at multiples of 4. Mode 5: `wide` stays as it is from line to line. Mode 6: `work` does so, during a chunk
 typedef struct {
     const uint8_t *arrays;
     const int32_t *scale; // of the projection: bias, bias, mult, mult for each pair of outputs
     int32_t zero_q8, res_mult;
     uint16_t cin, cexp, cout, group, first;
-    uint16_t in, out;
-    uint8_t kernel, stride, pad, shift, held;
+    uint16_t in, out, lines, line;
+    uint8_t kernel, stride, pad, shift;
     int8_t zero_in;
-    bool expands, wide16, rolling;
+    bool expands, wide16, sweep;
     uint8_t *wide, *work;
 } pn_fused_t;
 
 // Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of an expanded channel's
-// lines. h begins at the next multiple of h_align: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line.
-// For kernels above 3: `rows` and `sums` begin, sum_count sums of a channel, row_words words of 4 pixels in a row of it.
+// lines, `keep` of all that are kept, which are at `kept_at` in mode 6. h begins at the next multiple of h_align: the kernels tell channels apart
+// by a bit of an address. It holds `words` of an expanded line. `acc`: sums, acc_line bytes of a line of the chunk.
+// For kernels above 3: `sums` begin, sum_count sums of a channel, row_words words of 4 pixels in a row of it.
 typedef struct {
-    uint32_t line, kept, wide;
-    uint32_t h, h_align, words, rows, dbuf, acc, sums, stage, work;
+    uint32_t line, kept, keep, wide;
+    uint32_t h, h_align, words, dbuf, acc, acc_line, sums, stage, kept_at, work;
     uint32_t sum_count, row_words;
 } pn_fused_area_t;
 pn_fused_area_t pn_fused_area(const pn_fused_t *f);
@@ -45,11 +47,12 @@ static inline uint32_t pn_fused_quads(const pn_fused_t *f) {
     return (f->cin + 3u) / 4;
 }
 
-// The input lines that an output line reads anew at most, and how many a rolling layer takes in before the first output line.
+// The input lines that an output line reads anew: with an expansion those before are kept as expanded lines.
 static inline uint32_t pn_fused_lines(const pn_fused_t *f) {
-    return f->rolling ? f->stride : f->kernel;
+    return f->expands ? f->stride : f->kernel;
 }
 
+// How many of them are taken in before the first output line of a map.
 static inline uint32_t pn_fused_ahead(uint32_t kernel, uint32_t stride) {
     return kernel - stride - kernel / 2;
 }
@@ -87,18 +90,17 @@ typedef struct {
     int step;
 } pn_pixels_t;
 
-// Rolling: before a strip's first line, and then the first pn_fused_ahead input lines, `y` in order, as far as there are any. Channels
-// from..to-1, whole groups: the first ones first, until all are done.
+// With an expansion, before the first line of a strip (mode 5) or of a group in a chunk (mode 6), and then those input lines, `y` in order, that the
+// kernel reaches before the lines that are new. Channels from..to-1, whole groups: the first ones first, until all are done.
 void pn_fused_begin(const pn_fused_t *f);
 void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
 
 // One output line, of which `top` is the kernel's first input line (negative for the first ones).
-//   in: rolling: the last `stride` of its input lines; else all, with an expansion those before in[fresh] being widened already
+//   in: with an expansion the last `stride` of its input lines, else all
 //   residual: the input line at the same place, or at NULL
 typedef struct {
     pn_pixels_t in[PN_MAX_KERNEL], out, residual;
     int top;
-    uint32_t fresh;
 } pn_fused_lines_t;
 // Channels from..to-1, as above; with the last ones the line is written.
 void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to);

@@ -234,7 +234,7 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
         return PN_ERR_SHAPE;
     }
     // what the fast kernels can do; the plan's check looks at the rest
-    if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN)
+    if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP)
         && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2 || l->group % 4 || l->group == 0 || l->group > l->cexp)) {
         return PN_ERR_SHAPE;
     }
@@ -374,7 +374,7 @@ static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t
 static int check_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
     uint32_t taps = l->kernel * l->kernel;
     *end = l->weight_off;
-    if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN) {
+    if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP) {
         return check_fused_arrays(m, l, end);
     }
     if (l->kind == PN_KIND_CONV) {

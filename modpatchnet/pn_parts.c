@@ -210,7 +210,7 @@ static uint32_t least_part(pn_model_t *m, const pn_layer_t *l, uint32_t tunnel) 
         rows_t r = conv_rows(0, l->cout, l->kernel, l->cin, 0);
         return least_rows(&r, l->mode == PN_MODE_GROUPS ? l->group : LEAST_OUTPUTS);
     }
-    if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_LEAN) {
+    if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP) {
         pn_fused_t f = pn_fused_layer(l);
         pn_fused_arrays_t bytes = pn_fused_arrays(&f);
         return bytes.scale + l->group * bytes.each;

@@ -121,8 +121,8 @@ pn_fused_t pn_fused_shape(const pn_stage_t *s) {
         .cin = s->cin, .cexp = s->cexp, .cout = s->cout, .group = s->group,
         .in = (uint16_t)pn_pixels_in(s), .out = (uint16_t)pn_pixels_out(s),
         .kernel = s->kernel, .stride = s->stride, .pad = (uint8_t)(s->kernel / 2 - (s->out_from * s->stride - s->from)),
-        .shift = s->shift, .held = (uint8_t)pn_kernel_lines(s), .zero_in = s->zero_in, .expands = pn_expands(s), .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
-        .rolling = s->mode == PN_MODE_FAST && pn_expands(s),
+        .shift = s->shift, .zero_in = s->zero_in, .expands = pn_expands(s), .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
+        .sweep = s->mode == PN_MODE_SWEEP, .lines = s->rows,
     };
     return f;
 }

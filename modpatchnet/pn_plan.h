@@ -71,11 +71,16 @@ static inline bool pn_grouped_conv(const pn_stage_t *s) {
 
 // Whether a stage runs in the layout of the fast kernels (modes 5 and 6), and whether it then brings each input line into its own memory once.
 static inline bool pn_is_fused(const pn_stage_t *s) {
-    return s->mode == PN_MODE_FAST || s->mode == PN_MODE_LEAN;
+    return s->mode == PN_MODE_FAST || s->mode == PN_MODE_SWEEP;
 }
 
 static inline bool pn_takes_lines(const pn_stage_t *s) {
-    return pn_is_fused(s) && pn_expands(s);
+    return s->mode == PN_MODE_FAST && pn_expands(s);
+}
+
+// Whether a group of expanded channels goes through all lines of a chunk before the next one begins.
+static inline bool pn_in_groups(const pn_stage_t *s) {
+    return s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED || s->mode == PN_MODE_SWEEP;
 }
 
 static inline uint32_t pn_pixels_in(const pn_stage_t *s) {

@@ -456,7 +456,7 @@ static pn_pixels_t pixels(line_t line) {
     return out;
 }
 
-// Tells the checking build that the memory of a fused stage has been read, as output line `o` - 1 left it, and written.
+// Tells the checking build that the memory of a stage in mode 5 has been read, as output line `o` - 1 left it, and written.
 static void fused_used(const pn_model_t *m, const pn_stage_t *s, const pn_fused_t *f, uint32_t o) {
 #ifdef PN_SHADOW
     pn_fused_area_t a = pn_fused_area(f);
@@ -472,36 +472,38 @@ static void fused_used(const pn_model_t *m, const pn_stage_t *s, const pn_fused_
 
 static void fused_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fused_t *f) {
     fused_used(m, s, f, 0);
-    if (f->rolling) {
+    if (f->expands) {
         pn_fused_begin(f);
     }
 }
 
-// The lines that output line `o` is made of.
-static void fused_lines(const pn_model_t *m, int t, uint32_t o, pn_fused_lines_t *l) {
+// The lines that output line `o` is made of. Returns one past the last input line.
+static uint32_t fused_lines(const pn_model_t *m, int t, uint32_t o, pn_fused_lines_t *l) {
     const pn_stage_t *s = &pn_stages(m)[t];
     pn_fused_t f = pn_fused_shape(s);
-    uint32_t lo, hi, fresh = pn_fresh_line(s, o + 1), n = pn_fused_lines(&f);
-    int top = lines_under(s, o, &lo, &hi);
+    uint32_t lo, hi, n = pn_fused_lines(&f);
+    l->top = lines_under(s, o, &lo, &hi);
     for (uint32_t i = 0; i < n; i++) {
-        int y = top + (int)(s->kernel - n + i);
+        int y = l->top + (int)(s->kernel - n + i);
         bool inside = y >= (int)lo && y < (int)hi;
-        l->in[i] = (pn_pixels_t) { NULL, 0 };
-        if (inside && y < (int)fresh && f.expands) {
-            l->in[i].at = (int8_t *)(m->arena + s->wide_at); // kept: not read from here, but not outside either
-        } else if (inside) {
-            l->in[i] = pixels(line_in(m, t, (uint32_t)y));
-        }
+        l->in[i] = inside ? pixels(line_in(m, t, (uint32_t)y)) : (pn_pixels_t) { NULL, 0 };
     }
     line_t kept = residual(m, t, o);
     kept.at = kept.at ? kept.at + (s->out_from - s->from) * kept.step : NULL;
     l->out = pixels(line_out(m, t, o));
     l->residual = pixels(kept);
-    l->top = top;
-    l->fresh = (uint32_t)((int)fresh - top);
+    return hi;
 }
 
-// One output line in mode 5 or 6, or the channels of it whose weights are there.
+// Tells the checking build that a fused stage's output line is there.
+static void fused_wrote(const pn_model_t *m, int t, uint32_t o, const pn_fused_lines_t *l) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    for (uint32_t x = 0; x < pn_pixels_out(s); x++) {
+        wrote(m, t, o, l->out.at + (size_t)x * l->out.step, s->cout);
+    }
+}
+
+// One output line in mode 5, or the channels of it whose weights are there.
 static void fused_line(pn_model_t *m, int t, uint32_t o) {
     pn_stage_t *s = &pn_stages(m)[t];
     pn_fused_t f = fused_of(m, s);
@@ -512,15 +514,45 @@ static void fused_line(pn_model_t *m, int t, uint32_t o) {
         fused_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
     }
     pn_fused_lines_t l;
-    fused_lines(m, t, o, &l);
-    uint32_t end = s->channel + pn_part_channels(m, s), lo, hi;
+    uint32_t end = s->channel + pn_part_channels(m, s), read = fused_lines(m, t, o, &l);
     pn_fused_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
-        for (uint32_t x = 0; x < f.out; x++) {
-            wrote(m, t, o, l.out.at + (size_t)x * l.out.step, s->cout);
-        }
-        pn_needs(s, o, o + 1, &lo, &hi);
-        s->fresh = (uint16_t)hi;
+        fused_wrote(m, t, o, &l);
+        s->fresh = (uint16_t)read;
+    }
+}
+
+// Before the first line of a chunk of mode 6: the lines above those that it reads anew.
+static void sweep_begin(const pn_model_t *m, int t, const pn_fused_t *f) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t lo, hi, end = s->channel + pn_part_channels(m, s);
+    int top = lines_under(s, s->done, &lo, &hi);
+    pn_fused_begin(f);
+    for (uint32_t y = lo; y < hi && (int)y < top + s->kernel - s->stride; y++) {
+        pn_fused_take(f, pixels(line_in(m, t, y)), y, s->channel, end);
+    }
+}
+
+// Output line s->line of a chunk for one group of channels in mode 6; the last group ends the line.
+static void sweep_line(pn_model_t *m, int t) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    pn_fused_t f = fused_of(m, s);
+    uint32_t o = s->line, end = s->channel + pn_part_channels(m, s);
+    f.line = (uint16_t)(o - s->done);
+    if (o == s->done && s->channel == 0) {
+        PN_WRITE(f.work, pn_fused_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
+    } else {
+        PN_READ(f.work, pn_fused_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
+    }
+    if (o == s->done) {
+        sweep_begin(m, t, &f);
+    }
+    pn_fused_lines_t l;
+    fused_lines(m, t, o, &l);
+    pn_fused_line(&f, &l, s->channel, end);
+    if (end == s->cexp) {
+        fused_wrote(m, t, o, &l);
+        read_again(m, t, o, o + 1);
     }
 }
 
@@ -575,7 +607,11 @@ static void group_step(pn_model_t *m, int t, uint32_t end) {
         s->line = s->done;
         s->fresh = 0;
     }
-    group_line(m, t);
+    if (s->mode == PN_MODE_SWEEP) {
+        sweep_line(m, t);
+    } else {
+        group_line(m, t);
+    }
     bool last = s->cexp - s->channel <= s->group;
     if (last) {
         made(m, t, s->line, s->line + 1u);
@@ -608,13 +644,13 @@ static void chunk_step(pn_model_t *m, int t, uint32_t end) {
     pn_stage_t *s = &pn_stages(m)[t];
     if (s->kind == PN_KIND_CONV) {
         conv_line(m, t, s->done);
+    } else if (pn_in_groups(s)) {
+        group_step(m, t, end);
+        return;
     } else if (pn_is_fused(s)) {
         fused_line(m, t, s->done);
     } else if (s->mode == PN_MODE_WINDOW) {
         window_chunk(m, t, end);
-    } else if (s->mode >= PN_MODE_GROUPS) {
-        group_step(m, t, end);
-        return;
     } else {
         whole_line(m, t, s->done);
     }

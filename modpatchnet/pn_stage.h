@@ -41,11 +41,11 @@ static inline int32_t pn_zero_q8(int8_t zero_out) {
 
 // Channels that a convolution or a fused bottleneck makes of a line at a time, from s->channel on.
 static inline uint32_t pn_part_channels(const pn_model_t *m, const pn_stage_t *s) {
-    uint32_t left = s->cout - (uint32_t)s->channel;
-    if (pn_grouped_conv(s)) {
+    uint32_t left = (s->kind == PN_KIND_CONV ? s->cout : s->cexp) - (uint32_t)s->channel;
+    if (pn_grouped_conv(s) || s->mode == PN_MODE_SWEEP) {
         return s->group < left ? s->group : left;
     }
-    return m->parted ? m->part.n : s->kind == PN_KIND_CONV ? s->cout : s->cexp;
+    return m->parted ? m->part.n : left;
 }
 
 // A fused stage's shape and its arrays, of a part those that are in memory; places are left empty.

@@ -47,7 +47,7 @@ static uint32_t depthwise_piece(const pn_fused_t *f) {
     if (f->kernel > 3) {
         return PN_DW_ROWS;
     }
-    if (!f->rolling) {
+    if (!f->expands) {
         return f->stride == 1 ? PN_DW3_LINES : PN_DW3_LINES2;
     }
     return f->stride == 1 ? PN_DW3_ROLL : pn_fused_eight(f) ? PN_DW3_ROLL2_8 : PN_DW3_ROLL2;
@@ -88,7 +88,7 @@ static void plain_pairs(const pn_fused_t *f, uint32_t step, pn_pairs_t *p) {
 
 // 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where line `y` is taken in, nothing else.
 static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint32_t y, const pn_pixels_t *in, pn_pairs_t *p, pn_rows_t *r) {
-    uint32_t lines = in ? pn_fused_lines(f) : 1, keep = f->rolling ? (uint32_t)f->kernel - f->stride : f->kernel;
+    uint32_t lines = in ? f->stride : 1, keep = (uint32_t)f->kernel - f->stride;
     uint32_t words = a->row_words, old = f->kernel - lines;
     for (uint32_t i = 0; i < f->kernel; i++) {
         bool known = in && (i < old ? top + (int)i >= 0 : in[i - old].at != NULL);
@@ -100,18 +100,28 @@ static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint
     r->sum_bytes = 4 * a->sum_count;
     r->row_words = words;
     r->kernel = in ? f->kernel : 0;
-    r->fresh = f->rolling ? f->stride : 0;
+    r->fresh = f->stride;
     r->lines = lines;
     r->rowfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
     r->weights = pn_fused_arrays(f).channel - 8;
-    r->channel = f->rolling ? a->kept : 0;
-    memset(p->h, 0, 16 * words * pn_fused_lines(f));
+    r->channel = a->kept;
+    memset(p->h, 0, 16 * words * f->stride);
     p->words = pn_fused_words(f);
     p->more = r;
 }
 
+static uint8_t *kept(const pn_fused_t *f, const pn_fused_area_t *a) {
+    return f->sweep ? f->work + a->kept_at : f->wide;
+}
+
 void pn_fused_begin(const pn_fused_t *f) {
-    memset(f->wide, 0, pn_fused_area(f).wide);
+    pn_fused_area_t a = pn_fused_area(f);
+    memset(kept(f, &a), 0, a.keep);
+}
+
+// Whether the input line is yet to be widened: in mode 6 each group does it anew.
+static bool widens(const pn_fused_t *f, uint32_t from) {
+    return f->expands && (from == 0 || f->sweep);
 }
 
 // Expansion and depthwise convolution of the `n` channels of a line that begin with `from`.
@@ -121,27 +131,31 @@ static void group_line(const pn_fused_t *f, const pn_fused_area_t *a, const pn_f
     p->dw = w->depthwise;
     if (f->expands) {
         p->ew = w->expand;
-        p->kept = f->rolling ? f->wide + from * a->kept : f->work + a->rows;
+        p->kept = kept(f, a) + (f->sweep ? 0 : from * a->kept);
     } else {
         p->ew = (const uint8_t *)(uintptr_t)from;
     }
     pn_dsp_pairs(p);
 }
 
+// Under 3x3 the first line of the map has a piece that does nothing else; others are taken in as if for an output line, with stride 2 together with a
+// line outside the map: what that leaves of depthwise values is not looked at.
 void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     pn_fused_area_t a = pn_fused_area(f);
     pn_fused_arrays_t bytes = pn_fused_arrays(f);
-    const void *row = f->work;
+    uint32_t before = f->kernel == 3 && f->stride == 2;
+    const void *rows[2] = { NULL, NULL };
     pn_pairs_t p;
     pn_rows_t r;
-    if (from == 0) {
+    rows[before] = f->work;
+    if (widens(f, from)) {
         widen(f, in, f->work);
     }
-    pairs_of(f, &a, &row, 1, &p);
-    if (f->kernel == 3) {
-        p.dwfn = PN_DW_PRIME;
-    } else {
+    pairs_of(f, &a, rows, 1 + before, &p);
+    if (f->kernel > 3) {
         rows_of(f, &a, 0, y, NULL, &p, &r);
+    } else if (y == 0 && !before) {
+        p.dwfn = PN_DW_PRIME;
     }
     for (; from < to; from += f->group) {
         uint32_t n = pn_fused_group(f, from);
@@ -169,7 +183,7 @@ static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from
     t.couts = f->cout / 2u;
     t.wide16 = f->wide16;
     t.shift = f->shift;
-    t.acc = (int32_t *)(void *)(f->work + a->acc);
+    t.acc = (int32_t *)(void *)(f->work + a->acc + f->line * a->acc_line);
     t.first = from == 0;
     t.row = 0;
     t.mult = 8;
@@ -184,21 +198,15 @@ static void project(const pn_fused_t *f, const pn_fused_area_t *a, uint32_t from
     }
 }
 
-// Where the line's input lines lie, widened where there is an expansion; `widen_new`: the new ones are yet to be.
-static int input_rows(const pn_fused_t *f, const pn_fused_area_t *a, const pn_fused_lines_t *l, bool widen_new, const void **rows) {
+// Where the line's input lines lie: as they are, or widened. Returns the bytes from pixel to pixel of those that are as they are.
+static int input_rows(const pn_fused_t *f, const pn_fused_area_t *a, const pn_pixels_t *in, uint32_t from, const void **rows) {
     int step = 0;
     for (uint32_t i = 0; i < pn_fused_lines(f); i++) {
-        pn_pixels_t in = l->in[i];
-        rows[i] = in.at;
-        if (in.at != NULL) {
-            step = in.step;
-        }
-        if (in.at != NULL && f->expands) {
-            uint8_t *x = f->rolling ? f->work + i * a->line : f->wide + (uint32_t)(l->top + (int)i) % f->held * a->line;
-            rows[i] = x;
-            if (widen_new && (f->rolling || i >= l->fresh)) {
-                widen(f, in, x);
-            }
+        uint8_t *x = f->work + i * a->line;
+        rows[i] = in[i].at == NULL ? NULL : f->expands ? x : (const void *)in[i].at;
+        step = in[i].at == NULL ? step : in[i].step;
+        if (in[i].at != NULL && widens(f, from)) {
+            widen(f, in[i], x);
         }
     }
     return step;
@@ -210,7 +218,7 @@ void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from
     pn_pairs_t p;
     pn_rows_t r;
     const void *rows[PN_MAX_KERNEL];
-    int step = input_rows(f, &a, l, from == 0, rows);
+    int step = input_rows(f, &a, l->in, from, rows);
     pairs_of(f, &a, rows, pn_fused_lines(f), &p);
     if (!f->expands) {
         plain_pairs(f, (uint32_t)step, &p);

@@ -175,7 +175,7 @@ static void random_fused(fused_t *c) {
     f->expands = !one_in(5);
     f->kernel = f->expands ? kernels[any() % sizeof(kernels)] : 3;
     f->stride = (uint8_t)from_to(1, 2);
-    f->rolling = f->expands && one_in(2);
+    f->sweep = f->expands && one_in(2);
     f->wide16 = one_in(3);
     f->cexp = (uint16_t)(4 * (one_in(8) ? from_to(13, 70) : from_to(1, 12)));
     f->cin = f->expands ? cins[any() % sizeof(cins)] : f->cexp;
@@ -184,7 +184,7 @@ static void random_fused(fused_t *c) {
     f->group = one_in(2) ? f->cexp : (uint16_t)(4 * from_to(1, f->cexp / 4));
     c->lines_in = from_to(1, 9);
     c->cross_in = one_in(6) ? from_to(10, 22) : from_to(1, 9);
-    f->held = (uint8_t)(f->kernel < c->lines_in ? f->kernel : c->lines_in);
+    f->lines = (uint16_t)(f->sweep ? from_to(1, outputs(c->lines_in, f->stride)) : 1);
     c->lines_out = outputs(c->lines_in, f->stride);
     c->cross_out = outputs(c->cross_in, f->stride);
     c->strip = one_in(2) ? c->cross_out : from_to(1, c->cross_out);
@@ -228,7 +228,7 @@ static void random_taps(const pn_fused_t *f, uint8_t *p, bool extreme) {
     random_weights(p, (uint32_t)f->kernel * (f->kernel - 1) * 2, false, extreme);
     if (f->kernel == 3 && f->stride == 2) {
         p[9] = p[10] = p[11] = 0;
-    } else if (f->kernel == 3 && f->rolling) {
+    } else if (f->kernel == 3 && f->expands) {
         p[8] = p[7];
         p[9] = p[11] = 0;
     } else {
@@ -286,7 +286,7 @@ static pn_pixels_t pixels_at(const fused_t *c, uint8_t *map, uint32_t lines, uin
     return p;
 }
 
-// The layer when it is done in parts, of which only the one that begins with channel `from` is known.
+// The layer when its channels from..to-1 are done now, in parts with their arrays alone.
 static pn_fused_t part_of(const fused_t *c, const fused_kernels_t *kernels, uint32_t from) {
     pn_fused_t f = c->f;
     if (kernels->parts && c->parts) {
@@ -296,37 +296,75 @@ static pn_fused_t part_of(const fused_t *c, const fused_kernels_t *kernels, uint
     return f;
 }
 
-// Takes in input line `y`.
-static void fused_take(const fused_t *c, const fused_kernels_t *kernels, uint32_t y, uint32_t pixel) {
+// Channels that are done together from `from` on.
+static uint32_t together(const fused_t *c, const fused_kernels_t *kernels, uint32_t from) {
     const pn_fused_t *f = &c->f;
-    pn_pixels_t in = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, y, pixel);
-    for (uint32_t at = 0, step = kernels->parts && c->parts ? f->group : f->cexp; at < f->cexp; at += step) {
-        pn_fused_t part = part_of(c, kernels, at);
-        kernels->take(&part, in, y, at, at + step < f->cexp ? at + step : f->cexp);
+    return f->sweep || (kernels->parts && c->parts) ? from + pn_fused_group(f, from) : f->cexp;
+}
+
+// Input line `y` of the strip.
+static pn_pixels_t in_line(const fused_t *c, int y, uint32_t pixel) {
+    pn_pixels_t outside = { NULL, 0 };
+    return y < 0 || y >= (int)c->lines_in ? outside : pixels_at(c, input.at, c->lines_in, c->cross_in, c->f.cin, (uint32_t)y, pixel);
+}
+
+// Takes in the lines that output line `o` finds there; mode 6: channels from..to-1.
+static void take_lines(const fused_t *c, const fused_kernels_t *kernels, uint32_t o, uint32_t pixel, uint32_t from, uint32_t to) {
+    int top = (int)(o * c->f.stride) - c->f.kernel / 2;
+    for (int y = top < 0 ? 0 : top; y < top + c->f.kernel - c->f.stride && y < (int)c->lines_in; y++) {
+        for (uint32_t at = from, end; at < to; at = end) {
+            pn_fused_t part = part_of(c, kernels, at);
+            end = together(c, kernels, at);
+            kernels->take(&part, in_line(c, y, pixel), (uint32_t)y, at, end);
+        }
     }
 }
 
-// Output line `o` of a strip.
-static void fused_line(const fused_t *c, const fused_kernels_t *kernels, uint32_t o, uint32_t *read, uint32_t from, uint32_t out_from, uint8_t *to) {
+// Output line `o` of a strip, `line` of its chunk; mode 6: channels from..to-1.
+static void fused_line(const fused_t *c, const fused_kernels_t *kernels, uint32_t o, uint32_t line, uint32_t pixel, uint32_t out_from,
+    uint32_t from, uint32_t to, uint8_t *map) {
     const pn_fused_t *f = &c->f;
     pn_fused_lines_t l = { .top = (int)(o * f->stride) - f->kernel / 2 };
     uint32_t n = pn_fused_lines(f);
     for (uint32_t i = 0; i < n; i++) {
-        int y = l.top + (int)(f->kernel - n + i);
-        if (y >= 0 && y < (int)c->lines_in) {
-            l.in[i] = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, (uint32_t)y, from);
-        }
+        l.in[i] = in_line(c, l.top + (int)(f->kernel - n + i), pixel);
     }
     if (c->residual) {
         l.residual = pixels_at(c, input.at, c->lines_in, c->cross_in, f->cin, o, out_from);
     }
-    l.out = pixels_at(c, to, c->lines_out, c->cross_out, f->cout, o, out_from);
-    l.fresh = (int)*read < l.top ? 0 : (uint32_t)((int)*read - l.top);
-    for (uint32_t at = 0, step = kernels->parts && c->parts ? f->group : f->cexp; at < f->cexp; at += step) {
+    l.out = pixels_at(c, map, c->lines_out, c->cross_out, f->cout, o, out_from);
+    for (uint32_t at = from, end; at < to; at = end) {
         pn_fused_t part = part_of(c, kernels, at);
-        kernels->line(&part, &l, at, at + step < f->cexp ? at + step : f->cexp);
+        part.line = (uint16_t)line;
+        end = together(c, kernels, at);
+        kernels->line(&part, &l, at, end);
     }
-    *read = (uint32_t)(l.top + f->kernel) < c->lines_in ? (uint32_t)(l.top + f->kernel) : c->lines_in;
+}
+
+// The lines of a strip in mode 5 ...
+static void roll(const fused_t *c, const fused_kernels_t *kernels, uint32_t pixel, uint32_t out_from, uint8_t *map) {
+    if (c->f.expands) {
+        kernels->begin(&c->f);
+        take_lines(c, kernels, 0, pixel, 0, c->f.cexp);
+    }
+    for (uint32_t o = 0; o < c->lines_out; o++) {
+        fused_line(c, kernels, o, 0, pixel, out_from, 0, c->f.cexp, map);
+    }
+}
+
+// ... and in mode 6.
+static void sweep(const fused_t *c, const fused_kernels_t *kernels, uint32_t pixel, uint32_t out_from, uint8_t *map) {
+    const pn_fused_t *f = &c->f;
+    for (uint32_t first = 0; first < c->lines_out; first += f->lines) {
+        for (uint32_t from = 0; from < f->cexp; from += f->group) {
+            uint32_t to = from + pn_fused_group(f, from);
+            kernels->begin(f);
+            take_lines(c, kernels, first, pixel, from, to);
+            for (uint32_t i = 0; i < f->lines && first + i < c->lines_out; i++) {
+                fused_line(c, kernels, first + i, i, pixel, out_from, from, to, map);
+            }
+        }
+    }
 }
 
 // The whole map, strip after strip, into `to`. False if a guard was touched.
@@ -334,7 +372,7 @@ static bool run_fused(fused_t *c, const fused_kernels_t *kernels, uint8_t *to) {
     pn_fused_t *f = &c->f;
     uint32_t half = f->kernel / 2u;
     for (uint32_t out_from = 0; out_from < c->cross_out; out_from += c->strip) {
-        uint32_t left = c->cross_out - out_from, first = out_from * f->stride, read = 0;
+        uint32_t left = c->cross_out - out_from, first = out_from * f->stride;
         f->out = (uint16_t)(left < c->strip ? left : c->strip);
         uint32_t from = first < half ? 0 : first - half, end = first + (f->out - 1u) * f->stride + half + 1;
         f->in = (uint16_t)((end < c->cross_in ? end : c->cross_in) - from);
@@ -345,15 +383,7 @@ static bool run_fused(fused_t *c, const fused_kernels_t *kernels, uint8_t *to) {
         }
         f->wide = wide.at;
         f->work = work.at;
-        if (f->rolling) {
-            kernels->begin(f);
-            for (; read < pn_fused_ahead(f->kernel, f->stride) && read < c->lines_in; read++) {
-                fused_take(c, kernels, read, from);
-            }
-        }
-        for (uint32_t o = 0; o < c->lines_out; o++) {
-            fused_line(c, kernels, o, &read, from, out_from, to);
-        }
+        (f->sweep ? sweep : roll)(c, kernels, from, out_from, to);
         if (!guarded(&wide) || !guarded(&work)) {
             return false;
         }
@@ -369,7 +399,8 @@ static void print_fused(const fused_t *c) {
     number(" ", f->cexp);
     number(" ", f->cout);
     number(", expansion ", f->expands);
-    number(", rolling ", f->rolling);
+    number(", sweep ", f->sweep);
+    number(", lines ", f->lines);
     number(", group ", f->group);
     number(", 16-bit weights ", f->wide16);
     number(", shift ", f->shift);
