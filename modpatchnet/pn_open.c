@@ -233,10 +233,13 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
     if (l->kernel > 7 || l->kernel % 2 == 0 || l->stride < 1 || l->stride > 2 || l->cout == 0) {
         return PN_ERR_SHAPE;
     }
-    // what the fast kernels can do; the plan's check looks at the rest
-    if ((l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP)
-        && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2 || l->group % 4 || l->group == 0 || l->group > l->cexp)) {
+    // what the fast kernels can do, and what their arrays' order follows from; the plan's check looks at the rest
+    bool fused = l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP;
+    if (fused && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
         return PN_ERR_SHAPE;
+    }
+    if (fused && (l->group % 4 || l->group == 0 || l->group > l->cexp)) {
+        return PN_ERR_PLAN;
     }
     if (l->kind == PN_KIND_CONV) {
         bool ok = flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from oracle import CONV, EXPAND, HEAD, RESIDUAL, SIGNED, Layer, Oracle, Segment
 
-DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, LEAN = range(7)
-CHANNEL_GROUPS = (GROUPS, STORED, FAST, LEAN)
+DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, SWEEP = range(7)
+CHANNEL_GROUPS = (GROUPS, STORED, FAST, SWEEP)
 STATE_BYTES = 60
 MOST_FUSED = 16
 
@@ -58,7 +58,7 @@ class Stage:
 
     @property
     def fused(self) -> bool:
-        return self.layer.mode in (FAST, LEAN)
+        return self.layer.mode in (FAST, SWEEP)
 
     @property
     def expands(self) -> bool:
@@ -67,7 +67,7 @@ class Stage:
     @property
     def takes(self) -> bool:
         """Whether each input line is read but once (the residual aside), when it is new."""
-        return self.expands and self.layer.mode in (ROLLING, FAST, LEAN)
+        return self.expands and self.layer.mode in (ROLLING, FAST)
 
     @property
     def ahead(self) -> int:
@@ -130,8 +130,9 @@ def may_be_fused(stage: Stage) -> bool:
     """Whether a bottleneck has the shape for its mode, 5 or 6. That its integers keep to 16 bits is no matter of the
     plan."""
     layer = stage.layer
-    plain = layer.kernel == 3 and layer.mode == FAST and layer.wide_at == 0
-    return (stage.expands or plain) and not layer.flags & SIGNED and layer.cexp % 4 == layer.cout % 2 == 0
+    shape = stage.expands or (layer.kernel == 3 and layer.mode == FAST)
+    place = stage.takes or layer.wide_at == 0
+    return shape and place and not layer.flags & SIGNED and layer.cexp % 4 == layer.cout % 2 == 0
 
 
 def mode_is_possible(stage: Stage, alone: bool) -> bool:
@@ -151,7 +152,7 @@ def has_ring(stage: Stage, first: bool) -> bool:
 
 def layer_is_sound(stage: Stage, part: Part) -> bool:
     layer, ring = stage.layer, has_ring(stage, stage is part.stages[0])
-    rows = stage.lines_out if not stage.conv and layer.mode in (WINDOW, GROUPS, STORED) else 1
+    rows = stage.lines_out if not stage.conv and layer.mode in (WINDOW, GROUPS, STORED, SWEEP) else 1
     most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
     pixels, fours = stage.conv and layer.mode != GROUPS, layer.group % 4 == layer.wide_at % 4 == 0
     return (
@@ -257,7 +258,7 @@ class Flow:
         before `end`, is written, or later."""
         stage, made, reads = self.stages[0], self.made[0], []
         need = stage.lines(0, self.asked[0])[1]
-        if len(self.stages) == 1 and stage.layer.mode in (GROUPS, STORED):
+        if len(self.stages) == 1 and stage.layer.mode in (GROUPS, STORED, SWEEP):
             reads += [row] * stage.residual
             need, made, above = stage.lines(0, end)[1], end, stage.lines(0, row + 1)[1]
             reads += [above] * (above < need)
@@ -323,31 +324,35 @@ def row(stage: Stage, widths: Widths) -> int:
 
 def fused_work(stage: Stage, widths: Widths) -> int:
     """What FORMAT.md lists for modes 5 and 6."""
-    layer, eight, rolling = stage.layer, is_eight(stage), stage.layer.mode == FAST and stage.expands
-    r, pixels = layer.stride if rolling else layer.kernel, widths.in_pairs
+    layer, eight = stage.layer, is_eight(stage)
+    r, pixels = layer.stride if stage.expands else layer.kernel, widths.in_pairs
     if not stage.expands:
         pixels = (widths.out_pairs if layer.stride == 1 else widths.n_out) + 1
-    bytes_ = r * widened(stage, widths) if rolling else 0
+    bytes_ = r * widened(stage, widths) if stage.expands else 0
     bytes_ += 4 * widths.out_pairs * layer.group
-    bytes_ += 8 * widths.out_pairs * layer.cout if layer.group < layer.cexp else 0
+    bytes_ += 8 * widths.out_pairs * layer.cout * layer.rows if layer.group < layer.cexp else 0
     if layer.kernel > 3:
         bytes_ += 4 * row(stage, widths) * r + 4 + 8 * row_sums(stage, widths)
-        bytes_ += 0 if rolling else layer.kernel * row(stage, widths)
     else:
-        bytes_ += 8 * pixels * r + (12 if eight and rolling and layer.stride == 2 else 4)
+        bytes_ += 8 * pixels * r + (12 if eight and layer.stride == 2 else 4)
     weights = 4 * fours(stage) + 20 if stage.expands and not eight else 0
-    return bytes_ + max(weights, 4 * layer.group + 36)
+    kept = layer.group * kept_lines(stage, widths) if layer.mode == SWEEP else 0
+    return bytes_ + max(weights, 4 * layer.group + 36) + kept
+
+
+def kept_lines(stage: Stage, widths: Widths) -> int:
+    """Of an expanded channel in modes 5 and 6."""
+    layer, pairs = stage.layer, widths.in_pairs
+    if layer.kernel > 3:
+        return (layer.kernel - layer.stride) * row(stage, widths)
+    return 4 * (pairs if layer.stride == 1 else (pairs + 1) // 2)
 
 
 def wide_bytes(stage: Stage, widths: Widths) -> int:
     """What a layer keeps from line to line besides its input."""
-    layer, pairs = stage.layer, widths.in_pairs
-    if layer.mode == LEAN:
-        return min(layer.kernel, stage.lines_in) * widened(stage, widths)
-    if layer.mode == FAST and layer.kernel > 3:
-        return layer.cexp * (layer.kernel - layer.stride) * row(stage, widths)
+    layer = stage.layer
     if layer.mode == FAST:
-        return layer.cexp * 4 * (pairs if layer.stride == 1 else (pairs + 1) // 2)
+        return layer.cexp * kept_lines(stage, widths)
     return min(layer.kernel, stage.lines_in) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0
 
 
@@ -377,7 +382,7 @@ def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
             GROUPS: 4 * layer.rows * n_out * layer.cout + (kernel + 1) * layer.group,
             STORED: layer.rows * n_out * layer.cexp + kernel * layer.group,
             FAST: fused_work(stage, widths),
-            LEAN: fused_work(stage, widths),
+            SWEEP: fused_work(stage, widths),
         }[layer.mode]
         line = n_out * layer.cout * (layer.rows if layer.mode == WINDOW else 1)
     return -(-bytes_ // 4) * 4 + line if pooled else bytes_

@@ -131,7 +131,7 @@ def few(rng, most: int) -> int:
 
 def random_mode(rng, layer: Layer, index: int, alone: bool, fast: bool) -> int:
     """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map. A layer that may
-    run in modes fast and lean, `fast`, mostly does."""
+    run in modes fast and sweep, `fast`, mostly does."""
     if fast and rng.random() < 0.7:
         return int(rng.choice(fast_modes(layer)))
     if layer.kind == "conv":
@@ -148,7 +148,7 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
     chunks = layer.kind == "bottleneck" and mode in (fmt.MODE_WINDOW, fmt.MODE_GROUPS, fmt.MODE_STORED)
     channels = layer.cout if layer.kind == "conv" else layer.cexp
     if mode in MODES:
-        return mode, 1, 4 * few(rng, channels // 4)
+        return mode, few(rng, lines) if mode == fmt.MODE_SWEEP else 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
     if layer.kind == "conv" and mode != fmt.MODE_GROUPS:  # pixels
         group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)]))
@@ -157,7 +157,7 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
 
 def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedule:
     """Any segments, strips, modes, rows and groups that FORMAT.md allows. `fast`: which layers may run in modes fast
-    and lean, else none."""
+    and sweep, else none."""
     layers, schedule, at = network.run(), [], 0
     fast, pooled = fast or [False] * len(layers), 0 if network.detection else len(layers)
     for n in random_segments(rng, network):
@@ -303,7 +303,7 @@ def random_blob(rng, qnet: QNet) -> bytes:
 
 
 def is_fast_case(seed: int) -> bool:
-    """Whether most layers of random_case(seed) are for modes fast and lean, as random ones seldom are."""
+    """Whether most layers of random_case(seed) are for modes fast and sweep, as random ones seldom are."""
     return seed % 4 == 3
 
 

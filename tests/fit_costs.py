@@ -2,8 +2,8 @@
 
     PYTHONPATH=host_tools:tests python tests/fit_costs.py [plans [mode ...]]
 
-prints the table (all but "fc"), then how far its prediction of a layer is off. With modes (fast, lean, ...) it looks at
-their layers alone, and at no costs but those of kernels that only they have. To be run again when kernels change.
+prints the table (all but "fc"), then how far its prediction of a layer is off. With modes (fast, sweep, ...) it looks
+at their layers alone, and at no costs but those of kernels that only they have. To be run again when kernels change.
 """
 
 from __future__ import annotations

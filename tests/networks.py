@@ -299,11 +299,11 @@ def conv_network(rng, max_macs: int) -> FreeNetwork:
             return network
 
 
-# ---------------------------------------------------------------- layers for modes fast and lean
+# ---------------------------------------------------------------- layers for modes fast and sweep
 
 
 def fast_network(rng, depth: int = 4, wide: int = 5, k: int = 1) -> FreeNetwork:
-    """A convolution and `depth` bottlenecks with shapes for modes fast and lean, of up to 4 * `wide` channels: of all
+    """A convolution and `depth` bottlenecks with shapes for modes fast and sweep, of up to 4 * `wide` channels: of all
     kernels, a few without an expansion, some with input channels that are no multiple of 4."""
     shell = FreeNetwork("fast", ("a", "b", "c"), *(int(n) for n in rng.integers(8, 30, 2)), 3, k, False)
     cin, strides = 4 * int(rng.integers(1, wide + 1)), rng.choice([1, 1, 2], depth)
@@ -344,7 +344,7 @@ def in_16_bits(scaled: Scaled, products: int) -> Scaled:
 
 
 def made_fast(rng, q: QConv | QBottleneck) -> QConv | QBottleneck:
-    """`q` with multipliers that let it run in modes fast and lean, if its shape does, and at times a larger shift."""
+    """`q` with multipliers that let it run in modes fast and sweep, if its shape does, and at times a larger shift."""
     if not fast_shape(q.shape):
         return q
     products = largest_sums(q.shape)
@@ -358,7 +358,7 @@ def made_fast(rng, q: QConv | QBottleneck) -> QConv | QBottleneck:
 
 
 def fast_qnet(rng, network: FreeNetwork, extreme: bool = False) -> QNet:
-    """A network with integers: every bottleneck whose shape allows it may run in modes fast and lean."""
+    """A network with integers: every bottleneck whose shape allows it may run in modes fast and sweep."""
     qnet = random_qnet(rng, network, extreme=extreme)
     tunnels = tuple(tuple(made_fast(rng, q) for q in chain) for chain in qnet.tunnels)
     if not qnet.detect:

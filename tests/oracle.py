@@ -50,7 +50,7 @@ Candidate = namedtuple("Candidate", "value label left right top bottom")
 CLASSIFY, DETECTION = 1, 2
 CONV, BOTTLENECK = 1, 2
 EXPAND, RESIDUAL, SIGNED, WIDE, HEAD = 1, 2, 4, 8, 16
-FAST, LEAN = 5, 6
+FAST, SWEEP = 5, 6
 GREY, RGB565, RGB888 = 1, 2, 3
 
 # round(2^30 * 2^(-2^-b)) for b = 1..16, as FORMAT.md defines (and lists) them
@@ -270,7 +270,7 @@ class FastArrays:
         if three and self.layer.stride == 2:
             t00, t10, t01, t11, t20, t02, t21, t12, t22, *rest = w
             assert rest == [0, 0, 0]
-        elif three and self.layer.mode == FAST and self.layer.flags & EXPAND:
+        elif three and self.layer.flags & EXPAND:
             t10, t11, t00, t01, t12, t20, t02, t21, again, none, t22, no = w
             assert again == t21 and none == no == 0
         else:
@@ -474,7 +474,7 @@ class Oracle:
 
     def _parts(self, layer, param, cin: int, columns: bool):
         """bias, mult and weight of the expansion (None without one), the depthwise convolution and the projection."""
-        if layer.mode in (FAST, LEAN):
+        if layer.mode in (FAST, SWEEP):
             return FastArrays(self.blob, param.weight_off, layer, cin, columns).read()
         arrays = Arrays(self.blob, param.weight_off)
         expand = arrays.scaled(layer.cexp, layer.cexp, cin) if layer.flags & EXPAND else None

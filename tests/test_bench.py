@@ -15,7 +15,7 @@ from patchnet.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
 from patchnet.design import Detection, Network, Scale, Stage
 from patchnet.fast import fast_layers, fast_shape
 from patchnet.pack import pack
-from patchnet.plan import DIRECT, FAST, LEAN, block_name
+from patchnet.plan import DIRECT, FAST, SWEEP, block_name
 
 SMALL = Network("small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),))
 
@@ -74,8 +74,8 @@ def test_a_block_stands_alone(block, schedule):
 
 
 def test_groups_of_a_block():
-    assert [bench.block_step(BLOCKS[0], LEAN, n)[2] for n in (1, 2, 3, 6, 0)] == [48, 24, 16, 8, 0]
-    assert bench.block_step(BLOCKS[3], LEAN, 7)[2] == 36  # a multiple of 4
+    assert [bench.block_step(BLOCKS[0], SWEEP, n)[2] for n in (1, 2, 3, 6, 0)] == [48, 24, 16, 8, 0]
+    assert bench.block_step(BLOCKS[3], SWEEP, 7)[2] == 36  # a multiple of 4
 
 
 def test_scratch_of_a_block():

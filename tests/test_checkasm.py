@@ -69,7 +69,7 @@ def test_kernels_are_portable_c(tmp_path, narrow):
 BUGS = {
     "depthwise 3x3 rolling": ("pn_dsp_depthwise3.h", "smlad r11, r8, r2, r11", "smladx r11, r8, r2, r11"),
     "depthwise 3x3 saturates": ("pn_dsp_depthwise3.h", "usat16 r10, #8, r10", "usat16 r10, #9, r10"),
-    "depthwise 3x3 lean": ("pn_dsp_depthwise3.h", "smlabt r10, r9, r5, r10", "smlabb r10, r9, r5, r10"),
+    "depthwise 3x3 of lines": ("pn_dsp_depthwise3.h", "smlabt r10, r9, r5, r10", "smlabb r10, r9, r5, r10"),
     "depthwise 5x5": ("pn_dsp_rows.h", "smlad r11, \\\\c, r2, r11", "smlad r11, \\\\d, r2, r11"),
     "depthwise 7x7": ("pn_dsp_rows.h", "smlabt \\\\y, \\\\d, r5, \\\\y", "smlabb \\\\y, \\\\d, r5, \\\\y"),
     "no expansion": ("pn_dsp_plain.h", "pkhbt r9, r9, r4, lsl #16", "pkhbt r9, r9, r9, lsl #16"),

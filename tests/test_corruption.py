@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import oracle
-from arena import DIRECT, FAST, GROUPS, LEAN, ROLLING, STORED, WINDOW, Place, parts, plan_is_sound, strip_areas
+from arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Place, parts, plan_is_sound, strip_areas
 from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
 from cengine import ERRORS, Engine, EngineError, library, sanitized
 from networks import FreeNetwork, fast_network, fast_qnet, identity_qnet, random_qnet
@@ -55,7 +55,7 @@ PLANS = {
     "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
     "fast kernels": (tiny_kernels(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
-    "lean wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(LEAN, 1, 8), (LEAN, 1, 4)])]),
+    "sweep wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
 }
 BLOBS = {
     name: pack(fast_qnet(np.random.default_rng(3), network), place(network, schedule), wide="wide" in name)
@@ -146,7 +146,7 @@ CAUSES = {
         *(field(LAYER, "cexp", n, i) for n, i in ((1, 0), (0, 1), (32768, 1), (4, 2))),
         field(LAYER, "cout", 0, 0),
         field(LAYER, "cout", 4, 1),
-        *(field(LAYER, "mode", n, i) for n in (FAST, LEAN) for i in range(4)),
+        *(field(LAYER, "mode", n, i) for n in (FAST, SWEEP) for i in range(4)),
     ],
     "PATCH": [
         *(field(H, "patch_off", n) for n in (0, 100, 106, FAR, HUGE)),
@@ -246,32 +246,33 @@ class FastArrays:
 
     blob: bytes
     at: int
+    group: int
     pair: int  # bytes of two expanded channels
-    project: int  # bytes of the projection's weights
+    project: int  # bytes of a channel's weights of the projection
 
     @classmethod
     def of(cls, name: str) -> FastArrays:
         blob = BLOBS[name]
-        size = 2 if "wide" in name else 1
-        return cls(blob, oracle.Oracle(blob).params[0][1].weight_off, 16 + 8 * size, 32 * size)
+        size, o = 2 if "wide" in name else 1, oracle.Oracle(blob)
+        return cls(blob, o.params[0][1].weight_off, o.layers[1].group, 16 + 8 * size, 4 * size)
 
     def scales(self, part: str, channel: int) -> tuple[int, int]:
         """Offsets of a channel's bias and multiplier."""
-        depthwise = self.at + 4 * self.pair
-        first, odd = divmod(channel, 2)
+        group, inner = divmod(channel, self.group)
+        expand = self.at + 4 * 8 + group * self.group * (self.pair // 2 + 20 + self.project)
         bias = {
-            "expand": self.at + first * self.pair + 4 * odd,
-            "depthwise": depthwise + 20 * channel + 12,
-            "project": depthwise + 8 * 20 + self.project + 16 * first + 4 * odd,
+            "expand": expand + inner // 2 * self.pair + 4 * (inner % 2),
+            "depthwise": expand + self.group // 2 * self.pair + 20 * inner + 12,
+            "project": self.at + channel // 2 * 16 + 4 * (channel % 2),
         }[part]
         return bias, bias + (4 if part == "depthwise" else 8)
 
     @property
     def end(self) -> int:
-        return self.scales("project", 3)[1] + 4
+        return self.at + 4 * 8 + 8 * (self.pair // 2 + 20 + self.project)
 
 
-FAST_PARTS = [(name, part) for name in ("fast", "lean wide") for part in ("expand", "depthwise", "project")]
+FAST_PARTS = [(name, part) for name in ("fast", "sweep wide") for part in ("expand", "depthwise", "project")]
 
 
 @pytest.mark.parametrize("name, part", FAST_PARTS)
@@ -299,7 +300,7 @@ def test_16_bits_of_fast_arrays(name, part):
             assert opens(array(mult, struct.pack("<i", most + 1), good)) == "OVERFLOW"
 
 
-@pytest.mark.parametrize("name", ["fast", "lean wide"])
+@pytest.mark.parametrize("name", ["fast", "sweep wide"])
 def test_fast_arrays_end_with_the_blob(name):
     arrays = FastArrays.of(name)
     longer = arrays.blob + arrays.blob[arrays.at : arrays.end]
@@ -313,20 +314,21 @@ def test_fast_layer_without_an_expansion():
     """It has one mode, one kernel and no place for kept lines."""
     blob = BLOBS["fast kernels"]
     for name, value, causes in (
-        ("mode", LEAN, {"PLAN"}), ("kernel", 5, {"PLAN", "WEIGHTS", "OVERFLOW"}), ("wide_at", 4, {"PLAN"}),
+        ("mode", SWEEP, {"PLAN"}), ("kernel", 5, {"PLAN", "WEIGHTS", "OVERFLOW"}), ("wide_at", 4, {"PLAN"}),
         ("cexp", 8, {"SHAPE"}), ("group", 2, {"PLAN"}),
     ):  # fmt: skip
         assert opens(field(LAYER, name, value, 2, blob)) in causes, name
 
 
-@pytest.mark.parametrize("name", ["fast", "lean wide"])
+@pytest.mark.parametrize("name", ["fast", "sweep wide"])
 def test_cause_of_a_bad_fast_layer_is_named(name):
     """Shapes that have no such mode, groups, rows, places; weights that would need more room than there is."""
     blob, layer = BLOBS[name], oracle.Oracle(BLOBS[name]).layers[1]
     causes = [("flags", flags, "SHAPE") for flags in (2, 16, 255)]
     causes += [("flags", 5, "WEIGHTS"), ("flags", layer.flags | oracle.SIGNED, "PLAN")]
     causes += [("cexp", n, "SHAPE") for n in (0, 6, 7)] + [("cout", 5, "SHAPE"), ("cexp", 32764, "WEIGHTS")]
-    causes += [("group", n, "PLAN") for n in (0, 2, 6, 12, 65535)] + [("rows", n, "PLAN") for n in (0, 2)]
+    causes += [("group", n, "PLAN") for n in (0, 2, 6, 12, 65535)]
+    causes += [("rows", n, "PLAN") for n in (0, 4 if layer.mode == SWEEP else 2)]
     causes += [("wide_at", layer.wide_at + n, "PLAN") for n in (1, 2)] + [("wide_at", HUGE, "PLAN")]
     for name_, value, cause in causes:
         assert opens(field(LAYER, name_, value, 1, blob)) == cause, (name_, value)
@@ -518,7 +520,7 @@ def test_memory_of_fast_layers_is_checked_to_the_byte(seed):
         for more, fits in ((0, True), (-1, False)) if size else ():
             moved_there = {area: end, Place("header", 0, "arena_bytes"): end + size + more}
             assert (opens(patched(blob, moved_there)) == "OK") == fits, (area, more)
-        if area.field == "wide_at" and o.layers[area.index].mode in (FAST, LEAN):
+        if area.field == "wide_at" and o.layers[area.index].mode in (FAST, SWEEP):
             for odd in (1, 2, 3):
                 moved_there = {area: end + odd, Place("header", 0, "arena_bytes"): end + size + 4}
                 assert opens(patched(blob, moved_there)) == "PLAN"

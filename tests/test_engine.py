@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arena
-from arena import DIRECT, FAST, GROUPS, LEAN, ROLLING, STORED, WINDOW
+from arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
 from cases import (
     Picture,
     Schedule,
@@ -146,8 +146,8 @@ def test_random_plans_say_something():
     wanted |= {("mode", False, mode, c) for mode in range(7) for c in columns}
     wanted |= {("rows", mode, n) for mode in chunks for n in (1, 2, 3)}
     wanted |= {("residual in", mode, fused, c) for mode in range(7) for fused in (False, True) for c in columns}
-    wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, LEAN) for some in (False, True)}
-    wanted |= {("eight", mode, s, some) for mode in (FAST, LEAN) for s in (1, 2) for some in (False, True)}
+    wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, SWEEP) for some in (False, True)}
+    wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
     wanted |= {("fused stride", s) for s in (1, 2)} | {("fused kernel", k) for k in (1, 3, 5, 7)}
     assert wanted <= seen, wanted - seen
 

@@ -8,7 +8,7 @@ import pytest
 
 import networks
 import oracle
-from arena import DIRECT, FAST, LEAN, ROLLING
+from arena import DIRECT, FAST, ROLLING, SWEEP
 from patchnet import format as fmt
 from patchnet import pack
 from patchnet.design import Layer
@@ -125,7 +125,7 @@ def test_not_a_blob():
         pack.read(b"JPEG" + bytes(200))
 
 
-# ---------------------------------------------------------------- modes fast and lean
+# ---------------------------------------------------------------- modes fast and sweep
 
 
 def with_steps(p: Plan, steps: dict[int, tuple[int, int]]) -> Plan:
@@ -152,7 +152,7 @@ def random_cuts(rng, network) -> list[tuple[int, int]]:
 
 
 def random_steps(rng, network) -> dict[int, tuple[int, int]]:
-    """Most bottlenecks in mode fast or lean, with all channels together or in groups of any size."""
+    """Most bottlenecks in mode fast or sweep, with all channels together or in groups of any size."""
     steps = {}
     for i, layer in enumerate(network.layers()):
         if layer.kind == "bottleneck" and rng.random() < 0.8:
@@ -219,10 +219,10 @@ def test_fast_cases_are_of_all_kinds():
             seen |= {(mode, q.shape.stride, columns[i], seed % 2), ("groups", mode, group < q.shape.cexp)}
             seen |= {("last group", q.shape.cexp % group > 0), ("shift", q.shift > 0), (seed % 2, q.shape.cin == 8)}
             seen |= {("cin", q.shape.cin % 4 > 0), ("expand", q.shape.expand), (mode, q.shape.kernel, q.shape.stride)}
-    kinds = {(mode, stride, c, w) for mode in (FAST, LEAN) for stride in (1, 2) for c in (False, True) for w in (0, 1)}
-    kinds |= {("groups", mode, some) for mode in (FAST, LEAN) for some in (False, True)}
+    kinds = {(mode, stride, c, w) for mode in (FAST, SWEEP) for stride in (1, 2) for c in (False, True) for w in (0, 1)}
+    kinds |= {("groups", mode, some) for mode in (FAST, SWEEP) for some in (False, True)}
     kinds |= {(name, some) for name in ("last group", "shift", "cin", "expand", 0, 1) for some in (False, True)}
-    kinds |= {(mode, kernel, stride) for mode in (FAST, LEAN) for kernel in (3, 5, 7) for stride in (1, 2)}
+    kinds |= {(mode, kernel, stride) for mode in (FAST, SWEEP) for kernel in (3, 5, 7) for stride in (1, 2)}
     assert kinds <= seen, kinds - seen
 
 
@@ -234,22 +234,34 @@ def test_bytes_of_fast_arrays():
     depthwise = replace(expand, weight=numbers[:72].reshape(8, 3, 3))
     project = Scaled(numbers[:16].reshape(2, 8), np.array([5, 6], np.int32), np.array([7, 8], np.int32))
     q = QBottleneck(layer, expand, depthwise, project, 2, 0, 0)
-    taps = {  # of channel 0, whose weights are 1 2 3 / 4 5 6 / 7 8 9
-        (FAST, False): [4, 5, 1, 2, 6, 7, 3, 8, 8, 0, 9, 0],
-        (FAST, True): [2, 5, 1, 4, 8, 3, 7, 6, 6, 0, 9, 0],
-        (LEAN, False): [1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9],
-        (LEAN, True): [1, 4, 4, 7, 2, 5, 5, 8, 3, 6, 6, 9],
+    taps = {  # of channels 0 and 4, whose weights are 1 2 3 / 4 5 6 / 7 8 9 and 37 38 39 / ...
+        False: ([4, 5, 1, 2, 6, 7, 3, 8, 8, 0, 9, 0], [40, 41, 37, 38, 42, 43, 39, 44, 44, 0, 45, 0]),
+        True: ([2, 5, 1, 4, 8, 3, 7, 6, 6, 0, 9, 0], [38, 41, 37, 40, 44, 39, 43, 42, 42, 0, 45, 0]),
     }
-    for (mode, columns), wanted in taps.items():
-        data = to_bytes(q, Order(mode, 4, columns, False))
-        assert data[:24] == struct.pack("<4i8b", 0, 1, 1, 2, 1, 2, 3, 4, 5, 6, 7, 8)
-        assert data[96:116] == struct.pack("<12b2i", *wanted, 0, 1)
-        assert data[256:272] == bytes([1, 3, 2, 4, 9, 11, 10, 12, 5, 7, 6, 8, 13, 15, 14, 16])
-        assert data[272:] == struct.pack("<4i", 5, 6, 7, 8)
-    data = to_bytes(q, Order(FAST, 8, False, True))
-    assert data[:32] == struct.pack("<4i8h", 0, 1, 1, 2, 1, 3, 2, 4, 5, 7, 6, 8)
-    assert data[128:148] == struct.pack("<12b2i", *taps[FAST, False], 0, 1)
-    assert data[288:320] == struct.pack("<16h", *range(1, 5), *range(9, 13), *range(5, 9), *range(13, 17))
+    for columns, (first, fifth) in taps.items():
+        data = to_bytes(q, Order(4, columns, False))
+        assert data[:16] == struct.pack("<4i", 5, 6, 7, 8)
+        assert data[16:40] == struct.pack("<4i8b", 0, 1, 1, 2, 1, 2, 3, 4, 5, 6, 7, 8)
+        assert data[64:84] == struct.pack("<12b2i", *first, 0, 1)
+        assert data[144:152] == bytes([1, 3, 2, 4, 9, 11, 10, 12])
+        assert data[152:176] == struct.pack("<4i8b", 4, 5, 5, 6, *range(17, 25))
+        assert data[200:220] == struct.pack("<12b2i", *fifth, 4, 5)
+        assert data[280:] == bytes([5, 7, 6, 8, 13, 15, 14, 16])
+    data = to_bytes(q, Order(8, False, True))
+    assert data[16:48] == struct.pack("<4i8h", 0, 1, 1, 2, 1, 3, 2, 4, 5, 7, 6, 8)
+    assert data[144:164] == struct.pack("<12b2i", *taps[False][0], 0, 1)
+    assert data[304:] == struct.pack("<16h", *range(1, 5), *range(9, 13), *range(5, 9), *range(13, 17))
+
+
+def test_taps_without_an_expansion():
+    layer = Layer("bottleneck", 4, 4, 4, 4, 2, 3, 1, False)
+    kernel = np.arange(1, 37).astype(np.int8).reshape(4, 3, 3)
+    some = np.arange(1, 5, dtype=np.int32)
+    project = Scaled(np.ones((2, 4), np.int8), some[:2], some[:2])
+    q = QBottleneck(layer, None, Scaled(kernel, some, some), project, 2, 0, 0)
+    rows, columns = [1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9], [1, 4, 4, 7, 2, 5, 5, 8, 3, 6, 6, 9]
+    for across, wanted in ((False, rows), (True, columns)):
+        assert to_bytes(q, Order(4, across, False))[16:36] == struct.pack("<12b2i", *wanted, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +271,7 @@ def fast_qnet():
 
 
 def pack_fast(q: QNet, index: int, mode: int = FAST, group: int = 4) -> bytes:
-    """The network with one layer of mode fast or lean."""
+    """The network with one layer of mode fast or sweep."""
     layers = q.design.layers()
     return pack.pack(q, with_steps(rolling_plan(q.design, [(len(layers), layers[-1].oh)]), {index: (mode, group)}))
 
@@ -279,7 +291,7 @@ def test_value_of_more_than_16_bits(fast_qnet, name):
     just = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32767)})
     beyond = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32768)})
     assert pack_fast(just, 1) and all(fast_layers(just)[1:])
-    with pytest.raises(ValueError, match="tunnel 0, layer 1: mode 5 .* values: wanted at most 32767 .* got 32768"):
+    with pytest.raises(ValueError, match="tunnel 0, layer 1: .* values: wanted at most 32767 .* got 32768"):
         pack_fast(beyond, 1)
     assert fast_layers(beyond)[1] is False and fast_ok(beyond.tunnels[1][1])
 
@@ -303,12 +315,12 @@ def test_shape_that_has_no_fast_mode(index, changes):
     network = networks.FreeNetwork("shape", ("a",), 9, 9, 3, 1, False, chain=chain)
     q = networks.random_qnet(np.random.default_rng(1), network)
     usual = place(network, [(9, [(DIRECT, 1, 0), (ROLLING if shape.expand else DIRECT, 1, 0)])])
-    with pytest.raises(ValueError, match=f"layer {index}: mode 5 is not for the shape"):
+    with pytest.raises(ValueError, match=f"layer {index}: modes fast and sweep are not for the shape"):
         pack.pack(q, with_steps(usual, {index: (FAST, 4)}))
     assert fast_layers(q)[index] is False
 
 
-@pytest.mark.parametrize("mode", [FAST, LEAN])
+@pytest.mark.parametrize("mode", [FAST, SWEEP])
 @pytest.mark.parametrize("group", [0, 2, 6, 1000])
 def test_group_of_a_fast_layer(fast_qnet, mode, group):
     with pytest.raises(ValueError, match="layer 1: group: wanted a multiple of 4, 4..[0-9]+, got"):

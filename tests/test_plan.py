@@ -293,7 +293,7 @@ STEM, BLOCK = (DIRECT, 1, 0), (ROLLING, 1, 0)
         ([(21, []), (6, [STEM] + 6 * [BLOCK])], "layer 0: layers of a segment: wanted 1..16, got 0"),
         ([(7, [STEM] + 6 * [BLOCK])], "layer 6: strip: wanted 1..6, got 7"),
         ([(6, 7 * [BLOCK])], "layer 0: mode: wanted direct or window, got 1"),
-        ([(6, 7 * [STEM])], "layer 1: mode: wanted rolling or window or groups or stored or fast or lean, got 0"),
+        ([(6, 7 * [STEM])], "layer 1: mode: wanted rolling or window or groups or stored or fast or sweep, got 0"),
         ([(6, [STEM] + 5 * [BLOCK] + [(ROLLING, 2, 0)])], "layer 6: rows: wanted 1..1, got 2"),
         ([(6, [STEM] + 5 * [BLOCK] + [(WINDOW, 7, 0)])], "layer 6: rows: wanted 1..6, got 7"),
         ([(6, [STEM] + 5 * [BLOCK] + [(WINDOW, 1, 4)])], "layer 6: group: wanted 0..0, got 4"),

@@ -24,9 +24,9 @@ from .plan import (
     DIRECT,
     FAST,
     GROUPS,
-    LEAN,
     ROLLING,
     STORED,
+    SWEEP,
     WINDOW,
     Plan,
     Segment,
@@ -58,11 +58,11 @@ BLOCK_SCHEDULES = {
     "fast": (FAST, 1, False),
     "fast, 2 groups": (FAST, 2, False),
     "fast, 3 groups": (FAST, 3, False),
-    "lean": (LEAN, 1, False),
-    "lean, 2 groups": (LEAN, 2, False),
-    "lean, 3 groups": (LEAN, 3, False),
-    "lean, 6 groups": (LEAN, 6, False),
-    "lean, 6 groups, 16-bit weights": (LEAN, 6, True),
+    "sweep": (SWEEP, 1, False),
+    "sweep, 2 groups": (SWEEP, 2, False),
+    "sweep, 3 groups": (SWEEP, 3, False),
+    "sweep, 6 groups": (SWEEP, 6, False),
+    "sweep, 6 groups, 16-bit weights": (SWEEP, 6, True),
     "rolling": (ROLLING, 0, False),
     "window": (WINDOW, 0, False),
     "groups, 3": (GROUPS, 3, False),
@@ -127,7 +127,7 @@ def _random_detect(rng: np.random.Generator, network: Network) -> QDetect:
 def random_qnet(network: Network, seed: int = 0) -> QNet:
     """A network with random integers that keep values in range; its tunnels share them. It classifies nothing.
 
-    Its layers may run in modes fast and lean wherever their shapes do.
+    Its layers may run in modes fast and sweep wherever their shapes do.
     """
     rng = np.random.default_rng(seed)
     tunnel = tuple(_random_layer(rng, layer) for layer in network.layers())

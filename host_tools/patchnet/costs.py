@@ -9,8 +9,8 @@ from .fast import eight, fours
 from .plan import (
     FAST,
     GROUPS,
-    LEAN,
     ROLLING,
+    SWEEP,
     WINDOW,
     Choice,
     Flow,
@@ -27,7 +27,7 @@ from .plan import (
 # `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
 # plans for shapes like the zoo's: weights of 8 bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py
 # fits such a table anew, from other plans. A layer is met within (root mean square; the worst) 2.4% (13%) in mode fast,
-# 1.6% (5%) lean, 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost more in
+# 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost more in
 # `sample`.
 COSTS = {
     "sample": (97.9, 20.4, 0),
@@ -51,16 +51,10 @@ COSTS = {
     "single out": (0, 0.57, 0),
     "fast depthwise 3 1": (87.1, 9.53, 0),
     "fast depthwise 3 2": (95.2, 7.13, 0),
-    "lean depthwise 3 1": (116, 5.22, 0),
-    "lean depthwise 3 2": (104, 3.62, 0),
     "fast depthwise 5 1": (573, 29.2, 0),
     "fast depthwise 5 2": (579, 33.7, 0),
-    "lean depthwise 5 1": (564, 38.2, 0),
-    "lean depthwise 5 2": (578, 44.7, 0),
     "fast depthwise 7 1": (868, 44.5, 0),
     "fast depthwise 7 2": (803, 61.3, 0),
-    "lean depthwise 7 1": (598, 82.9, 0),
-    "lean depthwise 7 2": (910, 73.3, 0),
     "plain depthwise 1": (40.5, 21.1, 0),
     "plain depthwise 2": (0, 32.9, 0),
     "fast project": (40.8, 2.58, 0.7),
@@ -88,7 +82,7 @@ def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool)
     pixels = flow.made * view.all_out
     out = {"pool": (flow.made * view.strips, pixels * layer.cout, 0)} if pools else {}
     if layer.kind == "bottleneck":
-        fused = mode in (FAST, LEAN)
+        fused = mode in (FAST, SWEEP)
         return out | (_fused_counts(view, flow, mode, group) if fused else _portable_counts(view, flow, mode, group))
     return out | _conv_counts(view, flow, step) | (_sample_counts(view, flow, step) if first else {})
 
@@ -133,7 +127,7 @@ def _sample_counts(view: View, flow: Flow, step: Choice) -> Counts:
 
 
 def _portable_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
-    """A bottleneck's, in modes other than fast and lean."""
+    """A bottleneck's, in modes other than fast and sweep."""
     layer, out = view.layer, {}
     sizes = [min(group, layer.cexp - at) for at in range(0, layer.cexp, group)] if group else [layer.cexp]
     if layer.expand:
@@ -163,30 +157,37 @@ def _inside(layer: Layer) -> float:
 
 
 def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
-    """A bottleneck's in modes fast and lean."""
-    layer, calls, groups = view.layer, flow.made * view.strips, -(-view.layer.cexp // group)
-    rolling, pairs, quads = mode == FAST and layer.expand, layer.cexp // 2, fours(layer.cin) // 4
-    lines = flow.once if rolling else flow.read
-    pixels, outputs = flow.made * view.all_out, flow.made * (view.all_out + view.alone_out)
+    """A bottleneck's in modes fast and sweep. The latter expands the lines that two chunks share twice, and widens lines
+    for each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
+    layer, groups, sweeps = view.layer, -(-view.layer.cexp // group), mode == SWEEP
+    pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, flow.made
+    lines = flow.read if sweeps else flow.once
+    primed = max(0, lines - made * layer.stride) if sweeps else 0
+    if sweeps and layer.kernel == 3:
+        made += max(0, primed - (layer.stride == 1))
+    calls, pixels, outputs = flow.made * view.strips, flow.made * view.all_out, made * (view.all_out + view.alone_out)
     alone = flow.made * view.alone_out * layer.cout // 2 * groups
-    kind = f"{'fast' if mode == FAST else 'lean'} depthwise {layer.kernel}" if layer.expand else "plain depthwise"
-    staged = layer.cout
+    kind = f"fast depthwise {layer.kernel}" if layer.expand else "plain depthwise"
     counts = {
-        f"{kind} {layer.stride}": (calls * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.kernel**2),
+        f"{kind} {layer.stride}": (
+            made * view.strips * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.kernel**2,
+        ),
         "fast project": (
             calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
         "sums": (0, pixels * layer.cout * (groups > 1), 0),
         "residual": (0, pixels * layer.cout * layer.residual, 0),
-        "line": (calls, calls * groups, 0),
+        "line": ((calls + primed * view.strips) * groups if sweeps else calls, calls * groups, 0),
     }  # fmt: skip
+    staged = layer.cout
     if layer.expand:
         singles = lines * view.alone_in * pairs
         expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
         name = "fast expand 8" if in_registers else "fast expand"
         counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
-        widened = flow.once * view.all_in * fours(layer.cin)
-        counts["widen odd" if layer.cin % 4 else "widen"] = flow.once * view.strips, widened, 0
+        widenings = lines * groups if sweeps else lines
+        widened = widenings * view.all_in * fours(layer.cin)
+        counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
         if not in_registers:
             staged += fours(layer.cin)
             counts["single"] = singles, singles * quads, 0

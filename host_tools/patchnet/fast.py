@@ -1,4 +1,4 @@
-"""Modes fast and lean (modpatchnet/FORMAT.md, Fast schedules): which layers may run in them, their arrays' order."""
+"""Modes fast and sweep (modpatchnet/FORMAT.md, Fast schedules): which layers may run in them, their arrays' order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import format as fmt
 from .design import Layer
 from .quantized import QBottleneck, QConv, QNet, Scaled
 
-MODES = (fmt.MODE_FAST, fmt.MODE_LEAN)
+MODES = (fmt.MODE_FAST, fmt.MODE_SWEEP)
 MIDDLE = [0, 2, 1, 3]  # the two in the middle exchanged
 
 # A 3x3 kernel's 12 depthwise weights where they are not line by line: line and pixel of the kernel, -- for 0.
@@ -87,15 +87,13 @@ class Order:
     `columns`: its segment's lines are columns. `wide`: weights have 16 bits.
     """
 
-    mode: int
     group: int
     columns: bool
     wide: bool
 
     def taps(self, s: Layer) -> list[int]:
         """Which of t[l][p], as kernel * l + p, each of a channel's depthwise weights is: -1 for none."""
-        rolling = self.mode == fmt.MODE_FAST and s.expand
-        if s.kernel == 3 and (s.stride == 2 or rolling):
+        if s.kernel == 3 and (s.stride == 2 or s.expand):
             return [-1 if tap == "--" else int(tap, 3) for tap in (_BY_TWO if s.stride == 2 else _ROLLING).split()]
         starts = [s.kernel * line + pixel for line in range(s.kernel) for pixel in range(0, s.kernel - 1, 2)]
         return [start + more for start in starts for more in (0, 1, 1, 2)]

@@ -112,7 +112,7 @@ def _bottleneck(q: QBottleneck, where: str) -> bytes:
 def _check_fast(q: QConv | QBottleneck, order: Order, where: str) -> None:
     fault, most = fast.fast_fault(q), q.shape.cexp
     if fault:
-        raise ValueError(f"{where}: mode {order.mode} is not for {fault}")
+        raise ValueError(f"{where}: modes fast and sweep are not for {fault}")
     if order.group % 4 or not 4 <= order.group <= most:
         raise ValueError(f"{where}: group: wanted a multiple of 4, 4..{most}, got {order.group}")
 
@@ -124,7 +124,7 @@ def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Or
         stop = segment.first + segment.layers
         columns = segment.strip < layers[stop - 1].oh
         for step, bits in zip(plan.steps[segment.first : stop], flags[segment.first : stop], strict=True):
-            order = Order(step.mode, step.group, columns, bool(bits & fmt.FLAG_WIDE))
+            order = Order(step.group, columns, bool(bits & fmt.FLAG_WIDE))
             out.append(order if step.mode in fast.MODES else None)
     return out
 
@@ -276,10 +276,10 @@ def seal(blob: bytearray) -> bytes:
 def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     """The blob of a network, run by `plan` (the smallest one if None).
 
-    `wide`: layers of modes fast and lean with `short_lines` get weights of 16 bits.
+    `wide`: layers of modes fast and sweep with `short_lines` get weights of 16 bits.
 
     ValueError, naming layer, wanted and got, where shapes, types or ranges do not hold, or where a layer may not run in
-    the plan's mode fast or lean (`fast.fast_layers` tells beforehand).
+    the plan's mode fast or sweep (`fast.fast_layers` tells beforehand).
     """
     _check_net(qnet)
     d, p = qnet.design, plan or make_plan(qnet.design, fast=fast.fast_layers(qnet))

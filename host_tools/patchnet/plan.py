@@ -19,13 +19,13 @@ from .format import ALIGN, CANDIDATE_BYTES, MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .format import MODE_DIRECT as DIRECT
 from .format import MODE_FAST as FAST
 from .format import MODE_GROUPS as GROUPS
-from .format import MODE_LEAN as LEAN
 from .format import MODE_ROLLING as ROLLING
 from .format import MODE_STORED as STORED
+from .format import MODE_SWEEP as SWEEP
 from .format import MODE_WINDOW as WINDOW
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
-MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "lean")
+MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class View:
 
     `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together; `padded` is n_in and one more
     if the kernel reaches an odd number of pixels before the line. `alone_in`, `alone_out`: pixels that modes fast and
-    lean make one by one instead of in pairs, in a line of all strips.
+    sweep make one by one instead of in pairs, in a line of all strips.
     """
 
     layer: Layer
@@ -199,18 +199,18 @@ class Flow:
     """What follows from the demands on a layer, in lines: its own demands on the layer before, its largest chunk.
 
     `kept`: input lines from the first one that a chunk reads to the newest one, at most; `kept_rolling`: the same for a
-    rolling layer, which has expanded what the kernel reads, and needs its input for the residual alone; `kept_lean`,
-    `kept_fast` for those that take in lines as they are new, a fast layer some (`ahead`) beforehand.
-    `made` output lines read `read` input lines, chunk by chunk, and `once` different ones.
+    rolling layer, which has expanded what the kernel reads, and needs its input for the residual alone; `kept_fast` for
+    a fast one, which takes in lines as they are new, some (`ahead`) beforehand.
+    `made` output lines in `chunks` chunks read `read` input lines, chunk by chunk, and `once` different ones.
     """
 
     asks: tuple[int, ...]
     chunk: int
     kept: int
     kept_rolling: int
-    kept_lean: int
     kept_fast: int
     made: int
+    chunks: int
     read: int
     once: int
 
@@ -218,29 +218,29 @@ class Flow:
 @lru_cache(1 << 16)
 def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
     """How a layer in chunks of `rows` lines meets `demands`."""
-    asks, chunk, kept, rolling, lean, fast, read, once = [0], 0, 0, 0, 0, 0, 0, 0
+    asks, chunk, kept, rolling, fast, read, once, n = [0], 0, 0, 0, 0, 0, 0, 0
     for start, end in chunks(demands, rows):
         need, lowest = lines.need(end), lines.lowest(start)
-        chunk, kept, read = max(chunk, end - start), max(kept, need - lowest), read + need - lowest
+        chunk, kept, read, n = max(chunk, end - start), max(kept, need - lowest), read + need - lowest, n + 1
         rolling = max(rolling, need - start if lines.residual else 0)
         new = need - max(lowest, asks[-1])
-        lean, fast = max(lean, new), max(fast, new - min(new, lines.ahead) * (start == 0))
+        fast = max(fast, new - min(new, lines.ahead) * (start == 0))
         if need > asks[-1]:
-            once += need - max(lowest, asks[-1])
+            once += new
             asks.append(need)
-    return Flow(tuple(asks[1:]), chunk, kept, rolling, max(lean, rolling), max(fast, rolling), demands[-1], read, once)
+    return Flow(tuple(asks[1:]), chunk, kept, rolling, max(fast, rolling), demands[-1], n, read, once)
 
 
 def takes_lines(layer: Layer, mode: int) -> bool:
     """Whether a layer brings each input line into its own memory once; only the residual is read again."""
-    return layer.expand and mode in (ROLLING, FAST, LEAN)
+    return layer.expand and mode in (ROLLING, FAST)
 
 
 def kept_lines(own: Flow, layer: Layer, mode: int) -> int:
     """Lines that a layer's ring must hold for what the layer itself reads."""
     if not takes_lines(layer, mode):
         return own.kept
-    return {ROLLING: own.kept_rolling, FAST: own.kept_fast, LEAN: own.kept_lean}[mode]
+    return own.kept_rolling if mode == ROLLING else own.kept_fast
 
 
 def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: bool) -> tuple[list[int], list[Flow]]:
@@ -275,8 +275,8 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> dict[str, 
     if layer.kind == "bottleneck":
         if mode == GROUPS:
             parts |= dict(sums=4 * rows * view.n_out * layer.cout, group_ring=kept * view.n_in * group, values=group)
-        elif mode in (FAST, LEAN):
-            parts |= _fused_work(view, mode, group)
+        elif mode in (FAST, SWEEP):
+            parts |= _fused_work(view, step)
         elif mode == STORED:
             parts |= dict(values=rows * view.n_out * layer.cexp, group_ring=kept * view.n_in * group)
         else:
@@ -326,23 +326,30 @@ def _row_bytes(view: View) -> int:
     return (_row_sums(view) * layer.stride // 2 + layer.kernel // 2 + 1) // 2 * 4
 
 
-def _fused_work(view: View, mode: int, group: int) -> dict[str, int]:
-    layer, words, pairs = view.layer, (view.padded + 1) // 2, (view.n_out + 1) // 2
-    rows = layer.stride if mode == FAST and layer.expand else layer.kernel
-    widened = rows * _widened_line(view) if mode == FAST and layer.expand else 0
-    gap = 12 if eight(layer) and mode == FAST and layer.stride == 2 else 4
-    sums = 8 * pairs * layer.cout if group < layer.cexp else 0
+def _kept(view: View) -> int:
+    """Bytes of an expanded channel's lines that are kept from line to line in modes fast and sweep."""
+    layer, words = view.layer, (view.padded + 1) // 2
+    if layer.kernel > 3:
+        return (layer.kernel - layer.stride) * _row_bytes(view)
+    return 4 * (words if layer.stride == 1 else (words + 1) // 2)
+
+
+def _fused_work(view: View, step: Choice) -> dict[str, int]:
+    layer, (mode, chunk, group), words, pairs = view.layer, step, (view.padded + 1) // 2, (view.n_out + 1) // 2
+    lines = layer.stride if layer.expand else layer.kernel
+    gap = 12 if eight(layer) and layer.stride == 2 else 4
+    sums = 8 * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
         words = (pairs if layer.stride == 1 else view.n_out) + 1
     elif layer.kernel > 3:
         words = _row_bytes(view) // 2
-        gap += layer.kernel * _row_bytes(view) if mode == LEAN else 0
         sums += 8 * _row_sums(view)
     return dict(
-        window=widened + 8 * words * rows + gap,
+        window=(lines * _widened_line(view) if layer.expand else 0) + 8 * words * lines + gap,
         values=4 * pairs * group,
         sums=sums,
-        group_ring=max(0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + 20, 4 * group + 36),
+        group_ring=max(0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + 20, 4 * group + 36)
+        + (group * _kept(view) if mode == SWEEP else 0),
     )
 
 
@@ -352,17 +359,13 @@ def work_bytes(parts: dict[str, int]) -> int:
 
 
 def wide_bytes(view: View, mode: int) -> int:
-    """What a layer keeps from line to line: expanded lines, or a lean one 16-bit pixels."""
-    layer, words = view.layer, (view.padded + 1) // 2
+    """What a layer keeps from line to line: expanded lines."""
+    layer = view.layer
     if not takes_lines(layer, mode):
         return 0
-    if mode == LEAN:
-        return min(layer.kernel, view.lines.lines_in) * _widened_line(view)
     if mode == ROLLING:
         return min(layer.kernel, view.lines.lines_in) * view.n_in * layer.cexp
-    if layer.kernel > 3:
-        return layer.cexp * (layer.kernel - layer.stride) * _row_bytes(view)
-    return layer.cexp * 4 * (words if layer.stride == 1 else (words + 1) // 2)
+    return layer.cexp * _kept(view)
 
 
 def lead(part: Sequence[View], strip: int, mode: int, rows: int) -> int:
@@ -565,11 +568,11 @@ def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: 
         if mode not in allowed:
             names = " or ".join(MODE_NAMES[m] for m in allowed)
             raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
-        chunked = layer.kind == "bottleneck" and mode in (WINDOW, GROUPS, STORED)
+        chunked = layer.kind == "bottleneck" and mode in (WINDOW, GROUPS, STORED, SWEEP)
         _check_range(f"layer {i}: rows", rows, 1, view.lines.lines_out if chunked else 1)
-        grouped, pixels = mode in (GROUPS, STORED, FAST, LEAN), layer.kind == "conv" and mode != GROUPS
+        grouped, pixels = mode in (GROUPS, STORED, FAST, SWEEP), layer.kind == "conv" and mode != GROUPS
         channels = layer.cexp if layer.kind == "bottleneck" else layer.cout
-        multiple = 4 if mode in (FAST, LEAN) else 2 if pixels else 1
+        multiple = 4 if mode in (FAST, SWEEP) else 2 if pixels else 1
         if group % multiple:
             raise ValueError(f"layer {i}: group: wanted a multiple of {multiple}, got {group}")
         _check_range(f"layer {i}: group", group, int(grouped), channels if grouped else MAX_SIDE if pixels else 0)

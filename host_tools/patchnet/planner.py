@@ -21,13 +21,15 @@ import numpy as np
 
 from .costs import cost_of, end_counts, layer_counts, totals
 from .design import Layer, Network
-from .fast import fast_modes, fast_shape
+from .fast import fast_shape
 from .format import MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .plan import (
     DIRECT,
+    FAST,
     GROUPS,
     ROLLING,
     STORED,
+    SWEEP,
     WINDOW,
     Choice,
     Lasting,
@@ -93,8 +95,8 @@ class Role:
     """Where a layer stands. `first`: it reads the picture; `pools`: its lines do not go into a map or to another layer;
     `tail`: it ends a segment.
 
-    `below`: bytes of the arena that its segment may not use. `fast`: modes fast and lean are allowed. Costs are counted
-    `by` one of TABLES.
+    `below`: bytes of the arena that its segment may not use. `fast`: modes fast and sweep are allowed. Costs are
+    counted `by` one of TABLES.
     """
 
     first: bool
@@ -126,7 +128,7 @@ def _groups(channels: int, tries: Tries) -> list[int]:
 
 
 def fused_groups(layer: Layer, tries: Tries) -> list[int]:
-    """Channels of a group worth trying in modes fast and lean: all, or a multiple of 4."""
+    """Channels of a group worth trying in modes fast and sweep: all, or a multiple of 4."""
     return sorted({group for group in tries.groups if group % 4 == 0 and group < layer.cexp} | {layer.cexp})
 
 
@@ -146,7 +148,7 @@ def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> It
                 yield WINDOW, 1, pixels
         return
     if role.fast:
-        yield from ((mode, 1, group) for mode in fast_modes(layer) for group in fused_groups(layer, tries))
+        yield from ((FAST, 1, group) for group in fused_groups(layer, tries))
     if not layer.expand:
         yield DIRECT, 1, 0
         return
@@ -154,6 +156,8 @@ def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> It
     groups = _groups(layer.cexp, tries)
     wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
     for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
+        if role.fast:
+            yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
         yield WINDOW, rows, 0
         yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls
         if 4 * layer.cout < layer.cexp:  # else the sums take more than the values that are stored
@@ -192,7 +196,7 @@ def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
             alone_out=0,
         )
         goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
-        modes = fast_modes(layer) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
+        modes = (FAST,) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
         steps = [(mode, 1, 0 if mode in (ROLLING, DIRECT) else layer.cexp) for mode in modes]
         counts = [layer_counts(view, goes, step, chain.reads_picture(i), chain.staged(i + 1)) for step in steps]
         out.append(min(cost_of(count, by) for count in counts))
@@ -372,7 +376,7 @@ def _prune(level: Level) -> Level:
 
 @dataclass(frozen=True)
 class How:
-    """What a front is found by: costs `by` one of TABLES; for each layer, whether it may run in modes fast and lean."""
+    """What a front is found by: costs `by` one of TABLES; of each layer, whether it may run in modes fast and sweep."""
 
     by: str
     fast: tuple[bool, ...]
@@ -633,7 +637,7 @@ def front(
 ) -> list[Point]:
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
     nothing twice. `progress` hears of layers done and layers. Costs are counted `by` instructions of a Cortex-M7 or
-    macs (TABLES); `fast` tells for each layer whether its weights let it run in modes fast and lean, where its shape
+    macs (TABLES); `fast` tells for each layer whether its weights let it run in modes fast and sweep, where its shape
     does (`fast.fast_layers`)."""
     how = How.of(network, by, fast)
     if (network, how) not in _fronts:
