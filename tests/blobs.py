@@ -9,10 +9,11 @@ from functools import cache
 
 import numpy as np
 
-from networks import FreeNetwork, Layer, random_network, random_qnet
+from networks import FreeNetwork, Layer, fast_qnet, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
 from patchnet.pack import pack, seal
+from patchnet.plan import DIRECT, FAST, GROUPS, ROLLING, SWEEP, place
 from patchnet.quantized import Scaled
 
 
@@ -46,6 +47,26 @@ def bottlenecks(side: int, n: int, labels: tuple[str, ...] = ("no", "yes")) -> F
 def large() -> bytes:
     """Arena and blob are of more than 4 KB."""
     return pack(random_qnet(np.random.default_rng(5), bottlenecks(16, 3)))
+
+
+@cache
+def parts() -> bytes:
+    """Every kind of part that a streamed blob is read in: groups of modes 5 and 6, some outputs of a convolution, a
+    group of them of the head, some classes, and a layer that is only read whole."""
+    chain = (
+        Layer("conv", 12, 12, 1, 0, 24, 3, 1),
+        Layer("bottleneck", 12, 12, 24, 64, 24, 3, 1, True, True),
+        Layer("bottleneck", 12, 12, 24, 48, 16, 5, 2, True),
+        Layer("bottleneck", 6, 6, 16, 24, 16, 3, 1, True, True, "none"),
+        Layer("conv", 6, 6, 16, 0, 40, 1, 1),
+    )
+    labels = tuple(f"class {i}" for i in range(50))
+    network = FreeNetwork("parts", labels, 12, 12, 1, 1, False, chain=chain)
+    schedule = [
+        (12, [(DIRECT, 1, 0)]), (12, [(FAST, 1, 12)]), (6, [(SWEEP, 3, 8)]),
+        (2, [(ROLLING, 1, 0)]), (6, [(GROUPS, 1, 16)]),
+    ]  # fmt: skip
+    return pack(fast_qnet(np.random.default_rng(9), network), place(network, schedule))
 
 
 @cache

@@ -20,7 +20,7 @@ from patchnet.bench import Chain, measure, random_qnet
 from patchnet.design import Layer
 from patchnet.fast import fast_modes
 from patchnet.pack import pack
-from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, WINDOW, Plan, place
+from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, Plan, place
 from patchnet.remote import FIRMWARE, Board
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
@@ -74,7 +74,7 @@ def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool
     mode = int(rng.choice(fast or (ROLLING, WINDOW, GROUPS, STORED)))
     group = layer.cexp if rng.random() < 0.3 else min(layer.cexp, int(rng.choice([4, 8, 16, 24, 32, 48, 64])))
     group = max(4, group)
-    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (WINDOW, GROUPS, STORED) else 1
+    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (WINDOW, GROUPS, STORED, SWEEP) else 1
     return mode, rows, 0 if mode in (ROLLING, WINDOW) else group
 
 

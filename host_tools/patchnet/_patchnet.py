@@ -226,7 +226,7 @@ def _is_file(src) -> bool:
 
 
 class _Stream:
-    """A file whose weights are read in parts: `head` is what comes before them. `room`: bytes of the buffer, or True."""
+    """A file whose weights are read in parts: `head` is what comes before. `room`: bytes of the buffer, or True."""
 
     def __init__(self, src, room):
         path = isinstance(src, (str, os.PathLike))

@@ -27,8 +27,8 @@ from .plan import (
 # `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
 # plans for shapes like the zoo's: weights of 8 bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py
 # fits such a table anew, from other plans. A layer is met within (root mean square; the worst) 2.4% (13%) in mode fast,
-# 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost more in
-# `sample`.
+# 5.6% (26%) in mode sweep, 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost
+# more in `sample`.
 COSTS = {
     "sample": (97.9, 20.4, 0),
     "sample grey": (180, 57.1, 0),
@@ -45,6 +45,9 @@ COSTS = {
     "widen odd": (0, 11.6, 0),
     "stage": (56, 0.72, 0),
     "line": (2069, 217, 0),
+    "sweep line": (2047, 0, 0),
+    "take": (1178, 0, 0),
+    "take rows": (296, 2.56, 0),
     "fast expand": (0, 5.68, 0.63),
     "fast expand 8": (0, 10.7, 0),
     "single": (16.1, 1.66, 0),
@@ -65,8 +68,20 @@ COSTS = {
     "fc": (0, 60, 2.5),
 }
 # Parts of other kernels, whose outputs are no values of the network
-INSIDE = ("conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "single", "single out", "sums")
-INSIDE += ("residual",)
+INSIDE = (
+    "conv stage",
+    "window",
+    "tap",
+    "row",
+    "widen",
+    "widen odd",
+    "stage",
+    "line",
+    "sweep line",
+    "take",
+    "take rows",
+)
+INSIDE += ("single", "single out", "sums", "residual")
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
@@ -157,8 +172,8 @@ def _inside(layer: Layer) -> float:
 
 
 def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
-    """A bottleneck's in modes fast and sweep. The latter expands the lines that two chunks share twice, and widens lines
-    for each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
+    """A bottleneck's in modes fast and sweep. The latter expands lines that two chunks share twice, and widens them for
+    each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
     layer, groups, sweeps = view.layer, -(-view.layer.cexp // group), mode == SWEEP
     pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, flow.made
     lines = flow.read if sweeps else flow.once
@@ -177,8 +192,14 @@ def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
         ),
         "sums": (0, pixels * layer.cout * (groups > 1), 0),
         "residual": (0, pixels * layer.cout * layer.residual, 0),
-        "line": ((calls + primed * view.strips) * groups if sweeps else calls, calls * groups, 0),
     }  # fmt: skip
+    if sweeps:
+        takes = primed * view.strips
+        counts["sweep line"], counts["take"] = (calls * groups, 0, 0), (takes * groups, 0, 0)
+        if layer.kernel > 3:
+            counts["take rows"] = takes * pairs, primed * view.all_in * layer.cexp, 0
+    else:
+        counts["line"] = calls, calls * groups, 0
     staged = layer.cout
     if layer.expand:
         singles = lines * view.alone_in * pairs

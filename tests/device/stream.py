@@ -1,5 +1,5 @@
-# Blobs whose weights are read in parts during a run, from a file that is not memory-mapped. grey.pnb and colour.pnb lie
-# in the current directory.
+# Blobs whose weights are read in parts during a run, from a file that is not memory-mapped. grey.pnb, colour.pnb and
+# parts.pnb lie in the current directory.
 import io
 
 import patchnet
@@ -12,11 +12,11 @@ def pattern(n):
 def said(f, *args):
     try:
         return f(*args)
-    except ValueError as e:
+    except (MemoryError, ValueError) as e:
         return e
 
 
-for name in ("grey.pnb", "colour.pnb"):
+for name in ("parts.pnb", "grey.pnb", "colour.pnb"):
     with open(name, "rb") as f:
         blob = f.read()
     whole = patchnet.Model(blob)
@@ -34,17 +34,31 @@ for name in ("grey.pnb", "colour.pnb"):
     print(m, said(m.predict, x))
     print(patchnet.Model(blob, stream=True).streamed)  # it is in memory already
 
+    # buffers of other sizes: what is too small says how large it must be, what is too large is cut
+    refused = said(patchnet.Model, io.BytesIO(blob), None, 2)
+    print(refused)
+    least, most = int(str(refused).split()[2]), given.streamed
+    print(said(patchnet.Model, io.BytesIO(blob), None, least - 1))
+    for n in (least, (3 * least + most) // 4, (least + most) // 2, max(least, most - 1), most + 99):
+        m = patchnet.Model(io.BytesIO(blob), None, n)
+        print(m.streamed == min(n, most), m.ram - m.streamed == given.ram - most, m.predict(x) == right)
+        print(
+            m.classify(img) == whole.classify(img),
+            [row[:2] for row in m.profile(x)] == [row[:2] for row in whole.profile(x)],
+        )
+
 # a file that is cut off, damaged, or no model
 for bad in (b"", blob[:50], blob[:111], blob[:120], blob[:-1], blob[:-9] + b"?" + blob[-8:], bytes(300)):
     print(said(patchnet.Model, io.BytesIO(bad), None, True))
 
 # one that changes while the model lives: the next run says so, and is right again when the file is
-card = io.BytesIO(blob)
-m = patchnet.Model(card, stream=True)
-for at in range(len(blob) - 200, len(blob)):
-    card.seek(at)
-    card.write(b"\xff")
-print(said(m.predict, x))
-card.seek(0)
-card.write(blob)
-print(m.predict(x) == right)
+for n in (least, most):
+    card = io.BytesIO(blob)
+    m = patchnet.Model(card, None, n)
+    for at in range(len(blob) - 200, len(blob)):
+        card.seek(at)
+        card.write(b"\xff")
+    print(said(m.predict, x))
+    card.seek(0)
+    card.write(blob)
+    print(m.predict(x) == right)

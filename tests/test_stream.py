@@ -1,0 +1,111 @@
+"""Streamed blobs on the PC: the same bytes with any buffer, and how much of the file a run reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import blobs
+from cases import random_plan
+from networks import FreeNetwork, Layer, fast_network, fast_qnet, random_network, random_qnet
+from patchnet import Model
+from patchnet import format as fmt
+from patchnet.fast import fast_layers
+from patchnet.pack import pack
+from patchnet.plan import DIRECT, FAST, SWEEP, place
+
+
+class Counted:
+    """A model that is streamed from a file, and the bytes that its last run read."""
+
+    def __init__(self, path, stream):
+        self.model, self.bytes = Model(path, stream=stream), 0
+        read = self.model._stream.read
+
+        def counted(at: int, n: int) -> bytes:
+            self.bytes += n
+            return read(at, n)
+
+        self.model._stream.read = counted
+
+    def predict(self, x: bytes) -> bytes:
+        self.bytes = 0
+        return bytes(self.model.predict(x))
+
+
+def written(tmp_path, blob: bytes):
+    path = tmp_path / "net.pnb"
+    path.write_bytes(blob)
+    return path
+
+
+def sizes(path) -> tuple[int, int]:
+    """The least and the most bytes of a buffer."""
+    with pytest.raises(MemoryError, match="stream: needs .* bytes, has 2") as refused:
+        Model(path, stream=2)
+    return int(str(refused.value).split()[2]), Model(path, stream=True).streamed
+
+
+def noise(rng, model: Model) -> bytes:
+    height, width, channels = model.input_shape
+    return rng.bytes(height * width * channels)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_buffer_gives_the_same_bytes(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    fast = seed % 4 > 0
+    network = fast_network(rng, k=int(rng.choice([1, 4]))) if fast else random_network(rng, 100_000)
+    qnet = fast_qnet(rng, network) if fast else random_qnet(rng, network)
+    path = written(tmp_path, pack(qnet, random_plan(rng, network, fast_layers(qnet))))
+    whole, (least, most) = Model(path), sizes(path)
+    x = noise(rng, whole)
+    wanted, head = bytes(whole.predict(x)), fmt.HEADER.unpack(path.read_bytes())["weight_off"]
+    for size in sorted({least, most, *rng.integers(least, most + 1, 4).tolist()}):
+        model = Model(path, stream=size)
+        assert bytes(model.predict(x)) == wanted
+        assert model.streamed == size and model.ram == whole.ram + head + size
+    with pytest.raises(MemoryError, match=f"stream: needs {least} bytes, has {least - 1}"):
+        Model(path, stream=least - 1)
+    assert Model(path, stream=most + 1).streamed == most
+
+
+def test_every_kind_of_part(tmp_path):
+    path = written(tmp_path, blobs.parts())
+    whole, (least, most) = Model(path), sizes(path)
+    x = noise(np.random.default_rng(1), whole)
+    for size in range(least, most + 1, 7):
+        assert bytes(Model(path, stream=size).predict(x)) == bytes(whole.predict(x))
+
+
+def block(mode: int, rows: int, group: int) -> bytes:
+    """A stem and a bottleneck 8 -> 32 -> 8 of 6 output lines."""
+    chain = Layer("conv", 6, 6, 1, 0, 8, 3, 1), Layer("bottleneck", 6, 6, 8, 32, 8, 5, 1, True)
+    network = FreeNetwork("block", ("a", "b"), 6, 6, 1, 1, False, chain=chain)
+    schedule = [(6, [(DIRECT, 1, 0)]), (6, [(mode, rows, group)])]
+    return pack(fast_qnet(np.random.default_rng(2), network), place(network, schedule))
+
+
+PROJECTION = 8 * 8  # biases and multipliers
+EACH = 16 // 2 + 4 * 2 + 48 + 8  # arrays of an expanded channel of `block`
+OTHERS = 8 * (8 + 9) + 2 * (8 + 8)  # stem, fully connected
+
+
+@pytest.mark.parametrize(
+    "mode, rows, times", [(FAST, 1, 6 + 2), (SWEEP, 1, 6), (SWEEP, 2, 3), (SWEEP, 4, 2), (SWEEP, 6, 1)]
+)
+def test_how_often_weights_are_read(tmp_path, mode, rows, times):
+    """Mode 5 takes two lines in beforehand, then each group's arrays are read line by line; in mode 6 chunk by chunk.
+    The first ones stay as far as there is room."""
+    path = written(tmp_path, block(mode, rows, 8))
+    least, most = sizes(path)
+    assert (least, most) == (PROJECTION + 8 * EACH, PROJECTION + 32 * EACH)
+    x = noise(np.random.default_rng(1), Model(path))
+    for stay in range(3):
+        counted = Counted(path, PROJECTION + 8 * (stay + 1) * EACH)
+        counted.predict(x)
+        scales = PROJECTION if stay else PROJECTION * times
+        assert counted.bytes == OTHERS + scales + 8 * EACH * (stay + (4 - stay) * times)
+    whole = Counted(path, True)
+    whole.predict(x)
+    assert whole.bytes == OTHERS + PROJECTION + 32 * EACH
