@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from patchnet import filecam, remote, romfs
+from patchnet.cli import build_parser
 from test_native import STOCK, require
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,6 +97,14 @@ def board(tmp_path_factory):
     emulator = remote.Qemu(require(STOCK["qemu"]), romfs.build(folder), False)
     yield emulator.port, set()
     emulator.stop()
+
+
+def test_commands_in_the_text_are_understood():
+    """Those that stand between words are not run, as `patchnet deploy person --port /dev/ttyACM0`."""
+    found = {line for page in PAGES for line in re.findall(r"`patchnet (\w[^`]+)`", page.read_text())}
+    assert len(found) >= 3
+    for line in found:
+        build_parser().parse_args(shlex.split(line))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != EMULATED], ids=lambda page: page.stem)
