@@ -47,7 +47,7 @@ def text_of(node):
 
 def host_texts():
     found = []
-    for name in ("deploy", "boards", "link", "remote", "vector", "onboard"):
+    for name in ("deploy", "boards", "link", "remote", "vector", "onboard", "filecam", "filemic"):
         for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
                 text = text_of(node.exc.args[0])
@@ -119,3 +119,31 @@ def test_commands_are_understood():
     assert {command.split()[0] for command in COMMANDS} == {"devices", "deploy", "val", "bench"}
     for command in COMMANDS:
         build_parser().parse_args(shlex.split(command))
+
+
+# ---------------------------------------------------------------- links
+
+PAGES = [ROOT / "README.md", ROOT / "ports" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def anchors(page):
+    """As the headings of a page get them: in small letters, without punctuation, - for a space."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        if not name.startswith("http"):
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_for_starters_is_found():
+    """From the README and from the boards' page."""
+    for page in (ROOT / "docs" / "start").glob("*.md"):
+        for name, folder in (("README.md", "docs/start"), ("docs/boards.md", "start")):
+            assert f"]({folder}/{page.name})" in (ROOT / name).read_text(), (page.name, name)
