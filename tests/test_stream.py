@@ -8,7 +8,7 @@ import pytest
 import blobs
 from cases import random_plan
 from networks import FreeNetwork, Layer, fast_network, fast_qnet, random_network, random_qnet
-from patchnet import Model
+from patchnet import Model, analyze, bench, planner, streaming, zoo
 from patchnet import format as fmt
 from patchnet.fast import fast_layers
 from patchnet.pack import pack
@@ -109,3 +109,39 @@ def test_how_often_weights_are_read(tmp_path, mode, rows, times):
     whole = Counted(path, True)
     whole.predict(x)
     assert whole.bytes == OTHERS + PROJECTION + 32 * EACH
+
+
+# ---------------------------------------------------------------- plans for it
+
+
+@pytest.mark.parametrize(
+    "name, buffers", [("vww-18k", (2500, 6000, 20_000, 1 << 20)), ("mcunet-vww1", (7000, 30_000)), ("voc-130", (9000,))]
+)
+def test_planned_for_a_buffer(name, buffers):
+    """The plan needs no larger buffer and reads what the planner says; it is worth it, as it reads less than the usual
+    one does through the same buffer, if that can be used at all."""
+    network = zoo.network(name)
+    qnet, usual = bench.random_qnet(network), planner.plan(network)
+    for buffer in buffers:
+        plan = planner.plan(network, buffer=buffer)
+        found = analyze.measure(pack(qnet, plan), buffer)
+        assert found.least <= buffer and found.buffer == min(buffer, found.most)
+        assert found.read == streaming.reads(network, plan, buffer)
+        plain = analyze.measure(pack(qnet, usual), 1 << 20)
+        if plain.least <= buffer:
+            assert found.read <= analyze.measure(pack(qnet, usual), buffer).read
+        assert plain.read <= found.read * 1.01  # once is the least
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks_planned_for_a_buffer(seed):
+    rng = np.random.default_rng(seed)
+    network = fast_network(rng, k=int(rng.choice([1, 4])))
+    qnet = fast_qnet(rng, network)
+    with pytest.raises(ValueError, match="needs .* B of weights at a time, stream 8 B") as refused:
+        planner.plan(network, buffer=8)
+    least = int(str(refused.value).split(" needs ")[1].split(" B ")[0].replace(",", ""))
+    for buffer in (least, 2 * least, 5 * least):
+        plan = planner.plan(network, fast=fast_layers(qnet), buffer=buffer)
+        found = analyze.measure(pack(qnet, plan), buffer)
+        assert found.least <= buffer and found.read == streaming.reads(network, plan, buffer)

@@ -232,6 +232,7 @@ class _Stream:
         path = isinstance(src, (str, os.PathLike))
         self.file = open(resolve(src), "rb") if path else src  # noqa: SIM115, closed when the model is
         self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
+        self.taken = self.pieces = 0  # of the last run
         header = self.read(0, min(self.size, fmt.HEADER.size))
         bytes_ = _engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
         self.head = self.read(0, min(self.size, max(len(header), bytes_)))
@@ -267,6 +268,7 @@ class _Stream:
         _engine().pn_host_wanted(model, wanted)
         at, bytes_, to = wanted
         ctypes.memmove(ctypes.addressof(self.buffer) + to, self.read(at, bytes_), bytes_)
+        self.taken, self.pieces = self.taken + bytes_, self.pieces + 1
 
     def close(self) -> None:
         if self.own:
@@ -362,6 +364,8 @@ class Model:
     def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads) -> None:
         if self._detect:
             _engine().pn_detect(self._model, threshold, heads)
+        if self._stream:
+            self._stream.taken = self._stream.pieces = 0
         lib, where = _engine(), (self._model, self._arena.at, self._arena.bytes)
         if pixels is None:
             err = lib.pn_start_raw(*where, raw)
@@ -582,6 +586,16 @@ class Model:
         """Bytes of the weights' buffer, 0 where they are in memory."""
         self._check_open()
         return len(self._stream.buffer) if self._stream else 0
+
+    @property
+    def stream_sizes(self) -> tuple[int, int]:
+        """The least bytes that the buffer of a streamed model may have, and the most of which it makes use."""
+        return self._stream.least, self._stream.most
+
+    @property
+    def stream_read(self) -> tuple[int, int]:
+        """Bytes that the last run of a streamed model read, and in how many pieces."""
+        return self._stream.taken, self._stream.pieces
 
     @property
     def task(self) -> str:

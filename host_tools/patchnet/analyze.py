@@ -7,16 +7,19 @@ with whole maps. `tables` and `plots` show an analysis to people.
 
 from __future__ import annotations
 
+import tempfile
 import tomllib
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import audio, costs, planner, zoo
+from . import Model, audio, costs, planner, streaming, zoo
 from . import format as fmt
+from .bench import random_qnet
 from .design import Candidate, Layer, Network, from_dict, paper_peak
 from .fast import fast_layers
-from .pack import detect_bytes, read
+from .pack import detect_bytes, pack, read
 from .plan import (
     MODE_NAMES,
     Areas,
@@ -103,13 +106,28 @@ class Fused:
 
 @dataclass(frozen=True)
 class Choice:
-    """A plan of the front: arena bytes, MACs of a picture and times the nominal ones, predicted cost, segments."""
+    """A plan of the front: arena bytes, MACs of a picture and times the nominal ones, predicted cost, segments. If
+    weights are read through a buffer, the bytes that a picture reads."""
 
     arena: int
     executed_macs: int
     times: float
     cost: float
     segments: int
+    read: int = 0
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A blob that is streamed: bytes of its buffer, and the least and the most that it may have; m.ram with it; what a
+    picture reads of the file, in how many pieces."""
+
+    buffer: int
+    least: int
+    most: int
+    ram: int
+    read: int
+    pieces: int
 
 
 @dataclass(frozen=True)
@@ -147,6 +165,7 @@ class Analysis:
     spectrum: int = 0  # of the arena, while it makes a row
     smallest: int | None = None
     front: tuple[Choice, ...] | None = None
+    streamed: Streamed | None = None  # if it was asked for
 
 
 # ---------------------------------------------------------------- from files
@@ -169,17 +188,19 @@ def analyze(
     pareto: bool = False,
     progress: planner.Progress | None = None,
     by: str = "",
+    stream: int | None = None,
 ) -> Analysis:
     """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
     takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
 
     `pareto` adds the front. Plans are compared `by` one of costs.TABLES: by instructions unless said, but those for
-    `zoo.NAMES`, which others' memory is compared with, by MACs. ValueError names the block for which a budget is too
-    small.
+    `zoo.NAMES`, which others' memory is compared with, by MACs. `stream`: weights are read from a file through a buffer
+    of so many bytes; a plan is then chosen for that, by instructions. ValueError names the block for which a budget or
+    a buffer is too small.
     """
     path, blob, plan, fast = Path(source), None, None, None
     named = str(source) in zoo.NAMES
-    by = by or ("macs" if named else "instructions")
+    by = by or ("macs" if named and stream is None else "instructions")
     if named:
         network = zoo.network(str(source))
     elif path.suffix == ".toml":
@@ -190,12 +211,28 @@ def analyze(
         network, plan = blob_network(info, path.stem), blob_plan(info)
         fast = fast_layers(blob_qnet(blob, path.stem))
     if plan is not None and budget is None and not pareto:
-        return analyze_network(network, plan, blob=blob, by=by)
-    front = planner.front(network, progress, by, fast)  # first, as it takes the time
+        found = analyze_network(network, plan, blob=blob, by=by)
+        return found if stream is None else replace(found, streamed=measure(blob, stream))
+    front = planner.front(network, progress, by, fast, stream)  # first, as it takes the time
     if plan is None or budget is not None:
-        plan = planner.plan(network, budget, by=by, fast=fast)
+        plan = planner.plan(network, budget, by=by, fast=fast, buffer=stream)
     found = replace(analyze_network(network, plan, budget, blob, by), smallest=front[0].arena_bytes)
+    if stream is not None:
+        qnet = random_qnet(network) if blob is None else blob_qnet(blob, network.name)
+        found = replace(found, streamed=measure(pack(qnet, plan), stream))
     return with_front(found, front) if pareto else found
+
+
+def measure(blob: bytes, buffer: int) -> Streamed:
+    """Runs a blob on this PC through a buffer of so many bytes. MemoryError if it is too small."""
+    with tempfile.TemporaryDirectory(prefix="patchnet-stream-") as folder:
+        path = Path(folder) / "net.pnb"
+        path.write_bytes(blob)
+        with Model(path, stream=buffer) as model:
+            height, width, channels = model.input_shape
+            silence = array("h", bytes(2 * model.clip_samples)) if model.task == "audio" else None
+            model.predict(bytes(height * width * channels) if silence is None else silence)
+            return Streamed(model.streamed, *model.stream_sizes, model.ram, *model.stream_read)
 
 
 # ---------------------------------------------------------------- the whole network
@@ -246,7 +283,10 @@ def analyze_network(
 
 def with_front(a: Analysis, front: Sequence[planner.Point]) -> Analysis:
     """The same analysis with the plans that the network could have instead."""
-    choices = (Choice(p.arena_bytes, p.macs, p.macs / a.macs, p.cost, len(p.schedule)) for p in front)
+    choices = (
+        Choice(p.arena_bytes, p.macs, p.macs / a.macs, p.cost - streaming.READ * p.read, len(p.schedule), p.read)
+        for p in front
+    )
     return replace(a, front=tuple(choices))
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+STREAM = "weights go through a buffer of this size"
 USER_ERROR = 2
 DIFFERENT = 1  # engines that must agree do not
 
@@ -173,6 +174,7 @@ def _add_making(command: Callable[..., Parser]) -> None:
     p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
     p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
+    p.add_argument("--stream", type=size, metavar="SIZE", help=f"for a file that is streamed: {STREAM}")
     p.add_argument(
         "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
     )
@@ -187,6 +189,7 @@ def _add_looking(command: Callable[..., Parser]) -> None:
     p = command("analyze", run_analyze, "Show memory, work and size, block by block", more)
     p.add_argument("model", metavar="MODEL", help="a network, a design or experiment (.toml), or known shapes")
     p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
+    p.add_argument("--stream", type=size, metavar="SIZE", help=f"as a file that is streamed: {STREAM}")
     p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
     how = "what plans are compared by: %(choices)s (default: instructions; of known shapes macs)"
     p.add_argument("--by", choices=TABLES, default="", help=how)
@@ -384,11 +387,13 @@ def run_pack(args) -> int:
     from .stages import pack_file
 
     with progress(args) as track:
-        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide)
+        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream)
     if args.json:
         print_json(asdict(packed))
     else:
         print(f"{packed.path}: {packed.blob_bytes:,} B, arena {packed.ram:,} B")
+        if args.stream is not None:
+            print(f"Model({Path(packed.path).name!r}, stream={args.stream}) needs {packed.streamed:,} B of RAM in all")
     return 0
 
 
@@ -403,7 +408,8 @@ def run_analyze(args) -> int:
     except FileNotFoundError as e:
         raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
     with progress(args) as track:
-        result = analyze.analyze(source, args.budget, args.pareto, planning(track, args.model), args.by)
+        how = args.budget, args.pareto, planning(track, args.model), args.by, args.stream
+        result = analyze.analyze(source, *how)
     if args.json:
         print_json(analyze.to_dict(result))
     else:

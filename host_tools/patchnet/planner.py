@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from . import streaming
 from .costs import cost_of, end_counts, layer_counts, totals
 from .design import Layer, Network
 from .fast import fast_shape
@@ -67,7 +68,7 @@ class Tries:
     strips: int
 
 
-PLAIN = Tries((), (), (), (), 1)
+PLAIN = Tries((), (), (4,), (), 1)
 COARSE = Tries((1, 2, 4, 8), (1,), (4,), (2,), 8)
 FINE = Tries(tuple(range(1, 17)), (1, 2, 3, 4), (4, 8, 16, 32, 64), (2, 4, 6, 8, 12), MAX_SIDE)
 
@@ -79,12 +80,14 @@ Schedule = tuple[tuple[int, tuple[Choice, ...]], ...]  # of each segment: strip,
 
 @dataclass(frozen=True)
 class Point:
-    """A plan of the front: arena bytes, cost by COSTS and multiply-accumulates (of a picture), schedule for `place`."""
+    """A plan of the front: arena bytes, cost by COSTS and multiply-accumulates (of a picture), schedule for `place`. If
+    weights are read through a buffer, bytes read (of a picture), which are in the cost (streaming.READ)."""
 
     arena_bytes: int
     cost: float
     macs: int
     schedule: Schedule
+    read: int = 0
 
 
 # ---------------------------------------------------------------- what a layer may do
@@ -96,7 +99,7 @@ class Role:
     `tail`: it ends a segment.
 
     `below`: bytes of the arena that its segment may not use. `fast`: modes fast and sweep are allowed. Costs are
-    counted `by` one of TABLES.
+    counted `by` one of TABLES. `buffer`: bytes of the one through which weights are read.
     """
 
     first: bool
@@ -105,6 +108,7 @@ class Role:
     below: int
     fast: bool
     by: str
+    buffer: int | None = None
 
 
 @dataclass(frozen=True)
@@ -172,12 +176,20 @@ def _option(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> O
     fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
     work = work_bytes(work_parts(view, step, role.first, role.pools))
     kept = kept_lines(goes, view.layer, mode)
-    return Option(step, cost_of(counts, role.by), role.below + fixed, work, goes.asks, kept, goes.chunk)
+    cost = cost_of(counts, role.by)
+    if role.buffer is not None:
+        cost += streaming.READ * streaming.read_bytes(view, goes, step, role.buffer)
+    return Option(step, cost, role.below + fixed, work, goes.asks, kept, goes.chunk)
+
+
+def _fits(layer: Layer, step: Choice, buffer: int | None) -> bool:
+    return buffer is None or streaming.part_bytes(layer, step) <= buffer
 
 
 @lru_cache(1 << 16)
 def _options(view: View, role: Role, tries: Tries, demands: tuple[int, ...]) -> tuple[Option, ...]:
-    return tuple(_option(view, demands, step, role) for step in _steps(view, demands, role, tries))
+    steps = (step for step in _steps(view, demands, role, tries) if _fits(view.layer, step, role.buffer))
+    return tuple(_option(view, demands, step, role) for step in steps)
 
 
 def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
@@ -380,13 +392,22 @@ class How:
 
     by: str
     fast: tuple[bool, ...]
+    buffer: int | None = None  # weights are read through one of so many bytes
 
     @classmethod
-    def of(cls, network: Network, by: str, fast: Sequence[bool] | None) -> How:
+    def of(cls, network: Network, by: str, fast: Sequence[bool] | None, buffer: int | None) -> How:
         """Without `fast`, the layers' shapes decide."""
         layers = network.run()
         allowed = [by != "macs" and fast_shape(layer) for layer in layers]
-        return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)))
+        return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)), buffer)
+
+    def layer(self, i: int) -> tuple[bool, str, int | None]:
+        """What a Role needs to know of it."""
+        return self.fast[i], self.by, self.buffer
+
+    def part(self, layers: slice) -> How:
+        """For some of the layers."""
+        return replace(self, fast=self.fast[layers])
 
 
 @dataclass(frozen=True)
@@ -448,7 +469,9 @@ class _Grower:
             tail = first == self.stop - 1
             level = _root(part[-1].lines.lines_out) if tail else level
             pools, own = self.last and tail, below if tail else 0
-            role = Role(self.chain.reads_picture(first), pools, tail, own, self.how.fast[first], self.how.by)
+            if not tail and not self._together(first):
+                break
+            role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first))
             level = _extend(level, part[0], tail, partial(_options, part[0], role, self.tries))
             self._collect(level, part, strip, first)
             level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
@@ -458,6 +481,13 @@ class _Grower:
         alone = self.last and strip == self.layers[-1].oh and not self.chain.network.detection
         if alone and self.layers[-1].kind == "conv" and len(self.layers) > 1:
             self._collect_head()
+
+    def _together(self, first: int) -> bool:
+        """Whether the weights of layers `first` to `stop` - 1 may be needed together: through a buffer they are only if
+        they fit into it, so that they are read once."""
+        modes = [FAST if fast else DIRECT for fast in self.how.fast]
+        weights = sum(streaming.layer_bytes(self.layers[i], modes[i]) for i in range(first, self.stop))
+        return self.how.buffer is None or weights <= self.how.buffer
 
     def _collect(self, level: Level, part: Sequence[View], strip: int, first: int) -> None:
         """Takes the labels as segments."""
@@ -479,8 +509,9 @@ class _Grower:
         """A last convolution by itself, in groups of output channels over the whole map."""
         (view,) = part = views(self.layers[-1:], self.layers[-1].oh)
         steps = [(GROUPS, 1, group) for group in _groups(view.layer.cout, self.tries)]
-        asked = (view.lines.lines_out,)
-        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, self.how.by) for step in steps]
+        steps = [step for step in steps if _fits(view.layer, step, self.how.buffer)]
+        asked, (_, *how) = (view.lines.lines_out,), self.how.layer(self.stop - 1)
+        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, *how) for step in steps]
         options = [_option(view, asked, step, role) for step, role in zip(steps, roles, strict=True)]
         if options:
             self._collect(_extend(_root(*asked), view, True, lambda _: options), part, view.layer.oh, self.stop - 1)
@@ -571,8 +602,9 @@ def _even_pixels(view: View) -> list[int]:
     return sorted({2 * -(-view.n_out // (2 * n)) for n in range(1, view.n_out // 2 + 2)})
 
 
-def _widened(network: Network, schedule: Schedule) -> Schedule:
-    """The schedule with groups as large as its arena has room for: fewer passes, no more bytes."""
+def _widened(network: Network, schedule: Schedule, buffer: int | None) -> Schedule:
+    """The schedule with groups as large as its arena has room for: fewer passes, no more bytes. But where weights do
+    not fit into the `buffer` they are read through, larger groups leave fewer of them there."""
     plan, layers, out = place(network, schedule), tuple(network.run()), []
     for i, (segment, (strip, steps)) in enumerate(zip(plan.segments, schedule, strict=True)):
         stop = segment.first + segment.layers
@@ -581,7 +613,7 @@ def _widened(network: Network, schedule: Schedule) -> Schedule:
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
             ends = segment.first == 0 and view is part[0], staged(network, stop) and view is part[-1]
-            if group:
+            if group and (buffer is None or streaming.layer_bytes(view.layer, mode) <= buffer):
                 group = _widest(network, view, (mode, rows, group), ends, limit)
             wide.append((mode, rows, group))
         out.append((strip, tuple(wide)))
@@ -608,9 +640,11 @@ def _widest(network: Network, view: View, step: Choice, ends: tuple[bool, bool],
     return groups[fits - 1] if fits else group
 
 
-def _point(network: Network, schedule: Schedule, by: str) -> Point:
+def _point(network: Network, schedule: Schedule, how: How) -> Point:
     plan = place(network, schedule)
-    return Point(plan.arena_bytes, *totals(network, plan, by), schedule)
+    cost, macs = totals(network, plan, how.by)
+    read = streaming.reads(network, plan, how.buffer) if how.buffer is not None else 0
+    return Point(plan.arena_bytes, cost + streaming.READ * read, macs, schedule, read)
 
 
 def _found(chain: Chain, how: How, progress: Progress | None) -> list[tuple[int, float, Schedule]]:
@@ -633,27 +667,46 @@ _fronts: dict[tuple[Network, How], tuple[Point, ...]] = {}  # found so far: a se
 
 
 def front(
-    network: Network, progress: Progress | None = None, by: str = "instructions", fast: Sequence[bool] | None = None
+    network: Network,
+    progress: Progress | None = None,
+    by: str = "instructions",
+    fast: Sequence[bool] | None = None,
+    buffer: int | None = None,
 ) -> list[Point]:
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
     nothing twice. `progress` hears of layers done and layers. Costs are counted `by` instructions of a Cortex-M7 or
     macs (TABLES); `fast` tells for each layer whether its weights let it run in modes fast and sweep, where its shape
-    does (`fast.fast_layers`)."""
-    how = How.of(network, by, fast)
+    does (`fast.fast_layers`). `buffer`: bytes of the one through which weights are read; ValueError if it is too small.
+    """
+    how = How.of(network, by, fast, buffer)
+    if buffer is not None:
+        _check_buffer(network, how)
     if (network, how) not in _fronts:
         n, total = len(network.layers()), len(network.run())
 
         def some(offset: int) -> Progress | None:
             return progress and (lambda done, _: progress(offset + done, total))
 
-        found = _found(Chain(network), How(by, how.fast[:n]), some(0))
+        found = _found(Chain(network), how.part(slice(0, n)), some(0))
         schedules = [schedule for _, _, schedule in found]
         if network.detection:
-            schedules = _joined(found, _found(Chain(network, True), How(by, how.fast[n:]), some(n)))
-        points = [_point(network, _widened(network, schedule), by) for schedule in schedules]
+            schedules = _joined(found, _found(Chain(network, True), how.part(slice(n, None)), some(n)))
+        points = [_point(network, _widened(network, schedule, buffer), how) for schedule in schedules]
         best = _front(*(np.array([getattr(p, name) for p in points]) for name in ("arena_bytes", "cost")))
         _fronts[network, how] = tuple(points[i] for i in best.tolist())
     return list(_fronts[network, how])
+
+
+def _check_buffer(network: Network, how: How) -> None:
+    least = {"fully connected": 0 if network.detection else streaming.end_part(network)}
+    for i, layer in enumerate(network.run()):
+        mode = FAST if how.fast[i] else DIRECT
+        least[block_name(network, i)] = streaming.part_bytes(layer, (mode, 1, min(4, layer.cexp)))
+    name = max(least, key=least.get)
+    if how.buffer < least[name]:
+        raise ValueError(
+            f"{network.name}: {name} needs {least[name]:,} B of weights at a time, stream {how.buffer:,} B"
+        )
 
 
 # ---------------------------------------------------------------- choices
@@ -665,14 +718,15 @@ def plan(
     cost_limit: float | None = None,
     by: str = "instructions",
     fast: Sequence[bool] | None = None,
+    buffer: int | None = None,
 ) -> Plan:
     """The cheapest plan within `budget` bytes, or the smallest one that costs at most `cost_limit` times what the
-    fastest does; the cheapest within both, if both are given. With neither, the smallest at DEFAULT_LIMIT. `by`, `fast`
-    are those of `front`.
+    fastest does; the cheapest within both, if both are given. With neither, the smallest at DEFAULT_LIMIT. `by`,
+    `fast` and `buffer` are those of `front`.
 
     ValueError, naming the block that binds, if there is none.
     """
-    points = front(network, by=by, fast=fast)
+    points = front(network, by=by, fast=fast, buffer=buffer)
     if budget is not None and budget < points[0].arena_bytes:
         raise ValueError(f"{_needs(network, points[0])}, budget {budget:,} B")
     inside = [p for p in points if budget is None or p.arena_bytes <= budget]

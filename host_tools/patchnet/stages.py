@@ -33,11 +33,13 @@ def planning(track: evaluate.Track, name: str) -> Callable[[int, int], None]:
 
 @dataclass(frozen=True)
 class Packed:
-    """A blob on disk that the engine has opened: its path, bytes of flash and of arena (m.ram)."""
+    """A blob on disk that the engine has opened: its path, bytes of flash and of arena (m.ram). `streamed`: m.ram as a
+    file that is streamed, if it was packed for that."""
 
     path: str
     blob_bytes: int
     ram: int
+    streamed: int | None = None
 
 
 def pack_file(
@@ -46,9 +48,11 @@ def pack_file(
     budget: int | None = None,
     track: evaluate.Track = evaluate.no_track,
     wide: bool = False,
+    stream: int | None = None,
 ) -> Packed:
     """Packs a qnet.npz (or the run directory that holds one) with the best plan within `budget` bytes of arena, or with
-    the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`).
+    the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`). `stream`: with a plan for
+    weights that are read from a file, through a buffer of so many bytes.
 
     The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine; of a
     network that classifies also a test vector for boards (see vector).
@@ -62,13 +66,14 @@ def pack_file(
     except KeyError as e:
         raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, this one has no {e}") from None
     fast = fast_layers(net)
-    front(net.design, planning(track, net.design.name), fast=fast)  # what `plan` chooses from: this takes the time
-    blob = pack(net, plan(net.design, budget, fast=fast), wide)
+    front(net.design, planning(track, net.design.name), fast=fast, buffer=stream)  # this takes the time
+    blob = pack(net, plan(net.design, budget, fast=fast, buffer=stream), wide)
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     out.write_bytes(blob)
     if net.design.task == "classify":
         vector.save(out)
-    return Packed(str(out), len(blob), Model(str(out)).ram)
+    streamed = None if stream is None else Model(str(out), stream=stream).ram
+    return Packed(str(out), len(blob), Model(str(out)).ram, streamed)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from .analyze import Analysis, Block, Choice
+from .analyze import Analysis, Block, Choice, Streamed
 
 BLOCK_COLUMNS = (
     "shape", "t", "k/s", "mode", "strips", "rows", "group", "map in", "map out", "shared", "ring", "wide", "sums",
@@ -79,9 +79,11 @@ def summary(a: Analysis) -> list[str]:
     smallest = "" if a.smallest is None else f"; smallest plan {a.smallest:,} B"
     fused = [s.layers for s in a.segments if s.layers > 1]
     told = f"{len(fused)} of them fused, of {' '.join(map(str, fused))} blocks" if fused else "none of them fused"
+    streamed = [] if a.streamed is None else [_streamed(a.streamed)]
     sound = f"sound in the arena  {a.stream:>13,} B   scores, samples, rows; {a.spectrum:,} B between runs"
     return [
         f"arena (m.ram)       {a.arena:>13,} B   bound by {_binding(a)}{budget}{smallest}",
+        *streamed,
         *([sound] if a.stream else []),
         f"paper's accounting  {a.paper_accounting:>13,} B   largest input + output of a layer",
         f"layer by layer      {a.layerwise:>13,} B   whole int8 maps of a tunnel, usual order",
@@ -90,6 +92,11 @@ def summary(a: Analysis) -> list[str]:
         f"{COSTS[a.by]:<20}{a.cost:>13,.0f}     predicted; {a.cost / a.macs:.2f} per MAC",
         f"weights             {a.weights:>13,}     {a.blob_bytes:,} B of flash",
     ]
+
+
+def _streamed(s: Streamed) -> str:
+    buffer = f"with the head and a buffer of {s.buffer:,} B ({s.least:,}..{s.most:,})"
+    return f"streamed (m.ram)    {s.ram:>13,} B   {buffer}; {s.read:,} B read a picture, in {s.pieces:,} pieces"
 
 
 def _binding(a: Analysis) -> str:
@@ -107,7 +114,8 @@ COSTS = {"instructions": "instructions", "macs": "MACs and outputs"}
 
 def front(a: Analysis) -> Table:
     """Some of the plans to choose from, this one and the extreme ones among them."""
-    names = ("arena", "executed MACs", "x nominal", COSTS[a.by], "segments")
+    read = any(choice.read for choice in a.front)
+    names = ("arena", "executed MACs", "x nominal", COSTS[a.by], *["bytes read"] * read, "segments")
     out = _table(f"{a.name}: plans (< this one)", (), names)
     for choice in _some(a.front, a.arena):
         own = choice.arena == a.arena and choice.executed_macs == a.executed_macs
@@ -116,6 +124,7 @@ def front(a: Analysis) -> Table:
             f"{choice.executed_macs:,}",
             f"{choice.times:.3f}",
             f"{choice.cost:,.0f}",
+            *[f"{choice.read:,}"] * read,
             f"{choice.segments}" + (" <" if own else "  "),
             style="bold" if own else None,
         )
