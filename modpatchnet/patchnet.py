@@ -17,7 +17,8 @@ _model = None
 
 def load(src="/rom/model.pnb", arena=None, stream=None):
     """Makes the model at `src` (path, open file or buffer) the default and returns it. A file that does not fit into
-    memory is streamed, or any with stream=True: its weights are read during each run."""
+    memory is streamed, or any with stream=True: its weights are read during each run, through a buffer of `stream`
+    bytes if that is a number."""
     global _model
     _model = None  # so that the heap may hold the next one
     _model = Model(src, arena, stream)

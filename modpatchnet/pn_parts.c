@@ -6,7 +6,7 @@
 #include "pn_stage.h"
 
 // Of a convolution and of the fully connected layer a part has this many outputs at least, or all.
-#define LEAST_OUTPUTS 16
+#define LEAST_OUTPUTS 4
 
 // Arrays that can be read output by output.
 typedef struct {

@@ -61,9 +61,9 @@ def test_blocks_are_those_of_the_design_page():
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.h}x{block.w}")
 @pytest.mark.parametrize("schedule", bench.BLOCK_SCHEDULES)
 def test_a_block_stands_alone(block, schedule):
-    mode, groups, _ = bench.BLOCK_SCHEDULES[schedule]
+    *schedule, _ = bench.BLOCK_SCHEDULES[schedule]
     network = bench.block_network(block)
-    step = bench.block_step(block, mode, groups)
+    step = bench.block_step(block, *schedule)
     plan = bench.block_plan(network, step)
     first, own, last = plan.segments
     assert network.layers()[1] == block
@@ -74,8 +74,9 @@ def test_a_block_stands_alone(block, schedule):
 
 
 def test_groups_of_a_block():
-    assert [bench.block_step(BLOCKS[0], SWEEP, n)[2] for n in (1, 2, 3, 6, 0)] == [48, 24, 16, 8, 0]
-    assert bench.block_step(BLOCKS[3], SWEEP, 7)[2] == 36  # a multiple of 4
+    assert [bench.block_step(BLOCKS[0], SWEEP, 1, n)[2] for n in (1, 2, 3, 6, 0)] == [48, 24, 16, 8, 0]
+    assert [bench.block_step(BLOCKS[0], SWEEP, n, 1)[1] for n in (1, 8, 99, 0)] == [1, 8, 33, 33]
+    assert bench.block_step(BLOCKS[3], SWEEP, 1, 7)[2] == 36  # a multiple of 4
 
 
 def test_scratch_of_a_block():

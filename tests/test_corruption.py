@@ -337,7 +337,8 @@ def test_cause_of_a_bad_fast_layer_is_named(name):
         part = next(part for part in parts(oracle.Oracle(blob)) if part.stages[-1].index >= 1)
         room = {Place("segment", part.index, "work_at"): 4096, Place("header", 0, "arena_bytes"): 8192}
         roomy = patched(blob, room | {Place("layer", 1, "group"): group})
-        assert opens(roomy) == ("PLAN" if group == 6 else "OK")
+        assert (opens(roomy) == "PLAN") == (group == 6)  # in groups of another size arrays may be out of range
+        assert opens(roomy) == "OK" or group != layer.group
 
 
 SINGLE = oracle.Oracle(BLOB)

@@ -52,21 +52,22 @@ BLOCKS = (
 )
 PEERS = {"CMSIS-NN": (5.73, 4.44, 3.65, 2.85), "TinyEngine": (4.21, 3.31, 2.79, 2.50)}
 
-# (mode, how many groups the expanded channels are cut into, 0 for a mode without groups, weights of 16 bits)
+# (mode, output lines of a chunk, 0 for all, how many groups the expanded channels are cut into, 0 for a mode without
+# groups, weights of 16 bits)
 BLOCK_SCHEDULES = {
-    "fast, 16-bit weights": (FAST, 1, True),
-    "fast": (FAST, 1, False),
-    "fast, 2 groups": (FAST, 2, False),
-    "fast, 3 groups": (FAST, 3, False),
-    "sweep": (SWEEP, 1, False),
-    "sweep, 2 groups": (SWEEP, 2, False),
-    "sweep, 3 groups": (SWEEP, 3, False),
-    "sweep, 6 groups": (SWEEP, 6, False),
-    "sweep, 6 groups, 16-bit weights": (SWEEP, 6, True),
-    "rolling": (ROLLING, 0, False),
-    "window": (WINDOW, 0, False),
-    "groups, 3": (GROUPS, 3, False),
-    "stored, 3 groups": (STORED, 3, False),
+    "fast, 16-bit weights": (FAST, 1, 1, True),
+    "fast": (FAST, 1, 1, False),
+    "fast, 2 groups": (FAST, 1, 2, False),
+    "fast, 3 groups": (FAST, 1, 3, False),
+    "sweep, 6 groups, 1 line": (SWEEP, 1, 6, False),
+    "sweep, 6 groups, 2 lines": (SWEEP, 2, 6, False),
+    "sweep, 6 groups, 4 lines": (SWEEP, 4, 6, False),
+    "sweep, 6 groups, 8 lines": (SWEEP, 8, 6, False),
+    "sweep, 6 groups, all lines": (SWEEP, 0, 6, False),
+    "rolling": (ROLLING, 1, 0, False),
+    "window": (WINDOW, 1, 0, False),
+    "groups, 3": (GROUPS, 1, 3, False),
+    "stored, 3 groups": (STORED, 1, 3, False),
 }
 
 # "fast, strips": rows of a strip and groups of channels for each block, so that little memory is needed.
@@ -193,10 +194,10 @@ def block_network(block: Layer) -> Chain:
     return Chain("block", ("a", "b"), block.h, block.w, 1, k=1, central=False, chain=(stem, block, tail))
 
 
-def block_step(block: Layer, mode: int, groups: int) -> tuple[int, int, int]:
-    """(mode, rows, group) with the expanded channels in `groups` groups."""
+def block_step(block: Layer, mode: int, lines: int, groups: int) -> tuple[int, int, int]:
+    """(mode, rows, group) with chunks of `lines` lines (0: all) and the expanded channels in `groups` groups."""
     group = min(block.cexp, aligned(-(-block.cexp // groups))) if groups else 0
-    return mode, 1, group
+    return mode, min(lines, block.oh) or block.oh, group
 
 
 def _higher(record: Segment | Step, by: int, names: Sequence[str]):
@@ -230,11 +231,11 @@ def block_jobs() -> Iterator[Job]:
     for i, block in enumerate(BLOCKS, 1):
         network = block_network(block)
         qnet = random_qnet(network, i)
-        for name, (mode, groups, wide) in BLOCK_SCHEDULES.items():
-            plan = block_plan(network, block_step(block, mode, groups))
+        for name, (*schedule, wide) in BLOCK_SCHEDULES.items():
+            plan = block_plan(network, block_step(block, *schedule))
             yield Job(f"block {i}", name, network, plan, pack(qnet, plan, wide))
         strip, groups = STRIPS[i - 1]
-        plan = block_plan(network, block_step(block, FAST, groups), strip)
+        plan = block_plan(network, block_step(block, FAST, 1, groups), strip)
         yield Job(f"block {i}", "fast, strips", network, plan, pack(qnet, plan))
 
 

@@ -9,7 +9,7 @@ from .format import ALIGN
 from .plan import GROUPS, SWEEP, Choice, Flow, Plan, View, flow, views
 
 READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
-LEAST_OUTPUTS = 16  # of a part of a convolution or of the fully connected layer
+LEAST_OUTPUTS = 4  # of a part of a convolution or of the fully connected layer
 
 
 def _padded(n: int) -> int:
