@@ -295,6 +295,10 @@ def quiet_stdout(args) -> Iterator[None]:
         yield
 
 
+def warned(text: str) -> None:
+    print(f"patchnet: {text}", file=sys.stderr)
+
+
 def written(path: Path | str) -> None:
     print(f"wrote {path}", file=sys.stderr)
 
@@ -608,12 +612,13 @@ def run_deploy(args) -> int:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
     with progress(args) as track:
-        done = deploy(args.model, args.port, args.to, args.replace, install, track)
+        done = deploy(args.model, args.port, args.to, args.replace, install, track, warned)
     if args.json:
         print_json(asdict(done))
     else:
         what = f"{'copied' if done.copied else 'was there already'}, {done.blob_bytes:,} B, arena {done.ram:,} B"
-        print(f"{done.path} on {done.machine}: {what}, answers as this PC does")
+        said = "answers as this PC does" if done.tried else "opened only, its heap has no room for all outputs at once"
+        print(f"{done.path} on {done.machine}: {what}, {said}")
     return 0
 
 

@@ -50,8 +50,8 @@ def pack_file(
     """Packs a qnet.npz (or the run directory that holds one) with the best plan within `budget` bytes of arena, or with
     the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`).
 
-    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine; of a
-    network that classifies also a test vector for boards (see vector).
+    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine;
+    beside it a test vector for boards (see vector).
     """
     path = Path(qnet)
     path = path / "qnet.npz" if path.is_dir() else path
@@ -66,8 +66,7 @@ def pack_file(
     blob = pack(net, plan(net.design, budget, fast=fast), wide)
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     out.write_bytes(blob)
-    if net.design.task == "classify":
-        vector.save(out)
+    vector.save(out)
     return Packed(str(out), len(blob), Model(str(out)).ram)
 
 
