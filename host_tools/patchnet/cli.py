@@ -557,8 +557,8 @@ def _profile(args) -> int:
         raise ValueError(f"--on {args.on}: wanted qemu or a port; bench on a board needs MODEL")
     path = evaluate.model_file(args.model, args.on)
     with progress(args) as track:
-        picture = vector.load(path).picture
-        found = onboard.profile(args.on, path, picture, args.repeat, track(f"{path.stem} on {args.on}", args.repeat))
+        tick = track(f"{path.stem} on {args.on}", args.repeat)
+        found = onboard.profile(args.on, path, vector.load(path).input, args.repeat, tick)
     if args.json:
         rows = [dict(zip(("name", "op", "us"), row, strict=True)) for row in found.rows]
         print_json(asdict(found) | {"rows": rows, "total": found.total})

@@ -51,9 +51,11 @@ try:
 except OSError:
     print(None)
 """
-TRY = """
+OPEN = """
 import array, patchnet
 m = patchnet.Model({model})
+"""
+TRY = """
 def answer(data):
     return m.predict({input})
 """
@@ -178,18 +180,21 @@ def _checksum(board: Board, path: str) -> tuple[int, int] | None:
 
 
 def _try(board: Board, path: str, model: str, expected: vector.Vector) -> bool:
-    """Runs the test vector on the board, with what the expression `model` is there; only opens the model and returns
-    False where the heap has no room for the outputs, of which a network that detects has many. ValueError if the answer
-    is not the expected one."""
+    """Runs the test vector on the board, with what the expression `model` is there. False if the model could be opened,
+    but the heap has no room for the outputs, of which a network that detects has many. ValueError if the answer is not
+    the expected one."""
     data = expected.input.astype(expected.input.dtype.newbyteorder("<")).tobytes()
+    board.reset()  # for a heap that is not in pieces
+    board.exec(OPEN.format(model=model))
     try:
-        with Link(board, TRY.format(model=model, input=_input(expected)), max(len(data), 16)) as link:
+        with Link(board, TRY.format(input=_input(expected)), max(len(data), 16)) as link:
             answer = link.ask(data, 120)
-        board.exec(CLOSE)
     except RemoteError as e:
         if "MemoryError" not in str(e):
             raise
-        board.exec(f"{CLOSE}\nimport gc\ngc.collect()\npatchnet.Model({model}).deinit()")
+        answer = None
+    board.exec(CLOSE)
+    if answer is None:
         return False
     wanted = expected.outputs.tobytes()
     if answer != wanted:

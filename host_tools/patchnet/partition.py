@@ -54,12 +54,6 @@ def write(at, data):
     err = vfs.rom_ioctl(4, 0, at, data)
     if err < 0:
         raise OSError(-err)
-def unmount():
-    os.chdir("/")
-    try:
-        vfs.umount("/rom")
-    except OSError:
-        pass
 try:
     rom = vfs.VfsRom(dev)
     found = list(walk(""))
@@ -93,12 +87,17 @@ def copy(at, to, size):
 print(copy({at}, {to}, {size}))
 """
 SWITCH = """
+import os, vfs
 def answer(data):
-    unmount()
-    if vfs.rom_ioctl(3, 0, {block}) < 0:
+    os.chdir("/")
+    try:
+        vfs.umount("/rom")
+    except OSError:
+        pass
+    if vfs.rom_ioctl(3, 0, {block}) < 0 or vfs.rom_ioctl(4, 0, 0, data) < 0:
         raise OSError(5)
-    write(0, data)
     vfs.rom_ioctl(5, 0)
+    dev = vfs.rom_ioctl(2, 0)
     vfs.mount(vfs.VfsRom(dev), "/rom")
     return dev[:len(data)]
 """
@@ -112,7 +111,11 @@ def erase(size):
         if err < 0:
             return err
     return err
-unmount()
+os.chdir("/")
+try:
+    vfs.umount("/rom")
+except OSError:
+    pass
 print(erase({size}))
 """
 CHECKSUM = "print(binascii.crc32(dev[{at}:{end}]) & 0xffffffff)"
@@ -142,7 +145,7 @@ class Rom:
 
 
 def look(board: Board) -> Rom:
-    """Asks the board; what LOOK defines is there from then on."""
+    """Asks the board; what LOOK defines is there until the next reset."""
     mark = romfs.HEADER_BYTES + len(romfs.MARK)
     found, head, block, anywhere, size = ast.literal_eval(board.exec(LOOK.format(mark=mark)))
     state = found if isinstance(found, str) else ""
@@ -155,8 +158,8 @@ def write(
     tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Puts `data` into the partition as `name`. `check` tries it, given a MicroPython expression for it, and raises if
-    it is wrong. `tell` hears of it before the board will be without ROMFS for a while. `replace`: where there is no
-    room for all, or what is there is no ROMFS, that goes.
+    it is wrong; it may reset the board. `tell` hears of it before the board will be without ROMFS for a while.
+    `replace`: where there is no room for all, or what is there is no ROMFS, that goes.
 
     LinkLost when the board goes away, ValueError where it cannot work; both say what the board has then.
     """
@@ -188,7 +191,7 @@ def _insert(board: Board, rom: Rom, name: str, data: bytes, check: Callable[[str
         for to, (at, size) in zip(spots[1:], moved.values(), strict=True):
             if board.exec(COPY.format(at=at, to=to, size=size, unit=UNIT), 120).strip() != "True":
                 raise ValueError("the ROMFS partition does not hold what was written")
-        check(f"dev[{spots[0]}:{spots[0] + len(data)}]")
+        check(f"__import__('vfs').rom_ioctl(2, 0)[{spots[0]}:{spots[0] + len(data)}]")
     except LinkLost as e:
         raise LinkLost(f"{e}; /rom/{name} is what it was, start again") from e
     with _saved(name, directory), Link(board, SWITCH.format(block=rom.block), len(directory)) as link:
