@@ -580,7 +580,8 @@ def test_command(board, capsys):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--port", "/dev/none"], "/dev/none: no answer"),
+    (["--port", "/dev/none"], "/dev/none: no answer (there is no such device; on USB: none)"),
+    (["--port", "nonsense"], "nonsense: no answer (there is no such device; on USB: none)"),
     (["--port", "auto"], "wanted one board on USB, got none"),
     (["--port", "id:1234"], "id:1234: no such board; there is none"),
     (["--to", "moon"], "invalid choice: 'moon'"),
@@ -594,6 +595,19 @@ def test_wrong_ports_are_one_line(words, said, capsys, monkeypatch):
     assert status == cli.USER_ERROR
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_files_that_are_none_are_one_line(tmp_path, capsys):
+    bad = tmp_path / "bad.pnb"
+    bad.write_bytes(b"x")
+    assert cli.main(["deploy", str(bad), "--port", "/dev/none"]) == cli.USER_ERROR
+    assert capsys.readouterr().err == f"patchnet: {bad}: bad model: length\n"
+    good = shutil.copy(resolve("digits"), tmp_path)
+    for content, got in ((b"x", "no .npz file"), (b"", "no .npz file"), (None, "outputs")):
+        path = vector.path_of(good)
+        np.savez(path, outputs=np.zeros(1)) if content is None else path.write_bytes(content)
+        assert cli.main(["deploy", str(good), "--port", "/dev/none"]) == cli.USER_ERROR
+        assert capsys.readouterr().err == f"patchnet: {path}: wanted picture or sound, and outputs, got {got}\n"
 
 
 def test_devices_are_listed(board, capsys, monkeypatch):

@@ -135,6 +135,7 @@ class Plugs:
 
 
 def test_a_board_that_does_not_come_back_is_told(board, monkeypatch):
+    deploy.deploy("digits", board.port, "rom")
     monkeypatch.setattr(onboard, "PATIENCE", 2)
     plug = Plug(board.port, 14_000)
     pictures = [np.zeros((16, 16), np.uint8)] * 40
@@ -165,6 +166,7 @@ def test_bench_lists_the_layers_of_what_hears_or_detects(board, capsys):
 @pytest.mark.parametrize("words, said", [
     (["val", "digits", "--data", "digits", "--on", "moon"], "wanted some of float, host, unix, qemu or a port"),
     (["bench", "--on", "/dev/none"], "bench on a board needs MODEL"),
+    (["bench", "digits", "--on", "moon"], "--on moon: wanted qemu or a port"),
     (["val", "digits", "--data", "digits", "--on", "/dev/none"], "/dev/none: no answer"),
 ])  # fmt: skip
 def test_wrong_arguments(words, said, capsys):

@@ -239,7 +239,7 @@ def _add_boards(command: Callable[..., Parser]) -> None:
 
     more = (
         "Checks first that heap and flash suffice; copies, reads back, and compares the board's answer to a test "
-        "picture with this PC's. The old file is kept until then."
+        "vector with this PC's. The old file is kept until then."
     )
     p = command("deploy", run_deploy, "Put a network on a board", more)
     p.add_argument("model", metavar="MODEL")
@@ -553,8 +553,10 @@ def run_bench(args) -> int:
 def _profile(args) -> int:
     from . import evaluate, onboard, vector
 
-    if not args.model or not evaluate.is_port(args.on):
-        raise ValueError(f"--on {args.on}: wanted qemu or a port; bench on a board needs MODEL")
+    if not evaluate.is_port(args.on):
+        raise ValueError(f"--on {args.on}: wanted qemu or a port (/dev/..., id:..., socket://..., auto)")
+    if not args.model:
+        raise ValueError(f"--on {args.on}: bench on a board needs MODEL")
     path = evaluate.model_file(args.model, args.on)
     with progress(args) as track:
         tick = track(f"{path.stem} on {args.on}", args.repeat)

@@ -94,8 +94,12 @@ def deploy(
     """
     began = time.monotonic()
     path = evaluate.model_file(model, "host")
-    blob, expected = path.read_bytes(), vector.load(path)
-    ram = Model(blob).ram
+    blob = path.read_bytes()
+    try:
+        ram = Model(blob).ram
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from e
+    expected = vector.load(path)
     with connect(port) as board:
         facts = boards.ask(board)
         if facts.patchnet is None:

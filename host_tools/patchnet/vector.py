@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,12 @@ def load(blob: str | Path) -> Vector:
     path = path_of(blob)
     if not path.is_file():
         return make(Path(blob).read_bytes())
-    with np.load(path, allow_pickle=False) as z:
-        names = set(z.files) - {"outputs"}
-        if names not in ({"picture"}, {"sound"}) or "outputs" not in z:
-            raise ValueError(f"{path}: wanted picture or sound, and outputs, got {', '.join(z.files)}")
-        return Vector(z[names.pop()], z["outputs"])
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            stored = dict(z)
+    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError):  # what load raises of another file
+        raise ValueError(f"{path}: wanted picture or sound, and outputs, got no .npz file") from None
+    names = set(stored) - {"outputs"}
+    if names not in ({"picture"}, {"sound"}) or "outputs" not in stored:
+        raise ValueError(f"{path}: wanted picture or sound, and outputs, got {', '.join(stored)}")
+    return Vector(stored[names.pop()], stored["outputs"])
