@@ -175,7 +175,7 @@ def write(
 
 
 def _insert(board: Board, rom: Rom, name: str, data: bytes, check: Callable[[str], None], track: Track) -> bool:
-    """`write` that leaves the ROMFS in use until the last moment; False, and nothing was done, if there is no room."""
+    """`write` that leaves the ROMFS in use until the last moment; False, and it is as it was, if there is no room."""
     files = {path: where for path, where in rom.files.items() if path != name}
     moved = {path: where for path, where in files.items() if where[0] < rom.block and where[1]}
     spots = _spots(board, rom, [len(data), *(size for _, size in moved.values())])
@@ -192,10 +192,11 @@ def _insert(board: Board, rom: Rom, name: str, data: bytes, check: Callable[[str
             if board.exec(COPY.format(at=at, to=to, size=size, unit=UNIT), 120).strip() != "True":
                 raise ValueError("the ROMFS partition does not hold what was written")
         check(f"__import__('vfs').rom_ioctl(2, 0)[{spots[0]}:{spots[0] + len(data)}]")
+        last = Link(board, SWITCH.format(block=rom.block), len(directory))
     except LinkLost as e:
         raise LinkLost(f"{e}; /rom/{name} is what it was, start again") from e
-    with _saved(name, directory), Link(board, SWITCH.format(block=rom.block), len(directory)) as link:
-        if link.ask(directory, 60) != directory:
+    with _saved(name, directory), last:
+        if last.ask(directory, 60) != directory:
             raise ValueError("the ROMFS partition does not hold what was written")
     return True
 
