@@ -2,10 +2,15 @@
 outlive a killed emulator as those of a board outlive a loss of power.
 """
 
+import dataclasses
 import json
 import os
 import random
+import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import zlib
 
@@ -14,17 +19,23 @@ import pytest
 
 import blobs
 from conftest import require
-from patchnet import Model, boards, cli, deploy, remote, romfs, vector
+from patchnet import Model, boards, cli, deploy, partition, remote, romfs, vector
+from patchnet.link import Link
 from patchnet.models import FOLDER, resolve
+from patchnet.pack import seal
 
 PLACES = {"flash": "/flash", "sd": "/sd", "rom": "/rom"}
 
 
 class Emulator:
-    """The emulated board, with power that can be cut."""
+    """The emulated board, with power that can be cut. Its ROMFS partition is blank flash at first."""
 
     def __init__(self, storage, firmware=remote.FIRMWARE):
         self.storage, self.firmware = storage, firmware
+        with open(storage, "wb") as f:
+            f.seek(remote.ROM_ADDRESS - 0x60000000)
+            f.write(b"\xff" * remote.ROM_SIZE)
+            f.truncate(remote.MEMORY_BYTES)
         self.start()
 
     def start(self):
@@ -64,22 +75,24 @@ def other(model):
 
 
 def answer(blob):
-    return list(np.frombuffer(Model(blob).predict(vector.make(blob).picture), np.int8))
+    return list(np.frombuffer(Model(blob).predict(raw_input(blob)), np.int8))
 
 
 RUN = """
 import patchnet
 with patchnet.Model({path!r}) as m:
-    print(list(m.predict(patchnet.Image({width}, {height}, patchnet.{format}, bytes.fromhex({pixels!r})))))
+    print(list(m.predict(bytes.fromhex({raw!r}))))
 """
 
 
+def raw_input(blob):
+    height, width, channels = Model(blob).input_shape
+    return np.random.default_rng(3).integers(0, 256, height * width * channels, np.uint8).tobytes()
+
+
 def answer_on(board, path, blob):
-    """What the network at `path` says to the test picture of `blob`, which it is taken for."""
-    picture = vector.make(blob).picture
-    height, width, *depth = picture.shape
-    pixels, format = picture.tobytes().hex(), "RGB888" if depth else "GRAYSCALE"
-    return json.loads(board.exec(RUN.format(path=path, width=width, height=height, format=format, pixels=pixels)))
+    """What the network at `path` says to the input of `blob`, which it is taken for."""
+    return json.loads(board.exec(RUN.format(path=path, raw=raw_input(blob).hex())))
 
 
 def checksum_on(board, path):
@@ -108,21 +121,134 @@ def test_the_partition_is_used_where_there_is_one(board, model):
     assert board.exec(code) == "0\n"
 
 
-def test_what_else_is_in_the_partition_stays(board, model, tmp_path):
+def renamed(blob, turn):
+    """The same network with another label."""
+    assert blob.count(b"yes") == 1
+    return seal(bytearray(blob.replace(b"yes", b"y%02d" % turn)))
+
+
+@pytest.fixture
+def rom_folder(tmp_path):
     folder = tmp_path / "rom"
     (folder / "lib").mkdir(parents=True)
     (folder / "lib" / "helper.py").write_text("ANSWER = 42\n")
+    (folder / "lib" / "empty").write_bytes(b"")
     (folder / "data.bin").write_bytes(bytes(range(256)) * 40)
-    write_partition(board, romfs.build(folder))
-    deploy.deploy(model, board.port, "rom")
-    assert sorted(board.files("/rom")) == ["data.bin", "lib", "net.pnb"]
-    code = "import helper\nprint(helper.ANSWER, open('/rom/data.bin', 'rb').read() == bytes(range(256)) * 40)"
-    assert board.exec(code) == "42 True\n"
+    return folder
 
 
 def write_partition(board, image):
     with remote.Board.serial(board.port) as b:
-        deploy._send_rom(b, image + bytes(-len(image) % 16), lambda _n: None)
+        partition.look(b)
+        b.exec(partition.ERASE.format(size=len(image), block=0, anywhere=False))
+        partition._send(b, image, 0, lambda _n: None)
+
+
+def others_are_there(board):
+    code = "import helper\nprint(helper.ANSWER, open('/rom/data.bin', 'rb').read() == bytes(range(256)) * 40)"
+    names = sorted(board.files("/rom/lib"))
+    return board.exec(code) == "42 True\n" and names == ["empty", "helper.py"]
+
+
+@pytest.fixture
+def rewritten(monkeypatch):
+    """The names of files for which the partition was erased and written anew."""
+    names = []
+    rewrite = partition._rewrite
+
+    def count(board, rom, name, *rest):
+        names.append(name)
+        rewrite(board, rom, name, *rest)
+
+    monkeypatch.setattr(partition, "_rewrite", count)
+    return names
+
+
+@pytest.fixture
+def small_partition(monkeypatch):
+    """small_partition(n): all but the first n bytes of the partition are out of use."""
+    look = partition.look
+    return lambda n: monkeypatch.setattr(partition, "look", lambda b: dataclasses.replace(look(b), size=n))
+
+
+def test_what_else_is_in_the_partition_stays(board, model, rom_folder, rewritten):
+    """An image of one piece, with data in the block of the directory; then one that has none there."""
+    write_partition(board, romfs.build(rom_folder))
+    deploy.deploy(model, board.port, "rom")
+    shutil.copy(model, model.with_name("second.pnb"))
+    deploy.deploy(model.with_name("second.pnb"), board.port, "rom")
+    deploy.deploy(other(model), board.port, "rom")
+    assert sorted(board.files("/rom")) == ["data.bin", "lib", "net.pnb", "second.pnb"]
+    assert others_are_there(board) and not rewritten
+    assert is_there(board, "/rom/net.pnb", blobs.many_classes())
+    assert is_there(board, "/rom/second.pnb", blobs.large())
+
+
+def test_a_new_network_does_not_touch_the_old_before_it_is_tried(board, model):
+    deploy.deploy(model, board.port, "rom")
+    right = vector.make(blobs.many_classes())
+    np.savez(vector.path_of(other(model)), picture=right.input, outputs=right.outputs ^ 1)
+    with pytest.raises(ValueError, match=r"rom/net.pnb: answers \[.*\], wanted \[.*\]"):
+        deploy.deploy(other(model), board.port, "rom")
+    assert is_there(board, "/rom/net.pnb", blobs.large())
+
+
+def test_a_partition_without_a_blank_stretch_is_written_anew(board, model, rom_folder, rewritten, small_partition):
+    """And then there is one again, as all of it was erased."""
+    size = len(blobs.large())
+    small_partition(3 * size)
+    write_partition(board, romfs.build(rom_folder))
+    told, after = [], []
+    for turn in range(4):
+        model.write_bytes(renamed(blobs.large(), turn))
+        assert deploy.deploy(model, board.port, "rom", tell=told.append).copied
+        after.append(len(rewritten))
+    assert after == [0, 0, 1, 1]
+    assert [text.startswith("the ROMFS partition has no blank stretch") for text in told] == [True]
+    assert others_are_there(board)
+
+
+def test_newer_firmware_erases_what_is_not_used(board, model, rom_folder, rewritten, small_partition):
+    board.exec("with open('/flash/boot.py', 'w') as f:\n f.write('import vfs\\nvfs.rom_ioctl(106, 0)')")
+    small_partition((2 * -(-len(blobs.large()) // 4096) + 7) * 4096)  # two such networks, and 7 blocks
+    write_partition(board, romfs.build(rom_folder))
+    for turn in range(5):
+        blob = renamed(blobs.large(), turn)
+        model.write_bytes(blob)
+        assert deploy.deploy(model, board.port, "rom").copied
+        assert is_there(board, "/rom/net.pnb", blob)
+    assert others_are_there(board) and not rewritten
+
+
+def test_more_files_than_one_block_names(board, model, tmp_path, rewritten):
+    folder = tmp_path / "rom"
+    folder.mkdir()
+    for i in range(150):
+        (folder / f"file{i}").write_bytes(bytes([i]))
+    write_partition(board, romfs.build(folder))
+    deploy.deploy(model, board.port, "rom")
+    assert rewritten == ["net.pnb"] and len(board.files("/rom")) == 151
+    assert is_there(board, "/rom/net.pnb", blobs.large())
+
+
+def test_mpremote_reads_such_an_image_and_brings_it_back(board, model, rom_folder, tmp_path, monkeypatch):
+    """The worst moment: the directory is erased, the new one not yet written."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    write_partition(board, romfs.build(rom_folder))
+    monkeypatch.setattr(partition, "SWITCH", partition.SWITCH.replace("or vfs.rom_ioctl(4, 0, 0, data) < 0", "or True"))
+    with pytest.raises(remote.RemoteError, match="may have no ROMFS now: `mpremote romfs deploy .*net.romfs` brings"):
+        deploy.deploy(model, board.port, "rom")
+    assert board.files("/rom") == ["none"]
+    assert "Image size is" in mpremote(board, "romfs", "deploy", str(tmp_path / "net.romfs"))
+    assert others_are_there(board) and is_there(board, "/rom/net.pnb", blobs.large())
+    assert f"ROMFS image size: {remote.ROM_SIZE - romfs.HEADER_BYTES}" in mpremote(board, "romfs", "query")
+
+
+def mpremote(board, *words):
+    command = [sys.executable, "-m", "mpremote", "connect", board.port, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_a_partition_of_something_else_is_not_overwritten_unasked(board, model):
@@ -134,13 +260,12 @@ def test_a_partition_of_something_else_is_not_overwritten_unasked(board, model):
     assert is_there(board, "/rom/net.pnb", blobs.large())
 
 
-def test_a_full_partition_is_refused_or_replaced(board, model, tmp_path, monkeypatch):
+def test_a_full_partition_is_refused_or_replaced(board, model, tmp_path, small_partition):
     folder = tmp_path / "rom"
     folder.mkdir()
     (folder / "data.bin").write_bytes(bytes(20_000))
     write_partition(board, romfs.build(folder))
-    ask = boards.ask
-    monkeypatch.setattr(boards, "ask", lambda b: boards.replace(ask(b), rom=len(blobs.large()) + 1000))
+    small_partition(len(blobs.large()) + 1000)
     with pytest.raises(ValueError, match=r"image has [\d,]+ B, the partition [\d,]+ B; with --replace"):
         deploy.deploy(model, board.port, "rom")
     assert board.files("/rom") == ["data.bin"]
@@ -199,28 +324,53 @@ def test_what_can_be_streamed_only_is_no_trouble(board, model):
     assert board.exec(code) == f"{Model(model, stream=True).ram}\n"
 
 
-def deploy_with_holes(board, model, n, to):
+def test_outputs_that_the_heap_has_no_room_for(board, tmp_path):
+    path = shutil.copy(resolve("bccd"), tmp_path)
+    m = Model(path)
+    free = (m.ram + m.output_shape[0]) // 1024
+    assert not deploy_with_holes(board, path, free + 6, "rom", 1).tried
+    assert deploy_with_holes(board, path, free + 40, "rom", 1).tried
+
+
+def deploy_with_holes(board, model, n, to, holes=4):
     """deploy on a board whose heap is full but for some pieces of n KB."""
     eat = "eaten = []\ntry:\n while True:\n  eaten.append(bytearray(1023))\nexcept MemoryError:\n pass\n"
-    holes = f"for i in range(4):\n del eaten[500 * i:500 * i + {n}]\n"
-    board.exec(f"with open('/flash/boot.py', 'w') as f:\n f.write({eat + holes!r})")
-    deploy.deploy(model, board.port, to)
+    let_go = f"for i in range({holes}):\n del eaten[300 + 500 * i:300 + 500 * i + {n}]\n"
+    board.exec(f"with open('/flash/boot.py', 'w') as f:\n f.write({eat + let_go!r})")
+    return deploy.deploy(model, board.port, to)
 
 
 def test_a_network_that_answers_wrong_does_not_take_the_place(board, model):
     path = deploy.deploy(model, board.port, "flash").path
     right = vector.make(blobs.many_classes())
-    np.savez(vector.path_of(other(model)), picture=right.picture, outputs=right.outputs ^ 1)
-    with pytest.raises(ValueError, match=r"net.pnb.part: answers \[.*\], wanted \[.*\]"):
+    np.savez(vector.path_of(other(model)), picture=right.input, outputs=right.outputs ^ 1)
+    with pytest.raises(ValueError, match=r"net.pnb: answers \[.*\], wanted \[.*\]"):
         deploy.deploy(other(model), board.port, "flash")
     assert is_there(board, path, blobs.large())
     assert board.files("/flash") == ["net.pnb"]
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.test.npz")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.pnb")), ids=lambda path: path.name)
 def test_vectors_of_shipped_networks_are_right(path):
-    stored = vector.load(path.with_suffix("").with_suffix(".pnb"))
-    assert bytes(Model(path.name.split(".")[0]).predict(stored.picture)) == stored.outputs.tobytes()
+    assert vector.path_of(path).is_file()
+    stored = vector.load(path)
+    assert bytes(Model(path).predict(stored.input)) == stored.outputs.tobytes()
+
+
+@pytest.mark.parametrize("name, kind", [("bccd", "picture"), ("spoken-digits", "sound")])
+def test_all_outputs_of_what_detects_or_hears_are_compared(board, tmp_path, name, kind):
+    path = shutil.copy(resolve(name), tmp_path)
+    right = vector.load(path)
+    assert right.kind == kind and len(set(right.outputs)) > 1
+    wrong = right.outputs.copy()
+    wrong[-1] ^= 1
+    np.savez(vector.path_of(path), **{kind: right.input, "outputs": wrong})
+    with pytest.raises(ValueError, match="answers .*, wanted"):
+        deploy.deploy(path, board.port, "flash")
+    assert board.files("/flash") == []
+    np.savez(vector.path_of(path), **{kind: right.input, "outputs": right.outputs})
+    for to in ("flash", "rom"):
+        assert deploy.deploy(path, board.port, to).copied
 
 
 # ---------------------------------------------------------------- patchnet itself
@@ -287,7 +437,7 @@ def cut_after(emulator, n):
     return track
 
 
-@pytest.mark.parametrize("to", ["flash", "sd"])
+@pytest.mark.parametrize("to", PLACES)
 def test_loss_of_power_leaves_the_old_network(board, model, to):
     path = deploy.deploy(model, board.port, to).path
     total = len(blobs.many_classes())
@@ -301,7 +451,7 @@ def test_loss_of_power_leaves_the_old_network(board, model, to):
     assert board.files(PLACES[to]) == ["net.pnb"]
 
 
-@pytest.mark.parametrize("to", ["flash", "sd"])
+@pytest.mark.parametrize("to", PLACES)
 def test_loss_of_power_at_any_moment_leaves_one_of_both(board, model, to):
     """Not only between frames: while the board writes, reads back, tries, renames."""
     path = deploy.deploy(model, board.port, to).path
@@ -322,15 +472,40 @@ def test_loss_of_power_at_any_moment_leaves_one_of_both(board, model, to):
             now.reverse()
 
 
-def test_loss_of_power_leaves_no_half_partition(board, model, tmp_path):
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_loss_of_power_around_the_change_of_directory(board, model, rom_folder, monkeypatch, when):
+    write_partition(board, romfs.build(rom_folder))
+    deploy.deploy(model, board.port, "rom")
+    ask = Link.ask
+
+    def cut(link, data, seconds=20):
+        ends = data[:3] == romfs.MAGIC
+        if ends and when == "before":
+            board.cut()
+        answer = ask(link, data, seconds)
+        if ends:
+            board.cut()
+        return answer
+
+    monkeypatch.setattr(Link, "ask", cut)
+    with pytest.raises(remote.LinkLost, match="may have no ROMFS now"):
+        deploy.deploy(other(model), board.port, "rom")
+    board.start()
+    assert is_there(board, "/rom/net.pnb", blobs.large() if when == "before" else blobs.many_classes())
+    assert others_are_there(board)
+
+
+def test_loss_of_power_while_all_is_written_anew_leaves_no_half_partition(board, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(partition, "_insert", lambda *_: False)
     deploy.deploy(model, board.port, "flash")
     deploy.deploy(model, board.port, "rom")
-    with pytest.raises(remote.LinkLost, match="has no ROMFS now; start again"):
+    with pytest.raises(remote.LinkLost, match="may have no ROMFS now: `mpremote romfs deploy .*net.romfs`"):
         deploy.deploy(other(model), board.port, "rom", track=cut_after(board, len(blobs.many_classes()) // 2))
     board.start()
     assert board.files("/rom") == ["none"]
     assert is_there(board, "/flash/net.pnb", blobs.large())
-    deploy.deploy(other(model), board.port, "rom")
+    mpremote(board, "romfs", "deploy", str(tmp_path / "net.romfs"))
     assert is_there(board, "/rom/net.pnb", blobs.many_classes())
 
 
@@ -405,7 +580,8 @@ def test_command(board, capsys):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--port", "/dev/none"], "/dev/none: no answer"),
+    (["--port", "/dev/none"], "/dev/none: no answer (there is no such device; on USB: none)"),
+    (["--port", "nonsense"], "nonsense: no answer (there is no such device; on USB: none)"),
     (["--port", "auto"], "wanted one board on USB, got none"),
     (["--port", "id:1234"], "id:1234: no such board; there is none"),
     (["--to", "moon"], "invalid choice: 'moon'"),
@@ -419,6 +595,19 @@ def test_wrong_ports_are_one_line(words, said, capsys, monkeypatch):
     assert status == cli.USER_ERROR
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_files_that_are_none_are_one_line(tmp_path, capsys):
+    bad = tmp_path / "bad.pnb"
+    bad.write_bytes(b"x")
+    assert cli.main(["deploy", str(bad), "--port", "/dev/none"]) == cli.USER_ERROR
+    assert capsys.readouterr().err == f"patchnet: {bad}: bad model: length\n"
+    good = shutil.copy(resolve("digits"), tmp_path)
+    for content, got in ((b"x", "no .npz file"), (b"", "no .npz file"), (None, "outputs")):
+        path = vector.path_of(good)
+        np.savez(path, outputs=np.zeros(1)) if content is None else path.write_bytes(content)
+        assert cli.main(["deploy", str(good), "--port", "/dev/none"]) == cli.USER_ERROR
+        assert capsys.readouterr().err == f"patchnet: {path}: wanted picture or sound, and outputs, got {got}\n"
 
 
 def test_devices_are_listed(board, capsys, monkeypatch):

@@ -47,7 +47,7 @@ def text_of(node):
 
 def host_texts():
     found = []
-    for name in ("deploy", "boards", "link", "remote", "vector", "onboard", "filecam", "filemic"):
+    for name in ("deploy", "partition", "boards", "link", "remote", "vector", "onboard", "filecam", "filemic"):
         for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
                 text = text_of(node.exc.args[0])

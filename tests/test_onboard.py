@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from conftest import require
-from patchnet import cli, deploy, evaluate, onboard, remote
+from patchnet import Model, audio, cli, data, deploy, evaluate, onboard, remote
 from patchnet.link import Link
+from patchnet.models import FOLDER
 from test_deploy import Emulator, Plug
 
 PICTURES = 12
+SOUNDS = FOLDER.parent / "sounds"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +30,9 @@ def counted(monkeypatch):
     frames = []
     ask = Link.ask
 
-    def count(self, data, seconds=20):
-        frames.append(data[0])
-        return ask(self, data, seconds)
+    def count(self, frame, seconds=20):
+        frames.append(frame[0])
+        return ask(self, frame, seconds)
 
     monkeypatch.setattr(Link, "ask", count)
     return frames
@@ -47,6 +49,44 @@ def test_val_gives_the_scores_of_the_pc(board, capsys, counted):
     assert status == 0 and there["on"] == board.port and there["identical"] is True
     assert (there["n"], there["ram"], there["top1"]) == (PICTURES, host["ram"], host["top1"])
     assert counted.count(3) == PICTURES
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A set of clips, a folder for each class: the shipped ones, and two that are longer than the network hears."""
+    for path in SOUNDS.glob("*.wav"):
+        clip = audio.read_sound(path)
+        folder = tmp_path / "clips" / path.name[0]
+        folder.mkdir(parents=True)
+        (folder / "0.wav").write_bytes(path.read_bytes())
+        if path.name[0] in "37":
+            longer = np.pad(clip.pcm, (15_000, 21_000), constant_values=9)
+            (folder / "1.wav").write_bytes(audio.to_wav(longer, clip.rate))
+    return tmp_path / "clips"
+
+
+def test_clips_get_the_scores_of_the_pc(board, capsys, clips, monkeypatch):
+    sent = []
+    ask_board = onboard.Session.ask
+    monkeypatch.setattr(onboard.Session, "ask", lambda self, x: sent.append(len(x)) or ask_board(self, x))
+    words = ["val", "spoken-digits", "--data", str(clips), "--on", f"host,{board.port}", "--json"]
+    assert cli.main(words) == 0
+    host, there = json.loads(capsys.readouterr().out)
+    assert there["identical"] is True and (there["n"], there["ram"]) == (len(sent), host["ram"])
+    assert there["top1"] == host["top1"] > 0.5 and len(sent) == len(list(clips.glob("*/*.wav")))
+    assert max(sent) == Model("spoken-digits").clip_samples > min(sent)
+
+
+def test_clips_go_on_where_the_line_was_cut(board, counted, clips):
+    deploy.deploy("spoken-digits", board.port, "rom")
+    counted.clear()
+    path, sounds = evaluate.model_file("spoken-digits", "host"), data.load(clips)
+    plug = Plugs(board.port, [40_000, 50_000])
+    answers, _ = evaluate.ask(plug.url, path, sounds, lambda _n: None, evaluate.WORDS)
+    plug.close()
+    assert plug.cuts == 2 and len(sounds) <= counted.count(4) <= len(sounds) + plug.cuts
+    straight, _ = evaluate.ask(board.port, path, sounds, lambda _n: None, evaluate.WORDS)
+    assert answers == straight
 
 
 def test_a_network_on_the_board_is_not_sent(board, capsys, counted):
@@ -95,10 +135,11 @@ class Plugs:
 
 
 def test_a_board_that_does_not_come_back_is_told(board, monkeypatch):
+    deploy.deploy("digits", board.port, "rom")
     monkeypatch.setattr(onboard, "PATIENCE", 2)
     plug = Plug(board.port, 14_000)
     pictures = [np.zeros((16, 16), np.uint8)] * 40
-    with pytest.raises(remote.LinkLost, match="pictures were answered"):
+    with pytest.raises(remote.LinkLost, match="; [0-9]+ were answered"):
         onboard.ask(plug.url, evaluate.model_file("digits", "host"), pictures, lambda _n: None, evaluate.WORDS)
     plug.thread.join()
 
@@ -114,9 +155,18 @@ def test_bench_lists_the_layers(board, capsys):
     assert "bottleneck 3x3" in capsys.readouterr().out
 
 
+def test_bench_lists_the_layers_of_what_hears_or_detects(board, capsys):
+    assert cli.main(["bench", "spoken-digits", "--on", board.port, "--repeat", "2", "--json"]) == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert (names[0], names[-1]) == ("audio", "head")
+    assert cli.main(["bench", "bccd", "--on", board.port, "--repeat", "1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) > 5
+
+
 @pytest.mark.parametrize("words, said", [
     (["val", "digits", "--data", "digits", "--on", "moon"], "wanted some of float, host, unix, qemu or a port"),
     (["bench", "--on", "/dev/none"], "bench on a board needs MODEL"),
+    (["bench", "digits", "--on", "moon"], "--on moon: wanted qemu or a port"),
     (["val", "digits", "--data", "digits", "--on", "/dev/none"], "/dev/none: no answer"),
 ])  # fmt: skip
 def test_wrong_arguments(words, said, capsys):

@@ -82,6 +82,12 @@ def run(folder, tmp_path_factory):
     return out / "run"
 
 
+def test_pack_makes_a_test_vector(run):
+    stored = np.load(run / "tones.test.npz")
+    assert stored["sound"].dtype == np.int16 and len(stored["sound"]) > 0
+    assert stored["outputs"].tobytes() == bytes(Model(run / "tones.pnb").predict(stored["sound"]))
+
+
 def test_folder_of_sounds(folder):
     dataset = data.load(folder)
     assert dataset.classes == ("high", "low") and len(dataset) == 32 and dataset.names[0] == "high/0.wav"

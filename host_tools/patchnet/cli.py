@@ -242,7 +242,7 @@ def _add_boards(command: Callable[..., Parser]) -> None:
 
     more = (
         "Checks first that heap and flash suffice; copies, reads back, and compares the board's answer to a test "
-        "picture with this PC's. The old file is kept until then."
+        "vector with this PC's. The old file is kept until then."
     )
     p = command("deploy", run_deploy, "Put a network on a board", more)
     p.add_argument("model", metavar="MODEL")
@@ -296,6 +296,10 @@ def quiet_stdout(args) -> Iterator[None]:
         return
     with redirect_stdout(sys.stderr):
         yield
+
+
+def warned(text: str) -> None:
+    print(f"patchnet: {text}", file=sys.stderr)
 
 
 def written(path: Path | str) -> None:
@@ -555,12 +559,14 @@ def run_bench(args) -> int:
 def _profile(args) -> int:
     from . import evaluate, onboard, vector
 
-    if not args.model or not evaluate.is_port(args.on):
-        raise ValueError(f"--on {args.on}: wanted qemu or a port; bench on a board needs MODEL")
+    if not evaluate.is_port(args.on):
+        raise ValueError(f"--on {args.on}: wanted qemu or a port (/dev/..., id:..., socket://..., auto)")
+    if not args.model:
+        raise ValueError(f"--on {args.on}: bench on a board needs MODEL")
     path = evaluate.model_file(args.model, args.on)
     with progress(args) as track:
-        picture = vector.load(path).picture
-        found = onboard.profile(args.on, path, picture, args.repeat, track(f"{path.stem} on {args.on}", args.repeat))
+        tick = track(f"{path.stem} on {args.on}", args.repeat)
+        found = onboard.profile(args.on, path, vector.load(path).input, args.repeat, tick)
     if args.json:
         rows = [dict(zip(("name", "op", "us"), row, strict=True)) for row in found.rows]
         print_json(asdict(found) | {"rows": rows, "total": found.total})
@@ -614,12 +620,13 @@ def run_deploy(args) -> int:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
     with progress(args) as track:
-        done = deploy(args.model, args.port, args.to, args.replace, install, track)
+        done = deploy(args.model, args.port, args.to, args.replace, install, track, warned)
     if args.json:
         print_json(asdict(done))
     else:
         what = f"{'copied' if done.copied else 'was there already'}, {done.blob_bytes:,} B, arena {done.ram:,} B"
-        print(f"{done.path} on {done.machine}: {what}, answers as this PC does")
+        said = "answers as this PC does" if done.tried else "opened only, its heap has no room for all outputs at once"
+        print(f"{done.path} on {done.machine}: {what}, {said}")
     return 0
 
 

@@ -3,26 +3,23 @@ it take the old one's place.
 
     deployed = deploy("person", "auto")   # /flash/person.pnb, 141,364 B, answers as this PC does
 
-A file system keeps the old file until the new one has been read back and has given the right answer. The ROMFS
-partition has room for one image only: that one is erased and written anew, its beginning last, so that a board which
-loses its power meanwhile has no ROMFS rather than half of one. What else was in it goes in again, and lies on the PC
-until then.
+The old file is kept until the new one has been read back and has given the right answer: in a file system under
+another name, in the ROMFS partition where nothing else lies (see partition).
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import tempfile
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import Model, boards, evaluate, romfs, vector
+from . import Model, boards, evaluate, partition, vector
 from .boards import Facts
-from .link import FRAME_BYTES, Link
+from .link import Link
 from .remote import ROOT, Board, LinkLost, RemoteError, RemoteTimeout, connect
 
 MODEL_BYTES = 512  # of heap for the objects of a model, beside blob and arena
@@ -54,76 +51,21 @@ try:
 except OSError:
     print(None)
 """
+OPEN = """
+import array, patchnet
+m = patchnet.Model({model})
+"""
 TRY = """
-import patchnet
-m = patchnet.Model({path!r})
 def answer(data):
-    return bytes(m.predict(patchnet.Image({width}, {height}, patchnet.{format}, data)))
+    return m.predict({input})
 """
-# The ROMFS as it is: [(path, bytes), ...], or what the partition holds instead.
-LIST_ROM = """
-import vfs
-dev = vfs.rom_ioctl(2, 0)
-def walk(path):
-    for entry in rom.ilistdir(path or "/"):
-        name = path + "/" + entry[0]
-        if entry[1] == 0x4000:
-            for inner in walk(name):
-                yield inner
-        else:
-            yield name, entry[3]
-try:
-    rom = vfs.VfsRom(dev)
-    found = list(walk(""))
-except OSError:
-    rom = None
-    found = "blank" if bytes(dev[:16]) in (b"\\xff" * 16, bytes(16)) else "unknown"
-print(repr(found))
-"""
-READ_ROM = """
-def answer(data):
-    at, n, path = str(data, "utf8").split(" ", 2)
-    return memoryview(rom.open(path, "rb"))[int(at):int(at) + int(n)]
-"""
-ERASE_ROM = """
-import os, vfs
-dev = vfs.rom_ioctl(2, 0)
-os.chdir("/")
-try:
-    vfs.umount("/rom")
-except OSError:
-    pass
-def erase(size):
-    block = vfs.rom_ioctl(6, 0)
-    if block <= 0:  # older firmware erases in one go
-        return vfs.rom_ioctl(3, 0, size)
-    for at in range(0, size, block):
-        err = vfs.rom_ioctl(3, 0, at, block)
-        if err < 0:
-            return err
-    return err
-print(erase({size}))
-"""
-WRITE_ROM = """
-def answer(data):
-    if len(data) == 1:
-        vfs.rom_ioctl(5, 0)
-        return
-    err = vfs.rom_ioctl(4, 0, int.from_bytes(data[-4:], "little"), data[:-4])
-    if err < 0:
-        raise OSError(-err)
-"""
-MOUNT_ROM = """
-import binascii
-print(binascii.crc32(dev[:{size}]) & 0xffffffff)
-vfs.mount(vfs.VfsRom(dev), "/rom")
-"""
-ROM_UNIT = 16  # bytes: what flash writes at once is no more on any board
+CLOSE = "m.deinit()\ndel m"
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """What lies on the board now. `copied`: False if that very file was there already."""
+    """What lies on the board now. `copied`: False if that very file was there already. `tried`: whether it answered the
+    test vector, False if the heap has no room for its outputs and it was only opened."""
 
     port: str
     machine: str
@@ -131,6 +73,7 @@ class Deployed:
     blob_bytes: int
     ram: int
     copied: bool
+    tried: bool
     seconds: float
 
 
@@ -141,17 +84,22 @@ def deploy(
     replace: bool = False,
     install: Callable[[str], bool] = lambda _question: False,
     track: evaluate.Track = evaluate.no_track,
+    tell: Callable[[str], None] = lambda _text: None,
 ) -> Deployed:
     """Puts `model` (shipped name, .pnb or run directory) on the board at `port`, into `to` (rom, flash, sd; by default
     rom if the board has it). `replace`: where there is not room for both, drop what is there first. `install` is asked
-    before patchnet itself is put on a board that lacks it.
+    before patchnet itself is put on a board that lacks it. `tell` hears what the user should know before it happens.
 
     ValueError where it cannot work, before anything is changed; LinkLost when the board goes away.
     """
     began = time.monotonic()
     path = evaluate.model_file(model, "host")
-    blob, expected = path.read_bytes(), vector.load(path)
-    ram = Model(blob).ram
+    blob = path.read_bytes()
+    try:
+        ram = Model(blob).ram
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from e
+    expected = vector.load(path)
     with connect(port) as board:
         facts = boards.ask(board)
         if facts.patchnet is None:
@@ -160,15 +108,20 @@ def deploy(
         target = f"{facts.places[place].rstrip('/')}/{path.stem}.pnb"
         _check_heap(board, path, ram, place)
         there = _checksum(board, target) == (len(blob), zlib.crc32(blob))
+        tried = False
+
+        def check(new: str) -> None:
+            nonlocal tried
+            tried = _try(board, target, new, expected)
+
         if there:
-            _try(board, target, expected)
+            check(repr(target))
         elif place == "rom":
-            _write_rom(board, facts, target, blob, replace, track)
-            _try(board, target, expected)
+            partition.write(board, f"{path.stem}.pnb", blob, replace, check, track, tell)
         else:
-            _write_file(board, facts, target, blob, replace, track, lambda new: _try(board, new, expected))
+            _write_file(board, facts, target, blob, replace, track, lambda part: check(repr(part)))
     seconds = round(time.monotonic() - began, 3)
-    return Deployed(board.port, facts.machine, target, len(blob), ram, not there, seconds)
+    return Deployed(board.port, facts.machine, target, len(blob), ram, not there, tried, seconds)
 
 
 # ---------------------------------------------------------------- before
@@ -230,21 +183,37 @@ def _checksum(board: Board, path: str) -> tuple[int, int] | None:
     return ast.literal_eval(board.exec(CHECKSUM.format(path=path), 120))
 
 
-def _try(board: Board, path: str, expected: vector.Vector | None) -> None:
-    """Runs the test picture on the board, or only opens the model if there is none. ValueError if the answer is not the
-    expected one."""
-    if expected is None:
-        board.exec(f"import patchnet\npatchnet.Model({path!r}).deinit()")
-        return
-    height, width, *depth = expected.picture.shape
-    code = TRY.format(path=path, width=width, height=height, format="RGB888" if depth else "GRAYSCALE")
-    data = expected.picture.tobytes()
-    with Link(board, code, max(len(data), 16)) as link:
-        answer = link.ask(data, 120)
-    board.exec("m.deinit()\ndel m")
+def _try(board: Board, path: str, model: str, expected: vector.Vector) -> bool:
+    """Runs the test vector on the board, with what the expression `model` is there. False if the model could be opened,
+    but the heap has no room for the outputs, of which a network that detects has many. ValueError if the answer is not
+    the expected one."""
+    data = expected.input.astype(expected.input.dtype.newbyteorder("<")).tobytes()
+    board.reset()  # for a heap that is not in pieces
+    board.exec(OPEN.format(model=model))
+    try:
+        with Link(board, TRY.format(input=_input(expected)), max(len(data), 16)) as link:
+            answer = link.ask(data, 120)
+    except RemoteError as e:
+        if "MemoryError" not in str(e):
+            raise
+        answer = None
+    board.exec(CLOSE)
+    if answer is None:
+        return False
     wanted = expected.outputs.tobytes()
     if answer != wanted:
-        raise ValueError(f"{path}: answers {list(answer[:8])}, wanted {list(wanted[:8])}: do not use it")
+        at = next((i for i, (a, b) in enumerate(zip(answer, wanted, strict=False)) if a != b), 0)
+        raise ValueError(f"{path}: answers {list(answer[at : at + 8])}, wanted {list(wanted[at : at + 8])} "
+                         f"from output {at} on: do not use it")  # fmt: skip
+    return True
+
+
+def _input(test: vector.Vector) -> str:
+    """MicroPython for the input of a test vector, whose bytes are `data`."""
+    if test.kind == "sound":
+        return "array.array('h', bytes(data))"
+    height, width, *depth = test.input.shape
+    return f"patchnet.Image({width}, {height}, patchnet.{'RGB888' if depth else 'GRAYSCALE'}, data)"
 
 
 # ---------------------------------------------------------------- a file
@@ -300,72 +269,3 @@ def _send_file(board: Board, path: str, data: bytes, tick: Callable[[int], None]
             link.ask(b"\x01" + piece, 60)
             tick(len(piece))
         link.ask(b"\x00", 60)
-
-
-# ---------------------------------------------------------------- ROMFS
-
-
-def _write_rom(board: Board, facts: Facts, path: str, data: bytes, replace: bool, track: evaluate.Track) -> None:
-    """Erases the ROMFS partition and writes it with `data` at `path` and, as far as there is room, what it held."""
-    name = path.removeprefix("/rom/")
-    with tempfile.TemporaryDirectory(prefix="patchnet-rom-") as temporary:
-        folder = Path(temporary)
-        _read_rom(board, folder, f"/{name}", replace, track)
-        image = _rom_image(folder, name, data)
-        if len(image) > facts.rom and replace:
-            folder = folder / "new"
-            folder.mkdir()
-            image = _rom_image(folder, name, data)
-        if len(image) > facts.rom:
-            kept = "" if replace else "; with --replace nothing else is kept there"
-            raise ValueError(f"{path}: the ROMFS image has {len(image):,} B, the partition {facts.rom:,} B{kept}")
-        try:
-            _send_rom(board, image, track(f"writing {path}", len(image)))
-        except (LinkLost, RemoteError, RemoteTimeout, ValueError) as e:
-            saved = Path(tempfile.gettempdir()) / f"{Path(name).stem}.romfs"
-            saved.write_bytes(image)
-            raise type(e)(f"{e}; the board has no ROMFS now; start again, or `mpremote romfs deploy {saved}`") from e
-
-
-def _rom_image(folder: Path, name: str, data: bytes) -> bytes:
-    """The image of `folder` with the file `name`; filled up, as flash is written in units."""
-    (folder / name).write_bytes(data)
-    image = romfs.build(folder)
-    return image + b"\xff" * (-len(image) % ROM_UNIT)
-
-
-def _read_rom(board: Board, folder: Path, but: str, replace: bool, track: evaluate.Track) -> None:
-    """Copies what the board's ROMFS holds into `folder`, `but` excepted."""
-    found = ast.literal_eval(board.exec(LIST_ROM))
-    if found == "unknown" and not replace:
-        raise ValueError("the ROMFS partition holds something that is no ROMFS: --replace overwrites it")
-    files = [] if isinstance(found, str) else [(path, size) for path, size in found if path != but]
-    if not files:
-        return
-    tick = track("reading what is in the ROMFS", sum(size for _, size in files))
-    with Link(board, READ_ROM) as link:
-        for path, size in files:
-            data = b""
-            while len(data) < size:
-                got = link.ask(b"%d %d %s" % (len(data), FRAME_BYTES, path.encode()))
-                data += got
-                tick(len(got))
-            to = folder / path[1:]
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_bytes(data)
-
-
-def _send_rom(board: Board, image: bytes, tick: Callable[[int], None]) -> None:
-    result = int(board.exec(ERASE_ROM.format(size=len(image)), 300))
-    if result < 0:
-        raise ValueError(f"the board cannot erase its ROMFS partition (error {-result})")
-    with Link(board, WRITE_ROM, FRAME_BYTES + 4) as link:
-        starts = list(range(0, len(image), FRAME_BYTES))
-        for at in starts[1:] + starts[:1]:
-            piece = image[at : at + FRAME_BYTES]
-            link.ask(piece + at.to_bytes(4, "little"), 60)
-            tick(len(piece))
-        link.ask(b"\x00", 60)
-    crc = int(board.exec(MOUNT_ROM.format(size=len(image)), 60))
-    if crc != zlib.crc32(image):
-        raise ValueError("the ROMFS partition does not hold what was written")

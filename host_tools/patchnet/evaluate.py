@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import Model, remote
-from .audio import Clip, at_rate, to_wav
+from .audio import Clip, at_rate, fit, to_wav
 from .data import Dataset, decode, load, prepare
 from .design import Network, from_dict
 from .models import names, resolve
@@ -219,6 +219,14 @@ def _chunks(pictures: Dataset, network: Network) -> Iterator[list[bytes]]:
     yield chunk
 
 
+def _sent(x: np.ndarray | Clip, network: Network) -> np.ndarray:
+    """What a board has to know of a picture or sound: of a long clip only the samples that count."""
+    if not network.audio:
+        return x
+    pcm = at_rate(x, network.audio.rate)
+    return fit(pcm, network.samples) if len(pcm) > network.samples else pcm
+
+
 def is_port(on: str) -> bool:
     """Whether `on` can be meant for a board at a serial port."""
     return on == "auto" or on.startswith(("/dev/", "id:", "port:", "socket://", "COM"))
@@ -252,9 +260,7 @@ def ask(on: str, path: Path, pictures: Dataset, tick: Callable[[int], None], wor
     if is_port(on):
         from . import onboard
 
-        if network.audio:
-            raise ValueError(f"{on}: sounds are validated on {', '.join(ENGINES)}")
-        return onboard.ask(on, path, (picture for picture, _ in pictures), tick, words)
+        return onboard.ask(on, path, (_sent(x, network) for x, _ in pictures), tick, words)
     blob, found, ram = path.read_bytes(), [], 0
     for files in _chunks(pictures, network):
         ram, some = _ask_device(on, blob, files, words + DEVICE_SCRIPT)

@@ -1,8 +1,8 @@
-"""A network on a board at a serial port, asked from here: its answers to many pictures, and its profile.
+"""A network on a board at a serial port, asked from here: its answers to many pictures or clips, and its profile.
 
 The network that lies on the board already (see deploy) is used where it lies; another is sent into the board's heap.
-Pictures go as raw bytes (see link). When the link is lost, the board is looked for again for a while, and then it goes
-on with the picture that has not been answered.
+Pictures and samples go as raw bytes (see link), of a long clip only those that the network looks at. When the link is
+lost, the board is looked for again for a while, and then it goes on with the one that has not been answered.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOSSES = 5  # in a row, without an answer in between
 ANSWER_SECONDS = 120
 
 # 0, offset, data: a part of what goes into `store`; 1, path: open the model there, or in `store`; 2, size: a new
-# `store`; 3, width, height, bytes per pixel: look at the picture in it.
+# `store`; 3, width, height, bytes per pixel: look at the picture in it; 4, size: hear the samples in it.
 ON_BOARD = """
 import gc, patchnet
 store = bytearray({size})
@@ -49,19 +49,23 @@ def answer(data):
         gc.collect()
         store = bytearray(number(data, 1))
         view = memoryview(store)
-    else:
+    elif data[0] == 3:
         w, h, depth = number(data, 1), number(data, 5), number(data, 9)
         img = patchnet.Image(w, h, FORMATS[depth], view[:w * h * depth])
         return "\\n".join(words(m, img)).encode()
+    else:
+        return "\\n".join(words(m, view[:number(data, 1)])).encode()
 """
 PROFILE = """
-def words(m, img):
-    return ["|".join((name, op, str(us))) for name, op, us in m.profile(img)]
+import array
+def words(m, x):
+    x = array.array("h", bytes(x)) if m.task == "audio" else x
+    return ["|".join((name, op, str(us))) for name, op, us in m.profile(x)]
 """
 
 
 class Session:
-    """A board with a network that waits for pictures. `ram`: m.ram there."""
+    """A board with a network that waits for pictures or clips. `ram`: m.ram there."""
 
     def __init__(self, port: str, path: Path, words: str):
         self._board, self._room = Board.serial(port), 0
@@ -88,17 +92,20 @@ class Session:
     def _store(self, data: bytes) -> None:
         step = self._link.size - 5
         for at in range(0, len(data), step):
-            self._link.ask(b"\x00" + at.to_bytes(4, "little") + data[at : at + step])
+            self._link.ask(b"\x00" + _number(at) + data[at : at + step])
 
-    def ask(self, picture: np.ndarray) -> list[str]:
-        """The words of the board's answer to a picture, uint8 (H, W, 3) or (H, W)."""
-        if picture.nbytes > self._room:
-            self._link.ask(b"\x02" + picture.nbytes.to_bytes(4, "little"))
-            self._room = picture.nbytes
-        self._store(picture.tobytes())
-        height, width, depth = picture.shape if picture.ndim == 3 else (*picture.shape, 1)
-        head = b"".join(n.to_bytes(4, "little") for n in (width, height, depth))
-        text = self._link.ask(b"\x03" + head, ANSWER_SECONDS).decode()
+    def ask(self, x: np.ndarray) -> list[str]:
+        """The words of the board's answer to a picture, uint8 (H, W, 3) or (H, W), or to int16 samples."""
+        if x.nbytes > self._room:
+            self._link.ask(b"\x02" + _number(x.nbytes))
+            self._room = x.nbytes
+        self._store(x.astype(x.dtype.newbyteorder("<")).tobytes())
+        if x.ndim == 1:
+            what = b"\x04" + _number(x.nbytes)
+        else:
+            height, width, depth = x.shape if x.ndim == 3 else (*x.shape, 1)
+            what = b"\x03" + _number(width) + _number(height) + _number(depth)
+        text = self._link.ask(what, ANSWER_SECONDS).decode()
         return text.split("\n") if text else []
 
     def close(self) -> None:
@@ -108,6 +115,10 @@ class Session:
             pass
         finally:
             self._board.close()
+
+
+def _number(n: int) -> bytes:
+    return n.to_bytes(4, "little")
 
 
 def _open(port: str, path: Path, words: str, patience: float) -> Session:
@@ -123,22 +134,23 @@ def _open(port: str, path: Path, words: str, patience: float) -> Session:
 
 
 def ask(
-    port: str, path: Path, pictures: Iterable[np.ndarray], tick: Callable[[int], None], words: str
+    port: str, path: Path, inputs: Iterable[np.ndarray], tick: Callable[[int], None], words: str
 ) -> tuple[list[list[str]], int]:
-    """The words of the board's answers, one list for each picture, and m.ram. `words` is MicroPython: words(m, img)
-    returns the answer as a list of strings; `labels` are the model's."""
+    """The words of the board's answers, one list for each of `inputs` (as for Session.ask), and m.ram. `words` is
+    MicroPython: words(m, x) returns the answer to a picture, or to bytes of samples, as a list of strings; `labels` are
+    the model's."""
     session = _open(port, path, words, 0)
     ram, answers = session.ram, []
     try:
-        for picture in pictures:
+        for x in inputs:
             for losses in range(LOSSES + 1):
                 try:
                     session = session or _open(port, path, words, PATIENCE)
-                    answers.append(session.ask(picture))
+                    answers.append(session.ask(x))
                     break
                 except LinkLost as e:
                     if losses == LOSSES or session is None:
-                        raise LinkLost(f"{e}; {len(answers)} pictures were answered") from e
+                        raise LinkLost(f"{e}; {len(answers)} were answered") from e
                     session.close()
                     session = None
             tick(1)
@@ -162,9 +174,9 @@ class Profile:
         return sum(us for _, _, us in self.rows)
 
 
-def profile(port: str, path: Path, picture: np.ndarray, runs: int, tick: Callable[[int], None]) -> Profile:
+def profile(port: str, path: Path, x: np.ndarray, runs: int, tick: Callable[[int], None]) -> Profile:
     """Where the time goes on a board, block by block."""
-    answers, _ = ask(port, path, [picture] * runs, tick, PROFILE)
+    answers, _ = ask(port, path, [x] * runs, tick, PROFILE)
     table = [[tuple(row.split("|")) for row in words] for words in answers]
     rows = [
         (name, op, round(float(np.median([int(run[i][2]) for run in table]))))

@@ -93,6 +93,18 @@ def find_port(name: str) -> str:
     return name.removeprefix("port:")
 
 
+def _no_access(port: str) -> str | None:
+    """Why a device that is named by a path cannot be opened; None if that is not to be seen from here."""
+    if os.name != "posix" or "://" in port:
+        return None
+    if not os.path.exists(port):
+        names = ", ".join(p.device for p in ports()) or "none"
+        return f"there is no such device; on USB: {names}"
+    if not os.access(port, os.R_OK | os.W_OK):
+        return "this user may not open it; on most systems the group dialout may"
+    return None
+
+
 def connect(where: str, files: str | Path | None = None, **kwargs) -> "Board | Unix":
     """A device to run code on, as a context manager: `where` is "unix", "qemu" or a serial port."""
     if where == "unix":
@@ -162,6 +174,9 @@ class Board:
         from mpremote.transport_serial import SerialTransport
 
         self.port = find_port(port)
+        trouble = _no_access(self.port)
+        if trouble:
+            raise LinkLost(f"{self.port}: no answer ({trouble})")
         self._qemu = None
         self._on_reset = ""  # code that brings `files` back
         # Without a timeout a read from a board that hangs would never return.

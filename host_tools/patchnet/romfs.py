@@ -2,14 +2,18 @@
 
 A blob is used in place from such an image, so it has to lie on an aligned address; mpremote's own writer puts data
 wherever it falls. Alignment costs nothing in the format: a variable-length integer may be padded in front.
+
+`build` makes an image in one piece. `directory` makes the beginning of one whose data lies anywhere behind it, so that
+data can be written, and tried, while another directory is still in use.
 """
 
 from pathlib import Path
 
 ALIGN = 16
-KIND_PADDING, KIND_DATA, KIND_DIRECTORY, KIND_FILE = 1, 2, 4, 5
+KIND_PADDING, KIND_DATA, KIND_POINTER, KIND_DIRECTORY, KIND_FILE = 1, 2, 3, 4, 5
 MAGIC = b"\xd2\xcd\x31"
 LENGTH_BYTES = 5  # all lengths are written this long, so that positions are known before contents
+HEADER_BYTES = len(MAGIC) + LENGTH_BYTES
 
 
 def varuint(value: int, width: int) -> bytes:
@@ -46,9 +50,39 @@ def directory_contents(folder: Path, at: int) -> bytes:
     return image
 
 
+# The first record of a directory without data: by it such an image is known.
+MARK = record(KIND_PADDING, b"patchnet")
+
+
+def pointer_records(files: dict[str, tuple[int, int]]) -> bytes:
+    """Records of files, path -> (offset in the image, bytes), with sub-folders."""
+    image, folders = b"", {}
+    for path, (at, size) in files.items():
+        name, _, inner = path.partition("/")
+        if inner:
+            folders.setdefault(name, {})[inner] = at, size
+            continue
+        pointer = varuint(size, LENGTH_BYTES) + varuint(at - HEADER_BYTES, LENGTH_BYTES)
+        data = record(KIND_POINTER, pointer) if size else record(KIND_DATA, b"")
+        image += record(KIND_FILE, varuint(len(name.encode()), 2) + name.encode() + data)
+    for name, inside in folders.items():
+        head = varuint(len(name.encode()), 2) + name.encode()
+        image += record(KIND_DIRECTORY, head + pointer_records(inside))
+    return image
+
+
+def directory(files: dict[str, tuple[int, int]], size: int) -> bytes:
+    """The beginning of an image of `size` bytes: the names of `files`, path -> (offset in the image, bytes). Their data
+    lies further on, in what is padding to a reader of records."""
+    contents = MARK + pointer_records(files)
+    padding = size - HEADER_BYTES - len(contents) - 1 - LENGTH_BYTES
+    return (MAGIC + varuint(size - HEADER_BYTES, LENGTH_BYTES) + contents
+            + bytes([KIND_PADDING]) + varuint(padding, LENGTH_BYTES))  # fmt: skip
+
+
 def build(folder: str | Path) -> bytes:
     """The ROMFS image of `folder`. Data is aligned to ALIGN bytes when the image itself is."""
-    contents = directory_contents(Path(folder), len(MAGIC) + LENGTH_BYTES)
+    contents = directory_contents(Path(folder), HEADER_BYTES)
     if len(contents) % 2 == 0:  # with the 8 bytes of the header the total must be even
         return MAGIC + varuint(len(contents), LENGTH_BYTES) + contents
     contents += bytes([KIND_PADDING, 1, 0])

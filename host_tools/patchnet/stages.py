@@ -54,8 +54,8 @@ def pack_file(
     the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`). `stream`: with a plan for
     weights that are read from a file, through a buffer of so many bytes.
 
-    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine; of a
-    network that classifies also a test vector for boards (see vector).
+    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine;
+    beside it a test vector for boards (see vector).
     """
     path = Path(qnet)
     path = path / "qnet.npz" if path.is_dir() else path
@@ -70,8 +70,7 @@ def pack_file(
     blob = pack(net, plan(net.design, budget, fast=fast, buffer=stream), wide)
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     out.write_bytes(blob)
-    if net.design.task == "classify":
-        vector.save(out)
+    vector.save(out)
     streamed = None if stream is None else Model(str(out), stream=stream).ram
     return Packed(str(out), len(blob), Model(str(out)).ram, streamed)
 

@@ -1,10 +1,11 @@
-"""Test vectors: a small picture and the int8 outputs that a model gives for it, on every machine alike.
+"""Test vectors: a small input and the int8 outputs that a model gives for it, on every machine alike.
 
 `pack` writes one beside each blob, NAME.test.npz; where there is none, the engine of this PC makes it.
 """
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +14,21 @@ import numpy as np
 from . import Model
 
 SIDE = 32  # pixels at most: the engine stretches a picture to what the network sees
+SAMPLES = 1024  # at most: the engine puts them between zeros
 SEED = 2408
 
 
 @dataclass(frozen=True)
 class Vector:
-    """picture: uint8 (H, W, 3) or (H, W). outputs: int8 (classes,)."""
+    """input: a picture, uint8 (H, W, 3) or (H, W), or sound, int16 (samples,). outputs: int8, what `predict` gives: the
+    logits of the classes, or all values of the heads that detect."""
 
-    picture: np.ndarray
+    input: np.ndarray
     outputs: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        return "sound" if self.input.ndim == 1 else "picture"
 
 
 def path_of(blob: str | Path) -> Path:
@@ -29,29 +36,35 @@ def path_of(blob: str | Path) -> Path:
 
 
 def make(blob: bytes) -> Vector:
-    """A picture of noise, and what the PC's engine says to it."""
-    model = Model(blob)
-    height, width, channels = model.input_shape
-    shape = (min(height, SIDE), min(width, SIDE)) + ((3,) if channels == 3 else ())
-    picture = np.random.default_rng(SEED).integers(0, 256, shape, dtype=np.uint8)
-    return Vector(picture, np.frombuffer(model.predict(picture), np.int8))
+    """Noise, and what the PC's engine says to it."""
+    model, rng = Model(blob), np.random.default_rng(SEED)
+    if model.task == "audio":
+        noise = rng.integers(-32768, 32768, min(model.clip_samples, SAMPLES), dtype=np.int16)
+    else:
+        height, width, channels = model.input_shape
+        shape = (min(height, SIDE), min(width, SIDE)) + ((3,) if channels == 3 else ())
+        noise = rng.integers(0, 256, shape, dtype=np.uint8)
+    return Vector(noise, np.frombuffer(model.predict(noise), np.int8))
 
 
 def save(blob: str | Path) -> Path:
     """Writes the vector of the blob at `blob` beside it."""
     vector = make(Path(blob).read_bytes())
-    np.savez_compressed(path_of(blob), picture=vector.picture, outputs=vector.outputs)
+    np.savez_compressed(path_of(blob), **{vector.kind: vector.input, "outputs": vector.outputs})
     return path_of(blob)
 
 
-def load(blob: str | Path) -> Vector | None:
-    """The vector beside a blob, else a new one; None for a network that does not classify. ValueError if what lies
-    there is no vector."""
+def load(blob: str | Path) -> Vector:
+    """The vector beside a blob, else a new one. ValueError if what lies there is no vector."""
     path = path_of(blob)
     if not path.is_file():
-        data = Path(blob).read_bytes()
-        return make(data) if Model(data).task == "classify" else None
-    with np.load(path, allow_pickle=False) as z:
-        if set(z.files) != {"picture", "outputs"}:
-            raise ValueError(f"{path}: wanted picture and outputs, got {', '.join(z.files)}")
-        return Vector(z["picture"], z["outputs"])
+        return make(Path(blob).read_bytes())
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            stored = dict(z)
+    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError):  # what load raises of another file
+        raise ValueError(f"{path}: wanted picture or sound, and outputs, got no .npz file") from None
+    names = set(stored) - {"outputs"}
+    if names not in ({"picture"}, {"sound"}) or "outputs" not in stored:
+        raise ValueError(f"{path}: wanted picture or sound, and outputs, got {', '.join(stored)}")
+    return Vector(stored[names.pop()], stored["outputs"])
