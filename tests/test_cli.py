@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,8 @@ WRONG = {
     "damaged blob": (["analyze", "cut.pnb"], "cut.pnb: bad model: length"),
     "budget in words": (["analyze", "pets.pnb", "--budget", "much"], "such as 24K, 24KB or 24576, got 'much'"),
     "budget too small": (["pack", "qnet.npz", "-o", "x.pnb", "--budget", "100"], "(block 1, 7x7x4, t=3), budget 100 B"),
+    "buffer too small": (["pack", "qnet.npz", "--stream", "50"], "B of weights at a time, stream 50 B"),
+    "no such buffer": (["analyze", "pets.pnb", "--stream", "50"], "stream: needs "),
     "no plan so small": (["analyze", "pets.pnb", "--budget", "100"], "B at least (block 1, 7x7x4, t=3), budget 100 B"),
     "no such network": (["analyze", "mobilenet"], "shapes to plan for: imagenet-63k"),
     "not a design": (["analyze", "bad.toml"], "bad.toml: not TOML"),
@@ -202,7 +205,7 @@ def test_analyze_for_a_budget(here, capsys):
 
 def test_analyze_lists_the_plans_to_choose_from(here, capsys):
     values = run_json(capsys, "analyze", "pets.pnb", "--pareto", "--plot", "f.png")
-    assert {"arena", "executed_macs", "times", "cost", "segments"} == set(values["front"][0])
+    assert {"arena", "executed_macs", "times", "cost", "segments", "read"} == set(values["front"][0])
     assert values["front"][0]["arena"] == values["smallest"] < values["front"][-1]["arena"]
     status, out, err = run(capsys, "analyze", "pets.pnb", "--pareto", "--plot", "f.png")
     assert status == 0 and "x nominal" in out and f"{values['smallest']:,} B" in out and "wrote f.png" in err
@@ -278,6 +281,24 @@ def test_pack(here, capsys):
         assert (read["blocks"], read["segments"]) == (planned["blocks"], planned["segments"])
     status, out, _ = run(capsys, "pack", "qnet.npz")
     assert status == 0 and out.startswith("pets.pnb: ")
+
+
+def test_pack_for_a_file_that_is_streamed(here, capsys):
+    """Both commands tell what the engine does with that buffer."""
+    packed = run_json(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "300")
+    model = patchnet.Model("stream.pnb", stream=300)
+    assert packed["streamed"] == model.ram and model.streamed == 300
+    assert packed["ram"] == patchnet.Model("stream.pnb").ram < packed["streamed"]
+    told = run_json(capsys, "analyze", "stream.pnb", "--stream", "300")["streamed"]
+    model.predict(bytes(math.prod(model.input_shape)))
+    assert (told["ram"], told["buffer"], told["least"], told["most"]) == (model.ram, 300, *model.stream_sizes)
+    assert (told["read"], told["pieces"]) == model.stream_read
+    front = run_json(capsys, "analyze", "stream.pnb", "--stream", "300", "--pareto")["front"]
+    assert any(choice["read"] == told["read"] and choice["arena"] == packed["ram"] for choice in front)
+    status, out, _ = run(capsys, "analyze", "stream.pnb", "--stream", "300")
+    assert status == 0 and f"{told['ram']:,} B   with the head and a buffer of 300 B" in out
+    status, out, _ = run(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "300")
+    assert status == 0 and f"Model('stream.pnb', stream=300) needs {model.ram:,} B of RAM" in out
 
 
 def test_planning_shows_progress_once_it_takes_long(monkeypatch):

@@ -393,7 +393,7 @@ def run_pack(args) -> int:
     with progress(args) as track:
         packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream)
     if args.json:
-        print_json(asdict(packed))
+        print_json({name: value for name, value in asdict(packed).items() if value is not None})
     else:
         print(f"{packed.path}: {packed.blob_bytes:,} B, arena {packed.ram:,} B")
         if args.stream is not None:

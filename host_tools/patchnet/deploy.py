@@ -146,8 +146,9 @@ def _check_heap(board: Board, path: Path, ram: int, place: str) -> None:
         return
     if place == "rom":
         raise ValueError(trouble)
-    streamed = {"model objects": MODEL_BYTES, "streamed model": Model(path, stream=True).ram}
-    if boards.missing_room(board, streamed):
+    with Model(path, stream=True) as model:
+        head, least = model.ram - ram - model.streamed, model.stream_sizes[0]
+    if boards.missing_room(board, {"model objects": MODEL_BYTES, "head": head, "arena": ram, "weights": least}):
         raise ValueError(f"{trouble}; in ROMFS (--to rom) a model is used in place")
 
 
