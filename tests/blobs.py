@@ -13,6 +13,7 @@ from networks import FreeNetwork, Layer, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
 from patchnet.pack import pack, seal
+from patchnet.plan import DIRECT, ROLLING, place
 from patchnet.quantized import Scaled
 
 
@@ -46,6 +47,13 @@ def bottlenecks(side: int, n: int, labels: tuple[str, ...] = ("no", "yes")) -> F
 def large() -> bytes:
     """Arena and blob are of more than 4 KB."""
     return pack(random_qnet(np.random.default_rng(5), bottlenecks(16, 3)))
+
+
+@cache
+def huge() -> bytes:
+    """An arena of more than the 128 KB that an H7 has as DTCM."""
+    qnet = random_qnet(np.random.default_rng(9), bottlenecks(96, 1))
+    return pack(qnet, place(qnet.design, [(96, [(DIRECT, 1, 16)]), (96, [(ROLLING, 1, 0)])]))  # layer by layer
 
 
 @cache
