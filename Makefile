@@ -94,7 +94,7 @@ qemu: mpy-cross tools
 	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu$(NARROW_DIR) BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
 		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(NARROW_ARGS) $(MPY_ARGS) $(call logged,qemu)
 
-#: make natmod        build/natmod/ARCH/patchnet.mpy, to be installed on a stock firmware: ARCH=armv7emsp (every H7), armv7emdp, x64
+#: make natmod        build/natmod/ARCH/patchnet.mpy, to be installed on a stock firmware: ARCH=armv7emsp (every H7), armv7emdp, x64, rv32imc
 ARCH ?= armv7emsp
 NATMOD = $(BUILD)/natmod/$(ARCH)
 .PHONY: natmod

@@ -16,3 +16,9 @@ include $(BOARD_DIR)/mpconfigboard.mk
 MICROPY_MANIFEST_PATCHNET_BASE := $(abspath $(or $(FROZEN_MANIFEST),boards/manifest.py))
 FROZEN_MANIFEST = $(PATCHNET_TOP)/boards/manifest.py
 USER_C_MODULES ?= $(PATCHNET_TOP)
+
+# PATCHNET_DTCM=1: MicroPython's board uses DTCM for nothing, so a model's arena lies in it.
+ifeq ($(PATCHNET_DTCM),1)
+CFLAGS += -DPATCHNET_BOARD_ARENA=1
+LD_FILES += $(PATCHNET_TOP)/boards/dtcm.ld
+endif

@@ -1,14 +1,15 @@
 // MicroPython module `_patchnet`: the engine of patchnet.h as two types. patchnet.py makes the public API of them, and
 // host_tools/patchnet/_patchnet.py is the same module for CPython: same names, same exceptions, same messages.
 //
-//     m = Model(src, arena=None, stream=None)   # src: path, open file or buffer. arena: writable buffer, else of the heap
+//     m = Model(src, arena=None, stream=None)   # src: path, open file or buffer. arena: writable buffer, else the board's own
+//                                               # memory for it (DTCM) if it has any and no other model has it, else of the heap
 //     m.classify(img, top=None, roi=None, pixfmt=None)     -> [(label, score), ...], best first
 //     m.detect(img, threshold=0.4, iou=0.45, roi=None, pixfmt=None) -> [(x, y, w, h, label, score), ...], best first
 //     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation; of a
 //                                  # detection network the outputs of its heads, scale after scale, row by row
 //     m.profile(x)                 -> [(name, op, microseconds), ...]
 //     m.spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None)  -> (label, score) or None
-//     m.ram, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
+//     m.ram, m.arena, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
 //     img = Image(width, height, format, buffer)           # what a camera without image type returns
 //
 // `img` is anything with width(), height() and a buffer of bytes for reading (its own, or that of what its bytearray()
@@ -52,7 +53,7 @@ typedef struct {
     mp_obj_t file; // of a streamed model, else MP_OBJ_NULL
     bool own_file;
     mp_obj_t arena; // the caller's, or None
-    uint8_t *own_arena;
+    uint8_t *own_arena; // else this one, of the heap or the board's
     mp_obj_t picture; // during a run
     mp_obj_t camera, pixfmt; // during a run on windows: what gives them, and their format
     mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
@@ -120,6 +121,64 @@ static void get_buffer(const char *what, mp_obj_t obj, mp_uint_t flags, mp_buffe
     }
 }
 
+// ---- the board's own memory for an arena ----
+
+#if PATCHNET_BOARD_ARENA
+
+// Its linker script keeps it free for this. One model at a time has it, and gives it back by deinit() or by its finaliser. Which one
+// is written down inverted: the collector must not take what is left of it in a register for a reference.
+extern uint8_t _patchnet_arena_start[], _patchnet_arena_end[];
+static uintptr_t not_board_arena_owner; // 0: nobody
+
+#define new_model(type) mp_obj_malloc_with_finaliser(model_obj_t, type)
+
+static bool has_board_arena(const model_obj_t *self) {
+    return not_board_arena_owner == ~(uintptr_t)self;
+}
+
+// NULL if it is too small or another model has it.
+static uint8_t *take_board_arena(const model_obj_t *self) {
+    size_t size = _patchnet_arena_end - _patchnet_arena_start;
+    if (self->model.arena_bytes <= size && not_board_arena_owner != 0) {
+        gc_collect(); // the one that has it may be dead
+    }
+    if (self->model.arena_bytes > size || not_board_arena_owner != 0) {
+        return NULL;
+    }
+    not_board_arena_owner = ~(uintptr_t)self;
+    return memset(_patchnet_arena_start, 0, size); // memory with ECC must not be read before it is written
+}
+
+// Whether `self` had it.
+static bool leave_board_arena(const model_obj_t *self) {
+    bool had = has_board_arena(self);
+    not_board_arena_owner = had ? 0 : not_board_arena_owner;
+    return had;
+}
+
+// The collector calls it, which frees the rest by itself.
+static mp_obj_t model_del(mp_obj_t self) {
+    leave_board_arena(MP_OBJ_TO_PTR(self));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(model_del_obj, model_del);
+#define FINALISER(X) X(MP_QSTR___del__, model_del_obj)
+
+#else
+
+#define new_model(type) mp_obj_malloc(model_obj_t, type)
+#define has_board_arena(self) (false)
+#define take_board_arena(self) (NULL)
+#define leave_board_arena(self) (false)
+#define FINALISER(X)
+
+#endif
+
+static uint8_t *allocate_arena(const model_obj_t *self) {
+    uint8_t *arena = take_board_arena(self);
+    return arena ? arena : allocate("arena", self->model.arena_bytes);
+}
+
 // ---- opening ----
 
 static mp_obj_t call_method(mp_obj_t obj, qstr name, size_t n_args, const mp_obj_t *args) {
@@ -174,7 +233,8 @@ static int open_whole(model_obj_t *self, size_t size, bool maybe, bool own_arena
     read_at(self->file, 0, self->copy, size);
     int err = pn_open(&self->model, self->copy, size);
     if (err == PN_OK && maybe && own_arena) {
-        self->own_arena = m_malloc_maybe(self->model.arena_bytes);
+        self->own_arena = take_board_arena(self);
+        self->own_arena = self->own_arena ? self->own_arena : m_malloc_maybe(self->model.arena_bytes);
         err = self->own_arena == NULL ? PN_ERR_ARENA : PN_OK;
     }
     if (err == PN_ERR_ARENA) {
@@ -237,7 +297,7 @@ static int open_streamed(model_obj_t *self, size_t size, mp_obj_t stream, bool o
     read_at(self->file, 0, self->copy, self->blob_bytes);
     int err = pn_open_head(m, self->copy, self->blob_bytes);
     if (err == PN_OK) {
-        self->own_arena = own_arena ? allocate("arena", m->arena_bytes) : NULL; // first, as it is not to be had smaller
+        self->own_arena = own_arena ? allocate_arena(self) : NULL; // first, as it is not to be had smaller
         size_t n = buffer_bytes(m, stream);
         pn_use_buffer(m, allocate("stream", n), n);
         err = verify_file(self, size);
@@ -296,7 +356,7 @@ static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t 
     mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
     mp_arg_parse_all_kw_array(n_args, n_kw, args, MP_ARRAY_SIZE(allowed), allowed, arg);
 
-    model_obj_t *self = mp_obj_malloc(model_obj_t, type);
+    model_obj_t *self = new_model(type);
     memset((uint8_t *)self + sizeof(self->base), 0, sizeof(*self) - sizeof(self->base));
     self->arena = arg[ARG_arena].u_obj;
     int err = open_source(self, arg[ARG_src].u_obj, arg[ARG_stream].u_obj, self->arena == mp_const_none);
@@ -304,7 +364,7 @@ static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t 
         raise_bad_model(err, self->model.fault_layer);
     }
     if (self->arena == mp_const_none) {
-        self->own_arena = self->own_arena ? self->own_arena : allocate("arena", self->model.arena_bytes);
+        self->own_arena = self->own_arena ? self->own_arena : allocate_arena(self);
     } else {
         mp_buffer_info_t buf;
         arena_buffer(self->arena, self->model.arena_bytes, &buf);
@@ -319,7 +379,7 @@ static mp_obj_t model_deinit(mp_obj_t self_in) {
     if (self->copy != NULL) {
         m_del(uint8_t, self->copy, self->blob_bytes);
     }
-    if (self->own_arena != NULL) {
+    if (self->own_arena != NULL && !leave_board_arena(self)) {
         m_del(uint8_t, self->own_arena, self->model.arena_bytes);
     }
     if (self->model.buffer != NULL) {
@@ -928,6 +988,8 @@ static MP_DEFINE_CONST_FUN_OBJ_KW(model_predict_obj, 2, model_predict);
 
 // ---- what a person wants to know ----
 
+#define TEXT(literal) mp_obj_new_str(literal, sizeof(literal) - 1)
+
 // One number where all input channels share it, else a tuple of one per channel.
 static mp_obj_t input_zero_point(const model_obj_t *self, const int8_t *zero) {
     mp_obj_t all[4];
@@ -969,6 +1031,8 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     pn_info(m, &info);
     if (name == MP_QSTR_ram) {
         return mp_obj_new_int_from_uint(ram(self));
+    } else if (name == MP_QSTR_arena) {
+        return self->arena != mp_const_none ? TEXT("given") : has_board_arena(self) ? TEXT("DTCM") : TEXT("heap");
     } else if (name == MP_QSTR_streamed) {
         return mp_obj_new_int_from_uint(m->buffer == NULL ? 0 : m->buffer_bytes);
     } else if (name == MP_QSTR_task) {
@@ -1006,8 +1070,6 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
             (unsigned int)ram(self), m->buffer == NULL ? "" : ", streamed");
     }
 }
-
-#define TEXT(literal) mp_obj_new_str(literal, sizeof(literal) - 1)
 
 // `format` % `values`, as in Python.
 static mp_obj_t filled(mp_obj_t format, size_t n, const mp_obj_t *values) {
@@ -1061,6 +1123,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(model_enter_obj, model_enter);
     X(MP_QSTR_predict, model_predict_obj) \
     X(MP_QSTR_profile, model_profile_obj) \
     X(MP_QSTR_deinit, model_deinit_obj) \
+    FINALISER(X) \
     X(MP_QSTR___enter__, model_enter_obj) \
     X(MP_QSTR___exit__, model_exit_obj)
 

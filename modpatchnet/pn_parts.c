@@ -179,7 +179,7 @@ static int take(pn_model_t *m, bool fc) {
 }
 
 int pn_parts_ready(pn_model_t *m, bool fc) {
-    bool sampling = m->parted && !fc && m->task.action == PN_SAMPLE, there = m->weights != NULL;
+    bool sampling = m->parted && m->task.action == PN_SAMPLE, there = m->weights != NULL;
     if (sampling || (there && !(m->parted && lacks(m, fc)))) {
         return PN_OK;
     }

@@ -70,6 +70,13 @@ def parts() -> bytes:
 
 
 @cache
+def huge() -> bytes:
+    """An arena of more than the 128 KB that an H7 has as DTCM."""
+    qnet = random_qnet(np.random.default_rng(9), bottlenecks(96, 1))
+    return pack(qnet, place(qnet.design, [(96, [(DIRECT, 1, 16)]), (96, [(ROLLING, 1, 0)])]))  # layer by layer
+
+
+@cache
 def long(k: int, n: int) -> bytes:
     """k chains over the k parts of a picture; all have the same integers, and each takes n * 17 million MACs."""
     qnet = random_qnet(np.random.default_rng(6), bottlenecks(56, n))

@@ -16,6 +16,7 @@ BOARDS = sorted(mk.parent for mk in (ROOT / "boards").glob("*/mpconfigboard.mk")
 DOCS = ROOT / "docs" / "boards.md"
 INTERNAL_FLASH = range(0x08000000, 0x08200000)
 SECTOR = 128 << 10
+DTCM = 0x20000000
 RESET = ".global Reset_Handler\nReset_Handler: nop\n"
 
 
@@ -45,10 +46,10 @@ def settings(board: Path, folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
-def link(board: Path, folder: Path, source: str = RESET) -> tuple[dict[str, int], str]:
+def link(board: Path, folder: Path, source: str = RESET, more: tuple[Path, ...] = ()) -> tuple[dict[str, int], str]:
     """Symbols and addresses of a program linked as the board's firmware is, and the linker's complaint if any."""
     found = settings(board, folder)
-    scripts = [f"-T{script}" for script in found["LD_FILES"].split()]
+    scripts = [f"-T{script}" for script in (*found["LD_FILES"].split(), *more)]
     isr = "ram" if found["MICROPY_HW_ENABLE_ISR_UART_FLASH_FUNCS_IN_RAM"] == "1" else "rom"
     (folder / "program.s").write_text(".syntax unified\n" + source)
     command = ["arm-none-eabi-gcc", "-nostdlib", "-mcpu=cortex-m7", "-Lboards", f"-Lboards/common_isr_{isr}"]
@@ -99,12 +100,27 @@ def test_romfs_in_internal_flash_is_switched_on_and_guarded(board, tmp_path):
         assert "the firmware reaches into ROMFS" in complaint
 
 
-def test_docs_say_where_dtcm_is_free(board):
+def test_arena_lies_in_dtcm_where_it_is_free(board, tmp_path):
     """MicroPython's cache of the internal flash's file system lies in DTCM, where there is such a file system."""
     config = (PORT / "boards" / board.name / "mpconfigboard.h").read_text()
     free = bool(re.search(r"MICROPY_HW_ENABLE_INTERNAL_FLASH_STORAGE\s+\(0\)", config))
-    row = docs_row(board)
-    assert ("128 KiB" if free else "in use") == row.split("|")[-2].strip()
+    assert docs_row(board).split("|")[-2].strip() == ("128 KiB" if free else "in use")
+    assert ("-DPATCHNET_BOARD_ARENA=1" in settings(board, tmp_path)["CFLAGS"]) == free
+    symbols, complaint = link(board, tmp_path)
+    assert symbols, complaint
+    arena = [symbols.get(f"_patchnet_arena_{end}") for end in ("start", "end")]
+    assert arena == ([DTCM, DTCM + (128 << 10)] if free else [None, None])
+    stack_and_heap = range(symbols["_ram_start"], symbols["_estack"])
+    assert DTCM not in stack_and_heap and symbols["_heap_start"] in stack_and_heap
+
+
+def test_nothing_else_may_come_into_the_arenas_dtcm(board, tmp_path):
+    """A section of MicroPython's own, as a later version may have one."""
+    script = tmp_path / "more.ld"
+    script.write_text("SECTIONS { .more (NOLOAD) : { *(.more) } > DTCM }\n")
+    _, complaint = link(board, tmp_path, RESET + '.section .more, "aw", %nobits\n.fill 4\n', (script,))
+    ours = "-DPATCHNET_BOARD_ARENA=1" in settings(board, tmp_path)["CFLAGS"]
+    assert ("region `DTCM' overflowed" in complaint) == ours and bool(complaint) == ours
 
 
 def test_a_board_that_the_tree_lacks_is_named(tmp_path):

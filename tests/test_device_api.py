@@ -57,6 +57,26 @@ def test_device_prints_what_is_expected(connect, where, folder, name):
     assert connect(where, folder).exec(script(name), timeout=300) == expected(name)
 
 
+def test_arena_lies_in_the_boards_own_memory(connect, folder, tmp_path):
+    """A board with DTCM, as the emulated one; soft reset gives it back, too."""
+    blob = blobs.small(1)
+    files = {"small": blob, "large": blobs.large(), "huge": blobs.huge(), "damaged": blobs.damaged(blob)["crc"]}
+    for name, data in files.items():
+        (tmp_path / f"{name}.pnb").write_bytes(data)
+    board = connect("qemu", tmp_path)
+    assert board.exec(script("arena")) == expected("arena")
+    make = "import patchnet\nm, n = [patchnet.Model('small.pnb') for _ in range(2)]\nprint(m.arena, n.arena)"
+    for _ in range(3):
+        board.reset()
+        assert board.exec(make) == "DTCM heap\n"
+
+
+def test_arena_lies_in_the_heap_where_there_is_nothing_else(connect, folder):
+    code = "import patchnet\nm = patchnet.Model('grey.pnb')\n"
+    code += "print(m.arena, patchnet.Model('grey.pnb', bytearray(m.ram + 8)).arena)"
+    assert connect("unix", folder).exec(code) == "heap given\n"
+
+
 def test_file_of_a_mounted_folder_is_read(connect, folder):
     board = connect("qemu")
     board.mount(folder)

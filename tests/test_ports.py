@@ -89,9 +89,10 @@ def test_own_tree_is_remembered(obtain, tmp_path):
 
 
 def test_another_tree_drops_what_was_built_from_the_last(obtain, tmp_path):
-    (tmp_path / "build" / "unix").mkdir(parents=True)
+    for name in ("unix", "firmware-NUCLEO_H743ZI2", "train"):
+        (tmp_path / "build" / name).mkdir(parents=True)
     obtain(MICROPYTHON_DIR=str(make_tree(tmp_path / "mine")))
-    assert not (tmp_path / "build" / "unix").exists()
+    assert {path.name for path in (tmp_path / "build").iterdir()} == {"micropython", "train"}
 
 
 def test_all_ways_fail(obtain, tmp_path):

@@ -1,5 +1,6 @@
-# Run by board.c at every start, before ROMFS is mounted: /flash (littlefs) and /sd (FAT), as many a real board has them.
-# They lie in external RAM, which QEMU can keep in a file: then they outlive the emulator, as flash does a loss of power.
+# Run by board.c at every start, before ROMFS is mounted: /flash (littlefs) and /sd (FAT), as many a real board has
+# them. They lie in external RAM, which QEMU can keep in a file: then they outlive the emulator, as flash does a loss of
+# power.
 
 import os
 import sys

@@ -14,6 +14,9 @@ CFLAGS += -I$(BOARD_DIR) -DMP_CONFIGFILE='<mpconfigport_mps2_an500.h>'
 LDSCRIPT = $(BOARD_DIR)/mps2_an500.ld
 MICROPY_HEAP_SIZE ?= 4194304
 
+# A model's arena lies in what stands for DTCM, as on a real board.
+CFLAGS += -DPATCHNET_BOARD_ARENA=1
+
 # QEMU_SOC_MPS2 is left undefined on purpose: the port's uart.c is then empty, and board.c brings a UART that
 # interrupts. The port's polling mphalport.c cannot be left out, so its functions that board.c replaces are renamed.
 $(BUILD)/mphalport.o: CFLAGS += $(foreach f,mp_hal_stdin_rx_chr mp_hal_stdio_poll mp_hal_ticks_ms mp_hal_ticks_us \

@@ -327,6 +327,7 @@ class Model:
         self._outputs = lib.pn_host_outputs(self._model)
         needed = lib.pn_host_arena_bytes(self._model)
         self._arena = _Arena(bytearray(needed + 8) if arena is None else arena, needed)
+        self._given = arena is not None
 
     # ---- life ----
 
@@ -580,6 +581,12 @@ class Model:
         """The arena and, where the model is streamed, its head and the weights' buffer."""
         more = len(self._blob) + self.streamed if self._stream else 0
         return self._fact("arena_bytes") + more
+
+    @property
+    def arena(self) -> str:
+        """Where it lies: "heap", or "given" by the caller. On a board that has such memory for it, "DTCM"."""
+        self._check_open()
+        return "given" if self._given else "heap"
 
     @property
     def streamed(self) -> int:

@@ -97,6 +97,7 @@ def life(name):
             for i in range(len(arena)):
                 arena[i] = fill
             assert patchnet.Model(name, arena).predict(x) == wanted
+        assert m.arena in ("heap", "DTCM") and patchnet.Model(name, arena).arena == "given"
     print(m)
     m.deinit()
 

@@ -67,6 +67,7 @@ def allocates_nothing(f):
     print("allocated", gc.mem_alloc() - before)
 
 
+dtcm = patchnet.Model("grey.pnb")  # has the board's own memory for an arena, if there is any
 arena = bytearray(patchnet.Model("large.pnb").ram)
 with open("large.pnb", "rb") as f:
     blob = f.read()
