@@ -58,13 +58,13 @@ def parts() -> bytes:
         Layer("bottleneck", 12, 12, 24, 64, 24, 3, 1, True, True),
         Layer("bottleneck", 12, 12, 24, 48, 16, 5, 2, True),
         Layer("bottleneck", 6, 6, 16, 24, 16, 3, 1, True, True, "none"),
-        Layer("conv", 6, 6, 16, 0, 40, 1, 1),
+        Layer("conv", 6, 6, 16, 0, 40, 3, 1),
     )
     labels = tuple(f"class {i}" for i in range(50))
     network = FreeNetwork("parts", labels, 12, 12, 1, 1, False, chain=chain)
     schedule = [
         (12, [(DIRECT, 1, 0)]), (12, [(FAST, 1, 12)]), (6, [(SWEEP, 3, 8)]),
-        (2, [(ROLLING, 1, 0)]), (6, [(GROUPS, 1, 16)]),
+        (2, [(ROLLING, 1, 0)]), (6, [(GROUPS, 1, 36)]),
     ]  # fmt: skip
     return pack(fast_qnet(np.random.default_rng(9), network), place(network, schedule))
 

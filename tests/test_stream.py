@@ -11,8 +11,9 @@ from networks import FreeNetwork, Layer, fast_network, fast_qnet, random_network
 from patchnet import Model, analyze, bench, planner, streaming, zoo
 from patchnet import format as fmt
 from patchnet.fast import fast_layers
-from patchnet.pack import pack
+from patchnet.pack import pack, read
 from patchnet.plan import DIRECT, FAST, SWEEP, place
+from patchnet.unpack import blob_network, blob_plan
 
 
 class Counted:
@@ -51,6 +52,13 @@ def noise(rng, model: Model) -> bytes:
     return rng.bytes(height * width * channels)
 
 
+def least_of(network, blob: bytes) -> int:
+    """The largest of the least parts of all layers."""
+    steps = [(step.mode, step.rows, step.group) for step in blob_plan(read(blob)).steps]
+    parts = [streaming.part_bytes(*pair) for pair in zip(network.run(), steps, strict=True)]
+    return max(*parts, streaming.end_part(network))
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_any_buffer_gives_the_same_bytes(tmp_path, seed):
     rng = np.random.default_rng(seed)
@@ -59,6 +67,7 @@ def test_any_buffer_gives_the_same_bytes(tmp_path, seed):
     qnet = fast_qnet(rng, network) if fast else random_qnet(rng, network)
     path = written(tmp_path, pack(qnet, random_plan(rng, network, fast_layers(qnet))))
     whole, (least, most) = Model(path), sizes(path)
+    assert least == least_of(network, path.read_bytes())
     x = noise(rng, whole)
     wanted, head = bytes(whole.predict(x)), fmt.HEADER.unpack(path.read_bytes())["weight_off"]
     for size in sorted({least, most, *rng.integers(least, most + 1, 4).tolist()}):
@@ -74,6 +83,7 @@ def test_every_kind_of_part(tmp_path):
     path = written(tmp_path, blobs.parts())
     whole, (least, most) = Model(path), sizes(path)
     x = noise(np.random.default_rng(1), whole)
+    assert least == least_of(blob_network(read(path.read_bytes()), "parts"), path.read_bytes())
     for size in range(least, most + 1, 7):
         assert bytes(Model(path, stream=size).predict(x)) == bytes(whole.predict(x))
 
