@@ -156,9 +156,13 @@ static bool leave_board_arena(const model_obj_t *self) {
     return had;
 }
 
-// The collector calls it, which frees the rest by itself.
-static mp_obj_t model_del(mp_obj_t self) {
-    leave_board_arena(MP_OBJ_TO_PTR(self));
+// The collector calls it, which frees the rest by itself. Anybody else closes a model with it.
+static mp_obj_t model_del(mp_obj_t self_in) {
+    model_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    if (!self->busy && leave_board_arena(self)) {
+        self->own_arena = NULL;
+        self->source = MP_OBJ_NULL;
+    }
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(model_del_obj, model_del);
@@ -257,13 +261,8 @@ static int verify_file(model_obj_t *self, size_t size) {
     return err == PN_MORE ? PN_ERR_LENGTH : err;
 }
 
-// A size or a position: what is out of range becomes so large that the engine refuses it.
-static uint32_t get_size(mp_int_t n) {
-    return n < 0 || n > INT32_MAX ? UINT32_MAX : (uint32_t)n;
-}
-
-static bool has_room(size_t n) {
-    void *p = m_malloc_maybe(n);
+static bool has_room(uint64_t n) {
+    void *p = n > SIZE_MAX ? NULL : m_malloc_maybe(n);
     if (p != NULL) {
         m_del(uint8_t, p, n);
     }
@@ -272,14 +271,16 @@ static bool has_room(size_t n) {
 
 // Bytes of the weights' buffer: as many as `stream` says, or as do some good and leave the heap as much again.
 static size_t buffer_bytes(const pn_model_t *m, mp_obj_t stream) {
-    size_t n = m->buffer_most, given = stream == mp_const_none || stream == mp_const_true ? n : get_size(mp_obj_get_int(stream));
-    if (given < m->buffer_least) {
-        raise_memory("stream", m->buffer_least, given);
+    bool chosen = stream != mp_const_none && stream != mp_const_true;
+    size_t n = m->buffer_most;
+    if (chosen) {
+        mp_int_t given = mp_obj_get_int(stream);
+        n = given < 0 ? 0 : MIN((size_t)given, n);
     }
-    if (given != n) {
-        return MIN(given, n);
+    if (n < m->buffer_least) {
+        raise_memory("stream", m->buffer_least, n);
     }
-    while (n > m->buffer_least && !has_room(2 * n)) {
+    while (!chosen && n > m->buffer_least && !has_room((uint64_t)2 * n)) {
         n = MAX(n / 2, m->buffer_least);
     }
     return n;
@@ -446,6 +447,11 @@ static bool gives_windows(mp_obj_t img) {
     mp_obj_t method[2];
     mp_load_method_maybe(img, MP_QSTR_window, method);
     return method[0] != MP_OBJ_NULL;
+}
+
+// A size or a position: what is out of range becomes so large that the engine refuses it.
+static uint32_t get_size(mp_int_t n) {
+    return n < 0 || n > INT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
 static void set_roi(pn_image_t *image, mp_obj_t roi) {

@@ -33,7 +33,7 @@ enum {
     PN_ERR_OVERFLOW = -10,  // a sum that could leave 32 bits
     PN_ERR_LABELS = -11,
     PN_ERR_PLAN = -12,  // a schedule that does not fit the layers, a place outside the arena, something live overwritten
-    PN_ERR_ARENA = -13,  // the arena given is smaller than arena_bytes
+    PN_ERR_ARENA = -13,  // the arena given is smaller than arena_bytes, or the buffer than buffer_least
     PN_ERR_PIXFMT = -14,
     PN_ERR_ROI = -15,  // region empty, outside the picture, or larger than 4096 x 4096
 };
@@ -147,7 +147,7 @@ int pn_open(pn_model_t *m, const void *blob, size_t len);
 uint32_t pn_head_bytes(const void *header);
 
 // Opening a blob of which only the head is in memory: all but the arrays of weights. Checks what can be told from it. Then the caller gives
-// it a buffer, and pn_step returns PN_WANT whenever weights must be read into that: m->want_bytes from m->want_at of the blob on, to
+// it a buffer (pn_use_buffer), and pn_step returns PN_WANT whenever weights must be read into that: m->want_bytes from m->want_at of the blob on, to
 // m->want_to of the buffer. They are looked at each time, so pn_step may then return PN_ERR_WEIGHTS or PN_ERR_OVERFLOW and the run is over.
 int pn_open_head(pn_model_t *m, const void *head, size_t len);
 

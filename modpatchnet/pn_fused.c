@@ -31,7 +31,7 @@ pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
     a.dbuf = a.h + 8 * a.words * lines + a.h_align - 4;
     a.acc = a.dbuf + pairs * f->group * 4;
     a.acc_line = f->group < f->cexp ? pairs * f->cout * 8 : 0;
-    a.sums = a.acc + f->lines * a.acc_line;
+    a.sums = a.acc + (uint64_t)f->lines * a.acc_line;
     a.stage = a.sums + 8 * a.sum_count;
     a.kept_at = a.stage + (weights > project ? weights : project);
     a.work = a.kept_at + (f->sweep ? a.keep : 0);

@@ -6,7 +6,7 @@
 #include "pn_kernels.h"
 
 // A bottleneck's shapes, its arrays in the order of FORMAT.md, one line's geometry, and the memory to work in.
-//   arrays: the groups' from the one that begins with channel `first` on
+//   arrays: of the group that begins with channel `first`, and of those behind it
 //   kernel: 3, 5 or 7, without an expansion 3;  cin = cexp without one
 //   group: expanded channels at a time, a multiple of 4 (cexp: no sums are kept)
 //   in, out: pixels of an input and of an output line;  pad: pixels that the kernel reaches before the input line
@@ -33,7 +33,8 @@ typedef struct {
 // For kernels above 3: `sums` begin, sum_count sums of a channel, row_words words of 4 pixels in a row of it.
 typedef struct {
     uint32_t line, kept, keep, wide;
-    uint32_t h, h_align, words, dbuf, acc, acc_line, sums, stage, kept_at, work;
+    uint32_t h, h_align, words, dbuf, acc, acc_line;
+    uint64_t sums, stage, kept_at, work; // a plan not yet checked may ask for anything
     uint32_t sum_count, row_words;
 } pn_fused_area_t;
 pn_fused_area_t pn_fused_area(const pn_fused_t *f);

@@ -554,8 +554,8 @@ static int check_content(pn_model_t *m) {
 
 static int begin(pn_model_t *m, const void *blob, size_t len) {
     m->blob = m->weights = blob;
-    m->weights_at = 0;
-    m->parted = false;
+    m->weights_at = m->stay = 0;
+    m->parted = m->windowed = false;
     m->arena = m->buffer = NULL;
     m->frame = m->missing = 0;
     m->fault_layer = PN_NO_LAYER;
@@ -567,8 +567,9 @@ uint32_t pn_head_bytes(const void *header) {
 }
 
 int pn_verify(pn_model_t *m, const void *data, size_t n) {
+    n = n < m->unverified ? n : m->unverified; // what lies behind the blob is no matter
     m->crc = crc32(m->crc, data, n);
-    m->unverified -= n < m->unverified ? (uint32_t)n : m->unverified;
+    m->unverified -= (uint32_t)n;
     return m->unverified ? PN_MORE : m->crc == pn_u32(m->blob + PN_HEADER_CRC) ? PN_OK : PN_ERR_CRC;
 }
 

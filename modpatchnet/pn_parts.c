@@ -10,18 +10,17 @@
 
 // Arrays that can be read output by output.
 typedef struct {
-    uint32_t at, outputs, row; // place in the blob, outputs, weights of each
-    uint32_t products; // in a sum, at most 2^bits each
+    uint32_t at, outputs, row; // place in the blob, outputs, weights of each: products of at most 2^bits in a sum
     int bits, shift;
 } rows_t;
 
 static rows_t fc_rows(const pn_model_t *m) {
-    rows_t r = { pn_u32(m->blob + PN_HEADER_FC_OFF), m->classes, m->features, m->features, 14, m->blob[PN_HEADER_FC_SHIFT] };
+    rows_t r = { pn_u32(m->blob + PN_HEADER_FC_OFF), m->classes, m->features, 14, m->blob[PN_HEADER_FC_SHIFT] };
     return r;
 }
 
 static rows_t conv_rows(uint32_t at, uint32_t outputs, uint32_t kernel, uint32_t cin, int shift) {
-    rows_t r = { at, outputs, kernel * kernel * cin, kernel * kernel * cin, 15, shift };
+    rows_t r = { at, outputs, kernel * kernel * cin, 15, shift };
     return r;
 }
 
@@ -70,56 +69,67 @@ static pn_part_t next_part(const pn_model_t *m, bool fc) {
     return part;
 }
 
-static bool want(pn_model_t *m, uint32_t at, uint32_t bytes, uint32_t to) {
+static void want(pn_model_t *m, uint32_t at, uint32_t bytes, uint32_t to) {
     m->want_at = at;
     m->want_bytes = bytes;
     m->want_to = to;
-    return true;
 }
 
-// Stretch `i` of the file in which a part of rows lies: all of them in one, else biases, multipliers and weights apart.
-static bool want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
+// Where a part of rows lies: all of them in one stretch, else biases, multipliers and weights apart. Returns how many stretches there are.
+static uint32_t want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
     uint32_t from = m->part.from, n = m->part.n;
     if (n == r->outputs) {
-        return i == 0 && want(m, r->at, n * (8 + r->row), 0);
+        want(m, r->at, n * (8 + r->row), 0);
+        return 1;
     }
     if (i < 2) {
-        return want(m, r->at + 4 * (i * r->outputs + from), 4 * n, i * 4 * n);
+        want(m, r->at + 4 * (i * r->outputs + from), 4 * n, i * 4 * n);
+    } else {
+        want(m, r->at + 8 * r->outputs + from * r->row, n * r->row, 8 * n);
     }
-    return i == 2 && want(m, r->at + 8 * r->outputs + from * r->row, n * r->row, 8 * n);
+    return 3;
 }
 
 // The first group's are read with the projection's scales, the others' behind these: those that stay behind each other, the rest in turn behind them.
-static bool want_group(pn_model_t *m, const pn_stage_t *s) {
+static void want_group(pn_model_t *m, const pn_stage_t *s) {
     pn_fused_t f = pn_fused_shape(s);
     pn_fused_arrays_t bytes = pn_fused_arrays(&f);
     uint32_t from = m->part.from, weights = m->part.n * bytes.each, place = from < m->stay ? from : m->stay;
-    return from == 0 ? want(m, s->weight_off, bytes.scale + weights, 0)
-        : want(m, s->weight_off + bytes.scale + from * bytes.each, weights, bytes.scale + place * bytes.each);
+    if (from == 0) {
+        want(m, s->weight_off, bytes.scale + weights, 0);
+    } else {
+        want(m, s->weight_off + bytes.scale + from * bytes.each, weights, bytes.scale + place * bytes.each);
+    }
 }
 
-// False if there is no stretch `i`.
-static bool want_part(pn_model_t *m, bool fc, uint32_t i) {
-    const pn_stage_t *s = fc ? NULL : stage_of(m);
-    if (fc || s->kind == PN_KIND_CONV) {
+static bool is_rows(const pn_model_t *m, bool fc) {
+    return fc || stage_of(m)->kind == PN_KIND_CONV;
+}
+
+// Stretch `i` of the file in which the part lies. Returns how many there are.
+static uint32_t want_part(pn_model_t *m, bool fc, uint32_t i) {
+    if (is_rows(m, fc)) {
         rows_t r = rows_of(m, fc);
         return want_rows(m, &r, i);
     }
-    if (pn_is_fused(s)) {
-        return i == 0 && want_group(m, s);
-    }
+    const pn_stage_t *s = stage_of(m);
     uint32_t at, end;
-    pn_check_arrays(m, m->tunnel, s->index, 1, &at, &end);
-    return i == 0 && want(m, at, end - at, 0);
+    if (pn_is_fused(s)) {
+        want_group(m, s);
+    } else {
+        pn_check_arrays(m, m->tunnel, s->index, 1, &at, &end);
+        want(m, at, end - at, 0);
+    }
+    return 1;
 }
 
 static int check_part(pn_model_t *m, bool fc) {
-    const pn_stage_t *s = fc ? NULL : stage_of(m);
-    m->fault_layer = fc ? PN_NO_LAYER : s->index;
-    if (fc || s->kind == PN_KIND_CONV) {
+    m->fault_layer = fc ? PN_NO_LAYER : stage_of(m)->index;
+    if (is_rows(m, fc)) {
         rows_t r = rows_of(m, fc);
-        return pn_check_scaled(m->weights, m->part.n, r.products, r.bits, r.shift);
+        return pn_check_scaled(m->weights, m->part.n, r.row, r.bits, r.shift);
     }
+    const pn_stage_t *s = stage_of(m);
     if (pn_is_fused(s)) {
         pn_fused_t f = pn_fused_stage(m, s);
         return pn_check_fused(&f, m->part.from, m->part.n);
@@ -187,7 +197,8 @@ int pn_parts_ready(pn_model_t *m, bool fc) {
     if (m->parted && m->asked == 0) {
         m->part = next_part(m, fc);
     }
-    if (m->parted ? want_part(m, fc, m->asked) : m->asked == 0) {
+    // each stretch of the file is asked for once; when we are back after the last one, all is there
+    if (m->asked < (m->parted ? want_part(m, fc, m->asked) : 1u)) {
         m->asked++;
         return PN_WANT;
     }
@@ -260,7 +271,10 @@ int pn_use_buffer(pn_model_t *m, void *buffer, uint32_t bytes) {
     if ((uintptr_t)buffer % PN_BLOB_ALIGN != 0) {
         return PN_ERR_ALIGN;
     }
+    if (bytes < m->buffer_least) {
+        return PN_ERR_ARENA;
+    }
     m->buffer = buffer;
     m->buffer_bytes = bytes;
-    return bytes < m->buffer_least ? PN_ERR_ARENA : PN_OK;
+    return PN_OK;
 }

@@ -263,6 +263,9 @@ int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format) {
 }
 
 int pn_step(pn_model_t *m) {
+    if (m->phase == PHASE_DONE) {
+        return PN_OK;
+    }
     int err = m->buffer == NULL ? PN_OK : pn_parts_ready(m, m->phase == PHASE_FC);
     if (err != PN_OK) {
         return err;

@@ -686,5 +686,7 @@ void pn_do(pn_model_t *m, pn_task_t task) {
     } else {
         expand_line(m, task.stage, y);
     }
-    s->fresh = (uint16_t)(y + all);
+    if (all) {
+        s->fresh = (uint16_t)(y + 1);
+    }
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Place, p
 from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
 from cengine import ERRORS, Engine, EngineError, library, sanitized
 from networks import FreeNetwork, fast_network, fast_qnet, identity_qnet, random_qnet
+from patchnet import bench, plan
 from patchnet import format as fmt
 from patchnet.design import Layer
 from patchnet.fast import fast_layers
@@ -339,6 +340,19 @@ def test_cause_of_a_bad_fast_layer_is_named(name):
         roomy = patched(blob, room | {Place("layer", 1, "group"): group})
         assert (opens(roomy) == "PLAN") == (group == 6)  # in groups of another size arrays may be out of range
         assert opens(roomy) == "OK" or group != layer.group
+
+
+def test_sums_of_a_long_chunk_do_not_wrap(monkeypatch):
+    """4096 lines of sums of 1 MB each take 4 GB, of which 32 bits tell nothing."""
+    work = plan._fused_work
+    monkeypatch.setattr(plan, "_fused_work", lambda *a: (w := work(*a)) | dict(sums=w["sums"] % (1 << 32)))
+    chain = Layer("conv", 4096, 64, 1, 0, 1, 3, 1), Layer("bottleneck", 4096, 64, 1, 8, 4096, 3, 1, True)
+    network = FreeNetwork("long", ("a", "b"), 4096, 64, 1, 1, False, chain=chain)
+    small = replace(network, height=4, width=4, chain=tuple(replace(layer, h=4, w=4) for layer in chain))
+    tunnel = tuple(replace(q, shape=s) for q, s in zip(bench.random_qnet(small).tunnels[0], chain, strict=True))
+    qnet = replace(bench.random_qnet(small), design=network, tunnels=(tunnel,))
+    blob = pack(qnet, place(network, [(4096, [(DIRECT, 1, 0), (SWEEP, 4096, 4)])]))
+    assert oracle.Oracle(blob).header.arena_bytes < 1 << 20 and opens(blob) == "PLAN"
 
 
 SINGLE = oracle.Oracle(BLOB)

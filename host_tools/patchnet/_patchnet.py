@@ -253,7 +253,7 @@ class _Stream:
         sizes = (ctypes.c_uint32 * 2)()
         lib.pn_host_buffer_sizes(model, sizes)
         self.least, self.most = sizes
-        bytes_ = self.most if self.room is True else min(_size(operator.index(self.room)), self.most)
+        bytes_ = self.most if self.room is True else min(max(operator.index(self.room), 0), self.most)
         if bytes_ < self.least:
             raise MemoryError(f"stream: needs {self.least} bytes, has {bytes_}")
         self.buffer = ctypes.create_string_buffer(bytes_)
@@ -597,12 +597,14 @@ class Model:
     @property
     def stream_sizes(self) -> tuple[int, int]:
         """The least bytes that the buffer of a streamed model may have, and the most of which it makes use."""
-        return self._stream.least, self._stream.most
+        self._check_open()
+        return (self._stream.least, self._stream.most) if self._stream else (0, 0)
 
     @property
     def stream_read(self) -> tuple[int, int]:
         """Bytes that the last run of a streamed model read, and in how many pieces."""
-        return self._stream.taken, self._stream.pieces
+        self._check_open()
+        return (self._stream.taken, self._stream.pieces) if self._stream else (0, 0)
 
     @property
     def task(self) -> str:

@@ -395,7 +395,7 @@ class How:
     buffer: int | None = None  # weights are read through one of so many bytes
 
     @classmethod
-    def of(cls, network: Network, by: str, fast: Sequence[bool] | None, buffer: int | None) -> How:
+    def of(cls, network: Network, by: str, fast: Sequence[bool] | None, buffer: int | None = None) -> How:
         """Without `fast`, the layers' shapes decide."""
         layers = network.run()
         allowed = [by != "macs" and fast_shape(layer) for layer in layers]

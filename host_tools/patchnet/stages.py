@@ -57,6 +57,8 @@ def pack_file(
     The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine;
     beside it a test vector for boards (see vector).
     """
+    if wide and stream is not None:
+        raise ValueError("--wide doubles what is read from a file: not with --stream")
     path = Path(qnet)
     path = path / "qnet.npz" if path.is_dir() else path
     if path.exists() and not zipfile.is_zipfile(path):

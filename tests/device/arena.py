@@ -68,4 +68,4 @@ given = patchnet.Model("large.pnb", arena)
 with open("large.pnb", "rb") as f:
     streamed = patchnet.Model(io.BytesIO(f.read()), stream=True)
 arenas(huge, given, streamed)
-print("streamed", streamed.streamed, answer(streamed) == answer(given))
+print("streamed", streamed.streamed > 0, answer(streamed) == answer(given))

@@ -38,8 +38,8 @@ for name in ("parts.pnb", "grey.pnb", "colour.pnb"):
     refused = said(patchnet.Model, io.BytesIO(blob), None, 2)
     print(refused)
     least, most = int(str(refused).split()[2]), given.streamed
-    print(said(patchnet.Model, io.BytesIO(blob), None, least - 1))
-    for n in (least, (3 * least + most) // 4, (least + most) // 2, max(least, most - 1), most + 99):
+    print(said(patchnet.Model, io.BytesIO(blob), None, least - 1), said(patchnet.Model, io.BytesIO(blob), None, -1))
+    for n in (least, (3 * least + most) // 4, (least + most) // 2, max(least, most - 1), most, most + 99):
         m = patchnet.Model(io.BytesIO(blob), None, n)
         print(m.streamed == min(n, most), m.ram - m.streamed == given.ram - most, m.predict(x) == right)
         print(
