@@ -263,7 +263,7 @@ static uint32_t most(pn_model_t *m) {
 
 void pn_parts_sizes(pn_model_t *m) {
     m->buffer_least = least(m);
-    m->buffer_most = larger(most(m), m->buffer_least);
+    m->buffer_most = most(m);
     m->fault_layer = PN_NO_LAYER;
 }
 
