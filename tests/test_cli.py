@@ -137,6 +137,7 @@ WRONG = {
     "budget too small": (["pack", "qnet.npz", "-o", "x.pnb", "--budget", "100"], "(block 1, 7x7x4, t=3), budget 100 B"),
     "buffer too small": (["pack", "qnet.npz", "--stream", "50"], "B of weights at a time, stream 50 B"),
     "wide and streamed": (["pack", "qnet.npz", "--wide", "--stream", "1K"], "not with --stream"),
+    "streamed by macs": (["analyze", "pets.pnb", "--stream", "1K", "--by", "macs"], "counted in instructions"),
     "no such buffer": (["analyze", "pets.pnb", "--stream", "50"], "stream: needs "),
     "no plan so small": (["analyze", "pets.pnb", "--budget", "100"], "B at least (block 1, 7x7x4, t=3), budget 100 B"),
     "no such network": (["analyze", "mobilenet"], "shapes to plan for: imagenet-63k"),

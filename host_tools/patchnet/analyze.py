@@ -198,6 +198,8 @@ def analyze(
     of so many bytes; a plan is then chosen for that, by instructions. ValueError names the block for which a budget or
     a buffer is too small.
     """
+    if stream is not None and by == "macs":
+        raise ValueError("--stream: reading is counted in instructions, not in MACs")
     path, blob, plan, fast = Path(source), None, None, None
     named = str(source) in zoo.NAMES
     by = by or ("macs" if named and stream is None else "instructions")

@@ -22,7 +22,7 @@ import numpy as np
 from . import streaming
 from .costs import cost_of, end_counts, layer_counts, totals
 from .design import Layer, Network
-from .fast import fast_shape
+from .fast import MODES, fast_shape
 from .format import MAX_FUSED, MAX_SIDE, STATE_BYTES
 from .plan import (
     DIRECT,
@@ -613,7 +613,8 @@ def _widened(network: Network, schedule: Schedule, buffer: int | None) -> Schedu
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
             ends = segment.first == 0 and view is part[0], staged(network, stop) and view is part[-1]
-            if group and (buffer is None or streaming.layer_bytes(view.layer, mode) <= buffer):
+            in_parts = buffer is not None and streaming.layer_bytes(view.layer, mode) > buffer
+            if group and not (in_parts and (mode in MODES or mode == GROUPS)):
                 group = _widest(network, view, (mode, rows, group), ends, limit)
             wide.append((mode, rows, group))
         out.append((strip, tuple(wide)))

@@ -57,6 +57,8 @@ def read_bytes(view: View, goes: Flow, step: Choice, buffer: int) -> int:
     whole = layer_bytes(layer, mode)
     if whole <= buffer:
         return whole
+    if mode not in MODES and layer.kind != "conv":
+        raise ValueError(f"layer: needs {whole:,} B of weights at a time, stream {buffer:,} B")
     if layer.kind == "conv":
         once = mode == GROUPS or buffer // _row(layer) >= layer.cout
         return layer.cout * _row(layer) * (1 if once else goes.made * view.strips)
