@@ -57,6 +57,7 @@ PLANS = {
     "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
     "fast kernels": (tiny_kernels(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
     "sweep wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
+    "groups wide": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(SWEEP, 2, 4)])]),
 }
 BLOBS = {
     name: pack(fast_qnet(np.random.default_rng(3), network), place(network, schedule), wide="wide" in name)
@@ -299,6 +300,21 @@ def test_16_bits_of_fast_arrays(name, part):
             good = array(bias, struct.pack("<i", sign * size), arrays.blob)
             assert opens(array(mult, struct.pack("<i", most), good)) == "OK"
             assert opens(array(mult, struct.pack("<i", most + 1), good)) == "OVERFLOW"
+
+
+@pytest.mark.parametrize("group", [0, 1])
+@pytest.mark.parametrize("part", ["expand", "project"])
+def test_weights_of_16_bits_hold_8(part, group):
+    """Every bound on sums takes that for granted."""
+    arrays = FastArrays.of("groups wide")
+    each = arrays.pair // 2 + 20 + arrays.project
+    first = arrays.at + 4 * 8 + group * arrays.group * each + 16
+    last = arrays.at + 4 * 8 + (group + 1) * arrays.group * each - 2
+    at = first if part == "expand" else last
+    for value in (-129, 128, 32767, -32768):
+        assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "WEIGHTS"
+    for value in (-128, 127):
+        assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "OK"
 
 
 @pytest.mark.parametrize("name", ["fast", "sweep wide"])
