@@ -111,7 +111,7 @@ def deploy(
 
 
 def _is_there(board: Board, place: str, path: str, blob: bytes) -> bool:
-    """Whether `path` is that very blob and, in ROMFS, can be used in place: mpremote's images have it at any address."""
+    """Whether `path` is that very blob and, in ROMFS, aligned: from mpremote's images it may have to be copied."""
     same = boards.checksum(board, path) == (len(blob), zlib.crc32(blob))
     return same and (place != "rom" or int(board.exec(ADDRESS.format(path=path))) % 4 == 0)
 
@@ -169,9 +169,9 @@ def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: 
 
 
 def _try(board: Board, name: str, model: str, expected: vector.Vector) -> bool:
-    """Runs the test vector on the board, with what the expression `model` is there, called `name`. False if the model could be opened,
-    but the heap has no room for the outputs, of which a network that detects has many. ValueError if the answer is not
-    the expected one."""
+    """Runs the test vector on the board, with what the expression `model` is there, called `name`. False if the model
+    could be opened, but the heap has no room for the outputs, of which a network that detects has many. ValueError if
+    the answer is not the expected one."""
     data = vector.raw(expected.input)
     board.reset()  # for a heap that is not in pieces
     board.exec(OPEN.format(model=model))

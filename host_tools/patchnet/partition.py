@@ -32,7 +32,7 @@ SECONDS = 900  # patience while all is erased: 8 MiB in blocks of 4 KiB
 Track = Callable[[str, int], Callable[[int], None]]  # as evaluate's
 
 # What the partition holds: [(path, bytes, offset), ...], "blank" or "unknown"; its first record; the partition's bytes;
-# what the board says of erasing (see _block): the answers of rom_ioctl(6), and to erasing nothing; the board's name.
+# what the board says of erasing (see _block): the answers of rom_ioctl(6), else to erasing nothing; the board's name.
 LOOK = """
 import binascii, os, sys, uctypes, vfs
 dev = vfs.rom_ioctl(2, 0)
@@ -60,8 +60,9 @@ try:
 except OSError:
     rom = None
     found = "blank" if bytes(dev[:16]) in (b"\\xff" * 16, bytes(16)) else "unknown"
-machine = getattr(sys.implementation, "_machine", "")
-print(repr((found, bytes(dev[8:{mark}]), len(dev), vfs.rom_ioctl(6, 0), vfs.rom_ioctl(3, 0, 0), machine)))
+told = vfs.rom_ioctl(6, 0)
+erased = told if told > 0 else vfs.rom_ioctl(3, 0, 0)
+print(repr((found, bytes(dev[8:{mark}]), len(dev), told, erased, getattr(sys.implementation, "_machine", ""))))
 """
 READ = """
 def answer(data):
@@ -149,9 +150,9 @@ def look(board: Board) -> Rom:
 
 
 def _block(told: int, erased: int, machine: str) -> int:
-    """rom_ioctl(6) tells the bytes of a block from MicroPython's June 2026 on. Before, erasing starts at the beginning
-    always; its answer, the least that can be written, tells the kind of flash: 4 for QSPI, 16 for an internal one, whose
-    blocks are known of an STM32H7 only. 0: not known."""
+    """The bytes of an erase block, 0 if not known. rom_ioctl(6) tells them from MicroPython's June 2026 on. Before,
+    erasing starts at the beginning always, and answers with the least that can be written, which tells the kind of
+    flash: 4 for QSPI, 16 for an internal one, whose blocks are known of an STM32H7 only."""
     if told > 0:
         return told
     return {4: 4096, 16: 131072 if "STM32H7" in machine else 0}.get(erased, 0)
@@ -159,8 +160,8 @@ def _block(told: int, erased: int, machine: str) -> int:
 
 @contextmanager
 def _unreadable() -> Iterator[None]:
-    """While flash is read in which a power cut may have left what is neither old nor new: on an STM32H7's internal flash
-    reading that is a double error, which resets the board."""
+    """While flash is read in which a power cut may have left what is neither old nor new: on an STM32H7's internal
+    flash reading that is a double error of its ECC, which resets the board."""
     try:
         yield
     except (LinkLost, RemoteTimeout) as e:

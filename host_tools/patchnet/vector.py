@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from . import Model
 SIDE = 32  # pixels at most: the engine stretches a picture to what the network sees
 SAMPLES = 1024  # at most: the engine puts them between zeros
 SEED = 2408
-NOT_NPZ = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, AttributeError)  # what np.load raises of it
+# What np.load raises of a file that is no .npz, or a damaged one.
+NOT_NPZ = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, AttributeError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def load(blob: str | Path) -> Vector:
     path = path_of(blob)
     if not path.is_file():
         return make(Path(blob).read_bytes())
+    data = io.BytesIO(path.read_bytes())
     try:
-        with np.load(path, allow_pickle=False) as z:
+        with np.load(data, allow_pickle=False) as z:
             stored = dict(z)
     except NOT_NPZ:
         raise ValueError(f"{path}: wanted picture or sound, and outputs, got no .npz file") from None
