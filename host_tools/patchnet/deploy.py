@@ -91,11 +91,11 @@ def deploy(
         target = f"{facts.places[place].rstrip('/')}/{path.stem}.pnb"
         _check_heap(board, path, ram, place)
         there = _is_there(board, place, target, blob)
-        tried, tells = False, target if there else f"the new {target}"
+        tried, name = False, target if there else f"the new {target}"
 
         def check(new: str) -> None:
             nonlocal tried
-            tried = _try(board, tells, new, expected)
+            tried = _try(board, name, new, expected)
 
         if there:
             check(repr(target))

@@ -158,6 +158,11 @@ def _block(told: int, erased: int, machine: str) -> int:
     return {4: 4096, 16: 131072 if "STM32H7" in machine else 0}.get(erased, 0)
 
 
+def _more(text: str, error: Exception) -> Exception:
+    """The same error, which says that too."""
+    return type(error)(f"{str(error).strip()}; {text}")
+
+
 @contextmanager
 def _unreadable() -> Iterator[None]:
     """While flash is read in which a power cut may have left what is neither old nor new: on an STM32H7's internal
@@ -165,8 +170,8 @@ def _unreadable() -> Iterator[None]:
     try:
         yield
     except (LinkLost, RemoteTimeout) as e:
-        raise type(e)(f"{e}; internal flash that lost its power while it was written may be unreadable, "
-                      "docs/deploy.md tells how to erase it") from e  # fmt: skip
+        raise _more("internal flash that lost its power while it was written may be unreadable, "
+                    "docs/deploy.md tells how to erase it", e) from e  # fmt: skip
 
 
 def write(
@@ -213,7 +218,7 @@ def _insert(
         board.exec(UNMOUNT)
         last = Link(board, SWITCH.format(block=rom.block, unit=UNIT), len(directory))
     except (LinkLost, RemoteError, RemoteTimeout) as e:
-        raise type(e)(f"{e}; /rom/{name} is what it was, start again") from e
+        raise _more(f"/rom/{name} is what it was, start again", e) from e
     with _saved(board.port, name, directory, tell), last:
         _check_written(last.ask(directory, 60) == directory)
     return True
@@ -334,7 +339,7 @@ def _saved(port: str, name: str, image: bytes, tell: Callable[[str], None]) -> I
     try:
         yield remedy
     except (LinkLost, RemoteError, RemoteTimeout, ValueError) as e:
-        raise type(e)(f"{e}; {lost}") from e
+        raise _more(lost, e) from e
     except BaseException:  # Ctrl-C
         tell(lost)
         raise
