@@ -684,7 +684,7 @@ class Plug:
         self.listener = socket.create_server(("localhost", int(url.rsplit(":", 1)[1])))
         self.url = f"socket://localhost:{self.listener.getsockname()[1]}"
         self.left, self.cut = n, False
-        self.thread = threading.Thread(target=self.serve)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
     def serve(self):

@@ -132,7 +132,7 @@ class Plugs:
         self.port, self.lengths, self.cuts = port, list(lengths), 0
         self.plug = Plug(port, self.lengths.pop(0))
         self.url = self.plug.url
-        self.thread = threading.Thread(target=self.serve)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
     def serve(self):
