@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -97,7 +99,7 @@ def answer_on(board, path, blob):
 
 def checksum_on(board, path):
     with remote.Board.serial(board.port) as b:
-        return deploy._checksum(b, path)
+        return boards.checksum(b, path)
 
 
 def is_there(board, path, blob):
@@ -140,6 +142,7 @@ def rom_folder(tmp_path):
 def write_partition(board, image):
     with remote.Board.serial(board.port) as b:
         partition.look(b)
+        b.exec(partition.UNMOUNT)
         b.exec(partition.ERASE.format(size=len(image), block=0, anywhere=False))
         partition._send(b, image, 0, lambda _n: None)
 
@@ -184,16 +187,23 @@ def test_what_else_is_in_the_partition_stays(board, model, rom_folder, rewritten
     assert is_there(board, "/rom/second.pnb", blobs.large())
 
 
-def test_a_new_network_does_not_touch_the_old_before_it_is_tried(board, model):
+def expect(monkeypatch, input, outputs):
+    """That is what this PC has for a test vector now: the board's right answer may be wrong to it."""
+    monkeypatch.setattr(vector, "load", lambda _path: vector.Vector(input, outputs))
+
+
+def test_a_new_network_does_not_touch_the_old_before_it_is_tried(board, model, monkeypatch):
     deploy.deploy(model, board.port, "rom")
     right = vector.make(blobs.many_classes())
-    np.savez(vector.path_of(other(model)), picture=right.input, outputs=right.outputs ^ 1)
-    with pytest.raises(ValueError, match=r"rom/net.pnb: answers \[.*\], wanted \[.*\]"):
+    expect(monkeypatch, right.input, right.outputs ^ 1)
+    with pytest.raises(ValueError, match=r"^the new /rom/net.pnb: answers \[.*\], wanted \[.*\] from output 0 on"):
         deploy.deploy(other(model), board.port, "rom")
     assert is_there(board, "/rom/net.pnb", blobs.large())
 
 
-def test_a_partition_without_a_blank_stretch_is_written_anew(board, model, rom_folder, rewritten, small_partition):
+def test_a_partition_without_a_blank_stretch_is_written_anew(
+    board, model, rom_folder, rewritten, small_partition, saved
+):
     """And then there is one again, as all of it was erased."""
     size = len(blobs.large())
     small_partition(3 * size)
@@ -204,7 +214,9 @@ def test_a_partition_without_a_blank_stretch_is_written_anew(board, model, rom_f
         assert deploy.deploy(model, board.port, "rom", tell=told.append).copied
         after.append(len(rewritten))
     assert after == [0, 0, 1, 1]
-    assert [text.startswith("the ROMFS partition has no blank stretch") for text in told] == [True]
+    (text,) = told
+    assert text.startswith("the ROMFS partition has no blank stretch")
+    assert command_in(text)[-1].startswith(f"{saved}/net-") and not list(saved.iterdir())
     assert others_are_there(board)
 
 
@@ -231,21 +243,71 @@ def test_more_files_than_one_block_names(board, model, tmp_path, rewritten):
     assert is_there(board, "/rom/net.pnb", blobs.large())
 
 
-def test_mpremote_reads_such_an_image_and_brings_it_back(board, model, rom_folder, tmp_path, monkeypatch):
-    """The worst moment: the directory is erased, the new one not yet written."""
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    """Where the files are kept that bring a ROMFS back: a folder that a shell would take for two words."""
+    folder = tmp_path / "saved here"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def before_the_header(monkeypatch, then):
+    """The board does that, in MicroPython, when the directory is erased, and written but for its header."""
+    text = "vfs.rom_ioctl(4, 0, 0, data[:{unit}]) < 0"
+    assert text in partition.SWITCH
+    monkeypatch.setattr(partition, "SWITCH", partition.SWITCH.replace(text, then))
+
+
+def test_mpremote_reads_such_an_image_and_brings_it_back(board, model, rom_folder, saved, monkeypatch):
+    """The worst moment. Another try before that, which sees a blank partition, leaves the file alone."""
     write_partition(board, romfs.build(rom_folder))
-    monkeypatch.setattr(partition, "SWITCH", partition.SWITCH.replace("or vfs.rom_ioctl(4, 0, 0, data) < 0", "or True"))
-    with pytest.raises(remote.RemoteError, match="may have no ROMFS now: `mpremote romfs deploy .*net.romfs` brings"):
-        deploy.deploy(model, board.port, "rom")
+    with monkeypatch.context() as m:
+        before_the_header(m, "True")
+        with pytest.raises(
+            remote.RemoteError, match="may have no ROMFS now: `mpremote connect .*` brings it back$"
+        ) as e:
+            deploy.deploy(model, board.port, "rom")
     assert board.files("/rom") == ["none"]
-    assert "Image size is" in mpremote(board, "romfs", "deploy", str(tmp_path / "net.romfs"))
+    begins = board.exec(
+        f"import vfs\ndev = vfs.rom_ioctl(2, 0)\nprint(set(dev[:{partition.UNIT}]), dev[{partition.UNIT}])"
+    )
+    assert begins.startswith("{255} ") and begins != "{255} 255\n"
+    deploy.deploy(other(model), board.port, "rom")
+    (kept,) = saved.iterdir()
+    words = command_in(str(e.value))
+    assert words[:3] == ["mpremote", "connect", board.port] and words[-1] == str(kept)
+    assert "Image size is" in mpremote(*words[1:])
     assert others_are_there(board) and is_there(board, "/rom/net.pnb", blobs.large())
-    assert f"ROMFS image size: {remote.ROM_SIZE - romfs.HEADER_BYTES}" in mpremote(board, "romfs", "query")
+    assert f"ROMFS image size: {remote.ROM_SIZE - romfs.HEADER_BYTES}" in mpremote(
+        "connect", board.port, "romfs", "query"
+    )
 
 
-def mpremote(board, *words):
-    command = [sys.executable, "-m", "mpremote", "connect", board.port, *words]
+def test_control_c_names_the_file_too(board, model, saved, monkeypatch):
+    ask, told = Link.ask, []
+
+    def interrupt(link, data, seconds=20):
+        if data[:3] == romfs.MAGIC:
+            raise KeyboardInterrupt
+        return ask(link, data, seconds)
+
+    with monkeypatch.context() as m:
+        m.setattr(Link, "ask", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            deploy.deploy(model, board.port, "rom", tell=told.append)
+    (text,), (kept,) = told, saved.iterdir()
+    assert text.startswith("the board may have no ROMFS now: `mpremote ") and command_in(text)[-1] == str(kept)
+    mpremote(*command_in(text)[1:])
+    assert is_there(board, "/rom/net.pnb", blobs.large())
+
+
+def command_in(text):
+    return shlex.split(re.search("`(mpremote .*)`", text)[1])
+
+
+def mpremote(*words):
+    command = [sys.executable, "-m", "mpremote", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -271,6 +333,74 @@ def test_a_full_partition_is_refused_or_replaced(board, model, tmp_path, small_p
     assert board.files("/rom") == ["data.bin"]
     deploy.deploy(model, board.port, "rom", replace=True)
     assert board.files("/rom") == ["net.pnb"]
+
+
+def test_names_from_the_board_name_nothing_on_this_pc(board, model, tmp_path, monkeypatch, small_partition):
+    """All is read, and written anew with nothing else."""
+    monkeypatch.chdir(tmp_path)
+    write_partition(board, romfs.build({"../x": bytes(20_000), "new/net.pnb": b"1", "net.pnb.d/y": b"2"}))
+    small_partition(len(blobs.large()) + 1000)
+    before = sorted(tmp_path.rglob("*"))
+    deploy.deploy(model, board.port, "rom", replace=True)
+    assert board.files("/rom") == ["net.pnb"] and sorted(tmp_path.rglob("*")) == before
+
+
+def misaligned(blob):
+    """An image in which net.pnb lies as mpremote's writer may put it."""
+    for n in range(4):
+        name, data = b"x" * (n + 1), romfs.record(romfs.KIND_DATA, blob)
+        contents = romfs.record(romfs.KIND_FILE, bytes([n + 1]) + name + romfs.record(romfs.KIND_DATA, b""))
+        contents += romfs.record(romfs.KIND_FILE, bytes([7]) + b"net.pnb" + data)
+        contents += bytes([romfs.KIND_PADDING, 0]) if len(contents) % 2 else b""
+        image = romfs.MAGIC + romfs.varuint(len(contents), romfs.LENGTH_BYTES) + contents
+        if image.index(blob) % 4 == 1:
+            return image
+
+
+def test_a_network_that_cannot_be_used_in_place_is_not_deployed(board, model):
+    write_partition(board, misaligned(blobs.large()))
+    assert board.files("/rom")[-1] == "net.pnb" and is_there(board, "/rom/net.pnb", blobs.large())
+    assert deploy.deploy(model, board.port, "rom").copied
+    assert is_there(board, "/rom/net.pnb", blobs.large())
+    assert not deploy.deploy(model, board.port, "rom").copied
+
+
+# Code for boot.py: answers of rom_ioctl that are not the emulated board's.
+IOCTL = """
+import sys, vfs as the_vfs
+class Vfs:
+    def __getattr__(self, name):
+        return getattr(the_vfs, name)
+    def rom_ioctl(self, *args):
+        return {answer} if args[0] == {command} else the_vfs.rom_ioctl(*args)
+sys.modules["vfs"] = Vfs()
+"""
+
+
+def answers(board, command, answer):
+    code = IOCTL.format(command=command, answer=answer)
+    board.exec(f"with open('/flash/boot.py', 'w') as f:\n f.write({code!r})")
+
+
+def test_a_board_that_cannot_erase_is_told_before_anything_is_read(board, model, rom_folder, monkeypatch):
+    write_partition(board, romfs.build(rom_folder))
+    answers(board, 3, -19)
+    monkeypatch.setattr(partition, "_saved", None)
+    with pytest.raises(ValueError, match=r"^the board cannot erase its ROMFS partition \(error 19\)$"):
+        deploy.deploy(model, board.port, "rom")
+    assert others_are_there(board)
+
+
+def test_a_block_that_is_not_known_is_not_assumed(board, model, rom_folder, rewritten):
+    """16 bytes at once are an STM32H7's internal flash, but also an STM32F7's, with larger blocks, and MRAM."""
+    assert partition._block(-22, 16, "NUCLEO-H743ZI2 with STM32H743") == 128 << 10
+    assert partition._block(-22, 16, "NUCLEO-F767ZI with STM32F767") == 0
+    assert partition._block(-22, 4, "") == partition._block(4096, 4096, "") == 4096
+    write_partition(board, romfs.build(rom_folder))
+    answers(board, 3, "the_vfs.rom_ioctl(*args) * 4")
+    deploy.deploy(model, board.port, "rom")
+    assert rewritten == ["net.pnb"] and others_are_there(board)
+    assert is_there(board, "/rom/net.pnb", blobs.large())
 
 
 def fill(board, folder, but):
@@ -342,11 +472,15 @@ def deploy_with_holes(board, model, n, to, holes=4, before=""):
     return deploy.deploy(model, board.port, to)
 
 
-def test_a_network_that_answers_wrong_does_not_take_the_place(board, model):
+def test_a_network_that_answers_wrong_does_not_take_the_place(board, model, monkeypatch):
     path = deploy.deploy(model, board.port, "flash").path
     right = vector.make(blobs.many_classes())
-    np.savez(vector.path_of(other(model)), picture=right.input, outputs=right.outputs ^ 1)
-    with pytest.raises(ValueError, match=r"net.pnb: answers \[.*\], wanted \[.*\]"):
+    expect(monkeypatch, right.input, right.outputs ^ 1)
+    with pytest.raises(ValueError, match=r"^the new /flash/net.pnb: answers \[.*\], wanted \[.*\] from output 0 on"):
+        deploy.deploy(other(model), board.port, "flash")
+    expect(monkeypatch, right.input, right.outputs[:-3])
+    wanted = f"answers {list(right.outputs[-3:].tobytes())}, wanted [] from output {right.outputs.size - 3} on"
+    with pytest.raises(ValueError, match=re.escape(wanted)):
         deploy.deploy(other(model), board.port, "flash")
     assert is_there(board, path, blobs.large())
     assert board.files("/flash") == ["net.pnb"]
@@ -360,17 +494,17 @@ def test_vectors_of_shipped_networks_are_right(path):
 
 
 @pytest.mark.parametrize("name, kind", [("bccd", "picture"), ("spoken-digits", "sound")])
-def test_all_outputs_of_what_detects_or_hears_are_compared(board, tmp_path, name, kind):
+def test_all_outputs_of_what_detects_or_hears_are_compared(board, tmp_path, monkeypatch, name, kind):
     path = shutil.copy(resolve(name), tmp_path)
     right = vector.load(path)
     assert right.kind == kind and len(set(right.outputs)) > 1
     wrong = right.outputs.copy()
     wrong[-1] ^= 1
-    np.savez(vector.path_of(path), **{kind: right.input, "outputs": wrong})
+    expect(monkeypatch, right.input, wrong)
     with pytest.raises(ValueError, match="answers .*, wanted"):
         deploy.deploy(path, board.port, "flash")
     assert board.files("/flash") == []
-    np.savez(vector.path_of(path), **{kind: right.input, "outputs": right.outputs})
+    expect(monkeypatch, right.input, right.outputs)
     for to in ("flash", "rom"):
         assert deploy.deploy(path, board.port, to).copied
 
@@ -474,6 +608,32 @@ def test_loss_of_power_at_any_moment_leaves_one_of_both(board, model, to):
             now.reverse()
 
 
+@pytest.mark.parametrize("what", ["walk", "blank"])
+def test_flash_that_cannot_be_read_is_told(board, model, monkeypatch, what):
+    """A board that goes away whenever what it holds is looked at: its directory, or what is behind."""
+    start = remote.Board.start
+
+    def cut(self, code):
+        looks = code.startswith("print([blank" if what == "blank" else "\nimport binascii, os, sys")
+        start(self, "while True: pass" if looks else code)
+        if looks:
+            board.cut()
+
+    monkeypatch.setattr(remote.Board, "start", cut)
+    with pytest.raises(
+        remote.LinkLost, match="; internal flash that lost its power while it was written may be unread"
+    ):
+        deploy.deploy(model, board.port, "rom")
+
+
+def test_a_board_that_starts_anew_by_itself_keeps_the_old_network(board, model, monkeypatch):
+    deploy.deploy(model, board.port, "rom")
+    monkeypatch.setattr(partition, "WRITE", "def answer(data):\n raise SystemExit")
+    with pytest.raises(remote.RemoteError, match="; /rom/net.pnb is what it was, start again$"):
+        deploy.deploy(other(model), board.port, "rom")
+    assert is_there(board, "/rom/net.pnb", blobs.large())
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_loss_of_power_around_the_change_of_directory(board, model, rom_folder, monkeypatch, when):
     write_partition(board, romfs.build(rom_folder))
@@ -497,18 +657,21 @@ def test_loss_of_power_around_the_change_of_directory(board, model, rom_folder, 
     assert others_are_there(board)
 
 
-def test_loss_of_power_while_all_is_written_anew_leaves_no_half_partition(board, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+@pytest.mark.parametrize("left", ["half", "header"])
+def test_loss_of_power_while_all_is_written_anew_leaves_no_half_partition(board, model, saved, monkeypatch, left):
     monkeypatch.setattr(partition, "_insert", lambda *_: False)
     deploy.deploy(model, board.port, "flash")
     deploy.deploy(model, board.port, "rom")
-    with pytest.raises(remote.LinkLost, match="may have no ROMFS now: `mpremote romfs deploy .*net.romfs`"):
-        deploy.deploy(other(model), board.port, "rom", track=cut_after(board, len(blobs.many_classes()) // 2))
+    blob = blobs.many_classes()
+    size = len(partition._filled(romfs.build({"net.pnb": blob})))
+    n = size // 2 if left == "half" else size - partition.UNIT - 1
+    with pytest.raises(remote.LinkLost, match="may have no ROMFS now: `mpremote ") as e:
+        deploy.deploy(other(model), board.port, "rom", track=cut_after(board, n))
     board.start()
     assert board.files("/rom") == ["none"]
     assert is_there(board, "/flash/net.pnb", blobs.large())
-    mpremote(board, "romfs", "deploy", str(tmp_path / "net.romfs"))
-    assert is_there(board, "/rom/net.pnb", blobs.many_classes())
+    mpremote("connect", board.port, *command_in(str(e.value))[3:])  # at another port than before
+    assert is_there(board, "/rom/net.pnb", blob)
 
 
 class Plug:
@@ -521,7 +684,7 @@ class Plug:
         self.listener = socket.create_server(("localhost", int(url.rsplit(":", 1)[1])))
         self.url = f"socket://localhost:{self.listener.getsockname()[1]}"
         self.left, self.cut = n, False
-        self.thread = threading.Thread(target=self.serve)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
     def serve(self):
@@ -610,6 +773,32 @@ def test_files_that_are_none_are_one_line(tmp_path, capsys):
         np.savez(path, outputs=np.zeros(1)) if content is None else path.write_bytes(content)
         assert cli.main(["deploy", str(good), "--port", "/dev/none"]) == cli.USER_ERROR
         assert capsys.readouterr().err == f"patchnet: {path}: wanted picture or sound, and outputs, got {got}\n"
+
+
+def test_a_vector_of_another_network_is_not_held_against_the_board(model, tmp_path):
+    """A new network was copied over the old one, whose test vector still lies beside it."""
+    vector.save(model)
+    assert vector.load(model).outputs.size == Model(blobs.large()).output_shape[0]
+    shutil.copy(other(model), model)
+    for blob in (blobs.many_classes(), resolve("spoken-digits").read_bytes()):
+        model.write_bytes(blob)
+        with pytest.raises(ValueError, match=r"net.test.npz: is not of net.pnb: delete it$"):
+            deploy.deploy(model, "/dev/none")
+
+
+def test_a_damaged_vector_is_told(tmp_path):
+    path = shutil.copy(resolve("digits"), tmp_path)
+    good, rng = vector.path_of(resolve("digits")).read_bytes(), random.Random(1)
+    said = set()
+    for _ in range(300):
+        bad = bytearray(good)
+        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        vector.path_of(path).write_bytes(bad)
+        try:
+            vector.load(path)
+        except ValueError as e:
+            said.add(str(e).rsplit(", ", 1)[-1])
+    assert "got no .npz file" in said
 
 
 def test_devices_are_listed(board, capsys, monkeypatch):

@@ -113,6 +113,18 @@ def test_an_unplugged_board_goes_on_where_it_was(board, counted):
     assert answers == straight
 
 
+def test_a_board_that_is_off_usb_for_a_while_is_found_again(board, monkeypatch):
+    """By its serial number: the port has none at first."""
+    plug = Plugs(board.port, [30_000])
+    here, asked = remote.Port(plug.url, "77", "f055:9800", None), []
+    monkeypatch.setattr(remote, "ports", lambda: asked.append(1) or ([] if len(asked) in (2, 3) else [here]))
+    path = evaluate.model_file("digits", "host")
+    pictures = [np.full((64, 64), 10 * i, np.uint8) for i in range(PICTURES)]
+    answers, _ = onboard.ask("id:77", path, pictures, lambda _n: None, evaluate.WORDS)
+    plug.close()
+    assert plug.cuts == 1 and len(asked) == 4 and len(answers) == PICTURES
+
+
 class Plugs:
     """A line to the board at a TCP port, unplugged after each of `lengths` bytes and at once plugged in again."""
 
@@ -120,7 +132,7 @@ class Plugs:
         self.port, self.lengths, self.cuts = port, list(lengths), 0
         self.plug = Plug(port, self.lengths.pop(0))
         self.url = self.plug.url
-        self.thread = threading.Thread(target=self.serve)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
     def serve(self):

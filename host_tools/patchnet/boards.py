@@ -70,6 +70,25 @@ print(repr(room({})))
 """
 
 
+CHECKSUM = """
+import binascii
+def checksum(path):
+    crc = size = 0
+    part = memoryview(bytearray(1024))
+    with open(path, "rb") as f:
+        while True:
+            n = f.readinto(part)
+            if not n:
+                return size, crc & 0xffffffff
+            crc = binascii.crc32(part[:n], crc)
+            size += n
+try:
+    print(repr(checksum({path!r})))
+except OSError:
+    print(None)
+"""
+
+
 @dataclass(frozen=True)
 class Facts:
     """A board's answer. `free`: bytes of heap. `disks`: path -> (free bytes, bytes of a block). `rom`: bytes of the
@@ -106,6 +125,11 @@ class Facts:
 
 def ask(board: Board) -> Facts:
     return Facts(**ast.literal_eval(board.exec(ASK)))
+
+
+def checksum(board: Board, path: str) -> tuple[int, int] | None:
+    """Bytes and CRC-32 of a file on the board, None if there is none."""
+    return ast.literal_eval(board.exec(CHECKSUM.format(path=path), 120))
 
 
 def missing_room(board: Board, needs: dict[str, int]) -> str | None:

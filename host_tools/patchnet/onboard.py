@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import boards, deploy
+from . import boards, vector
 from .link import Link
 from .remote import Board, LinkLost, RemoteTimeout
 
@@ -85,7 +85,7 @@ class Session:
         """Where on the board that very blob lies, "" if nowhere."""
         for folder in boards.ask(self._board).places.values():
             path = f"{folder.rstrip('/')}/{name}"
-            if deploy._checksum(self._board, path) == (len(blob), zlib.crc32(blob)):
+            if boards.checksum(self._board, path) == (len(blob), zlib.crc32(blob)):
                 return path
         return ""
 
@@ -99,7 +99,7 @@ class Session:
         if x.nbytes > self._room:
             self._link.ask(b"\x02" + _number(x.nbytes))
             self._room = x.nbytes
-        self._store(x.astype(x.dtype.newbyteorder("<")).tobytes())
+        self._store(vector.raw(x))
         if x.ndim == 1:
             what = b"\x04" + _number(x.nbytes)
         else:
@@ -127,9 +127,9 @@ def _open(port: str, path: Path, words: str, patience: float) -> Session:
     while True:
         try:
             return Session(port, path, words)
-        except LinkLost:
+        except (LinkLost, ValueError) as e:  # ValueError: `auto` and `id:` find no port while the board is off USB
             if time.monotonic() >= deadline:
-                raise
+                raise LinkLost(str(e)) from e
             time.sleep(1)
 
 

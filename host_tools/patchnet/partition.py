@@ -3,6 +3,7 @@
 Flash is erased in blocks, and writing fills in what is blank. A ROMFS may have a file's data anywhere behind its
 directory (romfs.directory). So a new file's data goes to a blank stretch, is read back and tried there, and only then
 the first block, with the directory, is erased and written: by one call on the board, which has all it needs by then.
+The header is written last, so that a directory is whole or none.
 Until that moment the old ROMFS is in use as it was. Nothing else in it is touched; files whose data lies in the first
 block, as in an image of one piece, are copied behind it before.
 
@@ -13,6 +14,7 @@ loses its power meanwhile has no ROMFS rather than half of one.
 from __future__ import annotations
 
 import ast
+import shlex
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -24,17 +26,15 @@ from . import romfs
 from .link import FRAME_BYTES, Link
 from .remote import Board, LinkLost, RemoteError, RemoteTimeout
 
-UNIT = 32  # bytes: what flash writes at once is no more on any board
+UNIT = 32  # bytes: what flash writes at once is no more on any board, and an image's header is no longer
 SECONDS = 900  # patience while all is erased: 8 MiB in blocks of 4 KiB
 
 Track = Callable[[str, int], Callable[[int], None]]  # as evaluate's
 
-# What the partition holds: [(path, bytes, offset), ...], "blank" or "unknown"; its first record; the bytes of an erase
-# block (0: not known), and whether any of them can be erased; the partition's bytes.
-# rom_ioctl(6) tells the block from MicroPython's June 2026 on. Before, erasing starts at the beginning always; its
-# answer, here to erasing nothing, tells the kind of flash: 4 for QSPI, 16 for an STM32H7's internal one.
+# What the partition holds: [(path, bytes, offset), ...], "blank" or "unknown"; its first record; the partition's bytes;
+# what the board says of erasing (see _block): the answers of rom_ioctl(6), else to erasing nothing; the board's name.
 LOOK = """
-import binascii, os, uctypes, vfs
+import binascii, os, sys, uctypes, vfs
 dev = vfs.rom_ioctl(2, 0)
 def walk(path):
     for entry in rom.ilistdir(path or "/"):
@@ -60,11 +60,9 @@ try:
 except OSError:
     rom = None
     found = "blank" if bytes(dev[:16]) in (b"\\xff" * 16, bytes(16)) else "unknown"
-block = vfs.rom_ioctl(6, 0)
-anywhere = block > 0
-if not anywhere:
-    block = {{4: 4096, 16: 131072}}.get(vfs.rom_ioctl(3, 0, 0), 0)
-print(repr((found, bytes(dev[8:{mark}]), block, anywhere, len(dev))))
+told = vfs.rom_ioctl(6, 0)
+erased = told if told > 0 else vfs.rom_ioctl(3, 0, 0)
+print(repr((found, bytes(dev[8:{mark}]), len(dev), told, erased, getattr(sys.implementation, "_machine", ""))))
 """
 READ = """
 def answer(data):
@@ -81,20 +79,22 @@ def answer(data):
 COPY = """
 def copy(at, to, size):
     for i in range(0, size, 1024):
-        piece = bytes(dev[at + i:at + min(i + 1024, size)])
-        write(to + i, piece + b"\\xff" * (-len(piece) % {unit}))
+        write(to + i, bytes(dev[at + i:at + min(i + 1024, size)]))
     return dev[at:at + size] == dev[to:to + size]
 print(copy({at}, {to}, {size}))
 """
-SWITCH = """
+UNMOUNT = """
 import os, vfs
+os.chdir("/")
+try:
+    vfs.umount("/rom")
+except OSError:
+    pass
+"""
+SWITCH = """
 def answer(data):
-    os.chdir("/")
-    try:
-        vfs.umount("/rom")
-    except OSError:
-        pass
-    if vfs.rom_ioctl(3, 0, {block}) < 0 or vfs.rom_ioctl(4, 0, 0, data) < 0:
+    erased = vfs.rom_ioctl(3, 0, {block})
+    if erased < 0 or vfs.rom_ioctl(4, 0, {unit}, data[{unit}:]) < 0 or vfs.rom_ioctl(4, 0, 0, data[:{unit}]) < 0:
         raise OSError(5)
     vfs.rom_ioctl(5, 0)
     dev = vfs.rom_ioctl(2, 0)
@@ -111,15 +111,9 @@ def erase(size):
         if err < 0:
             return err
     return err
-os.chdir("/")
-try:
-    vfs.umount("/rom")
-except OSError:
-    pass
 print(erase({size}))
 """
 CHECKSUM = "print(binascii.crc32(dev[{at}:{end}]) & 0xffffffff)"
-MOUNT = 'vfs.mount(vfs.VfsRom(dev), "/rom")'
 
 
 @dataclass(frozen=True)
@@ -147,10 +141,37 @@ class Rom:
 def look(board: Board) -> Rom:
     """Asks the board; what LOOK defines is there until the next reset."""
     mark = romfs.HEADER_BYTES + len(romfs.MARK)
-    found, head, block, anywhere, size = ast.literal_eval(board.exec(LOOK.format(mark=mark)))
+    with _unreadable():
+        found, head, size, told, erased, machine = ast.literal_eval(board.exec(LOOK.format(mark=mark)))
+    _check_erased(erased)
     state = found if isinstance(found, str) else ""
     files = {} if state else {path: (at, n) for path, n, at in found}
-    return Rom(size, block, anywhere, files, state, bool(state) or head == romfs.MARK)
+    return Rom(size, _block(told, erased, machine), told > 0, files, state, bool(state) or head == romfs.MARK)
+
+
+def _block(told: int, erased: int, machine: str) -> int:
+    """The bytes of an erase block, 0 if not known. rom_ioctl(6) tells them from MicroPython's June 2026 on. Before,
+    erasing starts at the beginning always, and answers with the least that can be written, which tells the kind of
+    flash: 4 for QSPI, 16 for an internal one, whose blocks are known of an STM32H7 only."""
+    if told > 0:
+        return told
+    return {4: 4096, 16: 131072 if "STM32H7" in machine else 0}.get(erased, 0)
+
+
+def _more(text: str, error: Exception) -> Exception:
+    """The same error, which says that too."""
+    return type(error)(f"{str(error).strip()}; {text}")
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    """While flash is read in which a power cut may have left what is neither old nor new: on an STM32H7's internal
+    flash reading that is a double error of its ECC, which resets the board."""
+    try:
+        yield
+    except (LinkLost, RemoteTimeout) as e:
+        raise _more("internal flash that lost its power while it was written may be unreadable, "
+                    "docs/deploy.md tells how to erase it", e) from e  # fmt: skip
 
 
 def write(
@@ -158,7 +179,7 @@ def write(
     tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Puts `data` into the partition as `name`. `check` tries it, given a MicroPython expression for it, and raises if
-    it is wrong; it may reset the board. `tell` hears of it before the board will be without ROMFS for a while.
+    it is wrong; it resets the board. `tell` hears of it before the board will be without ROMFS for a while.
     `replace`: where there is no room for all, or what is there is no ROMFS, that goes.
 
     LinkLost when the board goes away, ValueError where it cannot work; both say what the board has then.
@@ -166,7 +187,7 @@ def write(
     rom = look(board)
     if rom.state == "unknown" and not replace:
         raise ValueError("the ROMFS partition holds something that is no ROMFS: --replace overwrites it")
-    if not _insert(board, rom, name, data, check, track):
+    if not _insert(board, rom, name, data, check, track, tell):
         _rewrite(board, rom, name, data, replace, track, tell)
         check(repr(f"/rom/{name}"))
 
@@ -174,7 +195,10 @@ def write(
 # ---------------------------------------------------------------- beside what is there
 
 
-def _insert(board: Board, rom: Rom, name: str, data: bytes, check: Callable[[str], None], track: Track) -> bool:
+def _insert(
+    board: Board, rom: Rom, name: str, data: bytes, check: Callable[[str], None], track: Track,
+    tell: Callable[[str], None],
+) -> bool:  # fmt: skip
     """`write` that leaves the ROMFS in use until the last moment; False, and it is as it was, if there is no room."""
     files = {path: where for path, where in rom.files.items() if path != name}
     moved = {path: where for path, where in files.items() if where[0] < rom.block and where[1]}
@@ -189,15 +213,14 @@ def _insert(board: Board, rom: Rom, name: str, data: bytes, check: Callable[[str
     try:
         _send(board, data, spots[0], track(f"writing /rom/{name}", len(data)))
         for to, (at, size) in zip(spots[1:], moved.values(), strict=True):
-            if board.exec(COPY.format(at=at, to=to, size=size, unit=UNIT), 120).strip() != "True":
-                raise ValueError("the ROMFS partition does not hold what was written")
+            _check_written(board.exec(COPY.format(at=at, to=to, size=_up(size, UNIT)), 120) == "True\n")
         check(f"__import__('vfs').rom_ioctl(2, 0)[{spots[0]}:{spots[0] + len(data)}]")
-        last = Link(board, SWITCH.format(block=rom.block), len(directory))
-    except LinkLost as e:
-        raise LinkLost(f"{e}; /rom/{name} is what it was, start again") from e
-    with _saved(name, directory), last:
-        if last.ask(directory, 60) != directory:
-            raise ValueError("the ROMFS partition does not hold what was written")
+        board.exec(UNMOUNT)
+        last = Link(board, SWITCH.format(block=rom.block, unit=UNIT), len(directory))
+    except (LinkLost, RemoteError, RemoteTimeout) as e:
+        raise _more(f"/rom/{name} is what it was, start again", e) from e
+    with _saved(board.port, name, directory, tell), last:
+        _check_written(last.ask(directory, 60) == directory)
     return True
 
 
@@ -206,14 +229,15 @@ def _spots(board: Board, rom: Rom, sizes: list[int]) -> list[int] | None:
     if not rom.block:
         return None
     gaps = rom.gaps()
-    starts = ast.literal_eval(board.exec(f"print([blank(a, b) for a, b in {gaps}])", 60))
+    with _unreadable():
+        starts = ast.literal_eval(board.exec(f"print([blank(a, b) for a, b in {gaps}])", 60))
     # Where any block can be erased, each file has blocks of its own, so that another can take its place.
     spots = _fit(zip(starts, (end for _, end in gaps), strict=True), sizes, rom.block if rom.anywhere else UNIT)
     if spots is not None or not (rom.anywhere and rom.ours):
         return spots
     spots = _fit(((start, end // rom.block * rom.block) for start, end in gaps), sizes, rom.block)
     for at, size in zip(spots or [], sizes, strict=False):
-        _check_erased(board.exec(f"print(vfs.rom_ioctl(3, 0, {at}, {-(-size // rom.block) * rom.block}))", SECONDS))
+        _check_erased(int(board.exec(f"print(vfs.rom_ioctl(3, 0, {at}, {_up(size, rom.block)}))", SECONDS)))
     return spots
 
 
@@ -222,8 +246,8 @@ def _fit(stretches: Iterable[tuple[int, int]], sizes: list[int], align: int) -> 
     free, spots = list(stretches), []
     for size in sizes:
         for i, (start, end) in enumerate(free):
-            at = -(-start // align) * align
-            if at + size + -size % UNIT <= end:
+            at = _up(start, align)
+            if at + _up(size, UNIT) <= end:
                 free[i] = at + size, end
                 spots.append(at)
                 break
@@ -239,83 +263,84 @@ def _rewrite(
     board: Board, rom: Rom, name: str, data: bytes, replace: bool, track: Track, tell: Callable[[str], None]
 ) -> None:
     """`write` that erases all, for an image in one piece of `data` and, as far as there is room, what there was."""
-    with tempfile.TemporaryDirectory(prefix="patchnet-rom-") as temporary:
-        folder = Path(temporary)
-        _read(board, rom, folder, name, track)
-        image = _image(folder, name, data)
-        if len(image) > rom.size and replace:
-            folder = folder / "new"
-            folder.mkdir()
-            image = _image(folder, name, data)
+    image = _filled(romfs.build(_read(board, rom, name, track) | {name: data}))
+    if len(image) > rom.size and replace:
+        image = _filled(romfs.build({name: data}))
     if len(image) > rom.size:
         kept = "" if replace else "; with --replace nothing else is kept there"
         raise ValueError(f"/rom/{name}: the ROMFS image has {len(image):,} B, the partition {rom.size:,} B{kept}")
-    if not rom.state:
-        tell(f"the ROMFS partition has no blank stretch for {len(data):,} B: it is erased and written anew; "
-             "if that is interrupted, the board has no ROMFS")  # fmt: skip
-    with _saved(name, image):
+    with _saved(board.port, name, image, tell) as remedy:
+        if not rom.state:
+            tell(f"the ROMFS partition has no blank stretch for {len(data):,} B: it is erased and written anew; "
+                 f"if that is interrupted, the board has no ROMFS, and {remedy}")  # fmt: skip
         size = len(image)
-        _check_erased(board.exec(ERASE.format(size=size, block=rom.block, anywhere=rom.anywhere), SECONDS))
+        board.exec(UNMOUNT)
+        _check_erased(int(board.exec(ERASE.format(size=size, block=rom.block, anywhere=rom.anywhere), SECONDS)))
         _send(board, image, 0, track(f"writing /rom/{name}", size))
-        board.exec(MOUNT)
 
 
-def _image(folder: Path, name: str, data: bytes) -> bytes:
-    """The image of `folder` with the file `name`."""
-    (folder / name).write_bytes(data)
-    return _filled(romfs.build(folder))
-
-
-def _read(board: Board, rom: Rom, folder: Path, but: str, track: Track) -> None:
-    """Copies what the board's ROMFS holds into `folder`, `but` excepted."""
+def _read(board: Board, rom: Rom, but: str, track: Track) -> dict[str, bytes]:
+    """What the board's ROMFS holds, `but` excepted."""
     files = {path: where for path, where in rom.files.items() if path != but}
     if not files:
-        return
-    tick = track("reading what is in the ROMFS", sum(size for _, size in files.values()))
+        return {}
+    tick, found = track("reading what is in the ROMFS", sum(size for _, size in files.values())), {}
     with Link(board, READ, 32) as link:
         for path, (start, size) in files.items():
-            to = folder / path
-            to.parent.mkdir(parents=True, exist_ok=True)
-            with to.open("wb") as f:
-                for at in range(start, start + size, FRAME_BYTES):
-                    tick(f.write(link.ask(b"%d %d" % (at, min(FRAME_BYTES, start + size - at)))))
+            found[path] = b""
+            for at in range(start, start + size, FRAME_BYTES):
+                piece = link.ask(b"%d %d" % (at, min(FRAME_BYTES, start + size - at)))
+                found[path] += piece
+                tick(len(piece))
+    return found
 
 
 # ---------------------------------------------------------------- flash
 
 
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
 def _filled(data: bytes) -> bytes:
-    return data + b"\xff" * (-len(data) % UNIT)
+    return data.ljust(_up(len(data), UNIT), b"\xff")
 
 
-def _check_erased(answer: str) -> None:
-    if int(answer) < 0:
-        raise ValueError(f"the board cannot erase its ROMFS partition (error {-int(answer)})")
+def _check_erased(answer: int) -> None:
+    if answer < 0:
+        raise ValueError(f"the board cannot erase its ROMFS partition (error {-answer})")
 
 
-def _send(board: Board, data: bytes, to: int, tick: Callable[[int], None]) -> None:
-    """Writes to blank flash at offset `to`, the beginning last, and compares."""
-    data = _filled(data)
-    with Link(board, WRITE, FRAME_BYTES + 4) as link:
-        starts = list(range(0, len(data), FRAME_BYTES))
-        for at in starts[1:] + starts[:1]:
-            piece = data[at : at + FRAME_BYTES]
-            link.ask(piece + (to + at).to_bytes(4, "little"), 60)
-            tick(len(piece))
-        link.ask(b"\x00", 60)
-    if int(board.exec(CHECKSUM.format(at=to, end=to + len(data)), 60)) != zlib.crc32(data):
+def _check_written(same: bool) -> None:
+    if not same:
         raise ValueError("the ROMFS partition does not hold what was written")
 
 
+def _send(board: Board, data: bytes, to: int, tick: Callable[[int], None]) -> None:
+    """Writes to blank flash at offset `to`, the first UNIT last, and compares."""
+    data = _filled(data)
+    with Link(board, WRITE, FRAME_BYTES + 4) as link:
+        for at in [*range(UNIT, len(data), FRAME_BYTES), 0]:
+            piece = data[at : at + (FRAME_BYTES if at else UNIT)]
+            link.ask(piece + (to + at).to_bytes(4, "little"), 60)
+            tick(len(piece))
+        link.ask(b"\x00", 60)
+    _check_written(int(board.exec(CHECKSUM.format(at=to, end=to + len(data)), 60)) == zlib.crc32(data))
+
+
 @contextmanager
-def _saved(name: str, image: bytes) -> Iterator[None]:
-    """Keeps what brings the ROMFS back in a file, for as long as the board may be without one."""
-    saved = Path(tempfile.gettempdir()) / f"{Path(name).stem}.romfs"
-    saved.write_bytes(image)
+def _saved(port: str, name: str, image: bytes, tell: Callable[[str], None]) -> Iterator[str]:
+    """Keeps what brings the ROMFS back in a file, for as long as the board may be without one; gives the words for
+    that. The file has a name of its own: it may be all that is left of another board, or of an earlier try."""
+    with tempfile.NamedTemporaryFile(prefix=f"{Path(name).stem}-", suffix=".romfs", delete=False) as f:
+        f.write(image)
+    remedy = f"`mpremote connect {shlex.quote(port)} romfs deploy {shlex.quote(f.name)}` brings it back"
+    lost = f"the board may have no ROMFS now: {remedy}"
     try:
-        yield
+        yield remedy
     except (LinkLost, RemoteError, RemoteTimeout, ValueError) as e:
-        raise type(e)(
-            f"{e}; the board may have no ROMFS now: `mpremote romfs deploy {saved}` brings it back, or start again"
-        ) from e
-    saved.unlink()
+        raise _more(lost, e) from e
+    except BaseException:  # Ctrl-C
+        tell(lost)
+        raise
+    Path(f.name).unlink()

@@ -5,6 +5,8 @@ wherever it falls. Alignment costs nothing in the format: a variable-length inte
 
 `build` makes an image in one piece. `directory` makes the beginning of one whose data lies anywhere behind it, so that
 data can be written, and tried, while another directory is still in use.
+
+Files are named by their paths. A tree of them is a dict, name -> what is known of the file, or the tree of a folder.
 """
 
 from pathlib import Path
@@ -36,17 +38,34 @@ def file_record(name: bytes, data: bytes, at: int) -> bytes:
     return record(KIND_FILE, name_length + name + record(KIND_DATA, data))
 
 
-def directory_contents(folder: Path, at: int) -> bytes:
-    """The records of all that `folder` holds, sub-folders included, the first one lying at offset `at`."""
+def read(folder: Path) -> dict:
+    """The tree of `folder`, of the files' bytes."""
+    return {entry.name: read(entry) if entry.is_dir() else entry.read_bytes() for entry in folder.iterdir()}
+
+
+def tree(files: dict) -> dict:
+    """The tree of files that are named by their paths. So a folder is there for what is in it: no empty one is."""
+    root = {}
+    for path, what in files.items():
+        *folders, name = path.split("/")
+        here = root
+        for folder in folders:
+            here = here.setdefault(folder, {})
+        here[name] = what
+    return root
+
+
+def directory_contents(files: dict, at: int) -> bytes:
+    """The records of a tree of the files' bytes, the first one lying at offset `at`."""
     image = b""
-    for entry in sorted(folder.iterdir()):
-        name = entry.name.encode()
+    for text, what in sorted(files.items()):
+        name = text.encode()
         here = at + len(image)
-        if entry.is_dir():
+        if isinstance(what, dict):
             head = varuint(len(name), 2) + name
-            image += record(KIND_DIRECTORY, head + directory_contents(entry, here + 1 + LENGTH_BYTES + len(head)))
+            image += record(KIND_DIRECTORY, head + directory_contents(what, here + 1 + LENGTH_BYTES + len(head)))
         else:
-            image += file_record(name, entry.read_bytes(), here)
+            image += file_record(name, what, here)
     return image
 
 
@@ -54,35 +73,34 @@ def directory_contents(folder: Path, at: int) -> bytes:
 MARK = record(KIND_PADDING, b"patchnet")
 
 
-def pointer_records(files: dict[str, tuple[int, int]]) -> bytes:
-    """Records of files, path -> (offset in the image, bytes), with sub-folders."""
-    image, folders = b"", {}
-    for path, (at, size) in files.items():
-        name, _, inner = path.partition("/")
-        if inner:
-            folders.setdefault(name, {})[inner] = at, size
+def pointer_records(files: dict) -> bytes:
+    """The records of a tree of (offset in the image, bytes)."""
+    image = b""
+    for text, what in files.items():
+        name = text.encode()
+        head = varuint(len(name), 2) + name
+        if isinstance(what, dict):
+            image += record(KIND_DIRECTORY, head + pointer_records(what))
             continue
+        at, size = what
         pointer = varuint(size, LENGTH_BYTES) + varuint(at - HEADER_BYTES, LENGTH_BYTES)
-        data = record(KIND_POINTER, pointer) if size else record(KIND_DATA, b"")
-        image += record(KIND_FILE, varuint(len(name.encode()), 2) + name.encode() + data)
-    for name, inside in folders.items():
-        head = varuint(len(name.encode()), 2) + name.encode()
-        image += record(KIND_DIRECTORY, head + pointer_records(inside))
+        image += record(KIND_FILE, head + (record(KIND_POINTER, pointer) if size else record(KIND_DATA, b"")))
     return image
 
 
 def directory(files: dict[str, tuple[int, int]], size: int) -> bytes:
     """The beginning of an image of `size` bytes: the names of `files`, path -> (offset in the image, bytes). Their data
     lies further on, in what is padding to a reader of records."""
-    contents = MARK + pointer_records(files)
+    contents = MARK + pointer_records(tree(files))
     padding = size - HEADER_BYTES - len(contents) - 1 - LENGTH_BYTES
     return (MAGIC + varuint(size - HEADER_BYTES, LENGTH_BYTES) + contents
             + bytes([KIND_PADDING]) + varuint(padding, LENGTH_BYTES))  # fmt: skip
 
 
-def build(folder: str | Path) -> bytes:
-    """The ROMFS image of `folder`. Data is aligned to ALIGN bytes when the image itself is."""
-    contents = directory_contents(Path(folder), HEADER_BYTES)
+def build(files: str | Path | dict[str, bytes]) -> bytes:
+    """The ROMFS image of a folder, or of files by their paths. Data is aligned to ALIGN bytes when the image itself
+    is."""
+    contents = directory_contents(tree(files) if isinstance(files, dict) else read(Path(files)), HEADER_BYTES)
     if len(contents) % 2 == 0:  # with the 8 bytes of the header the total must be even
         return MAGIC + varuint(len(contents), LENGTH_BYTES) + contents
     contents += bytes([KIND_PADDING, 1, 0])

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from . import Model
 SIDE = 32  # pixels at most: the engine stretches a picture to what the network sees
 SAMPLES = 1024  # at most: the engine puts them between zeros
 SEED = 2408
+# What np.load raises of a file that is no .npz, or a damaged one.
+NOT_NPZ = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, AttributeError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Vector:
     @property
     def kind(self) -> str:
         return "sound" if self.input.ndim == 1 else "picture"
+
+
+def raw(x: np.ndarray) -> bytes:
+    """A picture or sound as a board takes it, of samples the low byte first."""
+    return x.astype(x.dtype.newbyteorder("<")).tobytes()
 
 
 def path_of(blob: str | Path) -> Path:
@@ -55,16 +64,27 @@ def save(blob: str | Path) -> Path:
 
 
 def load(blob: str | Path) -> Vector:
-    """The vector beside a blob, else a new one. ValueError if what lies there is no vector."""
+    """The vector beside a blob, else a new one. ValueError if what lies there is no vector, or another network's."""
     path = path_of(blob)
     if not path.is_file():
         return make(Path(blob).read_bytes())
+    data = io.BytesIO(path.read_bytes())
     try:
-        with np.load(path, allow_pickle=False) as z:
+        with np.load(data, allow_pickle=False) as z:
             stored = dict(z)
-    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError):  # what load raises of another file
+    except NOT_NPZ:
         raise ValueError(f"{path}: wanted picture or sound, and outputs, got no .npz file") from None
     names = set(stored) - {"outputs"}
     if names not in ({"picture"}, {"sound"}) or "outputs" not in stored:
         raise ValueError(f"{path}: wanted picture or sound, and outputs, got {', '.join(stored)}")
-    return Vector(stored[names.pop()], stored["outputs"])
+    vector = Vector(stored[names.pop()], stored["outputs"])
+    if not _is_of(Path(blob).read_bytes(), vector):
+        raise ValueError(f"{path}: is not of {Path(blob).name}: delete it")
+    return vector
+
+
+def _is_of(blob: bytes, vector: Vector) -> bool:
+    try:
+        return bytes(Model(blob).predict(vector.input)) == vector.outputs.tobytes()
+    except (TypeError, ValueError):  # sound for a network that sees, or a picture of no such shape
+        return False
