@@ -115,6 +115,7 @@ def test_an_unplugged_board_goes_on_where_it_was(board, counted):
 
 def test_a_board_that_is_off_usb_for_a_while_is_found_again(board, monkeypatch):
     """By its serial number: the port has none at first."""
+    deploy.deploy("digits", board.port, "rom")
     plug = Plugs(board.port, [30_000])
     here, asked = remote.Port(plug.url, "77", "f055:9800", None), []
     monkeypatch.setattr(remote, "ports", lambda: asked.append(1) or ([] if len(asked) in (2, 3) else [here]))

@@ -289,9 +289,9 @@ class Board:
     def start(self, code: str):
         """Start `code` and return at once; `finish` must follow."""
         serial = self._transport.serial
-        serial.timeout = START_SECONDS
         try:
             with self._link():
+                serial.timeout = START_SECONDS
                 self._transport.exec_raw_no_follow(code)
         finally:
             with contextlib.suppress(OSError):  # the board may be gone already
