@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.patches import Rectangle
 
+from . import streaming
 from .analyze import KINDS, Analysis, Block, Fused
 from .data import crop
 from .evaluate import Result, View
@@ -137,19 +138,30 @@ def _mark(axes: Axes, segment: Fused, top: float) -> None:
 
 
 def front(a: Analysis, path: str | Path) -> None:
-    """The plans to choose from: arena against executed MACs, with this plan, the budget and other ways to count."""
+    """The plans to choose from: arena against what they are compared by, with this plan, the budget and other ways to
+    count."""
     figure = Figure(figsize=(8.5, 5.5), layout="constrained")
     axes = figure.subplots()
-    times, sizes = [c.times for c in a.front], [c.arena / 1024 for c in a.front]
-    axes.step(times, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)
-    axes.plot(times, sizes, ".", color=COLOURS["map_in"], markersize=4, label=f"{len(a.front)} plans")
-    own = a.executed_macs / a.macs, a.arena / 1024
-    axes.plot(*own, "o", color="black", markersize=8, label=f"this plan: {a.arena:,} B, {own[0]:.2f}x")
+    if a.by == "macs":
+        costs, own, what = (
+            [c.times for c in a.front],
+            a.executed_macs / a.macs,
+            "executed / nominal multiply-accumulates",
+        )
+    else:
+        costs = [(c.cost + streaming.READ * c.read) / a.macs for c in a.front]
+        own = (a.cost + (streaming.READ * a.streamed.read if a.streamed else 0)) / a.macs
+        reading = f", a byte read counted as {streaming.READ}" if a.streamed else ""
+        what = f"instructions per nominal multiply-accumulate, predicted{reading}"
+    sizes = [c.arena / 1024 for c in a.front]
+    axes.step(costs, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)
+    axes.plot(costs, sizes, ".", color=COLOURS["map_in"], markersize=4, label=f"{len(a.front)} plans")
+    axes.plot(own, a.arena / 1024, "o", color="black", markersize=8, label=f"this plan: {a.arena:,} B, {own:.2f}")
     lines = [("layer by layer", a.layerwise, "#8a8a8a", "-"), ("paper's accounting", a.paper_accounting, PAPER, "-.")]
     _lines(axes, [*lines, ("budget", a.budget, BUDGET, "--")])
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("executed / nominal multiply-accumulates")
+    axes.set_xlabel(what)
     axes.set_ylabel("KB (1024 bytes)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
