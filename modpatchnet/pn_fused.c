@@ -48,6 +48,11 @@ pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f) {
     return a;
 }
 
+void pn_fused_begin(const pn_fused_t *f) {
+    pn_fused_area_t a = pn_fused_area(f);
+    memset(pn_fused_kept(f, &a), 0, a.keep);
+}
+
 #if !PN_DSP
 
 // Where the weight at pixel `x` of the kernel's line `y` lies among a channel's.
@@ -135,19 +140,10 @@ static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *
     }
 }
 
-static uint8_t *kept(const pn_fused_t *f, const pn_fused_area_t *a) {
-    return f->sweep ? f->work + a->kept_at : f->wide;
-}
-
 // The kept line `y` of a channel.
 static uint8_t *kept_line(const group_t *g, uint32_t channel, uint32_t y) {
     uint32_t lines = (uint32_t)g->f->kernel - g->f->stride;
-    return kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept + y % lines * (g->area.kept / lines);
-}
-
-void pn_fused_begin(const pn_fused_t *f) {
-    pn_fused_area_t a = pn_fused_area(f);
-    memset(kept(f, &a), 0, a.keep);
+    return pn_fused_kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept + y % lines * (g->area.kept / lines);
 }
 
 void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {

@@ -85,6 +85,11 @@ static inline pn_fused_weights_t pn_fused_weights(const pn_fused_t *f, const pn_
     return w;
 }
 
+// Where kept lines lie.
+static inline uint8_t *pn_fused_kept(const pn_fused_t *f, const pn_fused_area_t *a) {
+    return f->sweep ? f->work + a->kept_at : f->wide;
+}
+
 // A line of int8 pixels, `step` bytes from one to the next. at NULL: outside the map.
 typedef struct {
     int8_t *at;

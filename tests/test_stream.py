@@ -153,5 +153,7 @@ def test_random_networks_planned_for_a_buffer(seed):
     least = int(str(refused.value).split(" needs ")[1].split(" B ")[0].replace(",", ""))
     for buffer in (least, 2 * least, 5 * least):
         plan = planner.plan(network, fast=fast_layers(qnet), buffer=buffer)
-        found = analyze.measure(pack(qnet, plan), buffer)
+        blob = pack(qnet, plan)
+        found = analyze.measure(blob, buffer)
         assert found.least <= buffer and found.read == streaming.reads(network, plan, buffer)
+        assert analyze.blob_bytes(network, plan) == len(blob)

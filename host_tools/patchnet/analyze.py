@@ -422,31 +422,17 @@ def _end(network: Network, plan: Plan) -> Block:
 # ---------------------------------------------------------------- flash
 
 
-def _arrays(outputs: int, weights: int) -> int:
-    """Bytes of bias, mult and weights in a blob."""
-    return 8 * outputs + aligned(weights)
-
-
-def layer_flash(layer: Layer) -> int:
-    """Bytes of a layer's arrays in the blob, for one tunnel."""
-    if layer.kind == "conv":
-        return _arrays(layer.cout, layer.weights)
-    expand = _arrays(layer.cexp, layer.cin * layer.cexp) if layer.expand else 0
-    depthwise = _arrays(layer.cexp, layer.kernel**2 * layer.cexp)
-    return expand + depthwise + _arrays(layer.cout, layer.cexp * layer.cout)
-
-
 def blob_bytes(network: Network, plan: Plan) -> int:
     """The length of the network's blob, no two tunnels sharing weights (modpatchnet/FORMAT.md)."""
     layers, tail = network.layers(), network.tail()
-    tunnels, classes = network.tunnels, len(network.labels)
+    tunnels, n = network.tunnels, len(layers)
     labels = sum(len(label.encode()) + 1 for label in network.labels)
     tables = tunnels * fmt.PATCH.size + len(plan.segments) * fmt.SEGMENT.size + labels
     tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
     front_end = len(audio.section(network, 0)[0]) if network.audio else 0
     tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + detect_bytes(network)
-    end = 0 if network.detection else _arrays(classes, classes * network.features)
-    arrays = tunnels * sum(map(layer_flash, layers)) + sum(map(layer_flash, tail)) + end
+    sizes = [streaming.layer_bytes(*pair) for pair in zip(network.run(), (s.mode for s in plan.steps), strict=True)]
+    arrays = tunnels * sum(sizes[:n]) + sum(sizes[n:]) + streaming.end_bytes(network)
     return fmt.HEADER.size + aligned(tables) + front_end + arrays
 
 

@@ -69,19 +69,9 @@ COSTS = {
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
-    "conv stage",
-    "window",
-    "tap",
-    "row",
-    "widen",
-    "widen odd",
-    "stage",
-    "line",
-    "sweep line",
-    "take",
-    "take rows",
-)
-INSIDE += ("single", "single out", "sums", "residual")
+    "conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take", "take rows",
+    "single", "single out", "sums", "residual",
+)  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.

@@ -485,9 +485,10 @@ class _Grower:
     def _together(self, first: int) -> bool:
         """Whether the weights of layers `first` to `stop` - 1 may be needed together: through a buffer they are only if
         they fit into it, so that they are read once."""
+        if self.how.buffer is None:
+            return True
         modes = [FAST if fast else DIRECT for fast in self.how.fast]
-        weights = sum(streaming.layer_bytes(self.layers[i], modes[i]) for i in range(first, self.stop))
-        return self.how.buffer is None or weights <= self.how.buffer
+        return sum(map(streaming.layer_bytes, self.layers[first : self.stop], modes[first:])) <= self.how.buffer
 
     def _collect(self, level: Level, part: Sequence[View], strip: int, first: int) -> None:
         """Takes the labels as segments."""

@@ -143,11 +143,8 @@ def front(a: Analysis, path: str | Path) -> None:
     figure = Figure(figsize=(8.5, 5.5), layout="constrained")
     axes = figure.subplots()
     if a.by == "macs":
-        costs, own, what = (
-            [c.times for c in a.front],
-            a.executed_macs / a.macs,
-            "executed / nominal multiply-accumulates",
-        )
+        costs, own = [c.times for c in a.front], a.executed_macs / a.macs
+        what = "executed / nominal multiply-accumulates"
     else:
         costs = [(c.cost + streaming.READ * c.read) / a.macs for c in a.front]
         own = (a.cost + (streaming.READ * a.streamed.read if a.streamed else 0)) / a.macs

@@ -5,15 +5,10 @@ from __future__ import annotations
 
 from .design import Layer, Network
 from .fast import MODES, fours
-from .format import ALIGN
-from .plan import GROUPS, SWEEP, Choice, Flow, Plan, View, flow, views
+from .plan import GROUPS, SWEEP, Choice, Flow, Plan, View, aligned, flow, views
 
 READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
 LEAST_OUTPUTS = 4  # of a part of a convolution or of the fully connected layer
-
-
-def _padded(n: int) -> int:
-    return -(-n // ALIGN) * ALIGN
 
 
 def _channel(layer: Layer) -> int:
@@ -26,19 +21,24 @@ def _row(layer: Layer) -> int:
     return 8 + layer.kernel**2 * layer.cin
 
 
+def _scaled(outputs: int, weights: int) -> int:
+    """Biases, multipliers and weights."""
+    return 8 * outputs + aligned(weights)
+
+
 def layer_bytes(layer: Layer, mode: int) -> int:
     """All arrays of a layer."""
     if mode in MODES:
         return 8 * layer.cout + layer.cexp * _channel(layer)
     if layer.kind == "conv":
-        return 8 * layer.cout + _padded(layer.cout * (_row(layer) - 8))
-    expand = 8 * layer.cexp + _padded(layer.cexp * layer.cin) if layer.expand else 0
-    return (
-        expand
-        + 8 * (layer.cexp + layer.cout)
-        + _padded(layer.cexp * layer.kernel**2)
-        + _padded(layer.cexp * layer.cout)
-    )
+        return _scaled(layer.cout, layer.weights)
+    expand = _scaled(layer.cexp, layer.cexp * layer.cin) if layer.expand else 0
+    return expand + _scaled(layer.cexp, layer.cexp * layer.kernel**2) + _scaled(layer.cout, layer.cexp * layer.cout)
+
+
+def end_bytes(network: Network) -> int:
+    """All arrays of the fully connected layer."""
+    return 0 if network.detection else _scaled(len(network.labels), len(network.labels) * network.features)
 
 
 def part_bytes(layer: Layer, step: Choice) -> int:
@@ -83,15 +83,10 @@ def reads(network: Network, plan: Plan, buffer: int) -> int | None:
         (view, *_), step = part, (steps[0].mode, steps[0].rows, steps[0].group)
         goes = flow(view.lines, (view.lines.lines_out,), step[1])
         total += times * (whole if len(own) > 1 else read_bytes(view, goes, step, buffer))
-    return total + (0 if network.detection else _end(network, buffer))
+    whole = end_bytes(network)
+    return total + (whole if whole <= buffer else len(network.labels) * (8 + network.features))
 
 
 def end_part(network: Network) -> int:
     """The least part of the fully connected layer."""
     return min(len(network.labels), LEAST_OUTPUTS) * (8 + network.features)
-
-
-def _end(network: Network, buffer: int) -> int:
-    classes, features = len(network.labels), network.features
-    whole = 8 * classes + _padded(classes * features)
-    return whole if whole <= buffer else classes * (8 + features)

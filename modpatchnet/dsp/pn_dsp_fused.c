@@ -110,15 +110,6 @@ static void rows_of(const pn_fused_t *f, const pn_fused_area_t *a, int top, uint
     p->more = r;
 }
 
-static uint8_t *kept(const pn_fused_t *f, const pn_fused_area_t *a) {
-    return f->sweep ? f->work + a->kept_at : f->wide;
-}
-
-void pn_fused_begin(const pn_fused_t *f) {
-    pn_fused_area_t a = pn_fused_area(f);
-    memset(kept(f, &a), 0, a.keep);
-}
-
 // Whether the input line is yet to be widened: in mode 6 each group does it anew.
 static bool widens(const pn_fused_t *f, uint32_t from) {
     return f->expands && (from == 0 || f->sweep);
@@ -131,7 +122,7 @@ static void group_line(const pn_fused_t *f, const pn_fused_area_t *a, const pn_f
     p->dw = w->depthwise;
     if (f->expands) {
         p->ew = w->expand;
-        p->kept = kept(f, a) + (f->sweep ? 0 : from * a->kept);
+        p->kept = pn_fused_kept(f, a) + (f->sweep ? 0 : from * a->kept);
     } else {
         p->ew = (const uint8_t *)(uintptr_t)from;
     }
