@@ -54,7 +54,7 @@ tools:
 $(VENV)/bin/python: | tools
 	$(PYTHON) -m venv $(VENV)
 
-$(READY): pyproject.toml $(wildcard modpatchnet/pn_*.[ch] host_tools/patchnet/*.c) | $(VENV)/bin/python
+$(READY): pyproject.toml $(wildcard modpatchnet/pn_*.[ch] host_tools/patchnet/engine/*.c) | $(VENV)/bin/python
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[test]"
 	@touch $@
 

@@ -10,7 +10,7 @@ A model is made with Model(src, arena=None, stream=None); load() makes one the d
 try:
     from _patchnet import GRAYSCALE, JPEG, RGB565, RGB888, Image, Model  # noqa: F401
 except ImportError:
-    from ._patchnet import GRAYSCALE, JPEG, RGB565, RGB888, Image, Model  # noqa: F401
+    from .engine.model import GRAYSCALE, JPEG, RGB565, RGB888, Image, Model  # noqa: F401
 
 _model = None
 

@@ -12,9 +12,9 @@ import numpy as np
 from networks import FreeNetwork, Layer, fast_qnet, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
-from patchnet.pack import pack, seal
-from patchnet.plan import DIRECT, FAST, GROUPS, ROLLING, SWEEP, place
-from patchnet.quantized import Scaled
+from patchnet.blob.pack import pack, seal
+from patchnet.blob.quantized import Scaled
+from patchnet.plan.place import DIRECT, FAST, GROUPS, ROLLING, SWEEP, place
 
 
 @cache

@@ -31,12 +31,12 @@ from networks import (
 )
 from oracle import GREY, RGB565, RGB888, Oracle
 from patchnet import format as fmt
-from patchnet.design import Layer, Network
-from patchnet.fast import MODES, fast_layers, fast_modes
-from patchnet.pack import pack, read, seal
-from patchnet.plan import Plan, place
-from patchnet.quantized import QNet
-from patchnet.unpack import blob_plan
+from patchnet.blob.pack import pack, read, seal
+from patchnet.blob.quantized import QNet
+from patchnet.blob.unpack import blob_plan
+from patchnet.net.design import Layer, Network
+from patchnet.plan.fast import MODES, fast_layers, fast_modes
+from patchnet.plan.place import Plan, place
 
 Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
 TABLES = {table.name: table for table in fmt.TABLES}

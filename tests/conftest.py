@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from patchnet import remote
+from patchnet.board import remote
 
 WHERES = ["unix", "qemu"] + ([os.environ["PATCHNET_PORT"]] if "PATCHNET_PORT" in os.environ else [])
 

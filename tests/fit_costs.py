@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from patchnet import costs
-from patchnet.bench import Chain, measure, random_qnet
-from patchnet.design import Layer
-from patchnet.fast import fast_modes
-from patchnet.pack import pack
-from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, Plan, place
-from patchnet.remote import FIRMWARE, Board
+from patchnet.blob.pack import pack
+from patchnet.board.remote import FIRMWARE, Board
+from patchnet.net.design import Layer
+from patchnet.plan import costs
+from patchnet.plan.fast import fast_modes
+from patchnet.plan.place import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, Plan, place
+from patchnet.report.bench import Chain, measure, random_qnet
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
 SIDES = (9, 10, 12, 17, 20, 21, 28, 33, 40, 65)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import oracle
-from patchnet.design import ACTIVATIONS, Detection, Layer, Network, Scale, Stage
-from patchnet.fast import fast_shape, largest_sums
+from patchnet.blob.quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
 from patchnet.format import MAX_SHIFT
-from patchnet.quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
+from patchnet.net.design import ACTIVATIONS, Detection, Layer, Network, Scale, Stage
+from patchnet.plan.fast import fast_shape, largest_sums
 
 INT31 = (1 << 31) - 1
 

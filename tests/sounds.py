@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from networks import FreeNetwork, random_chain, random_qnet
-from patchnet.design import Audio, Layer
-from patchnet.pack import pack
+from patchnet.blob.pack import pack
+from patchnet.net.design import Audio, Layer
 
 LABELS = ("no", "yes", "none")
 

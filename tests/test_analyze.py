@@ -9,14 +9,16 @@ from PIL import Image
 
 from cases import random_plan
 from networks import random_network, random_qnet
-from patchnet import Model, analyze, planner, plots, tables
+from patchnet import Model
 from patchnet import format as fmt
-from patchnet.analyze import KINDS, blob_bytes, layer_by_layer
-from patchnet.design import Layer, Network, Stage, design, to_dict, write_toml
-from patchnet.fast import fast_layers
-from patchnet.pack import pack, read, seal
-from patchnet.plan import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, areas, place
-from patchnet.planner import plan
+from patchnet.blob.pack import pack, read, seal
+from patchnet.net.design import Layer, Network, Stage, design, to_dict, write_toml
+from patchnet.plan import planner
+from patchnet.plan.fast import fast_layers
+from patchnet.plan.place import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, areas, place
+from patchnet.plan.planner import plan
+from patchnet.report import analyze, plots, tables
+from patchnet.report.analyze import KINDS, blob_bytes, layer_by_layer
 
 TINY = Network(
     "tiny", ("a", "b"), 16, 12, k=4, margin_h=2, margin_w=2, stem_out=4, stages=(Stage(4, 1, 1, 3), Stage(6, 1, 2, 1)),

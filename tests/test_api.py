@@ -17,7 +17,7 @@ from networks import random_picture, random_qnet
 from oracle import RGB888 as ORACLE_RGB888
 from oracle import Oracle
 from patchnet import GRAYSCALE, RGB565, RGB888, Image, Model, api, models
-from patchnet.pack import pack
+from patchnet.blob.pack import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 

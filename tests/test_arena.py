@@ -14,10 +14,10 @@ from audio_oracle import AudioOracle
 from cases import Case, assert_equal, moved, random_blob, random_case, random_raw
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from oracle import Oracle
-from patchnet.fast import MODES, fast_layers
-from patchnet.pack import pack
-from patchnet.plan import place
-from patchnet.planner import front
+from patchnet.blob.pack import pack
+from patchnet.plan.fast import MODES, fast_layers
+from patchnet.plan.place import place
+from patchnet.plan.planner import front
 
 SCRIPT = ROOT / "tests" / "device" / "used.py"
 

@@ -14,14 +14,16 @@ import patchnet
 from audio_oracle import AudioOracle
 from cengine import Engine, EngineError, sanitized
 from networks import random_qnet
-from patchnet import Image, Model, analyze, audio
+from patchnet import Image, Model
 from patchnet import format as fmt
-from patchnet.design import Audio, Network, from_dict, to_dict
-from patchnet.fast import fast_layers
-from patchnet.pack import pack, read, seal
-from patchnet.plan import spectrum_bytes, stream_bytes
-from patchnet.planner import front, plan
-from patchnet.unpack import blob_network, blob_plan, blob_qnet
+from patchnet.blob.pack import pack, read, seal
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet
+from patchnet.net.design import Audio, Network, from_dict, to_dict
+from patchnet.plan.fast import fast_layers
+from patchnet.plan.place import spectrum_bytes, stream_bytes
+from patchnet.plan.planner import front, plan
+from patchnet.report import analyze
+from patchnet.tasks.sound import audio
 from sounds import LABELS, extreme_sounds, random_audio, random_blob, random_sound, tiny
 
 TINY = pack(random_qnet(np.random.default_rng(0), tiny()))

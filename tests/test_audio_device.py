@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from audio_oracle import AudioOracle
-from patchnet import Model, audio
-from patchnet.design import Audio
+from patchnet import Model
+from patchnet.net.design import Audio
+from patchnet.tasks.sound import audio
 from sounds import LABELS, random_blob, random_sound
 
 SCRIPT = Path(__file__).parent / "device" / "sound.py"

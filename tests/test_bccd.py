@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import patchnet
-from patchnet import data, evaluate, evaluate_detect, precision
+from patchnet.data import sets as data
+from patchnet.evaluate import evaluate
 from patchnet.models import resolve
+from patchnet.tasks.detect import evaluate_detect, precision
 
 WANTED = json.loads((Path(__file__).parent / "golden" / "bccd.json").read_text())
 FOLDER = Path(patchnet.__file__).parent / "pictures" / "bccd"

@@ -10,12 +10,15 @@ from rich.console import Console
 
 from cengine import Engine
 from networks import random_qnet
-from patchnet import bench, cli, costs, zoo
-from patchnet.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
-from patchnet.design import Detection, Network, Scale, Stage
-from patchnet.fast import fast_layers, fast_shape
-from patchnet.pack import pack
-from patchnet.plan import DIRECT, FAST, SWEEP, block_name
+from patchnet import cli
+from patchnet.blob.pack import pack
+from patchnet.net import zoo
+from patchnet.net.design import Detection, Network, Scale, Stage
+from patchnet.plan import costs
+from patchnet.plan.fast import fast_layers, fast_shape
+from patchnet.plan.place import DIRECT, FAST, SWEEP, block_name
+from patchnet.report import bench
+from patchnet.report.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
 
 SMALL = Network("small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),))
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from patchnet import boxes
-from patchnet.design import Detection, Network, Scale, Stage
+from patchnet.net.design import Detection, Network, Scale, Stage
+from patchnet.tasks.detect import boxes
 
 TWO_SCALES = Network(
     "n", ("a", "b"), 32, 48, k=4, central=False, margin_h=16, margin_w=16, stem_out=4, stages=(Stage(8, 1, 2, 2),),

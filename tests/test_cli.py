@@ -12,9 +12,13 @@ import pytest
 from PIL import Image
 
 import patchnet
-from patchnet import cli, data, models, qnet_file, remote, stages
-from patchnet.design import Network, Stage
-from patchnet.pack import pack
+from patchnet import cli, models
+from patchnet.blob import qnet_file
+from patchnet.blob.pack import pack
+from patchnet.board import remote
+from patchnet.data import sets as data
+from patchnet.evaluate import stages
+from patchnet.net.design import Network, Stage
 from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
 
 COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict", "bench")

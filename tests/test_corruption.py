@@ -14,12 +14,13 @@ from arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Place, p
 from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
 from cengine import ERRORS, Engine, EngineError, library, sanitized
 from networks import FreeNetwork, fast_network, fast_qnet, identity_qnet, random_qnet
-from patchnet import bench, plan
 from patchnet import format as fmt
-from patchnet.design import Layer
-from patchnet.fast import fast_layers
-from patchnet.pack import pack, seal
-from patchnet.plan import place
+from patchnet.blob.pack import pack, seal
+from patchnet.net.design import Layer
+from patchnet.plan import place as plan
+from patchnet.plan.fast import fast_layers
+from patchnet.plan.place import place
+from patchnet.report import bench
 
 
 def tiny(k: int, aggregate: str) -> FreeNetwork:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchnet import data
-from patchnet.design import Network
+from patchnet.data import sets as data
+from patchnet.net.design import Network
 
 RNG = np.random.default_rng(5)
 

@@ -21,10 +21,12 @@ import pytest
 
 import blobs
 from conftest import require
-from patchnet import Model, boards, cli, deploy, partition, remote, romfs, vector
-from patchnet.link import Link
+from patchnet import Model, cli
+from patchnet.blob import vector
+from patchnet.blob.pack import seal
+from patchnet.board import boards, deploy, partition, remote, romfs
+from patchnet.board.link import Link
 from patchnet.models import FOLDER, resolve
-from patchnet.pack import seal
 
 PLACES = {"flash": "/flash", "sd": "/sd", "rom": "/rom"}
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from patchnet.design import (
+from patchnet.net.design import (
     Detection,
     Layer,
     Network,

@@ -15,13 +15,15 @@ from cases import assert_equal, patched, random_blob, random_case, random_raw, s
 from cengine import Engine, EngineError, sanitized
 from networks import fast_qnet, random_detector, random_qnet
 from oracle import HEAD, Oracle
-from patchnet import analyze, planner, qnet_file
 from patchnet import format as fmt
-from patchnet.design import Detection, Network, Scale, Stage
-from patchnet.fast import fast_layers
-from patchnet.pack import pack, read
-from patchnet.plan import place
-from patchnet.unpack import blob_network, blob_plan, blob_qnet
+from patchnet.blob import qnet_file
+from patchnet.blob.pack import pack, read
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet
+from patchnet.net.design import Detection, Network, Scale, Stage
+from patchnet.plan import planner
+from patchnet.plan.fast import fast_layers
+from patchnet.plan.place import place
+from patchnet.report import analyze
 
 FORMATS = (0, patchnet.GRAYSCALE, patchnet.RGB565, patchnet.RGB888)
 

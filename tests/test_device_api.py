@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import blobs
-from patchnet import GRAYSCALE, Image, Model, romfs
+from patchnet import GRAYSCALE, Image, Model
+from patchnet.board import romfs
 
 SCRIPTS = Path(__file__).parent / "device"
 # chains, and bottlenecks in each: some seconds on each device

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import require
-from patchnet import deploy, remote
+from patchnet.board import deploy, remote
 
 ROOT = Path(__file__).resolve().parents[1]
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
@@ -47,8 +47,9 @@ def text_of(node):
 
 def host_texts():
     found = []
-    for name in ("deploy", "partition", "boards", "link", "remote", "vector", "onboard", "filecam", "filemic"):
-        for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
+    read_too = PACKAGE / "blob" / "vector.py", ENGINE / "filecam.py", ENGINE / "filemic.py"
+    for file in (*sorted((PACKAGE / "board").glob("*.py")), *read_too):
+        for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
                 text = text_of(node.exc.args[0])
                 if text and text.strip("?") and not re.search(INTERNAL, text):

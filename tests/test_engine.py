@@ -34,11 +34,11 @@ from networks import (
     random_qnet,
 )
 from oracle import GREY, RGB565, RGB888, WIDE, Oracle, scores_of
-from patchnet.design import Layer, Network, Stage
-from patchnet.fast import fast_layers, fast_modes
-from patchnet.pack import pack
-from patchnet.plan import place
-from patchnet.quantized import QNet
+from patchnet.blob.pack import pack
+from patchnet.blob.quantized import QNet
+from patchnet.net.design import Layer, Network, Stage
+from patchnet.plan.fast import fast_layers, fast_modes
+from patchnet.plan.place import place
 
 
 def stored_maps(engine: Engine, oracle: Oracle) -> list[list[np.ndarray]]:

@@ -8,10 +8,13 @@ from PIL import Image
 
 from networks import random_picture, random_qnet
 from oracle import GREY, RGB888, Oracle
-from patchnet import Model, data, evaluate, remote
-from patchnet.design import Network, Stage
-from patchnet.pack import pack
-from patchnet.quantized import QNet
+from patchnet import Model
+from patchnet.blob.pack import pack
+from patchnet.blob.quantized import QNet
+from patchnet.board import remote
+from patchnet.data import sets as data
+from patchnet.evaluate import evaluate
+from patchnet.net.design import Network, Stage
 
 LABELS = ("fox", "ant", "dog", "cat", "bee", "elk", "cow")
 
@@ -244,7 +247,7 @@ def test_one_timeout_is_forgiven(zoo, monkeypatch):
 
 def test_float_engine(zoo, tmp_path):
     torch = pytest.importorskip("torch")
-    from patchnet.model import PatchTunnelNet, save_float
+    from patchnet.train.model import PatchTunnelNet, save_float
 
     torch.manual_seed(0)
     model = PatchTunnelNet(network()).eval()

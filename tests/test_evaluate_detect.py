@@ -10,9 +10,13 @@ from PIL import Image
 import toys
 from networks import random_qnet
 from oracle import RGB888, Oracle
-from patchnet import Model, cli, data, evaluate, evaluate_detect, precision, remote
-from patchnet.design import Detection, Network, Scale, Stage, to_dict, write_toml
-from patchnet.pack import pack
+from patchnet import Model, cli
+from patchnet.blob.pack import pack
+from patchnet.board import remote
+from patchnet.data import sets as data
+from patchnet.evaluate import evaluate
+from patchnet.net.design import Detection, Network, Scale, Stage, to_dict, write_toml
+from patchnet.tasks.detect import evaluate_detect, precision
 
 NETWORK = Network(
     "toy", toys.CLASSES, 24, 32, margin_h=8, margin_w=8, stem_out=6, stages=(Stage(8, 1, 2, 3),), fit="crop",
@@ -116,8 +120,8 @@ def test_one_different_box_is_noticed(toy, monkeypatch):
 def test_float_engine(toy, tmp_path):
     pytest.importorskip("faster_coco_eval")
     torch = pytest.importorskip("torch")
-    from patchnet.detector import DetectNet
-    from patchnet.model import save_float
+    from patchnet.tasks.detect.detector import DetectNet
+    from patchnet.train.model import save_float
 
     torch.manual_seed(0)
     model = DetectNet(NETWORK).eval()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchnet import Model, filecam, remote
+from patchnet import Model, filecam
+from patchnet.board import remote
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"

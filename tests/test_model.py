@@ -5,9 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from patchnet import data  # noqa: E402
-from patchnet.design import Network, Stage  # noqa: E402
-from patchnet.model import ConvNorm, PatchTunnelNet, load_float, normalise, save_float  # noqa: E402
+from patchnet.data import sets as data  # noqa: E402
+from patchnet.net.design import Network, Stage  # noqa: E402
+from patchnet.train.model import ConvNorm, PatchTunnelNet, load_float, normalise, save_float  # noqa: E402
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from patchnet import remote
+from patchnet.board import remote
 from test_device_api import check_interrupt, expected, folder, script, write_long  # noqa: F401, folder is a fixture
 from test_equality_device import GOLDEN, SCRIPT, golden_entries, printed, random_folder  # noqa: F401
 from test_equality_device import expected as expected_cases

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from conftest import require
-from patchnet import Model, audio, cli, data, deploy, evaluate, onboard, remote
-from patchnet.link import Link
+from patchnet import Model, cli
+from patchnet.board import deploy, onboard, remote
+from patchnet.board.link import Link
+from patchnet.data import sets as data
+from patchnet.evaluate import evaluate
 from patchnet.models import FOLDER
+from patchnet.tasks.sound import audio
 from test_deploy import Emulator, Plug
 
 PICTURES = 12

@@ -10,13 +10,13 @@ import networks
 import oracle
 from arena import DIRECT, FAST, ROLLING, SWEEP
 from patchnet import format as fmt
-from patchnet import pack
-from patchnet.design import Layer
-from patchnet.fast import Order, fast_layers, fast_modes, fast_ok, largest_sums, to_bytes
-from patchnet.plan import Plan, place
-from patchnet.planner import plan
-from patchnet.quantized import QBottleneck, QNet, Scaled
-from patchnet.unpack import blob_plan, blob_qnet
+from patchnet.blob import pack
+from patchnet.blob.quantized import QBottleneck, QNet, Scaled
+from patchnet.blob.unpack import blob_plan, blob_qnet
+from patchnet.net.design import Layer
+from patchnet.plan.fast import Order, fast_layers, fast_modes, fast_ok, largest_sums, to_bytes
+from patchnet.plan.place import Plan, place
+from patchnet.plan.planner import plan
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 
 import networks
 from cases import random_schedule
-from patchnet.design import Network, Stage
 from patchnet.format import STATE_BYTES
-from patchnet.plan import DIRECT, GROUPS, ROLLING, STORED, WINDOW, aligned, areas, place
+from patchnet.net.design import Network, Stage
+from patchnet.plan.place import DIRECT, GROUPS, ROLLING, STORED, WINDOW, aligned, areas, place
 
 VWW = Network(
     "vww", ("no_person", "person"), 66, 66, k=4, central=True, margin_h=9, margin_w=9, stem_out=16,

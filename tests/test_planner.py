@@ -9,9 +9,10 @@ import pytest
 
 import networks
 from cases import random_schedule
-from patchnet import costs, planner, zoo
-from patchnet.design import Layer, Network, Stage, paper_peak
-from patchnet.plan import (
+from patchnet.net import zoo
+from patchnet.net.design import Layer, Network, Stage, paper_peak
+from patchnet.plan import costs, planner
+from patchnet.plan.place import (
     DIRECT,
     GROUPS,
     ROLLING,

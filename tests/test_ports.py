@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import require
-from patchnet import remote
+from patchnet.board import remote
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "ports" / "get-micropython"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from patchnet import precision
+from patchnet.tasks.detect import precision
 
 
 def found(*rows):

@@ -6,11 +6,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from oracle import Oracle  # noqa: E402
-from patchnet import data, qnet_file, quantize, train  # noqa: E402
-from patchnet.design import Network, Stage  # noqa: E402
-from patchnet.model import PatchTunnelNet, normalise, save_float  # noqa: E402
-from patchnet.pack import pack  # noqa: E402
-from patchnet.quantized import QBottleneck  # noqa: E402
+from patchnet.blob import qnet_file  # noqa: E402
+from patchnet.blob.pack import pack  # noqa: E402
+from patchnet.blob.quantized import QBottleneck  # noqa: E402
+from patchnet.data import sets as data  # noqa: E402
+from patchnet.net.design import Network, Stage  # noqa: E402
+from patchnet.train import quantize, train  # noqa: E402
+from patchnet.train.model import PatchTunnelNet, normalise, save_float  # noqa: E402
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 

@@ -9,11 +9,14 @@ torch = pytest.importorskip("torch")
 
 import toys  # noqa: E402
 from oracle import Oracle  # noqa: E402
-from patchnet import data, qnet_file, quantize, train, train_detect  # noqa: E402
-from patchnet.design import Detection, Network, Scale, Stage, to_dict  # noqa: E402
-from patchnet.detector import DetectNet  # noqa: E402
-from patchnet.model import load_float, normalise, save_float  # noqa: E402
-from patchnet.pack import pack  # noqa: E402
+from patchnet.blob import qnet_file  # noqa: E402
+from patchnet.blob.pack import pack  # noqa: E402
+from patchnet.data import sets as data  # noqa: E402
+from patchnet.net.design import Detection, Network, Scale, Stage, to_dict  # noqa: E402
+from patchnet.tasks.detect import train_detect  # noqa: E402
+from patchnet.tasks.detect.detector import DetectNet  # noqa: E402
+from patchnet.train import quantize, train  # noqa: E402
+from patchnet.train.model import load_float, normalise, save_float  # noqa: E402
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from patchnet import remote, romfs
+from patchnet.board import remote, romfs
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from patchnet import filecam, remote, romfs
+from patchnet import filecam
+from patchnet.board import remote, romfs
 from patchnet.cli import build_parser
 from test_native import STOCK, require
 

@@ -8,12 +8,15 @@ import pytest
 import blobs
 from cases import random_plan
 from networks import FreeNetwork, Layer, fast_network, fast_qnet, random_network, random_qnet
-from patchnet import Model, analyze, bench, planner, streaming, zoo
+from patchnet import Model
 from patchnet import format as fmt
-from patchnet.fast import fast_layers
-from patchnet.pack import pack, read
-from patchnet.plan import DIRECT, FAST, SWEEP, place
-from patchnet.unpack import blob_network, blob_plan
+from patchnet.blob.pack import pack, read
+from patchnet.blob.unpack import blob_network, blob_plan
+from patchnet.net import zoo
+from patchnet.plan import planner, streaming
+from patchnet.plan.fast import fast_layers
+from patchnet.plan.place import DIRECT, FAST, SWEEP, place
+from patchnet.report import analyze, bench
 
 
 class Counted:

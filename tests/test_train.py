@@ -8,8 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from patchnet import data, train  # noqa: E402
-from patchnet.model import load_float  # noqa: E402
+from patchnet.data import sets as data  # noqa: E402
+from patchnet.train import train  # noqa: E402
+from patchnet.train.model import load_float  # noqa: E402
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 

@@ -7,10 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from patchnet import Model, audio, cli, data, evaluate
+from patchnet import Model, cli
+from patchnet.data import sets as data
+from patchnet.evaluate import evaluate
+from patchnet.tasks.sound import audio
 
 torch = pytest.importorskip("torch")
-from patchnet import quantize, stages, train, train_audio  # noqa: E402
+from patchnet.evaluate import stages  # noqa: E402
+from patchnet.tasks.sound import train_audio  # noqa: E402
+from patchnet.train import quantize, train  # noqa: E402
 
 TOML = """
 name = "tones"

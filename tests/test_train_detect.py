@@ -8,10 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import toys  # noqa: E402
-from patchnet import boxes, data, train, train_detect  # noqa: E402
-from patchnet.design import Detection, Network, Scale, Stage, to_dict  # noqa: E402
-from patchnet.detector import DetectNet, stitch  # noqa: E402
-from patchnet.model import load_float, normalise, save_float  # noqa: E402
+from patchnet.data import sets as data  # noqa: E402
+from patchnet.net.design import Detection, Network, Scale, Stage, to_dict  # noqa: E402
+from patchnet.tasks.detect import boxes, train_detect  # noqa: E402
+from patchnet.tasks.detect.detector import DetectNet, stitch  # noqa: E402
+from patchnet.train import train  # noqa: E402
+from patchnet.train.model import load_float, normalise, save_float  # noqa: E402
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 

@@ -5,9 +5,9 @@ import pytest
 
 from cases import random_plan
 from networks import random_network, random_qnet
-from patchnet.pack import pack, read
-from patchnet.quantized import QBottleneck, Scaled
-from patchnet.unpack import blob_network, blob_plan, blob_qnet
+from patchnet.blob.pack import pack, read
+from patchnet.blob.quantized import QBottleneck, Scaled
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet
 
 
 def same(a: Scaled | None, b: Scaled | None) -> bool:

@@ -13,10 +13,10 @@ import pytest
 
 from cengine import Engine
 from networks import random_qnet
-from patchnet.pack import pack
-from patchnet.plan import DIRECT, GROUPS, place
-from patchnet.planner import plan, smallest
-from patchnet.zoo import NAMES, network
+from patchnet.blob.pack import pack
+from patchnet.net.zoo import NAMES, network
+from patchnet.plan.place import DIRECT, GROUPS, place
+from patchnet.plan.planner import plan, smallest
 
 BUDGET = 38 << 10
 SLOW = ("voc-224", "voc-300")  # to run them takes minutes: planned only

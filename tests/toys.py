@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from patchnet.data import Dataset
+from patchnet.data.sets import Dataset
 
 CLASSES = ("square", "disc")
 

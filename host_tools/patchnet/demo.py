@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import remote
+from .board import remote
 
 HERE = Path(__file__).resolve().parent
 PORTS = ("qemu", "unix")

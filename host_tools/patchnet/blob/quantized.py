@@ -1,0 +1,138 @@
+"""An integer network: what `quantize` makes and `pack` writes. No float on the path of the data.
+
+The arithmetic, once more in words (modpatchnet/FORMAT.md has the full text, modpatchnet/pn_round.h the code):
+
+    wide(acc)   = clamp((acc * mult + 2^31) >> 32)                                  expanded and depthwise values
+    narrow(acc) = clamp8((((acc << shift) * mult >> 32) + 256 * zero_out + 128 + residual) >> 8)    all the others
+
+Products are 64 bits wide, shifts arithmetic. `wide` clamps to 0..255 (after ReLU or ReLU6: the upper end of the
+activation is the top of the scale) or, where `signed` (no activation), to -128..127; its zero point is always 0.
+For real scales s_in of the input, s_w of the weights (one per output channel) and s_out of the output,
+mult = round(2^32 * s_in * s_w / s_out) for `wide`, round(2^(40 - shift) * s_in * s_w / s_out) for `narrow`;
+every mult is 1 .. 2^31 - 1, `shift` (0..16, one per layer, the smallest that brings all mults into range) and
+`bias` are such that (acc << shift) fits int32 for any input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..net.design import Layer, Network
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Weights and what follows them: weight int8 (-127..127), bias int32 (the input's zero point folded in:
+    b - sum(zero_in * weight)), mult int32; bias and mult have one entry per output channel.
+
+    Weight layouts: conv (cout, k, k, cin), expand (cexp, cin), depthwise (cexp, k, k), project (cout, cexp),
+    fully connected (classes, features).
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    mult: np.ndarray
+
+
+@dataclass(frozen=True)
+class QConv:
+    """Dense convolution, int8 in, int8 out through `narrow`. Padding is the input's zero point.
+
+    An activation is the clamp itself: after ReLU or ReLU6 zero_out is -128.
+    """
+
+    shape: Layer
+    conv: Scaled
+    shift: int
+    zero_out: int
+
+
+@dataclass(frozen=True)
+class QBottleneck:
+    """Inverted bottleneck: expand (`wide`), depthwise (`wide`), project (`narrow`, linear), residual.
+
+    Expanded values are padded with 0. `expand` is None for expansion 1: the depthwise convolution then reads the
+    layer's int8 input, padded with the input's zero point. `signed` is shape.act == "none", for both wide steps.
+    residual = res_mult * (x - zero_in), res_mult = round(256 * s_in / s_out) in 1..32767; 0 where there is none.
+    """
+
+    shape: Layer
+    expand: Scaled | None
+    depthwise: Scaled
+    project: Scaled
+    shift: int
+    zero_out: int
+    res_mult: int
+
+
+@dataclass(frozen=True)
+class QPool:
+    """Global average pooling over all tunnels together ("sum") or over each tunnel ("concat"), to int8 features.
+
+    acc = sum over pixels (and tunnels) of (q - zero), feature = narrow(acc) with one mult for all channels.
+    All tunnels end with one scale and one zero point.
+    """
+
+    mult: int
+    shift: int
+    zero_out: int
+
+
+@dataclass(frozen=True)
+class QScale:
+    """One scale of a detection network: layers that make its map (none: it is the map before), and its head.
+
+    The head has zero_out 0 and gives, anchor by anchor, dx, dy, dw, dh and one value per class (QDetect).
+    """
+
+    layers: tuple[QConv | QBottleneck, ...]
+    head: QBottleneck
+
+
+@dataclass(frozen=True)
+class QDetect:
+    """What follows the tunnels of a detection network, and what the int8 values q of its heads mean:
+
+    a class's logit is (q - cls_zero) * cls_scale (cls_zero may lie outside int8), its score the sigmoid of that.
+    With d = q * box_scale of the four codes, anchor (aw, ah) at column X of cells of `stride` pixels:
+    centre x = (X + 0.5) * stride + 0.1 * dx * aw, width = aw * exp(0.2 * dw); y and height likewise.
+    """
+
+    scales: tuple[QScale, ...]
+    cls_zero: int
+    cls_scale: float
+    box_scale: float
+
+
+@dataclass(frozen=True)
+class QNet:
+    """The whole network. tunnels[i] is the chain of layers over the patch at design.patches()[i].
+
+    A stem reads q = pixel - 128 with the zero point input_zero[c] = mean[c] - 128 (1 / std is in its scale).
+    The fully connected layer's logits keep the 8 fraction bits that `narrow` would shift out:
+    logit16 = clamp16(((acc << fc_shift) * mult >> 32) + 256 * fc_zero_out), int8 output = clamp8((logit16 + 128) >> 8).
+    output_scale is the real step of the int8 output.
+    A detection network has `detect` instead of pool and fc (None, shift and zero point 0); output_scale is cls_scale.
+    The stitched map has the zero point of the tunnels' last layers: clamp8(a + b - zero) where two maps meet.
+    """
+
+    design: Network
+    input_zero: tuple[int, ...]
+    tunnels: tuple[tuple[QConv | QBottleneck, ...], ...]
+    pool: QPool | None
+    fc: Scaled | None
+    fc_shift: int
+    fc_zero_out: int
+    output_scale: float
+    detect: QDetect | None = None
+
+    def tail(self) -> tuple[QConv | QBottleneck, ...]:
+        """What follows the tunnels, as `design.tail()` has it: every scale's layers, then its head."""
+        scales = self.detect.scales if self.detect else ()
+        return tuple(layer for scale in scales for layer in (*scale.layers, scale.head))
+
+    def chains(self) -> tuple[tuple[QConv | QBottleneck, ...], ...]:
+        """The tunnels and, of a detection network, the tail."""
+        return (*self.tunnels, self.tail()) if self.detect else self.tunnels

@@ -1,0 +1,668 @@
+"""The board's C module `_patchnet` once more for CPython (modpatchnet/mod_patchnet.c), over the same C engine.
+
+Same classes, methods, exceptions and messages; the scripts of tests/device hold the two together. Blob and pictures
+are copied here, what a PC does not notice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import operator
+import os
+import threading
+import time
+from array import array
+from contextlib import contextmanager
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from .. import format as fmt
+from ..models import resolve
+
+# OpenMV's pixel formats: bytes per pixel in the low byte, from bit 24 on flags. RGB888 is our own, in their scheme.
+GRAYSCALE = 0x08020001
+RGB565 = 0x0C030002
+RGB888 = 0x0C090003
+JPEG = 0x06060000
+_COMPRESSED = 1 << 25
+_MUTABLE = 1 << 27  # not set for Bayer, YUV and compressed pictures
+_NUMBERED = 1 << 16  # smaller numbers are those of old firmware and say nothing
+
+_MORE, _WANT, _WINDOW = 1, 2, 3
+_SHORT = -1  # PN_ERR_LENGTH
+_NO_LAYER = 255
+_U32_MAX = (1 << 32) - 1
+
+
+@cache
+def _engine() -> ctypes.CDLL:
+    here = Path(__file__).parent
+    paths = [here / f"_engine{suffix}" for suffix in EXTENSION_SUFFIXES]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise ImportError(f"the C engine is not built: no {paths[0].name} in {here}; install the package with pip")
+    lib = ctypes.CDLL(str(path))
+    pointer, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
+    for name, result, *arguments in (
+        ("pn_open", ctypes.c_int, pointer, pointer, size),
+        ("pn_open_head", ctypes.c_int, pointer, pointer, size),
+        ("pn_head_bytes", u32, pointer),
+        ("pn_verify", ctypes.c_int, pointer, pointer, size),
+        ("pn_host_buffer_sizes", None, pointer, pointer),
+        ("pn_use_buffer", ctypes.c_int, pointer, pointer, u32),
+        ("pn_host_wanted", None, pointer, pointer),
+        ("pn_error", ctypes.c_char_p, ctypes.c_int),
+        ("pn_start_raw", ctypes.c_int, pointer, pointer, size, pointer),
+        ("pn_host_model_bytes", size),
+        ("pn_host_fault_layer", u32, pointer),
+        ("pn_host_arena_bytes", u32, pointer),
+        ("pn_host_start", ctypes.c_int, pointer, pointer, size, pointer, u32, u32, u32, pointer),
+        ("pn_host_window", None, pointer, pointer),
+        ("pn_give", ctypes.c_int, pointer, pointer, ctypes.c_int),
+        ("pn_host_index", u32, pointer),
+        ("pn_host_run_layer", ctypes.c_int, pointer),
+        ("pn_listen", ctypes.c_int, pointer, pointer, size),
+        ("pn_hear", u32, pointer, pointer, u32),
+        ("pn_rows", pointer, pointer),
+        ("pn_host_sound", None, pointer, pointer),
+        ("pn_host_spot", ctypes.c_int32, pointer, pointer, pointer),
+        ("pn_host_missing", u32, pointer),
+        ("pn_host_fresh", u32, pointer),
+        ("pn_host_end", None, pointer),
+        ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
+        ("pn_detect", None, pointer, u32, pointer),
+        ("pn_host_outputs", u32, pointer),
+        ("pn_host_boxes", u32, pointer, u32, pointer),
+        ("pn_host_results", None, pointer, pointer, pointer, pointer),
+    ):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib
+
+
+def _error(err: int) -> str:
+    return _engine().pn_error(err).decode()
+
+
+def _buffer(what: str, obj, writable: bool = False) -> memoryview:
+    try:
+        view = memoryview(obj)
+    except TypeError:
+        view = None
+    if view is None or (writable and view.readonly):
+        raise TypeError(f"{what}: wanted a {'writable ' if writable else ''}buffer")
+    return view
+
+
+class Image(bytes):
+    """A picture as a camera without an image type returns it: its buffer, for reading, is the pixels."""
+
+    def __new__(cls, width, height, format, buffer, /):
+        self = super().__new__(cls, _buffer("image", buffer))
+        self._size = operator.index(width), operator.index(height), operator.index(format)
+        return self
+
+    def width(self) -> int:
+        return self._size[0]
+
+    def height(self) -> int:
+        return self._size[1]
+
+    def format(self) -> int:
+        return self._size[2]
+
+    def __repr__(self) -> str:
+        return "<Image {} x {}, format 0x{:08x}>".format(*self._size)
+
+    __str__ = __repr__
+
+
+def _adapt(x):
+    """Pillow images, and numpy arrays of pixels, as an Image; anything else as it is."""
+    formats = {1: GRAYSCALE, 2: RGB565, 3: RGB888}
+    if hasattr(x, "getbands"):  # Pillow
+        x = x if x.mode in ("L", "RGB") else x.convert("RGB")
+        return Image(*x.size, formats[len(x.mode)], x.tobytes())
+    if hasattr(x, "__array_interface__") and x.dtype == "uint8" and x.ndim in (2, 3):
+        height, width, *depth = x.shape
+        return Image(width, height, formats.get(*depth or (1,), 0), x.tobytes())
+    return x
+
+
+def _is_picture(x) -> bool:
+    return callable(getattr(x, "width", None))
+
+
+def _picture_bytes(img) -> bytes:
+    try:
+        view = memoryview(img)
+    except TypeError:
+        view = _buffer("picture", img.bytearray() if hasattr(img, "bytearray") else img)
+    if view.format not in ("b", "B"):
+        raise TypeError("picture: wanted a buffer of bytes")
+    return view.tobytes()
+
+
+def _format_bytes(img) -> int:
+    """Bytes per pixel as the picture's format() says, 0 if it says nothing."""
+    number = img.format() if hasattr(img, "format") else 0
+    if number < _NUMBERED:
+        return 0
+    if number & _COMPRESSED:
+        raise ValueError("format: picture is JPEG or PNG, convert it first, as with to_rgb565()")
+    if not number & _MUTABLE or not 1 <= number & 0xFF <= 3:
+        raise ValueError("format: wanted GRAYSCALE, RGB565 or RGB888")
+    return number & 0xFF
+
+
+def _size(number) -> int:
+    """A size or a position: what is out of range becomes so large that the engine refuses it."""
+    return number if 0 <= number < 1 << 31 else _U32_MAX
+
+
+class _Pixels:
+    """What the engine wants to know about a picture; `data` is None where the picture gives windows."""
+
+    def __init__(self, img, roi, pixfmt):
+        if not _is_picture(img):
+            raise TypeError("picture: wanted width(), height() and a buffer")
+        width, height = operator.index(img.width()), operator.index(img.height())
+        self.width, self.height = _size(width), _size(height)
+        x, y, w, h = (0, 0, self.width, self.height) if roi is None else roi
+        self.roi = (ctypes.c_uint32 * 4)(*(_size(operator.index(n)) for n in (x, y, w, h)))
+        self.camera, self.pixfmt = img, pixfmt
+        if hasattr(img, "window"):
+            self.data, self.format = None, 1
+            return
+        bytes_each = _format_bytes(img) if pixfmt is None else operator.index(pixfmt) & 0xFF
+        self.data = _picture_bytes(img)
+        pixels, have = self.width * self.height, len(self.data)
+        self.format = bytes_each or {2 * pixels: 2, 3 * pixels: 3}.get(have, 1)
+        if pixels == 0 or pixels * self.format != have:
+            size = f"{width} x {height} pixels of {self.format} bytes"
+            raise ValueError(f"shape: {size}, buffer has {have}")
+
+
+class _Pcm:
+    """Samples in memory, 16 bits each."""
+
+    def __init__(self, buffer):
+        view = _buffer("pcm16", buffer)
+        if view.format not in ("h", "b", "B"):
+            raise TypeError("pcm16: wanted a buffer of 16-bit samples")
+        self.hold = view.tobytes()
+        if len(self.hold) % 2:
+            raise ValueError(f"pcm16: wanted whole 16-bit samples, got {len(self.hold)} bytes")
+        self.n = len(self.hold) // 2
+        self.at = ctypes.cast(ctypes.c_char_p(self.hold), ctypes.c_void_p).value
+
+
+def _part(name: str, value, otherwise: int, unit: float, most: float) -> int:
+    """A number from 0 to `most` in units; `otherwise` for None."""
+    if value is None:
+        return otherwise
+    if not 0 <= value <= most:
+        raise ValueError(f"{name}: wanted 0 to {int(most)}")
+    return int(value * unit + 0.5)
+
+
+def _read(src) -> bytes:
+    """The blob at `src`: path or shipped name, open file or buffer."""
+    if isinstance(src, (str, os.PathLike)):
+        return resolve(src).read_bytes()
+    if hasattr(src, "readinto"):
+        src.seek(0)
+        return src.read()
+    try:
+        return bytes(memoryview(src))
+    except TypeError:
+        raise TypeError("model: wanted a path, an open file or a buffer") from None
+
+
+def _is_file(src) -> bool:
+    return isinstance(src, (str, os.PathLike)) or hasattr(src, "readinto")
+
+
+class _Stream:
+    """A file whose weights are read in parts: `head` is what comes before. `room`: bytes of the buffer, or True."""
+
+    def __init__(self, src, room):
+        path = isinstance(src, (str, os.PathLike))
+        self.file = open(resolve(src), "rb") if path else src  # noqa: SIM115, closed when the model is
+        self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
+        self.taken = self.pieces = 0  # of the last run
+        header = self.read(0, min(self.size, fmt.HEADER.size))
+        bytes_ = _engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
+        self.head = self.read(0, min(self.size, max(len(header), bytes_)))
+
+    def read(self, at: int, n: int) -> bytes:
+        self.file.seek(at)
+        data = self.file.read(n)
+        if len(data) != n:
+            raise OSError(errno.EIO, f"model: wanted {n} bytes at {at}, got {len(data)}")
+        return data
+
+    def open(self, model) -> int:
+        """What the engine says of the head and then of the whole file's CRC."""
+        lib = _engine()
+        err = lib.pn_open_head(model, self.head, len(self.head))
+        if err:
+            return err
+        sizes = (ctypes.c_uint32 * 2)()
+        lib.pn_host_buffer_sizes(model, sizes)
+        self.least, self.most = sizes
+        bytes_ = self.most if self.room is True else min(max(operator.index(self.room), 0), self.most)
+        if bytes_ < self.least:
+            raise MemoryError(f"stream: needs {self.least} bytes, has {bytes_}")
+        self.buffer = ctypes.create_string_buffer(bytes_)
+        lib.pn_use_buffer(model, self.buffer, bytes_)
+        rest = self.read(len(self.head), self.size - len(self.head))
+        err = lib.pn_verify(model, rest, len(rest))
+        return _SHORT if err == _MORE else err
+
+    def fill(self, model) -> None:
+        """Reads what the next step wants."""
+        wanted = (ctypes.c_uint32 * 3)()
+        _engine().pn_host_wanted(model, wanted)
+        at, bytes_, to = wanted
+        ctypes.memmove(ctypes.addressof(self.buffer) + to, self.read(at, bytes_), bytes_)
+        self.taken, self.pieces = self.taken + bytes_, self.pieces + 1
+
+    def close(self) -> None:
+        if self.own:
+            self.file.close()
+
+
+class _Arena:
+    """The part of a buffer that begins at a multiple of 8. The buffer is held while this lives."""
+
+    def __init__(self, buffer, needed: int):
+        view = _buffer("arena", buffer, writable=True)
+        self.hold = (ctypes.c_char * view.nbytes).from_buffer(view)
+        start = ctypes.addressof(self.hold)
+        self.at = start + -start % 8
+        self.bytes = max(view.nbytes - (self.at - start), 0)
+        if self.bytes < needed:
+            raise MemoryError(f"arena: needs {needed} bytes, has {self.bytes}")
+
+
+class _Results:
+    """Of a run: logits with 8 fraction bits, int8 outputs, scores 0..65536, and nanoseconds per layer."""
+
+    def __init__(self, model, classes: int, times: list[int]):
+        self.logits = (ctypes.c_int32 * classes)()
+        self.outputs = (ctypes.c_int8 * classes)()
+        self.scores = (ctypes.c_uint32 * classes)()
+        self.times = times
+        _engine().pn_host_results(model, self.logits, self.outputs, self.scores)
+
+
+def _fraction(what: str, x) -> int:
+    """A number 0..1 in parts of 65536."""
+    if not 0 <= x <= 1:
+        raise ValueError(f"{what}: wanted 0..1")
+    return int(x * 65536 + 0.5)
+
+
+class Model:
+    """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
+
+    def __init__(self, src, arena=None, stream=None):
+        lib = _engine()
+        # None: a PC has memory enough. What is no file is in memory already.
+        self._stream = _Stream(src, stream) if stream and _is_file(src) else None
+        self._blob = self._stream.head if self._stream else _read(src)
+        self._model = ctypes.create_string_buffer(lib.pn_host_model_bytes())
+        self._running = threading.Lock()
+        err = self._stream.open(self._model) if self._stream else lib.pn_open(self._model, self._blob, len(self._blob))
+        if err:
+            self._raise_bad(err)
+        self._header = fmt.HEADER.unpack(self._blob)
+        self._hears = self._header["task"] == fmt.TASK_AUDIO
+        self._detect = None  # the record of a detection network
+        if self._header["task"] == fmt.TASK_DETECT:
+            self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
+        self._outputs = lib.pn_host_outputs(self._model)
+        needed = lib.pn_host_arena_bytes(self._model)
+        self._arena = _Arena(bytearray(needed + 8) if arena is None else arena, needed)
+        self._given = arena is not None
+
+    # ---- life ----
+
+    def deinit(self) -> None:
+        self._check_idle()
+        if self._stream:
+            self._stream.close()
+        self._blob = self._stream = self._arena = self._model = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.deinit()
+
+    def _check_open(self) -> None:
+        if self._blob is None:
+            raise ValueError("model is closed")
+
+    def _check_task(self, task: str) -> None:
+        does = {"classify": ("classify",), "detect": ("detect",), "audio": ("classify", "spot")}[self.task]
+        if task not in does:
+            raise ValueError(f"model is for {self.task}, not for {task}")
+
+    def _raise_bad(self, err: int):
+        layer = _engine().pn_host_fault_layer(self._model)
+        raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
+
+    def _check_idle(self) -> None:
+        if self._running.locked():
+            raise RuntimeError("model is busy")
+
+    # ---- running ----
+
+    def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads) -> None:
+        if self._detect:
+            _engine().pn_detect(self._model, threshold, heads)
+        if self._stream:
+            self._stream.taken = self._stream.pieces = 0
+        lib, where = _engine(), (self._model, self._arena.at, self._arena.bytes)
+        if pixels is None:
+            err = lib.pn_start_raw(*where, raw)
+        else:
+            err = lib.pn_host_start(*where, pixels.data, pixels.width, pixels.height, pixels.format, pixels.roi)
+        if err:
+            raise ValueError(f"bad picture: {_error(err)}")
+
+    @contextmanager
+    def _busy(self):
+        if not self._running.acquire(blocking=False):
+            raise RuntimeError("model is busy")
+        try:
+            self._check_open()
+            yield
+        finally:
+            self._running.release()
+
+    def _run(self, pixels: _Pixels | None, raw: bytes | None, end, threshold: int = 65537, heads=None):
+        """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
+        `heads`, room for what they give, are for detection."""
+        with self._busy():
+            self._start(pixels, raw, threshold, heads)
+            return end(self._finish(pixels))
+
+    def _finish(self, pixels: _Pixels | None = None) -> list[int]:
+        """Nanoseconds per layer, the last entry being what follows the layers."""
+        lib, times, err = _engine(), [0] * (self._layers() + 1), _MORE
+        while err in (_MORE, _WINDOW):
+            index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
+            err = lib.pn_host_run_layer(self._model)
+            if err == _WANT:
+                self._stream.fill(self._model)
+                err = _MORE
+            times[index] += time.perf_counter_ns() - began
+            if err == _WINDOW:
+                pixels.window = self._window(pixels)  # kept while the engine reads it
+        if err:
+            self._raise_bad(err)
+        return times
+
+    def _window(self, pixels: _Pixels) -> _Pixels:
+        """Takes the window of the frame that the engine wants next."""
+        place = (ctypes.c_uint32 * 4)()
+        _engine().pn_host_window(self._model, place)
+        window = _Pixels(_adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
+        if window.data is None or (window.width, window.height) != tuple(place[2:]):
+            got = f"{window.width} x {window.height}"
+            raise ValueError(f"window: wanted {place[2]} x {place[3]} pixels, got {got}")
+        err = _engine().pn_give(self._model, window.data, window.format)
+        if err:
+            raise ValueError(f"bad picture: {_error(err)}")
+        return window
+
+    def _results(self, times: list[int]) -> _Results:
+        return _Results(self._model, self._header["classes"], times)
+
+    def _boxes(self, iou: int) -> list[tuple]:
+        numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
+        n = _engine().pn_host_boxes(self._model, iou, numbers)
+        rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
+        return [(*box, labels[label], score / 65536) for *box, label, score in rows]
+
+    def _run_any(self, x, end, **more):
+        """`_run` on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
+        length."""
+        self._check_open()
+        x = _adapt(x)
+        view = None if _is_picture(x) else _buffer("x", x)
+        if view is None and self._hears:
+            raise ValueError("model is for audio: wanted 16-bit samples")
+        if view is None:
+            return self._run(_Pixels(x, None, None), None, end, **more)
+        if self._hears and view.format == "h":
+            return self._run_clip(_Pcm(x), end)
+        raw = view.tobytes()
+        height, width, channels = self.input_shape
+        wanted = height * width * channels
+        if len(raw) != wanted:
+            raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
+        return self._run(None, raw, end, **more)
+
+    # ---- sound
+
+    def _sound(self) -> list[int]:
+        """The fields of pn_sound_t: rate, hop, samples, every, pause, smooth, threshold, background."""
+        fields = (ctypes.c_uint32 * 8)()
+        _engine().pn_host_sound(self._model, fields)
+        return list(fields)
+
+    def _listen(self) -> None:
+        err = _engine().pn_listen(self._model, self._arena.at, self._arena.bytes)
+        if err:
+            raise ValueError(f"bad sound: {_error(err)}")
+
+    def _hear_clip(self, pcm: _Pcm) -> None:
+        """Makes the rows of a whole clip: its middle, or the clip between zeros."""
+        lib, samples = _engine(), self._sound()[2]
+        before, skip = max(samples - pcm.n, 0) // 2, max(pcm.n - samples, 0) // 2
+        self._listen()
+        stop = before + min(pcm.n, samples)
+        at = 0
+        while at < samples:
+            inside = before <= at < stop
+            end = stop if inside else before if at < before else samples
+            at += lib.pn_hear(self._model, pcm.at + 2 * (at - before + skip) if inside else None, end - at)
+        lib.pn_host_end(self._model)
+
+    def _run_clip(self, pcm: _Pcm, end):
+        """`_run` on a clip; the first of the times is that of its spectrogram."""
+        with self._busy():
+            began = time.perf_counter_ns()
+            self._hear_clip(pcm)
+            heard = time.perf_counter_ns() - began
+            return end([heard, *self._run_rows()])
+
+    def _run_rows(self) -> list[int]:
+        self._start(None, _engine().pn_rows(self._model), 65537, None)
+        return self._finish()
+
+    def spot(self, pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
+        self._check_task("spot")
+        sound = self._sound()
+        sound[3] = sound[3] if every is None else operator.index(every)
+        if not 1 <= sound[3] <= 65535:
+            raise ValueError("every: wanted 1 to 65535")
+        sound[4] = _part("pause", pause, sound[4], sound[0] / sound[1], 65535 * sound[1] / sound[0])
+        sound[5] = max(1, _part("smooth", smooth, sound[5], 256, 1))
+        sound[6] = _part("threshold", threshold, sound[6], 65536, 1)
+        if background is not None:
+            if background and background not in self.labels:
+                raise ValueError("background: wanted one of the labels")
+            sound[7] = self.labels.index(background) if background else fmt.NO_CLASS
+        return self._spot(_Pcm(pcm16), (ctypes.c_uint32 * 8)(*sound))
+
+    def _spot(self, pcm: _Pcm, sound: ctypes.Array):
+        lib, answer, score, at = _engine(), None, ctypes.c_uint32(), 0
+        with self._busy():
+            if lib.pn_host_missing(self._model) == 0:
+                self._listen()
+            while at < pcm.n:
+                at += lib.pn_hear(self._model, pcm.at + 2 * at, pcm.n - at)
+                if lib.pn_host_fresh(self._model) >= sound[3]:
+                    self._run_rows()
+                    found = lib.pn_host_spot(self._model, sound, ctypes.byref(score))
+                    answer = (self.labels[found], score.value / 65536) if found >= 0 else answer
+        return answer
+
+    # ---- answers
+
+    def _run_input(self, img, roi, pixfmt) -> _Results:
+        """Runs on what classify is given."""
+        if not self._hears:
+            return self._run(_Pixels(_adapt(img), roi, pixfmt), None, self._results)
+        if _is_picture(_adapt(img)) or roi is not None or pixfmt is not None:
+            raise ValueError("model is for audio: wanted 16-bit samples")
+        return self._run_clip(_Pcm(img), self._results)
+
+    def classify(self, img, top=None, roi=None, pixfmt=None):
+        self._check_task("classify")
+        n = self._header["classes"]
+        top = n if top is None else min(n, operator.index(top))
+        if top < 1:
+            raise ValueError("top: wanted 1 or more")
+        run, labels = self._run_input(img, roi, pixfmt), self.labels
+        best = sorted(range(n), key=lambda i: -run.logits[i])[:top]
+        return [(labels[i], run.scores[i] / 65536) for i in best]
+
+    def detect(self, img, threshold=0.4, iou=0.45, roi=None, pixfmt=None):
+        self._check_task("detect")
+        threshold, iou = _fraction("threshold", threshold), _fraction("iou", iou)
+        return self._run(_Pixels(_adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
+
+    def predict(self, x, out=None):
+        self._check_open()
+        n = self._outputs
+        out = array("b", bytes(n)) if out is None else out
+        view = _buffer("out", out, writable=True)
+        if view.nbytes != n:
+            raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
+        heads = (ctypes.c_int8 * n)() if self._detect else None
+        outputs = self._run_any(x, lambda _: heads or self._results([]).outputs, heads=heads)
+        view.cast("B")[:] = bytes(outputs)
+        return out
+
+    def profile(self, x):
+        self._check_open()
+        times = self._run_any(x, lambda times: times)
+        names = []
+        for i in range(self._layers()):
+            layer = fmt.LAYER.unpack(self._blob, self._header["layer_off"] + i * fmt.LAYER.size)
+            kind = "conv" if layer["kind"] == fmt.KIND_CONV else "bottleneck"
+            names.append((f"layer {i}", "{0} {kernel}x{kernel} stride {stride}".format(kind, **layer)))
+        if not self._detect:
+            names.append(("head", "pool, dense"))
+            if len(times) > len(names):
+                names.insert(0, ("audio", "spectrogram"))
+        return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=False)]
+
+    # ---- what a person wants to know ----
+
+    def _layers(self) -> int:
+        """Of a chain, and those that follow the chains."""
+        return self._header["layers"] + (self._detect["layers"] if self._detect else 0)
+
+    def _fact(self, name: str):
+        self._check_open()
+        return self._header[name]
+
+    @property
+    def ram(self) -> int:
+        """The arena and, where the model is streamed, its head and the weights' buffer."""
+        more = len(self._blob) + self.streamed if self._stream else 0
+        return self._fact("arena_bytes") + more
+
+    @property
+    def arena(self) -> str:
+        """Where it lies: "heap", or "given" by the caller. On a board that has such memory for it, "DTCM"."""
+        self._check_open()
+        return "given" if self._given else "heap"
+
+    @property
+    def streamed(self) -> int:
+        """Bytes of the weights' buffer, 0 where they are in memory."""
+        self._check_open()
+        return len(self._stream.buffer) if self._stream else 0
+
+    @property
+    def stream_sizes(self) -> tuple[int, int]:
+        """The least bytes that the buffer of a streamed model may have, and the most of which it makes use."""
+        self._check_open()
+        return (self._stream.least, self._stream.most) if self._stream else (0, 0)
+
+    @property
+    def stream_read(self) -> tuple[int, int]:
+        """Bytes that the last run of a streamed model read, and in how many pieces."""
+        self._check_open()
+        return (self._stream.taken, self._stream.pieces) if self._stream else (0, 0)
+
+    @property
+    def task(self) -> str:
+        self._check_open()
+        return "detect" if self._detect else "audio" if self._hears else "classify"
+
+    @property
+    def sample_rate(self) -> int:
+        """Of an audio model, in Hz."""
+        return self._heard("sample_rate")[0]
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples that an audio model sees at once."""
+        return self._heard("clip_samples")[2]
+
+    def _heard(self, name: str) -> list[int]:
+        self._check_open()
+        if not self._hears:
+            raise AttributeError(f"'Model' object has no attribute '{name}'")
+        return self._sound()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        at = self._fact("label_off")
+        return tuple(self._blob[at : at + self._fact("label_bytes")].decode().split("\n")[:-1])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return self._fact("height"), self._fact("width"), self._fact("channels")
+
+    @property
+    def output_shape(self) -> tuple[int]:
+        self._check_open()
+        return (self._outputs,)
+
+    @property
+    def input_scale(self) -> float:
+        return self._fact("input_scale")
+
+    @property
+    def input_zero_point(self) -> int | tuple[int, ...]:
+        """One number where all input channels share it, else a tuple of one per channel."""
+        zero = self._fact("input_zero")[: self._fact("channels")]
+        return zero[0] if len(set(zero)) == 1 else zero
+
+    @property
+    def output_scale(self) -> float:
+        return self._fact("output_scale")
+
+    @property
+    def output_zero_point(self) -> int:
+        zero = self._fact("fc_zero")
+        return self._detect["cls_zero"] if self._detect else zero
+
+    def __repr__(self) -> str:
+        if self._blob is None:
+            return "<Model closed>"
+        more = ", streamed" if self._stream else ""
+        shape = " x ".join(map(str, self.input_shape))
+        return f"<Model {self.task} {shape} -> {self._fact('classes')}, ram {self.ram}{more}>"

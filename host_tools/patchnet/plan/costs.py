@@ -1,0 +1,264 @@
+"""What a plan costs: instructions of the emulated Cortex-M7, or multiply-accumulates, kernel by kernel."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..net.design import Layer, Network
+from .fast import eight, fours
+from .place import (
+    FAST,
+    GROUPS,
+    ROLLING,
+    SWEEP,
+    WINDOW,
+    Choice,
+    Flow,
+    Plan,
+    View,
+    conv_pixels,
+    conv_quads,
+    ring_lines,
+    staged,
+    views,
+)
+
+# Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
+# `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
+# plans for shapes like the zoo's: weights of 8 bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py
+# fits such a table anew, from other plans. A layer is met within (root mean square; the worst) 2.4% (13%) in mode fast,
+# 5.6% (26%) in mode sweep, 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost
+# more in `sample`.
+COSTS = {
+    "sample": (97.9, 20.4, 0),
+    "sample grey": (180, 57.1, 0),
+    "conv": (856, 6.78, 0.46),
+    "conv stage": (69.4, 1.76, 0),
+    "window": (71, 3.18, 0),
+    "copy": (50.4, 0, 0),
+    "expand": (0, 34.3, 4.85),
+    "depthwise": (262, 23.8, 0),
+    "tap": (30.3, 7, 0),
+    "project": (0, 12.5, 5.94),
+    "row": (0, 23.9, 0),
+    "widen": (108, 0, 0),
+    "widen odd": (0, 11.6, 0),
+    "stage": (56, 0.72, 0),
+    "line": (2069, 217, 0),
+    "sweep line": (2047, 0, 0),
+    "take": (1178, 0, 0),
+    "take rows": (296, 2.56, 0),
+    "fast expand": (0, 5.68, 0.63),
+    "fast expand 8": (0, 10.7, 0),
+    "single": (16.1, 1.66, 0),
+    "single out": (0, 0.57, 0),
+    "fast depthwise 3 1": (87.1, 9.53, 0),
+    "fast depthwise 3 2": (95.2, 7.13, 0),
+    "fast depthwise 5 1": (573, 29.2, 0),
+    "fast depthwise 5 2": (579, 33.7, 0),
+    "fast depthwise 7 1": (868, 44.5, 0),
+    "fast depthwise 7 2": (803, 61.3, 0),
+    "plain depthwise 1": (40.5, 21.1, 0),
+    "plain depthwise 2": (0, 32.9, 0),
+    "fast project": (40.8, 2.58, 0.7),
+    "sums": (0, 3.01, 0),
+    "residual": (0, 3.25, 0),
+    "move": (0, 2.49, 0),
+    "pool": (752, 1.49, 0),
+    "fc": (0, 60, 2.5),
+}
+# Parts of other kernels, whose outputs are no values of the network
+INSIDE = (
+    "conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take", "take rows",
+    "single", "single out", "sums", "residual",
+)  # fmt: skip
+CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
+
+# Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
+MACS = {name: (0, 0 if name in INSIDE else 1, 1) for name in COSTS}
+TABLES = {"instructions": COSTS, "macs": MACS}
+
+Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, multiply-accumulates
+
+
+def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool) -> Counts:
+    """What a layer does in all strips of its segment together. `first`: layer 0; `pools`: the last layer."""
+    layer, (mode, _, group) = view.layer, step
+    pixels = flow.made * view.all_out
+    out = {"pool": (flow.made * view.strips, pixels * layer.cout, 0)} if pools else {}
+    if layer.kind == "bottleneck":
+        fused = mode in (FAST, SWEEP)
+        return out | (_fused_counts(view, flow, mode, group) if fused else _portable_counts(view, flow, mode, group))
+    return out | _conv_counts(view, flow, step) | (_sample_counts(view, flow, step) if first else {})
+
+
+def _conv_chunks(view: View, step: Choice) -> int:
+    """How often a convolution makes a few pixels at a time in a line."""
+    return -(-view.n_out // conv_pixels(view, step))
+
+
+def _conv_counts(view: View, flow: Flow, step: Choice) -> Counts:
+    """A dense convolution's. Windows are copied line by line of the kernel where they are `_whole`, else by pixels."""
+    layer, square, (mode, _, group) = view.layer, view.layer.kernel**2, step
+    groups = -(-layer.cout // group) if mode == GROUPS else 1
+    lines, pixels, values = flow.made * view.strips * groups, flow.made * view.all_out, 4 * conv_quads(layer)
+    chunks = flow.made * groups * max(view.strips, -(-view.all_out // conv_pixels(view, step)))
+    whole, alone = _whole(layer) if view.strips < 2 else 0, flow.made * view.alone_out * -(-layer.cout // 2)
+    copies, in_place = square - whole * layer.kernel * (layer.kernel - 1), layer.kernel == 1 and layer.cin % 4 == 0
+    return {
+        "conv": (lines, pixels * layer.cout, pixels * layer.cout * square * layer.cin),
+        "single out": (alone, alone * conv_quads(layer), 0),
+        "conv stage": (chunks * -(-layer.cout // (2 * groups)), chunks * layer.cout * values // groups, 0),
+        "window": (0 if in_place else pixels * groups, pixels * groups * values, 0),
+        "copy": (0 if in_place else int(pixels * groups * copies), 0, 0),
+    }
+
+
+@lru_cache(4096)
+def _whole(layer: Layer) -> float:
+    """The part of a convolution's output pixels whose windows lie inside the lines."""
+    tops = [i * layer.stride - layer.kernel // 2 for i in range(layer.ow)]
+    return sum(0 <= top <= layer.w - layer.kernel for top in tops) / layer.ow
+
+
+def _sample_counts(view: View, flow: Flow, step: Choice) -> Counts:
+    """Of pixels of the picture; in mode window again and again where windows of two chunks lie one over the other."""
+    layer, calls, pixels = view.layer, flow.once * view.strips, flow.once * view.all_in
+    if step[0] == WINDOW:
+        chunks = _conv_chunks(view, step)
+        again = (chunks - 1) * view.strips * max(0, layer.kernel - layer.stride)
+        calls, pixels = flow.read * view.strips * chunks, flow.read * (view.all_in + again)
+    return {"sample" if layer.cin == 3 else "sample grey": (calls, pixels * layer.cin, 0)}
+
+
+def _portable_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
+    """A bottleneck's, in modes other than fast and sweep."""
+    layer, out = view.layer, {}
+    sizes = [min(group, layer.cexp - at) for at in range(0, layer.cexp, group)] if group else [layer.cexp]
+    if layer.expand:
+        lines = flow.once if mode == ROLLING else flow.read
+        expanded = lines * view.all_in * layer.cexp
+        out["expand"] = lines * view.strips * len(sizes), expanded, expanded * layer.cin
+    pixels, square, added = flow.made * view.all_out, layer.kernel**2, len(sizes) if mode == GROUPS else 1
+    values = pixels * layer.cexp
+    out["depthwise"] = pixels * len(sizes), values, values * square
+    inside = _inside(layer) if layer.expand else 1.0
+    turns = sum(-(-size // CHANNELS_AT_ONCE) for size in sizes)
+    out["tap"] = int(inside * pixels * square * turns), int(inside * values * square), 0
+    out["project"] = flow.made * view.strips * added, pixels * layer.cout * added, values * layer.cout
+    out["row"] = 0, values * (1 if mode == GROUPS else -(-layer.cout // CHANNELS_AT_ONCE)), 0
+    return out
+
+
+@lru_cache(4096)
+def _inside(layer: Layer) -> float:
+    """The part of the kernel's positions that lie inside the map."""
+
+    def reached(size: int, outputs: int) -> float:
+        tops = [i * layer.stride - layer.kernel // 2 for i in range(outputs)]
+        return sum(min(size, top + layer.kernel) - max(0, top) for top in tops) / (layer.kernel * outputs)
+
+    return reached(layer.h, layer.oh) * reached(layer.w, layer.ow)
+
+
+def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
+    """A bottleneck's in modes fast and sweep. The latter expands lines that two chunks share twice, and widens them for
+    each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
+    layer, groups, sweeps = view.layer, -(-view.layer.cexp // group), mode == SWEEP
+    pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, flow.made
+    lines = flow.read if sweeps else flow.once
+    primed = max(0, lines - made * layer.stride) if sweeps else 0
+    if sweeps and layer.kernel == 3:
+        made += max(0, primed - (layer.stride == 1))
+    calls, pixels, outputs = flow.made * view.strips, flow.made * view.all_out, made * (view.all_out + view.alone_out)
+    alone = flow.made * view.alone_out * layer.cout // 2 * groups
+    kind = f"fast depthwise {layer.kernel}" if layer.expand else "plain depthwise"
+    counts = {
+        f"{kind} {layer.stride}": (
+            made * view.strips * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.kernel**2,
+        ),
+        "fast project": (
+            calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
+        ),
+        "sums": (0, pixels * layer.cout * (groups > 1), 0),
+        "residual": (0, pixels * layer.cout * layer.residual, 0),
+    }  # fmt: skip
+    if sweeps:
+        takes = primed * view.strips
+        counts["sweep line"], counts["take"] = (calls * groups, 0, 0), (takes * groups, 0, 0)
+        if layer.kernel > 3:
+            counts["take rows"] = takes * pairs, primed * view.all_in * layer.cexp, 0
+    else:
+        counts["line"] = calls, calls * groups, 0
+    staged = layer.cout
+    if layer.expand:
+        singles = lines * view.alone_in * pairs
+        expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
+        name = "fast expand 8" if in_registers else "fast expand"
+        counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
+        widenings = lines * groups if sweeps else lines
+        widened = widenings * view.all_in * fours(layer.cin)
+        counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
+        if not in_registers:
+            staged += fours(layer.cin)
+            counts["single"] = singles, singles * quads, 0
+    counts["stage"] = calls * pairs, calls * layer.cexp * staged, 0
+    counts["single out"] = alone, alone * (layer.cexp // groups // 4), 0
+    return counts
+
+
+def cost_of(counts: Counts, by: str = "instructions") -> float:
+    table = TABLES[by]
+    return sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
+
+
+def macs_of(counts: Counts) -> int:
+    return sum(macs for _, _, macs in counts.values())
+
+
+def executed(network: Network, plan: Plan) -> list[Counts]:
+    """What each layer of `run()` does when run by `plan`, those of the tunnels in one of them."""
+    layers, out = tuple(network.run()), []
+    for segment in plan.segments:
+        stop = segment.first + segment.layers
+        part = views(layers[segment.first : stop], segment.strip)
+        schedule = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
+        _, flows = ring_lines(part, schedule, segment.first == 0)
+        for i, (view, its_flow, step) in enumerate(zip(part, flows, schedule, strict=True), segment.first):
+            out.append(layer_counts(view, its_flow, step, i == 0, i == stop - 1 and staged(network, stop)))
+    return out
+
+
+def totals(network: Network, plan: Plan, by: str = "instructions") -> tuple[float, int]:
+    """Cost and executed multiply-accumulates of a picture."""
+    n, end = len(network.layers()), end_counts(network)
+    runs = [(network.tunnels if i < n else 1, counts) for i, counts in enumerate(executed(network, plan))]
+    cost = sum(times * cost_of(counts, by) for times, counts in runs) + cost_of(end, by)
+    return cost, sum(times * macs_of(counts) for times, counts in runs) + macs_of(end)
+
+
+def moves(network: Network, plan: Plan) -> list[Counts]:
+    """What it takes, after each layer, to move its output map to where the next segment wants it (before the first one
+    behind the tunnels, the stitched map). A search does not know of it: places follow from schedules."""
+    layers, n, heads, at = network.run(), len(network.layers()), network.heads(), 0
+    out: list[Counts] = [{} for _ in layers]
+    for segment in plan.segments:
+        first, tail = layers[segment.first], segment.first == n
+        if segment.first and segment.in_at != (plan.stitch_at if tail else at):
+            out[segment.first - (not tail)] = {"move": (0, first.h * first.w * first.cin, 0)}
+        at = segment.in_at if segment.first + segment.layers - 1 in heads else segment.out_at
+    return out
+
+
+def predicted(network: Network, plan: Plan) -> float:
+    """Instructions of a picture, moves included."""
+    n, moved = len(network.layers()), [cost_of(counts) for counts in moves(network, plan)]
+    return totals(network, plan)[0] + network.tunnels * sum(moved[:n]) + sum(moved[n:])
+
+
+def end_counts(network: Network) -> Counts:
+    """The fully connected layer's, once per picture."""
+    if network.detection:
+        return {}
+    classes = len(network.labels)
+    return {"fc": (1, classes, classes * network.features)}

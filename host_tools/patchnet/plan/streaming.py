@@ -1,0 +1,92 @@
+"""Weights that are read from a file during a run, through a buffer (modpatchnet/FORMAT.md, Streaming): how large its
+parts are, and what a plan reads. All sizes are bytes; weights are those of 8 bits."""
+
+from __future__ import annotations
+
+from ..net.design import Layer, Network
+from .fast import MODES, fours
+from .place import GROUPS, SWEEP, Choice, Flow, Plan, View, aligned, flow, views
+
+READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
+LEAST_OUTPUTS = 4  # of a part of a convolution or of the fully connected layer
+
+
+def _channel(layer: Layer) -> int:
+    """Arrays of an expanded channel in modes fast and sweep."""
+    return (8 + fours(layer.cin) if layer.expand else 0) + 2 * layer.kernel * (layer.kernel - 1) + 8 + layer.cout
+
+
+def _row(layer: Layer) -> int:
+    """Arrays of an output of a convolution."""
+    return 8 + layer.kernel**2 * layer.cin
+
+
+def _scaled(outputs: int, weights: int) -> int:
+    """Biases, multipliers and weights."""
+    return 8 * outputs + aligned(weights)
+
+
+def layer_bytes(layer: Layer, mode: int) -> int:
+    """All arrays of a layer."""
+    if mode in MODES:
+        return 8 * layer.cout + layer.cexp * _channel(layer)
+    if layer.kind == "conv":
+        return _scaled(layer.cout, layer.weights)
+    expand = _scaled(layer.cexp, layer.cexp * layer.cin) if layer.expand else 0
+    return expand + _scaled(layer.cexp, layer.cexp * layer.kernel**2) + _scaled(layer.cout, layer.cexp * layer.cout)
+
+
+def end_bytes(network: Network) -> int:
+    """All arrays of the fully connected layer."""
+    return 0 if network.detection else _scaled(len(network.labels), len(network.labels) * network.features)
+
+
+def part_bytes(layer: Layer, step: Choice) -> int:
+    """The least part in which a layer's arrays can be read."""
+    mode, _, group = step
+    if mode in MODES:
+        return 8 * layer.cout + group * _channel(layer)
+    if layer.kind == "conv":
+        return _row(layer) * min(layer.cout, group if mode == GROUPS else LEAST_OUTPUTS)
+    return layer_bytes(layer, mode)
+
+
+def read_bytes(view: View, goes: Flow, step: Choice, buffer: int) -> int:
+    """What a chain reads for a layer that is by itself in its segment and has parts that fit into the buffer."""
+    layer, (mode, _, group) = view.layer, step
+    whole = layer_bytes(layer, mode)
+    if whole <= buffer:
+        return whole
+    if mode not in MODES and layer.kind != "conv":
+        raise ValueError(f"layer: needs {whole:,} B of weights at a time, stream {buffer:,} B")
+    if layer.kind == "conv":
+        once = mode == GROUPS or buffer // _row(layer) >= layer.cout
+        return layer.cout * _row(layer) * (1 if once else goes.made * view.strips)
+    ahead = 0 if mode == SWEEP or not layer.expand else min(view.lines.ahead, view.lines.lines_in)
+    times = (goes.chunks if mode == SWEEP else goes.made + ahead) * view.strips
+    scales, each = 8 * layer.cout, _channel(layer)
+    stay = ((buffer - scales) // each // group - 1) * group
+    return scales * (1 if stay else times) + each * (stay + (layer.cexp - stay) * times)
+
+
+def reads(network: Network, plan: Plan, buffer: int) -> int | None:
+    """What a picture reads, arrays lying in order; None if a segment of several layers does not fit into the buffer:
+    what it reads is not counted here."""
+    layers, n, total = tuple(network.run()), len(network.layers()), 0
+    for segment in plan.segments:
+        stop = segment.first + segment.layers
+        own, steps = layers[segment.first : stop], plan.steps[segment.first : stop]
+        part, times = views(own, segment.strip), network.tunnels if segment.first < n else 1
+        whole = sum(layer_bytes(layer, step.mode) for layer, step in zip(own, steps, strict=True))
+        if whole > buffer and len(own) > 1:
+            return None
+        (view, *_), step = part, (steps[0].mode, steps[0].rows, steps[0].group)
+        goes = flow(view.lines, (view.lines.lines_out,), step[1])
+        total += times * (whole if len(own) > 1 else read_bytes(view, goes, step, buffer))
+    whole = end_bytes(network)
+    return total + (whole if whole <= buffer else len(network.labels) * (8 + network.features))
+
+
+def end_part(network: Network) -> int:
+    """The least part of the fully connected layer."""
+    return min(len(network.labels), LEAST_OUTPUTS) * (8 + network.features)

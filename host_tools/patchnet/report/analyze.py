@@ -1,0 +1,483 @@
+"""What a network needs, block by block, from its blob or from its design alone: arena, MACs, weights, flash.
+
+Bytes are those of the plan (`plan.areas`: they are what the device touches), beside two other ways to count: the
+paper's, the largest input plus output of a layer (`design.paper_peak`), and that of an engine which runs layer by layer
+with whole maps. `tables` and `plots` show an analysis to people.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from .. import Model
+from .. import format as fmt
+from ..blob.pack import detect_bytes, pack, read
+from ..blob.unpack import blob_network, blob_plan, blob_qnet, read_blob
+from ..net import zoo
+from ..net.design import Candidate, Layer, Network, from_dict, paper_peak
+from ..plan import costs, planner, streaming
+from ..plan.fast import fast_layers
+from ..plan.place import (
+    MODE_NAMES,
+    Areas,
+    Lasting,
+    Plan,
+    aligned,
+    areas,
+    block_name,
+    map_bytes,
+    spectrum_bytes,
+    stream_bytes,
+    strips,
+    work_bytes,
+)
+from ..tasks.sound import audio
+from .bench import random_qnet
+
+# Kinds of live bytes, in the order of the plot. features: with their sums, or the stitched map, or the candidates;
+# map_out: what does not lie over the input map; rings, wide_rings: of all layers of the segment; sums (int32), scratch:
+# of the layer at work; other: alignment.
+KINDS = ("features", "map_in", "map_out", "rings", "wide_rings", "state", "sums", "scratch", "logits", "other")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer of a tunnel, or behind the tunnels, or the fully connected one at the end. Bytes, unless a name says
+    otherwise.
+
+    `shape_in` and `shape_out` are (h, w, channels); `t` the expansion (0 for a convolution). `segment` is an index into
+    Analysis.segments; `mode`, `rows`, `group` are the schedule (FORMAT.md, The plan), `lines` those of its input ring.
+    What the block itself takes: `map_in` and `map_out` where they are stored (at the ends of a segment), `ring`,
+    `wide_ring`, `sums` (int32), `scratch`. `live` is all that is alive while it works, `alive` the same by KINDS.
+    `layerwise` lists (operation, bytes) of the usual order with whole int8 maps. MACs are those of one run.
+    """
+
+    name: str
+    op: str
+    shape_in: tuple[int, int, int]
+    shape_out: tuple[int, int, int]
+    t: float
+    kernel: int
+    stride: int
+    residual: bool
+    segment: int | None
+    mode: str
+    rows: int
+    group: int
+    lines: int
+    map_in: int
+    map_out: int
+    ring: int
+    wide_ring: int
+    sums: int
+    scratch: int
+    live: int
+    alive: dict[str, int]
+    layerwise: tuple[tuple[str, int], ...]
+    macs: int
+    executed_macs: int
+    weights: int
+    binding: bool = False
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A segment of the plan: layers `first` on whose lines stream from one to the next, in `strips` strips of `strip`
+    rows. `overlap` bytes belong to both maps; `live` is the most that is alive while it runs, in bytes."""
+
+    first: int
+    layers: int
+    strip: int
+    strips: int
+    map_in: int
+    map_out: int
+    overlap: int
+    rings: int
+    wide_rings: int
+    state: int
+    work: int
+    live: int
+    macs: int
+    executed_macs: int
+    binding: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan of the front: arena bytes, MACs of a picture and times the nominal ones, predicted cost, segments. If
+    weights are read through a buffer, the bytes that a picture reads."""
+
+    arena: int
+    executed_macs: int
+    times: float
+    cost: float
+    segments: int
+    read: int = 0
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A blob that is streamed: bytes of its buffer, and the least and the most that it may have; m.ram with it; what a
+    picture reads of the file, in how many pieces."""
+
+    buffer: int
+    least: int
+    most: int
+    ram: int
+    read: int
+    pieces: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A network under its plan. `arena` is m.ram of the device.
+
+    `macs` and `executed_macs` are those of a picture (all tunnels), the latter with what strips and chunks compute
+    again; `cost` is what the planner minimises, predicted `by` instructions or macs. `weights` counts each stored
+    weight once, `blob_bytes` is the flash that the .pnb takes. `narrower` has the layers that smaller sums or maps
+    would save bytes. Where plans were looked for, `smallest` is the least arena of any, and `front`, if it was asked
+    for, all that are worth having.
+    """
+
+    name: str
+    source: str  # "blob" or "design"
+    picture: tuple[int, int, int]
+    patch: tuple[int, int]
+    tunnels: int
+    task: str
+    classes: int
+    arena: int
+    budget: int | None
+    paper_accounting: int
+    layerwise: int
+    macs: int
+    executed_macs: int
+    cost: float
+    by: str
+    weights: int
+    blob_bytes: int
+    segments: tuple[Fused, ...]
+    blocks: tuple[Block, ...]
+    narrower: tuple[planner.Narrower, ...]
+    stream: int = 0  # of the arena, what an audio network keeps between runs
+    spectrum: int = 0  # of the arena, while it makes a row
+    smallest: int | None = None
+    front: tuple[Choice, ...] | None = None
+    streamed: Streamed | None = None  # if it was asked for
+
+
+# ---------------------------------------------------------------- from files
+
+
+def read_design(path: str | Path) -> Network:
+    """The network of a TOML file: an experiment with a [network] table, or the table's keys alone."""
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: not TOML: {e}") from None
+    network = values.get("network", values)
+    return from_dict({"name": values.get("name", path.stem), **network})
+
+
+def analyze(
+    source: str | Path,
+    budget: int | None = None,
+    pareto: bool = False,
+    progress: planner.Progress | None = None,
+    by: str = "",
+    stream: int | None = None,
+) -> Analysis:
+    """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
+    takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
+
+    `pareto` adds the front. Plans are compared `by` one of costs.TABLES: by instructions unless said, but those for
+    `zoo.NAMES`, which others' memory is compared with, by MACs. `stream`: weights are read from a file through a buffer
+    of so many bytes; a plan is then chosen for that, by instructions. ValueError names the block for which a budget or
+    a buffer is too small.
+    """
+    if stream is not None and by == "macs":
+        raise ValueError("--stream: reading is counted in instructions, not in MACs")
+    path, blob, plan, fast = Path(source), None, None, None
+    named = str(source) in zoo.NAMES
+    by = by or ("macs" if named and stream is None else "instructions")
+    if named:
+        network = zoo.network(str(source))
+    elif path.suffix == ".toml":
+        network = read_design(path)
+    else:
+        blob = read_blob(path)
+        info = read(blob)
+        network, plan = blob_network(info, path.stem), blob_plan(info)
+        fast = fast_layers(blob_qnet(blob, path.stem))
+    if plan is not None and budget is None and not pareto:
+        found = analyze_network(network, plan, blob=blob, by=by)
+        return found if stream is None else replace(found, streamed=measure(blob, stream))
+    front = planner.front(network, progress, by, fast, stream)  # first, as it takes the time
+    if plan is None or budget is not None:
+        plan = planner.plan(network, budget, by=by, fast=fast, buffer=stream)
+    found = replace(analyze_network(network, plan, budget, blob, by), smallest=front[0].arena_bytes)
+    if stream is not None:
+        qnet = random_qnet(network) if blob is None else blob_qnet(blob, network.name)
+        found = replace(found, streamed=measure(pack(qnet, plan), stream))
+    return with_front(found, front) if pareto else found
+
+
+def measure(blob: bytes, buffer: int) -> Streamed:
+    """Runs a blob on this PC through a buffer of so many bytes. MemoryError if it is too small."""
+    with tempfile.TemporaryDirectory(prefix="patchnet-stream-") as folder:
+        path = Path(folder) / "net.pnb"
+        path.write_bytes(blob)
+        with Model(path, stream=buffer) as model:
+            height, width, channels = model.input_shape
+            silence = array("h", bytes(2 * model.clip_samples)) if model.task == "audio" else None
+            model.predict(bytes(height * width * channels) if silence is None else silence)
+            return Streamed(model.streamed, *model.stream_sizes, model.ram, *model.stream_read)
+
+
+# ---------------------------------------------------------------- the whole network
+
+
+def analyze_network(
+    network: Network, plan: Plan, budget: int | None = None, blob: bytes | None = None, by: str = "instructions"
+) -> Analysis:
+    """The analysis of a network under `plan`; of its `blob`, if it has one already."""
+    counts = costs.executed(network, plan)
+    segments, blocks = [], []
+    for index in range(len(plan.segments)):
+        a = areas(network, plan, index)
+        blocks += _blocks(network, plan, index, a, counts)
+        segments.append(_fused(network, plan, index, a, blocks))
+    ends = [] if network.detection else [_end(network, plan)]
+    bound, most = planner.binding(network, plan), max(s.live for s in segments)
+    qnet = None if blob is None else blob_qnet(blob, network.name)
+    cost, executed = costs.totals(network, plan, by)
+    return Analysis(
+        name=network.name,
+        source="design" if blob is None else "blob",
+        picture=(network.height, network.width, network.channels),
+        patch=network.patch,
+        tunnels=network.tunnels,
+        task=network.task,
+        classes=len(network.labels),
+        arena=plan.arena_bytes,
+        budget=budget,
+        paper_accounting=paper_peak(network),
+        layerwise=max(n for b in (*blocks, *ends) for _, n in b.layerwise),
+        macs=network.macs,
+        executed_macs=executed,
+        cost=cost,
+        by=by,
+        weights=network.weights if blob is None else stored_weights(blob),
+        blob_bytes=blob_bytes(network, plan) if blob is None else stored_bytes(blob, plan),
+        segments=tuple(replace(s, binding=bound is not None and s.live == most) for s in segments),
+        stream=stream_bytes(network),
+        spectrum=spectrum_bytes(network),
+        blocks=(
+            *(replace(b, binding=i == bound) for i, b in enumerate(blocks)),
+            *(replace(end, binding=bound is None) for end in ends),
+        ),
+        narrower=tuple(n for n in planner.narrower(network, plan, qnet) if n.sums or n.map),
+    )
+
+
+def with_front(a: Analysis, front: Sequence[planner.Point]) -> Analysis:
+    """The same analysis with the plans that the network could have instead."""
+    choices = (
+        Choice(p.arena_bytes, p.macs, p.macs / a.macs, p.cost - streaming.READ * p.read, len(p.schedule), p.read)
+        for p in front
+    )
+    return replace(a, front=tuple(choices))
+
+
+# ---------------------------------------------------------------- one segment, one block
+
+
+def _shape_out(layer: Layer) -> tuple[int, int, int]:
+    return layer.oh, layer.ow, layer.cout
+
+
+def layer_by_layer(layer: Layer) -> tuple[tuple[str, int], ...]:
+    """(operation, bytes) of a layer in the usual order: whole int8 input and output maps of each convolution, and the
+    block's input as long as a residual needs it."""
+    first, last = layer.h * layer.w * layer.cin, map_bytes(layer)
+    if layer.kind == "conv":
+        return (("conv", first + last),)
+    kept = first if layer.residual else 0
+    wide, narrow = layer.h * layer.w * layer.cexp, layer.oh * layer.ow * layer.cexp
+    if not layer.expand:
+        return ("depthwise", first + narrow), ("project", narrow + last + kept)
+    return ("expand", first + wide), ("depthwise", wide + narrow + kept), ("project", narrow + last + kept)
+
+
+def _alive(a: Areas, i: int) -> dict[str, int]:
+    """What is in the arena while layer `i` of a segment works, by KINDS."""
+    work = a.works[i]
+    alive = dict.fromkeys(KINDS, 0) | dict(
+        features=a.persistent, map_in=a.input, map_out=a.output - a.overlap, rings=sum(a.rings),
+        wide_rings=sum(a.wides), state=a.state, sums=work["sums"], scratch=sum(work.values()) - work["sums"],
+    )  # fmt: skip
+    live = a.total - a.work + work_bytes(work)
+    return alive | dict(other=live - sum(alive.values()))
+
+
+def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence[costs.Counts]) -> list[Block]:
+    """The layers of segment `index`."""
+    layers, segment = network.run(), plan.segments[index]
+    out = []
+    for i in range(segment.layers):
+        at = segment.first + i
+        layer, step, alive = layers[at], plan.steps[at], _alive(a, i)
+        block = Block(
+            name=block_name(network, at),
+            op=layer.kind,
+            shape_in=(layer.h, layer.w, layer.cin),
+            shape_out=_shape_out(layer),
+            t=layer.cexp / layer.cin,
+            kernel=layer.kernel,
+            stride=layer.stride,
+            residual=layer.residual,
+            segment=index,
+            mode=MODE_NAMES[step.mode],
+            rows=step.rows,
+            group=step.group,
+            lines=step.lines,
+            map_in=a.input if i == 0 else 0,
+            map_out=a.output if i == segment.layers - 1 else 0,
+            ring=a.rings[i],
+            wide_ring=a.wides[i],
+            sums=alive["sums"],
+            scratch=alive["scratch"],
+            live=sum(alive.values()),
+            alive=alive,
+            layerwise=layer_by_layer(layer),
+            macs=layer.macs,
+            executed_macs=costs.macs_of(counts[at]),
+            weights=layer.weights,
+        )
+        out.append(block)
+    return out
+
+
+def _fused(network: Network, plan: Plan, index: int, a: Areas, blocks: Sequence[Block]) -> Fused:
+    segment = plan.segments[index]
+    part = blocks[segment.first :]
+    last = network.run()[segment.first + segment.layers - 1]
+    return Fused(
+        first=segment.first,
+        layers=segment.layers,
+        strip=segment.strip,
+        strips=len(strips(last, segment.strip)),
+        map_in=a.input,
+        map_out=a.output,
+        overlap=a.overlap,
+        rings=sum(a.rings),
+        wide_rings=sum(a.wides),
+        state=a.state,
+        work=a.work,
+        live=a.total,
+        macs=sum(b.macs for b in part),
+        executed_macs=sum(b.executed_macs for b in part),
+    )
+
+
+def _end(network: Network, plan: Plan) -> Block:
+    """Features, fully connected layer and logits. The pooling is part of the last segment."""
+    last, classes, n = network.layers()[-1], len(network.labels), network.features
+    lasting = Lasting.of(network, plan.steps[-1])
+    features = lasting.logit_at  # and the sums below them, if these outlive the tunnels
+    logits = 2 * classes
+    alive = dict.fromkeys(KINDS, 0) | dict(features=features, logits=logits, other=lasting.end - features - logits)
+    return Block(
+        name="fc",
+        op="fc",
+        shape_in=(1, 1, n),
+        shape_out=(1, 1, classes),
+        t=0,
+        kernel=1,
+        stride=1,
+        residual=False,
+        segment=None,
+        mode="",
+        rows=0,
+        group=0,
+        lines=0,
+        map_in=0,
+        map_out=0,
+        ring=0,
+        wide_ring=0,
+        sums=0,
+        scratch=0,
+        live=lasting.end,
+        alive=alive,
+        layerwise=(("pool", map_bytes(last) + n), ("fc", n + classes)),
+        macs=n * classes,
+        executed_macs=n * classes,
+        weights=n * classes,
+    )
+
+
+# ---------------------------------------------------------------- flash
+
+
+def blob_bytes(network: Network, plan: Plan) -> int:
+    """The length of the network's blob, no two tunnels sharing weights (modpatchnet/FORMAT.md)."""
+    layers, tail = network.layers(), network.tail()
+    tunnels, n = network.tunnels, len(layers)
+    labels = sum(len(label.encode()) + 1 for label in network.labels)
+    tables = tunnels * fmt.PATCH.size + len(plan.segments) * fmt.SEGMENT.size + labels
+    tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
+    front_end = len(audio.section(network, 0)[0]) if network.audio else 0
+    tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + detect_bytes(network)
+    sizes = [streaming.layer_bytes(*pair) for pair in zip(network.run(), (s.mode for s in plan.steps), strict=True)]
+    arrays = tunnels * sum(sizes[:n]) + sum(sizes[n:]) + streaming.end_bytes(network)
+    return fmt.HEADER.size + aligned(tables) + front_end + arrays
+
+
+def stored_bytes(blob: bytes, plan: Plan) -> int:
+    """The length of a blob that is run by `plan` instead of its own."""
+    return len(blob) + (len(plan.segments) - len(read(blob).segments)) * fmt.SEGMENT.size
+
+
+def stored_weights(blob: bytes) -> int:
+    """Weights in a blob, those that tunnels share counted once."""
+    info = read(blob)
+    network, h = blob_network(info, ""), info.header
+    seen = {}
+    for i, layer in enumerate([*network.chain * h["tunnels"], *network.tail()]):
+        param = fmt.PARAM.unpack(blob, h["param_off"] + i * fmt.PARAM.size)
+        seen[param["weight_off"]] = layer.weights
+    return sum(seen.values()) + network.features * h["classes"]
+
+
+# ---------------------------------------------------------------- for programs
+
+
+def to_dict(analysis: Analysis) -> dict:
+    """Plain values for JSON."""
+    return asdict(analysis)
+
+
+def describe(candidate: Candidate) -> dict:
+    """A network that `design.design` found, as plain values. Sizes in bytes; `arena` is that of the plan taken."""
+    n = candidate.network
+    plan = planner.plan(n)
+    return {
+        "k": n.k,
+        "tunnels": n.tunnels,
+        "margin": [n.margin_h, n.margin_w],
+        "patch": list(n.patch),
+        "stem": n.stem_out,
+        "widths": [stage.out for stage in n.stages],
+        "t": n.stages[0].t,
+        "paper_accounting": paper_peak(n),
+        "arena": plan.arena_bytes,
+        "macs": candidate.macs,
+        "weights": candidate.weights,
+        "blob_bytes": blob_bytes(n, plan),
+    }

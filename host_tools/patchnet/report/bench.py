@@ -1,0 +1,432 @@
+"""Counting instructions on the emulated Cortex-M7: the four blocks that others publish, and whole networks.
+
+A microsecond of the emulated clock is 1000 instructions, exactly (`remote.Board.qemu`, icount), so `Model.profile`
+counts instructions layer by layer. Instructions are not cycles: a load of four words counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from .. import models
+from ..blob import qnet_file
+from ..blob.pack import pack
+from ..blob.quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
+from ..blob.unpack import blob_qnet, read_blob
+from ..board.remote import FIRMWARE, Board
+from ..net import zoo
+from ..net.design import Layer, Network
+from ..plan import costs, planner
+from ..plan.fast import fast_layers
+from ..plan.place import (
+    DIRECT,
+    FAST,
+    GROUPS,
+    ROLLING,
+    STORED,
+    SWEEP,
+    WINDOW,
+    Plan,
+    Segment,
+    Step,
+    aligned,
+    areas,
+    block_name,
+    modes,
+    place,
+)
+
+PER_MICROSECOND = 1000
+
+# Four blocks of MobileNetV2's kind, and what others take for them: instructions per multiply-accumulate, counted alike
+BLOCKS = (
+    Layer("bottleneck", 65, 65, 8, 48, 16, 3, 2, True, False),
+    Layer("bottleneck", 33, 33, 16, 96, 16, 3, 1, True, True),
+    Layer("bottleneck", 17, 17, 24, 144, 24, 3, 1, True, True),
+    Layer("bottleneck", 9, 9, 40, 240, 40, 3, 1, True, True),
+)
+PEERS = {"CMSIS-NN": (5.73, 4.44, 3.65, 2.85), "TinyEngine": (4.21, 3.31, 2.79, 2.50)}
+
+# (mode, output lines of a chunk, 0 for all, how many groups the expanded channels are cut into, 0 for a mode without
+# groups, weights of 16 bits)
+BLOCK_SCHEDULES = {
+    "fast, 16-bit weights": (FAST, 1, 1, True),
+    "fast": (FAST, 1, 1, False),
+    "fast, 2 groups": (FAST, 1, 2, False),
+    "fast, 3 groups": (FAST, 1, 3, False),
+    "sweep, 6 groups, 1 line": (SWEEP, 1, 6, False),
+    "sweep, 6 groups, 2 lines": (SWEEP, 2, 6, False),
+    "sweep, 6 groups, 4 lines": (SWEEP, 4, 6, False),
+    "sweep, 6 groups, 8 lines": (SWEEP, 8, 6, False),
+    "sweep, 6 groups, all lines": (SWEEP, 0, 6, False),
+    "rolling": (ROLLING, 1, 0, False),
+    "window": (WINDOW, 1, 0, False),
+    "groups, 3": (GROUPS, 1, 3, False),
+    "stored, 3 groups": (STORED, 1, 3, False),
+}
+
+# "fast, strips": rows of a strip and groups of channels for each block, so that little memory is needed.
+STRIPS = (17, 1), (17, 3), (6, 1), (4, 4)
+
+Progress = Callable[[str], None]
+
+
+# ---------------------------------------------------------------- networks with random integers
+
+
+@dataclass(frozen=True)
+class Chain(Network):
+    """A network whose tunnels are any chain of layers."""
+
+    chain: tuple[Layer, ...] = ()
+
+    def layers(self) -> list[Layer]:
+        return list(self.chain)
+
+
+def _scaled(rng: np.random.Generator, shape: tuple[int, ...], inputs: float, unit: float, spread: float) -> Scaled:
+    """Random weights, and the multiplier that turns sums over inputs of about `inputs` into values of about `spread`.
+
+    A value is sum * mult / unit.
+    """
+    mult = min(unit * spread / (inputs * 73 * np.prod(shape[1:]) ** 0.5), 2**31 - 1)
+    weight = rng.integers(-127, 128, shape).astype(np.int8)
+    bias = rng.integers(-1000, 1000, shape[0]).astype(np.int32)
+    return Scaled(weight, bias, np.full(shape[0], mult, np.int32))
+
+
+def _narrow(rng: np.random.Generator, shape: tuple[int, ...], inputs: float) -> tuple[Scaled, int]:
+    """The same for what ends as int8, and the smallest shift with which the multipliers have room."""
+    need = 40.0 * 2**40 / (inputs * 73 * np.prod(shape[1:]) ** 0.5) / (2**31 - 1)
+    shift = max(0, int(np.ceil(np.log2(need))))
+    return _scaled(rng, shape, inputs, 2.0 ** (40 - shift), 40), shift
+
+
+def _random_layer(rng: np.random.Generator, s: Layer) -> QConv | QBottleneck:
+    if s.kind == "conv":
+        conv, shift = _narrow(rng, (s.cout, s.kernel, s.kernel, s.cin), 60)
+        return QConv(s, conv, shift, 0 if s.act == "none" else -128)
+    expand = _scaled(rng, (s.cexp, s.cin), 60, 2.0**32, 60) if s.expand else None
+    depthwise = _scaled(rng, (s.cexp, s.kernel, s.kernel), 60, 2.0**32, 60)
+    project, shift = _narrow(rng, (s.cout, s.cexp), 60)
+    return QBottleneck(s, expand, depthwise, project, shift, 3, 200 if s.residual else 0)
+
+
+def _random_detect(rng: np.random.Generator, network: Network) -> QDetect:
+    scales = []
+    for scale in network.scales():
+        head = replace(_random_layer(rng, scale.head), zero_out=0)
+        scales.append(QScale(tuple(_random_layer(rng, layer) for layer in scale.layers), head))
+    return QDetect(tuple(scales), 60, 0.05, 0.05)
+
+
+def random_qnet(network: Network, seed: int = 0) -> QNet:
+    """A network with random integers that keep values in range; its tunnels share them. It classifies nothing.
+
+    Its layers may run in modes fast and sweep wherever their shapes do.
+    """
+    rng = np.random.default_rng(seed)
+    tunnel = tuple(_random_layer(rng, layer) for layer in network.layers())
+    tunnels, zero = (tunnel,) * network.tunnels, (0,) * network.channels
+    if network.detection:
+        return QNet(network, zero, tunnels, None, None, 0, 0, 0.05, _random_detect(rng, network))
+    fc, fc_shift = _narrow(rng, (len(network.labels), network.features), 60)
+    return QNet(network, zero, tunnels, QPool(1 << 24, 0, 0), fc, fc_shift, 0, 0.1)
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+@dataclass(frozen=True)
+class Job:
+    """A blob to be measured."""
+
+    name: str
+    schedule: str
+    network: Network
+    plan: Plan
+    blob: bytes
+
+
+@dataclass(frozen=True)
+class BlockCount:
+    """Instructions of a block by itself. `scratch` are the bytes that it needs besides input map, output map and
+    weights: rings, wide lines, state and work."""
+
+    name: str
+    schedule: str
+    instructions: int
+    macs: int
+    per_mac: float
+    scratch: int
+
+
+@dataclass(frozen=True)
+class NetworkCount:
+    """Instructions of a network, all tunnels together, and of its layers, the fully connected one last.
+
+    `macs` are nominal. `predicted` is what the planner says, `large` the instructions with a picture of LARGE pixels.
+    """
+
+    name: str
+    schedule: str
+    instructions: int
+    macs: int
+    per_mac: float
+    arena: int
+    predicted: int
+    large: int
+    layers: dict[str, int]
+
+
+LARGE = (320, 240)
+
+
+def block_network(block: Layer) -> Chain:
+    """The block after a 1x1 convolution that makes its input and before one that takes its output, both cheap."""
+    stem = Layer("conv", block.h, block.w, 1, 0, block.cin, 1, 1)
+    tail = Layer("conv", block.oh, block.ow, block.cout, 0, 4, 1, 2)
+    return Chain("block", ("a", "b"), block.h, block.w, 1, k=1, central=False, chain=(stem, block, tail))
+
+
+def block_step(block: Layer, mode: int, lines: int, groups: int) -> tuple[int, int, int]:
+    """(mode, rows, group) with chunks of `lines` lines (0: all) and the expanded channels in `groups` groups."""
+    group = min(block.cexp, aligned(-(-block.cexp // groups))) if groups else 0
+    return mode, min(lines, block.oh) or block.oh, group
+
+
+def _higher(record: Segment | Step, by: int, names: Sequence[str]):
+    """With these places `by` bytes higher, but for those that are unused."""
+    return replace(record, **{name: getattr(record, name) + by for name in names if getattr(record, name)})
+
+
+def block_plan(network: Chain, step: tuple[int, int, int], strip: int | None = None) -> Plan:
+    """Each layer in a segment of its own, the block's cut into strips of `strip` rows (None: whole); the block's maps
+    stay where it wants them, above all that the other two layers need, so that none is moved before or after."""
+    first, block, last = network.layers()
+    parts = ((first.oh, (DIRECT, 1, 0)), (strip or block.oh, step), (last.oh, (DIRECT, 1, 0)))
+    plan = place(network, [(rows, (own,)) for rows, own in parts])
+    above, (first, own, last) = aligned(plan.arena_bytes), plan.segments
+    own = replace(_higher(own, above, ("state_at", "work_at")), in_at=own.in_at + above, out_at=own.out_at + above)
+    return replace(
+        plan,
+        arena_bytes=above + plan.arena_bytes,
+        segments=(replace(first, out_at=own.in_at), own, replace(last, in_at=own.out_at)),
+        steps=(plan.steps[0], _higher(plan.steps[1], above, ("ring_at", "wide_at")), plan.steps[2]),
+    )
+
+
+def scratch(network: Network, plan: Plan, index: int) -> int:
+    """Bytes of a segment besides its maps."""
+    a = areas(network, plan, index)
+    return sum(a.rings) + sum(a.wides) + a.state + a.work
+
+
+def block_jobs() -> Iterator[Job]:
+    for i, block in enumerate(BLOCKS, 1):
+        network = block_network(block)
+        qnet = random_qnet(network, i)
+        for name, (*schedule, wide) in BLOCK_SCHEDULES.items():
+            plan = block_plan(network, block_step(block, *schedule))
+            yield Job(f"block {i}", name, network, plan, pack(qnet, plan, wide))
+        strip, groups = STRIPS[i - 1]
+        plan = block_plan(network, block_step(block, FAST, 1, groups), strip)
+        yield Job(f"block {i}", "fast, strips", network, plan, pack(qnet, plan))
+
+
+def layerwise(qnet: QNet) -> Plan:
+    """Layer by layer, every map stored whole: fast where that may be, else the cheapest portable mode."""
+    layers = qnet.design.run()
+    schedule = []
+    for i, (layer, fast) in enumerate(zip(layers, fast_layers(qnet), strict=True)):
+        step = (FAST, 1, layer.cexp) if fast else (DIRECT if DIRECT in modes(layer, i == 0, True) else ROLLING, 1, 0)
+        schedule.append((layer.oh, (step,)))
+    return place(qnet.design, schedule)
+
+
+def network_jobs(name: str, qnet: QNet) -> Iterator[Job]:
+    """A network by the planner's own choice, by its cheapest plan, and layer by layer."""
+    network, fast = qnet.design, fast_layers(qnet)
+    for schedule, plan in (
+        ("the planner's", planner.plan(network, fast=fast)),
+        ("cheapest", planner.fastest(network, fast=fast)),
+        ("layer by layer", layerwise(qnet)),
+    ):
+        yield Job(name, schedule, network, plan, pack(qnet, plan))
+
+
+def networks(runs: Path | None, told: Progress) -> Iterator[tuple[str, QNet]]:
+    """The shipped networks, or those of the same name in a folder of runs, and the paper's with random weights."""
+    for name in models.names():
+        made = runs / name / "qnet.npz" if runs else None
+        try:
+            yield name, qnet_file.load(made) if made else blob_qnet(read_blob(models.resolve(name)), name)
+        except (OSError, ValueError, KeyError, ImportError) as e:
+            told(f"{name} is left out: {e}\n")
+    yield "imagenet-63k", random_qnet(zoo.network("imagenet-63k"))
+
+
+# ---------------------------------------------------------------- on the board
+
+_LOOP = """
+import time
+@micropython.asm_thumb
+def loop(r0):
+    label(AGAIN)
+    sub(r0, r0, 1)
+    bne(AGAIN)
+def us(n):
+    began = time.ticks_us()
+    loop(n)
+    return time.ticks_diff(time.ticks_us(), began)
+print(us(21_000_000) - us(1_000_000))
+"""
+
+_MEASURE = """
+import gc, json, patchnet
+with open("picture", "rb") as f:
+    x = patchnet.Image({width}, {height}, patchnet.RGB565, f.read({width} * {height} * 2))
+with patchnet.Model("{name}") as m:
+    if m.task == "audio":  # a spectrogram; docs/audio.md has the front-end
+        x = bytes(m.input_shape[0] * m.input_shape[1])
+    print(json.dumps([row[2] for row in m.profile(x)]))
+x = None
+gc.collect()
+"""
+
+
+def check_counter(board: Board) -> None:
+    """40 million instructions, 20 million turns of a loop of two, must be counted as that, but for a microsecond."""
+    counted = int(board.exec(_LOOP))
+    if abs(counted - 40_000) > 1:
+        raise RuntimeError(f"the emulator counts {counted * PER_MICROSECOND:,} instructions of a loop of 40,000,000")
+
+
+def measure(board: Board, name: str, width: int, height: int, timeout: float = 600) -> list[int]:
+    """Instructions of each layer of the blob `name`, all tunnels together, then of what follows them.
+
+    It classifies a frame in RGB565 from the file "picture".
+    """
+    answer = board.exec(_MEASURE.format(name=name, width=width, height=height), timeout)
+    return [PER_MICROSECOND * us for us in json.loads(answer)]
+
+
+def _block_count(board: Board, job: Job, file: str) -> BlockCount:
+    block = job.network.layers()[1]
+    n = measure(board, file, job.network.width, job.network.height)[1]
+    return BlockCount(job.name, job.schedule, n, block.macs, n / block.macs, scratch(job.network, job.plan, 1))
+
+
+def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
+    network = job.network
+    counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
+    end = "boxes" if network.detection else "fully connected"
+    names = [block_name(network, i) for i in range(len(counts) - 1)] + [end]
+    n, predicted = sum(counts), costs.predicted(network, job.plan)
+    return NetworkCount(
+        job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),
+        dict(zip(names, counts, strict=True)),
+    )  # fmt: skip
+
+
+def _picture(jobs: Sequence[Job]) -> bytes:
+    """Noise, enough for every frame."""
+    pixels = max(width * height for width, height in [LARGE, *((j.network.width, j.network.height) for j in jobs)])
+    return np.random.default_rng(0).integers(0, 256, 2 * pixels, dtype=np.uint8).tobytes()
+
+
+def _counted(jobs: Sequence[Job], count: Callable, firmware: Path, told: Progress) -> list:
+    """`count` of each job on one board, its counter checked first."""
+    out = []
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "picture").write_bytes(_picture(jobs))
+        for i, job in enumerate(jobs):
+            (Path(folder) / f"{i}.pnb").write_bytes(job.blob)
+        with Board.qemu(folder, firmware, icount=True) as board:
+            check_counter(board)
+            for i, job in enumerate(jobs):
+                told(f"{job.name}, {job.schedule}")
+                out.append(count(board, job, f"{i}.pnb"))
+    return out
+
+
+@dataclass(frozen=True)
+class Bench:
+    blocks: list[BlockCount]
+    networks: list[NetworkCount]
+
+
+def run(
+    firmware: Path = FIRMWARE, runs: Path | None = None, with_networks: bool = True, told: Progress = lambda _: None
+) -> Bench:
+    """The blocks and, unless they are not wanted, the networks; `told` hears what is being measured.
+
+    FileNotFoundError without firmware (`make qemu`), RuntimeError if the emulator does not count as it should.
+    """
+    counts = _counted(list(block_jobs()), _block_count, firmware, told)
+    measured = []
+    for name, qnet in networks(runs, told) if with_networks else ():
+        told(f"{name}: planning")
+        # one board each: together they may be more than its ROM
+        measured += _counted(list(network_jobs(name, qnet)), _network_count, firmware, told)
+    return Bench(counts, measured)
+
+
+def to_dict(bench: Bench) -> dict:
+    return asdict(bench)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    out = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for name in (*left, *right):
+        out.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    return out
+
+
+def _shape(block: Layer) -> str:
+    more = ", residual" if block.residual else ""
+    return f"{block.h}x{block.w}x{block.cin}, {block.cexp}, {block.cout}, stride {block.stride}{more}"
+
+
+def _block_table(i: int, counts: Iterable[BlockCount]) -> Table:
+    columns = ("instructions", "per MAC", "scratch")
+    out = _table(f"block {i + 1}: {_shape(BLOCKS[i])}", ("schedule",), columns)
+    for peer, figures in PEERS.items():
+        out.add_row(peer, "", f"{figures[i]:.2f}", "")
+    for c in counts:
+        out.add_row(c.schedule, f"{c.instructions:,}", f"{c.per_mac:.2f}", f"{c.scratch:,} B")
+    return out
+
+
+def _layer_table(name: str, counts: Sequence[NetworkCount]) -> Table:
+    out = _table(f"{name}: {counts[0].macs:,} MACs; instructions", ("",), tuple(c.schedule for c in counts))
+    for layer in counts[0].layers:
+        out.add_row(layer, *(f"{c.layers[layer]:,}" for c in counts))
+    rows = (
+        ("all", lambda c: f"{c.instructions:,}"),
+        ("per MAC", lambda c: f"{c.per_mac:.3f}"),
+        ("predicted", lambda c: f"{c.predicted / c.instructions - 1:+.1%}"),
+        (f"all, picture {LARGE[0]}x{LARGE[1]}", lambda c: f"{c.large:,}"),
+        ("arena", lambda c: f"{c.arena:,} B"),
+    )
+    for label, of in rows:
+        out.add_row(label, *map(of, counts), style="bold" if label == "per MAC" else None)
+    return out
+
+
+def tables(bench: Bench) -> list[Table]:
+    """One of each block, one of each network."""
+    out = [_block_table(i, [c for c in bench.blocks if c.name == f"block {i + 1}"]) for i in range(len(BLOCKS))]
+    names = dict.fromkeys(c.name for c in bench.networks)
+    return out + [_layer_table(name, [c for c in bench.networks if c.name == name]) for name in names]

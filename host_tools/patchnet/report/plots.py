@@ -1,0 +1,244 @@
+"""Pictures for people: memory over the blocks, patches over a picture, a confusion matrix. Written as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot: no window, no state
+from matplotlib.patches import Rectangle
+
+from ..data.sets import crop
+from ..evaluate.evaluate import Result, View
+from ..plan import streaming
+from .analyze import KINDS, Analysis, Block, Fused
+
+NAMES = {
+    "features": "features and their sums",
+    "map_in": "input map of the segment",
+    "map_out": "output map, beside the input map",
+    "rings": "rings of input lines",
+    "wide_rings": "rings of expanded lines",
+    "state": "state of the segment",
+    "sums": "int32 sums",
+    "scratch": "scratch of the block",
+    "logits": "logits",
+    "other": "alignment",
+}
+COLOURS = {
+    "features": "#54a24b",
+    "map_in": "#4c78a8",
+    "map_out": "#9ecae9",
+    "rings": "#b279a2",
+    "wide_rings": "#f58518",
+    "state": "#79706e",
+    "sums": "#e45756",
+    "scratch": "#ffbf79",
+    "logits": "#88d27a",
+    "other": "#bab0ac",
+}
+BUDGET, PAPER = "#c00000", "#7a5195"
+BESIDE = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
+BOX_COLOURS = ("#ffd92f", "#4dd2ff", "#ff7fd0", "#9cff57", "#ff9d4d", "#c9a6ff")
+TUNNEL_COLOURS = ("#ffd92f", "#66c2a5", "#fc8d62", "#8da0cb", "#e78ac3", "#a6d854")
+
+
+def _lines(axes: Axes, lines: Sequence[tuple[str, int | None, str, str]]) -> None:
+    """Horizontal lines of (name, bytes, colour, style); None for no line."""
+    for name, size, colour, style in lines:
+        if size is not None:
+            axes.axhline(size / 1024, color=colour, linewidth=1.2, linestyle=style, label=f"{name}: {size:,} B")
+
+
+def memory(a: Analysis, path: str | Path) -> None:
+    """Memory over the blocks, as figure 1 of the paper: above, our live bytes before those of layer-by-layer execution;
+    below, what they consist of, segment by segment, with the arena and, if there is one, the budget."""
+    figure = Figure(figsize=(max(9, 3.5 + 0.68 * len(a.blocks)), 8), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+    x = np.arange(len(a.blocks))
+    _profile(above, a, x)
+    _stack(below, a, x)
+    below.set_xticks(x, [_tick(b) for b in a.blocks], fontsize=6.5)
+    below.set_xlim(-0.6, len(a.blocks) - 0.4)
+    picture = "x".join(map(str, a.picture))
+    tunnels = f"{a.tunnels} tunnels over patches of {a.patch[0]}x{a.patch[1]}" if a.tunnels > 1 else "one tunnel"
+    times = f"{a.executed_macs / a.macs:.2f}x the nominal MACs"
+    figure.suptitle(f"{a.name}: {picture}, {tunnels}; arena {a.arena:,} B at {times}", fontsize=11)
+    figure.savefig(path, dpi=130)
+
+
+def _tick(b: Block) -> str:
+    return f"{b.name}\n{b.shape_out[0]}x{b.shape_out[1]}x{b.shape_out[2]}\n{b.mode}"
+
+
+def _profile(axes: Axes, a: Analysis, x: np.ndarray) -> None:
+    """Every operation of layer-by-layer execution as a step, and our live bytes before it."""
+    edges, heights = [-0.5], []
+    for i, block in enumerate(a.blocks):
+        n = len(block.layerwise)
+        edges += [i - 0.5 + (j + 1) / n for j in range(n)]
+        heights += [size / 1024 for _, size in block.layerwise]
+    axes.stairs(heights, edges, fill=True, color="#e4e4e4")
+    axes.stairs(heights, edges, color="#8a8a8a", linewidth=1, label=f"layer by layer: {a.layerwise:,} B")
+    live = [b.live / 1024 for b in a.blocks]
+    axes.bar(x, live, 1, color=COLOURS["map_in"], label=f"patchnet: {a.arena:,} B")
+    _lines(axes, [("paper's accounting", a.paper_accounting, PAPER, "-."), ("budget", a.budget, BUDGET, "--")])
+    axes.set_ylabel("KB (1024 bytes)")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, fontsize=8, title="int8, peak", title_fontsize=8, **BESIDE)
+    axes.tick_params(bottom=False)
+
+
+def _stack(axes: Axes, a: Analysis, x: np.ndarray) -> None:
+    """Live bytes by kind; the bars of a segment touch each other."""
+    top = 1.15 * max(a.arena, min(a.budget or 0, 2 * a.arena)) / 1024  # a far budget is seen above
+    left, right = _edges(a)
+    bottom = np.zeros(len(a.blocks))
+    for kind in KINDS:
+        sizes = np.array([b.alive[kind] for b in a.blocks]) / 1024
+        if sizes.any():
+            axes.bar(left, sizes, right - left, bottom, align="edge", color=COLOURS[kind], label=NAMES[kind])
+        bottom += sizes
+    _lines(axes, [("arena", a.arena, "black", ":"), ("budget", a.budget, BUDGET, "--")])
+    for segment in a.segments:
+        _mark(axes, segment, top)
+    axes.set_ylim(0, top)
+    axes.set_ylabel("live KB")
+    axes.grid(axis="y", alpha=0.3)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, **BESIDE)  # in the order of the stack
+
+
+def _edges(a: Analysis) -> tuple[np.ndarray, np.ndarray]:
+    """Left and right edge of each block's bar: a gap between segments, none within."""
+    gap = 0.08
+    x = np.arange(len(a.blocks))
+    starts = np.array([i == 0 or a.blocks[i - 1].segment != b.segment for i, b in enumerate(a.blocks)])
+    ends = np.append(starts[1:], True)
+    return x - 0.5 + gap * starts, x + 0.5 - gap * ends
+
+
+def _mark(axes: Axes, segment: Fused, top: float) -> None:
+    """A bracket over a segment that fuses blocks, and its strips; a frame around one that binds."""
+    if segment.binding:
+        place = segment.first - 0.42, 0
+        frame = Rectangle(
+            place, segment.layers - 0.16, segment.live / 1024, fill=False, edgecolor="black", linewidth=1.4
+        )
+        axes.add_patch(frame)
+    strips = f"{segment.strips} strips" if segment.strips > 1 else ""
+    if segment.layers == 1 and not strips:
+        return
+    left, right = segment.first - 0.42, segment.first + segment.layers - 0.58
+    text = ", ".join(t for t in (f"{segment.layers} fused" if segment.layers > 1 else "", strips) if t)
+    axes.plot([left, left, right, right], np.array([0.955, 0.97, 0.97, 0.955]) * top, color="black", linewidth=1)
+    axes.text((left + right) / 2, 0.975 * top, text, ha="center", va="bottom", fontsize=6.5)
+
+
+def front(a: Analysis, path: str | Path) -> None:
+    """The plans to choose from: arena against what they are compared by, with this plan, the budget and other ways to
+    count."""
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    if a.by == "macs":
+        costs, own = [c.times for c in a.front], a.executed_macs / a.macs
+        what = "executed / nominal multiply-accumulates"
+    else:
+        costs = [(c.cost + streaming.READ * c.read) / a.macs for c in a.front]
+        own = (a.cost + (streaming.READ * a.streamed.read if a.streamed else 0)) / a.macs
+        reading = f", a byte read counted as {streaming.READ}" if a.streamed else ""
+        what = f"instructions per nominal multiply-accumulate, predicted{reading}"
+    sizes = [c.arena / 1024 for c in a.front]
+    axes.step(costs, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)
+    axes.plot(costs, sizes, ".", color=COLOURS["map_in"], markersize=4, label=f"{len(a.front)} plans")
+    axes.plot(own, a.arena / 1024, "o", color="black", markersize=8, label=f"this plan: {a.arena:,} B, {own:.2f}")
+    lines = [("layer by layer", a.layerwise, "#8a8a8a", "-"), ("paper's accounting", a.paper_accounting, PAPER, "-.")]
+    _lines(axes, [*lines, ("budget", a.budget, BUDGET, "--")])
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel(what)
+    axes.set_ylabel("KB (1024 bytes)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_title(f"{a.name}: arena of every plan worth having, {a.macs:,} MACs nominal", fontsize=10)
+    figure.savefig(path, dpi=130)
+
+
+def patches(
+    pictures: Sequence[np.ndarray], rankings: Sequence[Sequence[tuple[str, float]]], view: View, path: str | Path
+) -> None:
+    """Pictures (uint8, H x W [x 3]), the best labels of each above it, the patches that the tunnels read over it."""
+    figure, all_axes = _gallery(pictures)
+    for axes, picture, ranking in zip(all_axes, pictures, rankings, strict=False):
+        _patched(axes, picture, ranking, view)
+    figure.savefig(path, dpi=120)
+
+
+def boxes(pictures: Sequence[np.ndarray], found: Sequence[Sequence[dict]], path: str | Path) -> None:
+    """Pictures (uint8, H x W [x 3]) and what was found in each: {"box": [x, y, w, h], "label", "score"}; a colour for
+    each label."""
+    figure, all_axes = _gallery(pictures)
+    labels = sorted({one["label"] for rows in found for one in rows})
+    for axes, picture, rows in zip(all_axes, pictures, found, strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        for one in reversed(rows):  # the best on top
+            (x, y, w, h), colour = one["box"], BOX_COLOURS[labels.index(one["label"]) % len(BOX_COLOURS)]
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor=colour, linewidth=1.5))
+            name = dict(boxstyle="square,pad=0.1", facecolor=colour, edgecolor="none", alpha=0.7)
+            axes.text(x, y, f"{one['label']} {one['score']:.2f}", fontsize=6, va="bottom", bbox=name)
+    figure.savefig(path, dpi=120)
+
+
+def _gallery(pictures: Sequence[np.ndarray]) -> tuple[Figure, np.ndarray]:
+    """A figure with axes for each of the pictures, three in a row."""
+    columns = min(3, len(pictures))
+    rows = -(-len(pictures) // columns)
+    tall = max(p.shape[0] / p.shape[1] for p in pictures)
+    wide = 6 if columns == 1 else 4
+    figure = Figure(figsize=(wide * columns, (wide * tall + 0.7) * rows), layout="constrained")
+    all_axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in all_axes:
+        axes.set_axis_off()
+    return figure, all_axes
+
+
+def _patched(axes: Axes, picture: np.ndarray, ranking: Sequence[tuple[str, float]], view: View) -> None:
+    height, width = picture.shape[:2]
+    left, top, w, h = crop(width, height, None, view.shape, view.fit)
+    sy, sx = h / view.shape[0], w / view.shape[1]
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    for i, (y, x) in enumerate(view.corners):
+        inset = 0.004 * width * (i + 1)  # a little inside one another, so that shared edges stay apart
+        place = (left + x * sx - 0.5 + inset, top + y * sy - 0.5 + inset)
+        size = (view.patch[1] * sx - 2 * inset, view.patch[0] * sy - 2 * inset)
+        colour = TUNNEL_COLOURS[i % len(TUNNEL_COLOURS)]
+        axes.add_patch(Rectangle(place, *size, fill=False, edgecolor=colour, linewidth=2))
+        number = dict(boxstyle="square,pad=0.15", facecolor=colour, edgecolor="none")
+        axes.text(place[0] + 0.01 * width, place[1] + 0.012 * width, str(i + 1), fontsize=8, va="top", bbox=number)
+    (label, score), *rest = ranking
+    others = ", ".join(f"{name} {value:.3f}" for name, value in rest[:3])
+    axes.set_title(f"{label} {score:.3f}" + (f"\n{others}" if others else ""), fontsize=10)
+
+
+def confusion(result: Result, path: str | Path) -> None:
+    """Counts (true class, answer); shades are shares of the true class."""
+    matrix, labels = np.array(result.confusion), result.labels
+    n = len(labels)
+    side = max(3.5, 1.8 + 0.55 * n)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    share = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
+    axes.set_xticks(range(n), labels, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(n), labels)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    axes.set_title(f"{result.model} on {result.data}\n{result.on}: top-1 {result.top1:.2%} of {result.n}", fontsize=9)
+    if n <= 30:
+        for (i, j), count in np.ndenumerate(matrix):
+            colour = "white" if share[i, j] > 0.6 else "black"
+            axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=colour)
+    figure.savefig(path, dpi=120)
