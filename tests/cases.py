@@ -31,11 +31,14 @@ from networks import (
 )
 from oracle import GREY, RGB565, RGB888, Oracle
 from patchnet import format as fmt
-from patchnet.blob.pack import pack, read, seal
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import QNet
-from patchnet.blob.unpack import blob_plan
-from patchnet.net.design import Layer, Network
-from patchnet.plan.fast import MODES, fast_layers, fast_modes
+from patchnet.blob.unpack import blob_plan, read
+from patchnet.net.layers import Layer
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.plan.modes import FAST_MODES as MODES
+from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import Plan, place
 
 Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
@@ -159,7 +162,7 @@ def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedul
     """Any segments, strips, modes, rows and groups that FORMAT.md allows. `fast`: which layers may run in modes fast
     and sweep, else none."""
     layers, schedule, at = network.run(), [], 0
-    fast, pooled = fast or [False] * len(layers), 0 if network.detection else len(layers)
+    fast, pooled = fast or [False] * len(layers), len(layers) if network.end.pools() else 0
     for n in random_segments(rng, network):
         fused, height = layers[at : at + n], layers[at + n - 1].oh
         strip = few(rng, height) if rng.random() < 0.6 and at + n - 1 not in network.heads() else height
@@ -201,12 +204,13 @@ def plan_fields(blob: bytes) -> list[Place]:
     """Every number of a plan."""
     info = read(blob)
     names = {
-        "header": ("arena_bytes",) if info.detect else ("arena_bytes", "sum_at", "feature_at", "logit_at"),
+        "header": ("arena_bytes",) if info.task == "detect" else ("arena_bytes", "sum_at", "feature_at", "logit_at"),
         "detect": ("stitch_at", "candidate_at"),
         "layer": ("mode", "rows", "group", "lines", "ring_at", "wide_at"),
         "segment": [name for name, _ in fmt.SEGMENT.fields],
     }
-    counts = {"header": 1, "detect": int(bool(info.detect)), "layer": len(info.layers), "segment": len(info.segments)}
+    detects = int(info.task == "detect")
+    counts = {"header": 1, "detect": detects, "layer": len(info.layers), "segment": len(info.segments)}
     return [Place(table, i, name) for table in names for name in names[table] for i in range(counts[table])]
 
 

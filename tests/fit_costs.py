@@ -17,10 +17,10 @@ import numpy as np
 
 from patchnet.blob.pack import pack
 from patchnet.board.remote import FIRMWARE, Board
-from patchnet.net.design import Layer
+from patchnet.net.layers import Layer
 from patchnet.plan import costs
-from patchnet.plan.fast import fast_modes
-from patchnet.plan.place import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, Plan, place
+from patchnet.plan.modes import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, fast_modes
+from patchnet.plan.place import Plan, place
 from patchnet.report.bench import Chain, measure, random_qnet
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)

@@ -14,10 +14,11 @@ from audio_oracle import AudioOracle
 from cases import Case, assert_equal, moved, random_blob, random_case, random_raw
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from oracle import Oracle
+from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
-from patchnet.plan.fast import MODES, fast_layers
+from patchnet.plan.choice import front
+from patchnet.plan.modes import FAST_MODES as MODES
 from patchnet.plan.place import place
-from patchnet.plan.planner import front
 
 SCRIPT = ROOT / "tests" / "device" / "used.py"
 

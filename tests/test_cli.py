@@ -12,13 +12,12 @@ import pytest
 from PIL import Image
 
 import patchnet
-from patchnet import cli, models
+from patchnet import cli, data, models, progress
 from patchnet.blob import qnet_file
 from patchnet.blob.pack import pack
 from patchnet.board import remote
-from patchnet.data import sets as data
-from patchnet.evaluate import stages
-from patchnet.net.design import Network, Stage
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
 from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
 
 COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict", "bench")
@@ -309,8 +308,8 @@ def test_pack_for_a_file_that_is_streamed(here, capsys):
 
 def test_planning_shows_progress_once_it_takes_long(monkeypatch):
     told, clock = [], iter([0.0, 0.4, 2.5])
-    monkeypatch.setattr(stages.time, "monotonic", lambda: next(clock))
-    done = stages.planning(lambda what, total: told.append((what, total)) or told.append, "pets")
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    done = progress.planning(lambda what, total: told.append((what, total)) or told.append, "pets")
     for layers in range(1, 5):
         done(layers, 4)
     assert told == [("planning pets", 4), 2, 1, 1]

@@ -17,13 +17,15 @@ from networks import fast_qnet, random_detector, random_qnet
 from oracle import HEAD, Oracle
 from patchnet import format as fmt
 from patchnet.blob import qnet_file
-from patchnet.blob.pack import pack, read
-from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet
-from patchnet.net.design import Detection, Network, Scale, Stage
-from patchnet.plan import planner
-from patchnet.plan.fast import fast_layers
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.plan import choice
 from patchnet.plan.place import place
 from patchnet.report import analyze
+from patchnet.tasks.detect.end import Detection, Scale
 
 FORMATS = (0, patchnet.GRAYSCALE, patchnet.RGB565, patchnet.RGB888)
 
@@ -135,21 +137,21 @@ def test_planned_networks(seed):
     """The planner's plans are sound, need the bytes that it says, and give the oracle's boxes."""
     rng = np.random.default_rng(seed)
     qnet = fast_qnet(rng, random_detector(rng, 60_000))
-    points = planner.front(qnet.design, fast=fast_layers(qnet))
+    points = choice.front(qnet.design, fast=fast_layers(qnet))
     assert [p.arena_bytes for p in points] == sorted(p.arena_bytes for p in points)
     raw = random_raw(rng, qnet.design)
     for point in (points[0], points[-1]):
         blob = pack(qnet, place(qnet.design, point.schedule))
         assert read(blob).header["arena_bytes"] == point.arena_bytes and arena.plan_is_sound(blob)
         assert_equal(Engine(blob).run_raw(raw), Oracle(blob).run_raw(raw))
-    assert all(p.arena_bytes >= points[0].arena_bytes for p in planner.front(qnet.design, by="macs")[:1])
+    assert all(p.arena_bytes >= points[0].arena_bytes for p in choice.front(qnet.design, by="macs")[:1])
 
 
 def test_a_head_is_by_itself(cases):
     """Heads but the last one, and the ends of chains, cannot be fused with what follows."""
     (case,) = [c for c in cases if len(c.oracle.scales) == 2 and not c.qnet.design.scales()[0].layers][:1]
     d = case.qnet.design
-    steps = [(step.mode, step.rows, step.group) for step in planner.fastest(d).steps]
+    steps = [(step.mode, step.rows, step.group) for step in choice.fastest(d).steps]
     n, tail = len(d.layers()), d.tail()
     apart = [(d.layers()[-1].oh, steps[:n]), (tail[0].oh, steps[n : n + 1]), (tail[-1].oh, steps[n + 1 :])]
     place(d, apart)
@@ -187,7 +189,7 @@ def test_a_moved_number_is_judged_rightly(seed):
 def test_scattered_plans_are_sound(cases):
     rng = np.random.default_rng(5)
     for case in cases[:4]:
-        blob = scattered(rng, pack(case.qnet, planner.smallest(case.qnet.design)))
+        blob = scattered(rng, pack(case.qnet, choice.smallest(case.qnet.design)))
         assert arena.plan_is_sound(blob)
         Engine(blob)
 
@@ -283,7 +285,7 @@ def test_files_round_trip(seed, tmp_path):
 def test_npz_round_trip(tmp_path):
     network = Network(
         "n", ("a", "b"), 33, 33, margin_h=9, margin_w=9, stem_out=4, stages=(Stage(6, 1, 2, 2),),
-        detection=Detection((Scale(((5, 6),)), Scale(((20, 20), (9, 30)), (Stage(8, 1, 2, 0),)))),
+        end=Detection((Scale(((5, 6),)), Scale(((20, 20), (9, 30)), (Stage(8, 1, 2, 0),)))),
     )  # fmt: skip
     qnet = random_qnet(np.random.default_rng(0), network)
     qnet_file.save(qnet, tmp_path / "q.npz")

@@ -34,10 +34,13 @@ from networks import (
     random_qnet,
 )
 from oracle import GREY, RGB565, RGB888, WIDE, Oracle, scores_of
+from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet
-from patchnet.net.design import Layer, Network, Stage
-from patchnet.plan.fast import fast_layers, fast_modes
+from patchnet.net.layers import Layer
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import place
 
 

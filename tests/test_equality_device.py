@@ -17,7 +17,7 @@ import pytest
 from cases import Case, conv_case, is_fast_case, random_blob, random_case
 from cengine import Engine
 from oracle import HEAD, Oracle
-from patchnet.plan.fast import MODES
+from patchnet.plan.modes import FAST_MODES as MODES
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden"

@@ -15,8 +15,9 @@ from cengine import Engine
 from networks import random_qnet
 from patchnet.blob.pack import pack
 from patchnet.net.zoo import NAMES, network
-from patchnet.plan.place import DIRECT, GROUPS, place
-from patchnet.plan.planner import plan, smallest
+from patchnet.plan.choice import plan, smallest
+from patchnet.plan.modes import DIRECT, GROUPS
+from patchnet.plan.place import place
 
 BUDGET = 38 << 10
 SLOW = ("voc-224", "voc-300")  # to run them takes minutes: planned only

@@ -14,6 +14,8 @@ VERSION = 5
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASK_CLASSIFY, TASK_DETECT, TASK_AUDIO = 1, 2, 3
+TASKS = {"classify": TASK_CLASSIFY, "detect": TASK_DETECT, "audio": TASK_AUDIO}  # by m.task
+TASK_NAMES = {code: name for name, code in TASKS.items()}
 KIND_CONV, KIND_BOTTLENECK = 1, 2
 FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
@@ -29,9 +31,12 @@ MAX_TUNNELS = 17
 MAX_LAYERS = 255
 MAX_FUSED = 16  # layers of a segment
 STATE_BYTES = 60  # of the arena for each of them
+LEAST_OUTPUTS = 4  # of a part of a convolution or of the fully connected layer, where weights are streamed
+WIDENED_BYTES = 1024  # of windows of 16-bit values that a convolution makes at a time, unless the plan says else
 MIN_FFT, MAX_FFT = 32, 2048
 MAX_TWIDDLE = (1 << 30) + (1 << 16)  # square of a twiddle's length, 15 fraction bits
 NO_CLASS = 65535
+LOG_BITS = 8  # fraction bits of a band's logarithm to base 2
 MAX_TOP = 1000  # candidates of a detection network
 CANDIDATE_BYTES = 12  # of the arena for each of them
 
@@ -67,6 +72,10 @@ class Table:
             except struct.error as e:
                 raise ValueError(f"{self.name}.{name}: {value!r} does not fit: {e}") from None
         return b"".join(parts)
+
+    def unpack_all(self, data, offset: int, n: int) -> list[dict]:
+        """`n` records, one behind the other."""
+        return [self.unpack(data, offset + i * self.size) for i in range(n)]
 
     def unpack(self, data, offset: int = 0) -> dict:
         out = {}

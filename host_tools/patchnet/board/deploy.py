@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import Model
 from ..blob import vector
-from ..evaluate import evaluate
+from ..blob.files import model_file
+from ..engine.model import Model
+from ..progress import Track, no_track
 from . import boards, partition
 from .boards import Facts
 from .link import Link
@@ -69,7 +70,7 @@ def deploy(
     to: str | None = None,
     replace: bool = False,
     install: Callable[[str], bool] = lambda _question: False,
-    track: evaluate.Track = evaluate.no_track,
+    track: Track = no_track,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> Deployed:
     """Puts `model` (shipped name, .pnb or run directory) on the board at `port`, into `to` (rom, flash, sd; by default
@@ -79,7 +80,7 @@ def deploy(
     ValueError where it cannot work, before anything is changed; LinkLost when the board goes away.
     """
     began = time.monotonic()
-    path = evaluate.model_file(model, "host")
+    path = model_file(model, "host")
     blob = path.read_bytes()
     try:
         ram = Model(blob).ram
@@ -144,7 +145,7 @@ def _check_heap(board: Board, path: Path, ram: int, place: str) -> None:
         raise ValueError(f"{trouble}; in ROMFS (--to rom) a model is used in place")
 
 
-def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: evaluate.Track) -> Facts:
+def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: Track) -> Facts:
     """Puts patchnet.mpy on a board whose firmware has none."""
     why = f" ({facts.error})" if facts.error else ""
     native = NATIVE_ARCH.get(facts.arch or "")
@@ -209,7 +210,7 @@ def _input(test: vector.Vector) -> str:
 
 
 def _write_file(
-    board: Board, facts: Facts, path: str, data: bytes, replace: bool, track: evaluate.Track,
+    board: Board, facts: Facts, path: str, data: bytes, replace: bool, track: Track,
     check: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Writes `path` by way of PATH.part, which `check` may look at before it takes the place of `path`."""

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..progress import Track
 from . import romfs
 from .link import FRAME_BYTES, Link
 from .remote import Board, LinkLost, RemoteError, RemoteTimeout
@@ -29,7 +30,6 @@ from .remote import Board, LinkLost, RemoteError, RemoteTimeout
 UNIT = 32  # bytes: what flash writes at once is no more on any board, and an image's header is no longer
 SECONDS = 900  # patience while all is erased: 8 MiB in blocks of 4 KiB
 
-Track = Callable[[str, int], Callable[[int], None]]  # as evaluate's
 
 # What the partition holds: [(path, bytes, offset), ...], "blank" or "unknown"; its first record; the partition's bytes;
 # what the board says of erasing (see _block): the answers of rom_ioctl(6), else to erasing nothing; the board's name.

@@ -37,7 +37,7 @@ _U32_MAX = (1 << 32) - 1
 
 
 @cache
-def _engine() -> ctypes.CDLL:
+def engine() -> ctypes.CDLL:
     here = Path(__file__).parent
     paths = [here / f"_engine{suffix}" for suffix in EXTENSION_SUFFIXES]
     path = next((path for path in paths if path.exists()), None)
@@ -83,7 +83,7 @@ def _engine() -> ctypes.CDLL:
 
 
 def _error(err: int) -> str:
-    return _engine().pn_error(err).decode()
+    return engine().pn_error(err).decode()
 
 
 def _buffer(what: str, obj, writable: bool = False) -> memoryview:
@@ -234,7 +234,7 @@ class _Stream:
         self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
         self.taken = self.pieces = 0  # of the last run
         header = self.read(0, min(self.size, fmt.HEADER.size))
-        bytes_ = _engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
+        bytes_ = engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
         self.head = self.read(0, min(self.size, max(len(header), bytes_)))
 
     def read(self, at: int, n: int) -> bytes:
@@ -246,7 +246,7 @@ class _Stream:
 
     def open(self, model) -> int:
         """What the engine says of the head and then of the whole file's CRC."""
-        lib = _engine()
+        lib = engine()
         err = lib.pn_open_head(model, self.head, len(self.head))
         if err:
             return err
@@ -265,7 +265,7 @@ class _Stream:
     def fill(self, model) -> None:
         """Reads what the next step wants."""
         wanted = (ctypes.c_uint32 * 3)()
-        _engine().pn_host_wanted(model, wanted)
+        engine().pn_host_wanted(model, wanted)
         at, bytes_, to = wanted
         ctypes.memmove(ctypes.addressof(self.buffer) + to, self.read(at, bytes_), bytes_)
         self.taken, self.pieces = self.taken + bytes_, self.pieces + 1
@@ -296,7 +296,7 @@ class _Results:
         self.outputs = (ctypes.c_int8 * classes)()
         self.scores = (ctypes.c_uint32 * classes)()
         self.times = times
-        _engine().pn_host_results(model, self.logits, self.outputs, self.scores)
+        engine().pn_host_results(model, self.logits, self.outputs, self.scores)
 
 
 def _fraction(what: str, x) -> int:
@@ -310,7 +310,7 @@ class Model:
     """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
 
     def __init__(self, src, arena=None, stream=None):
-        lib = _engine()
+        lib = engine()
         # None: a PC has memory enough. What is no file is in memory already.
         self._stream = _Stream(src, stream) if stream and _is_file(src) else None
         self._blob = self._stream.head if self._stream else _read(src)
@@ -353,7 +353,7 @@ class Model:
             raise ValueError(f"model is for {self.task}, not for {task}")
 
     def _raise_bad(self, err: int):
-        layer = _engine().pn_host_fault_layer(self._model)
+        layer = engine().pn_host_fault_layer(self._model)
         raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
 
     def _check_idle(self) -> None:
@@ -364,10 +364,10 @@ class Model:
 
     def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads) -> None:
         if self._detect:
-            _engine().pn_detect(self._model, threshold, heads)
+            engine().pn_detect(self._model, threshold, heads)
         if self._stream:
             self._stream.taken = self._stream.pieces = 0
-        lib, where = _engine(), (self._model, self._arena.at, self._arena.bytes)
+        lib, where = engine(), (self._model, self._arena.at, self._arena.bytes)
         if pixels is None:
             err = lib.pn_start_raw(*where, raw)
         else:
@@ -394,7 +394,7 @@ class Model:
 
     def _finish(self, pixels: _Pixels | None = None) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
-        lib, times, err = _engine(), [0] * (self._layers() + 1), _MORE
+        lib, times, err = engine(), [0] * (self._layers() + 1), _MORE
         while err in (_MORE, _WINDOW):
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
@@ -411,12 +411,12 @@ class Model:
     def _window(self, pixels: _Pixels) -> _Pixels:
         """Takes the window of the frame that the engine wants next."""
         place = (ctypes.c_uint32 * 4)()
-        _engine().pn_host_window(self._model, place)
+        engine().pn_host_window(self._model, place)
         window = _Pixels(_adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
         if window.data is None or (window.width, window.height) != tuple(place[2:]):
             got = f"{window.width} x {window.height}"
             raise ValueError(f"window: wanted {place[2]} x {place[3]} pixels, got {got}")
-        err = _engine().pn_give(self._model, window.data, window.format)
+        err = engine().pn_give(self._model, window.data, window.format)
         if err:
             raise ValueError(f"bad picture: {_error(err)}")
         return window
@@ -426,7 +426,7 @@ class Model:
 
     def _boxes(self, iou: int) -> list[tuple]:
         numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
-        n = _engine().pn_host_boxes(self._model, iou, numbers)
+        n = engine().pn_host_boxes(self._model, iou, numbers)
         rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
         return [(*box, labels[label], score / 65536) for *box, label, score in rows]
 
@@ -454,17 +454,17 @@ class Model:
     def _sound(self) -> list[int]:
         """The fields of pn_sound_t: rate, hop, samples, every, pause, smooth, threshold, background."""
         fields = (ctypes.c_uint32 * 8)()
-        _engine().pn_host_sound(self._model, fields)
+        engine().pn_host_sound(self._model, fields)
         return list(fields)
 
     def _listen(self) -> None:
-        err = _engine().pn_listen(self._model, self._arena.at, self._arena.bytes)
+        err = engine().pn_listen(self._model, self._arena.at, self._arena.bytes)
         if err:
             raise ValueError(f"bad sound: {_error(err)}")
 
     def _hear_clip(self, pcm: _Pcm) -> None:
         """Makes the rows of a whole clip: its middle, or the clip between zeros."""
-        lib, samples = _engine(), self._sound()[2]
+        lib, samples = engine(), self._sound()[2]
         before, skip = max(samples - pcm.n, 0) // 2, max(pcm.n - samples, 0) // 2
         self._listen()
         stop = before + min(pcm.n, samples)
@@ -484,7 +484,7 @@ class Model:
             return end([heard, *self._run_rows()])
 
     def _run_rows(self) -> list[int]:
-        self._start(None, _engine().pn_rows(self._model), 65537, None)
+        self._start(None, engine().pn_rows(self._model), 65537, None)
         return self._finish()
 
     def spot(self, pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
@@ -503,7 +503,7 @@ class Model:
         return self._spot(_Pcm(pcm16), (ctypes.c_uint32 * 8)(*sound))
 
     def _spot(self, pcm: _Pcm, sound: ctypes.Array):
-        lib, answer, score, at = _engine(), None, ctypes.c_uint32(), 0
+        lib, answer, score, at = engine(), None, ctypes.c_uint32(), 0
         with self._busy():
             if lib.pn_host_missing(self._model) == 0:
                 self._listen()

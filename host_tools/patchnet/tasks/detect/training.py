@@ -1,28 +1,29 @@
-"""Training of networks that detect: boxes to targets per anchor, focal and box loss, mean average precision.
-
-Everything else (batches, schedule, averaging, checkpoints) is `train`'s.
-"""
+"""Training of networks that detect: boxes to targets per anchor, focal and box loss, mean average precision."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data.boxed import in_pixels, of_classes
-from ...data.sets import Dataset
-from ...train.model import normalise
-from ...train.train import WHOLE, Batches, Experiment, Task, cut, jitter, moved
+from ...data import Dataset, in_pixels, of_classes
+from ...net.network import Network
+from ...train.batches import WHOLE, Batches, PictureBatches, cut, jitter, moved
+from ...train.experiment import Experiment
+from ...train.modules import Tunnels, normalise
+from ...train.task import Goal, Training
 from . import boxes, precision
-from .detector import DetectNet
+from .fake import FakeDetector
+from .net import DetectNet
 
 THRESHOLD, OVERLAP = 0.02, 0.5  # of scores and of suppression, while mean average precision is measured
 
 
-class BoxBatches(Batches):
+class BoxBatches(PictureBatches):
     """Augmented batches of a detection set: uint8 (N, H, W, C), and per anchor the label (boxes.NOTHING, IGNORED or a
     class) and the box code: float32 (N, anchors, 5). ValueError if the set has no boxes or lacks a class."""
 
@@ -34,10 +35,10 @@ class BoxBatches(Batches):
         n = self.e.network
         pixels, rows = (self.mosaic if rng.random() < self.e.mosaic else self.part)(i, (n.width, n.height), rng)
         rows = cut(rows)
-        if self.e.turn and rng.random() < 0.5:
+        if self.e.options.turn and rng.random() < 0.5:
             pixels, rows[:, [1, 3]] = np.ascontiguousarray(pixels[::-1]), 1 - rows[:, [3, 1]]
         rows[:, :4] *= np.array([n.width, n.height, n.width, n.height], np.float32)
-        return pixels, targets_of(rows, self.anchors, self.e.ignore)
+        return pixels, targets_of(rows, self.anchors, self.e.options.ignore)
 
     def area_of(self, i: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
         """A random part in which an object is to be seen, if there is one in the picture (SSD)."""
@@ -79,9 +80,9 @@ def detection_loss(out: Tensor, targets: Tensor, e: Experiment) -> Tensor:
     hit, sure = label >= 0, label != boxes.IGNORED
     wanted = F.one_hot(label.clamp(min=0), out.shape[2] - 4) * hit[:, :, None]
     count = hit.sum().clamp(min=1)
-    classes = focal_loss(out[:, :, 4:][sure], wanted[sure].to(out.dtype), *e.focal).sum() / count
+    classes = focal_loss(out[:, :, 4:][sure], wanted[sure].to(out.dtype), *e.options.focal).sum() / count
     codes = F.smooth_l1_loss(out[:, :, :4][hit], targets[:, :, 1:][hit], reduction="sum") / count
-    return classes + e.box_weight * codes
+    return classes + e.options.box_weight * codes
 
 
 # ---------------------------------------------------------------- the task
@@ -112,6 +113,32 @@ def map50(net: DetectNet, dataset: Dataset) -> float:
     return precision.mean(precision.voc_precisions(found, truth, len(dataset.classes)))
 
 
-def detection(e: Experiment) -> Task:
-    """`train.Task` of a network that detects."""
-    return Task(Detector(DetectNet(e.network, e.tied)), functools.partial(batch_loss, e=e), map50, "map50")
+@dataclass(frozen=True)
+class Options:
+    """Anchors whose IoU with a box lies in `ignore` (low, high) are left out of the loss, from `high` on they learn it;
+    `focal` (alpha, gamma) of the class loss, `box_weight` of the boxes' share. `turn` also mirrors half of the pictures
+    top to bottom."""
+
+    ignore: tuple[float, float] = (0.4, 0.5)
+    focal: tuple[float, float] = (0.25, 2.0)
+    box_weight: float = 1.0
+    turn: bool = False
+
+
+class DetectionTraining(Training):
+    options = Options
+
+    def model(self, network: Network, tied: bool = False) -> DetectNet:
+        return DetectNet(network, tied)
+
+    def fake(self, model: Tunnels, tied: bool = False) -> FakeDetector:
+        return FakeDetector(model, tied)
+
+    def batches(self, dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
+        return BoxBatches(dataset, e, rank, ranks)
+
+    def goal(self, e: Experiment, training: Dataset) -> Goal:
+        return Goal(Detector(self.model(e.network, e.tied)), functools.partial(batch_loss, e=e), map50, "map50")
+
+
+TRAINING = DetectionTraining()

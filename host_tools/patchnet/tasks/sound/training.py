@@ -1,12 +1,20 @@
-"""Batches of sounds: clips moved, mixed with noise and made into spectrograms by the engine's own front-end."""
+"""Training of networks that hear: clips moved, mixed with noise, made into spectrograms by the engine's front-end."""
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 import numpy as np
 
-from ...data.sets import Dataset
-from ...train.train import Batches, Experiment
-from . import audio
+from ...data import Dataset
+from ...data.sounds import at_rate
+from ...train.batches import Batches
+from ...train.experiment import Experiment
+from ...train.task import Goal
+from ..classify.training import Classification, Heads, batch_loss, float_accuracy, loss_for
+from .end import samples
+from .front import spectrogram
 
 QUIET = -75.0  # dB of full scale: the least noise that is added
 
@@ -32,7 +40,7 @@ def faster(wave: np.ndarray, factor: float) -> np.ndarray:
 
 
 def placed(wave: np.ndarray, samples: int, shift: int) -> np.ndarray:
-    """A clip as `audio.fit` places it, then moved `shift` samples later."""
+    """A clip as `sounds.fit` places it, then moved `shift` samples later."""
     surplus = len(wave) - samples
     start = shift - (surplus // 2 if surplus > 0 else -(-surplus // 2))
     out = np.zeros(samples)
@@ -56,13 +64,14 @@ class SoundBatches(Batches):
     """Augmented spectrograms of a data set: uint8 (N, rows, bands, 1) and class indices (N,)."""
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
-        self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
-        self.a, self.samples = experiment.network.audio, experiment.network.samples
-        self.waves = [audio.at_rate(clip, self.a.rate) for clip, _ in dataset]
+        super().__init__(dataset, experiment, rank, ranks)
+        self.options = experiment.options
+        self.a, self.samples = experiment.network.end.audio, samples(experiment.network)
+        self.waves = [at_rate(clip, self.a.rate) for clip, _ in dataset]
 
     def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.int64]:
         """One spectrogram and its class."""
-        e, label = self.e, self.dataset.labels[i]
+        e, label = self.options, self.dataset.labels[i]
         if rng.random() < e.background:
             wave, label = self.nothing(i, rng), np.int64(len(self.dataset.classes))
         else:
@@ -73,12 +82,13 @@ class SoundBatches(Batches):
             loud = max(QUIET + 5, level(wave) - e.noise)
             wave = wave + noise(rng, self.samples, rng.uniform(QUIET, loud))
         pcm = wave.round().clip(-32768, 32767).astype(np.int16)
-        return masked(rng, audio.spectrogram(pcm, e.network), e.masks)[:, :, None], label
+        return masked(rng, spectrogram(pcm, self.e.network), e.masks)[:, :, None], label
 
     def varied(self, i: int, rng: np.random.Generator) -> np.ndarray:
         """Clip i at another speed and level."""
-        wave = faster(self.waves[i], 1 + self.e.speed * rng.uniform(-1, 1)) if self.e.speed else self.waves[i]
-        return wave * 10 ** (self.e.gain * rng.uniform(-1, 1) / 20)
+        wave, o = self.waves[i], self.options
+        wave = faster(wave, 1 + o.speed * rng.uniform(-1, 1)) if o.speed else wave
+        return wave * 10 ** (o.gain * rng.uniform(-1, 1) / 20)
 
     def nothing(self, i: int, rng: np.random.Generator) -> np.ndarray:
         """A window without a whole word: noise alone, or the end of a word, the start of another, or both."""
@@ -94,3 +104,33 @@ class SoundBatches(Batches):
                         wave[-n:] if side == 0 else wave[:n]
                     )
         return out
+
+
+@dataclass(frozen=True)
+class Options:
+    """`shift` (seconds) moves a clip, `speed` plays it faster or slower by up to that part, `gain` (dB) changes its
+    level, `noise` is how many dB below the clip noise may reach (0: none), `masks` bands and rows of the spectrogram
+    are blanked out; a part `background` of the clips are made to be none of the words."""
+
+    shift: float = 0.0
+    speed: float = 0.0
+    gain: float = 0.0
+    noise: float = 0.0
+    masks: int = 0
+    background: float = 0.0
+
+
+class SoundTraining(Classification):
+    options = Options
+
+    def batches(self, dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
+        return SoundBatches(dataset, e, rank, ranks)
+
+    def goal(self, e: Experiment, training: Dataset) -> Goal:
+        background = e.network.end.audio.background
+        loss_of = loss_for(e, training, (background,) if background else ())
+        module = Heads(self.model(e.network, e.tied), 0)
+        return Goal(module, functools.partial(batch_loss, e=e, loss_of=loss_of), float_accuracy, "accuracy")
+
+
+TRAINING = SoundTraining()

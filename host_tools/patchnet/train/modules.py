@@ -1,4 +1,4 @@
-"""The patch-tunnel network in PyTorch (float32), built from one `design.Network`.
+"""The layers and tunnels of a network in PyTorch (float32), built from a `net.network.Network`.
 
 Submodules follow `Network.layers()`: `tunnels[i][j]` is layer j of the tunnel over patch i.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import sets as data
-from ..net.design import Layer, Network, from_dict, to_dict
+from .. import rooms
+from ..net.layers import Layer
+from ..net.network import Network
+from ..net.toml import from_dict, to_dict
 
 ACTIVATION = {"relu6": nn.ReLU6, "relu": nn.ReLU, "none": nn.Identity}
 
@@ -78,32 +79,6 @@ class Tunnels(nn.Module):
         return torch.stack([tunnel(patch) for tunnel, patch in zip(self.tunnels, patches, strict=True)], 1)
 
 
-class PatchTunnelNet(Tunnels):
-    """Patches, one tunnel each, pooled features summed or concatenated, one fully connected layer (section 3)."""
-
-    def __init__(self, network: Network, tied: bool = False):
-        """`tied` as in `Tunnels`."""
-        super().__init__(network, tied)
-        self.fc = nn.Linear(network.features, len(network.labels))
-        start_weights(self)
-
-    def classify(self, pooled: Tensor) -> Tensor:
-        """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
-        return self.fc(pooled.flatten(1) if self.network.aggregate == "concat" else pooled.sum(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures (N, channels, height, width) to logits (N, classes)."""
-        return self.classify(self.maps(x).mean((3, 4)))
-
-    @torch.no_grad()
-    def predict(self, pictures: Iterable[np.ndarray], batch: int = 64) -> np.ndarray:
-        """Softmax scores (N, classes) of uint8 pictures of any size, resized as the engine does."""
-        self.eval()
-        ready = np.stack([data.prepare(picture, self.network) for picture in pictures])
-        parts = [self(normalise(part, self.network)) for part in torch.from_numpy(ready).split(batch)]
-        return torch.cat(parts).softmax(1).numpy()
-
-
 def start_weights(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -114,11 +89,7 @@ def start_weights(net: nn.Module) -> None:
 
 def build(network: Network, tied: bool = False) -> Tunnels:
     """The module that goes with the network's task, with random weights."""
-    if network.task == "detect":
-        from ..tasks.detect.detector import DetectNet
-
-        return DetectNet(network, tied)
-    return PatchTunnelNet(network, tied)
+    return rooms.part(network.task, "training").TRAINING.model(network, tied)
 
 
 def normalise(pixels: Tensor, network: Network) -> Tensor:
@@ -134,11 +105,17 @@ def save_float(model: Tunnels, path: Path) -> None:
     np.savez(path, network=json.dumps(to_dict(model.network)), **arrays)
 
 
-def load_float(path: str | Path) -> Tunnels:
-    """The model in a `float.npz` (or in the run directory that holds one), in evaluation mode."""
+def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:
+    """Network and weights of a `float.npz`, or of the run directory that holds one."""
     path = Path(path)
     with np.load(path / "float.npz" if path.is_dir() else path, allow_pickle=False) as z:
         arrays = {name: torch.from_numpy(z[name]) for name in z.files if name != "network"}
-        model = build(from_dict(json.loads(str(z["network"]))))
+        return from_dict(json.loads(str(z["network"]))), arrays
+
+
+def load_float(path: str | Path) -> Tunnels:
+    """The model in a `float.npz` (or in the run directory that holds one), in evaluation mode."""
+    network, arrays = read_float(path)
+    model = build(network)
     model.load_state_dict(arrays)
     return model.eval()

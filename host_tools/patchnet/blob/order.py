@@ -1,4 +1,4 @@
-"""Modes fast and sweep (modpatchnet/FORMAT.md, Fast schedules): which layers may run in them, their arrays' order."""
+"""Arrays of modes fast and sweep (modpatchnet/FORMAT.md, Fast schedules): which layers may have them, their order."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import format as fmt
-from ..blob.quantized import QBottleneck, QConv, QNet, Scaled
-from ..net.design import Layer
+from ..net.layers import Layer
+from ..plan.modes import eight, fast_shape, fours, largest_sums
+from .quantized import QBottleneck, QConv, QNet, Scaled
 
-MODES = (fmt.MODE_FAST, fmt.MODE_SWEEP)
 MIDDLE = [0, 2, 1, 3]  # the two in the middle exchanged
 
 # A 3x3 kernel's 12 depthwise weights where they are not line by line: line and pixel of the kernel, -- for 0.
@@ -20,32 +19,6 @@ _SCALE = np.dtype([("bias", "<i4", 2), ("mult", "<i4", 2)])
 
 
 # ---------------------------------------------------------------- which layers
-
-
-def fast_shape(layer: Layer) -> bool:
-    """Whether a layer has the shape for these modes; its integers decide the rest, see `fast_fault`."""
-    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and (layer.expand or layer.kernel == 3)
-    return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
-
-
-def fast_modes(layer: Layer) -> tuple[int, ...]:
-    """Which of these modes the layer's shape has."""
-    return () if not fast_shape(layer) else MODES if layer.expand else (fmt.MODE_FAST,)
-
-
-def largest_sums(layer: Layer) -> tuple[int, int]:
-    """What sums of the expansion and of the depthwise convolution reach besides the bias, at most."""
-    return 128 * 128 * layer.cin, (255 if layer.expand else 128) * 128 * layer.kernel**2
-
-
-def eight(layer: Layer) -> bool:
-    """Whether the weights of the expansion are kept in registers, which makes a difference to its arrays and lines."""
-    return layer.expand and layer.cin == 8 and layer.kernel == 3
-
-
-def fours(channels: int) -> int:
-    """Input channels with those that are added to make fours."""
-    return -(-channels // 4) * 4
 
 
 def _largest(scaled: Scaled, products: int) -> int:

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data import sets as data
-from ...net.design import Layer, Network
-from ...train.model import Bottleneck, Tunnels, build_layer, normalise, start_weights
+from ... import data
+from ...net.layers import Layer
+from ...net.network import Network
+from ...train.modules import Bottleneck, Tunnels, build_layer, normalise, start_weights
 from . import boxes
+from .input import prepare
 
 RARE = 0.01  # what an untrained head thinks of any class at any anchor: focal loss must not drown in negatives
 
@@ -57,7 +59,7 @@ class DetectNet(Tunnels):
         """`tied` as in `Tunnels`."""
         super().__init__(network, tied)
         classes = len(network.labels)
-        self.scales = nn.ModuleList(Scale(s.layers, s.head, classes) for s in network.scales())
+        self.scales = nn.ModuleList(Scale(s.layers, s.head, classes) for s in network.readouts)
         start_weights(self)
         for scale in self.scales:
             scale.head.begin()
@@ -85,7 +87,7 @@ class DetectNet(Tunnels):
         found = []
         for start in range(0, len(pictures), batch):
             some = pictures[start : start + batch]
-            ready = np.stack([data.prepare(picture, self.network) for picture in some])
+            ready = np.stack([prepare(picture, self.network) for picture in some])
             out = self(normalise(torch.from_numpy(ready), self.network)).numpy()
             found += [self.read(o, picture.shape[:2], threshold, iou) for o, picture in zip(out, some, strict=True)]
         return found
@@ -94,7 +96,7 @@ class DetectNet(Tunnels):
         """Rows as `predict` gives them from one picture's output (anchors, 4 + classes); `size`: its height, width."""
         n = self.network
         scores = 1 / (1 + np.exp(-out[:, 4:].astype(np.float64)))
-        order = np.argsort(-scores, axis=None, kind="stable")[: n.detection.top]
+        order = np.argsort(-scores, axis=None, kind="stable")[: n.end.top]
         order = order[scores.ravel()[order] >= threshold]
         anchor, label = np.unravel_index(order, scores.shape)
         rows = boxes.decode(out[anchor, :4].astype(np.float64), self.anchors[anchor])
@@ -111,15 +113,12 @@ def by_anchor(x: Tensor, classes: int) -> Tensor:
 
 
 def stitch(maps: Sequence[Tensor], network: Network) -> Tensor:
-    """The tunnels' last maps, each (N, C, h, w), as one map (N, C, SH, SW): each patch of the grid gives its part, the
-    central one's map is added."""
-    parts = []
-    for x, p in zip(maps, network.places(), strict=True):
-        parts.append(x[:, :, p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w])
-    g = network.grid
-    out = torch.cat([torch.cat(parts[i * g : (i + 1) * g], 3) for i in range(g)], 2)
-    if network.central:
-        p, (rows, columns) = network.places()[-1], network.stitched
-        around = (p.to_x, columns - p.to_x - p.w, p.to_y, rows - p.to_y - p.h)
-        out = out + F.pad(parts[-1], around)
+    """The tunnels' last maps, each (N, C, h, w), as one map (N, C, SH, SW): each gives its part; where two
+    meet they are added."""
+    rows, columns = network.end.map
+    out = None
+    for x, p in zip(maps, network.end.places, strict=True):
+        part = x[:, :, p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w]
+        part = F.pad(part, (p.to_x, columns - p.to_x - p.w, p.to_y, rows - p.to_y - p.h))
+        out = part if out is None else out + part
     return out

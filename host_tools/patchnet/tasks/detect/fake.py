@@ -1,4 +1,4 @@
-"""From a trained float network that detects to integers: the stitched map, the scales and their heads (`quantize`)."""
+"""From a trained float network that detects to integers: the stitched map, the scales and their heads."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...blob.quantized import QDetect, QNet, QScale
-from ...net.design import Layer
-from ...train.quantize import (
+from ...blob.quantized import QNet
+from ...net.layers import Layer
+from ...net.network import Readout
+from ...train.fake import (
     FakeBottleneck,
-    FakeTunnels,
+    FakeNet,
     affine,
     best_shrink,
     calibrate_layers,
@@ -19,7 +20,8 @@ from ...train.quantize import (
     narrow_range,
     quantized_layers,
 )
-from .detector import DetectNet, Head, by_anchor, stitch
+from .net import DetectNet, Head, Scale, by_anchor, stitch
+from .record import QDetect
 
 FLOOR = -6.0  # logits below it (scores of less than 0.25%) all become the lowest int8
 TELLING = 0.05  # the score from which on an anchor's box matters
@@ -52,19 +54,19 @@ class FakeHead(FakeBottleneck):
 
 
 class FakeScale(nn.Module):
-    def __init__(self, shapes, scale: nn.Module):
+    def __init__(self, shapes: Readout, scale: Scale):
         super().__init__()
         self.layers = fake_layers(shapes.layers, scale.layers)
         self.head = FakeHead(shapes.head, scale.head)
 
 
-class FakeDetectNet(FakeTunnels):
+class FakeDetector(FakeNet):
     """A trained network that detects, its batch norms folded, every rounding of the integers imitated."""
 
     def __init__(self, model: DetectNet, tied: bool = False):
         """`tied` as in `FakeTunnels`."""
         super().__init__(model, tied)
-        shapes = self.network.scales()
+        shapes = self.network.readouts
         self.scales = nn.ModuleList(FakeScale(s, scale) for s, scale in zip(shapes, model.scales, strict=True))
 
     @torch.no_grad()
@@ -75,7 +77,7 @@ class FakeDetectNet(FakeTunnels):
         """
         y = stitch(self.calibrate_tunnels(x), self.network)
         last = self.network.layers()[-1]
-        self.end_with(*narrow_range(y, last.act if last.kind == "conv" and not self.network.central else "none"))
+        self.end_with(*narrow_range(y, last.act if last.kind == "conv" and not self.network.end.overlaps else "none"))
         found, scale = [], affine(*self.tunnels[0][-1].range)[0]
         for part in self.scales:
             y = calibrate_layers(part.layers, y, scale)
@@ -102,7 +104,7 @@ class FakeDetectNet(FakeTunnels):
 
     def stitched(self, x: Tensor) -> Tensor:
         y = stitch(self.maps(x), self.network)
-        return fake(y, *affine(*self.tunnels[0][-1].range)) if self.network.central else y
+        return fake(y, *affine(*self.tunnels[0][-1].range)) if self.network.end.overlaps else y
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) to (N, anchors, 4 + classes), as `DetectNet` does."""
@@ -127,11 +129,10 @@ class FakeDetectNet(FakeTunnels):
     def quantized(self) -> QNet:
         """The integers. ValueError names the layer that cannot be represented."""
         input_zero, tunnels = self.quantized_tunnels()
-        zero, scales = tunnels[0][-1].zero_out, []
+        zero, behind = tunnels[0][-1].zero_out, []
         for i, part in enumerate(self.scales):
             layers = quantized_layers(part.layers, zero, f"scale {i}")
             zero = layers[-1].zero_out if layers else zero
-            (head,) = quantized_layers([part.head], zero, f"head of scale {i}")
-            scales.append(QScale(layers, head))
-        detect = QDetect(tuple(scales), self.cls_zero, self.cls_scale, self.box_scale)
-        return QNet(self.network, input_zero, tunnels, None, None, 0, 0, self.cls_scale, detect)
+            behind += [*layers, *quantized_layers([part.head], zero, f"head of scale {i}")]
+        end = QDetect(self.cls_zero, self.cls_scale, self.box_scale)
+        return QNet(self.network, input_zero, tunnels, end, tuple(behind))
