@@ -15,8 +15,7 @@ from patchnet.blob import random
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.net import zoo
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.plan import costs
 from patchnet.plan.modes import DIRECT, FAST, SWEEP, fast_shape
 from patchnet.plan.place import block_name
@@ -24,7 +23,10 @@ from patchnet.report import bench
 from patchnet.report.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
 from patchnet.tasks.detect.end import Detection, Scale
 
-SMALL = Network("small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),))
+RECIPE = PatchTunnels(
+    "small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),)
+)
+SMALL = RECIPE.network()
 
 
 # ---------------------------------------------------------------- networks
@@ -121,7 +123,7 @@ def test_schedules_of_a_network():
 def test_schedules_of_a_network_that_detects():
     """Every one gives the same; each layer behind the chains is counted, then the search for boxes."""
     scales = Scale(((9, 9),), (Stage(8, 1, 1, 2),)), Scale(((14, 14),), (Stage(8, 1, 2, 2),))
-    network = replace(SMALL, margin_h=6, margin_w=4, end=Detection(scales))
+    network = replace(RECIPE, margin_h=6, margin_w=4, end=Detection(scales)).network()
     jobs = list(bench.network_jobs("small", random_qnet(np.random.default_rng(0), network)))
     x = np.random.default_rng(0).integers(-128, 128, (20, 24, 3)).astype(np.int8)
     outputs = [Engine(job.blob).run_raw(x).outputs8.tolist() for job in jobs]

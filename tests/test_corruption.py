@@ -19,7 +19,7 @@ from patchnet.blob import random
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
 from patchnet.net.layers import Layer
-from patchnet.plan import place as plan
+from patchnet.plan import sizes
 from patchnet.plan.place import place
 
 
@@ -361,8 +361,9 @@ def test_cause_of_a_bad_fast_layer_is_named(name):
 
 def test_sums_of_a_long_chunk_do_not_wrap(monkeypatch):
     """4096 lines of sums of 1 MB each take 4 GB, of which 32 bits tell nothing."""
-    work = plan._fused_work
-    monkeypatch.setattr(plan, "_fused_work", lambda *a: (w := work(*a)) | dict(sums=w["sums"] % (1 << 32)))
+    work = sizes.WORK["bottleneck", SWEEP]
+    wrapped = {("bottleneck", SWEEP): lambda *a: (w := work(*a)) | dict(sums=w["sums"] % (1 << 32))}
+    monkeypatch.setattr(sizes, "WORK", sizes.WORK | wrapped)
     chain = Layer("conv", 4096, 64, 1, 0, 1, 3, 1), Layer("bottleneck", 4096, 64, 1, 8, 4096, 3, 1, True)
     network = FreeNetwork("long", ("a", "b"), 4096, 64, 1, 1, False, chain=chain)
     small = replace(network, height=4, width=4, chain=tuple(replace(layer, h=4, w=4) for layer in chain))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-from dataclasses import replace
+from math import isqrt
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from patchnet.net.recipe import patch_tunnels as Network
 from patchnet.plan import choice
 from patchnet.plan.place import place
 from patchnet.report import analyze
-from patchnet.tasks.detect.end import Detection, Scale
+from patchnet.tasks.detect.end import Detection, Scale, scales
 
 FORMATS = (0, patchnet.GRAYSCALE, patchnet.RGB565, patchnet.RGB888)
 
@@ -79,11 +79,11 @@ def test_random_detectors_say_something(cases):
         heads = [part for part in arena.parts(o) if part.stages[-1].layer.flags & HEAD]
         seen |= {("head fused", len(part.stages) > 1) for part in heads} | {("scales", len(heads))}
         d = case.qnet.design
-        seen |= {("k", d.k), ("central", d.central), ("channels", d.channels), ("fit", d.fit)}
+        seen |= {("grid", isqrt(d.tunnels)), ("central", d.tunnels - isqrt(d.tunnels) ** 2), ("channels", d.channels), ("fit", d.fit)}
         seen |= {"cropped" for p in o.places if p.from_y or p.from_x}
     wanted = {"full", "room", "none", "dropped", "equal values", ("cut", 0), ("cut", 32768), "cropped"}
     wanted |= {("head fused", some) for some in (False, True)} | {("scales", n) for n in (1, 2, 3)}
-    wanted |= {("k", k) for k in (1, 4, 9, 16)} | {("central", some) for some in (False, True)}
+    wanted |= {("grid", side) for side in (1, 2, 3, 4)} | {("central", n) for n in (0, 1)}
     assert wanted <= seen, wanted - seen
 
 
@@ -149,7 +149,7 @@ def test_planned_networks(seed):
 
 def test_a_head_is_by_itself(cases):
     """Heads but the last one, and the ends of chains, cannot be fused with what follows."""
-    (case,) = [c for c in cases if len(c.oracle.scales) == 2 and not c.qnet.design.scales()[0].layers][:1]
+    (case,) = [c for c in cases if len(c.oracle.scales) == 2 and not c.qnet.design.readouts[0].layers][:1]
     d = case.qnet.design
     steps = [(step.mode, step.rows, step.group) for step in choice.fastest(d).steps]
     n, tail = len(d.layers()), d.tail()
@@ -170,7 +170,7 @@ def test_a_moved_number_is_judged_rightly(seed):
     rng = np.random.default_rng([seed, 3])
     qnet = random_qnet(rng, random_detector(rng, 20_000))
     blob, said = random_blob(rng, qnet), set()
-    detect = read(blob).detect
+    detect = read(blob).record
     for field, delta in itertools.product(("stitch_at", "candidate_at"), (-64, -16, -4, -1, 1, 4, 16, 64)):
         value = detect[field] + delta
         if value < 0:
@@ -223,7 +223,7 @@ def test_bad_records_are_refused(cases, values, name):
 
 def test_bad_places_scales_and_anchors_are_refused(cases):
     blob = cases[3].blob
-    d = read(blob).detect
+    d = read(blob).record
     last = cases[3].qnet.design.layers()[-1]
     bad = [(fmt.PLACE, d["place_off"], dict(h=last.oh + 1)), (fmt.PLACE, d["place_off"], dict(from_x=last.ow))]
     bad += [(fmt.PLACE, d["place_off"], dict(to_y=d["map_h"])), (fmt.PLACE, d["place_off"], dict(to_x=65535))]
@@ -264,17 +264,12 @@ def test_damage_stays_inside(how, tmp_path):
 def test_files_round_trip(seed, tmp_path):
     """A network through the .npz and through the blob: the same integers, the same boxes."""
     case = random_case(seed, max_macs=50_000, detects=True)
-    qnet = replace(case.qnet, detect=replace(case.qnet.detect, cls_scale=float(np.float32(case.qnet.detect.cls_scale))))
+    qnet = case.qnet
     info, again = read(case.blob), blob_qnet(case.blob, "again")
     assert blob_plan(info) == blob_plan(read(pack(again, blob_plan(info))))
     d = blob_network(info, "again")
-    for a, b in ((d.scales(), qnet.design.scales()), (d.places(), qnet.design.places())):
-        assert len(a) == len(b)
-    assert (
-        d.places() == qnet.design.places() and d.stitched == qnet.design.stitched and d.heads() == qnet.design.heads()
-    )
-    assert [(s.stride, s.head.cout) for s in d.scales()] == [(s.stride, s.head.cout) for s in qnet.design.scales()]
-    assert [s.anchors for s in d.detection.scales] == [s.anchors for s in qnet.design.detection.scales]
+    assert d.end == qnet.design.end and d.heads() == qnet.design.heads()
+    assert [(s.stride, s.head.cout) for s in scales(d)] == [(s.stride, s.head.cout) for s in scales(qnet.design)]
     assert (d.macs, d.weights) == (qnet.design.macs, qnet.design.weights)
     raw = random_raw(np.random.default_rng(seed), qnet.design)
     wanted = case.oracle.run_raw(raw)
@@ -309,7 +304,7 @@ def test_detect_on_the_pc(cases):
         raw = random_raw(np.random.default_rng(1), case.qnet.design)
         assert bytes(m.predict(raw)) == case.oracle.run_raw(raw).outputs8.tobytes()
         assert m.task == "detect" and m.output_shape == (len(wanted.outputs8),)
-        assert m.output_zero_point == case.qnet.detect.cls_zero
+        assert m.output_zero_point == case.qnet.end.cls_zero
         assert len(m.profile(raw)) == len(case.qnet.design.run())
 
 

@@ -99,7 +99,7 @@ def test_random_networks_say_something():
             distinct.append(len(np.unique(m)) / min(m.size, 256))
         spread.append(np.std(result.logits16) if len(result.logits16) > 1 else 5000)
         d = case.qnet.design
-        seen |= {("k", d.k), ("central", d.central), d.aggregate, d.fit, ("channels", d.channels), case.picture.pixfmt}
+        seen |= {("tunnels", d.tunnels), d.end.aggregate, d.fit, ("channels", d.channels), case.picture.pixfmt}
         for s in d.layers():
             seen |= {(s.kind, s.kernel, s.stride), ("cout", s.cout % 4), s.act}
             seen |= {("expand", s.expand), ("residual", s.residual)}
@@ -107,11 +107,11 @@ def test_random_networks_say_something():
     wanted = {(kind, k, s) for kind in ("conv", "bottleneck") for k in (3, 5, 7) for s in (1, 2)}
     wanted |= (
         {("conv", 1, 1), ("conv", 1, 2)}
-        | {("k", k) for k in (1, 4, 9, 16)}
+        | {("tunnels", k + central) for k in (1, 4, 9, 16) for central in (0, 1)}
         | {("cout", r) for r in range(4)}
         | {GREY, RGB565, RGB888}
     )
-    wanted |= {(name, flag) for name in ("central", "expand", "residual") for flag in (False, True)}
+    wanted |= {(name, flag) for name in ("expand", "residual") for flag in (False, True)}
     wanted |= {"sum", "concat", "stretch", "crop", "relu6", "relu", "none", ("channels", 1), ("channels", 3)}
     assert wanted <= seen, wanted - seen
 
@@ -234,7 +234,8 @@ def test_scores_of_any_logits(scale):
     """
     rng = np.random.default_rng(5)
     network = replace(identity_qnet(1, 1, 1).design, labels=("a", "b"))
-    blob = pack(replace(random_qnet(rng, network), output_scale=scale))
+    qnet = random_qnet(rng, network)
+    blob = pack(replace(qnet, end=replace(qnet.end, output_scale=scale)))
     oracle, engine = Oracle(blob), Engine(blob)
     engine.run_raw(np.zeros((1, 1, 1)))
     place = engine.arena[oracle.header.logit_at :][:4].view(np.int16)

@@ -12,13 +12,13 @@ from cases import random_schedule
 from patchnet.net import zoo
 from patchnet.net.budget import paper_peak
 from patchnet.net.layers import Layer
-from patchnet.net.network import Lasting, aligned
+from patchnet.net.network import aligned
 from patchnet.net.recipe import Stage
 from patchnet.net.recipe import patch_tunnels as Network
 from patchnet.plan import choice, costs, options, search
 from patchnet.plan.lines import ring_lines, views
 from patchnet.plan.modes import DIRECT, GROUPS, ROLLING, STORED, WINDOW
-from patchnet.plan.place import Step, areas, place
+from patchnet.plan.place import areas, lasting, place
 from patchnet.plan.sizes import segment_areas
 from patchnet.report.narrower import narrower
 from test_plan import Stream, parts, reached
@@ -172,7 +172,7 @@ def all_steps(layer: Layer, lines: int, first: bool) -> list:
 def all_segments(network: Network, first: int, stop: int) -> list[tuple[int, float]]:
     """The Pareto front of (arena bytes, cost) of one segment, all strips and steps tried."""
     chain, found = tuple(network.layers()[first:stop]), []
-    below = Lasting.of(network, Step(DIRECT, 1, 0))
+    below = lasting(network, (DIRECT, 1, 0))
     last = stop == len(network.layers())
     for strip in range(1, chain[-1].oh + 1):
         part = views(chain, strip)
@@ -331,7 +331,7 @@ GROUPED = [(21, [(DIRECT, 1, 0)]), *((n, [(GROUPS, 2, 4)]) for n in (21, 11, 11,
 @pytest.mark.parametrize("act, most", [("relu6", 255), ("none", 128)])
 def test_sums_of_24_bits(act, most):
     """Bits for the largest sum that weights and biases let happen; a quarter of the sums' bytes saved."""
-    network = replace(VWW, act=act)
+    network = replace(VWW, chain=tuple(replace(layer, act=act) for layer in VWW.chain))
     qnet, plan = networks.random_qnet(np.random.default_rng(0), network), place(network, GROUPED)
     found = narrower(network, plan, qnet)
     assert [n.layer for n in found] == list(range(7))

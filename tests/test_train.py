@@ -10,11 +10,8 @@ pytest.importorskip("sklearn")
 
 from patchnet import data
 from patchnet.tasks.classify import training
-from patchnet.train import (
-    batches,
-    experiment,
-    loop,
-)
+from patchnet.train import experiment, loop
+from patchnet.train.batches import as_boxes, cut, moved
 from patchnet.train.modules import load_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
@@ -87,14 +84,14 @@ def test_presence_in_cells():
 def test_boxes_move_with_the_part_and_are_mirrored():
     area = np.array([0.5, 0.0, 1.0, 0.5])
     row = box(0.5, 0.1, 0.75, 0.5, label=2)
-    assert np.allclose(batches.moved(row, area, False), box(0.0, 0.2, 0.5, 1.0, label=2))
-    assert np.allclose(batches.moved(row, area, True), box(0.5, 0.2, 1.0, 1.0, label=2))
+    assert np.allclose(moved(row, area, False), box(0.0, 0.2, 0.5, 1.0, label=2))
+    assert np.allclose(moved(row, area, True), box(0.5, 0.2, 1.0, 1.0, label=2))
 
 
 def test_boxes_cut_off_lose_their_certainty():
     rows = np.concatenate([box(-0.2, 0.0, 0.2, 0.2), box(-0.8, 0.0, 0.2, 0.2), box(1.1, 0.0, 1.2, 0.2)])
     wanted = np.concatenate([box(0.0, 0.0, 0.2, 0.2), box(0.0, 0.0, 0.2, 0.2, difficult=1)])
-    assert np.allclose(batches.cut(rows), wanted)
+    assert np.allclose(cut(rows), wanted)
 
 
 def test_mosaic_puts_boxes_where_their_pictures_are():
@@ -112,7 +109,7 @@ def test_mosaic_puts_boxes_where_their_pictures_are():
 
 def test_class_labels_become_boxes_around_pictures():
     pictures = data.Dataset(("ship", "frog", "cat"), [None] * 3, np.array([0, 1, 2]), ("p", "q", "r"))
-    boxed = batches.as_boxes(pictures, ("cat", "person", "boat"))
+    boxed = as_boxes(pictures, ("cat", "person", "boat"))
     assert [boxes.tolist() for boxes in boxed.boxes] == [[[0, 0, 1, 1, 2, 0]], [], [[0, 0, 1, 1, 0, 0]]]
 
 
