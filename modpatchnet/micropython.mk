@@ -12,4 +12,5 @@ CFLAGS_USERMOD += -I$(PATCHNET_DIR)
 # Ports compile with -Os, which costs what works on single pixels most of its speed, and the rest nothing.
 PATCHNET_COPT ?= -O2
 PATCHNET_HOT := $(filter %/pn_kernels.c %/pn_image.c %/pn_audio.c %/pn_fused.c %/pn_dsp_fused.c,$(PATCHNET_ENGINE_C))
-$(PATCHNET_HOT:$(USER_C_MODULES)/%.c=$(BUILD)/%.o): CFLAGS += $(PATCHNET_COPT)
+# By the folder's own name, as from 1.29 on USER_C_MODULES may name several folders, or this one itself.
+$(PATCHNET_HOT:$(PATCHNET_DIR)/%.c=$(BUILD)/$(notdir $(PATCHNET_DIR))/%.o): CFLAGS += $(PATCHNET_COPT)

@@ -159,7 +159,8 @@ static mp_obj_t open_path(mp_obj_t path) {
     if (stat != MP_IMPORT_STAT_FILE) {
         mp_raise_OSError_with_filename(stat == MP_IMPORT_STAT_DIR ? MP_EISDIR : MP_ENOENT, mp_obj_str_get_str(path));
     }
-    return mp_call_function_2(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), path, MP_OBJ_NEW_QSTR(MP_QSTR_rb));
+    // no MP_QSTR_ in a header: MicroPython 1.29 counts it to the .c file before, and stops if there is none
+    return mp_call_function_2(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), path, mp_obj_new_str("rb", 2));
 }
 
 static mp_obj_t new_int8_array(size_t n) {

@@ -148,15 +148,15 @@ before = gc.mem_alloc()
 best = m.classify(img, 5)
 print(gc.mem_alloc() - before < 1500)
 gc.enable()
-print([(label, int(score * 65536)) for label, score in best])
+print([(label.encode(), int(score * 65536)) for label, score in best])
 everything = m.classify(img)
 print(len(everything), everything[:5] == best, m.labels[999] == "class 999 \\u00e9")
 print(all(a[1] >= b[1] for a, b in zip(everything, everything[1:])))
 """
     model = Model(blobs.many_classes())
     best = model.classify(Image(5, 5, GRAYSCALE, bytes(range(0, 250, 10))), 5)
-    exact = [(label, int(score * 65536)) for label, score in best]
-    assert connect(where, tmp_path).exec(code) == f"True\n{ascii(exact)}\n1000 True True\nTrue\n"
+    exact = [(label.encode(), int(score * 65536)) for label, score in best]  # how text is shown, depends on the version
+    assert connect(where, tmp_path).exec(code) == f"True\n{exact}\n1000 True True\nTrue\n"
 
 
 def test_profile_adds_up(connect, where, folder):

@@ -115,6 +115,27 @@ def test_a_clone_of_another_commit_is_refused(get_micropython, tmp_path, monkeyp
         get_micropython.clone(tmp_path)
 
 
+TRIED = re.findall(r"^\| (\S+) \| `([0-9a-f]{40})` \|", (ROOT / "ports" / "README.md").read_text(), re.M)
+
+
+def test_the_newest_release_that_was_tried_is_cloned(get_micropython, tmp_path, monkeypatch):
+    version, commit = [row for row in TRIED if "preview" not in row[0]][-1]
+    commands = []
+    monkeypatch.setattr(get_micropython, "run", lambda command, *_, **__: commands.append(command) or f"{commit}\n")
+    get_micropython.clone(tmp_path)
+    assert commands[1][:7] == ["git", "clone", "--quiet", "--depth", "1", "--branch", f"v{version}"]
+
+
+def test_debians_release_was_tried(get_micropython):
+    assert any(f"={version}+ds" in get_micropython.PACKAGE for version, _ in TRIED)
+
+
+def test_all_versions_that_were_tried_are_built_for_every_change():
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    wanted = ["master" if "preview" in version else f"v{version}" for version, _ in TRIED]
+    assert re.search(r"micropython: \[(.*)\]", workflow)[1].split(", ") == wanted
+
+
 @pytest.fixture
 def debian(tmp_path):
     """Arguments of debian_source for a machine of one mirror."""
@@ -216,6 +237,20 @@ def test_module_lies_beside_openmvs(tmp_path, name):
     assert {str(path) for path in (tmp_path / name).rglob("*.c")} | {str(tmp_path / "modules" / "py_csi.c")} == {
         word for word in words if word.endswith(".c")
     }
+
+
+def test_no_header_names_a_qstr():
+    """MicroPython 1.29 looks for names in .c files only, and takes those of a header for the file's before it."""
+    require("qemu")
+    headers = []
+    with open(remote.FIRMWARE.parent / "genhdr" / "qstr.i.last") as preprocessed:
+        for line in preprocessed:
+            mark = re.match(r'# \d+ "(.*)"', line)
+            if mark:
+                source = Path(mark[1])
+            elif "MP_QSTR_" in line and source.suffix == ".h" and ROOT in source.parents:
+                headers.append(f"{source}: {line}")
+    assert headers == []
 
 
 def test_emulated_board_uses_the_hard_float_abi():
