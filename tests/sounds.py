@@ -9,6 +9,7 @@ import numpy as np
 from networks import FreeNetwork, random_chain, random_qnet
 from patchnet.design import Audio, Layer
 from patchnet.pack import pack
+from patchnet.quantized import QNet
 
 LABELS = ("no", "yes", "none")
 
@@ -35,13 +36,17 @@ def random_audio(rng) -> Audio:
     )  # fmt: skip
 
 
-def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:
+def random_listener(rng, audio: Audio | None = None, k: int = 1) -> QNet:
     """A random network for up to 20 rows of up to 12 bands."""
     height, width = int(rng.integers(4, 21)), int(rng.integers(4, 13))
     margins = (int(rng.integers(0, 3)), int(rng.integers(0, 3))) if k > 1 else (0, 0)
     network = FreeNetwork("sound", LABELS, height, width, 1, k, False, *margins, audio=audio or random_audio(rng))
     network = replace(network, chain=random_chain(rng, *network.patch, 1, int(rng.integers(1, 4)), 6))
-    return pack(random_qnet(rng, network))
+    return random_qnet(rng, network)
+
+
+def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:
+    return pack(random_listener(rng, audio, k))
 
 
 def random_sound(rng, n: int) -> np.ndarray:

@@ -9,8 +9,7 @@ import pytest
 
 from patchnet import remote
 from test_device_api import check_interrupt, expected, folder, script, write_long  # noqa: F401, folder is a fixture
-from test_equality_device import GOLDEN, SCRIPT, golden_entries, printed, random_folder  # noqa: F401
-from test_equality_device import expected as expected_cases
+from test_equality_device import GOLDEN, SCRIPT, assert_printed, golden_entries, printed, random_folder  # noqa: F401
 
 BUILD = remote.ROOT / "build"
 ARCHS = {"unix": "x64", "qemu": "armv7emsp"}
@@ -65,12 +64,12 @@ def test_ctrl_c_ends_a_long_inference(native, tmp_path):
 
 
 def test_golden_cases(native):
-    assert printed(native(GOLDEN).exec(SCRIPT.read_text())) == expected_cases(golden_entries(), GOLDEN)
+    assert_printed(printed(native(GOLDEN).exec(SCRIPT.read_text())), golden_entries(), GOLDEN)
 
 
 def test_random_networks(native, random_folder):  # noqa: F811
     files, entries = random_folder
-    assert printed(native(files).exec(SCRIPT.read_text())) == expected_cases(entries, files)
+    assert_printed(printed(native(files).exec(SCRIPT.read_text())), entries, files)
 
 
 def test_mip_installs_it(tmp_path):
