@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import select
 import shlex
 import shutil
 import socket
@@ -680,7 +681,7 @@ class Plug:
     def __init__(self, port, n, url="socket://localhost:0"):
         import serial
 
-        self.line = serial.Serial(port, timeout=0.02)
+        self.line = serial.Serial(port, timeout=0)
         self.listener = socket.create_server(("localhost", int(url.rsplit(":", 1)[1])))
         self.url = f"socket://localhost:{self.listener.getsockname()[1]}"
         self.left, self.cut = n, False
@@ -689,14 +690,14 @@ class Plug:
 
     def serve(self):
         pc, _ = self.listener.accept()
-        pc.settimeout(0.002)
         try:
             while True:
-                pc.sendall(self.line.read(self.line.in_waiting or 1))
-                try:
-                    data = pc.recv(1024)
-                except TimeoutError:
+                ready, _, _ = select.select([self.line, pc], [], [])
+                if self.line in ready:
+                    pc.sendall(self.line.read(4096))
+                if pc not in ready:
                     continue
+                data = pc.recv(1024)
                 self.cut = self.left < len(data)
                 if not data or self.cut:
                     self.line.write(data[: self.left])

@@ -133,12 +133,6 @@ def plan_traits(oracle: Oracle) -> set:
 
 def test_random_plans_say_something():
     """All modes, chunks, strips and residuals occur, alone and fused, maps moved and maps over others."""
-    seen = set()
-    for seed in range(160):
-        rng = np.random.default_rng(seed)
-        qnet = fast_qnet(rng, mixed_network(rng, 50_000)) if seed % 4 == 3 else random_qnet(rng, max_macs=50_000)
-        for _ in range(12):
-            seen |= plan_traits(Oracle(random_blob(rng, qnet)))
     columns, chunks = (False, True), (WINDOW, GROUPS, STORED)
     wanted = {("fused", n) for n in (1, 2, 3)} | {("strips", n) for n in (1, 2, 3)} | {"moved"}
     wanted |= {("in place", c) for c in columns} | {("mode", True, GROUPS, False)}
@@ -149,7 +143,14 @@ def test_random_plans_say_something():
     wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, SWEEP) for some in (False, True)}
     wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
     wanted |= {("fused stride", s) for s in (1, 2)} | {("fused kernel", k) for k in (1, 3, 5, 7)}
-    assert wanted <= seen, wanted - seen
+    for seed in range(160):
+        rng = np.random.default_rng(seed)
+        qnet = fast_qnet(rng, mixed_network(rng, 50_000)) if seed % 4 == 3 else random_qnet(rng, max_macs=50_000)
+        for _ in range(12):
+            wanted -= plan_traits(Oracle(random_blob(rng, qnet)))
+        if not wanted:
+            break
+    assert not wanted
 
 
 def test_labels_as_they_lie_in_the_blob():

@@ -5,6 +5,7 @@ What must come out is always the oracle's word. tests/device/golden.py runs the 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -43,10 +44,17 @@ def expected(entries: list[dict], folder: Path) -> list[dict]:
     for entry in entries:
         labels = Oracle((folder / entry["blob"]).read_bytes()).labels
         for p in entry["pictures"]:
-            outputs = p["outputs"] if p["roi"] is None else None
+            outputs = told(p["outputs"]) if p["roi"] is None else None
             lines.append({"file": p["file"], "outputs": outputs, "best": best_first(p, labels)})
-        lines.append({"file": entry["raw"]["file"], "outputs": entry["raw"]["outputs"]})
+        lines.append({"file": entry["raw"]["file"], "outputs": told(entry["raw"]["outputs"])})
     return lines
+
+
+def told(outputs: list[int]) -> list:
+    """As the device script tells outputs."""
+    if len(outputs) <= 32:
+        return outputs
+    return [len(outputs), hashlib.sha256(np.array(outputs, np.int8).tobytes()).hexdigest()[:16]]
 
 
 def golden_entries() -> list[dict]:
