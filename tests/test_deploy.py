@@ -31,13 +31,13 @@ PLACES = {"flash": "/flash", "sd": "/sd", "rom": "/rom"}
 
 
 class Emulator:
-    """The emulated board, with power that can be cut. Its ROMFS partition is blank flash at first."""
+    """The emulated board, with power that can be cut. Its ROMFS partition is blank flash at first, but for `rom`."""
 
-    def __init__(self, storage, firmware=remote.FIRMWARE):
+    def __init__(self, storage, firmware=remote.FIRMWARE, rom=b""):
         self.storage, self.firmware = storage, firmware
         with open(storage, "wb") as f:
             f.seek(remote.ROM_ADDRESS - 0x60000000)
-            f.write(b"\xff" * remote.ROM_SIZE)
+            f.write(rom.ljust(remote.ROM_SIZE, b"\xff"))
             f.truncate(remote.MEMORY_BYTES)
         self.start()
 
