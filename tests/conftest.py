@@ -6,6 +6,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,26 @@ def require(where):
     if os.environ.get("PATCHNET_REQUIRE_DEVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def no_data(request, monkeypatch):
+    """What a test sees does not depend on the user's data sets, unless it is marked `data`."""
+    if request.node.get_closest_marker("data") is None:
+        monkeypatch.delenv("PATCHNET_DATA", raising=False)
+
+
+@pytest.fixture
+def data_set():
+    """data_set(name): the path of a data set in $PATCHNET_DATA. Skips the test, which is marked `data`, without it."""
+
+    def find(name):
+        path = Path(os.environ.get("PATCHNET_DATA", "")) / f"{name}.npz"
+        if "PATCHNET_DATA" not in os.environ or not path.is_file():
+            pytest.skip(f"needs data set {name} in $PATCHNET_DATA")
+        return path
+
+    return find
 
 
 @pytest.fixture
