@@ -213,8 +213,7 @@ def test_a_partition_without_a_blank_stretch_is_written_anew(
     board, model, rom_folder, rewritten, small_partition, saved
 ):
     """And then there is one again, as all of it was erased."""
-    size = len(blobs.medium())
-    small_partition(3 * size)
+    small_partition(11 * 4096)
     write_partition(board, romfs.build(rom_folder))
     told, after = [], []
     for turn in range(4):
