@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from patchnet import remote
+# No test may depend on how fast the machine is: a time-out is for what hangs, here and in every process started here.
+os.environ.setdefault("PATCHNET_PATIENCE", "30")
+PATIENT = 1800
+
+from patchnet import remote  # noqa: E402
 
 WHERES = ["unix", "qemu"] + ([os.environ["PATCHNET_PORT"]] if "PATCHNET_PORT" in os.environ else [])
 
@@ -72,6 +76,17 @@ def qemu():
     require("qemu")
     with remote.connect("qemu") as device:
         yield device
+
+
+def wait_for(device, text):
+    """Until the code that runs on the device has printed `text` at its beginning."""
+    if isinstance(device, remote.Unix):
+        got = b""
+        while len(got) < len(text) and (more := os.read(device._process.stdout.fileno(), len(text) - len(got))):
+            got += more
+    else:
+        got = device.read(len(text), PATIENT)
+    assert got.decode() == text
 
 
 @pytest.fixture(params=WHERES)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cengine import BUILD
+from conftest import PATIENT
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parent / "modpatchnet"
@@ -61,7 +62,7 @@ def run(elf: Path) -> tuple[int, str]:
     """Exit status and what was printed."""
     command = [EMULATOR, "-machine", "mps2-an500", "-nographic", "-monitor", "none", "-serial", "none", "-semihosting"]
     done = subprocess.run(
-        [*command, "-kernel", elf], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        [*command, "-kernel", elf], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENT
     )
     return done.returncode, done.stdout + done.stderr
 

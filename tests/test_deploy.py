@@ -22,7 +22,7 @@ import pytest
 
 import blobs
 from cases import random_case
-from conftest import require
+from conftest import PATIENT, require
 from networks import random_qnet
 from patchnet import Model, boards, cli, deploy, partition, remote, romfs, vector
 from patchnet.link import Link
@@ -315,7 +315,7 @@ def command_in(text):
 
 def mpremote(*words):
     command = [sys.executable, "-m", "mpremote", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -422,25 +422,33 @@ with open({0!r} + "/filler", "wb") as f:
     board.exec(code.format(folder, but))
 
 
+@pytest.fixture
+def larger(model):
+    """The same with networks of many of the disks' blocks."""
+    model.write_bytes(blobs.large())
+    other(model).write_bytes(blobs.many_classes())
+    return model
+
+
 @pytest.mark.parametrize("to", ["flash", "sd"])
-def test_a_full_disk_is_refused_before_anything_is_copied(board, model, to):
-    path = deploy.deploy(model, board.port, to).path
+def test_a_full_disk_is_refused_before_anything_is_copied(board, larger, to):
+    path = deploy.deploy(larger, board.port, to).path
     fill(board, PLACES[to], 70_000 if to == "flash" else 30_000)
     with pytest.raises(ValueError, match=r"net.pnb: needs [\d,]+ B, /\w+ has [\d,]+ B free; .*--replace"):
-        deploy.deploy(other(model), board.port, to)
-    assert is_there(board, path, blobs.medium())
-    deploy.deploy(other(model), board.port, to, replace=True)
-    assert is_there(board, path, other_blob())
+        deploy.deploy(other(larger), board.port, to)
+    assert is_there(board, path, blobs.large())
+    deploy.deploy(other(larger), board.port, to, replace=True)
+    assert is_there(board, path, blobs.many_classes())
 
 
 @pytest.mark.parametrize("to", ["flash", "sd"])
-def test_a_disk_that_gets_full_while_it_is_written(board, model, to, monkeypatch):
-    path = deploy.deploy(model, board.port, to).path
+def test_a_disk_that_gets_full_while_it_is_written(board, larger, to, monkeypatch):
+    path = deploy.deploy(larger, board.port, to).path
     fill(board, PLACES[to], 30_000)
     monkeypatch.setattr(deploy, "_make_room", lambda *_: None)
     with pytest.raises(ValueError, match="no space left on the board"):
-        deploy.deploy(other(model), board.port, to)
-    assert is_there(board, path, blobs.medium())
+        deploy.deploy(other(larger), board.port, to)
+    assert is_there(board, path, blobs.large())
     assert sorted(board.files(PLACES[to])) == ["filler", "net.pnb"]
 
 
@@ -725,7 +733,7 @@ class Plug:
 def test_an_unplugged_line_leaves_the_old_network_and_can_be_plugged_in_again(board, model, share):
     """The board is not reset by that: it still waits for the rest of a frame when the next command comes."""
     path = deploy.deploy(model, board.port, "flash").path
-    plug = Plug(board.port, int(12_000 + share * len(other_blob())))
+    plug = Plug(board.port, int(7_000 + share * len(other_blob())))
     with pytest.raises(remote.LinkLost, match="start again"):
         deploy.deploy(other(model), plug.url, "flash")
     plug.thread.join()

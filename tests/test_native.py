@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from conftest import PATIENT
 from patchnet import remote
 from test_device_api import check_interrupt, expected, folder, script, write_long  # noqa: F401, folder is a fixture
 from test_equality_device import GOLDEN, SCRIPT, assert_printed, golden_entries, printed, random_folder  # noqa: F401
@@ -53,7 +54,7 @@ def test_stock_firmware_has_no_patchnet(native, tmp_path):
 
 @pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs", "stream"])
 def test_prints_what_is_expected(native, folder, name):  # noqa: F811
-    assert native(folder).exec(script(name), timeout=300) == expected(name)
+    assert native(folder).exec(script(name), PATIENT) == expected(name)
 
 
 def test_ctrl_c_ends_a_long_inference(native, tmp_path):
@@ -76,12 +77,12 @@ def test_mip_installs_it(tmp_path):
     """As on a real board, but into a folder of this PC that the emulated board has mounted."""
     package = require(BUILD / "natmod" / "armv7emsp" / "patchnet.mpy").with_name("package.json")
     look = "import sys; sys.path.append('/remote/lib'); import patchnet, filecam, filemic; print(patchnet.Model)"
-    for _ in range(3):  # on a busy machine mpremote's patience with the mounted folder may end
+    for _ in range(10):  # on a busy machine mpremote's patience with the mounted folder may end
         emulator = remote.Qemu(require(STOCK["qemu"]), None, False)
         command = [sys.executable, "-m", "mpremote", "connect", emulator.port, "mount", tmp_path]
         command += ["mip", "install", "--target=/remote/lib", package, "+", "exec", look]
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENT)
         finally:
             emulator.stop()
         if done.returncode == 0:

@@ -38,7 +38,7 @@ from .plan import (
     place,
 )
 from .quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
-from .remote import FIRMWARE, Board
+from .remote import FIRMWARE, PATIENCE, Board
 from .unpack import blob_qnet, read_blob
 
 PER_MICROSECOND = 1000
@@ -307,7 +307,7 @@ def check_counter(board: Board) -> None:
         raise RuntimeError(f"the emulator counts {counted * PER_MICROSECOND:,} instructions of a loop of 40,000,000")
 
 
-def measure(board: Board, name: str, width: int, height: int, timeout: float = 600) -> list[int]:
+def measure(board: Board, name: str, width: int, height: int, timeout: float = 600 * PATIENCE) -> list[int]:
     """Instructions of each layer of the blob `name`, all tunnels together, then of what follows them.
 
     It classifies a frame in RGB565 from the file "picture".
