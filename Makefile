@@ -34,8 +34,8 @@ help:
 demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
-# One more than there are cores, as tests of boards wait for a serial line at times. Each begins with a stretch of files of its own, so that
-# what a file's tests share is seldom made twice; who has nothing left takes some of another's tests.
+# One more than there are cores, as tests of boards wait for a serial line at times. Each begins with a stretch of
+# files of its own, so that what a file's tests share is seldom made twice, and then takes tests of those behind.
 WORKERS = $(shell expr $(JOBS) + 1)
 #: make test          the same set-up and PyTorch, then all tests
 .PHONY: test

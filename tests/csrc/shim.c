@@ -33,8 +33,8 @@ static bool read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
     return true;
 }
 
-// Does at most `most` steps of a run that was started; a streamed blob is `bytes` at `file`. *more is what the last one said.
-// Returns the steps done.
+// Does at most `most` steps of a run that was started; a streamed blob is `bytes` at `file`. *more is what the last one
+// said. Returns the steps done.
 uint32_t shim_steps(pn_model_t *m, uint32_t most, const uint8_t *file, size_t bytes, int *more) {
     uint32_t n = 0;
     do {
