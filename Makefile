@@ -34,10 +34,13 @@ help:
 demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
+# One more than there are cores, as tests of boards wait for a serial line at times. Each begins with a stretch of
+# files of its own, so that what a file's tests share is seldom made twice, and then takes tests of those behind.
+WORKERS = $(shell expr $(JOBS) + 1)
 #: make test          the same set-up and PyTorch, then all tests
 .PHONY: test
 test: setup-train unix qemu native
-	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile tests $(PYTEST_ARGS)
+	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
 .PHONY: setup

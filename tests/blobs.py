@@ -51,6 +51,12 @@ def large() -> bytes:
 
 
 @cache
+def medium() -> bytes:
+    """Of two frames to a board, or two blocks of its flash."""
+    return pack(random_qnet(np.random.default_rng(5), bottlenecks(16, 1)))
+
+
+@cache
 def parts() -> bytes:
     """Every kind of part that a streamed blob is read in: groups of modes 5 and 6, some outputs of a convolution, a
     group of them of the head, some classes, and a layer that is only read whole."""

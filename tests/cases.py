@@ -19,6 +19,7 @@ from arena import (
     segments_are_sound,
     strip_areas,
 )
+from audio_oracle import AudioOracle
 from networks import (
     conv_network,
     extreme_picture,
@@ -40,6 +41,7 @@ from patchnet.net.recipe import patch_tunnels as Network
 from patchnet.plan.modes import FAST_MODES as MODES
 from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import Plan, place
+from sounds import random_listener, random_sound
 
 Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
 TABLES = {table.name: table for table in fmt.TABLES}
@@ -62,11 +64,15 @@ class Picture:
 
 @dataclass
 class Case:
+    """`picture` is what it is run on, of a network for sound None: that hears `sound`."""
+
     seed: int
     qnet: QNet
     blob: bytes
     oracle: Oracle
-    picture: Picture
+    picture: Picture | None
+    again: str = ""  # the options of fuzz.py that make it again
+    sound: np.ndarray | None = None
 
 
 def encode(rgb: np.ndarray, pixfmt: int) -> bytes:
@@ -316,7 +322,25 @@ def conv_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case
     rng = np.random.default_rng([seed, extreme, 1])
     qnet = random_qnet(rng, conv_network(rng, max_macs), extreme=extreme)
     blob, d = random_blob(rng, qnet), qnet.design
-    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme))
+    again = options("convs", seed, extreme, max_macs)
+    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)
+
+
+def sound_case(seed: int) -> Case:
+    """A network for sound, and more of that than it looks at."""
+    rng = np.random.default_rng([seed, 5])
+    qnet = random_listener(rng, k=int(rng.choice([1, 1, 4])))
+    blob = pack(qnet, random_plan(rng, qnet.design))
+    oracle = AudioOracle(blob)
+    pcm = random_sound(
+        rng, oracle.samples + int(rng.integers(0, 12)) * oracle.a.hop + int(rng.integers(0, oracle.a.hop))
+    )
+    return Case(seed, qnet, blob, oracle, None, options("sound", seed), pcm)
+
+
+def options(kind: str, seed: int, extreme: bool = False, max_macs: int | None = None) -> str:
+    most = f" --max-macs {max_macs}" if max_macs else ""
+    return f"--kind {kind} --seed {seed}{most}{' --extreme' * extreme}"
 
 
 def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000, detects: bool = False) -> Case:
@@ -329,4 +353,5 @@ def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000, det
     else:
         qnet = random_qnet(rng, random_network(rng, max_macs), extreme=extreme)
     blob, d = random_blob(rng, qnet), qnet.design
-    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme))
+    again = options("detect" if detects else "any", seed, extreme, max_macs)
+    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)

@@ -8,6 +8,7 @@ import numpy as np
 
 from networks import Free, FreeNetwork, random_chain, random_qnet
 from patchnet.blob.pack import pack
+from patchnet.blob.quantized import QNet
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.tasks.sound.end import Audio
@@ -37,13 +38,17 @@ def random_audio(rng) -> Audio:
     )  # fmt: skip
 
 
-def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:
+def random_listener(rng, audio: Audio | None = None, k: int = 1) -> QNet:
     """A random network for up to 20 rows of up to 12 bands."""
     height, width = int(rng.integers(4, 21)), int(rng.integers(4, 13))
     margins = (int(rng.integers(0, 3)), int(rng.integers(0, 3))) if k > 1 else (0, 0)
     recipe = Free("sound", LABELS, height, width, 1, k, False, *margins, end=audio or random_audio(rng))
     recipe = replace(recipe, chain=random_chain(rng, *recipe.patch, 1, int(rng.integers(1, 4)), 6))
-    return pack(random_qnet(rng, recipe.network()))
+    return random_qnet(rng, recipe.network())
+
+
+def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:
+    return pack(random_listener(rng, audio, k))
 
 
 def random_sound(rng, n: int) -> np.ndarray:

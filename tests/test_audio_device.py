@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from audio_oracle import AudioOracle
+from conftest import PATIENT
 from patchnet import Model
 from patchnet.data import sounds as sounds_
 from patchnet.tasks.sound.end import Audio
@@ -95,7 +96,7 @@ def test_on_pc(folder):
 
 
 def test_on_device(connect, where, folder):
-    check(connect(where, files=folder).exec(SCRIPT.read_text(), timeout=300), folder)
+    check(connect(where, files=folder).exec(SCRIPT.read_text(), PATIENT), folder)
 
 
 SHIPPED_SCRIPT = """
@@ -119,7 +120,7 @@ def test_shipped_digits(connect, tmp_path):
     (tmp_path / "spoken-digits.pnb").write_bytes((SHIPPED / "models" / "spoken-digits.pnb").read_bytes())
     (tmp_path / "sounds").symlink_to(SHIPPED / "sounds")
     names = sorted(path.name for path in (SHIPPED / "sounds").glob("*.wav"))
-    printed = {where: connect(where, files=tmp_path).exec(SHIPPED_SCRIPT, timeout=300) for where in ("unix", "qemu")}
+    printed = {where: connect(where, files=tmp_path).exec(SHIPPED_SCRIPT, PATIENT) for where in ("unix", "qemu")}
     assert printed["unix"] == printed["qemu"]
     lines = printed["unix"].splitlines()
     m = Model("spoken-digits")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import patchnet
+from conftest import PATIENT
 from patchnet import cli, data, models, progress
 from patchnet.blob import qnet_file
 from patchnet.blob.pack import pack
@@ -67,7 +68,7 @@ def run_json(capsys, *argv: str):
 
 def shell(*argv: str, cwd=None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "patchnet.cli", *argv]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=PATIENT)
 
 
 # ---------------------------------------------------------------- help and arguments
@@ -99,7 +100,7 @@ def test_nothing_but_training_and_float_needs_torch(folder):
         "assert main(argv) == main(['analyze', 'pets.pnb']) == main(['pack', '.', '-o', 'again.pnb']) == 0\n"
         "assert main(['train', 'digits']) == 2 and main(['quantize', '.']) == 2"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=PATIENT)
     assert done.returncode == 0, done.stderr
     wanted = "patchnet: this needs the package 'torch': pip install 'patchnet[train]'"
     assert done.stderr.splitlines()[-2:] == [wanted, wanted]
@@ -181,7 +182,7 @@ def test_errors_leave_the_process_with_status_2(folder):
 
 def test_a_reader_may_leave_early(folder):
     command = f"{sys.executable} -m patchnet.cli analyze pets.pnb --json | head -n 1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=folder, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=folder, timeout=PATIENT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
 
 

@@ -11,8 +11,9 @@ import pytest
 
 import arena
 import patchnet
-from cases import assert_equal, patched, random_blob, random_case, random_raw, scattered
+from cases import patched, random_blob, random_case, random_raw, scattered
 from cengine import Engine, EngineError, sanitized
+from difference import check
 from networks import fast_qnet, random_detector, random_qnet
 from oracle import HEAD, Oracle
 from patchnet import format as fmt
@@ -39,9 +40,9 @@ def cases():
 def test_engine_is_the_oracle(seed):
     case = random_case(seed, extreme=seed % 5 == 4, detects=True)
     engine = Engine(case.blob)
-    assert_equal(engine.run_image(*case.picture.args()), case.oracle.run_image(*case.picture.args()))
+    check(engine, case.oracle.run_image(*case.picture.args()), case.picture, case)
     raw = random_raw(np.random.default_rng(seed), case.qnet.design)
-    assert_equal(engine.run_raw(raw), case.oracle.run_raw(raw))
+    check(engine, case.oracle.run_raw(raw), raw, case)
 
 
 @pytest.mark.parametrize("seed", range(200, 225))
@@ -62,7 +63,7 @@ def test_any_plan_gives_the_same_boxes(seed):
     wanted = Oracle(blobs[0]).run_raw(raw)
     for blob in blobs:
         assert arena.plan_is_sound(blob)
-        assert_equal(Engine(blob).run_raw(raw), wanted)
+        check(Engine(blob), wanted, raw)
 
 
 def test_random_detectors_say_something(cases):
@@ -79,7 +80,8 @@ def test_random_detectors_say_something(cases):
         heads = [part for part in arena.parts(o) if part.stages[-1].layer.flags & HEAD]
         seen |= {("head fused", len(part.stages) > 1) for part in heads} | {("scales", len(heads))}
         d = case.qnet.design
-        seen |= {("grid", isqrt(d.tunnels)), ("central", d.tunnels - isqrt(d.tunnels) ** 2), ("channels", d.channels), ("fit", d.fit)}
+        grid = isqrt(d.tunnels)
+        seen |= {("grid", grid), ("central", d.tunnels - grid**2), ("channels", d.channels), ("fit", d.fit)}
         seen |= {"cropped" for p in o.places if p.from_y or p.from_x}
     wanted = {"full", "room", "none", "dropped", "equal values", ("cut", 0), ("cut", 32768), "cropped"}
     wanted |= {("head fused", some) for some in (False, True)} | {("scales", n) for n in (1, 2, 3)}
@@ -104,7 +106,7 @@ def test_numbers_at_their_ends(cases, values):
         blob = set_numbers(case.blob, **values)
         engine, oracle = Engine(blob), Oracle(blob)
         engine.threshold = oracle.threshold = 0 if "cls_zero" in values else 20_000
-        assert_equal(engine.run_image(*case.picture.args()), oracle.run_image(*case.picture.args()))
+        check(engine, oracle.run_image(*case.picture.args()), case.picture, case)
 
 
 def test_thresholds(cases):
@@ -143,7 +145,7 @@ def test_planned_networks(seed):
     for point in (points[0], points[-1]):
         blob = pack(qnet, place(qnet.design, point.schedule))
         assert read(blob).header["arena_bytes"] == point.arena_bytes and arena.plan_is_sound(blob)
-        assert_equal(Engine(blob).run_raw(raw), Oracle(blob).run_raw(raw))
+        check(Engine(blob), Oracle(blob).run_raw(raw), raw)
     assert all(p.arena_bytes >= points[0].arena_bytes for p in choice.front(qnet.design, by="macs")[:1])
 
 

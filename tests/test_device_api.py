@@ -14,8 +14,9 @@ import pytest
 
 import blobs
 import patchnet
+from conftest import PATIENT, wait_for
 from patchnet import GRAYSCALE, Image, Model
-from patchnet.board import romfs
+from patchnet.board import remote, romfs
 
 SCRIPTS = Path(__file__).parent / "device"
 # chains, and bottlenecks in each: some seconds on each device
@@ -57,7 +58,7 @@ def test_cpython_prints_what_is_expected(folder, name):
 
 @pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs", "stream"])
 def test_device_prints_what_is_expected(connect, where, folder, name):
-    assert connect(where, folder).exec(script(name), timeout=300) == expected(name)
+    assert connect(where, folder).exec(script(name), PATIENT) == expected(name)
 
 
 def test_arena_lies_in_the_boards_own_memory(connect, folder, tmp_path):
@@ -125,10 +126,21 @@ def write_long(where: str, folder: Path):
 
 
 def check_interrupt(device):
-    device.start(script("interrupt"))
-    time.sleep(0.4)
-    device.interrupt()
-    assert device.finish(300) == "running\ninterrupted\nright: True\nin the middle: True\n"
+    """On a busy machine Ctrl-C may come late, but not each time."""
+    for _ in range(5):
+        device.start(script("interrupt"))
+        wait_for(device, "running")
+        time.sleep(0.1)  # into the inference
+        device.interrupt()
+        try:
+            printed = device.finish(PATIENT).strip()
+        except remote.RemoteError as e:  # so late that the next inference was interrupted
+            printed = str(e)
+        if printed == "interrupted\nright: True\nin the middle: True":
+            break
+        assert "right: False" not in printed
+    else:
+        pytest.fail(f"Ctrl-C never ended an inference in the middle: {printed!r}")
 
 
 def test_ctrl_c_ends_a_long_inference_and_the_next_is_right(connect, where, tmp_path):

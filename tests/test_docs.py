@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import require
+from conftest import PATIENT, require
 from patchnet.board import deploy, remote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +104,7 @@ def test_mpremote_lines(tmp_path):
         assert len(LINES) == len(SAID)
         for line, said in zip(LINES, SAID, strict=True):
             command = [sys.executable, "-m", "mpremote", "connect", emulator.port, *shlex.split(line)]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENT)
             assert done.returncode == 0 and said in done.stdout, (line, done.stdout, done.stderr)
     finally:
         emulator.stop()

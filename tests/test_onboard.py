@@ -9,7 +9,7 @@ import pytest
 from conftest import require
 from patchnet import Model, cli, data
 from patchnet.blob import files
-from patchnet.board import deploy, onboard, remote
+from patchnet.board import onboard, remote, romfs
 from patchnet.board.link import Link
 from patchnet.data import sounds as sounds_
 from patchnet.evaluate import engines
@@ -21,12 +21,28 @@ PICTURES = 12
 SOUNDS = FOLDER.parent / "sounds"
 
 
+def emulator(tmp_path_factory, *networks):
+    """A board with the networks in its ROMFS. They get there beforehand: test_deploy is about how."""
+    require("qemu")
+    storage = tmp_path_factory.mktemp("onboard") / "storage"
+    image = romfs.build({f"{name}.pnb": files.model_file(name, "host").read_bytes() for name in networks})
+    return Emulator(storage, rom=image if networks else b"")
+
+
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
-    require("qemu")
-    emulator = Emulator(tmp_path_factory.mktemp("onboard") / "storage")
-    yield emulator
-    emulator.cut()
+    """All networks that are used here lie on it, as sending one takes long."""
+    on = emulator(tmp_path_factory, "digits", "spoken-digits", "bccd")
+    yield on
+    on.cut()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """None is on it."""
+    on = emulator(tmp_path_factory)
+    yield on
+    on.cut()
 
 
 @pytest.fixture
@@ -49,9 +65,9 @@ def val(on, capsys, *more):
     return status, json.loads(capsys.readouterr().out)
 
 
-def test_val_gives_the_scores_of_the_pc(board, capsys, counted):
-    status, (host, there) = val(f"host,{board.port}", capsys)
-    assert status == 0 and there["on"] == board.port and there["identical"] is True
+def test_val_gives_the_scores_of_the_pc(bare, capsys, counted):
+    status, (host, there) = val(f"host,{bare.port}", capsys)
+    assert status == 0 and there["on"] == bare.port and there["identical"] is True
     assert (there["n"], there["ram"], there["top1"]) == (PICTURES, host["ram"], host["top1"])
     assert counted.count(3) == PICTURES
 
@@ -83,8 +99,6 @@ def test_clips_get_the_scores_of_the_pc(board, capsys, clips, monkeypatch):
 
 
 def test_clips_go_on_where_the_line_was_cut(board, counted, clips):
-    deploy.deploy("spoken-digits", board.port, "rom")
-    counted.clear()
     path, sounds = files.model_file("spoken-digits", "host"), data.load(clips)
     plug = Plugs(board.port, [40_000, 50_000])
     answers, _ = engines.ask(plug.url, path, sounds, lambda _n: None, classifying.WORDS)
@@ -95,8 +109,6 @@ def test_clips_go_on_where_the_line_was_cut(board, counted, clips):
 
 
 def test_a_network_on_the_board_is_not_sent(board, capsys, counted):
-    deploy.deploy("digits", board.port, "rom")
-    counted.clear()
     status, there = val(board.port, capsys)
     assert status == 0 and there["n"] == PICTURES
     assert counted.count(0) == PICTURES  # each picture is one frame, the network would be 17
@@ -105,8 +117,6 @@ def test_a_network_on_the_board_is_not_sent(board, capsys, counted):
 
 def test_an_unplugged_board_goes_on_where_it_was(board, counted):
     """The line is cut twice; what has been answered is not asked again."""
-    deploy.deploy("digits", board.port, "rom")
-    counted.clear()
     plug = Plugs(board.port, [30_000, 35_000])
     path = files.model_file("digits", "host")
     pictures = [np.full((64, 64), 10 * i, np.uint8) for i in range(PICTURES)]
@@ -120,7 +130,6 @@ def test_an_unplugged_board_goes_on_where_it_was(board, counted):
 
 def test_a_board_that_is_off_usb_for_a_while_is_found_again(board, monkeypatch):
     """By its serial number: the port has none at first."""
-    deploy.deploy("digits", board.port, "rom")
     plug = Plugs(board.port, [30_000])
     here, asked = remote.Port(plug.url, "77", "f055:9800", None), []
     monkeypatch.setattr(remote, "ports", lambda: asked.append(1) or ([] if len(asked) in (2, 3) else [here]))
@@ -153,7 +162,6 @@ class Plugs:
 
 
 def test_a_board_that_does_not_come_back_is_told(board, monkeypatch):
-    deploy.deploy("digits", board.port, "rom")
     monkeypatch.setattr(onboard, "PATIENCE", 2)
     plug = Plug(board.port, 14_000)
     pictures = [np.zeros((16, 16), np.uint8)] * 40

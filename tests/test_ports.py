@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import require
+from conftest import PATIENT, require
 from patchnet.board import remote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def obtain(tmp_path):
             (bin_folder / name).write_text(text)
             (bin_folder / name).chmod(0o755)
         result = subprocess.run([sys.executable, SCRIPT, "--dest", tmp_path / "build" / "micropython"], text=True,
-                                env={"PATH": f"{bin_folder}:{os.environ['PATH']}", **env}, timeout=60,
+                                env={"PATH": f"{bin_folder}:{os.environ['PATH']}", **env}, timeout=PATIENT,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
         return result.returncode, result.stdout
 

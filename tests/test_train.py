@@ -94,8 +94,18 @@ def test_boxes_cut_off_lose_their_certainty():
     assert np.allclose(cut(rows), wanted)
 
 
-def test_mosaic_puts_boxes_where_their_pictures_are():
-    e = experiment.load_experiment("person", mosaic=1.0, whole=1.0, via=0)
+@pytest.fixture(params=["grey", pytest.param("cifar10_train", marks=pytest.mark.data)])
+def extra(request, tmp_path, data_set):
+    """Pictures without a box, for mosaics: grey ones, or those that the experiment has."""
+    if request.param != "grey":
+        return data_set(request.param)
+    images, classes = np.full((4, 32, 32, 3), 128, np.uint8), ["frog", "ship"]
+    np.savez(tmp_path / "grey.npz", images=images, labels=[0, 1, 0, 1], classes=classes)
+    return tmp_path / "grey.npz"
+
+
+def test_mosaic_puts_boxes_where_their_pictures_are(extra):
+    e = experiment.load_experiment("person", mosaic=1.0, whole=1.0, via=0, extra=str(extra))
     black, white = np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
     rows = np.zeros((0, 6), np.float32), box(0.0, 0.0, 1.0, 1.0, label=1)
     dataset = data.Dataset(("a", "b", "c"), [black, white], np.full(2, -1), ("p", "q"), rows)

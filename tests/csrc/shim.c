@@ -1,4 +1,6 @@
 // What the tests want from the engine and Python cannot do fast, or cannot see: whole runs, and fields of the model.
+#include <string.h>
+
 #include "patchnet.h"
 
 size_t shim_model_bytes(void) {
@@ -21,14 +23,43 @@ void shim_where(const pn_model_t *m, uint32_t where[4]) {
     where[3] = m->row;
 }
 
-// Does at most `most` steps of a run that was started. *more is what the last one said. Returns the steps done.
-uint32_t shim_steps(pn_model_t *m, uint32_t most, int *more) {
+// Reads the part of the file that the engine asks for into its buffer. False if it asks for what there is none of.
+static bool read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
+    if (file == NULL || m->want_to > m->buffer_bytes || m->want_bytes > m->buffer_bytes - m->want_to || m->want_at > n
+        || m->want_bytes > n - m->want_at) {
+        return false;
+    }
+    memcpy(m->buffer + m->want_to, file + m->want_at, m->want_bytes);
+    return true;
+}
+
+// Does at most `most` steps of a run that was started; a streamed blob is `bytes` at `file`. *more is what the last one
+// said. Returns the steps done.
+uint32_t shim_steps(pn_model_t *m, uint32_t most, const uint8_t *file, size_t bytes, int *more) {
     uint32_t n = 0;
     do {
         *more = pn_step(m);
+        while (*more == PN_WANT && read_wanted(m, file, bytes)) {
+            *more = pn_step(m);
+        }
         n++;
     } while (*more == PN_MORE && n < most);
     return n;
+}
+
+// Least and most bytes of a streamed blob's buffer.
+void shim_buffer(const pn_model_t *m, uint32_t sizes[2]) {
+    sizes[0] = m->buffer_least;
+    sizes[1] = m->buffer_most;
+}
+
+int shim_hears(const pn_model_t *m) {
+    return pn_hears(m);
+}
+
+// Rows since the stream began, or since the last pn_spot.
+uint32_t shim_fresh(const pn_model_t *m) {
+    return m->fresh;
 }
 
 // How many int8 values a run gives; whether they are those of heads.

@@ -23,7 +23,7 @@ from ..progress import Track, no_track
 from . import boards, partition
 from .boards import Facts
 from .link import Link
-from .remote import ROOT, Board, LinkLost, RemoteError, RemoteTimeout, connect
+from .remote import PATIENCE, ROOT, Board, LinkLost, RemoteError, RemoteTimeout, connect
 
 MODEL_BYTES = 512  # of heap for the objects of a model, beside blob and arena
 NATMOD = ROOT / "build" / "natmod"
@@ -181,7 +181,7 @@ def _try(board: Board, name: str, model: str, expected: vector.Vector) -> bool:
     board.exec(OPEN.format(model=model))
     try:
         with Link(board, TRY.format(input=_input(expected)), max(len(data), 16)) as link:
-            answer = link.ask(data, 120)
+            answer = link.ask(data, 120 * PATIENCE)
     except RemoteError as e:
         if "MemoryError" not in str(e):
             raise
@@ -256,6 +256,6 @@ def _send_file(board: Board, path: str, data: bytes, tick: Callable[[int], None]
         step = link.size - 1
         for at in range(0, len(data), step):
             piece = data[at : at + step]
-            link.ask(b"\x01" + piece, 60)
+            link.ask(b"\x01" + piece, 60 * PATIENCE)
             tick(len(piece))
-        link.ask(b"\x00", 60)
+        link.ask(b"\x00", 60 * PATIENCE)

@@ -24,7 +24,7 @@ from ..blob.pack import pack
 from ..blob.quantized import QNet
 from ..blob.random import random_qnet
 from ..blob.unpack import blob_plan, blob_qnet, read, read_blob
-from ..board.remote import FIRMWARE, Board
+from ..board.remote import FIRMWARE, PATIENCE, Board
 from ..net import zoo
 from ..net.layers import Layer
 from ..net.network import Network, aligned
@@ -238,7 +238,7 @@ def check_counter(board: Board) -> None:
         raise RuntimeError(f"the emulator counts {counted * PER_MICROSECOND:,} instructions of a loop of 40,000,000")
 
 
-def measure(board: Board, name: str, width: int, height: int, timeout: float = 600) -> list[int]:
+def measure(board: Board, name: str, width: int, height: int, timeout: float = 600 * PATIENCE) -> list[int]:
     """Instructions of each layer of the blob `name`, all tunnels together, then of what follows them.
 
     It classifies a frame in RGB565 from the file "picture".
