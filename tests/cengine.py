@@ -35,10 +35,15 @@ MORE = 1
 UNTOUCHED = 0xFFFFFFFF  # the tag of bytes that the checking build saw no write of
 
 
+def engine_sources() -> list[Path]:
+    """All of them, as modpatchnet/sources.mk has them."""
+    return sorted((ENGINE / "engine").rglob("*.c"))
+
+
 def compile_engine(name: str, flags: list[str]) -> Path:
     """Builds csrc/<name>.c and the engine with the system's compiler, unless that very thing exists already."""
-    sources = [CSRC / f"{name}.c", *sorted(ENGINE.glob("pn_*.c"))]
-    read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.glob("*.h"))]
+    sources = [CSRC / f"{name}.c", *engine_sources()]
+    read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.rglob("*.h"))]
     command = [
         *shlex.split(os.environ.get("CC", "cc")),
         *WARNINGS,

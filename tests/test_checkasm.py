@@ -14,7 +14,8 @@ HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parent / "modpatchnet"
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
 FLAGS = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=soft", "-std=c99", "-O2", "-fno-builtin", "-Wall", "-Werror"]
-PORTABLE = ("pn_conv.c", "pn_fused.c", "pn_kernels.c")  # what the kernels of dsp/ replace is in them
+KERNELS, ASSEMBLY = Path("engine", "kernels"), Path("engine", "kernels", "armv7em")
+PORTABLE = ("pn_conv.c", "pn_fused.c", "pn_kernels.c")  # what the assembly replaces is in them
 RENAMED = [f"fused_{name}" for name in ("area", "arrays", "begin", "take", "line")]
 RENAMED += [f"conv_{name}" for name in ("chunk", "windows", "dots", "pixels")] + ["pool_add", "dot"]
 REFERENCE = ["-DPN_PORTABLE", *(f"-Dpn_{name}=ref_{name}" for name in RENAMED)]
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def compiled(source: Path, out: Path, engine: Path, flags: list[str]) -> Path:
-    command = [COMPILER, *FLAGS, *flags, f"-I{engine}", f"-I{engine / 'dsp'}", "-c", source, "-o", out]
+    command = [COMPILER, *FLAGS, *flags, f"-I{engine}", "-c", source, "-o", out]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     return out
 
@@ -34,9 +35,10 @@ def compiled(source: Path, out: Path, engine: Path, flags: list[str]) -> Path:
 def image(folder: Path, engine: Path, *, narrow: bool, times: int, seed: int) -> Path:
     """checkasm with the kernels of `engine` and, as their reference, the portable C of this tree."""
     more = [f"-DPN_DSP_NARROW={int(narrow)}", f"-DTIMES={times}", f"-DSEED={seed}u"]
-    kernels = [engine / "pn_conv.c", engine / "pn_fused.c", *sorted((engine / "dsp").glob("pn_dsp_*.c"))]
+    shared = [engine / KERNELS / name for name in ("pn_conv.c", "pn_fused.c")]
+    kernels = [*shared, *sorted((engine / ASSEMBLY).glob("*.c"))]
     objects = [compiled(source, folder / f"{source.stem}.o", engine, more) for source in kernels]
-    objects += [compiled(ENGINE / name, folder / f"ref_{name[:-2]}.o", ENGINE, REFERENCE) for name in PORTABLE]
+    objects += [compiled(ENGINE / KERNELS / name, folder / f"ref_{name[:-2]}.o", ENGINE, REFERENCE) for name in PORTABLE]
     objects.append(compiled(HERE / "csrc" / "checkasm.c", folder / "checkasm.o", engine, more))
     out, script = folder / "checkasm.elf", HERE / "csrc" / "checkasm.ld"
     link = [COMPILER, *FLAGS, "-nostdlib", "-Wl,--no-warn-rwx-segments", "-T", script, *objects, "-lgcc", "-o", out]
@@ -90,8 +92,8 @@ def test_a_bug_is_found(tmp_path, bug):
     name, text, other = BUGS[bug]
     engine = tmp_path / "engine"
     shutil.copytree(ENGINE, engine)
-    source = (engine / "dsp" / name).read_text()
+    source = (engine / ASSEMBLY / name).read_text()
     assert text in source
-    (engine / "dsp" / name).write_text(source.replace(text, other))
+    (engine / ASSEMBLY / name).write_text(source.replace(text, other))
     status, said = run(image(tmp_path, engine, narrow=False, times=2000, seed=3))
     assert status == 1 and ("wanted" in said or "leaves its memory" in said or "fault" in said), said

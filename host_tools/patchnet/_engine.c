@@ -1,6 +1,6 @@
 // What ctypes needs beside patchnet.h, so that no struct of the engine is described a second time in Python.
 #include "patchnet.h"
-#include "pn_audio.h"
+#include "engine/tasks/pn_audio.h"
 
 size_t pn_host_model_bytes(void) {
     return sizeof(pn_model_t);

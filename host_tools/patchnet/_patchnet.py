@@ -1,4 +1,4 @@
-"""The board's C module `_patchnet` once more for CPython (modpatchnet/mod_patchnet.c), over the same C engine.
+"""The board's C module `_patchnet` once more for CPython (modpatchnet/binding/mod_patchnet.c), over the same C engine.
 
 Same classes, methods, exceptions and messages; the scripts of tests/device hold the two together. Blob and pictures
 are copied here, what a PC does not notice.
@@ -307,7 +307,7 @@ def _fraction(what: str, x) -> int:
 
 
 class Model:
-    """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
+    """A network ready to run; see the header of modpatchnet/binding/mod_patchnet.c."""
 
     def __init__(self, src, arena=None, stream=None):
         lib = _engine()

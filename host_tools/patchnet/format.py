@@ -1,6 +1,6 @@
 """The one description of the .pnb blob: field tables that drive packing, reading and the generated C header.
 
-`python host_tools/patchnet/format.py` prints modpatchnet/pn_format.h. What the fields mean, and which of them the
+`python host_tools/patchnet/format.py` prints modpatchnet/engine/blob/pn_format.h. What the fields mean, and which of them the
 device trusts, is in modpatchnet/FORMAT.md. All numbers are little-endian.
 """
 
@@ -222,7 +222,7 @@ CONSTANTS = (
 
 
 def c_header() -> str:
-    """The text of modpatchnet/pn_format.h: constants, record sizes, field offsets."""
+    """The text of modpatchnet/engine/blob/pn_format.h: constants, record sizes, field offsets."""
     lines = [
         "// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of .pnb fields, see FORMAT.md.",
         "#ifndef PN_FORMAT_H",

@@ -1,4 +1,4 @@
-// Runs on the bare emulated Cortex-M7 (test_checkasm.py): the kernels of modpatchnet/dsp against the portable C of the same image, which
+// Runs on the bare emulated Cortex-M7 (test_checkasm.py): the kernels of modpatchnet/engine/kernels/armv7em against the portable C of the same image, which
 // is compiled under names that begin with ref_. Random shapes and integers, half of them extreme; every area lies between guard bytes.
 // Prints the failing parameters, or how much was compared.
 #include <stdbool.h>
@@ -6,11 +6,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "pn_conv.h"
-#include "pn_fused.h"
+#include "engine/kernels/pn_conv.h"
+#include "engine/kernels/pn_fused.h"
 
 #if !PN_DSP
-#error "this compares the kernels of modpatchnet/dsp, which need the DSP extension"
+#error "this compares the kernels of modpatchnet/engine/kernels/armv7em, which need the DSP extension"
 #endif
 
 pn_fused_area_t ref_fused_area(const pn_fused_t *f);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "patchnet.h"
-#include "pn_format.h"
+#include "engine/blob/pn_format.h"
 
 #define ARENA_MOST (1u << 26) // larger ones are counted, not run
 #define OUTPUTS_MOST (1u << 22) // likewise
