@@ -84,7 +84,7 @@ typedef struct {
 typedef struct {
     uint8_t action, stage;
     uint16_t end;
-} pn_task_t;
+} pn_job_t;
 
 // Which of a streamed blob's weights are in its buffer: those that belong to `n` channels of a layer (all_layers: of the fully connected
 // one) from channel `from` on.
@@ -129,7 +129,7 @@ typedef struct {
     uint8_t phase, tunnel, index, segment_index, scale, map_layer;
     uint16_t row;  // first output row of the strip, or the next class
     pn_segment_t segment;
-    pn_task_t task;
+    pn_job_t task;
     pn_layer_t layer;  // the segment's last
     // the stream of an audio model
     uint16_t frame;  // samples that make a row; 0 in other models

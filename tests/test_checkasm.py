@@ -15,8 +15,8 @@ ENGINE = HERE.parent / "modpatchnet"
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
 FLAGS = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=soft", "-std=c99", "-O2", "-fno-builtin", "-Wall", "-Werror"]
 KERNELS, ASSEMBLY = Path("engine", "kernels"), Path("engine", "kernels", "armv7em")
-PORTABLE = ("pn_conv.c", "pn_fused.c", "pn_kernels.c")  # what the assembly replaces is in them
-RENAMED = [f"fused_{name}" for name in ("area", "arrays", "begin", "take", "line")]
+PORTABLE = ("pn_conv.c", "pn_fast.c", "pn_kernels.c")  # what the assembly replaces is in them
+RENAMED = [f"fast_{name}" for name in ("area", "arrays", "begin", "take", "line")]
 RENAMED += [f"conv_{name}" for name in ("chunk", "windows", "dots", "pixels")] + ["pool_add", "dot"]
 REFERENCE = ["-DPN_PORTABLE", *(f"-Dpn_{name}=ref_{name}" for name in RENAMED)]
 
@@ -35,7 +35,7 @@ def compiled(source: Path, out: Path, engine: Path, flags: list[str]) -> Path:
 def image(folder: Path, engine: Path, *, narrow: bool, times: int, seed: int) -> Path:
     """checkasm with the kernels of `engine` and, as their reference, the portable C of this tree."""
     more = [f"-DPN_DSP_NARROW={int(narrow)}", f"-DTIMES={times}", f"-DSEED={seed}u"]
-    shared = [engine / KERNELS / name for name in ("pn_conv.c", "pn_fused.c")]
+    shared = [engine / KERNELS / name for name in ("pn_conv.c", "pn_fast.c")]
     kernels = [*shared, *sorted((engine / ASSEMBLY).glob("*.c"))]
     objects = [compiled(source, folder / f"{source.stem}.o", engine, more) for source in kernels]
     objects += [compiled(ENGINE / KERNELS / name, folder / f"ref_{name[:-2]}.o", ENGINE, REFERENCE) for name in PORTABLE]
@@ -76,13 +76,13 @@ BUGS = {
     "depthwise 7x7": ("pn_dsp_rows.h", "smlabt \\\\y, \\\\d, r5, \\\\y", "smlabb \\\\y, \\\\d, r5, \\\\y"),
     "no expansion": ("pn_dsp_plain.h", "pkhbt r9, r9, r4, lsl #16", "pkhbt r9, r9, r9, lsl #16"),
     "8 channels": ("pn_dsp_eight.h", "smlad \\\\acc, r11, r3, \\\\acc", "smlad \\\\acc, r11, r2, \\\\acc"),
-    "odd channels": ("pn_dsp_fused.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
+    "odd channels": ("pn_dsp_fast.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
     "half a tile": ("pn_dsp_quads.h", "smlad r1, r6, r11, r1", "smlad r1, r4, r11, r1"),
     "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
     "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
     "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
-    "beyond the end": ("pn_dsp_fused.c", "p->words = a->words", "p->words = a->words + 8"),
+    "beyond the end": ("pn_dsp_fast.c", "p->words = a->words", "p->words = a->words + 8"),
 }  # fmt: skip
 
 

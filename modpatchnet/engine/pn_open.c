@@ -234,11 +234,11 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
         return PN_ERR_SHAPE;
     }
     // what the fast kernels can do, and what their arrays' order follows from; the plan's check looks at the rest
-    bool fused = l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP;
-    if (fused && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
+    bool fast = l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP;
+    if (fast && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
         return PN_ERR_SHAPE;
     }
-    if (fused && (l->group % 4 || l->group == 0 || l->group > l->cexp)) {
+    if (fast && (l->group % 4 || l->group == 0 || l->group > l->cexp)) {
         return PN_ERR_PLAN;
     }
     if (l->kind == PN_KIND_CONV) {
@@ -280,7 +280,7 @@ static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t
     return p == NULL ? PN_OK : pn_check_scaled(p, n, products, bits, shift);
 }
 
-// A bias and a multiplier of a fused bottleneck's wide values: sums of at most `largest` besides the bias must not leave 16 bits
+// A bias and a multiplier of a fast bottleneck's wide values: sums of at most `largest` besides the bias must not leave 16 bits
 // when they are scaled, so that two of them are clamped at once.
 static int check_wide(const uint8_t *bias_at, const uint8_t *mult_at, int64_t largest) {
     int64_t bias = (int32_t)pn_u32(bias_at), mult = (int32_t)pn_u32(mult_at);
@@ -303,8 +303,8 @@ static bool narrow_weights(const uint8_t *p, uint32_t n) {
 }
 
 // The biases and multipliers of the projection.
-static int check_scales(const pn_fused_t *f) {
-    const uint8_t *p = (const uint8_t *)f->scale;
+static int check_scales(const pn_fast_t *f) {
+    const uint8_t *p = (const uint8_t *)f->narrow;
     int64_t room = (INT32_MAX >> f->shift) - ((int64_t)f->cexp << 15);
     for (uint32_t i = 0; i < f->cout; i++) {
         const uint8_t *record = p + i / 2 * 16 + i % 2 * 4;
@@ -320,15 +320,15 @@ static int check_scales(const pn_fused_t *f) {
 }
 
 // The arrays of a group of `n` channels.
-static int check_group(const pn_fused_t *f, const pn_fused_weights_t *w, const pn_fused_arrays_t *bytes, uint32_t n) {
+static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_fast_arrays_t *bytes, uint32_t n) {
     int64_t largest = (f->expands ? 255LL : 128LL) * 128 * f->kernel * f->kernel;
-    bool wide_pairs = f->wide16 && f->expands && !pn_fused_eight(f);
+    bool wide_pairs = f->wide16 && f->expands && !pn_fast_eight(f);
     int err = PN_OK;
     for (uint32_t c = 0; c < n && err == PN_OK; c++) {
         const uint8_t *record = w->expand + c / 2 * bytes->pair, *d = w->depthwise + (c + 1) * bytes->channel;
         err = f->expands ? check_wide(record + c % 2 * 4, record + c % 2 * 4 + 8, 128LL * 128 * f->cin) : PN_OK;
         err = err ? err : check_wide(d - 8, d - 4, largest);
-        if (err == PN_OK && wide_pairs && !narrow_weights(record + 16, 8 * pn_fused_quads(f))) {
+        if (err == PN_OK && wide_pairs && !narrow_weights(record + 16, 8 * pn_fast_quads(f))) {
             err = PN_ERR_WEIGHTS;
         }
     }
@@ -336,19 +336,19 @@ static int check_group(const pn_fused_t *f, const pn_fused_weights_t *w, const p
     return err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
 }
 
-int pn_check_fused(const pn_fused_t *f, uint32_t from, uint32_t n) {
-    pn_fused_arrays_t bytes = pn_fused_arrays(f);
+int pn_check_fast(const pn_fast_t *f, uint32_t from, uint32_t n) {
+    pn_fast_arrays_t bytes = pn_fast_arrays(f);
     int err = check_scales(f);
     for (uint32_t end = from + n; from < end && err == PN_OK; from += f->group) {
-        uint32_t channels = pn_fused_group(f, from);
-        pn_fused_weights_t w = pn_fused_weights(f, &bytes, from, channels);
+        uint32_t channels = pn_fast_group(f, from);
+        pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, channels);
         err = check_group(f, &w, &bytes, channels);
     }
     return err;
 }
 
-pn_fused_t pn_fused_layer(const pn_layer_t *l) {
-    pn_fused_t f = {
+pn_fast_t pn_fast_layer(const pn_layer_t *l) {
+    pn_fast_t f = {
         .cin = l->cin, .cexp = l->cexp, .cout = l->cout, .group = l->group, .kernel = l->kernel, .shift = l->shift,
         .expands = (l->flags & PN_FLAG_EXPAND) != 0, .wide16 = (l->flags & PN_FLAG_WIDE) != 0,
     };
@@ -356,10 +356,10 @@ pn_fused_t pn_fused_layer(const pn_layer_t *l) {
 }
 
 // The arrays of modes 5 and 6. Whether the layer's shape is one that they know is for the plan's check to say.
-static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *off) {
-    pn_fused_t f = pn_fused_layer(l);
-    pn_fused_arrays_t bytes = pn_fused_arrays(&f);
-    uint64_t total = bytes.scale + (uint64_t)l->cexp * bytes.each;
+static int check_fast_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *off) {
+    pn_fast_t f = pn_fast_layer(l);
+    pn_fast_arrays_t bytes = pn_fast_arrays(&f);
+    uint64_t total = bytes.narrow + (uint64_t)l->cexp * bytes.each;
     if (!in_weights(m, *off, total) || l->shift > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
     }
@@ -368,9 +368,9 @@ static int check_fused_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t
     if (p == NULL) {
         return PN_OK;
     }
-    f.scale = (const int32_t *)(const void *)p;
-    f.arrays = p + bytes.scale;
-    return pn_check_fused(&f, 0, l->cexp);
+    f.narrow = (const int32_t *)(const void *)p;
+    f.arrays = p + bytes.narrow;
+    return pn_check_fast(&f, 0, l->cexp);
 }
 
 // A layer's arrays, *end being the first byte behind them.
@@ -378,7 +378,7 @@ static int check_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end)
     uint32_t taps = l->kernel * l->kernel;
     *end = l->weight_off;
     if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP) {
-        return check_fused_arrays(m, l, end);
+        return check_fast_arrays(m, l, end);
     }
     if (l->kind == PN_KIND_CONV) {
         return check_scaled(m, end, l->cout, (uint64_t)l->cout * taps * l->cin, taps * l->cin, 15, l->shift);

@@ -16,7 +16,7 @@
 #define ARENA_MOST (1u << 26) // larger ones are counted, not run
 #define OUTPUTS_MOST (1u << 22) // likewise
 
-static unsigned long opened, too_large, refused[16];
+static unsigned long opened, too_large, refast[16];
 
 static void die(const char *what) {
     fprintf(stderr, "corrupt: %s\n", what);
@@ -306,7 +306,7 @@ static int try(const uint8_t *bytes, size_t n) {
         if (err > 0 || err < PN_ERR_ROI || strcmp(pn_error(err), pn_error(PN_OK)) == 0) {
             die("an error without a name");
         }
-        refused[-err]++;
+        refast[-err]++;
     } else if (m.arena_bytes > ARENA_MOST || m.outputs > OUTPUTS_MOST) {
         too_large++;
     } else {
@@ -324,7 +324,7 @@ static int try(const uint8_t *bytes, size_t n) {
 static void truncations(uint8_t *blob, size_t n) {
     for (size_t len = 0; len < n; len++) {
         if (try(blob, len) != PN_ERR_LENGTH) {
-            die("a truncated blob was not refused for its length");
+            die("a truncated blob was not refast for its length");
         }
         if (len >= PN_HEADER_BYTES) {
             uint8_t *shorter = exactly(len);
@@ -408,7 +408,7 @@ int main(int argc, char **argv) {
     }
     printf("ran %lu\ntoo large %lu\n", opened, too_large);
     for (int err = 1; err <= -PN_ERR_ROI; err++) {
-        printf("%s %lu\n", pn_error(-err), refused[err]);
+        printf("%s %lu\n", pn_error(-err), refast[err]);
     }
     free(blob);
     return 0;

@@ -116,7 +116,7 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
         && s->rows >= 1 && s->rows <= (single ? 1 : s->lines_out);
 }
 
-static bool fused_schedule_ok(const pn_stage_t *s) {
+static bool fast_schedule_ok(const pn_stage_t *s) {
     bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->kernel == 3 && !sweeps;
     return (pn_expands(s) || plain_ok) && (pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0) && !(s->flags & PN_FLAG_SIGNED)
         && s->rows >= 1 && s->rows <= (sweeps ? s->lines_out : 1) && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
@@ -124,8 +124,8 @@ static bool fused_schedule_ok(const pn_stage_t *s) {
 
 static bool kind_schedule_ok(const check_t *c, int t) {
     const pn_stage_t *s = &c->stages[t];
-    if (pn_is_fused(s)) {
-        return fused_schedule_ok(s);
+    if (pn_is_fast(s)) {
+        return fast_schedule_ok(s);
     }
     return s->kind == PN_KIND_CONV ? conv_schedule_ok(c, s, t) : bottleneck_schedule_ok(s);
 }
@@ -134,7 +134,7 @@ static bool schedule_ok(const check_t *c, int t) {
     const pn_stage_t *s = &c->stages[t];
     bool ring = t > 0 || (c->first && s->mode == PN_MODE_DIRECT);
     bool ring_ok = ring ? s->ring_lines >= 1 && s->ring_lines <= s->lines_in : s->ring_lines == 0 && s->ring_at == 0;
-    return kind_schedule_ok(c, t) && ring_ok && (s->mode == PN_MODE_ROLLING || pn_is_fused(s) || s->wide_at == 0);
+    return kind_schedule_ok(c, t) && ring_ok && (s->mode == PN_MODE_ROLLING || pn_is_fast(s) || s->wide_at == 0);
 }
 
 // Whether input line `y` of stage `t` is still there.
@@ -172,7 +172,7 @@ static bool groups_ok(check_t *c, int t, uint32_t end) {
     return ok;
 }
 
-// A fused chunk brings its new input lines into its own memory before it writes; a residual line it reads while it writes.
+// A fast chunk brings its new input lines into its own memory before it writes; a residual line it reads while it writes.
 static bool chunk_ok(check_t *c, int t, uint32_t end) {
     pn_stage_t *s = &c->stages[t];
     uint32_t lo, hi;
@@ -192,7 +192,7 @@ static bool chunk_ok(check_t *c, int t, uint32_t end) {
 }
 
 // One task, as pn_run does it.
-static bool task_ok(check_t *c, pn_task_t task) {
+static bool task_ok(check_t *c, pn_job_t task) {
     pn_stage_t *s = &c->stages[task.stage];
     bool ok = true;
     if (task.action == PN_CHUNK) {
@@ -218,7 +218,7 @@ static int strip_ok(check_t *c, uint32_t top) {
         return PN_ERR_PLAN;
     }
     for (;;) {
-        pn_task_t task = pn_next(c->stages, c->seg.layers, c->first);
+        pn_job_t task = pn_next(c->stages, c->seg.layers, c->first);
         if (task.action == PN_STRIP_DONE) {
             return PN_OK;
         }

@@ -3,7 +3,7 @@
 #define PN_CHECK_H
 
 #include "patchnet.h"
-#include "engine/kernels/pn_fused.h"
+#include "engine/kernels/pn_fast.h"
 
 // Goes through all segments of a blob whose header, tables and layer shapes are already found good. PN_OK or PN_ERR_PLAN,
 // m->fault_layer naming the layer.
@@ -17,9 +17,9 @@ int pn_check_arrays(pn_model_t *m, uint32_t tunnel, uint32_t first, uint32_t n, 
 // when shifted left by `shift`; of a bottleneck for modes 5 and 6, those of the projection's scales and of channels from..from+n-1, whole groups.
 // PN_OK, PN_ERR_WEIGHTS or PN_ERR_OVERFLOW.
 int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, int shift);
-int pn_check_fused(const pn_fused_t *f, uint32_t from, uint32_t n);
+int pn_check_fast(const pn_fast_t *f, uint32_t from, uint32_t n);
 
 // The shape of such a layer, as far as its arrays depend on it.
-pn_fused_t pn_fused_layer(const pn_layer_t *l);
+pn_fast_t pn_fast_layer(const pn_layer_t *l);
 
 #endif

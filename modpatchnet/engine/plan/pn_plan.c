@@ -61,7 +61,7 @@ void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, ui
 }
 
 uint32_t pn_ahead(const pn_stage_t *s) {
-    return s->mode == PN_MODE_FAST && pn_expands(s) ? pn_fused_ahead(s->kernel, s->stride) : 0;
+    return s->mode == PN_MODE_FAST && pn_expands(s) ? pn_fast_ahead(s->kernel, s->stride) : 0;
 }
 
 uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end) {
@@ -84,9 +84,9 @@ void pn_strip_begin(pn_stage_t *stages, const pn_segment_t *seg, uint32_t top) {
     }
 }
 
-pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture) {
+pn_job_t pn_next(const pn_stage_t *stages, int n, bool picture) {
     uint32_t demand = stages[n - 1].lines_out;
-    pn_task_t task = { PN_STRIP_DONE, 0, 0 };
+    pn_job_t task = { PN_STRIP_DONE, 0, 0 };
     if (stages[n - 1].done == demand) {
         return task;
     }
@@ -116,8 +116,8 @@ uint64_t pn_ring_bytes(const pn_stage_t *s) {
     return (uint64_t)s->ring_lines * pn_pixels_in(s) * s->cin;
 }
 
-pn_fused_t pn_fused_shape(const pn_stage_t *s) {
-    pn_fused_t f = {
+pn_fast_t pn_fast_shape(const pn_stage_t *s) {
+    pn_fast_t f = {
         .cin = s->cin, .cexp = s->cexp, .cout = s->cout, .group = s->group,
         .in = (uint16_t)pn_pixels_in(s), .out = (uint16_t)pn_pixels_out(s),
         .kernel = s->kernel, .stride = s->stride, .pad = (uint8_t)(s->kernel / 2 - (s->out_from * s->stride - s->from)),
@@ -128,9 +128,9 @@ pn_fused_t pn_fused_shape(const pn_stage_t *s) {
 }
 
 uint64_t pn_wide_bytes(const pn_stage_t *s) {
-    if (pn_is_fused(s)) {
-        pn_fused_t f = pn_fused_shape(s);
-        return pn_fused_area(&f).wide;
+    if (pn_is_fast(s)) {
+        pn_fast_t f = pn_fast_shape(s);
+        return pn_fast_area(&f).wide;
     }
     return s->mode == PN_MODE_ROLLING ? (uint64_t)pn_kernel_lines(s) * pn_pixels_in(s) * s->cexp : 0;
 }
@@ -159,10 +159,10 @@ pn_work_t pn_work(const pn_stage_t *s, bool pooled) {
     if (s->kind == PN_KIND_CONV) {
         return conv_work(s, pooled);
     }
-    if (pn_is_fused(s)) {
-        pn_fused_t f = pn_fused_shape(s);
-        pn_work_t fused = { 0, 0, pn_fused_area(&f).work, pooled ? (uint64_t)pn_pixels_out(s) * s->cout : 0 };
-        return fused;
+    if (pn_is_fast(s)) {
+        pn_fast_t f = pn_fast_shape(s);
+        pn_work_t fast = { 0, 0, pn_fast_area(&f).work, pooled ? (uint64_t)pn_pixels_out(s) * s->cout : 0 };
+        return fast;
     }
     uint64_t pixels = (uint64_t)s->rows * pn_pixels_out(s);
     uint64_t group_lines = (uint64_t)pn_kernel_lines(s) * pn_pixels_in(s) * s->group;

@@ -6,7 +6,7 @@
 #include "patchnet.h"
 #include "engine/kernels/pn_conv.h"
 #include "engine/blob/pn_format.h"
-#include "engine/kernels/pn_fused.h"
+#include "engine/kernels/pn_fast.h"
 
 // One layer of a segment: shape, schedule, the integers of the current chain, and how far it is in the current strip. A run keeps
 // it in the arena: PN_STATE_BYTES, no pointers.
@@ -43,7 +43,7 @@ void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, 
 void pn_strip_begin(pn_stage_t *stages, const pn_segment_t *seg, uint32_t top);
 
 // What comes next. `picture`: the first stage reads the picture.
-pn_task_t pn_next(const pn_stage_t *stages, int n, bool picture);
+pn_job_t pn_next(const pn_stage_t *stages, int n, bool picture);
 
 // The input lines that output lines from..end-1 need: first, and one past last.
 void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, uint32_t *hi);
@@ -51,7 +51,7 @@ void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, ui
 // Input lines that a stage takes in before its first output line.
 uint32_t pn_ahead(const pn_stage_t *s);
 
-// The input line that is next sampled, expanded or, by a fused stage, read anew, when the chunk up to `end` is wanted; a kernel smaller
+// The input line that is next sampled, expanded or, by a fast stage, read anew, when the chunk up to `end` is wanted; a kernel smaller
 // than the stride skips lines.
 uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end);
 
@@ -70,7 +70,7 @@ static inline bool pn_grouped_conv(const pn_stage_t *s) {
 }
 
 // Whether a stage runs in the layout of the fast kernels (modes 5 and 6), and whether it then brings each input line into its own memory once.
-static inline bool pn_is_fused(const pn_stage_t *s) {
+static inline bool pn_is_fast(const pn_stage_t *s) {
     return s->mode == PN_MODE_FAST || s->mode == PN_MODE_SWEEP;
 }
 
@@ -91,8 +91,8 @@ static inline uint32_t pn_pixels_out(const pn_stage_t *s) {
     return (uint32_t)(s->out_to - s->out_from);
 }
 
-// A fused stage's shape in the current strip; arrays and places are left empty.
-pn_fused_t pn_fused_shape(const pn_stage_t *s);
+// A fast stage's shape in the current strip; arrays and places are left empty.
+pn_fast_t pn_fast_shape(const pn_stage_t *s);
 
 // Pixels that a convolution makes at a time of an output line in the current strip.
 uint32_t pn_conv_at_once(const pn_stage_t *s);

@@ -61,10 +61,10 @@ static pn_part_t next_part(const pn_model_t *m, bool fc) {
         part.n = (uint16_t)pn_part_channels(m, s);
     } else if (s->kind == PN_KIND_CONV) {
         part = part_of_rows(m, false, s->index, s->channel);
-    } else if (pn_is_fused(s)) {
-        pn_fused_t f = pn_fused_shape(s);
+    } else if (pn_is_fast(s)) {
+        pn_fast_t f = pn_fast_shape(s);
         part.from = s->channel;
-        part.n = (uint16_t)pn_fused_group(&f, s->channel);
+        part.n = (uint16_t)pn_fast_group(&f, s->channel);
     }
     return part;
 }
@@ -92,13 +92,13 @@ static uint32_t want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
 
 // The first group's are read with the projection's scales, the others' behind these: those that stay behind each other, the rest in turn behind them.
 static void want_group(pn_model_t *m, const pn_stage_t *s) {
-    pn_fused_t f = pn_fused_shape(s);
-    pn_fused_arrays_t bytes = pn_fused_arrays(&f);
+    pn_fast_t f = pn_fast_shape(s);
+    pn_fast_arrays_t bytes = pn_fast_arrays(&f);
     uint32_t from = m->part.from, weights = m->part.n * bytes.each, place = from < m->stay ? from : m->stay;
     if (from == 0) {
-        want(m, s->weight_off, bytes.scale + weights, 0);
+        want(m, s->weight_off, bytes.narrow + weights, 0);
     } else {
-        want(m, s->weight_off + bytes.scale + from * bytes.each, weights, bytes.scale + place * bytes.each);
+        want(m, s->weight_off + bytes.narrow + from * bytes.each, weights, bytes.narrow + place * bytes.each);
     }
 }
 
@@ -114,7 +114,7 @@ static uint32_t want_part(pn_model_t *m, bool fc, uint32_t i) {
     }
     const pn_stage_t *s = stage_of(m);
     uint32_t at, end;
-    if (pn_is_fused(s)) {
+    if (pn_is_fast(s)) {
         want_group(m, s);
     } else {
         pn_check_arrays(m, m->tunnel, s->index, 1, &at, &end);
@@ -130,23 +130,23 @@ static int check_part(pn_model_t *m, bool fc) {
         return pn_check_scaled(m->weights, m->part.n, r.row, r.bits, r.shift);
     }
     const pn_stage_t *s = stage_of(m);
-    if (pn_is_fused(s)) {
-        pn_fused_t f = pn_fused_stage(m, s);
-        return pn_check_fused(&f, m->part.from, m->part.n);
+    if (pn_is_fast(s)) {
+        pn_fast_t f = pn_fast_stage(m, s);
+        return pn_check_fast(&f, m->part.from, m->part.n);
     }
     uint32_t at, end;
     return pn_check_arrays(m, m->tunnel, s->index, 1, &at, &end);
 }
 
-// Channels whose weights can stay in the buffer: of a fused bottleneck by itself all groups that have room there beside one more.
+// Channels whose weights can stay in the buffer: of a fast bottleneck by itself all groups that have room there beside one more.
 static uint16_t staying(const pn_model_t *m, uint32_t layers) {
     const pn_stage_t *s = pn_stages(m);
-    if (!m->parted || layers != 1 || !pn_is_fused(s)) {
+    if (!m->parted || layers != 1 || !pn_is_fast(s)) {
         return 0;
     }
-    pn_fused_t f = pn_fused_shape(s);
-    pn_fused_arrays_t bytes = pn_fused_arrays(&f);
-    return (uint16_t)(((m->buffer_bytes - bytes.scale) / bytes.each / s->group - 1) * s->group);
+    pn_fast_t f = pn_fast_shape(s);
+    pn_fast_arrays_t bytes = pn_fast_arrays(&f);
+    return (uint16_t)(((m->buffer_bytes - bytes.narrow) / bytes.each / s->group - 1) * s->group);
 }
 
 void pn_parts_begin(pn_model_t *m, uint32_t first, uint32_t layers) {
@@ -222,9 +222,9 @@ static uint32_t least_part(pn_model_t *m, const pn_layer_t *l, uint32_t tunnel) 
         return least_rows(&r, l->mode == PN_MODE_GROUPS ? l->group : LEAST_OUTPUTS);
     }
     if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP) {
-        pn_fused_t f = pn_fused_layer(l);
-        pn_fused_arrays_t bytes = pn_fused_arrays(&f);
-        return bytes.scale + l->group * bytes.each;
+        pn_fast_t f = pn_fast_layer(l);
+        pn_fast_arrays_t bytes = pn_fast_arrays(&f);
+        return bytes.narrow + l->group * bytes.each;
     }
     uint32_t at, end;
     pn_check_arrays(m, tunnel, l->index, 1, &at, &end);

@@ -431,19 +431,19 @@ static void group_line(pn_model_t *m, int t) {
     }
 }
 
-// ---------------------------------------------------------------- fused bottlenecks
+// ---------------------------------------------------------------- fast bottlenecks
 
-pn_fused_t pn_fused_stage(const pn_model_t *m, const pn_stage_t *s) {
-    pn_fused_t f = pn_fused_shape(s);
-    pn_fused_arrays_t bytes = pn_fused_arrays(&f);
+pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s) {
+    pn_fast_t f = pn_fast_shape(s);
+    pn_fast_arrays_t bytes = pn_fast_arrays(&f);
     f.first = m->parted ? s->channel : 0;
-    f.scale = (const int32_t *)(const void *)pn_array(m, s->weight_off);
-    f.arrays = (const uint8_t *)f.scale + bytes.scale + (f.first < m->stay ? f.first : m->stay) * bytes.each;
+    f.narrow = (const int32_t *)(const void *)pn_array(m, s->weight_off);
+    f.arrays = (const uint8_t *)f.narrow + bytes.narrow + (f.first < m->stay ? f.first : m->stay) * bytes.each;
     return f;
 }
 
-static pn_fused_t fused_of(const pn_model_t *m, const pn_stage_t *s) {
-    pn_fused_t f = pn_fused_stage(m, s);
+static pn_fast_t fast_of(const pn_model_t *m, const pn_stage_t *s) {
+    pn_fast_t f = pn_fast_stage(m, s);
     f.zero_q8 = pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in;
     f.res_mult = s->res_mult;
     f.wide = m->arena + s->wide_at;
@@ -457,9 +457,9 @@ static pn_pixels_t pixels(line_t line) {
 }
 
 // Tells the checking build that the memory of a stage in mode 5 has been read, as output line `o` - 1 left it, and written.
-static void fused_used(const pn_model_t *m, const pn_stage_t *s, const pn_fused_t *f, uint32_t o) {
+static void fast_used(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t *f, uint32_t o) {
 #ifdef PN_SHADOW
-    pn_fused_area_t a = pn_fused_area(f);
+    pn_fast_area_t a = pn_fast_area(f);
     if (o > 0) {
         PN_READ(f->wide, a.wide, TAG(m, TAG_WIDE, s->index, o - 1));
     }
@@ -470,18 +470,18 @@ static void fused_used(const pn_model_t *m, const pn_stage_t *s, const pn_fused_
 #endif
 }
 
-static void fused_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fused_t *f) {
-    fused_used(m, s, f, 0);
+static void fast_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t *f) {
+    fast_used(m, s, f, 0);
     if (f->expands) {
-        pn_fused_begin(f);
+        pn_fast_begin(f);
     }
 }
 
 // The lines that output line `o` is made of. Returns one past the last input line.
-static uint32_t fused_lines(const pn_model_t *m, int t, uint32_t o, pn_fused_lines_t *l) {
+static uint32_t fast_lines(const pn_model_t *m, int t, uint32_t o, pn_fast_lines_t *l) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    pn_fused_t f = pn_fused_shape(s);
-    uint32_t lo, hi, n = pn_fused_lines(&f);
+    pn_fast_t f = pn_fast_shape(s);
+    uint32_t lo, hi, n = pn_fast_lines(&f);
     l->top = lines_under(s, o, &lo, &hi);
     for (uint32_t i = 0; i < n; i++) {
         int y = l->top + (int)(s->kernel - n + i);
@@ -495,8 +495,8 @@ static uint32_t fused_lines(const pn_model_t *m, int t, uint32_t o, pn_fused_lin
     return hi;
 }
 
-// Tells the checking build that a fused stage's output line is there.
-static void fused_wrote(const pn_model_t *m, int t, uint32_t o, const pn_fused_lines_t *l) {
+// Tells the checking build that a fast stage's output line is there.
+static void fast_wrote(const pn_model_t *m, int t, uint32_t o, const pn_fast_lines_t *l) {
     const pn_stage_t *s = &pn_stages(m)[t];
     for (uint32_t x = 0; x < pn_pixels_out(s); x++) {
         wrote(m, t, o, l->out.at + (size_t)x * l->out.step, s->cout);
@@ -504,66 +504,66 @@ static void fused_wrote(const pn_model_t *m, int t, uint32_t o, const pn_fused_l
 }
 
 // One output line in mode 5, or the channels of it whose weights are there.
-static void fused_line(pn_model_t *m, int t, uint32_t o) {
+static void fast_line(pn_model_t *m, int t, uint32_t o) {
     pn_stage_t *s = &pn_stages(m)[t];
-    pn_fused_t f = fused_of(m, s);
+    pn_fast_t f = fast_of(m, s);
     if (s->channel == 0) {
         if (o == 0 && pn_ahead(s) == 0) {
-            fused_begin(m, s, &f);
+            fast_begin(m, s, &f);
         }
-        fused_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
+        fast_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
     }
-    pn_fused_lines_t l;
-    uint32_t end = s->channel + pn_part_channels(m, s), read = fused_lines(m, t, o, &l);
-    pn_fused_line(&f, &l, s->channel, end);
+    pn_fast_lines_t l;
+    uint32_t end = s->channel + pn_part_channels(m, s), read = fast_lines(m, t, o, &l);
+    pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
-        fused_wrote(m, t, o, &l);
+        fast_wrote(m, t, o, &l);
         s->fresh = (uint16_t)read;
     }
 }
 
 // Before the first line of a chunk of mode 6: the lines above those that it reads anew.
-static void sweep_begin(const pn_model_t *m, int t, const pn_fused_t *f) {
+static void sweep_begin(const pn_model_t *m, int t, const pn_fast_t *f) {
     const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t lo, hi, end = s->channel + pn_part_channels(m, s);
     int top = lines_under(s, s->done, &lo, &hi);
-    pn_fused_begin(f);
+    pn_fast_begin(f);
     for (uint32_t y = lo; y < hi && (int)y < top + s->kernel - s->stride; y++) {
-        pn_fused_take(f, pixels(line_in(m, t, y)), y, s->channel, end);
+        pn_fast_take(f, pixels(line_in(m, t, y)), y, s->channel, end);
     }
 }
 
 // Output line s->line of a chunk for one group of channels in mode 6; the last group ends the line.
 static void sweep_line(pn_model_t *m, int t) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    pn_fused_t f = fused_of(m, s);
+    pn_fast_t f = fast_of(m, s);
     uint32_t o = s->line, end = s->channel + pn_part_channels(m, s);
     f.line = (uint16_t)(o - s->done);
     if (o == s->done && s->channel == 0) {
-        PN_WRITE(f.work, pn_fused_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
+        PN_WRITE(f.work, pn_fast_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
     } else {
-        PN_READ(f.work, pn_fused_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
+        PN_READ(f.work, pn_fast_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
     }
     if (o == s->done) {
         sweep_begin(m, t, &f);
     }
-    pn_fused_lines_t l;
-    fused_lines(m, t, o, &l);
-    pn_fused_line(&f, &l, s->channel, end);
+    pn_fast_lines_t l;
+    fast_lines(m, t, o, &l);
+    pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
-        fused_wrote(m, t, o, &l);
+        fast_wrote(m, t, o, &l);
         read_again(m, t, o, o + 1);
     }
 }
 
 // One of the input lines that mode 5 takes in beforehand.
-static void fused_take(const pn_model_t *m, int t, uint32_t y) {
+static void fast_take(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    pn_fused_t f = fused_of(m, s);
+    pn_fast_t f = fast_of(m, s);
     if (y == 0 && s->channel == 0) {
-        fused_begin(m, s, &f);
+        fast_begin(m, s, &f);
     }
-    pn_fused_take(&f, pixels(line_in(m, t, y)), y, s->channel, s->channel + pn_part_channels(m, s));
+    pn_fast_take(&f, pixels(line_in(m, t, y)), y, s->channel, s->channel + pn_part_channels(m, s));
 }
 
 // ---------------------------------------------------------------- tasks
@@ -647,8 +647,8 @@ static void chunk_step(pn_model_t *m, int t, uint32_t end) {
     } else if (pn_in_groups(s)) {
         group_step(m, t, end);
         return;
-    } else if (pn_is_fused(s)) {
-        fused_line(m, t, s->done);
+    } else if (pn_is_fast(s)) {
+        fast_line(m, t, s->done);
     } else if (s->mode == PN_MODE_WINDOW) {
         window_chunk(m, t, end);
     } else {
@@ -669,7 +669,7 @@ static void sample_line(pn_model_t *m, uint32_t y) {
     PN_WRITE(out, bytes, TAG(m, TAG_RING, s->index, y));
 }
 
-void pn_do(pn_model_t *m, pn_task_t task) {
+void pn_do(pn_model_t *m, pn_job_t task) {
     pn_stage_t *s = &pn_stages(m)[task.stage];
     PN_READ(m->arena + m->segment.state_at, m->segment.layers * PN_STATE_BYTES, TAG_STATE);
     if (task.action == PN_CHUNK) {
@@ -680,8 +680,8 @@ void pn_do(pn_model_t *m, pn_task_t task) {
     bool all = true;
     if (task.action == PN_SAMPLE) {
         sample_line(m, y);
-    } else if (pn_is_fused(s)) {
-        fused_take(m, task.stage, y);
+    } else if (pn_is_fast(s)) {
+        fast_take(m, task.stage, y);
         all = all_channels(m, s);
     } else {
         expand_line(m, task.stage, y);

@@ -39,7 +39,7 @@ static inline int32_t pn_zero_q8(int8_t zero_out) {
     return 256 * zero_out + 128;
 }
 
-// Channels that a convolution or a fused bottleneck makes of a line at a time, from s->channel on.
+// Channels that a convolution or a fast bottleneck makes of a line at a time, from s->channel on.
 static inline uint32_t pn_part_channels(const pn_model_t *m, const pn_stage_t *s) {
     uint32_t left = (s->kind == PN_KIND_CONV ? s->cout : s->cexp) - (uint32_t)s->channel;
     if (pn_grouped_conv(s) || s->mode == PN_MODE_SWEEP) {
@@ -48,11 +48,11 @@ static inline uint32_t pn_part_channels(const pn_model_t *m, const pn_stage_t *s
     return m->parted ? m->part.n : left;
 }
 
-// A fused stage's shape and its arrays, of a part those that are in memory; places are left empty.
-pn_fused_t pn_fused_stage(const pn_model_t *m, const pn_stage_t *s);
+// A fast stage's shape and its arrays, of a part those that are in memory; places are left empty.
+pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s);
 
 // Does the task that pn_next found, or as much of it as can be done now: of a chunk of groups one line of one group, and the channels of a line whose
 // weights are in memory. The stage then tells how far it is.
-void pn_do(pn_model_t *m, pn_task_t task);
+void pn_do(pn_model_t *m, pn_job_t task);
 
 #endif

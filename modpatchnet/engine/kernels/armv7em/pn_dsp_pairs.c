@@ -2,7 +2,7 @@
 // leave the values in the order in which the projection reads them. pn_dsp.h says what the fields mean.
 
 // The frame lies at sp for the whole call. All pieces may use r0-r12 and lr; they end with a jump to the next piece.
-#include "engine/kernels/pn_fused.h"
+#include "engine/kernels/pn_fast.h"
 
 #if PN_DSP
 
@@ -18,7 +18,7 @@ __asm__(
 
 // pn_pairs_t
     "    .set B0, 0\n"
-    "    .set STAGE, 16\n"
+    "    .set UNPACKED, 16\n"
     "    .set ENTRY, 20\n"
     "    .set HENTRY, 24\n"
     "    .set QUADS, 28\n"
@@ -91,7 +91,7 @@ __asm__(
     "    .endr\n"
 // where the unrolled bodies are entered
     "    ldr r0, [sp, #QUADS]\n"
-    "    ldr r1, [sp, #STAGE]\n"
+    "    ldr r1, [sp, #UNPACKED]\n"
     "    add r2, r1, r0, lsl #4\n"
     "    str r2, [sp, #WEND]\n"
     "    ldr r3, [sp, #STRIDE]\n"
@@ -228,7 +228,7 @@ __asm__(
     "    .if NARROW\n"
     "    ldrd r0, r1, [sp]\n"
     "    ldrd r2, r3, [sp, #8]\n"
-    "    ldr r12, [sp, #STAGE]\n"
+    "    ldr r12, [sp, #UNPACKED]\n"
     "    ldr pc, [sp, #ENTRY]\n"
     "    .else\n"
     "    ldm sp, {r0-r3, r12, pc}\n"
@@ -241,7 +241,7 @@ __asm__(
     "pn_half:\n"
     "    str r0, [sp, #SHIFT]\n"
     "    ldrd r0, r1, [sp]\n"
-    "    ldr r12, [sp, #STAGE]\n"
+    "    ldr r12, [sp, #UNPACKED]\n"
     "    ldr pc, [sp, #HENTRY]\n"
     "pn_half_body:\n"
     "    .rept 8\n"
@@ -315,7 +315,7 @@ __asm__(
     "    strd r0, r1, [sp, #B0 + 8]\n"
     "    ldr r0, [sp, #QUADS]\n"
     "    ldr r1, [sp, #WIDE16]\n"
-    "    ldr r2, [sp, #STAGE]\n"
+    "    ldr r2, [sp, #UNPACKED]\n"
     "    bl pn_dsp_widen_weights\n"
     "    ldr r0, [sp, #ROWS]\n"
     "    ldr r2, [sp, #HB]\n"

@@ -1,6 +1,6 @@
 // The second half of a bottleneck's line: depthwise values times weights, straight to int8 or, channel group by channel group, into sums.
 // pn_dsp.h says what the fields mean. The frame lies at sp for the whole call.
-#include "engine/kernels/pn_fused.h"
+#include "engine/kernels/pn_fast.h"
 
 #if PN_DSP
 
@@ -16,7 +16,7 @@ __asm__(
 
 // pn_tiles_t
     "    .set B0, 0\n"
-    "    .set STAGE, 16\n"
+    "    .set UNPACKED, 16\n"
     "    .set ENTRY, 20\n"
     "    .set HENTRY, 24\n"
     "    .set QUADS, 28\n"
@@ -63,7 +63,7 @@ __asm__(
     "    .endm\n"
     "pn_project_enter:\n"
     "    ldr r0, [sp, #QUADS]\n"
-    "    ldr r1, [sp, #STAGE]\n"
+    "    ldr r1, [sp, #UNPACKED]\n"
     "    add r1, r1, r0, lsl #4\n"
     "    str r1, [sp, #WEND]\n"
     "    adr.w r1, pn_project_check\n"
@@ -110,12 +110,12 @@ __asm__(
     "    bne.w pn_project_half_body\n"
     "    ldr pc, [sp, #HDONE]\n"
 
-// an output channel pair's sums begin with r0-r3, its weights lie at STAGE
+// an output channel pair's sums begin with r0-r3, its weights lie at UNPACKED
     "    .macro BEGIN\n"
     "    .if NARROW\n"
     "    ldrd r0, r1, [sp]\n"
     "    ldrd r2, r3, [sp, #8]\n"
-    "    ldr r12, [sp, #STAGE]\n"
+    "    ldr r12, [sp, #UNPACKED]\n"
     "    ldr pc, [sp, #ENTRY]\n"
     "    .else\n"
     "    ldm sp, {r0-r3, r12, pc}\n"
@@ -160,7 +160,7 @@ __asm__(
     "    ldr r12, [sp, #W]\n"
     "    ldr r0, [sp, #QUADS]\n"
     "    ldr r1, [sp, #WIDE16]\n"
-    "    ldr r2, [sp, #STAGE]\n"
+    "    ldr r2, [sp, #UNPACKED]\n"
     "    ldr r3, [sp, #ROW]\n"
     "    cbnz r3, pn_project_rows\n"
     "    bl pn_dsp_widen_weights\n"
@@ -265,7 +265,7 @@ __asm__(
     "    cmp r0, #0\n"
     "    beq pn_project_pair_done\n"
     "    ldrd r0, r1, [sp]\n"
-    "    ldr r12, [sp, #STAGE]\n"
+    "    ldr r12, [sp, #UNPACKED]\n"
     "    ldr pc, [sp, #HENTRY]\n"
     "    .balign 4\n"
     "pn_project_done_res:\n"
@@ -338,14 +338,14 @@ __asm__(
     "    adr.w r10, pn_add_done\n"
     "    adr.w r11, pn_add_half_done\n"
     "    ENTER\n"
-    "    ldr r0, [sp, #STAGE]\n"
+    "    ldr r0, [sp, #UNPACKED]\n"
     "    ldr r1, [sp, #ENTRY]\n"
     "    strd r0, r1, [sp]\n"
     "pn_add_pair:\n"
     "    ldr r12, [sp, #W]\n"
     "    ldr r0, [sp, #QUADS]\n"
     "    ldr r1, [sp, #WIDE16]\n"
-    "    ldr r2, [sp, #STAGE]\n"
+    "    ldr r2, [sp, #UNPACKED]\n"
     "    bl pn_dsp_widen_weights\n"
     "    str r12, [sp, #W]\n"
     "    ldr r12, [sp, #WEND]\n"
@@ -395,7 +395,7 @@ __asm__(
     "3:  ldr r0, [sp, #TAIL]\n"
     "    cbz r0, 4f\n"
     "    ldrd r0, r1, [r4]\n"
-    "    ldr r12, [sp, #STAGE]\n"
+    "    ldr r12, [sp, #UNPACKED]\n"
     "    ldr pc, [sp, #HENTRY]\n"
     "    .balign 4\n"
     "pn_add_half_done:\n"

@@ -1,5 +1,5 @@
 // int8 pixels to pairs of int16 in the order of SXTB16: channels 4q..4q+3 become {4q, 4q+2}, {4q+1, 4q+3}.
-#include "engine/kernels/pn_fused.h"
+#include "engine/kernels/pn_fast.h"
 
 #if PN_DSP
 

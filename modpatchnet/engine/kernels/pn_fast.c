@@ -1,22 +1,22 @@
-// Sizes and arrays of a fused bottleneck, and its portable implementation.
-#include "engine/kernels/pn_fused.h"
+// Sizes and arrays of a fast bottleneck, and its portable implementation.
+#include "engine/kernels/pn_fast.h"
 
 #include <string.h>
 
 #include "engine/kernels/pn_kernels.h"
 #include "engine/kernels/pn_round.h"
 
-pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
-    uint32_t words = pn_fused_words(f), pairs = (f->out + 1u) / 2, lines = pn_fused_lines(f), by_one = f->stride == 1;
-    uint32_t pixels = pn_fused_quads(f) * 16, weights = pixels + 20, project = f->group * 4u + 36;
-    pn_fused_area_t a = { .line = words * pixels, .kept = 4 * (by_one ? words : (words + 1) / 2), .h_align = 8, .words = words };
+pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
+    uint32_t words = pn_fast_words(f), pairs = (f->out + 1u) / 2, lines = pn_fast_lines(f), by_one = f->stride == 1;
+    uint32_t pixels = pn_fast_quads(f) * 16, weights = pixels + 20, project = f->group * 4u + 36;
+    pn_fast_area_t a = { .line = words * pixels, .kept = 4 * (by_one ? words : (words + 1) / 2), .h_align = 8, .words = words };
     if (f->kernel > 3) {
         a.sum_count = by_one ? (pairs + 1) / 2 * 4 : pairs * 2;
         a.row_words = (a.sum_count * f->stride / 2 + f->kernel / 2u + 1) / 2;
         a.kept = 4 * a.row_words * (f->kernel - f->stride);
         a.words = 2 * a.row_words;
     }
-    if (pn_fused_eight(f)) {
+    if (pn_fast_eight(f)) {
         a.line = f->in * 16u;
         a.h_align = by_one ? 8 : 16;
         weights = 0;
@@ -32,31 +32,31 @@ pn_fused_area_t pn_fused_area(const pn_fused_t *f) {
     a.acc = a.dbuf + pairs * f->group * 4;
     a.acc_line = f->group < f->cexp ? pairs * f->cout * 8 : 0;
     a.sums = a.acc + (uint64_t)f->lines * a.acc_line;
-    a.stage = a.sums + 8 * a.sum_count;
-    a.kept_at = a.stage + (weights > project ? weights : project);
+    a.unpacked = a.sums + 8 * a.sum_count;
+    a.kept_at = a.unpacked + (weights > project ? weights : project);
     a.work = a.kept_at + (f->sweep ? a.keep : 0);
     return a;
 }
 
-pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f) {
-    pn_fused_arrays_t a;
-    a.pair = f->expands ? 16 + (pn_fused_quads(f) * 8 << (f->wide16 && !pn_fused_eight(f))) : 0;
+pn_fast_arrays_t pn_fast_arrays(const pn_fast_t *f) {
+    pn_fast_arrays_t a;
+    a.pair = f->expands ? 16 + (pn_fast_quads(f) * 8 << (f->wide16 && !pn_fast_eight(f))) : 0;
     a.channel = f->kernel * (f->kernel - 1u) * 2 + 8;
     a.project = (uint32_t)f->cout << f->wide16;
     a.each = a.pair / 2 + a.channel + a.project;
-    a.scale = f->cout * 8u;
+    a.narrow = f->cout * 8u;
     return a;
 }
 
-void pn_fused_begin(const pn_fused_t *f) {
-    pn_fused_area_t a = pn_fused_area(f);
-    memset(pn_fused_kept(f, &a), 0, a.keep);
+void pn_fast_begin(const pn_fast_t *f) {
+    pn_fast_area_t a = pn_fast_area(f);
+    memset(pn_fast_kept(f, &a), 0, a.keep);
 }
 
 #if !PN_DSP
 
 // Where the weight at pixel `x` of the kernel's line `y` lies among a channel's.
-static uint32_t tap_at(const pn_fused_t *f, uint32_t y, uint32_t x) {
+static uint32_t tap_at(const pn_fast_t *f, uint32_t y, uint32_t x) {
     static const uint8_t rolling[9] = { 2, 3, 6, 0, 1, 4, 5, 7, 10 };
     static const uint8_t by_two[9] = { 0, 2, 5, 1, 3, 7, 4, 6, 8 };
     if (f->kernel == 3 && (f->stride == 2 || f->expands)) {
@@ -88,30 +88,30 @@ static uint8_t wide_end(int32_t acc, int32_t mult) {
 
 // A group at work.
 typedef struct {
-    const pn_fused_t *f;
-    pn_fused_area_t area;
-    pn_fused_arrays_t bytes;
-    pn_fused_weights_t weights;
+    const pn_fast_t *f;
+    pn_fast_area_t area;
+    pn_fast_arrays_t bytes;
+    pn_fast_weights_t weights;
     uint32_t from, n;
 } group_t;
 
-static group_t group_of(const pn_fused_t *f, uint32_t from) {
-    group_t g = { f, pn_fused_area(f), pn_fused_arrays(f), { NULL, NULL, NULL }, from, pn_fused_group(f, from) };
-    g.weights = pn_fused_weights(f, &g.bytes, from, g.n);
+static group_t group_of(const pn_fast_t *f, uint32_t from) {
+    group_t g = { f, pn_fast_area(f), pn_fast_arrays(f), { NULL, NULL, NULL }, from, pn_fast_group(f, from) };
+    g.weights = pn_fast_weights(f, &g.bytes, from, g.n);
     return g;
 }
 
 // One line of one expanded channel, or of the input where there is no expansion; what is outside the map if it lies there.
 static void expand(const group_t *g, uint32_t channel, pn_pixels_t in, uint8_t *out) {
-    const pn_fused_t *f = g->f;
+    const pn_fast_t *f = g->f;
     const uint8_t *p = g->weights.expand + (channel - g->from) / 2 * g->bytes.pair;
-    int8_t *w = (int8_t *)f->work + g->area.stage;
+    int8_t *w = (int8_t *)f->work + g->area.unpacked;
     if (in.at == NULL) {
         memset(out, f->expands ? 0 : f->zero_in, f->in);
         return;
     }
     if (f->expands) {
-        quads(p + 16, channel % 2, f->cin, f->wide16 && !pn_fused_eight(f), false, w);
+        quads(p + 16, channel % 2, f->cin, f->wide16 && !pn_fast_eight(f), false, w);
     }
     for (uint32_t x = 0; x < f->in; x++, in.at += in.step) {
         if (f->expands) {
@@ -124,7 +124,7 @@ static void expand(const group_t *g, uint32_t channel, pn_pixels_t in, uint8_t *
 
 // rows: of the kernel, NULL for one of zeros
 static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *rows, uint8_t *out) {
-    const pn_fused_t *f = g->f;
+    const pn_fast_t *f = g->f;
     const uint8_t *p = g->weights.depthwise + (channel - g->from) * g->bytes.channel, *scale = p + g->bytes.channel - 8;
     for (int x = 0; x < f->out; x++, out += f->group) {
         int32_t acc = read32(scale);
@@ -143,10 +143,10 @@ static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *
 // The kept line `y` of a channel.
 static uint8_t *kept_line(const group_t *g, uint32_t channel, uint32_t y) {
     uint32_t lines = (uint32_t)g->f->kernel - g->f->stride;
-    return pn_fused_kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept + y % lines * (g->area.kept / lines);
+    return pn_fast_kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept + y % lines * (g->area.kept / lines);
 }
 
-void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
+void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     for (; from < to; from += f->group) {
         group_t g = group_of(f, from);
         for (uint32_t c = from; c < from + g.n; c++) {
@@ -157,10 +157,10 @@ void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t fro
 
 // Depthwise values of channel `c`.
 static void values_of(const group_t *g, const pn_pixels_t *lines, int top, uint32_t c) {
-    const pn_fused_t *f = g->f;
+    const pn_fast_t *f = g->f;
     uint8_t *h = f->work + g->area.h;
     const uint8_t *rows[PN_MAX_KERNEL];
-    uint32_t fresh = pn_fused_lines(f), old = f->kernel - fresh;
+    uint32_t fresh = pn_fast_lines(f), old = f->kernel - fresh;
     for (uint32_t i = 0; i < old; i++) {
         rows[i] = top + (int)i < 0 ? NULL : kept_line(g, c, (uint32_t)(top + (int)i));
     }
@@ -180,13 +180,13 @@ static int32_t *sums_of(const group_t *g, uint32_t output) {
 
 // One output channel of the line for a group of expanded channels.
 static void project(const group_t *g, uint32_t output, pn_pixels_t out, pn_pixels_t residual) {
-    const pn_fused_t *f = g->f;
-    const int32_t *scale = f->scale + output / 2 * 4 + output % 2;
-    int8_t *w = (int8_t *)f->work + g->area.stage;
+    const pn_fast_t *f = g->f;
+    const int32_t *narrow = f->narrow + output / 2 * 4 + output % 2;
+    int8_t *w = (int8_t *)f->work + g->area.unpacked;
     const uint8_t *d = f->work + g->area.dbuf;
     quads(g->weights.project + (output / 2 * g->n * 2u << f->wide16), output % 2, g->n, f->wide16, true, w);
     for (uint32_t x = 0; x < f->out; x++, d += f->group) {
-        int32_t acc = g->from == 0 ? scale[0] : sums_of(g, output)[x];
+        int32_t acc = g->from == 0 ? narrow[0] : sums_of(g, output)[x];
         for (uint32_t c = 0; c < g->n; c++) {
             acc += w[c] * d[c];
         }
@@ -195,11 +195,11 @@ static void project(const group_t *g, uint32_t output, pn_pixels_t out, pn_pixel
             continue;
         }
         int32_t extra = residual.at == NULL ? 0 : f->res_mult * residual.at[(int)x * residual.step + (int)output];
-        out.at[(int)x * out.step + (int)output] = pn_narrow_end(pn_narrow_q8(acc, f->shift, scale[2]) + f->zero_q8 + extra);
+        out.at[(int)x * out.step + (int)output] = pn_narrow_end(pn_narrow_q8(acc, f->shift, narrow[2]) + f->zero_q8 + extra);
     }
 }
 
-void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to) {
+void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
     for (; from < to; from += f->group) {
         group_t g = group_of(f, from);
         for (uint32_t c = from; c < from + g.n; c++) {

@@ -1,7 +1,7 @@
-// A bottleneck, fused line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two implementations of the same integers: on
+// A bottleneck, fast line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two implementations of the same integers: on
 // the kernels of armv7em/ where the processor has them, else portable C.
-#ifndef PN_FUSED_H
-#define PN_FUSED_H
+#ifndef PN_FAST_H
+#define PN_FAST_H
 
 #include "engine/kernels/pn_kernels.h"
 
@@ -17,7 +17,7 @@
 //   wide, work: at multiples of 4. Mode 5: `wide` stays as it is from line to line. Mode 6: `work` does so, during a chunk
 typedef struct {
     const uint8_t *arrays;
-    const int32_t *scale; // of the projection: bias, bias, mult, mult for each pair of outputs
+    const int32_t *narrow; // of the projection: bias, bias, mult, mult for each pair of outputs
     int32_t zero_q8, res_mult;
     uint16_t cin, cexp, cout, group, first;
     uint16_t in, out, lines, line;
@@ -25,7 +25,7 @@ typedef struct {
     int8_t zero_in;
     bool expands, wide16, sweep;
     uint8_t *wide, *work;
-} pn_fused_t;
+} pn_fast_t;
 
 // Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of an expanded channel's
 // lines, `keep` of all that are kept, which are at `kept_at` in mode 6. h begins at the next multiple of h_align: the kernels tell channels apart
@@ -34,59 +34,59 @@ typedef struct {
 typedef struct {
     uint32_t line, kept, keep, wide;
     uint32_t h, h_align, words, dbuf, acc, acc_line;
-    uint64_t sums, stage, kept_at, work; // a plan not yet checked may ask for anything
+    uint64_t sums, unpacked, kept_at, work; // a plan not yet checked may ask for anything
     uint32_t sum_count, row_words;
-} pn_fused_area_t;
-pn_fused_area_t pn_fused_area(const pn_fused_t *f);
+} pn_fast_area_t;
+pn_fast_area_t pn_fast_area(const pn_fast_t *f);
 
 // Pairs of pixels of a line of 16-bit pixels.
-static inline uint32_t pn_fused_words(const pn_fused_t *f) {
+static inline uint32_t pn_fast_words(const pn_fast_t *f) {
     return (f->pad % 2u + f->in + 1u) / 2;
 }
 
-static inline uint32_t pn_fused_quads(const pn_fused_t *f) {
+static inline uint32_t pn_fast_quads(const pn_fast_t *f) {
     return (f->cin + 3u) / 4;
 }
 
 // The input lines that an output line reads anew: with an expansion those before are kept as expanded lines.
-static inline uint32_t pn_fused_lines(const pn_fused_t *f) {
+static inline uint32_t pn_fast_lines(const pn_fast_t *f) {
     return f->expands ? f->stride : f->kernel;
 }
 
 // How many of them are taken in before the first output line of a map.
-static inline uint32_t pn_fused_ahead(uint32_t kernel, uint32_t stride) {
+static inline uint32_t pn_fast_ahead(uint32_t kernel, uint32_t stride) {
     return kernel - stride - kernel / 2;
 }
 
 // Whether the expansion's weights are kept in registers: 8 input channels under 3x3.
-static inline bool pn_fused_eight(const pn_fused_t *f) {
+static inline bool pn_fast_eight(const pn_fast_t *f) {
     return f->cin == 8 && f->kernel == 3 && f->expands;
 }
 
-// Bytes of the arrays: `scale`, then of each group its expansion, depthwise convolution and projection, `each` for every channel. Of these
+// Bytes of the arrays: `narrow`, then of each group its expansion, depthwise convolution and projection, `each` for every channel. Of these
 // `pair` for two channels of the expansion, `channel` and `project` for a channel of the others.
 typedef struct {
-    uint32_t scale, each, pair, channel, project;
-} pn_fused_arrays_t;
-pn_fused_arrays_t pn_fused_arrays(const pn_fused_t *f);
+    uint32_t narrow, each, pair, channel, project;
+} pn_fast_arrays_t;
+pn_fast_arrays_t pn_fast_arrays(const pn_fast_t *f);
 
 // Channels of the group that begins with `from`.
-static inline uint32_t pn_fused_group(const pn_fused_t *f, uint32_t from) {
+static inline uint32_t pn_fast_group(const pn_fast_t *f, uint32_t from) {
     return f->cexp - from < f->group ? (uint32_t)f->cexp - from : f->group;
 }
 
 // The arrays of `n` channels that begin with `from`.
 typedef struct {
     const uint8_t *expand, *depthwise, *project;
-} pn_fused_weights_t;
-static inline pn_fused_weights_t pn_fused_weights(const pn_fused_t *f, const pn_fused_arrays_t *bytes, uint32_t from, uint32_t n) {
+} pn_fast_weights_t;
+static inline pn_fast_weights_t pn_fast_weights(const pn_fast_t *f, const pn_fast_arrays_t *bytes, uint32_t from, uint32_t n) {
     const uint8_t *p = f->arrays + (from - f->first) * bytes->each, *depthwise = p + n / 2 * bytes->pair;
-    pn_fused_weights_t w = { p, depthwise, depthwise + n * bytes->channel };
+    pn_fast_weights_t w = { p, depthwise, depthwise + n * bytes->channel };
     return w;
 }
 
 // Where kept lines lie.
-static inline uint8_t *pn_fused_kept(const pn_fused_t *f, const pn_fused_area_t *a) {
+static inline uint8_t *pn_fast_kept(const pn_fast_t *f, const pn_fast_area_t *a) {
     return f->sweep ? f->work + a->kept_at : f->wide;
 }
 
@@ -98,8 +98,8 @@ typedef struct {
 
 // With an expansion, before the first line of a strip (mode 5) or of a group in a chunk (mode 6), and then those input lines, `y` in order, that the
 // kernel reaches before the lines that are new. Channels from..to-1, whole groups: the first ones first, until all are done.
-void pn_fused_begin(const pn_fused_t *f);
-void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
+void pn_fast_begin(const pn_fast_t *f);
+void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
 
 // One output line, of which `top` is the kernel's first input line (negative for the first ones).
 //   in: with an expansion the last `stride` of its input lines, else all
@@ -107,8 +107,8 @@ void pn_fused_take(const pn_fused_t *f, pn_pixels_t in, uint32_t y, uint32_t fro
 typedef struct {
     pn_pixels_t in[PN_MAX_KERNEL], out, residual;
     int top;
-} pn_fused_lines_t;
+} pn_fast_lines_t;
 // Channels from..to-1, as above; with the last ones the line is written.
-void pn_fused_line(const pn_fused_t *f, const pn_fused_lines_t *l, uint32_t from, uint32_t to);
+void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to);
 
 #endif
