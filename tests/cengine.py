@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from patchnet import format as fmt
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "tests"
 CSRC = Path(__file__).resolve().parent / "csrc"
@@ -27,11 +29,8 @@ ENGINE = Path(os.environ.get("PATCHNET_ENGINE", ROOT / "modpatchnet"))
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 GUARD = 64
-ERRORS = [
-    "LENGTH", "ALIGN", "MAGIC", "VERSION", "CRC", "TASK", "SHAPE", "PATCH", "WEIGHTS", "OVERFLOW", "LABELS", "PLAN",
-    "ARENA", "PIXFMT", "ROI",
-]  # fmt: skip
-MORE = 1
+ERRORS = [name for name, _ in fmt.ERRORS]
+MORE = fmt.CODES["MORE"]
 UNTOUCHED = 0xFFFFFFFF  # the tag of bytes that the checking build saw no write of
 
 
@@ -94,7 +93,7 @@ def library(checking: bool = False) -> ctypes.CDLL:
     lib.shim_arena_bytes.argtypes = lib.shim_fault_layer.argtypes = [p]
     lib.shim_where.argtypes = [p, u32 * 4]
     lib.shim_steps.argtypes = [p, u32, ctypes.POINTER(ctypes.c_int)]
-    lib.pn_detect.argtypes = [p, u32, p]
+    lib.pn_detect_prepare.argtypes = [p, u32, p]
     lib.shim_outputs.argtypes = lib.shim_detects.argtypes = [p]
     lib.shim_boxes.argtypes = [p, u32, p]
     lib.shim_results.argtypes = [p, u32, p, p, p]
@@ -176,7 +175,7 @@ class Engine:
             self.lib.shadow_begin(self.arena.ctypes.data, self.arena_bytes, self.tags.ctypes.data)
         if self.detects:
             self.heads = np.full(self.outputs + 2 * GUARD, 0x5C, np.int8)
-            self.lib.pn_detect(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
+            self.lib.pn_detect_prepare(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
         return self.arena
 
     def start_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> None:

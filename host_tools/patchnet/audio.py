@@ -18,8 +18,8 @@ import numpy as np
 
 from . import format as fmt
 from .design import Audio, Network
+from .format import LOG_BITS
 
-LOG_BITS = 8  # of a band's logarithm to base 2
 SOUNDS = (".wav", ".flac", ".ogg")
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from .design import Network
+from .format import CENTRE, SIZE
 
-CENTRE, SIZE = 0.1, 0.2  # SSD's variances: what one unit of a box code is worth
 NOTHING, IGNORED = -1, -2  # what an anchor may match instead of a box
 
 

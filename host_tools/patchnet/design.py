@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import product
 
+from .format import MAX_TOP
+
 ACTIVATIONS = ("relu6", "relu", "none")
-MAX_TOP = 1000  # candidates of a detection network, as in `format`
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ def detect_mults(detect: QDetect) -> dict[str, int]:
     power = math.log2(math.e) * (1 << 24)
     return dict(
         cls_mult=round(detect.cls_scale * power),
-        centre_mult=round(0.1 * detect.box_scale * (1 << 24)),
-        size_mult=round(0.2 * detect.box_scale * power),
+        centre_mult=round(fmt.CENTRE * detect.box_scale * (1 << 24)),
+        size_mult=round(fmt.SIZE * detect.box_scale * power),
     )
 
 

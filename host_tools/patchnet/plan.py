@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from .design import Layer, Network
 from .fast import eight, fast_modes, fours
-from .format import ALIGN, CANDIDATE_BYTES, MAX_FUSED, MAX_SIDE, STATE_BYTES
+from .format import ALIGN, CANDIDATE_BYTES, MAX_FUSED, MAX_SIDE, QUAD_BYTES, STATE_BYTES, WIDENED_BYTES
 from .format import MODE_DIRECT as DIRECT
 from .format import MODE_FAST as FAST
 from .format import MODE_GROUPS as GROUPS
@@ -304,7 +304,7 @@ def conv_quads(layer: Layer) -> int:
 def conv_pixels(view: View, step: Choice) -> int:
     """Pixels of an output line that a convolution makes at a time, an even number."""
     mode, _, group = step
-    most = 2 * max(1, 64 // conv_quads(view.layer)) if mode == GROUPS or not group else group
+    most = 2 * max(1, WIDENED_BYTES // QUAD_BYTES // conv_quads(view.layer)) if mode == GROUPS or not group else group
     return min(most, 2 * -(-view.n_out // 2))
 
 

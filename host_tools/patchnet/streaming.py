@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from .design import Layer, Network
 from .fast import MODES, fours
+from .format import LEAST_OUTPUTS
 from .plan import GROUPS, SWEEP, Choice, Flow, Plan, View, aligned, flow, views
 
 READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
-LEAST_OUTPUTS = 4  # of a part of a convolution or of the fully connected layer
 
 
 def _channel(layer: Layer) -> int:

@@ -219,7 +219,7 @@ static int open_buffer(model_obj_t *self, mp_obj_t src, const mp_buffer_info_t *
     const void *blob = buf->buf;
     self->source = src;
     self->blob_bytes = buf->len;
-    if ((uintptr_t)blob % PN_BLOB_ALIGN != 0) {
+    if ((uintptr_t)blob % PN_ALIGN != 0) {
         self->copy = allocate("model", buf->len);
         blob = memcpy(self->copy, blob, buf->len);
         self->source = mp_const_none;
@@ -252,11 +252,11 @@ static int open_whole(model_obj_t *self, size_t size, bool maybe, bool own_arena
 static int verify_file(model_obj_t *self, size_t size) {
     pn_model_t *m = &self->model;
     int err = PN_MORE;
-    for (size_t at = self->blob_bytes; err == PN_MORE && at < size; at += m->buffer_bytes) {
-        size_t n = MIN(m->buffer_bytes, size - at);
+    for (size_t at = self->blob_bytes; err == PN_MORE && at < size; at += m->weights.bytes) {
+        size_t n = MIN(m->weights.bytes, size - at);
         poll();
-        read_at(self->file, at, m->buffer, n);
-        err = pn_verify(m, m->buffer, n);
+        read_at(self->file, at, m->weights.buffer, n);
+        err = pn_verify(m, m->weights.buffer, n);
     }
     return err == PN_MORE ? PN_ERR_LENGTH : err;
 }
@@ -272,35 +272,35 @@ static bool has_room(uint64_t n) {
 // Bytes of the weights' buffer: as many as `stream` says, or as do some good and leave the heap as much again.
 static size_t buffer_bytes(const pn_model_t *m, mp_obj_t stream) {
     bool chosen = stream != mp_const_none && stream != mp_const_true;
-    size_t n = m->buffer_most;
+    size_t n = m->weights.most;
     if (chosen) {
         mp_int_t given = mp_obj_get_int(stream);
         n = given < 0 ? 0 : MIN((size_t)given, n);
     }
-    if (n < m->buffer_least) {
-        raise_memory("stream", m->buffer_least, n);
+    if (n < m->weights.least) {
+        raise_memory("stream", m->weights.least, n);
     }
-    while (!chosen && n > m->buffer_least && !has_room((uint64_t)2 * n)) {
-        n = MAX(n / 2, m->buffer_least);
+    while (!chosen && n > m->weights.least && !has_room((uint64_t)2 * n)) {
+        n = MAX(n / 2, m->weights.least);
     }
     return n;
 }
 
 static int open_streamed(model_obj_t *self, size_t size, mp_obj_t stream, bool own_arena) {
-    uint32_t header[PN_BLOB_HEADER / 4];
+    uint32_t header[PN_HEADER_BYTES / 4];
     pn_model_t *m = &self->model;
     if (size < sizeof(header)) {
-        return pn_open_head(m, header, 0);
+        return pn_open_streamed(m, header, 0);
     }
     read_at(self->file, 0, header, sizeof(header));
-    self->blob_bytes = MIN(size, MAX(sizeof(header), pn_head_bytes(header)));
+    self->blob_bytes = MIN(size, MAX(sizeof(header), pn_prefix_bytes(header)));
     self->copy = allocate("model", self->blob_bytes);
     read_at(self->file, 0, self->copy, self->blob_bytes);
-    int err = pn_open_head(m, self->copy, self->blob_bytes);
+    int err = pn_open_streamed(m, self->copy, self->blob_bytes);
     if (err == PN_OK) {
         self->own_arena = own_arena ? allocate_arena(self) : NULL; // first, as it is not to be had smaller
         size_t n = buffer_bytes(m, stream);
-        pn_use_buffer(m, allocate("stream", n), n);
+        pn_weights_buffer(m, allocate("stream", n), n);
         err = verify_file(self, size);
     }
     return err;
@@ -383,11 +383,12 @@ static mp_obj_t model_deinit(mp_obj_t self_in) {
     if (self->own_arena != NULL && !leave_board_arena(self)) {
         m_del(uint8_t, self->own_arena, self->model.arena_bytes);
     }
-    if (self->model.buffer != NULL) {
-        m_del(uint8_t, self->model.buffer, self->model.buffer_bytes);
+    uint8_t *buffer = pn_weights_leave(&self->model);
+    if (buffer != NULL) {
+        m_del(uint8_t, buffer, self->model.weights.bytes);
         close_file(self);
     }
-    self->copy = self->own_arena = self->model.buffer = NULL;
+    self->copy = self->own_arena = NULL;
     self->source = self->arena = MP_OBJ_NULL;
     return mp_const_none;
 }
@@ -515,7 +516,7 @@ static void check_arena(const model_obj_t *self) {
     mp_buffer_info_t buf;
     if (self->arena != mp_const_none) {
         arena_buffer(self->arena, self->model.arena_bytes, &buf);
-        if (buf.buf != self->model.arena) {
+        if (buf.buf != self->model.run.arena) {
             mp_raise_ValueError(MP_ERROR_TEXT("arena: its buffer has moved"));
         }
     }
@@ -554,7 +555,7 @@ static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
 
 // ... and that of the outputs that a detection network fills as it goes.
 static void check_out(const model_obj_t *self) {
-    if (self->out != MP_OBJ_NULL && get_out(self, self->out) != self->model.heads) {
+    if (self->out != MP_OBJ_NULL && get_out(self, self->out) != self->model.state.detecting.outputs) {
         mp_raise_ValueError(MP_ERROR_TEXT("out: its buffer has moved"));
     }
 }
@@ -596,11 +597,12 @@ static void run_steps(model_obj_t *self, uint32_t *us) {
     int err;
     do {
         let_others_in(self);
-        uint32_t index = self->model.index; // of the step that comes
+        uint32_t index = self->model.run.index; // of the step that comes
         uint32_t began = us ? ticks_us() : 0;
         err = pn_step(&self->model);
         if (err == PN_WANT) {
-            read_at(self->file, self->model.want_at, self->model.buffer + self->model.want_to, self->model.want_bytes);
+            const pn_weights_t *w = &self->model.weights;
+            read_at(self->file, w->want_at, w->buffer + w->want_to, w->want_bytes);
             err = PN_MORE;
         }
         if (us) {
@@ -626,7 +628,7 @@ static void guarded(model_obj_t *self, void (*work)(model_obj_t *, void *), void
     }
     self->busy = false;
     self->picture = self->camera = self->out = MP_OBJ_NULL;
-    self->model.heads = NULL;
+    pn_release(&self->model);
     if (!fine) {
         nlr_jump(nlr.ret_val);
     }
@@ -682,8 +684,8 @@ static void hear_work(model_obj_t *self, void *arg) {
         }
         const uint8_t *pcm = buf.buf ? (const uint8_t *)buf.buf + 2 * (h->from + done) : NULL;
         done += pn_hear(m, pcm, h->n - done);
-        if (h->sound && m->fresh >= h->sound->every) {
-            pn_start_raw(m, m->arena, m->arena_bytes, pn_rows(m));
+        if (h->sound && m->state.hearing.fresh >= h->sound->every) {
+            pn_start_raw(m, m->run.arena, m->arena_bytes, pn_rows(m));
             run_steps(self, NULL);
             uint32_t score;
             int32_t found = pn_spot(m, h->sound, &score);
@@ -711,7 +713,7 @@ static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
     hear(self, MP_OBJ_NULL, 0, before);
     hear(self, pcm, (have - n) / 2, n);
     hear(self, MP_OBJ_NULL, 0, samples - n - before);
-    m->missing = 0; // the stream ends here
+    pn_listen_end(m);
     pn_start_raw(m, arena.buf, arena.len, pn_rows(m));
     if (us) {
         *us = (ticks_us() - began) & TICKS_MASK;
@@ -902,7 +904,7 @@ static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     }
     mp_buffer_info_t buf, arena = get_ready(self);
     hear_t h = { .pcm = arg[ARG_pcm16].u_obj, .n = get_samples(arg[ARG_pcm16].u_obj, &buf), .sound = &s, .found = -1 };
-    if (m->missing == 0) {
+    if (!pn_listening(m)) {
         pn_listen(m, arena.buf, arena.len);
     }
     guarded(self, hear_work, &h);
@@ -956,7 +958,7 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
     pn_image_t image;
     mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
     check_idle(self);
-    pn_detect(&self->model, threshold, NULL);
+    pn_detect_prepare(&self->model, threshold, NULL);
     start(self, &image, NULL, keep, arg[ARG_pixfmt].u_obj);
     run(self, NULL);
     return boxes(self, iou);
@@ -979,7 +981,7 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
     start_any(self, arg[ARG_x].u_obj, NULL);
     if (pn_detects(&self->model)) { // fills it as it goes
         self->out = out;
-        pn_detect(&self->model, 65537, get_out(self, out));
+        pn_detect_prepare(&self->model, 65537, get_out(self, out));
         run(self, NULL);
         return out;
     }
@@ -1027,7 +1029,7 @@ static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
 
 // Bytes of RAM that the model needs: the arena and, where it is streamed, its head and the weights' buffer.
 static size_t ram(const model_obj_t *self) {
-    return self->model.arena_bytes + (self->model.buffer == NULL ? 0 : self->blob_bytes + self->model.buffer_bytes);
+    return self->model.arena_bytes + (self->model.weights.buffer == NULL ? 0 : self->blob_bytes + self->model.weights.bytes);
 }
 
 // MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
@@ -1040,7 +1042,7 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     } else if (name == MP_QSTR_arena) {
         return self->arena != mp_const_none ? TEXT("given") : has_board_arena(self) ? TEXT("DTCM") : TEXT("heap");
     } else if (name == MP_QSTR_streamed) {
-        return mp_obj_new_int_from_uint(m->buffer == NULL ? 0 : m->buffer_bytes);
+        return mp_obj_new_int_from_uint(m->weights.buffer == NULL ? 0 : m->weights.bytes);
     } else if (name == MP_QSTR_task) {
         return MP_OBJ_NEW_QSTR(pn_detects(m) ? MP_QSTR_detect : pn_hears(m) ? MP_QSTR_audio : MP_QSTR_classify);
     } else if (name == MP_QSTR_labels) {
@@ -1073,7 +1075,7 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
         mp_print_str(print, "<Model closed>");
     } else {
         mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", task_name(m), m->height, m->width, m->channels, m->classes,
-            (unsigned int)ram(self), m->buffer == NULL ? "" : ", streamed");
+            (unsigned int)ram(self), m->weights.buffer == NULL ? "" : ", streamed");
     }
 }
 

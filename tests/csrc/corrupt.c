@@ -63,7 +63,7 @@ static void repair_crc(uint8_t *blob, size_t n) {
 }
 
 static void check_boxes(pn_model_t *m) {
-    const pn_image_t *p = &m->image;
+    const pn_image_t *p = &m->run.image;
     uint32_t n = pn_boxes(m, 29491);
     for (uint32_t i = 0; i < n; i++) {
         pn_box_t b;
@@ -100,7 +100,7 @@ static void prepare(pn_model_t *m) {
     heads = NULL;
     if (pn_detects(m)) {
         heads = exactly(m->outputs);
-        pn_detect(m, 20000, heads);
+        pn_detect_prepare(m, 20000, heads);
     }
 }
 
@@ -161,10 +161,10 @@ static void run_windows(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
 }
 
 static int read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
-    if (m->want_to > m->buffer_bytes || m->want_bytes > m->buffer_bytes - m->want_to || m->want_at > n || m->want_bytes > n - m->want_at) {
+    if (m->weights.want_to > m->weights.bytes || m->weights.want_bytes > m->weights.bytes - m->weights.want_to || m->weights.want_at > n || m->weights.want_bytes > n - m->weights.want_at) {
         die("more wanted than the buffer takes, or than the file has");
     }
-    memcpy(m->buffer + m->want_to, file + m->want_at, m->want_bytes);
+    memcpy(m->weights.buffer + m->weights.want_to, file + m->weights.want_at, m->weights.want_bytes);
     return PN_MORE;
 }
 
@@ -197,7 +197,7 @@ static int run_streamed(pn_model_t *m, const uint8_t *file, size_t n) {
 // The same with a buffer of just `bytes`.
 static int run_buffered(pn_model_t *m, uint32_t bytes, const uint8_t *file, size_t n) {
     uint8_t *buffer = exactly(bytes);
-    int err = pn_use_buffer(m, buffer, bytes);
+    int err = pn_weights_buffer(m, buffer, bytes);
     err = err ? err : run_streamed(m, file, n);
     free(buffer);
     return err;
@@ -205,7 +205,7 @@ static int run_buffered(pn_model_t *m, uint32_t bytes, const uint8_t *file, size
 
 // With the smallest buffer, the largest, and some in between.
 static int run_with_buffers(pn_model_t *m, const uint8_t *file, size_t n) {
-    uint32_t least = m->buffer_least, more = m->buffer_most - least;
+    uint32_t least = m->weights.least, more = m->weights.most - least;
     if (least > 0 && run_buffered(m, least - 1, file, n) != PN_ERR_ARENA) {
         die("a buffer that is too small was taken");
     }
@@ -219,13 +219,13 @@ static int run_with_buffers(pn_model_t *m, const uint8_t *file, size_t n) {
 // What becomes of the bytes as a file. PN_MORE: too large to be run, so that its arrays were not looked at.
 static int try_streamed(const uint8_t *file, size_t n) {
     pn_model_t m;
-    size_t len = n < PN_BLOB_HEADER ? n : pn_head_bytes(file);
+    size_t len = n < PN_HEADER_BYTES ? n : pn_prefix_bytes(file);
     len = len < n ? len : n;
     uint8_t *head = exactly(len);
     memcpy(head, file, len);
-    int err = pn_open_head(&m, head, len);
+    int err = pn_open_streamed(&m, head, len);
     if (err == PN_OK) {
-        uint32_t size = get32(file + PN_HEADER_SIZE), at = pn_head_bytes(file);
+        uint32_t size = get32(file + PN_HEADER_SIZE), at = pn_prefix_bytes(file);
         int more = size > n ? PN_ERR_LENGTH : pn_verify(&m, NULL, 0);
         while (more == PN_MORE) { // pieces of any size
             uint32_t piece = size - at < 7 ? size - at : 7;
@@ -264,7 +264,7 @@ static void hear(pn_model_t *m, uint8_t *arena) {
     if (pn_listen(m, arena, m->arena_bytes) != PN_OK) {
         die("a stream did not begin");
     }
-    while (m->fresh < most) {
+    while (m->state.hearing.fresh < most) {
         at += pn_hear(m, pcm + 2 * at, 7 - at);
         at = at < 7 ? at : 0;
     }

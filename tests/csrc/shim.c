@@ -15,10 +15,10 @@ uint32_t shim_fault_layer(const pn_model_t *m) {
 
 // The chain, the layer and the segment that the next step belongs to, and the first row of its strip.
 void shim_where(const pn_model_t *m, uint32_t where[4]) {
-    where[0] = m->tunnel;
-    where[1] = m->index;
-    where[2] = m->segment_index;
-    where[3] = m->row;
+    where[0] = m->run.tunnel;
+    where[1] = m->run.index;
+    where[2] = m->run.segment_index;
+    where[3] = m->run.row;
 }
 
 // Does at most `most` steps of a run that was started. *more is what the last one said. Returns the steps done.

@@ -1,11 +1,7 @@
 #include "engine/blob/pn_blob.h"
 
-#include <string.h>
-
-#include "engine/blob/pn_format.h"
-
-// The input's shape and zero point: the output's of the layer before, which *l still holds. After a head, what the head has read;
-// after the chains of a detection network, the stitched map.
+// The input's shape and zero point: the output's of the layer before, which *l still holds. After a head, what the head
+// has read; first behind the chains, the map that these have made together.
 static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {
     if (index == 0) {
         l->h = m->patch_h;
@@ -21,7 +17,7 @@ static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {
 }
 
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l) {
-    const uint8_t *r = m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF) + index * PN_LAYER_BYTES;
+    const uint8_t *r = pn_layer_record(m, index);
     const uint8_t *p = m->blob + pn_u32(m->blob + PN_HEADER_PARAM_OFF)
         + (tunnel * m->layers + index) * PN_PARAM_BYTES;
     layer_input(m, index, l);
@@ -64,18 +60,8 @@ size_t pn_labels(const pn_model_t *m, const char **text) {
     return pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
 }
 
-void pn_info(const pn_model_t *m, pn_info_t *info) {
-    memcpy(info->input_zero, m->blob + PN_HEADER_INPUT_ZERO, sizeof(info->input_zero));
-    info->output_zero = (int8_t)m->blob[PN_HEADER_FC_ZERO];
-    if (pn_detects(m)) {
-        info->output_zero = (int16_t)pn_u16(pn_task_record(m) + PN_DETECT_CLS_ZERO);
-    }
-    memcpy(&info->input_scale, m->blob + PN_HEADER_INPUT_SCALE, sizeof(info->input_scale));
-    memcpy(&info->output_scale, m->blob + PN_HEADER_OUTPUT_SCALE, sizeof(info->output_scale));
-}
-
 pn_op_t pn_op(const pn_model_t *m, uint32_t index) {
-    const uint8_t *r = m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF) + index * PN_LAYER_BYTES;
+    const uint8_t *r = pn_layer_record(m, index);
     pn_op_t op = { r[PN_LAYER_KIND] == PN_KIND_BOTTLENECK, r[PN_LAYER_KERNEL], r[PN_LAYER_STRIDE] };
     return op;
 }

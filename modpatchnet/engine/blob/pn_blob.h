@@ -3,7 +3,6 @@
 #define PN_BLOB_H
 
 #include "patchnet.h"
-#include "engine/blob/pn_format.h"
 
 static inline uint32_t pn_u16(const uint8_t *p) {
     return p[0] | (uint32_t)p[1] << 8;
@@ -11,6 +10,11 @@ static inline uint32_t pn_u16(const uint8_t *p) {
 
 static inline uint32_t pn_u32(const uint8_t *p) {
     return pn_u16(p) | pn_u16(p + 2) << 16;
+}
+
+// A side of the network's picture or of a map behind the chains.
+static inline bool pn_side_ok(uint32_t side) {
+    return side >= 1 && side <= PN_MAX_SIDE;
 }
 
 // The task's own record.
@@ -25,7 +29,7 @@ static inline bool pn_concat(const pn_model_t *m) {
 
 // Whether the sums of features outlive a chain.
 static inline bool pn_lasting_sums(const pn_model_t *m) {
-    return m->tunnels > 1 && !pn_concat(m) && !pn_detects(m);
+    return m->tunnels > 1 && !pn_concat(m) && m->dense;
 }
 
 // Channels of the last map.
@@ -39,7 +43,8 @@ static inline uint32_t pn_padded(uint32_t bytes) {
 
 // What lies at `off` in the blob, an array's offset; NULL if it is not in memory.
 static inline const uint8_t *pn_array(const pn_model_t *m, uint32_t off) {
-    return m->weights == NULL ? NULL : m->weights + (off - m->weights_at);
+    const pn_weights_t *w = &m->weights;
+    return w->at == NULL ? NULL : w->at + (off - w->from);
 }
 
 // Weights with what follows them. Arrays lie in the blob, aligned, little-endian like every machine that we build for.
@@ -59,11 +64,12 @@ static inline pn_scaled_t pn_scaled(const uint8_t *p, uint32_t n, uint32_t weigh
     return s;
 }
 
-// The arrays from output `first` on of a convolution or of the fully connected layer at `off`: `n` outputs, `row` weights each.
+// The arrays from output `first` on of a convolution or of the fully connected layer at `off`: `n` outputs, `row` weights
+// each.
 static inline pn_scaled_t pn_scaled_from(const pn_model_t *m, uint32_t off, uint32_t n, uint32_t row, uint32_t first) {
     const uint8_t *end;
-    n = m->parted ? m->part.n : n;
-    first -= m->parted ? m->part.from : 0;
+    n = m->weights.parted ? m->weights.part.n : n;
+    first -= m->weights.parted ? m->weights.part.from : 0;
     pn_scaled_t s = pn_scaled(pn_array(m, off), n, n * row, &end);
     s.bias += first;
     s.mult += first;
@@ -71,11 +77,18 @@ static inline pn_scaled_t pn_scaled_from(const pn_model_t *m, uint32_t off, uint
     return s;
 }
 
-// Makes `len` bytes at `arena` the model's. PN_OK, PN_ERR_ARENA, PN_ERR_ALIGN.
-int pn_take_arena(pn_model_t *m, void *arena, size_t len);
+// Whether a layer in this mode runs in the layout of the fast kernels.
+static inline bool pn_fast_mode(uint32_t mode) {
+    return mode == PN_MODE_FAST || mode == PN_MODE_SWEEP;
+}
 
-// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain. The layers behind the
-// chains are those of the last one.
+// The record of layer `index`, the same for all chains.
+static inline const uint8_t *pn_layer_record(const pn_model_t *m, uint32_t index) {
+    return m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF) + index * PN_LAYER_BYTES;
+}
+
+// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain. The layers
+// behind the chains are those of the last one.
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l);
 
 // Fills *s for segment `index`, but for `columns`, which follows from its last layer's height.

@@ -1,6 +1,30 @@
-// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of .pnb fields, see FORMAT.md.
+// Made by `python host_tools/patchnet/format.py`: do not edit. Numbers that host and engine share: what functions
+// return, constants, offsets of .pnb fields (FORMAT.md).
 #ifndef PN_FORMAT_H
 #define PN_FORMAT_H
+
+// What functions return: PN_OK or how it goes on, or an error, each of one cause, which pn_error names.
+#define PN_OK 0
+#define PN_MORE 1 // there is more to do
+#define PN_WANT 2 // weights are to be read
+#define PN_WINDOW 3 // a window is to be given
+#define PN_ERR_LENGTH (-1) // fewer bytes than a header, or than the header says
+#define PN_ERR_ALIGN (-2) // blob not at a multiple of PN_ALIGN, or arena not at one of PN_ARENA_ALIGN
+#define PN_ERR_MAGIC (-3)
+#define PN_ERR_VERSION (-4)
+#define PN_ERR_CRC (-5)
+#define PN_ERR_TASK (-6) // of a kind that is not known, or its record is wrong
+#define PN_ERR_SHAPE (-7) // a size, count, kernel, stride or flag out of range
+#define PN_ERR_PATCH (-8) // a patch outside the picture
+#define PN_ERR_WEIGHTS (-9) // an array outside the blob or misaligned; a multiplier, shift or zero point out of range
+#define PN_ERR_OVERFLOW (-10) // a sum that could leave 32 bits
+#define PN_ERR_LABELS (-11)
+#define PN_ERR_PLAN (-12) // a schedule that does not fit its layers, a place outside the arena, live bytes overwritten
+#define PN_ERR_ARENA (-13) // the arena given is smaller than arena_bytes, or the buffer than weights.least
+#define PN_ERR_PIXFMT (-14)
+#define PN_ERR_ROI (-15) // region empty, outside the picture, or larger than 4096 x 4096
+#define PN_ERR_NO_DETECT (-16) // a detection network, and the engine is built without (PN_NO_DETECT)
+#define PN_ERR_NO_SOUND (-17) // an audio model, and the engine is built without (PN_NO_SOUND)
 
 #define PN_MAGIC 0x1a424e50u
 #define PN_VERSION 5
@@ -39,6 +63,11 @@
 #define PN_MAX_FFT 2048
 #define PN_MAX_TWIDDLE 1073807360
 #define PN_NO_CLASS 65535
+#define PN_LEAST_OUTPUTS 4
+#define PN_WIDENED_BYTES 1024
+#define PN_QUAD_BYTES 16
+#define PN_LOG_BITS 8
+#define PN_NO_LAYER 255
 
 #define PN_HEADER_BYTES 112
 #define PN_HEADER_MAGIC 0

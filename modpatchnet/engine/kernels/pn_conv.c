@@ -5,13 +5,6 @@
 
 #include "engine/kernels/pn_round.h"
 
-#define WIDENED_BYTES 1024
-
-uint32_t pn_conv_chunk(uint32_t quads) {
-    uint32_t pairs = WIDENED_BYTES / 16 / quads;
-    return pairs ? 2 * pairs : 2;
-}
-
 // memcpy for a few bytes, without a call.
 static void copy(int8_t *to, const int8_t *from, int n) {
     for (; n >= 4; n -= 4, to += 4, from += 4) {

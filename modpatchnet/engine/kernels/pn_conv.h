@@ -25,9 +25,6 @@ static inline uint32_t pn_conv_quads(uint32_t kernel, uint32_t cin) {
     return (kernel * kernel * cin + 3) / 4;
 }
 
-// Output pixels made at a time if the plan does not say: those whose widened windows take 1 KB, an even number.
-uint32_t pn_conv_chunk(uint32_t quads);
-
 // Bytes of `work` for `pixels` output pixels, an even number.
 static inline uint32_t pn_conv_bytes(uint32_t quads, uint32_t pixels) {
     return 8 * quads * pixels + 16 * quads + 36;

@@ -24,7 +24,7 @@ static inline int8_t pn_narrow_end(int32_t q8) {
     return (int8_t)pn_clamp(q8 >> 8, -128, 127);
 }
 
-// 2^30 * 2^(-t / 65536), by the table of FORMAT.md's Scores (pn_post.c).
+// 2^30 * 2^(-t / 65536), by the table of FORMAT.md's Scores.
 uint64_t pn_exp2_neg(uint64_t t);
 
 #endif

@@ -9,8 +9,8 @@ typedef struct {
     uint64_t at, bytes;
 } area_t;
 
-// Everything that is alive at once: maps, state, work, sums and features, and two rings for each layer.
-#define MAX_AREAS (6 + 2 * PN_MAX_FUSED)
+// Everything that is alive at once: map, state, work, what is the task's, and two rings for each layer.
+#define MAX_AREAS (3 + PN_MOST_LASTING + 2 * PN_MAX_FUSED)
 
 typedef struct {
     area_t list[MAX_AREAS];
@@ -20,6 +20,8 @@ typedef struct {
 // A segment under check, and in rows one past the last byte of the output map that has been written.
 typedef struct {
     pn_model_t *m;
+    const pn_room_t *room;
+    uint32_t index;
     pn_segment_t seg;
     bool first;
     area_t in, out;
@@ -32,8 +34,8 @@ static bool overlap(const area_t *a, const area_t *b) {
 }
 
 // Adds an area unless it leaves the arena or overlaps one that is there.
-static bool add(const pn_model_t *m, areas_t *areas, area_t a) {
-    if (a.at + a.bytes > m->arena_bytes) {
+static bool add(const pn_room_t *room, areas_t *areas, area_t a) {
+    if (a.at + a.bytes > room->bytes) {
         return false;
     }
     for (int i = 0; i < areas->n; i++) {
@@ -45,37 +47,14 @@ static bool add(const pn_model_t *m, areas_t *areas, area_t a) {
     return true;
 }
 
-static area_t header_area(const pn_model_t *m, int field, uint64_t bytes) {
-    area_t a = { pn_u32(m->blob + field), bytes };
-    return a;
-}
-
-// What outlives the segments of a detection network: the stitched map, and after the chains the candidates.
-static bool add_detected(const check_t *c, areas_t *areas) {
-    const pn_model_t *m = c->m;
-    const uint8_t *r = pn_task_record(m);
-    bool chains = c->seg.first < m->layers;
-    area_t map = { pn_u32(r + PN_DETECT_STITCH_AT), (uint64_t)m->map_h * m->map_w * m->features };
-    area_t candidates = { pn_u32(r + PN_DETECT_CANDIDATE_AT), (uint64_t)pn_u16(r + PN_DETECT_TOP) * PN_CANDIDATE_BYTES };
-    return candidates.at % 4 == 0 && add(m, areas, chains ? map : candidates);
-}
-
-// What outlives segments: sums or features of several chains; in the last segment both in any case.
-static bool add_lasting(const check_t *c, areas_t *areas) {
-    const pn_model_t *m = c->m;
-    const pn_stage_t *s = &c->stages[c->seg.layers - 1];
-    if (pn_detects(m)) {
-        return add_detected(c, areas);
-    }
-    bool last = c->seg.sink == PN_TO_POOL, lasting = pn_lasting_sums(m), part = last && pn_grouped_conv(s) && !lasting;
-    area_t sums = header_area(m, PN_HEADER_SUM_AT, 4ull * (part ? s->group : pn_last_channels(m)));
-    area_t features = header_area(m, PN_HEADER_FEATURE_AT, m->features);
-    bool ok = sums.at % 4 == 0;
-    if (lasting || last) {
-        ok = ok && add(m, areas, sums);
-    }
-    if ((pn_concat(m) && m->tunnels > 1) || last) {
-        ok = ok && add(m, areas, features);
+// What outlives segments, and is alive in this one or, after all of them, when the run ends.
+static bool add_lasting(const pn_model_t *m, const pn_room_t *room, uint32_t segment, areas_t *areas) {
+    bool ok = true, end = segment == m->all_segments;
+    for (uint32_t i = 0; i < room->n && ok; i++) {
+        const pn_lasting_t *l = &room->lasting[i];
+        area_t a = { l->at, l->bytes };
+        ok = (l->at % l->align == 0 || (!end && l->from == m->all_segments))
+            && (segment < l->from || segment >= l->end || add(room, areas, a));
     }
     return ok;
 }
@@ -85,23 +64,23 @@ static bool strip_areas_ok(const check_t *c) {
     const pn_segment_t *seg = &c->seg;
     areas_t areas = { .n = 0 };
     area_t state = { seg->state_at, (uint64_t)seg->layers * PN_STATE_BYTES }, work = { seg->work_at, 0 };
-    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c, &areas) && add(c->m, &areas, state);
+    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c->m, c->room, c->index, &areas) && add(c->room, &areas, state);
     for (int t = 0; t < seg->layers && ok; t++) {
         const pn_stage_t *s = &c->stages[t];
         area_t ring = { s->ring_at, pn_ring_bytes(s) }, wide = { s->wide_at, pn_wide_bytes(s) };
         pn_work_t parts = pn_work(s, c->seg.sink != PN_TO_MAP && t == seg->layers - 1);
         uint64_t bytes = parts.staging ? pn_staging_at(&parts) + parts.staging : parts.sums + parts.wide + parts.values;
         work.bytes = bytes > work.bytes ? bytes : work.bytes;
-        ok = add(c->m, &areas, ring) && add(c->m, &areas, wide);
+        ok = add(c->room, &areas, ring) && add(c->room, &areas, wide);
     }
-    ok = ok && add(c->m, &areas, work);
+    ok = ok && add(c->room, &areas, work);
     areas_t with_out = areas;
-    return ok && add(c->m, &areas, c->in) && add(c->m, &with_out, c->out);
+    return ok && add(c->room, &areas, c->in) && add(c->room, &with_out, c->out);
 }
 
 // Whether a layer's schedule is one that its kind knows.
 static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
-    bool alone = c->seg.sink == PN_TO_POOL && c->seg.layers == 1 && !c->seg.columns;
+    bool alone = c->seg.sink == PN_TO_SUMS && c->seg.layers == 1 && !c->seg.columns;
     bool grouped = s->mode == PN_MODE_GROUPS && alone && !c->first;
     bool group_ok = grouped ? s->group >= 1 && s->group <= s->cout : s->group % 2 == 0 && s->group <= PN_MAX_SIDE;
     bool mode_ok = s->mode == PN_MODE_DIRECT || grouped || (s->mode == PN_MODE_WINDOW && c->first && t == 0);
@@ -191,16 +170,16 @@ static bool chunk_ok(check_t *c, int t, uint32_t end) {
     return s->mode == PN_MODE_ROLLING ? !s->res_mult || there(c, t, s->done) : there(c, t, lo);
 }
 
-// One task, as pn_run does it.
-static bool task_ok(check_t *c, pn_job_t task) {
-    pn_stage_t *s = &c->stages[task.stage];
+// One job, as pn_run does it.
+static bool job_ok(check_t *c, pn_job_t job) {
+    pn_stage_t *s = &c->stages[job.stage];
     bool ok = true;
-    if (task.action == PN_CHUNK) {
-        ok = chunk_ok(c, task.stage, task.end);
-        s->done = task.end;
+    if (job.action == PN_CHUNK) {
+        ok = chunk_ok(c, job.stage, job.end);
+        s->done = job.end;
     } else {
-        uint32_t y = pn_fresh_line(s, task.end);
-        ok = task.action == PN_SAMPLE || there(c, task.stage, y);
+        uint32_t y = pn_fresh_line(s, job.end);
+        ok = job.action == PN_SAMPLE || there(c, job.stage, y);
         s->fresh = (uint16_t)(y + 1);
     }
     return ok;
@@ -218,12 +197,12 @@ static int strip_ok(check_t *c, uint32_t top) {
         return PN_ERR_PLAN;
     }
     for (;;) {
-        pn_job_t task = pn_next(c->stages, c->seg.layers, c->first);
-        if (task.action == PN_STRIP_DONE) {
+        pn_job_t job = pn_next(c->stages, c->seg.layers, c->first);
+        if (job.action == PN_STRIP_DONE) {
             return PN_OK;
         }
-        if (!task_ok(c, task)) {
-            c->m->fault_layer = (uint8_t)(c->seg.first + task.stage);
+        if (!job_ok(c, job)) {
+            c->m->fault_layer = (uint8_t)(c->seg.first + job.stage);
             return PN_ERR_PLAN;
         }
     }
@@ -269,24 +248,18 @@ static int segment_ok(check_t *c, pn_layer_t *l) {
     return err;
 }
 
-// Sums, features and logits after the last chain.
-static int end_ok(const pn_model_t *m) {
-    if (pn_detects(m)) {
-        return PN_OK;
-    }
+static bool end_ok(const pn_model_t *m, const pn_room_t *room) {
     areas_t areas = { .n = 0 };
-    area_t logits = header_area(m, PN_HEADER_LOGIT_AT, 2ull * m->classes);
-    bool ok = logits.at % 2 == 0 && add(m, &areas, header_area(m, PN_HEADER_FEATURE_AT, m->features))
-        && add(m, &areas, logits);
-    return ok ? PN_OK : PN_ERR_PLAN;
+    return add_lasting(m, room, m->all_segments, &areas);
 }
 
-int pn_check_plan(pn_model_t *m) {
-    check_t c = { .m = m };
+int pn_check_plan(pn_model_t *m, const pn_room_t *room) {
+    check_t c = { .m = m, .room = room };
     pn_layer_t l = { 0 };
     uint32_t next = 0;
     for (uint32_t i = 0; i < m->all_segments; i++) {
         pn_segment_read(m, i, &c.seg);
+        c.index = i;
         c.first = i == 0;
         m->fault_layer = (uint8_t)next;
         uint32_t end = i < m->segments ? m->layers : m->all_layers; // of the chain, or of all
@@ -302,5 +275,5 @@ int pn_check_plan(pn_model_t *m) {
         }
     }
     m->fault_layer = PN_NO_LAYER;
-    return end_ok(m);
+    return end_ok(m, room) ? PN_OK : PN_ERR_PLAN;
 }

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "engine/blob/pn_blob.h"
-
 // refuses to compile if a stage outgrows its place in the arena
 typedef char pn_stage_size[sizeof(pn_stage_t) == PN_STATE_BYTES ? 1 : -1];
 
@@ -42,7 +40,8 @@ void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, 
     }
     uint32_t stop = (uint32_t)seg->first + seg->layers;
     seg->columns = seg->strip < last.oh;
-    seg->sink = last.flags & PN_FLAG_HEAD ? PN_TO_CANDIDATES : stop != m->layers ? PN_TO_MAP : pn_detects(m) ? PN_TO_STITCHED : PN_TO_POOL;
+    bool mapped = stop != m->layers && !(last.flags & PN_FLAG_HEAD);
+    seg->sink = mapped ? PN_TO_MAP : m->dense ? PN_TO_SUMS : PN_TO_TASK;
     for (uint32_t t = 0; t < seg->layers; t++) {
         pn_layer_read(m, tunnel, seg->first + t, l);
         stage_init(&stages[t], l, seg->columns);
@@ -86,29 +85,29 @@ void pn_strip_begin(pn_stage_t *stages, const pn_segment_t *seg, uint32_t top) {
 
 pn_job_t pn_next(const pn_stage_t *stages, int n, bool picture) {
     uint32_t demand = stages[n - 1].lines_out;
-    pn_job_t task = { PN_STRIP_DONE, 0, 0 };
+    pn_job_t job = { PN_STRIP_DONE, 0, 0 };
     if (stages[n - 1].done == demand) {
-        return task;
+        return job;
     }
     for (int t = n - 1;; t--) {
         const pn_stage_t *s = &stages[t];
         uint32_t end = (uint32_t)s->done + s->rows, lo, need;
         end = end < demand ? end : demand;
         pn_needs(s, s->done, end, &lo, &need);
-        task.stage = (uint8_t)t;
-        task.end = (uint16_t)end;
+        job.stage = (uint8_t)t;
+        job.end = (uint16_t)end;
         uint32_t made = t > 0 ? stages[t - 1].done : need;
         if ((s->mode == PN_MODE_ROLLING || s->fresh < pn_ahead(s)) && s->fresh < made) {
-            task.action = PN_EXPAND;
+            job.action = PN_EXPAND;
         } else if (t > 0 && made < need) {
             demand = need;
             continue;
         } else if (t == 0 && picture && s->mode == PN_MODE_DIRECT && s->fresh < need) {
-            task.action = PN_SAMPLE;
+            job.action = PN_SAMPLE;
         } else {
-            task.action = PN_CHUNK;
+            job.action = PN_CHUNK;
         }
-        return task;
+        return job;
     }
 }
 
@@ -142,8 +141,11 @@ static uint64_t chunk_lines(const pn_stage_t *s) {
 }
 
 uint32_t pn_conv_at_once(const pn_stage_t *s) {
-    uint32_t most = pn_grouped_conv(s) || s->group == 0 ? pn_conv_chunk(pn_conv_quads(s->kernel, s->cin)) : s->group;
-    uint32_t all = (pn_pixels_out(s) + 1) & ~1u;
+    uint32_t most = s->group, all = (pn_pixels_out(s) + 1) & ~1u;
+    if (pn_grouped_conv(s) || most == 0) { // the plan does not say
+        uint32_t pairs = PN_WIDENED_BYTES / PN_QUAD_BYTES / pn_conv_quads(s->kernel, s->cin);
+        most = pairs ? 2 * pairs : 2;
+    }
     return most < all ? most : all;
 }
 

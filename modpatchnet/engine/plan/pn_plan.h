@@ -3,10 +3,10 @@
 #ifndef PN_PLAN_H
 #define PN_PLAN_H
 
-#include "patchnet.h"
+#include "engine/blob/pn_blob.h"
 #include "engine/kernels/pn_conv.h"
-#include "engine/blob/pn_format.h"
 #include "engine/kernels/pn_fast.h"
+#include "patchnet.h"
 
 // One layer of a segment: shape, schedule, the integers of the current chain, and how far it is in the current strip. A run keeps
 // it in the arena: PN_STATE_BYTES, no pointers.
@@ -24,14 +24,14 @@ typedef struct {
     int8_t zero_in, zero_out;
 } pn_stage_t;
 
-// Where the lines of a segment's last layer go: into a map; by way of the work area into the sums of features, into the stitched map,
-// or, from a head, into the candidates.
-enum { PN_TO_MAP, PN_TO_POOL, PN_TO_STITCHED, PN_TO_CANDIDATES };
+// Where the lines of a segment's last layer go: into a map; or, by way of the work area, to the task: those of a chain's
+// last layer into sums of features, or what else the task makes of them and of heads' lines.
+enum { PN_TO_MAP, PN_TO_SUMS, PN_TO_TASK };
 
 enum {
     PN_SAMPLE,  // input line `fresh` from the picture into the ring
     PN_EXPAND,  // input line `fresh` into the wide ring
-    PN_CHUNK,  // output lines from `done` to the task's `end`
+    PN_CHUNK,  // output lines from `done` to the job's `end`
     PN_STRIP_DONE,
 };
 
@@ -71,7 +71,7 @@ static inline bool pn_grouped_conv(const pn_stage_t *s) {
 
 // Whether a stage runs in the layout of the fast kernels (modes 5 and 6), and whether it then brings each input line into its own memory once.
 static inline bool pn_is_fast(const pn_stage_t *s) {
-    return s->mode == PN_MODE_FAST || s->mode == PN_MODE_SWEEP;
+    return pn_fast_mode(s->mode);
 }
 
 static inline bool pn_takes_lines(const pn_stage_t *s) {

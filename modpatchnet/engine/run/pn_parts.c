@@ -1,12 +1,8 @@
 // Which weights a step needs, where they lie in the file, and whether they are good.
 #include "engine/run/pn_parts.h"
 
-#include "engine/blob/pn_blob.h"
-#include "engine/plan/pn_check.h"
+#include "engine/blob/pn_arrays.h"
 #include "engine/run/pn_stage.h"
-
-// Of a convolution and of the fully connected layer a part has this many outputs at least, or all.
-#define LEAST_OUTPUTS 4
 
 // Arrays that can be read output by output.
 typedef struct {
@@ -26,12 +22,12 @@ static rows_t conv_rows(uint32_t at, uint32_t outputs, uint32_t kernel, uint32_t
 
 // Outputs of a part that begins with `from`.
 static uint32_t outputs_at_once(const pn_model_t *m, const rows_t *r, uint32_t from) {
-    uint32_t n = m->buffer_bytes / (r->row + 8), left = r->outputs - from;
+    uint32_t n = m->weights.bytes / (r->row + 8), left = r->outputs - from;
     return n < left ? n & ~3u : left;
 }
 
 static const pn_stage_t *stage_of(const pn_model_t *m) {
-    return &pn_stages(m)[m->task.stage];
+    return &pn_stages(m)[m->run.job.stage];
 }
 
 static rows_t rows_of(const pn_model_t *m, bool fc) {
@@ -52,7 +48,7 @@ static pn_part_t part_of_rows(const pn_model_t *m, bool fc, uint32_t layer, uint
 // What the next step needs.
 static pn_part_t next_part(const pn_model_t *m, bool fc) {
     if (fc) {
-        return part_of_rows(m, true, m->all_layers, m->row);
+        return part_of_rows(m, true, m->all_layers, m->run.row);
     }
     const pn_stage_t *s = stage_of(m);
     pn_part_t part = { s->index, 0, s->cexp };
@@ -70,14 +66,14 @@ static pn_part_t next_part(const pn_model_t *m, bool fc) {
 }
 
 static void want(pn_model_t *m, uint32_t at, uint32_t bytes, uint32_t to) {
-    m->want_at = at;
-    m->want_bytes = bytes;
-    m->want_to = to;
+    m->weights.want_at = at;
+    m->weights.want_bytes = bytes;
+    m->weights.want_to = to;
 }
 
 // Where a part of rows lies: all of them in one stretch, else biases, multipliers and weights apart. Returns how many stretches there are.
 static uint32_t want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
-    uint32_t from = m->part.from, n = m->part.n;
+    uint32_t from = m->weights.part.from, n = m->weights.part.n;
     if (n == r->outputs) {
         want(m, r->at, n * (8 + r->row), 0);
         return 1;
@@ -94,7 +90,7 @@ static uint32_t want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
 static void want_group(pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_shape(s);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
-    uint32_t from = m->part.from, weights = m->part.n * bytes.each, place = from < m->stay ? from : m->stay;
+    uint32_t from = m->weights.part.from, weights = m->weights.part.n * bytes.each, place = from < m->weights.stay ? from : m->weights.stay;
     if (from == 0) {
         want(m, s->weight_off, bytes.narrow + weights, 0);
     } else {
@@ -117,7 +113,7 @@ static uint32_t want_part(pn_model_t *m, bool fc, uint32_t i) {
     if (pn_is_fast(s)) {
         want_group(m, s);
     } else {
-        pn_check_arrays(m, m->tunnel, s->index, 1, &at, &end);
+        pn_check_arrays(m, m->run.tunnel, s->index, 1, &at, &end);
         want(m, at, end - at, 0);
     }
     return 1;
@@ -127,79 +123,79 @@ static int check_part(pn_model_t *m, bool fc) {
     m->fault_layer = fc ? PN_NO_LAYER : stage_of(m)->index;
     if (is_rows(m, fc)) {
         rows_t r = rows_of(m, fc);
-        return pn_check_scaled(m->weights, m->part.n, r.row, r.bits, r.shift);
+        return pn_check_scaled(m->weights.at, m->weights.part.n, r.row, r.bits, r.shift);
     }
     const pn_stage_t *s = stage_of(m);
     if (pn_is_fast(s)) {
         pn_fast_t f = pn_fast_stage(m, s);
-        return pn_check_fast(&f, m->part.from, m->part.n);
+        return pn_check_fast(&f, m->weights.part.from, m->weights.part.n);
     }
     uint32_t at, end;
-    return pn_check_arrays(m, m->tunnel, s->index, 1, &at, &end);
+    return pn_check_arrays(m, m->run.tunnel, s->index, 1, &at, &end);
 }
 
 // Channels whose weights can stay in the buffer: of a fast bottleneck by itself all groups that have room there beside one more.
 static uint16_t staying(const pn_model_t *m, uint32_t layers) {
     const pn_stage_t *s = pn_stages(m);
-    if (!m->parted || layers != 1 || !pn_is_fast(s)) {
+    if (!m->weights.parted || layers != 1 || !pn_is_fast(s)) {
         return 0;
     }
     pn_fast_t f = pn_fast_shape(s);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
-    return (uint16_t)(((m->buffer_bytes - bytes.narrow) / bytes.each / s->group - 1) * s->group);
+    return (uint16_t)(((m->weights.bytes - bytes.narrow) / bytes.each / s->group - 1) * s->group);
 }
 
 void pn_parts_begin(pn_model_t *m, uint32_t first, uint32_t layers) {
     uint32_t at, end;
-    if (m->buffer == NULL) {
+    if (m->weights.buffer == NULL) {
         return;
     }
-    m->weights = NULL;
-    m->asked = 0;
-    pn_check_arrays(m, m->tunnel, first, layers, &at, &end);
+    m->weights.at = NULL;
+    m->weights.asked = 0;
+    pn_check_arrays(m, m->run.tunnel, first, layers, &at, &end);
     want(m, at, end - at, 0);
-    m->parted = m->want_bytes > m->buffer_bytes;
-    m->stay = staying(m, layers);
-    m->held = 0;
+    m->weights.parted = m->weights.want_bytes > m->weights.bytes;
+    m->weights.stay = staying(m, layers);
+    m->weights.held = 0;
 }
 
 // Whether the next step's part is not in the buffer, which it is if it was the last one or stays.
 static bool lacks(pn_model_t *m, bool fc) {
     pn_part_t next = next_part(m, fc);
-    if (next.from + next.n <= m->held) {
-        m->part = next;
+    if (next.from + next.n <= m->weights.held) {
+        m->weights.part = next;
         return false;
     }
-    return next.layer != m->part.layer || next.from < m->part.from || next.from >= m->part.from + m->part.n;
+    return next.layer != m->weights.part.layer || next.from < m->weights.part.from || next.from >= m->weights.part.from + m->weights.part.n;
 }
 
 // All that was asked for is in the buffer. A file is never to be trusted.
 static int take(pn_model_t *m, bool fc) {
     uint32_t at, end;
-    m->asked = 0;
-    m->weights = m->buffer;
-    m->weights_at = !m->parted ? m->want_at : fc ? pn_u32(m->blob + PN_HEADER_FC_OFF) : stage_of(m)->weight_off;
-    int err = m->parted ? check_part(m, fc) : pn_check_arrays(m, m->tunnel, m->segment.first, fc ? 0 : m->segment.layers, &at, &end);
+    m->weights.asked = 0;
+    m->weights.at = m->weights.buffer;
+    m->weights.from = !m->weights.parted ? m->weights.want_at : fc ? pn_u32(m->blob + PN_HEADER_FC_OFF) : stage_of(m)->weight_off;
+    int err = m->weights.parted ? check_part(m, fc) : pn_check_arrays(m, m->run.tunnel, m->run.segment.first, fc ? 0 : m->run.segment.layers, &at, &end);
     if (err != PN_OK) {
-        m->weights = NULL;
-    } else if (m->part.from < m->stay) {
-        m->held = (uint16_t)(m->part.from + m->part.n);
+        m->weights.at = NULL;
+    } else if (m->weights.part.from < m->weights.stay) {
+        m->weights.held = (uint16_t)(m->weights.part.from + m->weights.part.n);
     }
     return err;
 }
 
 int pn_parts_ready(pn_model_t *m, bool fc) {
-    bool sampling = m->parted && m->task.action == PN_SAMPLE, there = m->weights != NULL;
-    if (sampling || (there && !(m->parted && lacks(m, fc)))) {
+    bool sampling = m->weights.parted && m->run.job.action == PN_SAMPLE, there = m->weights.at != NULL;
+    if (sampling || (there && !(m->weights.parted && lacks(m, fc)))) {
         return PN_OK;
     }
-    m->weights = NULL;
-    if (m->parted && m->asked == 0) {
-        m->part = next_part(m, fc);
+    m->weights.at = NULL;
+    if (m->weights.parted && m->weights.asked == 0) {
+        m->weights.part = next_part(m, fc);
     }
     // each stretch of the file is asked for once; when we are back after the last one, all is there
-    if (m->asked < (m->parted ? want_part(m, fc, m->asked) : 1u)) {
-        m->asked++;
+    if (m->weights.asked < (m->weights.parted ? want_part(m, fc, m->weights.asked) : 1u)) {
+        m->weights.asked++;
         return PN_WANT;
     }
     return take(m, fc);
@@ -219,9 +215,9 @@ static uint32_t least_rows(const rows_t *r, uint32_t n) {
 static uint32_t least_part(pn_model_t *m, const pn_layer_t *l, uint32_t tunnel) {
     if (l->kind == PN_KIND_CONV) {
         rows_t r = conv_rows(0, l->cout, l->kernel, l->cin, 0);
-        return least_rows(&r, l->mode == PN_MODE_GROUPS ? l->group : LEAST_OUTPUTS);
+        return least_rows(&r, l->mode == PN_MODE_GROUPS ? l->group : PN_LEAST_OUTPUTS);
     }
-    if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP) {
+    if (pn_fast_mode(l->mode)) {
         pn_fast_t f = pn_fast_layer(l);
         pn_fast_arrays_t bytes = pn_fast_arrays(&f);
         return bytes.narrow + l->group * bytes.each;
@@ -238,9 +234,9 @@ static uint32_t least(pn_model_t *m) {
         pn_layer_read(m, last, i, &l);
         bytes = larger(bytes, least_part(m, &l, last));
     }
-    if (!pn_detects(m)) {
+    if (m->dense) {
         rows_t r = fc_rows(m);
-        bytes = larger(bytes, least_rows(&r, LEAST_OUTPUTS));
+        bytes = larger(bytes, least_rows(&r, PN_LEAST_OUTPUTS));
     }
     return bytes;
 }
@@ -249,7 +245,7 @@ static uint32_t least(pn_model_t *m) {
 static uint32_t most(pn_model_t *m) {
     uint32_t from = 0, end = 0, bytes, last = m->tunnels - 1u, more = last * m->segments; // segments of the chains before the last
     pn_segment_t s;
-    if (!pn_detects(m)) {
+    if (m->dense) {
         pn_check_arrays(m, 0, 0, 0, &from, &end);
     }
     bytes = end - from;
@@ -262,19 +258,25 @@ static uint32_t most(pn_model_t *m) {
 }
 
 void pn_parts_sizes(pn_model_t *m) {
-    m->buffer_least = least(m);
-    m->buffer_most = most(m);
+    m->weights.least = least(m);
+    m->weights.most = most(m);
     m->fault_layer = PN_NO_LAYER;
 }
 
-int pn_use_buffer(pn_model_t *m, void *buffer, uint32_t bytes) {
-    if ((uintptr_t)buffer % PN_BLOB_ALIGN != 0) {
+int pn_weights_buffer(pn_model_t *m, void *buffer, uint32_t bytes) {
+    if ((uintptr_t)buffer % PN_ALIGN != 0) {
         return PN_ERR_ALIGN;
     }
-    if (bytes < m->buffer_least) {
+    if (bytes < m->weights.least) {
         return PN_ERR_ARENA;
     }
-    m->buffer = buffer;
-    m->buffer_bytes = bytes;
+    m->weights.buffer = buffer;
+    m->weights.bytes = bytes;
     return PN_OK;
+}
+
+void *pn_weights_leave(pn_model_t *m) {
+    void *buffer = m->weights.buffer;
+    m->weights.buffer = NULL;
+    return buffer;
 }

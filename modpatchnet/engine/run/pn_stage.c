@@ -3,10 +3,8 @@
 
 #include <string.h>
 
-#include "engine/kernels/pn_conv.h"
-#include "engine/tasks/pn_detect.h"
+#include "engine/run/pn_arena.h"
 #include "engine/run/pn_image.h"
-#include "engine/kernels/pn_kernels.h"
 
 // ---------------------------------------------------------------- where things lie
 
@@ -19,18 +17,18 @@ typedef struct {
 // Line `y` of stage `t`'s input, from its first needed pixel on.
 static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    line_t line = { (int8_t *)m->arena, s->cin };
+    line_t line = { (int8_t *)m->run.arena, s->cin };
     if (t > 0 || pn_first_segment(m)) {
         line.at += s->ring_at + (size_t)(y % s->ring_lines) * pn_pixels_in(s) * s->cin;
         PN_READ(line.at, pn_pixels_in(s) * s->cin, TAG(m, TAG_RING, s->index, y));
         return line;
     }
-    size_t pixel = m->segment.columns ? (size_t)s->from * s->lines_in + y : (size_t)y * s->cross_in + s->from;
-    line.at += m->segment.in_at + pixel * s->cin;
-    line.step = m->segment.columns ? s->lines_in * s->cin : s->cin;
+    size_t pixel = m->run.segment.columns ? (size_t)s->from * s->lines_in + y : (size_t)y * s->cross_in + s->from;
+    line.at += m->run.segment.in_at + pixel * s->cin;
+    line.step = m->run.segment.columns ? s->lines_in * s->cin : s->cin;
 #ifdef PN_SHADOW
     for (uint32_t x = 0; x < pn_pixels_in(s); x++) {
-        PN_READ(line.at + (size_t)x * line.step, s->cin, MAP_TAG(m, m->map_layer));
+        PN_READ(line.at + (size_t)x * line.step, s->cin, MAP_TAG(m, m->run.map_layer));
     }
 #endif
     return line;
@@ -39,18 +37,18 @@ static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
 // Output line `o` of stage `t`, whose chunk begins at output line s->done.
 static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    line_t line = { (int8_t *)m->arena, s->cout };
-    if (t + 1 < m->segment.layers) {
+    line_t line = { (int8_t *)m->run.arena, s->cout };
+    if (t + 1 < m->run.segment.layers) {
         const pn_stage_t *next = s + 1;
         line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * s->cout;
-    } else if (m->segment.sink != PN_TO_MAP) {
+    } else if (m->run.segment.sink != PN_TO_MAP) {
         pn_work_t w = pn_work(s, true);
         uint32_t lines = s->mode == PN_MODE_WINDOW ? o - s->done : 0;
-        line.at += m->segment.work_at + pn_staging_at(&w) + (size_t)lines * pn_pixels_out(s) * s->cout;
+        line.at += m->run.segment.work_at + pn_staging_at(&w) + (size_t)lines * pn_pixels_out(s) * s->cout;
     } else {
-        size_t pixel = m->segment.columns ? (size_t)s->out_from * s->lines_out + o : (size_t)o * s->cross_out + s->out_from;
-        line.at += m->segment.out_at + pixel * s->cout;
-        line.step = m->segment.columns ? s->lines_out * s->cout : s->cout;
+        size_t pixel = m->run.segment.columns ? (size_t)s->out_from * s->lines_out + o : (size_t)o * s->cross_out + s->out_from;
+        line.at += m->run.segment.out_at + pixel * s->cout;
+        line.step = m->run.segment.columns ? s->lines_out * s->cout : s->cout;
     }
     return line;
 }
@@ -59,8 +57,8 @@ static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
 static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, int n) {
 #ifdef PN_SHADOW
     const pn_stage_t *s = &pn_stages(m)[t];
-    bool ring = t + 1 < m->segment.layers;
-    uint32_t last = m->segment.sink != PN_TO_MAP ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
+    bool ring = t + 1 < m->run.segment.layers;
+    uint32_t last = m->run.segment.sink != PN_TO_MAP ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
     PN_WRITE(pixel, n, ring ? TAG(m, TAG_RING, s->index + 1, o) : last);
 #else
     (void)m, (void)t, (void)o, (void)pixel, (void)n;
@@ -69,18 +67,18 @@ static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, i
 
 // `n` pixels of the current patch, at the network's resolution: pixel `x` of line `y` and those that follow.
 static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, int8_t *out) {
-    const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->tunnel * PN_PATCH_BYTES;
-    bool columns = m->segment.columns;
+    const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->run.tunnel * PN_PATCH_BYTES;
+    bool columns = m->run.segment.columns;
     pn_sample_t s = {
         .height = m->height, .width = m->width, .channels = m->channels,
         .y = pn_u16(patch + PN_PATCH_Y) + (columns ? x : y), .x = pn_u16(patch + PN_PATCH_X) + (columns ? y : x),
         .n = n, .down = columns,
     };
-    if (m->raw == NULL) {
-        pn_image_sample(&m->image, &s, out);
+    if (m->run.raw == NULL) {
+        pn_image_sample(&m->run.image, &s, out);
         return;
     }
-    const int8_t *in = m->raw + ((size_t)s.y * m->width + s.x) * m->channels;
+    const int8_t *in = m->run.raw + ((size_t)s.y * m->width + s.x) * m->channels;
     for (uint32_t i = 0; i < n; i++, out += m->channels) {
         memcpy(out, in, m->channels);
         in += (columns ? m->width : 1u) * m->channels;
@@ -92,8 +90,8 @@ static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, int8
 // The order of taps of weights that lie as [row][column][n] when lines are rows or columns.
 static void tap_order(const pn_model_t *m, const pn_stage_t *s, int n, pn_taps_t *taps) {
     taps->kernel = s->kernel;
-    taps->line_step = m->segment.columns ? n : n * s->kernel;
-    taps->pixel_step = m->segment.columns ? n * s->kernel : n;
+    taps->line_step = m->run.segment.columns ? n : n * s->kernel;
+    taps->pixel_step = m->run.segment.columns ? n * s->kernel : n;
     taps->w = (int)pn_pixels_in(s);
     taps->wrap = PN_NO_WRAP;
 }
@@ -132,7 +130,7 @@ static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
         .weight = a.weight, .bias = a.bias, .mult = a.mult,
         .zero_q8 = pn_zero_q8(s->zero_out),
         .cin = s->cin, .cout = (int)n, .stride = s->stride, .shift = s->shift,
-        .work = m->arena + m->segment.work_at,
+        .work = m->run.arena + m->run.segment.work_at,
     };
     tap_order(m, s, s->cin, &c.in);
     return c;
@@ -212,7 +210,7 @@ static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, 
         s->cexp, s->cout, s->shift, s->res_mult, is_signed,
     };
     pn_work_t w = pn_work(s, false);
-    b->sums = m->arena + m->segment.work_at;
+    b->sums = m->run.arena + m->run.segment.work_at;
     b->wide = b->sums + w.sums;
     b->values = b->wide + w.wide;
 }
@@ -255,7 +253,7 @@ static void whole_line(pn_model_t *m, int t, uint32_t o) {
     bottleneck_of(m, s, s->cexp, &b);
     if (s->mode == PN_MODE_ROLLING) {
         size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
-        ring_rows(s, o, m->arena + s->wide_at, bytes, &b.depthwise.in);
+        ring_rows(s, o, m->run.arena + s->wide_at, bytes, &b.depthwise.in);
     } else {
         map_rows(m, t, o, &b.depthwise.in);
     }
@@ -271,7 +269,7 @@ static void expand_line(pn_model_t *m, int t, uint32_t y) {
     bottleneck_of(m, s, s->cexp, &b);
     line_t in = line_in(m, t, y);
     size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
-    uint8_t *out = m->arena + s->wide_at + y % pn_kernel_lines(s) * bytes;
+    uint8_t *out = m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes;
     pn_expand(&b.expand, in.at, in.step, (int)pn_pixels_in(s), out);
     PN_WRITE(out, bytes, TAG(m, TAG_WIDE, s->index, y));
     line_in(m, t, y); // again, for the checking build
@@ -400,7 +398,7 @@ static void read_again(const pn_model_t *m, int t, uint32_t from, uint32_t end) 
     for (uint32_t y = lo; y < hi; y++) {
         bool whole = pn_expands(s) && s->mode != PN_MODE_WINDOW;
         if (s->mode == PN_MODE_ROLLING) {
-            PN_READ(m->arena + s->wide_at + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WIDE, s->index, y));
+            PN_READ(m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WIDE, s->index, y));
         } else if (!whole && (s->index || s->mode == PN_MODE_DIRECT)) {
             line_in(m, t, y);
         }
@@ -436,9 +434,9 @@ static void group_line(pn_model_t *m, int t) {
 pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_shape(s);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
-    f.first = m->parted ? s->channel : 0;
+    f.first = m->weights.parted ? s->channel : 0;
     f.narrow = (const int32_t *)(const void *)pn_array(m, s->weight_off);
-    f.arrays = (const uint8_t *)f.narrow + bytes.narrow + (f.first < m->stay ? f.first : m->stay) * bytes.each;
+    f.arrays = (const uint8_t *)f.narrow + bytes.narrow + (f.first < m->weights.stay ? f.first : m->weights.stay) * bytes.each;
     return f;
 }
 
@@ -446,8 +444,8 @@ static pn_fast_t fast_of(const pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_stage(m, s);
     f.zero_q8 = pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in;
     f.res_mult = s->res_mult;
-    f.wide = m->arena + s->wide_at;
-    f.work = m->arena + m->segment.work_at;
+    f.wide = m->run.arena + s->wide_at;
+    f.work = m->run.arena + m->run.segment.work_at;
     return f;
 }
 
@@ -568,40 +566,16 @@ static void fast_take(const pn_model_t *m, int t, uint32_t y) {
 
 // ---------------------------------------------------------------- tasks
 
-// Adds a line of the last map, which waits in the work area, to the sums.
-static void pool_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, line_t line) {
-    bool grouped = pn_grouped_conv(s);
-    uint32_t left = s->cout - (grouped ? s->channel : 0u), n = grouped && s->group < left ? s->group : left;
-    int32_t *sums = pn_feature_sums(m) + (grouped && pn_lasting_sums(m) ? s->channel : 0);
-    (void)o; // only the checking build looks at it
-    PN_READ(line.at, pn_pixels_out(s) * n, TAG(m, TAG_STAGING, s->index, o));
-    PN_READ(sums, 4 * n, TAG_SUMS);
-    pn_pool_add(line.at, (int)pn_pixels_out(s), (int)n, s->zero_out, sums);
-    PN_WRITE(sums, 4 * n, TAG_SUMS);
-}
-
-// Output lines from..end-1 of stage `t` are there.
-static void made(pn_model_t *m, int t, uint32_t from, uint32_t end) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    if (m->segment.sink == PN_TO_MAP || t + 1 < m->segment.layers) {
-        return;
-    }
-    for (uint32_t o = from; o < end; o++) {
-        line_t line = line_out(m, t, o);
-        if (m->segment.sink == PN_TO_POOL) {
-            pool_line(m, s, o, line);
-            continue;
-        }
-        PN_READ(line.at, pn_pixels_out(s) * s->cout, TAG(m, TAG_STAGING, s->index, o));
-        if (m->segment.sink == PN_TO_STITCHED) {
-            pn_stitch_line(m, s, o, line.at);
-        } else {
-            pn_head_line(m, s, o, line.at);
-        }
+// Output lines from..end-1 of stage `t` are there: tells them if they are the task's.
+static void made(const pn_model_t *m, int t, uint32_t from, uint32_t end, pn_made_t *lines) {
+    if (m->run.segment.sink != PN_TO_MAP && t + 1 == m->run.segment.layers) {
+        lines->line = line_out(m, t, from).at;
+        lines->from = (uint16_t)from;
+        lines->n = (uint16_t)(end - from);
     }
 }
 
-static void group_step(pn_model_t *m, int t, uint32_t end) {
+static void group_step(pn_model_t *m, int t, uint32_t end, pn_made_t *lines) {
     pn_stage_t *s = &pn_stages(m)[t];
     if (s->channel == 0 && s->line <= s->done) {
         s->line = s->done;
@@ -614,7 +588,7 @@ static void group_step(pn_model_t *m, int t, uint32_t end) {
     }
     bool last = s->cexp - s->channel <= s->group;
     if (last) {
-        made(m, t, s->line, s->line + 1u);
+        made(m, t, s->line, s->line + 1u, lines);
     }
     if (++s->line < end) {
         return;
@@ -629,7 +603,7 @@ static void group_step(pn_model_t *m, int t, uint32_t end) {
 
 // Whether all channels of a line are done now, and not only those whose weights were there.
 static bool all_channels(const pn_model_t *m, pn_stage_t *s) {
-    if (!m->parted || pn_grouped_conv(s)) {
+    if (!m->weights.parted || pn_grouped_conv(s)) {
         return true;
     }
     s->channel = (uint16_t)(s->channel + pn_part_channels(m, s));
@@ -640,12 +614,12 @@ static bool all_channels(const pn_model_t *m, pn_stage_t *s) {
     return true;
 }
 
-static void chunk_step(pn_model_t *m, int t, uint32_t end) {
+static void chunk_step(pn_model_t *m, int t, uint32_t end, pn_made_t *lines) {
     pn_stage_t *s = &pn_stages(m)[t];
     if (s->kind == PN_KIND_CONV) {
         conv_line(m, t, s->done);
     } else if (pn_in_groups(s)) {
-        group_step(m, t, end);
+        group_step(m, t, end, lines);
         return;
     } else if (pn_is_fast(s)) {
         fast_line(m, t, s->done);
@@ -656,7 +630,7 @@ static void chunk_step(pn_model_t *m, int t, uint32_t end) {
     }
     if (all_channels(m, s)) {
         read_again(m, t, s->done, end);
-        made(m, t, s->done, end);
+        made(m, t, s->done, end, lines);
         s->done = (uint16_t)end;
     }
 }
@@ -664,29 +638,31 @@ static void chunk_step(pn_model_t *m, int t, uint32_t end) {
 static void sample_line(pn_model_t *m, uint32_t y) {
     const pn_stage_t *s = pn_stages(m);
     uint32_t bytes = pn_pixels_in(s) * s->cin;
-    int8_t *out = (int8_t *)m->arena + s->ring_at + (size_t)(y % s->ring_lines) * bytes;
+    int8_t *out = (int8_t *)m->run.arena + s->ring_at + (size_t)(y % s->ring_lines) * bytes;
     sample(m, y, s->from, pn_pixels_in(s), out);
     PN_WRITE(out, bytes, TAG(m, TAG_RING, s->index, y));
 }
 
-void pn_do(pn_model_t *m, pn_job_t task) {
-    pn_stage_t *s = &pn_stages(m)[task.stage];
-    PN_READ(m->arena + m->segment.state_at, m->segment.layers * PN_STATE_BYTES, TAG_STATE);
-    if (task.action == PN_CHUNK) {
-        chunk_step(m, task.stage, task.end);
-        return;
+pn_made_t pn_do(pn_model_t *m, pn_job_t job) {
+    pn_stage_t *s = &pn_stages(m)[job.stage];
+    pn_made_t lines = { NULL, 0, 0 };
+    PN_READ(m->run.arena + m->run.segment.state_at, m->run.segment.layers * PN_STATE_BYTES, TAG_STATE);
+    if (job.action == PN_CHUNK) {
+        chunk_step(m, job.stage, job.end, &lines);
+        return lines;
     }
-    uint32_t y = pn_fresh_line(s, task.end);
+    uint32_t y = pn_fresh_line(s, job.end);
     bool all = true;
-    if (task.action == PN_SAMPLE) {
+    if (job.action == PN_SAMPLE) {
         sample_line(m, y);
     } else if (pn_is_fast(s)) {
-        fast_take(m, task.stage, y);
+        fast_take(m, job.stage, y);
         all = all_channels(m, s);
     } else {
-        expand_line(m, task.stage, y);
+        expand_line(m, job.stage, y);
     }
     if (all) {
         s->fresh = (uint16_t)(y + 1);
     }
+    return lines;
 }

@@ -1,10 +1,12 @@
 // Window, real FFT, bands, logarithm: all in integers, no value of which can leave its type whatever the samples (FORMAT.md).
-#include "engine/tasks/pn_audio.h"
+#include "engine/tasks/pn_spectrum.h"
+
+#ifndef PN_NO_SOUND
 
 #include "engine/blob/pn_blob.h"
 #include "engine/kernels/pn_round.h"
 
-void pn_audio_read(pn_audio_t *a, const uint8_t *base, const uint8_t *record, uint32_t width) {
+void pn_spectrum_read(pn_spectrum_t *a, const uint8_t *base, const uint8_t *record, uint32_t width) {
     a->window = (const int16_t *)(const void *)(base + pn_u32(record + PN_AUDIO_WINDOW_OFF));
     a->twiddle = (const int16_t *)(const void *)(base + pn_u32(record + PN_AUDIO_TWIDDLE_OFF));
     a->bands = base + pn_u32(record + PN_AUDIO_BAND_OFF);
@@ -20,7 +22,7 @@ void pn_audio_read(pn_audio_t *a, const uint8_t *base, const uint8_t *record, ui
 }
 
 // Windowed samples, two to a bin, in the order of reversed bits; zeros behind the frame.
-static void load(const pn_audio_t *a, const int16_t *pcm, uint32_t first, pn_bin_t *bins) {
+static void load(const pn_spectrum_t *a, const int16_t *pcm, uint32_t first, pn_bin_t *bins) {
     uint32_t half = a->fft / 2u, at = 0;
     int shift = 0;
     while (a->fft >> shift > 1) {
@@ -51,7 +53,7 @@ static void turn(const int16_t *w, int32_t *re, int32_t *im) {
 }
 
 // Complex FFT of fft / 2 values, decimation in time, radix 2.
-static void transform(const pn_audio_t *a, pn_bin_t *bins) {
+static void transform(const pn_spectrum_t *a, pn_bin_t *bins) {
     uint32_t n = a->fft / 2u;
     for (uint32_t len = 1, step = n; len < n; len *= 2, step /= 2) {
         const int16_t *w = a->twiddle;
@@ -73,7 +75,7 @@ static uint64_t power(int32_t re, int32_t im) {
 }
 
 // The spectrum of the real samples from that of their pairs, in place, as powers of bins 0..fft / 2 - 1.
-static void split(const pn_audio_t *a, pn_bin_t *bins) {
+static void split(const pn_spectrum_t *a, pn_bin_t *bins) {
     uint32_t n = a->fft / 2u;
     bins->power = power(bins->z[0] + bins->z[1], 0);
     for (uint32_t k = 1; k <= n / 2; k++) {
@@ -105,7 +107,7 @@ static int32_t log2_of(uint64_t v) {
     return out;
 }
 
-void pn_audio_row(const pn_audio_t *a, const int16_t *pcm, uint32_t first, pn_bin_t *bins, int8_t *out) {
+void pn_spectrum_row(const pn_spectrum_t *a, const int16_t *pcm, uint32_t first, pn_bin_t *bins, int8_t *out) {
     load(a, pcm, first, bins);
     transform(a, bins);
     split(a, bins);
@@ -119,3 +121,5 @@ void pn_audio_row(const pn_audio_t *a, const int16_t *pcm, uint32_t first, pn_bi
         out[b] = (int8_t)pn_clamp((log2_of(sum) * a->log_mult + a->log_offset) >> 16, INT8_MIN, INT8_MAX);
     }
 }
+
+#endif

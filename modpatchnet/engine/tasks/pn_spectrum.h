@@ -1,13 +1,10 @@
 // From samples to a spectrogram (FORMAT.md, From samples to input): one frame in, one row of int8 values out.
-#ifndef PN_AUDIO_H
-#define PN_AUDIO_H
+#ifndef PN_SPECTRUM_H
+#define PN_SPECTRUM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-// Log of a band's energy: fraction bits.
-#define PN_LOG_BITS 8
 
 // A frame's spectrum: complex values, and of the first half of them what becomes of each, its power.
 typedef union {
@@ -24,13 +21,13 @@ typedef struct {
     uint32_t rate, weight_bytes;
     uint16_t width, frame, hop, fft;
     int32_t log_mult, log_offset;
-} pn_audio_t;
+} pn_spectrum_t;
 
 // Fills *a from the task record at `record` of the blob whose first byte is `base`. Checks nothing.
-void pn_audio_read(pn_audio_t *a, const uint8_t *base, const uint8_t *record, uint32_t width);
+void pn_spectrum_read(pn_spectrum_t *a, const uint8_t *base, const uint8_t *record, uint32_t width);
 
 // The row of the frame whose samples lie in the ring `pcm` of a->frame samples, the oldest at `first`.
 // bins: a->fft / 2 of them, contents of no matter. out: a->width values.
-void pn_audio_row(const pn_audio_t *a, const int16_t *pcm, uint32_t first, pn_bin_t *bins, int8_t *out);
+void pn_spectrum_row(const pn_spectrum_t *a, const int16_t *pcm, uint32_t first, pn_bin_t *bins, int8_t *out);
 
 #endif
