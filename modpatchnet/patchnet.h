@@ -6,9 +6,9 @@
 //     while ((err = pn_step(&m)) == PN_MORE) { }         // let others work in between (PN_WANT: see pn_open_streamed)
 //     int32_t best = pn_logit(&m, 0);
 //
-// The engine allocates nothing, keeps no global state and calls nothing but memcpy and memset. Functions return PN_OK or
-// a negative PN_ERR_* (engine/blob/pn_format.h). Blob, picture and arena belong to the caller and stay where they are
-// until the run has ended. What a model holds is the caller's to read; functions change it.
+// The engine allocates nothing, keeps no global state and calls nothing but memcpy and memset. Functions return PN_OK
+// or a negative PN_ERR_* (engine/blob/pn_format.h). Blob, picture and arena belong to the caller and stay where they
+// are until the run has ended. What a model holds is the caller's to read; functions change it.
 //
 // Where things are: each folder of engine/ includes only its own headers and those of the folders before it.
 //   kernels  what is computed for a pixel or a line, on plain arrays; armv7em: the same integers in assembly
@@ -98,15 +98,15 @@ typedef struct {
 typedef struct {
     uint8_t *arena;
     const int8_t *raw;  // NULL when a picture is read
-    pn_image_t image;
     uint32_t map_at;  // the last whole map, and the layer that made it
     uint8_t map_layer;
     bool windowed;
     uint8_t phase, tunnel, index, segment_index;  // index: the layer that the next step belongs to
     uint16_t row;  // first output row of the strip, or the next class
-    pn_segment_t segment;
     pn_job_t job;
+    pn_segment_t segment;
     pn_layer_t layer;  // the segment's last
+    pn_image_t image;
 } pn_run_t;
 
 // A detection network's candidates.
@@ -127,26 +127,27 @@ typedef struct {
     uint16_t pause;  // rows until pn_spot may answer again
 } pn_hearing_t;
 
-// A model: what pn_open found, then what changes.
+// A model: what pn_open found, then what changes. In an order that Thumb instructions reach well: what is read most
+// lies first, bytes before half-words before words.
 typedef struct {
     const uint8_t *blob;  // all of it or, streamed, its prefix
-    uint32_t arena_bytes;
-    uint32_t features;  // channels of the last map, or of what is made of those of several chains
-    uint32_t outputs;  // int8 values of a run: one for each class, or all that the heads of a detection network give
-    uint16_t height, width, classes;
-    uint16_t patch_h, patch_w;
-    uint16_t map_h, map_w;  // of the map that layers behind the chains read, else 0
     uint8_t task;  // PN_TASK_*
     bool dense;  // features are pooled, a fully connected layer follows
     uint8_t channels, tunnels, layers, segments;
     uint8_t all_layers, all_segments;  // of a chain and of what follows the chains
     uint8_t fault_layer;  // where an error was found: layer index, or PN_NO_LAYER
-    pn_weights_t weights;
-    pn_run_t run;
+    uint16_t height, width, classes;
+    uint16_t patch_h, patch_w;
+    uint16_t map_h, map_w;  // of the map that layers behind the chains read, else 0
+    uint32_t arena_bytes;
+    uint32_t features;  // channels of the last map, or of what is made of those of several chains
+    uint32_t outputs;  // int8 values of a run: one for each class, or all that the heads of a detection network give
     union {
         pn_detecting_t detecting;
         pn_hearing_t hearing;
     } state;
+    pn_run_t run;
+    pn_weights_t weights;
 } pn_model_t;
 
 // ---- opening ----
@@ -160,9 +161,9 @@ int pn_open(pn_model_t *m, const void *blob, size_t len);
 uint32_t pn_prefix_bytes(const void *header);
 
 // Checks what can be told from it. Then the caller gives it a buffer (pn_weights_buffer), and pn_step returns PN_WANT
-// whenever weights must be read into that: weights.want_bytes from weights.want_at of the blob on, to weights.want_to of
-// the buffer. They are looked at each time, so pn_step may then return PN_ERR_WEIGHTS or PN_ERR_OVERFLOW and the run is
-// over.
+// whenever weights must be read into that: weights.want_bytes from weights.want_at of the blob on, to weights.want_to
+// of the buffer. They are looked at each time, so pn_step may then return PN_ERR_WEIGHTS or PN_ERR_OVERFLOW and the run
+// is over.
 int pn_open_streamed(pn_model_t *m, const void *prefix, size_t len);
 
 // Makes `bytes` at `buffer` (at a multiple of PN_ALIGN) the model's: weights.least or more. Where the weights of a
@@ -260,9 +261,9 @@ uint32_t pn_score(const pn_model_t *m, const pn_softmax_t *s, uint32_t i);
 
 // ---- detection networks ----
 
-// Before a run; it holds for those after it as well, but for `outputs`, which is for one (pn_release). Boxes with a score
-// of `threshold` (of 65536) or more are candidates; none are before the first call. `outputs`: NULL, or m->outputs bytes
-// for the heads' int8 outputs: scale after scale, row by row, pixel by pixel.
+// Before a run; it holds for those after it as well, but for `outputs`, which is for one (pn_release). Boxes with a
+// score of `threshold` (of 65536) or more are candidates; none are before the first call. `outputs`: NULL, or
+// m->outputs bytes for the heads' int8 outputs: scale after scale, row by row, pixel by pixel.
 void pn_detect_prepare(pn_model_t *m, uint32_t threshold, int8_t *outputs);
 
 // A box that was found, in pixels of the picture (of the network's input if that was raw), inside the region that was
@@ -283,8 +284,8 @@ void pn_box(const pn_model_t *m, uint32_t i, pn_box_t *box);
 
 // ---- audio models ----
 
-// What an audio model hears, and how pn_spot answers (FORMAT.md, Spotting): of the latter the caller may change what the
-// blob says. Scores are 0..65536.
+// What an audio model hears, and how pn_spot answers (FORMAT.md, Spotting): of the latter the caller may change what
+// the blob says. Scores are 0..65536.
 typedef struct {
     uint32_t rate, hop;  // samples a second, and from row to row
     uint32_t samples;  // of a clip that fills the network's input
@@ -294,8 +295,9 @@ typedef struct {
 } pn_sound_t;
 pn_sound_t pn_sound(const pn_model_t *m);
 
-// Begins to listen, with silence before it. From then on the arena keeps what was heard: between calls it must stay where
-// it is, and its contents from the rows' end down to the scores untouched, which runs do. PN_ERR_ARENA, PN_ERR_ALIGN.
+// Begins to listen, with silence before it. From then on the arena keeps what was heard: between calls it must stay
+// where it is, and its contents from the rows' end down to the scores untouched, which runs do. PN_ERR_ARENA,
+// PN_ERR_ALIGN.
 int pn_listen(pn_model_t *m, void *arena, size_t len);
 
 // Whether it has begun; and its end: what is heard next is another sound.

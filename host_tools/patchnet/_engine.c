@@ -15,7 +15,8 @@ uint32_t pn_host_arena_bytes(const pn_model_t *m) {
     return m->arena_bytes;
 }
 
-// A streamed blob: the least and the most bytes of a buffer; after PN_WANT from where in the blob how many bytes are wanted at which place in it.
+// A streamed blob: the least and the most bytes of a buffer; after PN_WANT from where in the blob how many bytes are
+// wanted at which place in it.
 void pn_host_buffer_sizes(const pn_model_t *m, uint32_t sizes[2]) {
     sizes[0] = m->weights.least;
     sizes[1] = m->weights.most;

@@ -104,7 +104,8 @@ void mp_raise_msg_varg(const mp_obj_type_t *type, mp_rom_error_text_t text, ...)
 // The table's own function takes the low bits of an integer that is too large.
 static mp_int_t get_int(mp_obj_t obj) {
     mp_int_t n = mp_obj_get_int_truncated(obj);
-    if (mp_obj_get_type(obj) == &mp_type_int && mp_binary_op(MP_BINARY_OP_EQUAL, mp_obj_new_int(n), obj) != mp_const_true) {
+    if (mp_obj_get_type(obj) == &mp_type_int
+        && mp_binary_op(MP_BINARY_OP_EQUAL, mp_obj_new_int(n), obj) != mp_const_true) {
         mp_raise_msg(&mp_type_OverflowError, MP_ERROR_TEXT("integer too large"));
     }
     return n;
@@ -116,7 +117,8 @@ void mp_obj_get_array_fixed_n(mp_obj_t obj, size_t wanted, mp_obj_t **items) {
     size_t n;
     mp_obj_get_array(obj, &n, items);
     if (n != wanted) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("requested length %d but object has length %d"), (int)wanted, (int)n);
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("requested length %d but object has length %d"),
+            (int)wanted, (int)n);
     }
 }
 

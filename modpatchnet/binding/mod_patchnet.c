@@ -1,30 +1,33 @@
 // MicroPython module `_patchnet`: the engine of patchnet.h as two types. patchnet.py makes the public API of them, and
 // host_tools/patchnet/_patchnet.py is the same module for CPython: same names, same exceptions, same messages.
 //
-//     m = Model(src, arena=None, stream=None)   # src: path, open file or buffer. arena: writable buffer, else the board's own
-//                                               # memory for it (DTCM) if it has any and no other model has it, else of the heap
+//     m = Model(src, arena=None, stream=None)   # src: path, open file or buffer. arena: writable buffer, else the
+//       board's own
+//                                               # memory for it (DTCM) if it has any and no other model has it, else of
+//                                                 the heap
 //     m.classify(img, top=None, roi=None, pixfmt=None)     -> [(label, score), ...], best first
 //     m.detect(img, threshold=0.4, iou=0.45, roi=None, pixfmt=None) -> [(x, y, w, h, label, score), ...], best first
 //     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation; of a
 //                                  # detection network the outputs of its heads, scale after scale, row by row
 //     m.profile(x)                 -> [(name, op, microseconds), ...]
 //     m.spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None)  -> (label, score) or None
-//     m.ram, m.arena, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or `with` it
+//     m.ram, m.arena, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or
+//       `with` it
 //     img = Image(width, height, format, buffer)           # what a camera without image type returns
 //
 // `img` is anything with width(), height() and a buffer of bytes for reading (its own, or that of what its bytearray()
 // returns), perhaps with format() in OpenMV's numbers. `x` is such a picture, or height * width * channels int8 values.
 // Instead of a buffer it may have window(x, y, w, h), which returns a picture of that part of it: for each patch one is
-// taken, so that never more than a patch is in memory.
-// An audio model's classify takes a clip instead, a buffer of 16-bit samples, as its predict and profile take array('h').
+// taken, so that never more than a patch is in memory. An audio model's classify takes a clip instead, a buffer of
+// 16-bit samples, as its predict and profile take array('h').
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
 // is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its head and a
-// buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's largest
-// piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept alive here: the
-// blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the scheduler get in; a
-// run is then simply given up, and the next one starts afresh. While a model runs it refuses (RuntimeError) to be run again
-// or closed from such a callback.
+// buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's
+// largest piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept
+// alive here: the blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the
+// scheduler get in; a run is then simply given up, and the next one starts afresh. While a model runs it refuses
+// (RuntimeError) to be run again or closed from such a callback.
 //
 // The same source is compiled into a firmware or linked into a native .mpy; mod_native.h has the differences.
 #include <string.h>
@@ -103,7 +106,8 @@ static const char *task_name(const pn_model_t *m) {
 static void check_task(const model_obj_t *self, bool fits, const char *wanted) {
     check_open(self);
     if (!fits) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("model is for %s, not for %s"), task_name(&self->model), wanted);
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("model is for %s, not for %s"), task_name(&self->model),
+            wanted);
     }
 }
 
@@ -125,8 +129,9 @@ static void get_buffer(const char *what, mp_obj_t obj, mp_uint_t flags, mp_buffe
 
 #if PATCHNET_BOARD_ARENA
 
-// Its linker script keeps it free for this. One model at a time has it, and gives it back by deinit() or by its finaliser. Which one
-// is written down inverted: the collector must not take what is left of it in a register for a reference.
+// Its linker script keeps it free for this. One model at a time has it, and gives it back by deinit() or by its
+// finaliser. Which one is written down inverted: the collector must not take what is left of it in a register for a
+// reference.
 extern uint8_t _patchnet_arena_start[], _patchnet_arena_end[];
 static uintptr_t not_board_arena_owner; // 0: nobody
 
@@ -333,7 +338,8 @@ static int open_source(model_obj_t *self, mp_obj_t src, mp_obj_t stream, bool ow
     if (self->own_file) {
         src = open_path(src);
     }
-    return mp_get_buffer(src, &buf, MP_BUFFER_READ) ? open_buffer(self, src, &buf) : open_file(self, src, stream, own_arena);
+    return mp_get_buffer(src, &buf, MP_BUFFER_READ) ? open_buffer(self, src, &buf)
+        : open_file(self, src, stream, own_arena);
 }
 
 // The part of the caller's arena that begins at a multiple of 8.
@@ -522,7 +528,8 @@ static void check_arena(const model_obj_t *self) {
     }
 }
 
-// Takes the window of the frame that the engine wants next. The one before is let go first: there may be room for one only.
+// Takes the window of the frame that the engine wants next. The one before is let go first: there may be room for one
+// only.
 static void take_window(model_obj_t *self) {
     pn_window_t w;
     pn_image_t image;
@@ -650,8 +657,8 @@ static void check_not_audio(const model_obj_t *self) {
     }
 }
 
-// Samples of a clip or chunk: `n` of them from `from` on; zeros if `pcm` is MP_OBJ_NULL. In `sound`, if not NULL, spot's settings, and
-// then the class it found, or -1, and its score.
+// Samples of a clip or chunk: `n` of them from `from` on; zeros if `pcm` is MP_OBJ_NULL. In `sound`, if not NULL,
+// spot's settings, and then the class it found, or -1, and its score.
 typedef struct {
     mp_obj_t pcm;
     size_t from, n;
@@ -720,7 +727,8 @@ static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
     }
 }
 
-// Begins a run on a picture or, an audio model, on array('h') of samples; or on raw values in any buffer of the right length.
+// Begins a run on a picture or, an audio model, on array('h') of samples; or on raw values in any buffer of the right
+// length.
 static void start_any(model_obj_t *self, mp_obj_t x, uint32_t *us) {
     check_open(self);
     if (is_picture(x)) {
@@ -829,7 +837,8 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
         mp_raise_ValueError(MP_ERROR_TEXT("top: wanted 1 or more"));
     }
     if (pn_hears(&self->model)) {
-        if (is_picture(arg[ARG_img].u_obj) || arg[ARG_roi].u_obj != mp_const_none || arg[ARG_pixfmt].u_obj != mp_const_none) {
+        if (is_picture(arg[ARG_img].u_obj) || arg[ARG_roi].u_obj != mp_const_none
+            || arg[ARG_pixfmt].u_obj != mp_const_none) {
             check_not_audio(self);
         }
         start_clip(self, arg[ARG_img].u_obj, NULL);
@@ -1029,7 +1038,8 @@ static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
 
 // Bytes of RAM that the model needs: the arena and, where it is streamed, its head and the weights' buffer.
 static size_t ram(const model_obj_t *self) {
-    return self->model.arena_bytes + (self->model.weights.buffer == NULL ? 0 : self->blob_bytes + self->model.weights.bytes);
+    const pn_weights_t *w = &self->model.weights;
+    return self->model.arena_bytes + (w->buffer == NULL ? 0 : self->blob_bytes + w->bytes);
 }
 
 // MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
@@ -1074,8 +1084,8 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
     if (self->source == MP_OBJ_NULL) {
         mp_print_str(print, "<Model closed>");
     } else {
-        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", task_name(m), m->height, m->width, m->channels, m->classes,
-            (unsigned int)ram(self), m->weights.buffer == NULL ? "" : ", streamed");
+        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", task_name(m), m->height, m->width, m->channels,
+            m->classes, (unsigned int)ram(self), m->weights.buffer == NULL ? "" : ", streamed");
     }
 }
 

@@ -90,7 +90,8 @@ static int check_tables(const pn_model_t *m) {
     }
     bool ok = pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->all_layers * PN_LAYER_BYTES)
         && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->all_segments * PN_SEGMENT_BYTES)
-        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF), ((m->tunnels - 1) * m->layers + m->all_layers) * PN_PARAM_BYTES);
+        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF),
+            ((m->tunnels - 1) * m->layers + m->all_layers) * PN_PARAM_BYTES);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
@@ -155,8 +156,8 @@ static int check_chain(pn_model_t *m, uint32_t tunnel, pn_layer_t *l) {
     return err;
 }
 
-// All chains end with the same zero point, as one map or one sum is made of them. *l is left holding the last one's last
-// layer.
+// All chains end with the same zero point, as one map or one sum is made of them. *l is left holding the last one's
+// last layer.
 static int check_chains(pn_model_t *m, pn_layer_t *l) {
     int8_t zero = 0;
     for (uint32_t t = 0; t < m->tunnels; t++) {

@@ -35,7 +35,7 @@ static void begin_segment(pn_model_t *m, uint32_t index) {
     move_input(m);
     pn_segment_stages(m, m->run.tunnel, seg, &m->run.layer, pn_stages(m));
     PN_WRITE(m->run.arena + seg->state_at, seg->layers * PN_STATE_BYTES, TAG_STATE);
-    if (seg->sink != PN_TO_MAP) {
+    if (seg->sink == PN_TO_SUMS) {
         pn_task_segment(m);
     }
     begin_strip(m, 0);

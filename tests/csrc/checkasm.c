@@ -1,6 +1,6 @@
-// Runs on the bare emulated Cortex-M7 (test_checkasm.py): the kernels of modpatchnet/engine/kernels/armv7em against the portable C of the same image, which
-// is compiled under names that begin with ref_. Random shapes and integers, half of them extreme; every area lies between guard bytes.
-// Prints the failing parameters, or how much was compared.
+// Runs on the bare emulated Cortex-M7 (test_checkasm.py): the kernels of modpatchnet/engine/kernels/armv7em against the
+// portable C of the same image, which is compiled under names that begin with ref_. Random shapes and integers, half of
+// them extreme; every area lies between guard bytes. Prints the failing parameters, or how much was compared.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -145,7 +145,8 @@ AREA(work, 300000);
 
 // ---------------------------------------------------------------- bottlenecks
 
-// The map of a case: lines of pixels, line after line or, `across`, pixel after pixel; and the strips of a line's output pixels.
+// The map of a case: lines of pixels, line after line or, `across`, pixel after pixel; and the strips of a line's
+// output pixels.
 typedef struct {
     uint32_t lines_in, lines_out, cross_in, cross_out, strip;
     bool across, residual, extreme, parts;
@@ -168,7 +169,8 @@ static uint32_t outputs(uint32_t n, uint32_t stride) {
 }
 
 static void random_fast(fast_t *c) {
-    static const uint8_t cins[] = { 1, 2, 3, 3, 4, 5, 7, 8, 8, 8, 9, 12, 16, 20, 24, 28, 31, 32, 36, 40, 64, 68, 72, 96, 132 };
+    static const uint8_t cins[] = { 1, 2, 3, 3, 4, 5, 7, 8, 8, 8, 9, 12, 16, 20, 24, 28, 31, 32, 36, 40, 64, 68, 72, 96,
+        132 };
     static const uint8_t kernels[] = { 3, 3, 3, 5, 7 };
     pn_fast_t *f = &c->f;
     memset(c, 0, sizeof(*c));
@@ -280,7 +282,8 @@ static bool random_arrays(fast_t *c) {
     return true;
 }
 
-static pn_pixels_t pixels_at(const fast_t *c, uint8_t *map, uint32_t lines, uint32_t cross, uint32_t channels, uint32_t line, uint32_t pixel) {
+static pn_pixels_t pixels_at(const fast_t *c, uint8_t *map, uint32_t lines, uint32_t cross, uint32_t channels,
+    uint32_t line, uint32_t pixel) {
     pn_pixels_t p = { (int8_t *)map, (int)(c->across ? lines * channels : channels) };
     p.at += (c->across ? pixel * lines + line : line * cross + pixel) * channels;
     return p;
@@ -305,11 +308,13 @@ static uint32_t together(const fast_t *c, const fast_kernels_t *kernels, uint32_
 // Input line `y` of the strip.
 static pn_pixels_t in_line(const fast_t *c, int y, uint32_t pixel) {
     pn_pixels_t outside = { NULL, 0 };
-    return y < 0 || y >= (int)c->lines_in ? outside : pixels_at(c, input.at, c->lines_in, c->cross_in, c->f.cin, (uint32_t)y, pixel);
+    return y < 0 || y >= (int)c->lines_in ? outside
+        : pixels_at(c, input.at, c->lines_in, c->cross_in, c->f.cin, (uint32_t)y, pixel);
 }
 
 // Takes in the lines that output line `o` finds there; mode 6: channels from..to-1.
-static void take_lines(const fast_t *c, const fast_kernels_t *kernels, uint32_t o, uint32_t pixel, uint32_t from, uint32_t to) {
+static void take_lines(const fast_t *c, const fast_kernels_t *kernels, uint32_t o, uint32_t pixel, uint32_t from,
+    uint32_t to) {
     int top = (int)(o * c->f.stride) - c->f.kernel / 2;
     for (int y = top < 0 ? 0 : top; y < top + c->f.kernel - c->f.stride && y < (int)c->lines_in; y++) {
         for (uint32_t at = from, end; at < to; at = end) {
@@ -321,7 +326,8 @@ static void take_lines(const fast_t *c, const fast_kernels_t *kernels, uint32_t 
 }
 
 // Output line `o` of a strip, `line` of its chunk; mode 6: channels from..to-1.
-static void fast_line(const fast_t *c, const fast_kernels_t *kernels, uint32_t o, uint32_t line, uint32_t pixel, uint32_t out_from,
+static void fast_line(const fast_t *c, const fast_kernels_t *kernels, uint32_t o, uint32_t line, uint32_t pixel,
+    uint32_t out_from,
     uint32_t from, uint32_t to, uint8_t *map) {
     const pn_fast_t *f = &c->f;
     pn_fast_lines_t l = { .top = (int)(o * f->stride) - f->kernel / 2 };
@@ -378,7 +384,8 @@ static bool run_fast(fast_t *c, const fast_kernels_t *kernels, uint8_t *to) {
         f->in = (uint16_t)((end < c->cross_in ? end : c->cross_in) - from);
         f->pad = (uint8_t)(half - (first - from));
         pn_fast_area_t a = pn_fast_area(f);
-        if (!lay_out(&wide, a.wide, wide.offset, (uint8_t)any()) || !lay_out(&work, a.work, work.offset, (uint8_t)any())) {
+        if (!lay_out(&wide, a.wide, wide.offset, (uint8_t)any())
+            || !lay_out(&work, a.work, work.offset, (uint8_t)any())) {
             return false;
         }
         f->wide = wide.at;
@@ -420,7 +427,8 @@ static int32_t check_fast(void) {
     uint32_t in = c.lines_in * c.cross_in * c.f.cin, out = c.lines_out * c.cross_out * c.f.cout, offset = from_to(0, 3);
     wide.offset = 4 * from_to(0, 3);
     work.offset = 4 * from_to(0, 3);
-    if (!random_arrays(&c) || !lay_out(&input, in, offset, 0) || !lay_out(&output, out, offset, 0) || !lay_out(&wanted, out, 0, 1)) {
+    if (!random_arrays(&c) || !lay_out(&input, in, offset, 0) || !lay_out(&output, out, offset, 0)
+        || !lay_out(&wanted, out, 0, 1)) {
         return 0;
     }
     for (uint32_t i = 0; i < in; i++) {
@@ -478,11 +486,14 @@ static void random_conv(conv_t *t) {
     t->step = c->cout * (int)from_to(1, 3);
 }
 
-// Weights, biases and multipliers one behind the other, as they lie in a blob; the lines at `input`, some of them outside the map.
+// Weights, biases and multipliers one behind the other, as they lie in a blob; the lines at `input`, some of them
+// outside the map.
 static bool random_conv_arrays(conv_t *t) {
     pn_conv_t *c = &t->c;
-    uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.kernel * c->in.kernel * c->cin), line = (uint32_t)(c->in.w * c->in.step);
-    if (!lay_out(&arrays, 8 * n + n * products, 0, 0) || !lay_out(&input, line * (uint32_t)c->in.kernel, from_to(0, 3), 0)) {
+    uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.kernel * c->in.kernel * c->cin),
+        line = (uint32_t)(c->in.w * c->in.step);
+    if (!lay_out(&arrays, 8 * n + n * products, 0, 0)
+        || !lay_out(&input, line * (uint32_t)c->in.kernel, from_to(0, 3), 0)) {
         return false;
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -503,7 +514,8 @@ static bool random_conv_arrays(conv_t *t) {
     return true;
 }
 
-static bool run_conv(conv_t *t, void (*make)(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step), uint8_t *to) {
+static bool run_conv(conv_t *t, void (*make)(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step),
+    uint8_t *to) {
     pn_conv_t *c = &t->c;
     uint32_t quads = pn_conv_quads((uint32_t)c->in.kernel, (uint32_t)c->cin);
     for (uint32_t x = 0; x < t->pixels; x += t->chunk) {
@@ -562,7 +574,8 @@ static int32_t check_conv(void) {
 
 // Sums over pixels, and a dot product.
 static int32_t check_sums(void) {
-    uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19), size = n > channels ? n : channels;
+    uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19), size = n > channels ? n
+        : channels;
     int zero = (int8_t)any();
     bool extreme = one_in(2);
     int32_t seed = (int32_t)any();

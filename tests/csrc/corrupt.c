@@ -1,6 +1,7 @@
 // Damages a blob in every way that this file knows and lets the engine at it, under sanitizers: whatever the bytes say,
-// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte. The same
-// for the blob streamed, whose head and buffer are malloc'ed as well, with the same outcome and the same scores.
+// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte.
+// The same for the blob streamed, whose head and buffer are malloc'ed as well, with the same outcome and the same
+// scores.
 //
 //     corrupt BLOB                         every truncation, several flips of every byte, CRC left and CRC repaired
 //     corrupt BLOB random SEED TIMES       several bytes at once, CRC repaired
@@ -161,7 +162,8 @@ static void run_windows(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
 }
 
 static int read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
-    if (m->weights.want_to > m->weights.bytes || m->weights.want_bytes > m->weights.bytes - m->weights.want_to || m->weights.want_at > n || m->weights.want_bytes > n - m->weights.want_at) {
+    if (m->weights.want_to > m->weights.bytes || m->weights.want_bytes > m->weights.bytes - m->weights.want_to
+        || m->weights.want_at > n || m->weights.want_bytes > n - m->weights.want_at) {
         die("more wanted than the buffer takes, or than the file has");
     }
     memcpy(m->weights.buffer + m->weights.want_to, file + m->weights.want_at, m->weights.want_bytes);
@@ -359,7 +361,8 @@ static uint32_t chance(uint64_t *state, uint32_t below) {
     return (uint32_t)(*state >> 33) % below;
 }
 
-// 1 to 4 places, half of them in the tables, which end where the labels begin: a random byte, or a small or extreme number.
+// 1 to 4 places, half of them in the tables, which end where the labels begin: a random byte, or a small or extreme
+// number.
 static void random_damage(const uint8_t *good, size_t n, uint64_t seed, unsigned long times) {
     static const uint8_t likely[] = { 0, 1, 2, 3, 4, 7, 8, 16, 0x7f, 0x80, 0xff };
     uint8_t *blob = exactly(n);

@@ -17,8 +17,8 @@ int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, i
     return PN_OK;
 }
 
-// Checks the arrays at *off (n outputs, `weights` weights, see pn_check_scaled) and moves *off behind them. This and those below
-// leave out what is not in memory.
+// Checks the arrays at *off (n outputs, `weights` weights, see pn_check_scaled) and moves *off behind them. This and
+// those below leave out what is not in memory.
 static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t weights, uint32_t products, int bits,
     int shift) {
     uint64_t bytes = 8ull * n + ((weights + 3) & ~3ull);
@@ -30,8 +30,8 @@ static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t
     return p == NULL ? PN_OK : pn_check_scaled(p, n, products, bits, shift);
 }
 
-// A bias and a multiplier of a fast bottleneck's wide values: sums of at most `largest` besides the bias must not leave 16 bits
-// when they are scaled, so that two of them are clamped at once.
+// A bias and a multiplier of a fast bottleneck's wide values: sums of at most `largest` besides the bias must not leave
+// 16 bits when they are scaled, so that two of them are clamped at once.
 static int check_wide(const uint8_t *bias_at, const uint8_t *mult_at, int64_t largest) {
     int64_t bias = (int32_t)pn_u32(bias_at), mult = (int32_t)pn_u32(mult_at);
     if (mult <= 0) {

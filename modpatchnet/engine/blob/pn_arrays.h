@@ -16,8 +16,8 @@ int pn_check_dense(const pn_model_t *m, uint32_t *end);
 // they lie. Sets m->fault_layer.
 int pn_check_arrays(pn_model_t *m, uint32_t tunnel, uint32_t first, uint32_t n, uint32_t *from, uint32_t *end);
 
-// Biases and multipliers in memory at `p`, of `n` outputs: of sums of `products` products, each at most 2^bits, that must
-// fit int32 when shifted left by `shift`.
+// Biases and multipliers in memory at `p`, of `n` outputs: of sums of `products` products, each at most 2^bits, that
+// must fit int32 when shifted left by `shift`.
 int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, int shift);
 
 // Of a bottleneck in the fast layout, those of the projection and of channels from..from+n-1, whole groups.

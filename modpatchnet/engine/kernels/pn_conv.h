@@ -1,11 +1,12 @@
-// Dense convolutions, a few output pixels of a line at a time. Two implementations of the same integers: on the kernels of armv7em/ where the
-// processor has them, else portable C.
+// Dense convolutions, a few output pixels of a line at a time. Two implementations of the same integers: on the kernels
+// of armv7em/ where the processor has them, else portable C.
 #ifndef PN_CONV_H
 #define PN_CONV_H
 
 #include "engine/kernels/pn_kernels.h"
 
-// What a k x k convolution makes of an output pixel's *window*: its k * k * cin inputs, in the order of an output's weights.
+// What a k x k convolution makes of an output pixel's *window*: its k * k * cin inputs, in the order of an output's
+// weights.
 //   in: lines hold cin int8 a pixel
 //   zero: value outside the map, one for each channel (`zero_step` 1) or one for all (`zero_step` 0)
 //   weight: int8, k * k * cin an output channel;  bias, mult: int32[cout];  zero_q8 = 256 * zero_out + 128
@@ -43,7 +44,8 @@ typedef struct {
     int step;
 } pn_windows_t;
 
-// The windows of `pixels` output pixels, brought to `room` unless a kernel of one pixel has them in the map itself, in whole quads.
+// The windows of `pixels` output pixels, brought to `room` unless a kernel of one pixel has them in the map itself, in
+// whole quads.
 pn_windows_t pn_conv_windows(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *room);
 
 // All outputs of pixels whose windows are there, a dot product each.

@@ -9,7 +9,9 @@
 pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     uint32_t words = pn_fast_words(f), pairs = (f->out + 1u) / 2, lines = pn_fast_lines(f), by_one = f->stride == 1;
     uint32_t pixels = pn_fast_quads(f) * 16, weights = pixels + 20, project = f->group * 4u + 36;
-    pn_fast_area_t a = { .line = words * pixels, .kept = 4 * (by_one ? words : (words + 1) / 2), .h_align = 8, .words = words };
+    pn_fast_area_t a = {
+        .line = words * pixels, .kept = 4 * (by_one ? words : (words + 1) / 2), .h_align = 8, .words = words,
+    };
     if (f->kernel > 3) {
         a.sum_count = by_one ? (pairs + 1) / 2 * 4 : pairs * 2;
         a.row_words = (a.sum_count * f->stride / 2 + f->kernel / 2u + 1) / 2;
@@ -69,7 +71,8 @@ static int32_t read32(const uint8_t *p) {
     return *(const int32_t *)(const void *)p;
 }
 
-// `n` weights of output `j` of a pair, in their own order, from quads for both. The projection's quads have their middle ones exchanged.
+// `n` weights of output `j` of a pair, in their own order, from quads for both. The projection's quads have their
+// middle ones exchanged.
 static void quads(const uint8_t *p, uint32_t j, uint32_t n, bool wide16, bool exchanged, int8_t *out) {
     static const uint8_t order[2][4] = { { 0, 1, 2, 3 }, { 0, 2, 1, 3 } };
     const uint8_t *at = order[wide16 != exchanged];
@@ -101,7 +104,8 @@ static group_t group_of(const pn_fast_t *f, uint32_t from) {
     return g;
 }
 
-// One line of one expanded channel, or of the input where there is no expansion; what is outside the map if it lies there.
+// One line of one expanded channel, or of the input where there is no expansion; what is outside the map if it lies
+// there.
 static void expand(const group_t *g, uint32_t channel, pn_pixels_t in, uint8_t *out) {
     const pn_fast_t *f = g->f;
     const uint8_t *p = g->weights.expand + (channel - g->from) / 2 * g->bytes.pair;
@@ -143,7 +147,8 @@ static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *
 // The kept line `y` of a channel.
 static uint8_t *kept_line(const group_t *g, uint32_t channel, uint32_t y) {
     uint32_t lines = (uint32_t)g->f->kernel - g->f->stride;
-    return pn_fast_kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept + y % lines * (g->area.kept / lines);
+    uint32_t first = g->f->sweep ? g->from : 0;
+    return pn_fast_kept(g->f, &g->area) + (channel - first) * g->area.kept + y % lines * (g->area.kept / lines);
 }
 
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
@@ -195,7 +200,8 @@ static void project(const group_t *g, uint32_t output, pn_pixels_t out, pn_pixel
             continue;
         }
         int32_t extra = residual.at == NULL ? 0 : f->res_mult * residual.at[(int)x * residual.step + (int)output];
-        out.at[(int)x * out.step + (int)output] = pn_narrow_end(pn_narrow_q8(acc, f->shift, narrow[2]) + f->zero_q8 + extra);
+        int32_t q8 = pn_narrow_q8(acc, f->shift, narrow[2]) + f->zero_q8 + extra;
+        out.at[(int)x * out.step + (int)output] = pn_narrow_end(q8);
     }
 }
 

@@ -1,5 +1,5 @@
-// A bottleneck, fast line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two implementations of the same integers: on
-// the kernels of armv7em/ where the processor has them, else portable C.
+// A bottleneck, fast line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two implementations of the
+// same integers: on the kernels of armv7em/ where the processor has them, else portable C.
 #ifndef PN_FAST_H
 #define PN_FAST_H
 
@@ -11,10 +11,12 @@
 //   group: expanded channels at a time, a multiple of 4 (cexp: no sums are kept)
 //   in, out: pixels of an input and of an output line;  pad: pixels that the kernel reaches before the input line
 //   wide16: weights of 16 bits
-//   sweep: a group goes through all lines of a chunk before the next one begins (mode 6), which has `lines` of them; else (mode 5) lines is 1.
+//   sweep: a group goes through all lines of a chunk before the next one begins (mode 6), which has `lines` of them;
+//     else (mode 5) lines is 1.
 //   line: of the chunk, whose sums are meant
 //   zero_in: without an expansion, the value outside the map
-//   wide, work: at multiples of 4. Mode 5: `wide` stays as it is from line to line. Mode 6: `work` does so, during a chunk
+//   wide, work: at multiples of 4. Mode 5: `wide` stays as it is from line to line. Mode 6: `work` does so, during a
+//     chunk
 typedef struct {
     const uint8_t *arrays;
     const int32_t *narrow; // of the projection: bias, bias, mult, mult for each pair of outputs
@@ -27,10 +29,11 @@ typedef struct {
     uint8_t *wide, *work;
 } pn_fast_t;
 
-// Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of an expanded channel's
-// lines, `keep` of all that are kept, which are at `kept_at` in mode 6. h begins at the next multiple of h_align: the kernels tell channels apart
-// by a bit of an address. It holds `words` of an expanded line. `acc`: sums, acc_line bytes of a line of the chunk.
-// For kernels above 3: `sums` begin, sum_count sums of a channel, row_words words of 4 pixels in a row of it.
+// Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of
+// an expanded channel's lines, `keep` of all that are kept, which are at `kept_at` in mode 6. h begins at the next
+// multiple of h_align: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line.
+// `acc`: sums, acc_line bytes of a line of the chunk. For kernels above 3: `sums` begin, sum_count sums of a channel,
+// row_words words of 4 pixels in a row of it.
 typedef struct {
     uint32_t line, kept, keep, wide;
     uint32_t h, h_align, words, dbuf, acc, acc_line;
@@ -63,8 +66,9 @@ static inline bool pn_fast_eight(const pn_fast_t *f) {
     return f->cin == 8 && f->kernel == 3 && f->expands;
 }
 
-// Bytes of the arrays: `narrow`, then of each group its expansion, depthwise convolution and projection, `each` for every channel. Of these
-// `pair` for two channels of the expansion, `channel` and `project` for a channel of the others.
+// Bytes of the arrays: `narrow`, then of each group its expansion, depthwise convolution and projection, `each` for
+// every channel. Of these `pair` for two channels of the expansion, `channel` and `project` for a channel of the
+// others.
 typedef struct {
     uint32_t narrow, each, pair, channel, project;
 } pn_fast_arrays_t;
@@ -79,7 +83,8 @@ static inline uint32_t pn_fast_group(const pn_fast_t *f, uint32_t from) {
 typedef struct {
     const uint8_t *expand, *depthwise, *project;
 } pn_fast_weights_t;
-static inline pn_fast_weights_t pn_fast_weights(const pn_fast_t *f, const pn_fast_arrays_t *bytes, uint32_t from, uint32_t n) {
+static inline pn_fast_weights_t pn_fast_weights(const pn_fast_t *f, const pn_fast_arrays_t *bytes, uint32_t from,
+    uint32_t n) {
     const uint8_t *p = f->arrays + (from - f->first) * bytes->each, *depthwise = p + n / 2 * bytes->pair;
     pn_fast_weights_t w = { p, depthwise, depthwise + n * bytes->channel };
     return w;
@@ -96,8 +101,9 @@ typedef struct {
     int step;
 } pn_pixels_t;
 
-// With an expansion, before the first line of a strip (mode 5) or of a group in a chunk (mode 6), and then those input lines, `y` in order, that the
-// kernel reaches before the lines that are new. Channels from..to-1, whole groups: the first ones first, until all are done.
+// With an expansion, before the first line of a strip (mode 5) or of a group in a chunk (mode 6), and then those input
+// lines, `y` in order, that the kernel reaches before the lines that are new. Channels from..to-1, whole groups: the
+// first ones first, until all are done.
 void pn_fast_begin(const pn_fast_t *f);
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
 

@@ -1,5 +1,6 @@
-// Kernels: what is computed for one pixel or a line of pixels, on plain arrays. They know nothing of models, plans or blobs.
-// Reference C; these functions define the numbers, and pn_dsp_sums.c has the last two for processors with DSP instructions. The channels of a pixel lie together; `cin`, `cexp`, `cout` count channels.
+// Kernels: what is computed for one pixel or a line of pixels, on plain arrays. They know nothing of models, plans or
+// blobs. Reference C; these functions define the numbers, and pn_dsp_sums.c has the last two for processors with DSP
+// instructions. The channels of a pixel lie together; `cin`, `cexp`, `cout` count channels.
 #ifndef PN_KERNELS_H
 #define PN_KERNELS_H
 
@@ -17,10 +18,12 @@
 #define PN_MAX_KERNEL 7
 #define PN_NO_WRAP 0x7fffffff
 
-// What a k x k kernel reads: k lines of `w` pixels (rows, or columns of the picture), and the weights' order that goes with them.
+// What a k x k kernel reads: k lines of `w` pixels (rows, or columns of the picture), and the weights' order that goes
+// with them.
 //   rows: k lines, NULL for one outside the map
 //   step: bytes from one pixel of a line to the next;  wrap: pixel x of a line lies at (x % wrap) * step
-//   line_step, pixel_step: bytes from the weights of one tap to those of the tap on the next line, and at the next pixel
+//   line_step, pixel_step: bytes from the weights of one tap to those of the tap on the next line, and at the next
+//     pixel
 typedef struct {
     const uint8_t *rows[PN_MAX_KERNEL];
     int w, step, wrap;
@@ -62,7 +65,8 @@ typedef struct {
     bool is_signed;
 } pn_project_t;
 
-// One pixel, out = narrow(bias + weight * d, res_mult * (x - zero_in)). d: cexp values; x: cout int8, or NULL (no residual).
+// One pixel, out = narrow(bias + weight * d, res_mult * (x - zero_in)). d: cexp values; x: cout int8, or NULL (no
+// residual).
 void pn_project_pixel(const pn_project_t *p, const uint8_t *d, const int8_t *x, int8_t *out);
 
 // Adds values of channels first..first+group-1 to a pixel's int32 acc[cout].

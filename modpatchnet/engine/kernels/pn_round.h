@@ -1,4 +1,5 @@
-// The project's one rounding rule (FORMAT.md, The arithmetic). Everything that turns a sum into a value goes through here.
+// The project's one rounding rule (FORMAT.md, The arithmetic). Everything that turns a sum into a value goes through
+// here.
 #ifndef PN_ROUND_H
 #define PN_ROUND_H
 

@@ -1,4 +1,5 @@
-// Checking a plan: each segment is gone through line by line, as it will be run, without touching a map (FORMAT.md, The plan).
+// Checking a plan: each segment is gone through line by line, as it will be run, without touching a map (FORMAT.md, The
+// plan).
 #include "engine/plan/pn_check.h"
 
 #include "engine/blob/pn_blob.h"
@@ -64,7 +65,8 @@ static bool strip_areas_ok(const check_t *c) {
     const pn_segment_t *seg = &c->seg;
     areas_t areas = { .n = 0 };
     area_t state = { seg->state_at, (uint64_t)seg->layers * PN_STATE_BYTES }, work = { seg->work_at, 0 };
-    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c->m, c->room, c->index, &areas) && add(c->room, &areas, state);
+    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c->m, c->room, c->index, &areas)
+        && add(c->room, &areas, state);
     for (int t = 0; t < seg->layers && ok; t++) {
         const pn_stage_t *s = &c->stages[t];
         area_t ring = { s->ring_at, pn_ring_bytes(s) }, wide = { s->wide_at, pn_wide_bytes(s) };
@@ -97,8 +99,10 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
 
 static bool fast_schedule_ok(const pn_stage_t *s) {
     bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->kernel == 3 && !sweeps;
-    return (pn_expands(s) || plain_ok) && (pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0) && !(s->flags & PN_FLAG_SIGNED)
-        && s->rows >= 1 && s->rows <= (sweeps ? s->lines_out : 1) && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
+    bool wide_ok = pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0;
+    return (pn_expands(s) || plain_ok) && wide_ok && !(s->flags & PN_FLAG_SIGNED)
+        && s->rows >= 1 && s->rows <= (sweeps ? s->lines_out : 1)
+        && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
 }
 
 static bool kind_schedule_ok(const check_t *c, int t) {
@@ -151,7 +155,8 @@ static bool groups_ok(check_t *c, int t, uint32_t end) {
     return ok;
 }
 
-// A fast chunk brings its new input lines into its own memory before it writes; a residual line it reads while it writes.
+// A fast chunk brings its new input lines into its own memory before it writes; a residual line it reads while it
+// writes.
 static bool chunk_ok(check_t *c, int t, uint32_t end) {
     pn_stage_t *s = &c->stages[t];
     uint32_t lo, hi;
@@ -208,7 +213,8 @@ static int strip_ok(check_t *c, uint32_t top) {
     }
 }
 
-// A head ends its segment, which has rows as lines; where another layer reads what the head reads, that must be a stored map.
+// A head ends its segment, which has rows as lines; where another layer reads what the head reads, that must be a
+// stored map.
 static bool heads_ok(const check_t *c) {
     bool ok = true, whole = c->seg.first + c->seg.layers == c->m->all_layers || c->seg.layers == 1;
     for (uint32_t t = 0; t < c->seg.layers; t++) {

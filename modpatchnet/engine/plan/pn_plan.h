@@ -1,5 +1,6 @@
-// Which layer of a segment works next, on which lines, and how much memory it takes (FORMAT.md, The plan). Nothing here touches
-// maps or weights: pn_open goes through every segment with these functions to check a plan, pn_run to carry it out.
+// Which layer of a segment works next, on which lines, and how much memory it takes (FORMAT.md, The plan). Nothing here
+// touches maps or weights: pn_open goes through every segment with these functions to check a plan, pn_run to carry it
+// out.
 #ifndef PN_PLAN_H
 #define PN_PLAN_H
 
@@ -8,8 +9,8 @@
 #include "engine/kernels/pn_fast.h"
 #include "patchnet.h"
 
-// One layer of a segment: shape, schedule, the integers of the current chain, and how far it is in the current strip. A run keeps
-// it in the arena: PN_STATE_BYTES, no pointers.
+// One layer of a segment: shape, schedule, the integers of the current chain, and how far it is in the current strip. A
+// run keeps it in the arena: PN_STATE_BYTES, no pointers.
 typedef struct {
     uint32_t ring_at, wide_at, weight_off;
     uint16_t cin, cexp, cout, res_mult;
@@ -24,8 +25,8 @@ typedef struct {
     int8_t zero_in, zero_out;
 } pn_stage_t;
 
-// Where the lines of a segment's last layer go: into a map; or, by way of the work area, to the task: those of a chain's
-// last layer into sums of features, or what else the task makes of them and of heads' lines.
+// Where the lines of a segment's last layer go: into a map; or, by way of the work area, to the task: those of a
+// chain's last layer into sums of features, or what else the task makes of them and of heads' lines.
 enum { PN_TO_MAP, PN_TO_SUMS, PN_TO_TASK };
 
 enum {
@@ -35,8 +36,8 @@ enum {
     PN_STRIP_DONE,
 };
 
-// Reads the layers of a segment of chain `tunnel` as stages and sets seg->columns and seg->sink. *l holds the layer before the segment, and after the
-// call the segment's last.
+// Reads the layers of a segment of chain `tunnel` as stages and sets seg->columns and seg->sink. *l holds the layer
+// before the segment, and after the call the segment's last.
 void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, pn_layer_t *l, pn_stage_t *stages);
 
 // Begins the strip whose first output row is `top` (0 where lines are rows).
@@ -51,8 +52,8 @@ void pn_needs(const pn_stage_t *s, uint32_t from, uint32_t end, uint32_t *lo, ui
 // Input lines that a stage takes in before its first output line.
 uint32_t pn_ahead(const pn_stage_t *s);
 
-// The input line that is next sampled, expanded or, by a fast stage, read anew, when the chunk up to `end` is wanted; a kernel smaller
-// than the stride skips lines.
+// The input line that is next sampled, expanded or, by a fast stage, read anew, when the chunk up to `end` is wanted; a
+// kernel smaller than the stride skips lines.
 uint32_t pn_fresh_line(const pn_stage_t *s, uint32_t end);
 
 // Whether a stage has expanded rows of its own (a bottleneck with an expansion).
@@ -69,7 +70,8 @@ static inline bool pn_grouped_conv(const pn_stage_t *s) {
     return s->kind == PN_KIND_CONV && s->mode == PN_MODE_GROUPS;
 }
 
-// Whether a stage runs in the layout of the fast kernels (modes 5 and 6), and whether it then brings each input line into its own memory once.
+// Whether a stage runs in the layout of the fast kernels (modes 5 and 6), and whether it then brings each input line
+// into its own memory once.
 static inline bool pn_is_fast(const pn_stage_t *s) {
     return pn_fast_mode(s->mode);
 }
@@ -101,9 +103,9 @@ uint32_t pn_conv_at_once(const pn_stage_t *s);
 uint64_t pn_ring_bytes(const pn_stage_t *s);
 uint64_t pn_wide_bytes(const pn_stage_t *s);
 
-// A stage's parts of the work area, each behind the one before: sums or kept depthwise values, or what a convolution works in; a window,
-// the expanded lines of a group, or a convolution's pixels of the picture; depthwise values of a pixel; at the next multiple of 4, where
-// lines do not go into a map, output lines on their way.
+// A stage's parts of the work area, each behind the one before: sums or kept depthwise values, or what a convolution
+// works in; a window, the expanded lines of a group, or a convolution's pixels of the picture; depthwise values of a
+// pixel; at the next multiple of 4, where lines do not go into a map, output lines on their way.
 typedef struct {
     uint64_t sums, wide, values, staging;
 } pn_work_t;

@@ -24,7 +24,8 @@ static inline void pixel(int format, const uint8_t *p, int channels, uint32_t *v
 }
 
 static const uint8_t *source(const pn_image_t *image, uint32_t y, uint32_t x) {
-    return image->data + ((size_t)(image->roi_y + y - image->top) * image->w + (image->roi_x + x - image->left)) * image->format;
+    return image->data + ((size_t)(image->roi_y + y - image->top) * image->w + (image->roi_x + x - image->left))
+        * image->format;
 }
 
 // The source pixels under one of `n` output pixels that share `size` source pixels: first, one past last, and
@@ -44,7 +45,8 @@ static span_t span(uint32_t i, uint32_t n, uint32_t size) {
 }
 
 // Adds source row `y`, times `wy`.
-static void add_row(const pn_image_t *image, const pn_sample_t *s, const span_t *sx, uint32_t y, uint32_t wy, uint32_t *sum) {
+static void add_row(const pn_image_t *image, const pn_sample_t *s, const span_t *sx, uint32_t y, uint32_t wy,
+    uint32_t *sum) {
     const uint8_t *p = source(image, y, sx->from);
     uint32_t v[3], w = wy * sx->first;
     for (uint32_t left = sx->to - sx->from; left > 0; left--, p += image->format) {

@@ -4,11 +4,12 @@
 
 #include "patchnet.h"
 
-// Checks format and region, then cuts the region to the aspect of width x height if `crop`. PN_OK, PN_ERR_PIXFMT, PN_ERR_ROI.
+// Checks format and region, then cuts the region to the aspect of width x height if `crop`. PN_OK, PN_ERR_PIXFMT,
+// PN_ERR_ROI.
 int pn_image_prepare(pn_image_t *image, uint32_t height, uint32_t width, bool crop);
 
-// Samples `n` pixels of the picture averaged down (or up) to height x width: (y, x) and those right of it, or, `down`, below it.
-// out: n * channels int8, value - 128.
+// Samples `n` pixels of the picture averaged down (or up) to height x width: (y, x) and those right of it, or, `down`,
+// below it. out: n * channels int8, value - 128.
 typedef struct {
     uint32_t height, width;
     int channels;

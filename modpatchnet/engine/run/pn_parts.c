@@ -71,7 +71,8 @@ static void want(pn_model_t *m, uint32_t at, uint32_t bytes, uint32_t to) {
     m->weights.want_to = to;
 }
 
-// Where a part of rows lies: all of them in one stretch, else biases, multipliers and weights apart. Returns how many stretches there are.
+// Where a part of rows lies: all of them in one stretch, else biases, multipliers and weights apart. Returns how many
+// stretches there are.
 static uint32_t want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
     uint32_t from = m->weights.part.from, n = m->weights.part.n;
     if (n == r->outputs) {
@@ -86,11 +87,13 @@ static uint32_t want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
     return 3;
 }
 
-// The first group's are read with the projection's scales, the others' behind these: those that stay behind each other, the rest in turn behind them.
+// The first group's are read with the projection's scales, the others' behind these: those that stay behind each other,
+// the rest in turn behind them.
 static void want_group(pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_shape(s);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
-    uint32_t from = m->weights.part.from, weights = m->weights.part.n * bytes.each, place = from < m->weights.stay ? from : m->weights.stay;
+    uint32_t from = m->weights.part.from, weights = m->weights.part.n * bytes.each, stay = m->weights.stay;
+    uint32_t place = from < stay ? from : stay;
     if (from == 0) {
         want(m, s->weight_off, bytes.narrow + weights, 0);
     } else {
@@ -134,7 +137,8 @@ static int check_part(pn_model_t *m, bool fc) {
     return pn_check_arrays(m, m->run.tunnel, s->index, 1, &at, &end);
 }
 
-// Channels whose weights can stay in the buffer: of a fast bottleneck by itself all groups that have room there beside one more.
+// Channels whose weights can stay in the buffer: of a fast bottleneck by itself all groups that have room there beside
+// one more.
 static uint16_t staying(const pn_model_t *m, uint32_t layers) {
     const pn_stage_t *s = pn_stages(m);
     if (!m->weights.parted || layers != 1 || !pn_is_fast(s)) {
@@ -161,25 +165,27 @@ void pn_parts_begin(pn_model_t *m, uint32_t first, uint32_t layers) {
 
 // Whether the next step's part is not in the buffer, which it is if it was the last one or stays.
 static bool lacks(pn_model_t *m, bool fc) {
-    pn_part_t next = next_part(m, fc);
+    pn_part_t next = next_part(m, fc), *part = &m->weights.part;
     if (next.from + next.n <= m->weights.held) {
-        m->weights.part = next;
+        *part = next;
         return false;
     }
-    return next.layer != m->weights.part.layer || next.from < m->weights.part.from || next.from >= m->weights.part.from + m->weights.part.n;
+    return next.layer != part->layer || next.from < part->from || next.from >= part->from + part->n;
 }
 
 // All that was asked for is in the buffer. A file is never to be trusted.
 static int take(pn_model_t *m, bool fc) {
-    uint32_t at, end;
-    m->weights.asked = 0;
-    m->weights.at = m->weights.buffer;
-    m->weights.from = !m->weights.parted ? m->weights.want_at : fc ? pn_u32(m->blob + PN_HEADER_FC_OFF) : stage_of(m)->weight_off;
-    int err = m->weights.parted ? check_part(m, fc) : pn_check_arrays(m, m->run.tunnel, m->run.segment.first, fc ? 0 : m->run.segment.layers, &at, &end);
+    pn_weights_t *w = &m->weights;
+    uint32_t at, end, layers = fc ? 0 : m->run.segment.layers;
+    w->asked = 0;
+    w->at = w->buffer;
+    w->from = !w->parted ? w->want_at : fc ? pn_u32(m->blob + PN_HEADER_FC_OFF) : stage_of(m)->weight_off;
+    int err = w->parted ? check_part(m, fc)
+        : pn_check_arrays(m, m->run.tunnel, m->run.segment.first, layers, &at, &end);
     if (err != PN_OK) {
-        m->weights.at = NULL;
-    } else if (m->weights.part.from < m->weights.stay) {
-        m->weights.held = (uint16_t)(m->weights.part.from + m->weights.part.n);
+        w->at = NULL;
+    } else if (w->part.from < w->stay) {
+        w->held = (uint16_t)(w->part.from + w->part.n);
     }
     return err;
 }
@@ -241,9 +247,11 @@ static uint32_t least(pn_model_t *m) {
     return bytes;
 }
 
-// The most bytes that lie between the first and the last array of a segment, in any chain, or of the fully connected layer.
+// The most bytes that lie between the first and the last array of a segment, in any chain, or of the fully connected
+// layer.
 static uint32_t most(pn_model_t *m) {
-    uint32_t from = 0, end = 0, bytes, last = m->tunnels - 1u, more = last * m->segments; // segments of the chains before the last
+    // segments of the chains before the last
+    uint32_t from = 0, end = 0, bytes, last = m->tunnels - 1u, more = last * m->segments;
     pn_segment_t s;
     if (m->dense) {
         pn_check_arrays(m, 0, 0, 0, &from, &end);

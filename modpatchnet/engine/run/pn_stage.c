@@ -46,7 +46,8 @@ static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
         uint32_t lines = s->mode == PN_MODE_WINDOW ? o - s->done : 0;
         line.at += m->run.segment.work_at + pn_staging_at(&w) + (size_t)lines * pn_pixels_out(s) * s->cout;
     } else {
-        size_t pixel = m->run.segment.columns ? (size_t)s->out_from * s->lines_out + o : (size_t)o * s->cross_out + s->out_from;
+        size_t pixel = m->run.segment.columns ? (size_t)s->out_from * s->lines_out + o
+            : (size_t)o * s->cross_out + s->out_from;
         line.at += m->run.segment.out_at + pixel * s->cout;
         line.step = m->run.segment.columns ? s->lines_out * s->cout : s->cout;
     }
@@ -136,7 +137,8 @@ static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
     return c;
 }
 
-// Samples what the kernels of `n` output pixels from `x` on reach of the picture, into the work area. Returns the first kernel's first pixel.
+// Samples what the kernels of `n` output pixels from `x` on reach of the picture, into the work area. Returns the first
+// kernel's first pixel.
 static int sample_block(const pn_model_t *m, const pn_stage_t *s, uint32_t o, uint32_t x, uint32_t n, pn_conv_t *c) {
     uint32_t lo, hi;
     int top = lines_under(s, o, &lo, &hi), x0 = first_pixel(s, x), end = x0 + (int)(n - 1) * s->stride + s->kernel;
@@ -166,7 +168,8 @@ static void conv_line(pn_model_t *m, int t, uint32_t o) {
     } else {
         out.at += s->channel;
     }
-    PN_WRITE(c.work, pn_work(s, false).sums + pn_work(s, false).wide, TAG(m, TAG_WORK, s->index, o)); // before any line is read
+    // before any line is read
+    PN_WRITE(c.work, pn_work(s, false).sums + pn_work(s, false).wide, TAG(m, TAG_WORK, s->index, o));
     if (s->mode != PN_MODE_WINDOW) {
         map_rows(m, t, o, &c.in);
     }
@@ -236,7 +239,8 @@ static void ring_rows(const pn_stage_t *s, uint32_t o, const uint8_t *ring, size
 }
 
 // Depthwise values of a pixel, then its output. `kept` is the residual's line.
-static void whole_pixel(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t x, const line_t *kept, line_t *out) {
+static void whole_pixel(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t x, const line_t *kept,
+    line_t *out) {
     const pn_stage_t *s = &pn_stages(m)[t];
     pn_depthwise_pixel(&b->depthwise, first_pixel(s, x), b->values);
     PN_WRITE(b->values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
@@ -288,8 +292,10 @@ static void slide(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t lo
     }
 }
 
-// Tells the checking build that a window's columns under the kernel are read, those of the chunk that begins at output line `o`.
-static void window_read(const pn_model_t *m, const pn_stage_t *s, const uint8_t *window, const pn_taps_t *taps, int x0, uint32_t o) {
+// Tells the checking build that a window's columns under the kernel are read, those of the chunk that begins at output
+// line `o`.
+static void window_read(const pn_model_t *m, const pn_stage_t *s, const uint8_t *window, const pn_taps_t *taps, int x0,
+    uint32_t o) {
 #ifdef PN_SHADOW
     for (int x = x0 < 0 ? 0 : x0; x < x0 + s->kernel && x < taps->w; x++) {
         PN_READ(window + x % s->kernel * taps->step, taps->step, TAG(m, TAG_WORK, s->index, o << 12 ^ x));
@@ -436,7 +442,8 @@ pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s) {
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
     f.first = m->weights.parted ? s->channel : 0;
     f.narrow = (const int32_t *)(const void *)pn_array(m, s->weight_off);
-    f.arrays = (const uint8_t *)f.narrow + bytes.narrow + (f.first < m->weights.stay ? f.first : m->weights.stay) * bytes.each;
+    uint32_t place = f.first < m->weights.stay ? f.first : m->weights.stay;
+    f.arrays = (const uint8_t *)f.narrow + bytes.narrow + place * bytes.each;
     return f;
 }
 
@@ -454,7 +461,8 @@ static pn_pixels_t pixels(line_t line) {
     return out;
 }
 
-// Tells the checking build that the memory of a stage in mode 5 has been read, as output line `o` - 1 left it, and written.
+// Tells the checking build that the memory of a stage in mode 5 has been read, as output line `o` - 1 left it, and
+// written.
 static void fast_used(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t *f, uint32_t o) {
 #ifdef PN_SHADOW
     pn_fast_area_t a = pn_fast_area(f);

@@ -29,15 +29,15 @@ static inline uint32_t pn_part_channels(const pn_model_t *m, const pn_stage_t *s
 // A fast stage's shape and its arrays, of a part those that are in memory; places are left empty.
 pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s);
 
-// Output lines of the segment's last layer that are ready for the task: `n` of them from output line `from` on, one behind
-// the other from `line` on, until the next step.
+// Output lines of the segment's last layer that are ready for the task: `n` of them from output line `from` on, one
+// behind the other from `line` on, until the next step.
 typedef struct {
     const int8_t *line;
     uint16_t from, n;
 } pn_made_t;
 
-// Does the job that pn_next found, or as much of it as can be done now: of a chunk of groups one line of one group, and the
-// channels of a line whose weights are in memory. The stage then tells how far it is.
+// Does the job that pn_next found, or as much of it as can be done now: of a chunk of groups one line of one group, and
+// the channels of a line whose weights are in memory. The stage then tells how far it is.
 pn_made_t pn_do(pn_model_t *m, pn_job_t job);
 
 #endif

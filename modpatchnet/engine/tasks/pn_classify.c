@@ -10,7 +10,7 @@
 // Outputs of the fully connected layer in one step.
 #define OUTPUTS_AT_ONCE 16
 
-static uint32_t header(const pn_model_t *m, int field) {
+PN_INLINE uint32_t header(const pn_model_t *m, int field) {
     return pn_u32(m->blob + field);
 }
 
@@ -40,8 +40,8 @@ int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
     return pn_check_dense(m, &end);
 }
 
-// Sums are alive in the segment that makes them, or those of several chains always; features from then on until the end,
-// where logits join them.
+// Sums are alive in the segment that makes them, or those of several chains always; features from then on until the
+// end, where logits join them.
 void pn_classify_room(const pn_model_t *m, pn_room_t *room) {
     const uint8_t *last = pn_layer_record(m, m->layers - 1u);
     bool lasting = pn_lasting_sums(m), grouped = last[PN_LAYER_KIND] == PN_KIND_CONV
@@ -118,7 +118,8 @@ void pn_classify_chain(const pn_model_t *m) {
 bool pn_classify_step(pn_model_t *m) {
     const uint8_t *b = m->blob;
     const int8_t *x = (const int8_t *)m->run.arena + header(m, PN_HEADER_FEATURE_AT);
-    uint32_t row = m->run.row, end = m->weights.parted ? (uint32_t)m->weights.part.from + m->weights.part.n : m->classes;
+    const pn_part_t *part = &m->weights.part;
+    uint32_t row = m->run.row, end = m->weights.parted ? (uint32_t)part->from + part->n : m->classes;
     uint32_t n = end - row < OUTPUTS_AT_ONCE ? end - row : OUTPUTS_AT_ONCE;
     pn_scaled_t s = pn_scaled_from(m, header(m, PN_HEADER_FC_OFF), m->classes, m->features, row);
     int32_t zero = 256 * (int8_t)b[PN_HEADER_FC_ZERO];

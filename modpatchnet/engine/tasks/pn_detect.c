@@ -19,11 +19,11 @@ typedef char pn_candidate_size[sizeof(pn_candidate_t) == PN_CANDIDATE_BYTES ? 1 
 
 #define WHOLE 32768 // a side of the picture
 
-static uint32_t record(const pn_model_t *m, int field) {
+PN_INLINE uint32_t record(const pn_model_t *m, int field) {
     return pn_u32(pn_task_record(m) + field);
 }
 
-static uint32_t record16(const pn_model_t *m, int field) {
+PN_INLINE uint32_t record16(const pn_model_t *m, int field) {
     return pn_u16(pn_task_record(m) + field);
 }
 
@@ -134,12 +134,14 @@ static void stitch_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, co
     const uint8_t *p = m->blob + record(m, PN_DETECT_PLACE_OFF) + m->run.tunnel * PN_PLACE_BYTES;
     int8_t *map = (int8_t *)m->run.arena + record(m, PN_DETECT_STITCH_AT);
     for (uint32_t i = s->out_from; i < s->out_to; i++, line += s->cout) {
-        uint32_t y = (m->run.segment.columns ? i : o) - pn_u16(p + PN_PLACE_FROM_Y); // above or left of the part: very large
+        // above or left of the part: very large
+        uint32_t y = (m->run.segment.columns ? i : o) - pn_u16(p + PN_PLACE_FROM_Y);
         uint32_t x = (m->run.segment.columns ? o : i) - pn_u16(p + PN_PLACE_FROM_X);
         if (y >= pn_u16(p + PN_PLACE_H) || x >= pn_u16(p + PN_PLACE_W)) {
             continue;
         }
-        int8_t *to = map + ((size_t)(y + pn_u16(p + PN_PLACE_TO_Y)) * m->map_w + x + pn_u16(p + PN_PLACE_TO_X)) * s->cout;
+        int8_t *to = map + ((size_t)(y + pn_u16(p + PN_PLACE_TO_Y)) * m->map_w + x + pn_u16(p + PN_PLACE_TO_X))
+            * s->cout;
         PN_READ(to, s->cout, STITCHED_TAG(m));
         for (uint32_t c = 0; c < s->cout; c++) {
             to[c] = (int8_t)pn_clamp(to[c] + line[c] - s->zero_out, -128, 127);
@@ -158,7 +160,8 @@ void pn_detect_chain(pn_model_t *m) {
 // Sigmoid of a class's value, of 65536.
 static uint32_t score(const pn_model_t *m, int32_t value) {
     int32_t d = value - pn_detect_zero(m);
-    uint64_t e = pn_exp2_neg((uint64_t)(d < 0 ? -d : d) * record(m, PN_DETECT_CLS_MULT) >> 8), one = 1u << 30, sum = one + e;
+    uint64_t e = pn_exp2_neg((uint64_t)(d < 0 ? -d : d) * record(m, PN_DETECT_CLS_MULT) >> 8);
+    uint64_t one = 1u << 30, sum = one + e;
     return (uint32_t)((65536 * (d < 0 ? e : one) + sum / 2) / sum);
 }
 
@@ -190,7 +193,8 @@ static uint16_t inside(int64_t at) {
 }
 
 // Along one axis: from the cell's position, the anchor's side and the codes of centre and size to the box's ends.
-static void ends_of(const pn_model_t *m, uint64_t step, uint32_t cell, uint32_t side, const int8_t *code, uint16_t *from, uint16_t *to) {
+static void ends_of(const pn_model_t *m, uint64_t step, uint32_t cell, uint32_t side, const int8_t *code,
+    uint16_t *from, uint16_t *to) {
     int64_t moved = (int64_t)code[0] * side * record(m, PN_DETECT_CENTRE_MULT);
     int64_t centre = (int64_t)((2 * cell + 1) * step >> 16) + ((moved + (1 << 23)) >> 24);
     int64_t half = (size_of(side, code[2], record(m, PN_DETECT_SIZE_MULT)) + 1) / 2;
@@ -198,7 +202,8 @@ static void ends_of(const pn_model_t *m, uint64_t step, uint32_t cell, uint32_t 
     *to = inside(centre + half);
 }
 
-// Takes a candidate into the list, best first and the older one of equals before the younger; the last one may have to go.
+// Takes a candidate into the list, best first and the older one of equals before the younger; the last one may have to
+// go.
 static void take(pn_model_t *m, const pn_candidate_t *c) {
     pn_candidate_t *list = candidates(m);
     pn_detecting_t *d = &m->state.detecting;
@@ -215,7 +220,8 @@ static void take(pn_model_t *m, const pn_candidate_t *c) {
 }
 
 // The candidates of one anchor at one cell: those of its classes that are good enough.
-static void look(pn_model_t *m, const uint8_t *scale, const uint8_t *anchor, uint32_t y, uint32_t x, const int8_t *code) {
+static void look(pn_model_t *m, const uint8_t *scale, const uint8_t *anchor, uint32_t y, uint32_t x,
+    const int8_t *code) {
     pn_candidate_t c;
     for (uint32_t k = 0; k < m->classes; k++) {
         c.value = code[4 + k];

@@ -1,5 +1,5 @@
-// Detection: tunnels' maps become one, heads' lines become candidates, candidates become boxes (FORMAT.md, Detection). See
-// pn_task.h for what each function is asked.
+// Detection: tunnels' maps become one, heads' lines become candidates, candidates become boxes (FORMAT.md, Detection).
+// See pn_task.h for what each function is asked.
 #ifndef PN_DETECT_H
 #define PN_DETECT_H
 

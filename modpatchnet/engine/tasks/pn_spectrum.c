@@ -1,4 +1,5 @@
-// Window, real FFT, bands, logarithm: all in integers, no value of which can leave its type whatever the samples (FORMAT.md).
+// Window, real FFT, bands, logarithm: all in integers, no value of which can leave its type whatever the samples
+// (FORMAT.md).
 #include "engine/tasks/pn_spectrum.h"
 
 #ifndef PN_NO_SOUND

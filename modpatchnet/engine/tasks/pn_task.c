@@ -60,9 +60,7 @@ void pn_task_begin(pn_model_t *m) {
 }
 
 void pn_task_segment(pn_model_t *m) {
-    if (m->dense) {
-        pn_classify_segment(m);
-    }
+    pn_classify_segment(m);
 }
 
 void pn_task_line(pn_model_t *m, const pn_stage_t *s, uint32_t o, const int8_t *line) {
@@ -74,9 +72,7 @@ void pn_task_line(pn_model_t *m, const pn_stage_t *s, uint32_t o, const int8_t *
 }
 
 void pn_task_channels(pn_model_t *m, const pn_stage_t *s, uint32_t n) {
-    if (m->dense) {
-        pn_classify_channels(m, s, n);
-    }
+    pn_classify_channels(m, s, n);
 }
 
 void pn_task_chain(pn_model_t *m) {

@@ -1,5 +1,5 @@
-// What ends a network, one question at a time; pn_task.c asks the task that the blob names. Tasks are called from pn_open.c
-// and pn_run.c and may use all of run, plan, blob and kernels, which know nothing of them.
+// What ends a network, one question at a time; pn_task.c asks the task that the blob names. Tasks are called from
+// pn_open.c and pn_run.c and may use all of run, plan, blob and kernels, which know nothing of them.
 #ifndef PN_TASK_H
 #define PN_TASK_H
 
@@ -8,8 +8,8 @@
 
 // ---- opening: PN_OK or an error ----
 
-// What the description needs of the task and its record, the header's other fields being read: m->task, m->dense, map and
-// layers behind the chains.
+// What the description needs of the task and its record, the header's other fields being read: m->task, m->dense, map
+// and layers behind the chains.
 int pn_task_read(pn_model_t *m);
 
 // The rest of its record, tables and labels being found good.
@@ -27,7 +27,7 @@ int16_t pn_task_zero(const pn_model_t *m);
 
 // ---- running ----
 
-// Before the first chain; before the first line of a segment whose lines are the task's.
+// Before the first chain; before the first line of a segment that ends in sums.
 void pn_task_begin(pn_model_t *m);
 void pn_task_segment(pn_model_t *m);
 

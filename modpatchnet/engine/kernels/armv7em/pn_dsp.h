@@ -1,4 +1,5 @@
-// Fast kernels for Cortex-M4/M7 (ARMv7E-M with the DSP extension): the bottleneck as lines, byte for byte what pn_kernels.h computes.
+// Fast kernels for Cortex-M4/M7 (ARMv7E-M with the DSP extension): the bottleneck as lines, byte for byte what
+// pn_kernels.h computes.
 #ifndef PN_DSP_H
 #define PN_DSP_H
 
@@ -13,7 +14,8 @@
 #define PN_STR_(x) #x
 #define PN_STR(x) PN_STR_(x)
 
-// What pn_dsp_pairs does with a pair of channels: the depthwise piece and the expansion's. The order is that of the addresses in pn_dsp_pairs.c.
+// What pn_dsp_pairs does with a pair of channels: the depthwise piece and the expansion's. The order is that of the
+// addresses in pn_dsp_pairs.c.
 enum {
     PN_DW_PRIME,  // none: the expanded line becomes the newest kept one
     PN_DW3_ROLL, PN_DW3_ROLL2,  // two kept lines and a new one, stride 1; one kept and two new ones, stride 2
@@ -26,10 +28,12 @@ enum {
     PN_PLAIN,  // no expansion
 };
 
-// What PN_DW_ROWS needs besides. A row holds a byte a pixel, the pixels before the first one that the kernel reaches included.
+// What PN_DW_ROWS needs besides. A row holds a byte a pixel, the pixels before the first one that the kernel reaches
+// included.
 //   src: where each of the kernel's rows lies, from `kept` on; -1: nowhere, it is zero;  dst: where the new lines go
 //   sums: of two channels, sum_bytes each, a multiple of 16, with stride 2 of 8;  row_words: of a row, 4 pixels each
-//   fresh: rows that are used before the new lines are packed;  lines: new lines;  rowfn: PN_ROW...;  kernel: 0: they are but packed
+//   fresh: rows that are used before the new lines are packed;  lines: new lines;  rowfn: PN_ROW...;  kernel: 0: they
+//     are but packed
 //   weights: bytes of a channel's weights;  channel: bytes of `kept` from a channel to the next
 typedef struct {
     uint32_t src[7], dst[7];
@@ -38,19 +42,26 @@ typedef struct {
 } pn_rows_t;
 #define PN_NO_ROW 0xffffffffu
 
-// pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in this order.
+// pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in
+// this order.
 //   b, entry, half_entry, xrow, hrow: room that the call itself needs
 //   unpacked: 16 * quads + 20 bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no expansion)
-//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN: of int8 pixels
-//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits;  record: bytes of a pair's
+//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN:
+//     of int8 pixels
+//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits;
+//     record: bytes of a pair's
 //      PN_PLAIN: ew: the pair's place in a pixel;  record: 2
 //   kept: kept lines, 8 bits a value, of one channel after the other.  PN_PLAIN: bytes from a pixel to the next
 //   h: expanded lines of the pair: for each word (two pixels) `stride` bytes, a word of each channel for each line
 //      PN_DW_ROWS: 2 * row_words of them, zero where no pixel lies
-//   dbuf: depthwise values, 16 bits: for each pair of output pixels `pitch` bytes, in each for four channels {p0, p1, p0, p1}
-//   pairs: of channels;  words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels, a single one last
-//   dwfn, expfn: of the enumeration;  slot: bytes of h from one output pixel to the next;  out_pairs: pairs of output pixels
-//   zeros: bytes of h before a line's first word.  PN_PLAIN: the value outside the map, twice;  more: for PN_DW_ROWS, else NULL
+//   dbuf: depthwise values, 16 bits: for each pair of output pixels `pitch` bytes, in each for four channels {p0, p1,
+//     p0, p1}
+//   pairs: of channels;  words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels,
+//     a single one last
+//   dwfn, expfn: of the enumeration;  slot: bytes of h from one output pixel to the next;  out_pairs: pairs of output
+//     pixels
+//   zeros: bytes of h before a line's first word.  PN_PLAIN: the value outside the map, twice;  more: for PN_DW_ROWS,
+//     else NULL
 typedef struct {
     uint32_t b[4];
     uint8_t *unpacked;
@@ -83,12 +94,15 @@ void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
 //   w: weights of the group;  d: depthwise values as pn_dsp_pairs leaves them
 //   bm: biases of the first pair of outputs
 //   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t
-//   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs;  wide16: weights of 16 bits
+//   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs;  wide16: weights of
+//     16 bits
 //   acc: sums, int32[couts][full + tail][4], for groups;  first: the group that begins with the biases
 // and of pn_dsp_project alone, whose weights may also be a convolution's
-//   row: bytes of weights of an output, where they lie together, output after output: any number of them, windows of 4 * quads values at d
+//   row: bytes of weights of an output, where they lie together, output after output: any number of them, windows of 4
+//     * quads values at d
 //   being what a line of pn_dsp_widen is. 0: in quads, for each pair of outputs
-//   mult: bytes from a pair's biases to its multipliers;  next: to the next pair's biases. With quads, and for the other two: 8 and 16
+//   mult: bytes from a pair's biases to its multipliers;  next: to the next pair's biases. With quads, and for the
+//     other two: 8 and 16
 typedef struct {
     uint32_t b[4];
     uint8_t *unpacked;

@@ -1,4 +1,5 @@
-// Dense convolutions on the kernels of pn_dsp.h: windows side by side are what the depthwise values are to a projection.
+// Dense convolutions on the kernels of pn_dsp.h: windows side by side are what the depthwise values are to a
+// projection.
 #include "engine/kernels/pn_conv.h"
 
 #if PN_DSP

@@ -109,9 +109,10 @@
     "    sxtb16 r4, r4\n"
     "    .endm\n"
 
-// Stride 2, the row above kept as bytes (a word holds 4 pixels), two new rows. Two outputs: 25 instructions, 23 for 8 input channels.
-// The outputs are not saturated yet.
-//   r0, r1, r2 weights (0, 1) of the three rows   r3 weights 2 of the rows 0, 1   r4 weight 2 of row 2   r5 bias   r6 mult
+// Stride 2, the row above kept as bytes (a word holds 4 pixels), two new rows. Two outputs: 25 instructions, 23 for 8
+// input channels. The outputs are not saturated yet.
+//   r0, r1, r2 weights (0, 1) of the three rows   r3 weights 2 of the rows 0, 1   r4 weight 2 of row 2   r5 bias   r6
+//     mult
 //   r10, r11 sums   r12 kept   lr new rows {first: a, b; second: a, b}; outputs replace the first
     "    .macro DW3K_LOAD second, pair\n"
     "    .if \\pair && \\second == 9\n"
@@ -179,7 +180,8 @@
     "2:  ldr r7, [sp, #WORDS]\n"
     "    lsls r7, #31\n"
     "    bne 3f\n"
-// an even number of words: the last one alone completes an output and begins one, which only a missing word could change
+// an even number of words: the last one alone completes an output and begins one, which only a missing word could
+// change
     "    DW3K_ODD \\pair\n"
     "    smmulr r10, r10, r6\n"
     "    strh r10, [lr, #-30]\n"
@@ -283,7 +285,8 @@
     "    b.w pn_channel_done\n"
 
 // Stride 2, three new rows. One output: 12 instructions, not saturated yet.
-//   r0-r2 weights (0, 1) of the rows   r3 weights 2 of rows 0, 1   r4 weight 2 of row 2   r5 bias   r6 mult   r10, r11 sums
+//   r0-r2 weights (0, 1) of the rows   r3 weights 2 of rows 0, 1   r4 weight 2 of row 2   r5 bias   r6 mult   r10, r11
+//     sums
     "    .macro DW3H2 old, new, to\n"
     "    ldr r8, [lr, #8]\n"
     "    ldr r9, [lr, #16]\n"

@@ -1,6 +1,7 @@
 // Expansion of 8 input channels, whose weights stay in registers: a part of pn_dsp_pairs.c's assembly.
 
-// Two pixels of one channel: 15 instructions, 16 MACs.   r0-r3 weights   r4 bias   r5 mult   r12 input, pixel after pixel   lr output
+// Two pixels of one channel: 15 instructions, 16 MACs.   r0-r3 weights   r4 bias   r5 mult   r12 input, pixel after
+// pixel   lr output
     "    .macro DOT8 acc\n"
     "    .if NARROW\n"
     "    ldrd r8, r9, [r12], #8\n"

@@ -14,7 +14,8 @@ static void put_quad(uint32_t *to, int b0, int b1, int b2, int b3) {
 
 // pn_dsp_widen for pixels whose channels are no multiple of 4: zeros make them one.
 static void widen_odd(const pn_widen_t *w, uint32_t channels) {
-    uint32_t *x = (uint32_t *)(void *)w->x, pixels = w->head + 2 * w->full + w->tail, whole = channels / 4, rest = channels % 4;
+    uint32_t *x = (uint32_t *)(void *)w->x, pixels = w->head + 2 * w->full + w->tail, whole = channels / 4,
+        rest = channels % 4;
     const int8_t *line = w->in;
     for (uint32_t i = 0, second = 0; i < pixels; i++, line += w->step) {
         const int8_t *in = line;
@@ -53,7 +54,8 @@ static uint32_t depthwise_piece(const pn_fast_t *f) {
     return f->stride == 1 ? PN_DW3_ROLL : pn_fast_eight(f) ? PN_DW3_ROLL2_8 : PN_DW3_ROLL2;
 }
 
-static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const void *const *rows, uint32_t lines, pn_pairs_t *p) {
+static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const void *const *rows, uint32_t lines,
+    pn_pairs_t *p) {
     uint32_t fresh = pn_fast_lines(f), head = f->pad & 1u, pixels = f->in - head, eight = pn_fast_eight(f);
     p->unpacked = f->work + a->unpacked;
     p->quads = pn_fast_quads(f);
@@ -86,8 +88,10 @@ static void plain_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
     p->expfn = PN_PLAIN;
 }
 
-// 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where line `y` is taken in, nothing else.
-static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32_t y, const pn_pixels_t *in, pn_pairs_t *p, pn_rows_t *r) {
+// 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where line `y` is taken in,
+// nothing else.
+static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32_t y, const pn_pixels_t *in,
+    pn_pairs_t *p, pn_rows_t *r) {
     uint32_t lines = in ? f->stride : 1, keep = (uint32_t)f->kernel - f->stride;
     uint32_t words = a->row_words, old = f->kernel - lines;
     for (uint32_t i = 0; i < f->kernel; i++) {
@@ -116,7 +120,8 @@ static bool widens(const pn_fast_t *f, uint32_t from) {
 }
 
 // Expansion and depthwise convolution of the `n` channels of a line that begin with `from`.
-static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_weights_t *w, uint32_t from, uint32_t n, pn_pairs_t *p) {
+static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_weights_t *w, uint32_t from,
+    uint32_t n, pn_pairs_t *p) {
     p->pairs = n / 2;
     p->pitch = n * 4;
     p->dw = w->depthwise;
@@ -129,8 +134,8 @@ static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fas
     pn_dsp_pairs(p);
 }
 
-// Under 3x3 the first line of the map has a piece that does nothing else; others are taken in as if for an output line, with stride 2 together with a
-// line outside the map: what that leaves of depthwise values is not looked at.
+// Under 3x3 the first line of the map has a piece that does nothing else; others are taken in as if for an output line,
+// with stride 2 together with a line outside the map: what that leaves of depthwise values is not looked at.
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     pn_fast_area_t a = pn_fast_area(f);
     pn_fast_arrays_t bytes = pn_fast_arrays(f);
@@ -155,7 +160,8 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
     }
 }
 
-static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, uint32_t group, const uint8_t *w, pn_pixels_t out,
+static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, uint32_t group, const uint8_t *w,
+    pn_pixels_t out,
     pn_pixels_t residual) {
     pn_tiles_t t;
     t.unpacked = f->work + a->unpacked;
@@ -189,8 +195,10 @@ static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, 
     }
 }
 
-// Where the line's input lines lie: as they are, or widened. Returns the bytes from pixel to pixel of those that are as they are.
-static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixels_t *in, uint32_t from, const void **rows) {
+// Where the line's input lines lie: as they are, or widened. Returns the bytes from pixel to pixel of those that are as
+// they are.
+static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixels_t *in, uint32_t from,
+    const void **rows) {
     int step = 0;
     for (uint32_t i = 0; i < pn_fast_lines(f); i++) {
         uint8_t *x = f->work + i * a->line;

@@ -1,5 +1,6 @@
-// The first half of a bottleneck's line: for each pair of expanded channels expand the input lines that are new, convolve depthwise, and
-// leave the values in the order in which the projection reads them. pn_dsp.h says what the fields mean.
+// The first half of a bottleneck's line: for each pair of expanded channels expand the input lines that are new,
+// convolve depthwise, and leave the values in the order in which the projection reads them. pn_dsp.h says what the
+// fields mean.
 
 // The frame lies at sp for the whole call. All pieces may use r0-r12 and lr; they end with a jump to the next piece.
 #include "engine/kernels/pn_fast.h"
@@ -190,8 +191,9 @@ __asm__(
     "    .word pn_lines8_2_loop - pn_offsets + 1\n"
     "    .word pn_lines8_3_loop - pn_offsets + 1\n"
 
-// ------------------------------------------------ expansion, any number of input channels that is a multiple of 4
-// A line: a head pixel alone, pairs of pixels, a tail pixel alone. A tile of 2 pixels x 2 channels: 15 + 10 * quads instructions.
+// ------------------------------------------------ expansion, any number of input channels that is a multiple of 4 A
+// line: a head pixel alone, pairs of pixels, a tail pixel alone. A tile of 2 pixels x 2 channels: 15 + 10 * quads
+// instructions.
     "pn_tile_long:\n"
     "    .rept 8\n"
     "    QUAD\n"
@@ -328,15 +330,16 @@ __asm__(
     "    beq.w pn_line_zero\n"
     "    b pn_lines\n"
 
-// The depthwise pieces are done once for each channel of the pair. They are entered with lr -> the channel's new rows and r8 -> its weights;
-// they leave lr behind the rows and r8 -> the next channel's weights.
+// The depthwise pieces are done once for each channel of the pair. They are entered with lr -> the channel's new rows
+// and r8 -> its weights; they leave lr behind the rows and r8 -> the next channel's weights.
     "pn_channel_done:\n"
     "    lsls r7, lr, #29\n"
     "    bmi pn_turn\n"
     "    ldr lr, [sp, #HB]\n"
     "    adds lr, #4\n"
     "    ldr pc, [sp, #DWFN]\n"
-// turns {a: 2 pixels, b: 2 pixels} into {pixel 0: a, b, pixel 1: a, b}: 5.5 to 7 instructions for two pixels of two channels
+// turns {a: 2 pixels, b: 2 pixels} into {pixel 0: a, b, pixel 1: a, b}: 5.5 to 7 instructions for two pixels of two
+// channels
     "    .macro TURN lo, hi, a, b\n"
     "    pkhbt \\lo, \\a, \\b, lsl #16\n"
     "    pkhtb \\hi, \\b, \\a, asr #16\n"
@@ -424,8 +427,9 @@ __asm__(
 #include "engine/kernels/armv7em/pn_dsp_plain.h"
 #include "engine/kernels/armv7em/pn_dsp_eight.h"
 
-// Widens weights for SMLAD: 10 instructions for 16. r0 quads of 2 channels, r1 whether they are 16 bits wide in flash already (then they
-// are copied), r12 -> weights, r2 -> room for 16 * quads bytes. Leaves r12 behind the weights; clobbers r0-r11.
+// Widens weights for SMLAD: 10 instructions for 16. r0 quads of 2 channels, r1 whether they are 16 bits wide in flash
+// already (then they are copied), r12 -> weights, r2 -> room for 16 * quads bytes. Leaves r12 behind the weights;
+// clobbers r0-r11.
     "    .global pn_dsp_widen_weights\n"
     "    .type pn_dsp_widen_weights, %function\n"
     "    .thumb_func\n"

@@ -1,5 +1,5 @@
-// The second half of a bottleneck's line: depthwise values times weights, straight to int8 or, channel group by channel group, into sums.
-// pn_dsp.h says what the fields mean. The frame lies at sp for the whole call.
+// The second half of a bottleneck's line: depthwise values times weights, straight to int8 or, channel group by channel
+// group, into sums. pn_dsp.h says what the fields mean. The frame lies at sp for the whole call.
 #include "engine/kernels/pn_fast.h"
 
 #if PN_DSP
@@ -136,8 +136,8 @@ __asm__(
     "    ssat r3, #8, r3, asr #8\n"
     "    .endm\n"
 
-// void pn_dsp_project(const pn_tiles_t *): a line at once. A tile of 2 pixels x 2 channels: 19 + 10 * quads, with a residual 33 + 10 * quads
-// instructions (3 more for each 16 quads beyond the first).
+// void pn_dsp_project(const pn_tiles_t *): a line at once. A tile of 2 pixels x 2 channels: 19 + 10 * quads, with a
+// residual 33 + 10 * quads instructions (3 more for each 16 quads beyond the first).
     "    .global pn_dsp_project\n"
     "    .type pn_dsp_project, %function\n"
     "    .balign 4\n"
@@ -190,7 +190,8 @@ __asm__(
     "    beq pn_project_tail\n"
     "pn_project_tile:\n"
     "    BEGIN\n"
-// a convolution's weights become what pn_dsp_widen_weights makes of quads: two outputs' of r3 bytes each, 10 instructions for 8
+// a convolution's weights become what pn_dsp_widen_weights makes of quads: two outputs' of r3 bytes each, 10
+// instructions for 8
     "    .macro WIDEN_ROWS\n"
     "    sxtb16 r5, r4, ror #8\n"
     "    sxtb16 r4, r4\n"
@@ -328,8 +329,8 @@ __asm__(
     "    add sp, #FRAME\n"
     "    pop {r4-r11, pc}\n"
 
-// void pn_dsp_project_add(const pn_tiles_t *): adds a channel group's share to acc[pair of outputs][pair of pixels][4]; the `first` group starts
-// from the biases. A tile: 8 + 10 * quads instructions.
+// void pn_dsp_project_add(const pn_tiles_t *): adds a channel group's share to acc[pair of outputs][pair of pixels][4];
+// the `first` group starts from the biases. A tile: 8 + 10 * quads instructions.
     "    .global pn_dsp_project_add\n"
     "    .type pn_dsp_project_add, %function\n"
     "    .thumb_func\n"

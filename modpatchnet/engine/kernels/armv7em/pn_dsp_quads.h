@@ -3,7 +3,8 @@
 #define PN_DSP_QUADS_H
 
 // QUAD: four products each of 2 pixels and 2 output channels: 10 instructions, 16 MACs (12 with narrow loads)
-//   r0-r3 sums {pixel 0: channel a, b; pixel 1: a, b}   lr -> {p0, p1, p0, p1} pairs of inputs   r12 -> {a, a, b, b} pairs of weights
+//   r0-r3 sums {pixel 0: channel a, b; pixel 1: a, b}   lr -> {p0, p1, p0, p1} pairs of inputs   r12 -> {a, a, b, b}
+//     pairs of weights
 // HALF_QUAD: the same for pixel 0 alone: 6 instructions, 8 MACs
 #define PN_DSP_QUADS \
     "    .macro QUAD\n" \

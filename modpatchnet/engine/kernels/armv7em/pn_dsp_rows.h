@@ -1,7 +1,8 @@
 // Depthwise 5x5 and 7x7, row by row with sums in memory: a part of pn_dsp_pairs.c's assembly.
 
-// Rows are bytes (a word holds 4 pixels); new ones are packed into the place of the oldest, once those have been used. For each channel the
-// sums begin with the bias, then each row of the kernel adds its share; what is added is the same for both strides but for the step.
+// Rows are bytes (a word holds 4 pixels); new ones are packed into the place of the oldest, once those have been used.
+// For each channel the sums begin with the bias, then each row of the kernel adds its share; what is added is the same
+// for both strides but for the step.
     "pn_dwk:\n"
     "    str lr, [sp, #HROW]\n"
     "    str r8, [sp, #WROW]\n"
@@ -121,7 +122,8 @@
     "    bne 7b\n"
     "    b.w pn_pair_done\n"
 
-// A row of 5 weights {0,1},{2,3},{1,2},{3,4} in r0, r1, r2, r3: 22 instructions for 20 MACs (stride 2: 16 for 10). r6-r9 window of words of 2 pixels
+// A row of 5 weights {0,1},{2,3},{1,2},{3,4} in r0, r1, r2, r3: 22 instructions for 20 MACs (stride 2: 16 for 10).
+// r6-r9 window of words of 2 pixels
     "    .macro STEP5 a, b, c, d, stride\n"
     "    ldr r4, [r12], #4\n"
     "    uxtb16 \\c, r4\n"

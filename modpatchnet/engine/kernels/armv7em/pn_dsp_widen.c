@@ -22,8 +22,9 @@ __asm__(
     "    bne 1b\n"
     "    .endm\n"
 
-// void pn_dsp_widen(const pn_widen_t *): lines for the tiles. For each pair of pixels and each quad of channels 16 bytes: pixel 0's first
-// word, pixel 1's, pixel 0's second, pixel 1's. A head or tail pixel is alone as pixel 0. 8.5 instructions for 2 pixels x 4 channels.
+// void pn_dsp_widen(const pn_widen_t *): lines for the tiles. For each pair of pixels and each quad of channels 16
+// bytes: pixel 0's first word, pixel 1's, pixel 0's second, pixel 1's. A head or tail pixel is alone as pixel 0. 8.5
+// instructions for 2 pixels x 4 channels.
     "    .global pn_dsp_widen\n"
     "    .type pn_dsp_widen, %function\n"
     "    .thumb_func\n"
