@@ -203,7 +203,7 @@ pn_op_t pn_op(const pn_model_t *m, uint32_t index);
 
 // Whether the model detects: then pn_detect_prepare and pn_box are for it, else pn_logit, pn_output and pn_score.
 #ifdef PN_NO_DETECT
-#define pn_detects(m) (false)
+#define pn_detects(m) ((void)(m), false)
 #else
 static inline bool pn_detects(const pn_model_t *m) {
     return m->task == PN_TASK_DETECT;
@@ -212,7 +212,7 @@ static inline bool pn_detects(const pn_model_t *m) {
 
 // Whether the model is for audio: then pn_sound and what follows it is for it as well.
 #ifdef PN_NO_SOUND
-#define pn_hears(m) (false)
+#define pn_hears(m) ((void)(m), false)
 #else
 static inline bool pn_hears(const pn_model_t *m) {
     return m->task == PN_TASK_AUDIO;

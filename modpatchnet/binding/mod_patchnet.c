@@ -562,9 +562,13 @@ static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
 
 // ... and that of the outputs that a detection network fills as it goes.
 static void check_out(const model_obj_t *self) {
+    #ifndef PN_NO_DETECT
     if (self->out != MP_OBJ_NULL && get_out(self, self->out) != self->model.state.detecting.outputs) {
         mp_raise_ValueError(MP_ERROR_TEXT("out: its buffer has moved"));
     }
+    #else
+    (void)self;
+    #endif
 }
 
 // Before a run: nothing else runs, and everything is where it was. The arena to run in.
@@ -651,6 +655,13 @@ static void run(model_obj_t *self, uint32_t *us) {
 
 // ---- sound ----
 
+#ifdef PN_NO_SOUND
+
+#define check_not_audio(self) ((void)0)
+#define start_clip(self, pcm, us) ((void)0)
+
+#else
+
 static void check_not_audio(const model_obj_t *self) {
     if (pn_hears(&self->model)) {
         mp_raise_ValueError(MP_ERROR_TEXT("model is for audio: wanted 16-bit samples"));
@@ -726,6 +737,8 @@ static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
         *us = (ticks_us() - began) & TICKS_MASK;
     }
 }
+
+#endif
 
 // Begins a run on a picture or, an audio model, on array('h') of samples; or on raw values in any buffer of the right
 // length.
@@ -852,6 +865,10 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_classify_obj, 2, model_classify);
 
+#ifdef PN_NO_SOUND
+#define SPOT(X)
+#else
+
 // A number from 0 to `most` in units, rounded; `otherwise` for None.
 static uint32_t get_part(const char *name, mp_obj_t value, uint32_t otherwise, mp_float_t unit, mp_float_t most) {
     if (value == mp_const_none) {
@@ -920,6 +937,15 @@ static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     return h.found < 0 ? mp_const_none : answer(self, h.found, h.score);
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
+#define SPOT(X) X(MP_QSTR_spot, model_spot_obj)
+
+#endif
+#ifdef PN_NO_DETECT
+
+#define DETECT(X)
+#define take_outputs(self, out) ((void)0)
+
+#else
 
 // A number 0..1 in parts of 65536.
 static uint32_t get_fraction(const char *what, mp_obj_t obj, uint32_t otherwise) {
@@ -973,6 +999,15 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
     return boxes(self, iou);
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_detect_obj, 2, model_detect);
+#define DETECT(X) X(MP_QSTR_detect, model_detect_obj)
+
+// The coming run fills `out` as it goes, and looks for no boxes.
+static void take_outputs(model_obj_t *self, mp_obj_t out) {
+    self->out = out;
+    pn_detect_prepare(&self->model, 65537, get_out(self, out));
+}
+
+#endif
 
 static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     enum { ARG_x, ARG_out };
@@ -988,9 +1023,8 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
     mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.outputs) : arg[ARG_out].u_obj;
     get_out(self, out);
     start_any(self, arg[ARG_x].u_obj, NULL);
-    if (pn_detects(&self->model)) { // fills it as it goes
-        self->out = out;
-        pn_detect_prepare(&self->model, 65537, get_out(self, out));
+    if (pn_detects(&self->model)) {
+        take_outputs(self, out);
         run(self, NULL);
         return out;
     }
@@ -1042,6 +1076,18 @@ static size_t ram(const model_obj_t *self) {
     return self->model.arena_bytes + (w->buffer == NULL ? 0 : self->blob_bytes + w->bytes);
 }
 
+// MP_OBJ_NULL if `name` is no fact that an audio model has beside the others.
+static mp_obj_t get_sound_fact(const pn_model_t *m, qstr name) {
+    #ifndef PN_NO_SOUND
+    if (name == MP_QSTR_sample_rate && pn_hears(m)) {
+        return mp_obj_new_int_from_uint(pn_sound(m).rate);
+    } else if (name == MP_QSTR_clip_samples && pn_hears(m)) {
+        return mp_obj_new_int_from_uint(pn_sound(m).samples);
+    }
+    #endif
+    return (void)m, (void)name, MP_OBJ_NULL;
+}
+
 // MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
 static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     const pn_model_t *m = &self->model;
@@ -1061,10 +1107,6 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
         return shape(3, (const mp_int_t[]) { m->height, m->width, m->channels });
     } else if (name == MP_QSTR_output_shape) {
         return shape(1, (const mp_int_t[]) { m->outputs });
-    } else if (name == MP_QSTR_sample_rate && pn_hears(m)) {
-        return mp_obj_new_int_from_uint(pn_sound(m).rate);
-    } else if (name == MP_QSTR_clip_samples && pn_hears(m)) {
-        return mp_obj_new_int_from_uint(pn_sound(m).samples);
     } else if (name == MP_QSTR_input_scale) {
         return mp_obj_new_float((mp_float_t)info.input_scale);
     } else if (name == MP_QSTR_output_scale) {
@@ -1074,7 +1116,7 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     } else if (name == MP_QSTR_output_zero_point) {
         return MP_OBJ_NEW_SMALL_INT(info.output_zero);
     }
-    return MP_OBJ_NULL;
+    return get_sound_fact(m, name);
 }
 
 static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
@@ -1136,8 +1178,8 @@ static MP_DEFINE_CONST_FUN_OBJ_1(model_enter_obj, model_enter);
 
 #define MODEL_METHODS(X) \
     X(MP_QSTR_classify, model_classify_obj) \
-    X(MP_QSTR_spot, model_spot_obj) \
-    X(MP_QSTR_detect, model_detect_obj) \
+    SPOT(X) \
+    DETECT(X) \
     X(MP_QSTR_predict, model_predict_obj) \
     X(MP_QSTR_profile, model_profile_obj) \
     X(MP_QSTR_deinit, model_deinit_obj) \

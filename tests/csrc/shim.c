@@ -40,6 +40,8 @@ int shim_detects(const pn_model_t *m) {
     return pn_detects(m);
 }
 
+#ifndef PN_NO_DETECT
+
 // The boxes of a run, six numbers each; `boxes` has room for those that the blob allows.
 uint32_t shim_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
     uint32_t n = pn_boxes(m, iou);
@@ -55,6 +57,8 @@ uint32_t shim_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
     }
     return n;
 }
+
+#endif
 
 // The result of a run: `n` classes.
 void shim_results(const pn_model_t *m, uint32_t n, int16_t *logits, int8_t *outputs, uint32_t *scores) {
