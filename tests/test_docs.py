@@ -31,7 +31,7 @@ def binding_texts():
 
 def engine_texts():
     body = re.search(r"pn_error\(int err\) \{(.*?)\n\}", (ENGINE / "engine" / "pn_open.c").read_text(), re.S)[1]
-    return sorted(set(re.findall(r'return "(\w+)";', body)) - RUN_ERRORS)
+    return sorted(set(re.findall(r'return "([^"]+)";', body)) - RUN_ERRORS)
 
 
 def text_of(node):

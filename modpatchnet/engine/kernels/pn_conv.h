@@ -28,7 +28,7 @@ static inline uint32_t pn_conv_quads(uint32_t kernel, uint32_t cin) {
 
 // Bytes of `work` for `pixels` output pixels, an even number.
 static inline uint32_t pn_conv_bytes(uint32_t quads, uint32_t pixels) {
-    return 8 * quads * pixels + 16 * quads + 36;
+    return 8 * quads * pixels + 16 * quads + PN_PROJECT_SPILL;
 }
 
 // `pixels` output pixels, at most as many as `work` is for.

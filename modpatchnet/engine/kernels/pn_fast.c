@@ -8,7 +8,8 @@
 
 pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     uint32_t words = pn_fast_words(f), pairs = (f->out + 1u) / 2, lines = pn_fast_lines(f), by_one = f->stride == 1;
-    uint32_t pixels = pn_fast_quads(f) * 16, weights = pixels + 20, project = f->group * 4u + 36;
+    uint32_t pixels = pn_fast_quads(f) * 16, weights = pixels + PN_EXPAND_SPILL;
+    uint32_t project = f->group * 4u + PN_PROJECT_SPILL;
     pn_fast_area_t a = {
         .line = words * pixels, .kept = 4 * (by_one ? words : (words + 1) / 2), .h_align = 8, .words = words,
     };

@@ -1,5 +1,5 @@
-// A bottleneck, all three convolutions line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two implementations of the
-// same integers: on the kernels of armv7em/ where the processor has them, else portable C.
+// A bottleneck, all three convolutions line by line in the layout of a Cortex-M7 (FORMAT.md, Fast schedules). Two
+// implementations of the same integers: on the kernels of armv7em/ where the processor has them, else portable C.
 #ifndef PN_FAST_H
 #define PN_FAST_H
 

@@ -45,7 +45,8 @@ typedef struct {
 // pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in
 // this order.
 //   b, entry, half_entry, xrow, hrow: room that the call itself needs
-//   unpacked: 16 * quads + 20 bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no expansion)
+//   unpacked: 16 * quads + PN_EXPAND_SPILL bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no
+//     expansion)
 //   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN:
 //     of int8 pixels
 //   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits;
@@ -90,7 +91,8 @@ void pn_dsp_widen(const pn_widen_t *w);
 void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
 
 // The second half of a bottleneck's line: the projection. Its frame, in this order.
-//   b, entry, half_entry: room that the calls need;  unpacked: 16 * quads + 40 bytes;  quads: channels of the group / 4
+//   b, entry, half_entry: room that the calls need;  unpacked: 16 * quads + PN_PROJECT_SPILL bytes;  quads: channels of
+//     the group / 4
 //   w: weights of the group;  d: depthwise values as pn_dsp_pairs leaves them
 //   bm: biases of the first pair of outputs
 //   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t

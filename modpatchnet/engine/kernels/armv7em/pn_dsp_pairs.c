@@ -7,8 +7,15 @@
 
 #if PN_DSP
 
-#include "engine/kernels/armv7em/pn_dsp.h"
+#include "engine/kernels/armv7em/pn_dsp_offsets.h"
 #include "engine/kernels/armv7em/pn_dsp_quads.h"
+
+#define CHECK_PAIRS(name, field, offset) PN_CHECK_OFFSET(pn_pairs_t, name, field, offset)
+#define CHECK_ROWS(name, field, offset) PN_CHECK_OFFSET(pn_rows_t, name, field, offset)
+PN_FRAME_OFFSETS(CHECK_PAIRS)
+PN_PAIRS_OFFSETS(CHECK_PAIRS)
+PN_ROWS_OFFSETS(CHECK_ROWS)
+PN_CHECK_BYTES(pn_pairs_t, 4 * 32) // copied 8 words at a time
 
 __asm__(
     "    .syntax unified\n"
@@ -17,36 +24,8 @@ __asm__(
     "    .set NARROW, " PN_STR(PN_DSP_NARROW) "\n"
     PN_DSP_QUADS
 
-// pn_pairs_t
-    "    .set B0, 0\n"
-    "    .set UNPACKED, 16\n"
-    "    .set ENTRY, 20\n"
-    "    .set HENTRY, 24\n"
-    "    .set QUADS, 28\n"
-    "    .set XROW, 32\n"
-    "    .set HROW, 36\n"
-    "    .set ROWS, 40\n"
-    "    .set ROWS_END, 44\n"
-    "    .set EW, 48\n"
-    "    .set DW, 52\n"
-    "    .set KEPT, 56\n"
-    "    .set DBUF, 60\n"
-    "    .set PITCH, 64\n"
-    "    .set PAIRS, 68\n"
-    "    .set HB, 72\n"
-    "    .set STRIDE, 76\n"
-    "    .set WORDS, 80\n"
-    "    .set HEAD, 84\n"
-    "    .set FULL, 88\n"
-    "    .set TAIL, 92\n"
-    "    .set DWFN, 96\n"
-    "    .set EXPFN, 100\n"
-    "    .set SLOT, 104\n"
-    "    .set OPAIRS, 108\n"
-    "    .set WIDE16, 112\n"
-    "    .set ZEROS, 116\n"
-    "    .set RECORD, 120\n"
-    "    .set MORE, 124\n"
+    PN_FRAME_OFFSETS(PN_SET)
+    PN_PAIRS_OFFSETS(PN_SET)
 // what the call itself remembers
     "    .set ENTRY2, 128\n"
     "    .set LONGEND, 132\n"
@@ -64,18 +43,7 @@ __asm__(
     "    .set WROW, 180\n"
     "    .set SUMS, 184\n"
     "    .set FRAME, 188\n"
-// pn_rows_t
-    "    .set X_SRC, 0\n"
-    "    .set X_DST, 28\n"
-    "    .set X_SUMS, 56\n"
-    "    .set X_SUM_BYTES, 60\n"
-    "    .set X_ROW_WORDS, 64\n"
-    "    .set X_KERNEL, 68\n"
-    "    .set X_FRESH, 72\n"
-    "    .set X_LINES, 76\n"
-    "    .set X_ROWFN, 80\n"
-    "    .set X_WEIGHTS, 84\n"
-    "    .set X_CHANNEL, 88\n"
+    PN_ROWS_OFFSETS(PN_SET)
 
 // int pn_dsp_pairs(const pn_pairs_t *)
     "    .global pn_dsp_pairs\n"

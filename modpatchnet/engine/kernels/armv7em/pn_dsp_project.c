@@ -4,8 +4,13 @@
 
 #if PN_DSP
 
-#include "engine/kernels/armv7em/pn_dsp.h"
+#include "engine/kernels/armv7em/pn_dsp_offsets.h"
 #include "engine/kernels/armv7em/pn_dsp_quads.h"
+
+#define CHECK_TILES(name, field, offset) PN_CHECK_OFFSET(pn_tiles_t, name, field, offset)
+PN_FRAME_OFFSETS(CHECK_TILES)
+PN_TILES_OFFSETS(CHECK_TILES)
+PN_CHECK_BYTES(pn_tiles_t, 3 * 36) // copied 9 words at a time
 
 __asm__(
     "    .syntax unified\n"
@@ -14,31 +19,8 @@ __asm__(
     "    .set NARROW, " PN_STR(PN_DSP_NARROW) "\n"
     PN_DSP_QUADS
 
-// pn_tiles_t
-    "    .set B0, 0\n"
-    "    .set UNPACKED, 16\n"
-    "    .set ENTRY, 20\n"
-    "    .set HENTRY, 24\n"
-    "    .set QUADS, 28\n"
-    "    .set W, 32\n"
-    "    .set BM, 36\n"
-    "    .set D, 40\n"
-    "    .set OUT, 44\n"
-    "    .set OSTEP, 48\n"
-    "    .set X, 52\n"
-    "    .set XSTEP, 56\n"
-    "    .set MR, 60\n"
-    "    .set T, 64\n"
-    "    .set FULL, 68\n"
-    "    .set TAIL, 72\n"
-    "    .set COUTS, 76\n"
-    "    .set WIDE16, 80\n"
-    "    .set SHIFT, 84\n"
-    "    .set ACC, 88\n"
-    "    .set FIRST, 92\n"
-    "    .set ROW, 96\n"
-    "    .set MULT, 100\n"
-    "    .set STEP, 104\n"
+    PN_FRAME_OFFSETS(PN_SET)
+    PN_TILES_OFFSETS(PN_SET)
 // what the call itself remembers
     "    .set NEXT, 108\n"
     "    .set DONE, 112\n"

@@ -3,7 +3,15 @@
 
 #if PN_DSP
 
-#include "engine/kernels/armv7em/pn_dsp.h"
+#include "engine/kernels/armv7em/pn_dsp_offsets.h"
+
+// all of it is loaded at once, in this order
+PN_CHECK_OFFSET(pn_widen_t, STEP, step, 4)
+PN_CHECK_OFFSET(pn_widen_t, QUADS, quads, 8)
+PN_CHECK_OFFSET(pn_widen_t, X, x, 12)
+PN_CHECK_OFFSET(pn_widen_t, HEAD, head, 16)
+PN_CHECK_OFFSET(pn_widen_t, FULL, full, 20)
+PN_CHECK_OFFSET(pn_widen_t, TAIL, tail, 24)
 
 __asm__(
     "    .syntax unified\n"
