@@ -1,4 +1,4 @@
-"""The engine as a plain C library (no Python.h), loaded with ctypes; all else is in pyproject.toml, which cannot glob."""
+"""The engine as a plain C library (no Python.h), loaded with ctypes. All else: pyproject.toml, which cannot glob."""
 
 from glob import glob
 

@@ -38,7 +38,8 @@ def image(folder: Path, engine: Path, *, narrow: bool, times: int, seed: int) ->
     shared = [engine / KERNELS / name for name in ("pn_conv.c", "pn_fast.c")]
     kernels = [*shared, *sorted((engine / ASSEMBLY).glob("*.c"))]
     objects = [compiled(source, folder / f"{source.stem}.o", engine, more) for source in kernels]
-    objects += [compiled(ENGINE / KERNELS / name, folder / f"ref_{name[:-2]}.o", ENGINE, REFERENCE) for name in PORTABLE]
+    for name in PORTABLE:
+        objects.append(compiled(ENGINE / KERNELS / name, folder / f"ref_{name[:-2]}.o", ENGINE, REFERENCE))
     objects.append(compiled(HERE / "csrc" / "checkasm.c", folder / "checkasm.o", engine, more))
     out, script = folder / "checkasm.elf", HERE / "csrc" / "checkasm.ld"
     link = [COMPILER, *FLAGS, "-nostdlib", "-Wl,--no-warn-rwx-segments", "-T", script, *objects, "-lgcc", "-o", out]

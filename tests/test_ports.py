@@ -177,10 +177,10 @@ def test_no_mirror_is_named_in_the_project():
 
 def test_host_library_and_ports_build_the_same_engine():
     """The boards take what sources.mk lists; setup.py and the tests take all there is."""
-    make = "include modpatchnet/sources.mk\nall:\n\t@echo $(PATCHNET_ENGINE)\n"
-    listed = subprocess.run(
-        ["make", "-s", "-f", "-", "PATCHNET_DIR=modpatchnet"], input=make, text=True, capture_output=True, cwd=ROOT, check=True
-    ).stdout.split()
+    rules = "include modpatchnet/sources.mk\nall:\n\t@echo $(PATCHNET_ENGINE)\n"
+    command = ["make", "-s", "-f", "-", "PATCHNET_DIR=modpatchnet"]
+    made = subprocess.run(command, input=rules, text=True, capture_output=True, cwd=ROOT, check=True)
+    listed = made.stdout.split()
     assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in engine_sources())
     assert len(listed) > 20 and 'glob("modpatchnet/engine/**/*.c", recursive=True)' in (ROOT / "setup.py").read_text()
 

@@ -1,7 +1,7 @@
 """The one description of the .pnb blob: field tables that drive packing, reading and the generated C header.
 
-`python host_tools/patchnet/format.py` prints modpatchnet/engine/blob/pn_format.h. What the fields mean, and which of them the
-device trusts, is in modpatchnet/FORMAT.md. All numbers are little-endian.
+`python host_tools/patchnet/format.py` prints modpatchnet/engine/blob/pn_format.h. What the fields mean, and which of
+them the device trusts, is in modpatchnet/FORMAT.md. All numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def c_codes() -> list[str]:
 def c_header() -> str:
     """The text of modpatchnet/engine/blob/pn_format.h: codes, constants, record sizes, field offsets."""
     lines = [
-        "// Made by `python host_tools/patchnet/format.py`: do not edit. Numbers that host and engine share: what functions",
+        "// Made by `python host_tools/patchnet/format.py`: do not edit. What host and engine share: what functions",
         "// return, constants, offsets of .pnb fields (FORMAT.md).",
         "#ifndef PN_FORMAT_H",
         "#define PN_FORMAT_H",

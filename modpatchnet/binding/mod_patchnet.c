@@ -22,7 +22,7 @@
 // 16-bit samples, as its predict and profile take array('h').
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
-// is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its head and a
+// is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and a
 // buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's
 // largest piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept
 // alive here: the blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the
@@ -51,7 +51,7 @@ typedef struct {
     mp_obj_base_t base;
     pn_model_t model;
     mp_obj_t source; // what the blob lies in, MP_OBJ_NULL after deinit
-    uint8_t *copy; // or where it, or its head, was read to
+    uint8_t *copy; // or where it, or its prefix, was read to
     size_t blob_bytes;
     mp_obj_t file; // of a streamed model, else MP_OBJ_NULL
     bool own_file;
@@ -1070,7 +1070,7 @@ static mp_obj_t shape(size_t n, const mp_int_t *sizes) {
     return mp_obj_new_tuple(n, items);
 }
 
-// Bytes of RAM that the model needs: the arena and, where it is streamed, its head and the weights' buffer.
+// Bytes of RAM that the model needs: the arena and, where it is streamed, its prefix and the weights' buffer.
 static size_t ram(const model_obj_t *self) {
     const pn_weights_t *w = &self->model.weights;
     return self->model.arena_bytes + (w->buffer == NULL ? 0 : self->blob_bytes + w->bytes);

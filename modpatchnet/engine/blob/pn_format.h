@@ -1,4 +1,4 @@
-// Made by `python host_tools/patchnet/format.py`: do not edit. Numbers that host and engine share: what functions
+// Made by `python host_tools/patchnet/format.py`: do not edit. What host and engine share: what functions
 // return, constants, offsets of .pnb fields (FORMAT.md).
 #ifndef PN_FORMAT_H
 #define PN_FORMAT_H
