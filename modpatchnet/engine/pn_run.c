@@ -185,7 +185,7 @@ void pn_release(pn_model_t *m) {
 // One job, and what the task makes of the lines that are ready then.
 static void layers_step(pn_model_t *m) {
     const pn_stage_t *s = &pn_stages(m)[m->run.job.stage];
-    pn_made_t made = pn_do(m, m->run.job);
+    pn_made_t made = pn_job_do(m, m->run.job);
     for (uint32_t i = 0; i < made.n; i++) {
         pn_task_line(m, s, made.from + i, made.line + (size_t)i * pn_pixels_out(s) * s->cout);
     }

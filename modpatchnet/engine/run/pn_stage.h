@@ -38,6 +38,6 @@ typedef struct {
 
 // Does the job that pn_next found, or as much of it as can be done now: of a chunk of groups one line of one group, and
 // the channels of a line whose weights are in memory. The stage then tells how far it is.
-pn_made_t pn_do(pn_model_t *m, pn_job_t job);
+pn_made_t pn_job_do(pn_model_t *m, pn_job_t job);
 
 #endif
