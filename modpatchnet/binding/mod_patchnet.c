@@ -22,8 +22,8 @@
 // 16-bit samples, as its predict and profile take array('h').
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
-// is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and a
-// buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's
+// is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and
+// a buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's
 // largest piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept
 // alive here: the blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the
 // scheduler get in; a run is then simply given up, and the next one starts afresh. While a model runs it refuses
