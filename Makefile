@@ -57,7 +57,8 @@ tools:
 $(VENV)/bin/python: | tools
 	$(PYTHON) -m venv $(VENV)
 
-$(READY): pyproject.toml $(wildcard modpatchnet/pn_*.[ch] host_tools/patchnet/engine/*.c) | $(VENV)/bin/python
+ENGINE_FILES = $(wildcard $(addsuffix /*.[ch],modpatchnet modpatchnet/engine modpatchnet/engine/* modpatchnet/engine/*/*))
+$(READY): pyproject.toml setup.py $(ENGINE_FILES) $(wildcard host_tools/patchnet/engine/*.c) | $(VENV)/bin/python
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[test]"
 	@touch $@
 

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from patchnet import format as fmt
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "tests"
 CSRC = Path(__file__).resolve().parent / "csrc"
@@ -27,18 +29,20 @@ ENGINE = Path(os.environ.get("PATCHNET_ENGINE", ROOT / "modpatchnet"))
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 GUARD = 64
-ERRORS = [
-    "LENGTH", "ALIGN", "MAGIC", "VERSION", "CRC", "TASK", "SHAPE", "PATCH", "WEIGHTS", "OVERFLOW", "LABELS", "PLAN",
-    "ARENA", "PIXFMT", "ROI",
-]  # fmt: skip
-MORE = 1
+ERRORS = [name for name, _ in fmt.ERRORS]
+MORE = fmt.CODES["MORE"]
 UNTOUCHED = 0xFFFFFFFF  # the tag of bytes that the checking build saw no write of
+
+
+def engine_sources() -> list[Path]:
+    """All of them, as modpatchnet/sources.mk has them."""
+    return sorted((ENGINE / "engine").rglob("*.c"))
 
 
 def compile_engine(name: str, flags: list[str]) -> Path:
     """Builds csrc/<name>.c and the engine with the system's compiler, unless that very thing exists already."""
-    sources = [CSRC / f"{name}.c", *sorted(ENGINE.glob("pn_*.c"))]
-    read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.glob("*.h"))]
+    sources = [CSRC / f"{name}.c", *engine_sources()]
+    read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.rglob("*.h"))]
     command = [
         *shlex.split(os.environ.get("CC", "cc")),
         *WARNINGS,
@@ -98,15 +102,15 @@ def library(checking: bool = False) -> ctypes.CDLL:
     lib.shim_arena_bytes.argtypes = lib.shim_fault_layer.argtypes = [p]
     lib.shim_where.argtypes = [p, u32 * 4]
     lib.shim_steps.argtypes = [p, u32, p, size, ctypes.POINTER(ctypes.c_int)]
-    lib.pn_head_bytes.argtypes, lib.pn_head_bytes.restype = [p], u32
-    lib.pn_open_head.argtypes = lib.pn_verify.argtypes = [p, p, size]
-    lib.pn_use_buffer.argtypes, lib.shim_buffer.argtypes = [p, p, u32], [p, u32 * 2]
+    lib.pn_prefix_bytes.argtypes, lib.pn_prefix_bytes.restype = [p], u32
+    lib.pn_open_streamed.argtypes = lib.pn_verify.argtypes = [p, p, size]
+    lib.pn_weights_buffer.argtypes, lib.shim_buffer.argtypes = [p, p, u32], [p, u32 * 2]
     lib.pn_listen.argtypes, lib.pn_hear.argtypes, lib.pn_hear.restype = [p, p, size], [p, p, u32], u32
     lib.pn_rows.argtypes, lib.pn_rows.restype = [p], p
     lib.pn_sound.argtypes, lib.pn_sound.restype = [p], Sound
     lib.pn_spot.argtypes = [p, ctypes.POINTER(Sound), ctypes.POINTER(u32)]
     lib.shim_hears.argtypes = lib.shim_fresh.argtypes = [p]
-    lib.pn_detect.argtypes = [p, u32, p]
+    lib.pn_detect_prepare.argtypes = [p, u32, p]
     lib.shim_outputs.argtypes = lib.shim_detects.argtypes = [p]
     lib.shim_boxes.argtypes = [p, u32, p]
     lib.shim_results.argtypes = [p, u32, p, p, p]
@@ -187,16 +191,16 @@ class Engine:
 
     def _open_head(self, stream: float) -> None:
         lib, size = self.lib, len(self.blob)
-        n = min(size, lib.pn_head_bytes(self.blob.ctypes.data))
+        n = min(size, lib.pn_prefix_bytes(self.blob.ctypes.data))
         self.head = aligned(n)
         self.head[:] = self.blob[:n]
-        self._check(lib.pn_open_head(self.model, self.head.ctypes.data, n))
+        self._check(lib.pn_open_streamed(self.model, self.head.ctypes.data, n))
         self._check(lib.pn_verify(self.model, self.blob[n:].ctypes.data, size - n))
         sizes = (ctypes.c_uint32 * 2)()
         lib.shim_buffer(self.model, sizes)
         self.buffer_bytes = sizes[0] + round(stream * (sizes[1] - sizes[0]))
         self.buffer = aligned(self.buffer_bytes + 2 * GUARD, 0x5C)
-        self._check(lib.pn_use_buffer(self.model, self.buffer[GUARD:].ctypes.data, self.buffer_bytes))
+        self._check(lib.pn_weights_buffer(self.model, self.buffer[GUARD:].ctypes.data, self.buffer_bytes))
 
     def _arena(self) -> np.ndarray:
         self.whole = aligned(self.arena_bytes + 2 * GUARD, 0x5C)
@@ -207,7 +211,7 @@ class Engine:
             self.lib.shadow_begin(self.arena.ctypes.data, self.arena_bytes, self.tags.ctypes.data)
         if self.detects:
             self.heads = np.full(self.outputs + 2 * GUARD, 0x5C, np.int8)
-            self.lib.pn_detect(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
+            self.lib.pn_detect_prepare(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
         return self.arena
 
     def start_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> None:

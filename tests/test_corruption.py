@@ -494,7 +494,8 @@ def test_region_too_large():
 
 
 def test_messages_differ_and_name_the_cause():
-    texts = [library().pn_error(-1 - i).decode() for i in range(len(ERRORS))]
+    whole = [i for i, name in enumerate(ERRORS) if not name.startswith("NO_")]  # what a build without nothing says
+    texts = [library().pn_error(-1 - i).decode() for i in whole]
     assert len(set(texts)) == len(texts) and "ok" not in texts
     for word in ("magic", "version", "CRC", "shape", "format", "plan"):  # the words that the API promises
         assert word in texts

@@ -25,13 +25,13 @@ INTERNAL += r"|no end (in time|within)|exit status|the program on the board ende
 
 
 def binding_texts():
-    source = "".join(path.read_text() for path in sorted(ENGINE.glob("mod_*.[ch]")))
+    source = "".join(path.read_text() for path in sorted(ENGINE.glob("binding/*.[ch]")))
     return re.findall(r'MP_ERROR_TEXT\("([^"]*)"\)', source)
 
 
 def engine_texts():
-    body = re.search(r"pn_error\(int err\) \{(.*?)\n\}", (ENGINE / "pn_open.c").read_text(), re.S)[1]
-    return sorted(set(re.findall(r'return "(\w+)";', body)) - RUN_ERRORS)
+    body = re.search(r"pn_error\(int err\) \{(.*?)\n\}", (ENGINE / "engine" / "pn_open.c").read_text(), re.S)[1]
+    return sorted(set(re.findall(r'return "([^"]+)";', body)) - RUN_ERRORS)
 
 
 def text_of(node):

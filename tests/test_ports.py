@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cengine import engine_sources
 from conftest import PATIENT, require
 from patchnet.board import remote
 
@@ -196,9 +197,13 @@ def test_no_mirror_is_named_in_the_project():
 
 
 def test_host_library_and_ports_build_the_same_engine():
-    """The boards take every pn_*.c; the PC's library lists its sources."""
-    listed = re.findall(r'"(modpatchnet/\w+\.c)"', (ROOT / "pyproject.toml").read_text())
-    assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "modpatchnet").glob("pn_*.c"))
+    """The boards take what sources.mk lists; setup.py and the tests take all there is."""
+    rules = "include modpatchnet/sources.mk\nall:\n\t@echo $(PATCHNET_ENGINE)\n"
+    command = ["make", "-s", "-f", "-", "PATCHNET_DIR=modpatchnet"]
+    made = subprocess.run(command, input=rules, text=True, capture_output=True, cwd=ROOT, check=True)
+    listed = made.stdout.split()
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in engine_sources())
+    assert len(listed) > 20 and 'glob("modpatchnet/engine/**/*.c", recursive=True)' in (ROOT / "setup.py").read_text()
 
 
 def sources_of_modules(folder, modules):

@@ -1,6 +1,7 @@
 """An integer network: what `quantize` makes and `pack` writes. No float on the path of the data.
 
-The arithmetic, once more in words (modpatchnet/FORMAT.md has the full text, modpatchnet/pn_round.h the code):
+The arithmetic, once more in words (modpatchnet/FORMAT.md has the full text, modpatchnet/engine/kernels/pn_round.h the
+code):
 
     wide(acc)   = clamp((acc * mult + 2^31) >> 32)                                  expanded and depthwise values
     narrow(acc) = clamp8((((acc << shift) * mult >> 32) + 256 * zero_out + 128 + residual) >> 8)    all the others

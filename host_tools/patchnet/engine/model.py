@@ -1,4 +1,4 @@
-"""The board's C module `_patchnet` once more for CPython (modpatchnet/mod_patchnet.c), over the same C engine.
+"""The board's C module `_patchnet` once more for CPython (modpatchnet/binding/mod_patchnet.c), over the same C engine.
 
 Same classes, methods, exceptions and messages; the scripts of tests/device hold the two together. Blob and pictures
 are copied here, what a PC does not notice.
@@ -30,9 +30,8 @@ _COMPRESSED = 1 << 25
 _MUTABLE = 1 << 27  # not set for Bayer, YUV and compressed pictures
 _NUMBERED = 1 << 16  # smaller numbers are those of old firmware and say nothing
 
-_MORE, _WANT, _WINDOW = 1, 2, 3
-_SHORT = -1  # PN_ERR_LENGTH
-_NO_LAYER = 255
+_MORE, _WANT, _WINDOW = (fmt.CODES[name] for name in ("MORE", "WANT", "WINDOW"))
+_SHORT = fmt.CODES["ERR_LENGTH"]
 _U32_MAX = (1 << 32) - 1
 
 
@@ -47,11 +46,11 @@ def engine() -> ctypes.CDLL:
     pointer, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
     for name, result, *arguments in (
         ("pn_open", ctypes.c_int, pointer, pointer, size),
-        ("pn_open_head", ctypes.c_int, pointer, pointer, size),
-        ("pn_head_bytes", u32, pointer),
+        ("pn_open_streamed", ctypes.c_int, pointer, pointer, size),
+        ("pn_prefix_bytes", u32, pointer),
         ("pn_verify", ctypes.c_int, pointer, pointer, size),
         ("pn_host_buffer_sizes", None, pointer, pointer),
-        ("pn_use_buffer", ctypes.c_int, pointer, pointer, u32),
+        ("pn_weights_buffer", ctypes.c_int, pointer, pointer, u32),
         ("pn_host_wanted", None, pointer, pointer),
         ("pn_error", ctypes.c_char_p, ctypes.c_int),
         ("pn_start_raw", ctypes.c_int, pointer, pointer, size, pointer),
@@ -68,11 +67,11 @@ def engine() -> ctypes.CDLL:
         ("pn_rows", pointer, pointer),
         ("pn_host_sound", None, pointer, pointer),
         ("pn_host_spot", ctypes.c_int32, pointer, pointer, pointer),
-        ("pn_host_missing", u32, pointer),
+        ("pn_host_listening", ctypes.c_int, pointer),
         ("pn_host_fresh", u32, pointer),
-        ("pn_host_end", None, pointer),
+        ("pn_listen_end", None, pointer),
         ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
-        ("pn_detect", None, pointer, u32, pointer),
+        ("pn_detect_prepare", None, pointer, u32, pointer),
         ("pn_host_outputs", u32, pointer),
         ("pn_host_boxes", u32, pointer, u32, pointer),
         ("pn_host_results", None, pointer, pointer, pointer, pointer),
@@ -234,7 +233,7 @@ class _Stream:
         self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
         self.taken = self.pieces = 0  # of the last run
         header = self.read(0, min(self.size, fmt.HEADER.size))
-        bytes_ = engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
+        bytes_ = engine().pn_prefix_bytes(header) if len(header) == fmt.HEADER.size else 0
         self.head = self.read(0, min(self.size, max(len(header), bytes_)))
 
     def read(self, at: int, n: int) -> bytes:
@@ -247,7 +246,7 @@ class _Stream:
     def open(self, model) -> int:
         """What the engine says of the head and then of the whole file's CRC."""
         lib = engine()
-        err = lib.pn_open_head(model, self.head, len(self.head))
+        err = lib.pn_open_streamed(model, self.head, len(self.head))
         if err:
             return err
         sizes = (ctypes.c_uint32 * 2)()
@@ -257,7 +256,7 @@ class _Stream:
         if bytes_ < self.least:
             raise MemoryError(f"stream: needs {self.least} bytes, has {bytes_}")
         self.buffer = ctypes.create_string_buffer(bytes_)
-        lib.pn_use_buffer(model, self.buffer, bytes_)
+        lib.pn_weights_buffer(model, self.buffer, bytes_)
         rest = self.read(len(self.head), self.size - len(self.head))
         err = lib.pn_verify(model, rest, len(rest))
         return _SHORT if err == _MORE else err
@@ -307,7 +306,7 @@ def _fraction(what: str, x) -> int:
 
 
 class Model:
-    """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
+    """A network ready to run; see the header of modpatchnet/binding/mod_patchnet.c."""
 
     def __init__(self, src, arena=None, stream=None):
         lib = engine()
@@ -354,7 +353,7 @@ class Model:
 
     def _raise_bad(self, err: int):
         layer = engine().pn_host_fault_layer(self._model)
-        raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
+        raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != fmt.NO_LAYER else ""))
 
     def _check_idle(self) -> None:
         if self._running.locked():
@@ -364,7 +363,7 @@ class Model:
 
     def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads) -> None:
         if self._detect:
-            engine().pn_detect(self._model, threshold, heads)
+            engine().pn_detect_prepare(self._model, threshold, heads)
         if self._stream:
             self._stream.taken = self._stream.pieces = 0
         lib, where = engine(), (self._model, self._arena.at, self._arena.bytes)
@@ -473,7 +472,7 @@ class Model:
             inside = before <= at < stop
             end = stop if inside else before if at < before else samples
             at += lib.pn_hear(self._model, pcm.at + 2 * (at - before + skip) if inside else None, end - at)
-        lib.pn_host_end(self._model)
+        lib.pn_listen_end(self._model)
 
     def _run_clip(self, pcm: _Pcm, end):
         """`_run` on a clip; the first of the times is that of its spectrogram."""
@@ -505,7 +504,7 @@ class Model:
     def _spot(self, pcm: _Pcm, sound: ctypes.Array):
         lib, answer, score, at = engine(), None, ctypes.c_uint32(), 0
         with self._busy():
-            if lib.pn_host_missing(self._model) == 0:
+            if not lib.pn_host_listening(self._model):
                 self._listen()
             while at < pcm.n:
                 at += lib.pn_hear(self._model, pcm.at + 2 * at, pcm.n - at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..format import STATE_BYTES, WIDENED_BYTES
+from ..format import QUAD_BYTES, STATE_BYTES, WIDENED_BYTES
 from ..net.layers import Layer
 from ..net.network import aligned
 from .lines import View, chunks, ring_lines, strips
@@ -88,7 +88,7 @@ def conv_quads(layer: Layer) -> int:
 def conv_pixels(view: View, step: Choice) -> int:
     """Pixels of an output line that a convolution makes at a time, an even number."""
     mode, _, group = step
-    most = 2 * max(1, WIDENED_BYTES // 16 // conv_quads(view.layer)) if mode == GROUPS or not group else group
+    most = 2 * max(1, WIDENED_BYTES // QUAD_BYTES // conv_quads(view.layer)) if mode == GROUPS or not group else group
     return min(most, 2 * -(-view.n_out // 2))
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...data.dataset import Dataset
+from ...format import CENTRE, SIZE
 from ...net.network import Network
 from .end import scales
 
-CENTRE, SIZE = 0.1, 0.2  # SSD's variances: what one unit of a box code is worth
 NOTHING, IGNORED = -1, -2  # what an anchor may match instead of a box
 
 
