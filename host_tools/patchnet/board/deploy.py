@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import Model
 from ..blob import vector
+from ..engine.model import Model
 from ..evaluate import evaluate
 from . import boards, partition
 from .boards import Facts

@@ -140,6 +140,7 @@ def load_folder(root: Path) -> Dataset:
 
 def load_digits(train: bool) -> Dataset:
     """scikit-learn's handwritten digits, 8 x 8 grey (0..16 scaled to 0..255); 80% of each class to train, fixed."""
+    # imported here: scikit-learn starts slowly
     from sklearn.datasets import load_digits as load_bunch
     from sklearn.model_selection import train_test_split
 
@@ -208,9 +209,10 @@ def resize(picture: np.ndarray, height: int, width: int, roi=None, fit: str = "s
 
 def prepare(picture: np.ndarray | Clip, network) -> np.ndarray:
     """Any uint8 picture, or sound for an audio network, as the uint8 (height, width, channels) that `network` reads."""
-    if isinstance(picture, Clip) != (network.audio is not None):
-        wanted, got = ("sounds", "pictures") if network.audio else ("pictures", "sounds")
-        raise ValueError(f"{network.name}: reads {wanted}, got {got}")
-    if network.audio:
+    if isinstance(picture, Clip):
+        if not network.audio:
+            raise ValueError(f"{network.name}: reads pictures, got sounds")
         return audio.prepare(picture, network)
+    if network.audio:
+        raise ValueError(f"{network.name}: reads sounds, got pictures")
     return resize(channels_of(picture, network.channels), network.height, network.width, fit=network.fit)
