@@ -34,9 +34,29 @@ help:
 demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
-#: make test          the same set-up and PyTorch, then all tests
+#: make check         before every commit, less than a minute: format, lint, types, tests that are quick and need no device
+QUICK = analyze api boards boxes data detection_data design docs evaluate filecam filemic format imports pack plan \
+	precision unpack
+# Folders whose C is held to .clang-format: none yet, as in `make check C_FOLDERS="modpatchnet host_tools tests boards"`.
+C_FOLDERS ?=
+C_FILES = git ls-files $(foreach folder,$(C_FOLDERS),'$(folder)/*.[ch]')
+.PHONY: check
+check: $(READY)
+	$(VENV)/bin/ruff format --check -q .
+	$(VENV)/bin/ruff check -q .
+	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format --dry-run -Werror)
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not device" $(QUICK:%=tests/test_%.py)
+
+#: make format        what `make check` wants of the format
+.PHONY: format
+format: $(READY)
+	$(VENV)/bin/ruff format -q .
+	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format -i)
+
+#: make test          the same set-up and PyTorch, `make check`, then all tests
 .PHONY: test
-test: setup-train unix qemu native
+test: check setup-train unix qemu native
 	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
