@@ -36,7 +36,7 @@ demo: setup unix qemu
 
 #: make check         before every commit, less than a minute: format, lint, types, tests that are quick and need no device
 QUICK = analyze api boards boxes data detection_data design docs evaluate filecam filemic format imports pack plan \
-	precision unpack
+	precision typings unpack
 # Folders whose C is held to .clang-format: none yet, as in `make check C_FOLDERS="modpatchnet host_tools tests boards"`.
 C_FOLDERS ?=
 C_FILES = git ls-files $(foreach folder,$(C_FOLDERS),'$(folder)/*.[ch]')
@@ -123,7 +123,7 @@ natmod: mpy-cross tools $(READY)
 	@mkdir -p $(NATMOD)
 	@$(MPY_MAKE) -C $(NATMOD) -f $(CURDIR)/ports/natmod/Makefile ARCH=$(ARCH) MPY_DIR=$(MPY) MPY_CROSS=$(MPY_CROSS) \
 		PYTHON=$(VENV)/bin/python $(call logged,natmod-$(ARCH))
-	@cp modpatchnet/filecam.py modpatchnet/filemic.py ports/natmod/package.json $(NATMOD)
+	@cp modpatchnet/filecam.py modpatchnet/filemic.py modpatchnet/patchnet.pyi ports/natmod/package.json $(NATMOD)
 	@echo "$(NATMOD)/patchnet.mpy: $$(wc -c < $(NATMOD)/patchnet.mpy) bytes"
 
 #: make native        what its tests need: both ports without patchnet, and the native modules for them
