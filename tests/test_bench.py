@@ -158,6 +158,20 @@ def test_command(monkeypatch, capsys):
     assert cli.main(["bench"]) == 0 and "TinyEngine" in capsys.readouterr().out
 
 
+def test_a_network_by_name_is_measured_alone(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "run", None)  # which would measure all
+    monkeypatch.setattr(bench, "_counted", lambda jobs, count, firmware, told: [(j.name, j.schedule) for j in jobs])
+    found = bench.run_model("person")
+    assert not found.blocks
+    assert found.networks == [("person", name) for name in ("as packed", "cheapest", "layer by layer")]
+    assert bench.run_model("vww-18k").networks[0] == ("vww-18k", "the planner's")
+    monkeypatch.setattr(bench, "run_model", lambda model, firmware, told: bench.Bench([], made().networks))
+    assert cli.main(["bench", "--on", "qemu", "person"]) == 0
+    assert "CMSIS" not in capsys.readouterr().out, "a table of blocks"
+    monkeypatch.undo()
+    assert cli.main(["bench", "nosuch"]) == cli.USER_ERROR and "nosuch" in capsys.readouterr().err
+
+
 def test_missing_firmware_is_one_line(capsys):
     assert cli.main(["bench", "--blocks", "--firmware", "nowhere.elf"]) == cli.USER_ERROR
     assert capsys.readouterr().err.splitlines()[-1] == "patchnet: nowhere.elf is missing: run `make qemu`"

@@ -2,6 +2,7 @@
 can run there, and what lies beside them as .exp in any case.
 """
 
+import ast
 import math
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import blobs
+import patchnet
 from patchnet import GRAYSCALE, Image, Model
 from patchnet.board import romfs
 
@@ -169,3 +171,22 @@ print(len(rows), 0 < sum(row[2] for row in rows) <= whole)
 """
     assert math.prod(Model(blobs.large()).input_shape) == 16 * 16
     assert connect(where, folder).exec(code) == "5 True\n"
+
+
+NAMES = """
+import patchnet
+def public(what):
+    return sorted(name for name in dir(what) if name[0] != "_")
+print(public(patchnet))
+print(public(patchnet.Model))
+print(public(patchnet.Image))
+"""
+
+
+def test_public_names_are_those_of_cpython(connect, where):
+    module, model, image = map(ast.literal_eval, connect(where).exec(NAMES).splitlines())
+    assert module == sorted(patchnet.__all__)
+    assert all(callable(getattr(patchnet, name, None)) or name in vars(patchnet) for name in patchnet.__all__)
+    for names, own in ((model, Model), (image, Image)):  # facts such as m.ram are looked up by name: not in dir()
+        methods = {name for name, value in vars(own).items() if callable(value) and not name.startswith("_")}
+        assert set(names) == methods

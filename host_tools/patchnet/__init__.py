@@ -4,6 +4,6 @@ Pictures may also be numpy arrays (uint8, H x W or H x W x 3) and Pillow images,
 network of that name. The rest of the package (design, train, quantize, pack, ...) is imported by its own names.
 """
 
-from .api import GRAYSCALE, JPEG, RGB565, RGB888, Image, Model, classify, load, spot
+from .api import GRAYSCALE, JPEG, RGB565, RGB888, Image, Model, classify, detect, load, spot
 
-__all__ = ["GRAYSCALE", "JPEG", "RGB565", "RGB888", "Image", "Model", "classify", "load", "spot"]
+__all__ = ["GRAYSCALE", "JPEG", "RGB565", "RGB888", "Image", "Model", "classify", "detect", "load", "spot"]

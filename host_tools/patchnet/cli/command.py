@@ -223,7 +223,7 @@ def _add_looking(command: Callable[..., Parser]) -> None:
 
     more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
     p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
-    more = "with --on PORT: the network to profile (a shipped name, .pnb or run)"
+    more = "this network alone: a shipped name, .pnb or run, or (not on a board) known shapes"
     p.add_argument("model", metavar="MODEL", nargs="?", help=more)
     more = "qemu (default), or a board's port: microseconds of each layer of MODEL there"
     p.add_argument("--on", default="qemu", metavar="PORT", help=more)
@@ -548,7 +548,11 @@ def run_bench(args) -> int:
         print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
 
     try:
-        found = bench.run(args.firmware or bench.FIRMWARE, args.runs, not args.blocks, told)
+        firmware = args.firmware or bench.FIRMWARE
+        if args.model:
+            found = bench.run_model(args.model, firmware, told)
+        else:
+            found = bench.run(firmware, args.runs, not args.blocks, told)
     finally:
         print(file=sys.stderr)
     if args.json:

@@ -75,13 +75,13 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     (`detection_data.reader`), or a name.
 
     Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of
-    .npz files in $PATCHNET_DATA, `data` or `../shared/data`. FileNotFoundError lists where was looked.
+    .npz files in the folder $PATCHNET_DATA or in `data`. FileNotFoundError lists where was looked.
     """
     name, path = str(path_or_name), Path(path_or_name)
     if name in ("digits", "digits_train", "digits_test") and not path.exists():
         return load_digits(train=name == "digits_train").limit(limit)
     folders = [Path(os.environ["PATCHNET_DATA"])] if "PATCHNET_DATA" in os.environ else []
-    tried = [path] + [f / f"{name}.npz" for f in (*folders, Path("data"), Path("../shared/data"))]
+    tried = [path] + [f / f"{name}.npz" for f in (*folders, Path("data"))]
     found = next((p for p in tried if p.exists()), None)
     if found is None:
         raise FileNotFoundError(f"no data set {name!r}: looked for {', '.join(map(str, tried))}")

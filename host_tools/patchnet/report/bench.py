@@ -18,10 +18,11 @@ from rich.table import Table
 
 from .. import models
 from ..blob import qnet_file
-from ..blob.pack import pack
+from ..blob.pack import pack, read
 from ..blob.quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
-from ..blob.unpack import blob_qnet, read_blob
+from ..blob.unpack import blob_plan, blob_qnet, read_blob
 from ..board.remote import FIRMWARE, Board
+from ..evaluate.evaluate import model_file
 from ..net import zoo
 from ..net.design import Layer, Network
 from ..plan import costs, planner
@@ -252,11 +253,11 @@ def layerwise(qnet: QNet) -> Plan:
     return place(qnet.design, schedule)
 
 
-def network_jobs(name: str, qnet: QNet) -> Iterator[Job]:
-    """A network by the planner's own choice, by its cheapest plan, and layer by layer."""
+def network_jobs(name: str, qnet: QNet, own: Plan | None = None) -> Iterator[Job]:
+    """A network by its `own` plan, or else by the planner's choice, by its cheapest plan, and layer by layer."""
     network, fast = qnet.design, fast_layers(qnet)
     for schedule, plan in (
-        ("the planner's", planner.plan(network, fast=fast)),
+        ("as packed", own) if own else ("the planner's", planner.plan(network, fast=fast)),
         ("cheapest", planner.fastest(network, fast=fast)),
         ("layer by layer", layerwise(qnet)),
     ):
@@ -380,6 +381,17 @@ def run(
     return Bench(counts, measured)
 
 
+def run_model(model: str, firmware: Path = FIRMWARE, told: Progress = lambda _: None) -> Bench:
+    """One network alone, by the plan in its blob and by two others: a shipped name, .pnb or run, or shapes of `zoo`."""
+    if model in zoo.NAMES:
+        jobs = list(network_jobs(model, random_qnet(zoo.network(model))))
+    else:
+        path = model_file(model, "qemu")
+        blob = read_blob(path)
+        jobs = list(network_jobs(path.stem, blob_qnet(blob, path.stem), blob_plan(read(blob))))
+    return Bench([], _counted(jobs, _network_count, firmware, told))
+
+
 def to_dict(bench: Bench) -> dict:
     return asdict(bench)
 
@@ -427,6 +439,7 @@ def _layer_table(name: str, counts: Sequence[NetworkCount]) -> Table:
 
 def tables(bench: Bench) -> list[Table]:
     """One of each block, one of each network."""
-    out = [_block_table(i, [c for c in bench.blocks if c.name == f"block {i + 1}"]) for i in range(len(BLOCKS))]
+    of_blocks = [[c for c in bench.blocks if c.name == f"block {i + 1}"] for i in range(len(BLOCKS))]
+    out = [_block_table(i, counts) for i, counts in enumerate(of_blocks) if counts]
     names = dict.fromkeys(c.name for c in bench.networks)
     return out + [_layer_table(name, [c for c in bench.networks if c.name == name]) for name in names]
