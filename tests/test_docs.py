@@ -92,6 +92,7 @@ LINES = re.findall(r"^mpremote (.*)$", re.search(r"```mpremote\n(.*?)```", DEPLO
 SAID = ["", "11180", "('person', ", "us for a picture"]
 
 
+@pytest.mark.device
 def test_mpremote_lines(tmp_path):
     require("qemu")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
