@@ -35,7 +35,7 @@ demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
 #: make check         before every commit, less than a minute: format, lint, types, tests that are quick and need no device
-QUICK = analyze api boards boxes data detection_data design docs evaluate filecam filemic format imports pack plan \
+QUICK = analyze api boards boxes data detection_data design docs evaluate figures filecam filemic format imports pack plan \
 	precision typings unpack
 # Folders whose C is held to .clang-format: none yet, as in `make check C_FOLDERS="modpatchnet host_tools tests boards"`.
 C_FOLDERS ?=
@@ -57,7 +57,7 @@ format: $(READY)
 #: make test          the same set-up and PyTorch, `make check`, then all tests
 .PHONY: test
 test: check setup-train unix qemu native
-	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile tests $(PYTEST_ARGS)
+	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
 .PHONY: setup
@@ -171,6 +171,11 @@ size: h7-check
 .PHONY: bench
 bench: setup qemu
 	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu$(NARROW_DIR)/firmware.elf $(if $(RUNS),--runs $(RUNS))
+
+#: make figures       docs/figures.json: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans tests"
+.PHONY: figures
+figures: setup qemu
+	$(VENV)/bin/python tests/figures.py $(if $(ONLY),--only $(ONLY))
 
 #: make fuzz          the random tests of the engine, longer: NETWORKS=<n> DAMAGE=<n>
 NETWORKS ?= 1000

@@ -125,7 +125,12 @@ def test_commands_are_understood():
 
 # ---------------------------------------------------------------- links
 
-PAGES = [ROOT / "README.md", ROOT / "ports" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "ports" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 def anchors(page):
