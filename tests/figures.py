@@ -2,9 +2,10 @@
 
     python tests/figures.py [--only code bench plans tests]
 
-A figure is a number by name, "stack/pn_run" or "arena/person, by macs/smallest". Code and stack are of the objects that
-h7-check makes (the frames of assembly are not told), instructions are counted on the emulated board, plans are searched anew. Without all kinds the other
-figures stay as they were. Seconds are of this machine: only larger changes of them are told.
+A figure is a number by name, "stack/pn_run" or "arena/person, by macs/smallest". Code and stack are of the objects
+that h7-check makes (the frames of assembly are not told), instructions are counted on the emulated board, plans are
+searched anew. Without all kinds the other figures stay as they were, and so does what differs by no more than it does
+from run to run.
 """
 
 import argparse
@@ -25,7 +26,8 @@ FIGURES = ROOT / "docs" / "figures.json"
 OBJECTS = ROOT / "build" / "figures"
 TESTS = ROOT / "build" / "tests.xml"  # `make test` leaves it
 STACK_USE = re.compile(r"^.*:\d+:\d+:\S+\t(\d+)\t", re.M)  # gcc's .su: place and function, bytes, kind
-NOISE = 0.25  # by how much seconds may differ from run to run
+# By how much figures differ from run to run: seconds are of this machine, and now and then an interrupt is counted.
+NOISE = {"seconds/": 0.25, "instructions/": 0.002}
 
 
 def output_of(*command: str | Path, **env: str) -> str:
@@ -111,10 +113,18 @@ NAMES = {
 
 
 def renewed(before: dict[str, float], measured: dict[str, dict[str, float]]) -> dict[str, float]:
-    """The figures before, those of each measured kind in place of the old ones."""
+    """The figures before, those of each measured kind in place of the old ones unless the difference is noise."""
     gone = tuple(name for kind, figures in measured.items() if figures for name in NAMES[kind])
-    kept = {name: value for name, value in before.items() if not name.startswith(gone)}
-    return dict(sorted((kept | {n: v for figures in measured.values() for n, v in figures.items()}).items()))
+    after = {name: value for name, value in before.items() if not name.startswith(gone)}
+    for figures in measured.values():
+        for name, value in figures.items():
+            old = before.get(name)
+            after[name] = value if old is None or abs(value - old) > noise(name) * old else old
+    return dict(sorted(after.items()))
+
+
+def noise(name: str) -> float:
+    return next((share for kind, share in NOISE.items() if name.startswith(kind)), 0)
 
 
 def changes(before: dict[str, float], after: dict[str, float]) -> list[tuple[str, str, str, str]]:
@@ -122,10 +132,9 @@ def changes(before: dict[str, float], after: dict[str, float]) -> list[tuple[str
     rows = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
-        share = (new - old) / old if old and new is not None else None
-        quiet = name.startswith("seconds/") and share is not None and abs(share) <= NOISE
-        if old != new and not quiet:
-            rows.append((name, written(old), written(new), "" if share is None else f"{share:+.1%}"))
+        if old != new:
+            share = f"{(new - old) / old:+.1%}" if old and new is not None else ""
+            rows.append((name, written(old), written(new), share))
     return rows
 
 

@@ -18,9 +18,19 @@ def test_changes_are_told_with_their_share():
     ]
 
 
-@pytest.mark.parametrize(("new", "told"), [(10.0, 0), (12.5, 0), (12.6, 1), (7.4, 1)])
-def test_seconds_may_differ_a_little(new, told):
-    assert len(figures.changes({"seconds/tests": 10.0}, {"seconds/tests": new})) == told
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("seconds/tests", 10.0, 12.5, 10.0),
+        ("seconds/tests", 10.0, 12.6, 12.6),
+        ("seconds/tests", 10.0, 7.4, 7.4),
+        ("instructions/a", 1000, 1002, 1000),
+        ("instructions/a", 1000, 1003, 1003),
+        ("code/a", 1000, 1001, 1001),
+    ],
+)
+def test_noise_is_no_change(name, old, new, told):
+    assert figures.renewed({name: old}, {kind: {name: new} for kind in figures.KINDS})[name] == told
 
 
 def test_what_was_not_measured_stays_and_what_is_gone_goes():
