@@ -34,7 +34,10 @@ if TYPE_CHECKING:
         def width(self) -> int: ...
         def height(self) -> int: ...
 
-    Source: TypeAlias = str | os.PathLike[str] | BinaryIO | ReadableBuffer
+    # To mypy an array is a buffer from Python 3.12 on only.
+    Bytes: TypeAlias = ReadableBuffer | np.ndarray
+    Room: TypeAlias = WriteableBuffer | np.ndarray
+    Source: TypeAlias = str | os.PathLike[str] | BinaryIO | Bytes
     Picture: TypeAlias = Frame | Pillow.Image | np.ndarray
     Roi: TypeAlias = Sequence[int]  # x, y, w, h
     Box: TypeAlias = tuple[int, int, int, int, str, float]
@@ -122,7 +125,7 @@ class Image(bytes):
 
     _size: tuple[int, int, int]
 
-    def __new__(cls, width: int, height: int, format: int, buffer: ReadableBuffer, /) -> Image:
+    def __new__(cls, width: int, height: int, format: int, buffer: Bytes, /) -> Image:
         self = super().__new__(cls, _buffer("image", buffer))
         self._size = operator.index(width), operator.index(height), operator.index(format)
         return self
@@ -215,7 +218,7 @@ class _Pixels:
 class _Pcm:
     """Samples in memory, 16 bits each."""
 
-    def __init__(self, buffer: ReadableBuffer):
+    def __init__(self, buffer: Bytes):
         view = _buffer("pcm16", buffer)
         if view.format not in ("h", "b", "B"):
             raise TypeError("pcm16: wanted a buffer of 16-bit samples")
@@ -305,7 +308,7 @@ class _Stream:
 class _Arena:
     """The part of a buffer that begins at a multiple of 8. The buffer is held while this lives."""
 
-    def __init__(self, buffer: WriteableBuffer, needed: int):
+    def __init__(self, buffer: Room, needed: int):
         view = _buffer("arena", buffer, writable=True)
         self.hold = (ctypes.c_char * view.nbytes).from_buffer(view)
         start = ctypes.addressof(self.hold)
@@ -336,7 +339,7 @@ def _fraction(what: str, x: float) -> int:
 class Model:
     """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
 
-    def __init__(self, src: Source, arena: WriteableBuffer | None = None, stream: int | None = None):
+    def __init__(self, src: Source, arena: Room | None = None, stream: int | None = None):
         """`src`: path, shipped name, open file or buffer. `arena`: a buffer to run in, with `ram` bytes from a multiple
         of 8 on. `stream`: True, or the bytes of a buffer, to read a file's weights during each run.
 
@@ -530,7 +533,7 @@ class Model:
         return self._finish()
 
     def spot(
-        self, pcm16: ReadableBuffer, threshold: float | None = None, pause: float | None = None,
+        self, pcm16: Bytes, threshold: float | None = None, pause: float | None = None,
         smooth: float | None = None, every: int | None = None, background: str | None = None,
     ) -> tuple[str, float] | None:  # fmt: skip
         """(label, score) if a word is heard with this chunk of a stream of 16-bit samples, else None. The settings, by
@@ -574,7 +577,7 @@ class Model:
         return self._run_clip(_Pcm(img), self._results)
 
     def classify(
-        self, img: Picture | ReadableBuffer, top: int | None = None, roi: Roi | None = None, pixfmt: int | None = None
+        self, img: Picture | Bytes, top: int | None = None, roi: Roi | None = None, pixfmt: int | None = None
     ) -> list[tuple[str, float]]:
         """[(label, score), ...], best first, at most `top`; scores are 0..1. `img` is a picture or, for an audio model,
         a clip: a buffer of 16-bit samples. `roi`: (x, y, w, h) inside the picture. `pixfmt`: GRAYSCALE, RGB565 or
@@ -599,9 +602,9 @@ class Model:
         return self._run(_Pixels(_adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
 
     @overload
-    def predict(self, x: Picture | ReadableBuffer, out: None = None) -> array[int]: ...
+    def predict(self, x: Picture | Bytes, out: None = None) -> array[int]: ...
     @overload
-    def predict(self, x: Picture | ReadableBuffer, out: T) -> T: ...
+    def predict(self, x: Picture | Bytes, out: T) -> T: ...
 
     def predict(self, x: Any, out: Any = None) -> Any:
         """The int8 outputs of the network, in a new array('b') or in the buffer `out`. `x`: a picture, array('h') of
@@ -617,7 +620,7 @@ class Model:
         view.cast("B")[:] = bytes(outputs)
         return out
 
-    def profile(self, x: Picture | ReadableBuffer) -> list[tuple[str, str, int]]:
+    def profile(self, x: Picture | Bytes) -> list[tuple[str, str, int]]:
         """[(name, op, microseconds), ...] of a run on what `predict` takes."""
         self._check_open()
         times: list[int] = self._run_any(x, lambda times: times)
