@@ -648,8 +648,8 @@ class Model:
     @property
     def ram(self) -> int:
         """The arena and, where the model is streamed, its head and the weights' buffer."""
-        more = len(self._blob) + self.streamed if self._stream else 0
-        return self._fact("arena_bytes") + more
+        arena = self._fact("arena_bytes")
+        return arena + (len(self._blob) + self.streamed if self._stream else 0)
 
     @property
     def arena(self) -> str:
