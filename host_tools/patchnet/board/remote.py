@@ -29,7 +29,6 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from . import romfs
 
@@ -147,13 +146,13 @@ class Qemu:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, preexec_fn=_die_with_parent)  # fmt: skip
         self.stop = weakref.finalize(self, _kill, self.process)  # also at exit
-        self.port = self._read_port(self.process.stdout)
+        self.port = self._read_port()
 
-    def _read_port(self, words: IO[bytes] | None) -> str:
-        assert words  # it is a pipe
+    def _read_port(self) -> str:
+        assert self.process.stdout  # it is a pipe
         text = b""
-        while select.select([words], [], [], 20)[0]:
-            chunk = os.read(words.fileno(), 4096)
+        while select.select([self.process.stdout], [], [], 20)[0]:
+            chunk = os.read(self.process.stdout.fileno(), 4096)
             text += chunk
             match = re.search(rb"redirected to (/dev/\S+)", text)
             if match:
@@ -373,8 +372,8 @@ class Unix:
             self._process.send_signal(signal.SIGINT)
 
     def finish(self, timeout: float = 60) -> str:
-        assert self._process  # `start` comes before
         try:
+            assert self._process  # `start` comes before
             output, traceback = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.close()
