@@ -72,12 +72,14 @@ def modules(package: Path) -> dict[str, Path]:
 def targets(node: ast.Import | ast.ImportFrom, module: str, is_folder: bool, known: dict) -> list[tuple[str, bool]]:
     """What a statement imports: (name, whether it is a module of the package)."""
     if isinstance(node, ast.Import):
-        return [(alias.name, False) for alias in node.names]
-    if not node.level:
+        names = [alias.name.split(".") for alias in node.names]
+        return [(".".join(n[n[0] == "patchnet" :]), n[0] == "patchnet") for n in names]
+    there = node.module.split(".") if node.module else []
+    if not node.level and there[0] != "patchnet":
         return [(node.module or "", False)]
     here = module.split(".") if module else []
-    here = here[: len(here) - node.level + is_folder]
-    base = ".".join(here + (node.module.split(".") if node.module else []))
+    here = here[: len(here) - node.level + is_folder] if node.level else []
+    base = ".".join(here + there[not node.level :])
     names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
     return sorted({(name if name in known else base, True) for name in names})
 
@@ -238,6 +240,8 @@ PLANTED = {
     "plan/c2.py": "",
     "blob/d1.py": "from .. import Model",
     "cli/d2.py": "from ..api import load",
+    "data/d5.py": "import patchnet.net.zoo",
+    "data/d6.py": "from patchnet.plan import c2",
     "models/d4.py": "from .. import plan",
     "train/d3.py": "def f():\n    from ..tasks.detect import x",
     "evaluate/e1.py": "def f():\n    from ..tasks.detect.e2 import x",
@@ -257,6 +261,8 @@ NAMED = {
     upward: [
         "blob.d1:1 imports patchnet, against the order",
         "cli.d2:1 imports api, against the order",
+        "data.d5:1 imports net.zoo, against the order",
+        "data.d6:1 imports plan.c2, against the order",
         "models.d4:1 imports plan, against the order",
         "net.c1:2 imports plan.c2, against the order",
         "train.d3:2 imports tasks.detect, against the order",
