@@ -34,13 +34,33 @@ help:
 demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
+#: make check         before every commit, less than a minute: format, lint, types, tests that are quick and need no device
+QUICK = analyze api boards boxes data detection_data design docs evaluate figures filecam filemic format imports pack plan \
+	precision typings unpack
+# Folders whose C is held to .clang-format: none yet, as in `make check C_FOLDERS="modpatchnet host_tools tests boards"`.
+C_FOLDERS ?=
+C_FILES = git ls-files $(foreach folder,$(C_FOLDERS),'$(folder)/*.[ch]')
+.PHONY: check
+check: $(READY)
+	$(VENV)/bin/ruff format --check -q .
+	$(VENV)/bin/ruff check -q .
+	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format --dry-run -Werror)
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not device" $(QUICK:%=tests/test_%.py)
+
+#: make format        what `make check` wants of the format
+.PHONY: format
+format: $(READY)
+	$(VENV)/bin/ruff format -q .
+	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format -i)
+
+#: make test          the same set-up and PyTorch, `make check`, then all tests
 # One more than there are cores, as tests of boards wait for a serial line at times. Each begins with a stretch of
 # files of its own, so that what a file's tests share is seldom made twice, and then takes tests of those behind.
 WORKERS = $(shell expr $(JOBS) + 1)
-#: make test          the same set-up and PyTorch, then all tests
 .PHONY: test
-test: setup-train unix qemu native
-	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests $(PYTEST_ARGS)
+test: check setup-train unix qemu native
+	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
 .PHONY: setup
@@ -107,7 +127,7 @@ natmod: mpy-cross tools $(READY)
 	@mkdir -p $(NATMOD)
 	@$(MPY_MAKE) -C $(NATMOD) -f $(CURDIR)/ports/natmod/Makefile ARCH=$(ARCH) MPY_DIR=$(MPY) MPY_CROSS=$(MPY_CROSS) \
 		PYTHON=$(VENV)/bin/python $(call logged,natmod-$(ARCH))
-	@cp modpatchnet/filecam.py modpatchnet/filemic.py ports/natmod/package.json $(NATMOD)
+	@cp modpatchnet/filecam.py modpatchnet/filemic.py modpatchnet/patchnet.pyi ports/natmod/package.json $(NATMOD)
 	@echo "$(NATMOD)/patchnet.mpy: $$(wc -c < $(NATMOD)/patchnet.mpy) bytes"
 
 #: make native        what its tests need: both ports without patchnet, and the native modules for them
@@ -155,6 +175,11 @@ size: h7-check
 .PHONY: bench
 bench: setup qemu
 	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu$(NARROW_DIR)/firmware.elf $(if $(RUNS),--runs $(RUNS))
+
+#: make figures       docs/figures.json: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans tests"
+.PHONY: figures
+figures: setup qemu
+	$(VENV)/bin/python tests/figures.py $(if $(ONLY),--only $(ONLY))
 
 #: make fuzz          the random tests of the engine, longer: NETWORKS=<n> DAMAGE=<n>
 NETWORKS ?= 1000

@@ -133,7 +133,7 @@ def _checked(width, height, format, data, start):
 
 def _pnm_head(data):
     """Width, height, and where the pixels begin."""
-    numbers = []
+    numbers = []  # type: list[int]
     at = 2
     while len(numbers) < 3:
         while data[at : at + 1].isspace():

@@ -94,3 +94,10 @@ def where(request):
     """Each kind of device in turn, by name."""
     require(request.param)
     return request.param
+
+
+def pytest_collection_modifyitems(items):
+    """Marks what needs a device, so that `-m "not device"` leaves it out."""
+    for item in items:
+        if {"connect", "unix", "qemu", "where"} & set(item.fixturenames):
+            item.add_marker("device")

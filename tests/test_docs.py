@@ -92,6 +92,7 @@ LINES = re.findall(r"^mpremote (.*)$", re.search(r"```mpremote\n(.*?)```", DEPLO
 SAID = ["", "11180", "('person', ", "us for a picture"]
 
 
+@pytest.mark.device
 def test_mpremote_lines(tmp_path):
     require("qemu")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
@@ -124,7 +125,12 @@ def test_commands_are_understood():
 
 # ---------------------------------------------------------------- links
 
-PAGES = [ROOT / "README.md", ROOT / "ports" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "ports" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 def anchors(page):

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 MAGIC = b"PNB\x1a"
 VERSION = 5
@@ -89,7 +93,7 @@ class Table:
             at += struct.calcsize("<" + code)
         return out
 
-    def pack(self, **values) -> bytes:
+    def pack(self, **values: Any) -> bytes:
         """Bytes of one record. Every field must be given, no other may be."""
         names = [name for name, _ in self.fields]
         if set(values) != set(names):
@@ -103,11 +107,11 @@ class Table:
                 raise ValueError(f"{self.name}.{name}: {value!r} does not fit: {e}") from None
         return b"".join(parts)
 
-    def unpack_all(self, data, offset: int, n: int) -> list[dict]:
+    def unpack_all(self, data: ReadableBuffer, offset: int, n: int) -> list[dict[str, Any]]:
         """`n` records, one behind the other."""
         return [self.unpack(data, offset + i * self.size) for i in range(n)]
 
-    def unpack(self, data, offset: int = 0) -> dict:
+    def unpack(self, data: ReadableBuffer, offset: int = 0) -> dict[str, Any]:
         out = {}
         for name, code in self.fields:
             value = struct.unpack_from("<" + code, data, offset)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
+from typing import NoReturn
 
 from .remote import PATIENCE, Board, LinkLost, RemoteError
 
@@ -140,7 +141,7 @@ class Link:
             if time.monotonic() >= deadline:
                 raise LinkLost(f"{self._board.port}: no answer; last words {text[-80:]!r}")
 
-    def _end(self, text: bytes) -> None:
+    def _end(self, text: bytes) -> NoReturn:
         """The raw REPL says that the program has ended: what was printed, Ctrl-D, traceback, Ctrl-D, prompt."""
         self._ended = True
         deadline = time.monotonic() + 5 * PATIENCE
@@ -148,5 +149,5 @@ class Link:
             text += self._board.read(1, 1)
         self._board.reset(soft=False)  # to its prompt
         output, _, traceback = text.partition(b"\x04")
-        traceback = traceback.rstrip(b"\x04>").decode(errors="replace").replace("\r\n", "\n")
-        raise RemoteError(traceback or "the program on the board ended", output.decode(errors="replace"))
+        words = traceback.rstrip(b"\x04>").decode(errors="replace").replace("\r\n", "\n")
+        raise RemoteError(words or "the program on the board ended", output.decode(errors="replace"))

@@ -140,8 +140,9 @@ def ask(
     """The words of the board's answers, one list for each of `inputs` (as for Session.ask), and m.ram. `words` is
     MicroPython: words(m, x) returns the answer to a picture, or to bytes of samples, as a list of strings; `labels` are
     the model's."""
-    session = _open(port, path, words, 0)
-    ram, answers = session.ram, []
+    first = _open(port, path, words, 0)
+    session: Session | None = first
+    ram, answers = first.ram, []
     try:
         for x in inputs:
             for losses in range(LOSSES + 1):

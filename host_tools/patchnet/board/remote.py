@@ -73,6 +73,7 @@ class Port:
 
 def ports() -> list[Port]:
     """The serial ports that hang on USB."""
+    # imported here: only who asks a real board waits for pyserial and mpremote
     from serial.tools.list_ports import comports
 
     usb = sorted(p for p in comports() if p.vid is not None)
@@ -130,7 +131,7 @@ def _die_with_parent():
 class Qemu:
     """A running emulator. `port` is the pseudo-terminal of the board's serial line."""
 
-    def __init__(self, firmware: Path, image: bytes | None, icount: bool, storage: Path | None = None):
+    def __init__(self, firmware: Path, image: bytes | None, icount: bool, storage: str | Path | None = None):
         if not Path(firmware).is_file():
             raise FileNotFoundError(f"{firmware} is missing: run `make qemu`")
         command = ["qemu-system-arm", "-machine", "mps2-an500", "-nographic", "-monitor", "null", "-semihosting",
@@ -150,6 +151,7 @@ class Qemu:
         self.port = self._read_port()
 
     def _read_port(self) -> str:
+        assert self.process.stdout  # it is a pipe
         text = b""
         while select.select([self.process.stdout], [], [], 20 * PATIENCE)[0]:
             chunk = os.read(self.process.stdout.fileno(), 4096)
@@ -163,23 +165,25 @@ class Qemu:
         raise RuntimeError(f"QEMU did not start: {text.decode(errors='replace').strip() or 'no word in time'}")
 
 
-def _kill(process: subprocess.Popen):
+def _kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-    process.stdout.close()
+    if process.stdout:
+        process.stdout.close()
 
 
 class Board:
     """A board at a serial port. Names defined by one `exec` are there for the next, until `reset`."""
 
     def __init__(self, port: str, baudrate: int = 115200):
+        # imported here: as pyserial above
         from mpremote.transport_serial import SerialTransport
 
         self.port = find_port(port)
         trouble = _no_access(self.port)
         if trouble:
             raise LinkLost(f"{self.port}: no answer ({trouble})")
-        self._qemu = None
+        self._qemu: Qemu | None = None
         self._on_reset = ""  # code that brings `files` back
         # Without a timeout a read from a board that hangs would never return.
         with self._link():
@@ -230,6 +234,7 @@ class Board:
     @contextlib.contextmanager
     def _link(self) -> Iterator[None]:
         """What pyserial and mpremote raise when a board goes away, as LinkLost. mpremote also prints: not on stdout."""
+        # imported here: as pyserial above
         from mpremote.transport import TransportError
 
         try:
@@ -343,7 +348,7 @@ class Unix:
             raise FileNotFoundError(f"{program} is missing: run `make unix`")
         self._command = [str(program), "-X", f"heapsize={heap}"]
         self._files = files
-        self._process = None
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self):
         return self
@@ -360,15 +365,18 @@ class Unix:
         self._process = subprocess.Popen(self._command, cwd=self._files, text=True, stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                          preexec_fn=_die_with_parent)  # fmt: skip
+        assert self._process.stdin  # it is a pipe
         self._process.stdin.write(code)
         self._process.stdin.close()
         self._process.stdin = None  # or communicate() would want to flush it
 
     def interrupt(self):
-        self._process.send_signal(signal.SIGINT)
+        if self._process:
+            self._process.send_signal(signal.SIGINT)
 
     def finish(self, timeout: float = 60 * PATIENCE) -> str:
         try:
+            assert self._process  # `start` comes before
             output, traceback = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.close()

@@ -6,10 +6,14 @@ wherever it falls. Alignment costs nothing in the format: a variable-length inte
 `build` makes an image in one piece. `directory` makes the beginning of one whose data lies anywhere behind it, so that
 data can be written, and tried, while another directory is still in use.
 
-Files are named by their paths. A tree of them is a dict, name -> what is known of the file, or the tree of a folder.
+Files are named by their paths. A tree of them is a dict: by name what is known of a file, or the tree of a folder.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
+
+Tree: TypeAlias = dict[str, Any]  # what is known of a file, or the Tree of a folder
 
 ALIGN = 16
 KIND_PADDING, KIND_DATA, KIND_POINTER, KIND_DIRECTORY, KIND_FILE = 1, 2, 3, 4, 5
@@ -38,14 +42,14 @@ def file_record(name: bytes, data: bytes, at: int) -> bytes:
     return record(KIND_FILE, name_length + name + record(KIND_DATA, data))
 
 
-def read(folder: Path) -> dict:
+def read(folder: Path) -> Tree:
     """The tree of `folder`, of the files' bytes."""
     return {entry.name: read(entry) if entry.is_dir() else entry.read_bytes() for entry in folder.iterdir()}
 
 
-def tree(files: dict) -> dict:
+def tree(files: Mapping[str, object]) -> Tree:
     """The tree of files that are named by their paths. So a folder is there for what is in it: no empty one is."""
-    root = {}
+    root: Tree = {}
     for path, what in files.items():
         *folders, name = path.split("/")
         here = root
@@ -55,7 +59,7 @@ def tree(files: dict) -> dict:
     return root
 
 
-def directory_contents(files: dict, at: int) -> bytes:
+def directory_contents(files: Tree, at: int) -> bytes:
     """The records of a tree of the files' bytes, the first one lying at offset `at`."""
     image = b""
     for text, what in sorted(files.items()):
@@ -73,7 +77,7 @@ def directory_contents(files: dict, at: int) -> bytes:
 MARK = record(KIND_PADDING, b"patchnet")
 
 
-def pointer_records(files: dict) -> bytes:
+def pointer_records(files: Tree) -> bytes:
     """The records of a tree of (offset in the image, bytes)."""
     image = b""
     for text, what in files.items():

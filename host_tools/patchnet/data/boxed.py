@@ -174,7 +174,8 @@ def load_coco(path: Path) -> Dataset:
         categories = sorted(told["categories"], key=lambda c: c["id"])
         images, annotations = told["images"], told["annotations"]
         classes, ids = [c["name"] for c in categories], [c["id"] for c in categories]
-        rows, place = {}, {}
+        rows: dict[Path, list[list[float]]] = {}
+        place: dict[int, tuple[Path, tuple[int, int]]] = {}
         for image in images:
             file = coco_picture(path, image["file_name"])
             place[image["id"]] = file, picture_size(file, path)

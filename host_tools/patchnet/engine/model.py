@@ -13,13 +13,37 @@ import os
 import threading
 import time
 from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, TypeAlias, TypeVar, overload
 
 from .. import format as fmt
 from ..models import resolve
+
+if TYPE_CHECKING:
+    import numpy as np
+    from _typeshed import ReadableBuffer, WriteableBuffer
+    from PIL import Image as Pillow
+
+    class Frame(Protocol):
+        """What a camera gives: besides this a buffer of pixels, or window(x, y, w, h), perhaps format()."""
+
+        def width(self) -> int: ...
+        def height(self) -> int: ...
+
+    # To mypy an array is a buffer from Python 3.12 on only.
+    Bytes: TypeAlias = ReadableBuffer | np.ndarray
+    Room: TypeAlias = WriteableBuffer | np.ndarray
+    Source: TypeAlias = str | os.PathLike[str] | BinaryIO | Bytes
+    Picture: TypeAlias = Frame | Pillow.Image | np.ndarray
+    Roi: TypeAlias = Sequence[int]  # x, y, w, h
+    Box: TypeAlias = tuple[int, int, int, int, str, float]
+
+T = TypeVar("T")
+Heads: TypeAlias = "ctypes.Array[ctypes.c_int8] | None"
 
 # OpenMV's pixel formats: bytes per pixel in the low byte, from bit 24 on flags. RGB888 is our own, in their scheme.
 GRAYSCALE = 0x08020001
@@ -85,7 +109,7 @@ def _error(err: int) -> str:
     return engine().pn_error(err).decode()
 
 
-def _buffer(what: str, obj, writable: bool = False) -> memoryview:
+def _buffer(what: str, obj: Any, writable: bool = False) -> memoryview:
     try:
         view = memoryview(obj)
     except TypeError:
@@ -98,7 +122,9 @@ def _buffer(what: str, obj, writable: bool = False) -> memoryview:
 class Image(bytes):
     """A picture as a camera without an image type returns it: its buffer, for reading, is the pixels."""
 
-    def __new__(cls, width, height, format, buffer, /):
+    _size: tuple[int, int, int]
+
+    def __new__(cls, width: int, height: int, format: int, buffer: Bytes, /) -> Image:
         self = super().__new__(cls, _buffer("image", buffer))
         self._size = operator.index(width), operator.index(height), operator.index(format)
         return self
@@ -118,23 +144,24 @@ class Image(bytes):
     __str__ = __repr__
 
 
-def _adapt(x):
+def _adapt(x: Any) -> Any:
     """Pillow images, and numpy arrays of pixels, as an Image; anything else as it is."""
     formats = {1: GRAYSCALE, 2: RGB565, 3: RGB888}
     if hasattr(x, "getbands"):  # Pillow
         x = x if x.mode in ("L", "RGB") else x.convert("RGB")
-        return Image(*x.size, formats[len(x.mode)], x.tobytes())
+        width, height = x.size
+        return Image(width, height, formats[len(x.mode)], x.tobytes())
     if hasattr(x, "__array_interface__") and x.dtype == "uint8" and x.ndim in (2, 3):
-        height, width, *depth = x.shape
-        return Image(width, height, formats.get(*depth or (1,), 0), x.tobytes())
+        height, width, depth = (*x.shape, 1)[:3]
+        return Image(width, height, formats.get(depth, 0), x.tobytes())
     return x
 
 
-def _is_picture(x) -> bool:
+def _is_picture(x: Any) -> bool:
     return callable(getattr(x, "width", None))
 
 
-def _picture_bytes(img) -> bytes:
+def _picture_bytes(img: Any) -> bytes:
     try:
         view = memoryview(img)
     except TypeError:
@@ -144,7 +171,7 @@ def _picture_bytes(img) -> bytes:
     return view.tobytes()
 
 
-def _format_bytes(img) -> int:
+def _format_bytes(img: Any) -> int:
     """Bytes per pixel as the picture's format() says, 0 if it says nothing."""
     number = img.format() if hasattr(img, "format") else 0
     if number < _NUMBERED:
@@ -156,7 +183,7 @@ def _format_bytes(img) -> int:
     return number & 0xFF
 
 
-def _size(number) -> int:
+def _size(number: int) -> int:
     """A size or a position: what is out of range becomes so large that the engine refuses it."""
     return number if 0 <= number < 1 << 31 else _U32_MAX
 
@@ -164,7 +191,10 @@ def _size(number) -> int:
 class _Pixels:
     """What the engine wants to know about a picture; `data` is None where the picture gives windows."""
 
-    def __init__(self, img, roi, pixfmt):
+    data: bytes | None
+    window: _Pixels | None = None  # the one that the engine reads from
+
+    def __init__(self, img: Any, roi: Roi | None, pixfmt: int | None):
         if not _is_picture(img):
             raise TypeError("picture: wanted width(), height() and a buffer")
         width, height = operator.index(img.width()), operator.index(img.height())
@@ -187,18 +217,18 @@ class _Pixels:
 class _Pcm:
     """Samples in memory, 16 bits each."""
 
-    def __init__(self, buffer):
+    def __init__(self, buffer: Bytes):
         view = _buffer("pcm16", buffer)
         if view.format not in ("h", "b", "B"):
             raise TypeError("pcm16: wanted a buffer of 16-bit samples")
-        self.hold = view.tobytes()
-        if len(self.hold) % 2:
-            raise ValueError(f"pcm16: wanted whole 16-bit samples, got {len(self.hold)} bytes")
-        self.n = len(self.hold) // 2
-        self.at = ctypes.cast(ctypes.c_char_p(self.hold), ctypes.c_void_p).value
+        if view.nbytes % 2:
+            raise ValueError(f"pcm16: wanted whole 16-bit samples, got {view.nbytes} bytes")
+        self.n = view.nbytes // 2
+        self.hold = (ctypes.c_char * view.nbytes).from_buffer_copy(view.tobytes())
+        self.at = ctypes.addressof(self.hold)
 
 
-def _part(name: str, value, otherwise: int, unit: float, most: float) -> int:
+def _part(name: str, value: float | None, otherwise: int, unit: float, most: float) -> int:
     """A number from 0 to `most` in units; `otherwise` for None."""
     if value is None:
         return otherwise
@@ -207,7 +237,7 @@ def _part(name: str, value, otherwise: int, unit: float, most: float) -> int:
     return int(value * unit + 0.5)
 
 
-def _read(src) -> bytes:
+def _read(src: Any) -> bytes:
     """The blob at `src`: path or shipped name, open file or buffer."""
     if isinstance(src, (str, os.PathLike)):
         return resolve(src).read_bytes()
@@ -220,16 +250,16 @@ def _read(src) -> bytes:
         raise TypeError("model: wanted a path, an open file or a buffer") from None
 
 
-def _is_file(src) -> bool:
+def _is_file(src: Any) -> bool:
     return isinstance(src, (str, os.PathLike)) or hasattr(src, "readinto")
 
 
 class _Stream:
     """A file whose weights are read in parts: `head` is what comes before. `room`: bytes of the buffer, or True."""
 
-    def __init__(self, src, room):
+    def __init__(self, src: Any, room: int):
         path = isinstance(src, (str, os.PathLike))
-        self.file = open(resolve(src), "rb") if path else src  # noqa: SIM115, closed when the model is
+        self.file: BinaryIO = open(resolve(src), "rb") if path else src  # noqa: SIM115, closed when the model is
         self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
         self.taken = self.pieces = 0  # of the last run
         header = self.read(0, min(self.size, fmt.HEADER.size))
@@ -243,7 +273,7 @@ class _Stream:
             raise OSError(errno.EIO, f"model: wanted {n} bytes at {at}, got {len(data)}")
         return data
 
-    def open(self, model) -> int:
+    def open(self, model: ctypes.Array) -> int:
         """What the engine says of the head and then of the whole file's CRC."""
         lib = engine()
         err = lib.pn_open_streamed(model, self.head, len(self.head))
@@ -261,7 +291,7 @@ class _Stream:
         err = lib.pn_verify(model, rest, len(rest))
         return _SHORT if err == _MORE else err
 
-    def fill(self, model) -> None:
+    def fill(self, model: ctypes.Array) -> None:
         """Reads what the next step wants."""
         wanted = (ctypes.c_uint32 * 3)()
         engine().pn_host_wanted(model, wanted)
@@ -277,7 +307,7 @@ class _Stream:
 class _Arena:
     """The part of a buffer that begins at a multiple of 8. The buffer is held while this lives."""
 
-    def __init__(self, buffer, needed: int):
+    def __init__(self, buffer: Room, needed: int):
         view = _buffer("arena", buffer, writable=True)
         self.hold = (ctypes.c_char * view.nbytes).from_buffer(view)
         start = ctypes.addressof(self.hold)
@@ -290,7 +320,7 @@ class _Arena:
 class _Results:
     """Of a run: logits with 8 fraction bits, int8 outputs, scores 0..65536, and nanoseconds per layer."""
 
-    def __init__(self, model, classes: int, times: list[int]):
+    def __init__(self, model: ctypes.Array, classes: int, times: list[int]):
         self.logits = (ctypes.c_int32 * classes)()
         self.outputs = (ctypes.c_int8 * classes)()
         self.scores = (ctypes.c_uint32 * classes)()
@@ -298,7 +328,7 @@ class _Results:
         engine().pn_host_results(model, self.logits, self.outputs, self.scores)
 
 
-def _fraction(what: str, x) -> int:
+def _fraction(what: str, x: float) -> int:
     """A number 0..1 in parts of 65536."""
     if not 0 <= x <= 1:
         raise ValueError(f"{what}: wanted 0..1")
@@ -308,8 +338,15 @@ def _fraction(what: str, x) -> int:
 class Model:
     """A network ready to run; see the header of modpatchnet/binding/mod_patchnet.c."""
 
-    def __init__(self, src, arena=None, stream=None):
+    def __init__(self, src: Source, arena: Room | None = None, stream: int | None = None):
+        """`src`: path, shipped name, open file or buffer. `arena`: a buffer to run in, with `ram` bytes from a multiple
+        of 8 on. `stream`: True, or the bytes of a buffer, to read a file's weights during each run.
+
+        OSError without such a file, ValueError naming what is wrong with the model, MemoryError if `arena` or `stream`
+        is too small.
+        """
         lib = engine()
+        self._open = False
         # None: a PC has memory enough. What is no file is in memory already.
         self._stream = _Stream(src, stream) if stream and _is_file(src) else None
         self._blob = self._stream.head if self._stream else _read(src)
@@ -320,30 +357,34 @@ class Model:
             self._raise_bad(err)
         self._header = fmt.HEADER.unpack(self._blob)
         self._hears = self._header["task"] == fmt.TASK_AUDIO
-        self._detect = None  # the record of a detection network
+        self._detect: dict[str, Any] = {}  # the record of a detection network
         if self._header["task"] == fmt.TASK_DETECT:
             self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
         self._outputs = lib.pn_host_outputs(self._model)
         needed = lib.pn_host_arena_bytes(self._model)
         self._arena = _Arena(bytearray(needed + 8) if arena is None else arena, needed)
         self._given = arena is not None
+        self._open = True
 
     # ---- life ----
 
     def deinit(self) -> None:
+        """Closes the model and lets its memory go. RuntimeError while it runs."""
         self._check_idle()
-        if self._stream:
-            self._stream.close()
-        self._blob = self._stream = self._arena = self._model = None
+        if self._open:
+            self._open = False
+            if self._stream:
+                self._stream.close()
+            del self._blob, self._stream, self._arena, self._model
 
-    def __enter__(self):
+    def __enter__(self) -> Model:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.deinit()
 
     def _check_open(self) -> None:
-        if self._blob is None:
+        if not self._open:
             raise ValueError("model is closed")
 
     def _check_task(self, task: str) -> None:
@@ -351,7 +392,7 @@ class Model:
         if task not in does:
             raise ValueError(f"model is for {self.task}, not for {task}")
 
-    def _raise_bad(self, err: int):
+    def _raise_bad(self, err: int) -> NoReturn:
         layer = engine().pn_host_fault_layer(self._model)
         raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != fmt.NO_LAYER else ""))
 
@@ -361,7 +402,7 @@ class Model:
 
     # ---- running ----
 
-    def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads) -> None:
+    def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads: Heads) -> None:
         if self._detect:
             engine().pn_detect_prepare(self._model, threshold, heads)
         if self._stream:
@@ -375,7 +416,7 @@ class Model:
             raise ValueError(f"bad picture: {_error(err)}")
 
     @contextmanager
-    def _busy(self):
+    def _busy(self) -> Iterator[None]:
         if not self._running.acquire(blocking=False):
             raise RuntimeError("model is busy")
         try:
@@ -384,7 +425,10 @@ class Model:
         finally:
             self._running.release()
 
-    def _run(self, pixels: _Pixels | None, raw: bytes | None, end, threshold: int = 65537, heads=None):
+    def _run(
+        self, pixels: _Pixels | None, raw: bytes | None, end: Callable[[list[int]], T], threshold: int = 65537,
+        heads: Heads = None,
+    ) -> T:  # fmt: skip
         """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
         `heads`, room for what they give, are for detection."""
         with self._busy():
@@ -397,11 +441,12 @@ class Model:
         while err in (_MORE, _WINDOW):
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
-            if err == _WANT:
+            if err == _WANT and self._stream:
                 self._stream.fill(self._model)
                 err = _MORE
             times[index] += time.perf_counter_ns() - began
             if err == _WINDOW:
+                assert pixels  # raw values have no windows
                 pixels.window = self._window(pixels)  # kept while the engine reads it
         if err:
             self._raise_bad(err)
@@ -423,13 +468,13 @@ class Model:
     def _results(self, times: list[int]) -> _Results:
         return _Results(self._model, self._header["classes"], times)
 
-    def _boxes(self, iou: int) -> list[tuple]:
+    def _boxes(self, iou: int) -> list[Box]:
         numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
         n = engine().pn_host_boxes(self._model, iou, numbers)
         rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
         return [(*box, labels[label], score / 65536) for *box, label, score in rows]
 
-    def _run_any(self, x, end, **more):
+    def _run_any(self, x: Any, end: Callable[[list[int]], T], heads: Heads = None) -> T:
         """`_run` on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
         length."""
         self._check_open()
@@ -438,7 +483,7 @@ class Model:
         if view is None and self._hears:
             raise ValueError("model is for audio: wanted 16-bit samples")
         if view is None:
-            return self._run(_Pixels(x, None, None), None, end, **more)
+            return self._run(_Pixels(x, None, None), None, end, heads=heads)
         if self._hears and view.format == "h":
             return self._run_clip(_Pcm(x), end)
         raw = view.tobytes()
@@ -446,7 +491,7 @@ class Model:
         wanted = height * width * channels
         if len(raw) != wanted:
             raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
-        return self._run(None, raw, end, **more)
+        return self._run(None, raw, end, heads=heads)
 
     # ---- sound
 
@@ -474,7 +519,7 @@ class Model:
             at += lib.pn_hear(self._model, pcm.at + 2 * (at - before + skip) if inside else None, end - at)
         lib.pn_listen_end(self._model)
 
-    def _run_clip(self, pcm: _Pcm, end):
+    def _run_clip(self, pcm: _Pcm, end: Callable[[list[int]], T]) -> T:
         """`_run` on a clip; the first of the times is that of its spectrogram."""
         with self._busy():
             began = time.perf_counter_ns()
@@ -486,7 +531,13 @@ class Model:
         self._start(None, engine().pn_rows(self._model), 65537, None)
         return self._finish()
 
-    def spot(self, pcm16, threshold=None, pause=None, smooth=None, every=None, background=None):
+    def spot(
+        self, pcm16: Bytes, threshold: float | None = None, pause: float | None = None,
+        smooth: float | None = None, every: int | None = None, background: str | None = None,
+    ) -> tuple[str, float] | None:  # fmt: skip
+        """(label, score) if a word is heard with this chunk of a stream of 16-bit samples, else None. The settings, by
+        default the model's own, are those of docs/audio.md: `threshold` and `smooth` 0..1, `pause` in seconds, `every`
+        in rows, `background` a label, "" for none."""
         self._check_task("spot")
         sound = self._sound()
         sound[3] = sound[3] if every is None else operator.index(every)
@@ -501,7 +552,7 @@ class Model:
             sound[7] = self.labels.index(background) if background else fmt.NO_CLASS
         return self._spot(_Pcm(pcm16), (ctypes.c_uint32 * 8)(*sound))
 
-    def _spot(self, pcm: _Pcm, sound: ctypes.Array):
+    def _spot(self, pcm: _Pcm, sound: ctypes.Array) -> tuple[str, float] | None:
         lib, answer, score, at = engine(), None, ctypes.c_uint32(), 0
         with self._busy():
             if not lib.pn_host_listening(self._model):
@@ -516,7 +567,7 @@ class Model:
 
     # ---- answers
 
-    def _run_input(self, img, roi, pixfmt) -> _Results:
+    def _run_input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> _Results:
         """Runs on what classify is given."""
         if not self._hears:
             return self._run(_Pixels(_adapt(img), roi, pixfmt), None, self._results)
@@ -524,7 +575,12 @@ class Model:
             raise ValueError("model is for audio: wanted 16-bit samples")
         return self._run_clip(_Pcm(img), self._results)
 
-    def classify(self, img, top=None, roi=None, pixfmt=None):
+    def classify(
+        self, img: Picture | Bytes, top: int | None = None, roi: Roi | None = None, pixfmt: int | None = None
+    ) -> list[tuple[str, float]]:
+        """[(label, score), ...], best first, at most `top`; scores are 0..1. `img` is a picture or, for an audio model,
+        a clip: a buffer of 16-bit samples. `roi`: (x, y, w, h) inside the picture. `pixfmt`: GRAYSCALE, RGB565 or
+        RGB888 where the picture does not say it."""
         self._check_task("classify")
         n = self._header["classes"]
         top = n if top is None else min(n, operator.index(top))
@@ -534,12 +590,24 @@ class Model:
         best = sorted(range(n), key=lambda i: -run.logits[i])[:top]
         return [(labels[i], run.scores[i] / 65536) for i in best]
 
-    def detect(self, img, threshold=0.4, iou=0.45, roi=None, pixfmt=None):
+    def detect(
+        self, img: Picture, threshold: float = 0.4, iou: float = 0.45, roi: Roi | None = None,
+        pixfmt: int | None = None,
+    ) -> list[Box]:  # fmt: skip
+        """[(x, y, w, h, label, score), ...] in pixels of the picture, best first: scores of `threshold` or more, and of
+        boxes of one class that overlap by more than `iou` the best alone; both 0..1."""
         self._check_task("detect")
         threshold, iou = _fraction("threshold", threshold), _fraction("iou", iou)
         return self._run(_Pixels(_adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
 
-    def predict(self, x, out=None):
+    @overload
+    def predict(self, x: Picture | Bytes, out: None = None) -> array[int]: ...
+    @overload
+    def predict(self, x: Picture | Bytes, out: T) -> T: ...
+
+    def predict(self, x: Any, out: Any = None) -> Any:
+        """The int8 outputs of the network, in a new array('b') or in the buffer `out`. `x`: a picture, array('h') of
+        samples for an audio model, or raw int8 input in any buffer of its length."""
         self._check_open()
         n = self._outputs
         out = array("b", bytes(n)) if out is None else out
@@ -547,13 +615,14 @@ class Model:
         if view.nbytes != n:
             raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
         heads = (ctypes.c_int8 * n)() if self._detect else None
-        outputs = self._run_any(x, lambda _: heads or self._results([]).outputs, heads=heads)
+        outputs = self._run_any(x, lambda _: heads or self._results([]).outputs, heads)
         view.cast("B")[:] = bytes(outputs)
         return out
 
-    def profile(self, x):
+    def profile(self, x: Picture | Bytes) -> list[tuple[str, str, int]]:
+        """[(name, op, microseconds), ...] of a run on what `predict` takes."""
         self._check_open()
-        times = self._run_any(x, lambda times: times)
+        times: list[int] = self._run_any(x, lambda times: times)
         names = []
         for i in range(self._layers()):
             layer = fmt.LAYER.unpack(self._blob, self._header["layer_off"] + i * fmt.LAYER.size)
@@ -571,15 +640,15 @@ class Model:
         """Of a chain, and those that follow the chains."""
         return self._header["layers"] + (self._detect["layers"] if self._detect else 0)
 
-    def _fact(self, name: str):
+    def _fact(self, name: str) -> Any:
         self._check_open()
         return self._header[name]
 
     @property
     def ram(self) -> int:
         """The arena and, where the model is streamed, its head and the weights' buffer."""
-        more = len(self._blob) + self.streamed if self._stream else 0
-        return self._fact("arena_bytes") + more
+        arena = self._fact("arena_bytes")
+        return arena + (len(self._blob) + self.streamed if self._stream else 0)
 
     @property
     def arena(self) -> str:
@@ -660,7 +729,7 @@ class Model:
         return self._detect["cls_zero"] if self._detect else zero
 
     def __repr__(self) -> str:
-        if self._blob is None:
+        if not self._open:
             return "<Model closed>"
         more = ", streamed" if self._stream else ""
         shape = " x ".join(map(str, self.input_shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -12,7 +13,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.pnb"))
 
 
-def resolve(name) -> Path:
+def resolve(name: str | os.PathLike[str]) -> Path:
     """The blob's path for a bare name ("person"), any other name or path as it is. It need not exist."""
     shipped = FOLDER / f"{name}.pnb"
     return shipped if Path(name).name == str(name) and shipped.exists() else Path(name)

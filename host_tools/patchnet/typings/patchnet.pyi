@@ -1,0 +1,1 @@
+../../../modpatchnet/patchnet.pyi
