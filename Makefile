@@ -54,10 +54,13 @@ format: $(READY)
 	$(VENV)/bin/ruff format -q .
 	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format -i)
 
+# One more than there are cores, as tests of boards wait for a serial line at times. Each begins with a stretch of
+# files of its own, so that what a file's tests share is seldom made twice, and then takes tests of those behind.
+WORKERS = $(shell expr $(JOBS) + 1)
 #: make test          the same set-up and PyTorch, `make check`, then all tests
 .PHONY: test
 test: check setup-train unix qemu native
-	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)
+	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
 .PHONY: setup
@@ -74,7 +77,8 @@ tools:
 $(VENV)/bin/python: | tools
 	$(PYTHON) -m venv $(VENV)
 
-$(READY): pyproject.toml $(wildcard modpatchnet/pn_*.[ch] host_tools/patchnet/engine/*.c) | $(VENV)/bin/python
+ENGINE_FILES = $(wildcard $(addsuffix /*.[ch],modpatchnet modpatchnet/engine modpatchnet/engine/* modpatchnet/engine/*/*))
+$(READY): pyproject.toml setup.py $(ENGINE_FILES) $(wildcard host_tools/patchnet/engine/*.c) | $(VENV)/bin/python
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[test]"
 	@touch $@
 

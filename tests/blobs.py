@@ -9,12 +9,13 @@ from functools import cache
 
 import numpy as np
 
-from networks import FreeNetwork, Layer, fast_qnet, random_network, random_qnet
+from networks import Free, FreeNetwork, Layer, fast_qnet, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
 from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import Scaled
-from patchnet.plan.place import DIRECT, FAST, GROUPS, ROLLING, SWEEP, place
+from patchnet.plan.modes import DIRECT, FAST, GROUPS, ROLLING, SWEEP
+from patchnet.plan.place import place
 
 
 @cache
@@ -50,6 +51,12 @@ def large() -> bytes:
 
 
 @cache
+def medium() -> bytes:
+    """Of two frames to a board, or two blocks of its flash."""
+    return pack(random_qnet(np.random.default_rng(5), bottlenecks(16, 1)))
+
+
+@cache
 def parts() -> bytes:
     """Every kind of part that a streamed blob is read in: groups of modes 5 and 6, some outputs of a convolution, a
     group of them of the head, some classes, and a layer that is only read whole."""
@@ -81,7 +88,8 @@ def long(k: int, n: int) -> bytes:
     """k chains over the k parts of a picture; all have the same integers, and each takes n * 17 million MACs."""
     qnet = random_qnet(np.random.default_rng(6), bottlenecks(56, n))
     side = 56 * int(k**0.5)
-    return pack(replace(qnet, design=replace(qnet.design, height=side, width=side, k=k), tunnels=qnet.tunnels * k))
+    shell = Free("test", qnet.design.labels, side, side, 1, k, False, chain=qnet.design.chain)
+    return pack(replace(qnet, design=shell.network(), tunnels=qnet.tunnels * k))
 
 
 @cache
@@ -125,5 +133,5 @@ def tied() -> bytes:
     """Five classes, of which b and d, and a, c and e, always have the same logit."""
     qnet = random_qnet(np.random.default_rng(8), bottlenecks(5, 1, tuple("abcde")))
     bias = np.array([0, 1 << 16, 0, 1 << 16, 0], np.int32)
-    fc = Scaled(np.zeros_like(qnet.fc.weight), bias, np.full(5, 1 << 24, np.int32))
-    return pack(replace(qnet, fc=fc, fc_shift=0, fc_zero_out=0))
+    fc = Scaled(np.zeros_like(qnet.end.fc.weight), bias, np.full(5, 1 << 24, np.int32))
+    return pack(replace(qnet, end=replace(qnet.end, fc=fc, fc_shift=0, fc_zero_out=0)))

@@ -19,6 +19,7 @@ from arena import (
     segments_are_sound,
     strip_areas,
 )
+from audio_oracle import AudioOracle
 from networks import (
     conv_network,
     extreme_picture,
@@ -31,12 +32,16 @@ from networks import (
 )
 from oracle import GREY, RGB565, RGB888, Oracle
 from patchnet import format as fmt
-from patchnet.blob.pack import pack, read, seal
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import QNet
-from patchnet.blob.unpack import blob_plan
-from patchnet.net.design import Layer, Network
-from patchnet.plan.fast import MODES, fast_layers, fast_modes
+from patchnet.blob.unpack import blob_plan, read
+from patchnet.net.layers import Layer
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.plan.modes import FAST_MODES as MODES
+from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import Plan, place
+from sounds import random_listener, random_sound
 
 Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
 TABLES = {table.name: table for table in fmt.TABLES}
@@ -59,11 +64,15 @@ class Picture:
 
 @dataclass
 class Case:
+    """`picture` is what it is run on, of a network for sound None: that hears `sound`."""
+
     seed: int
     qnet: QNet
     blob: bytes
     oracle: Oracle
-    picture: Picture
+    picture: Picture | None
+    again: str = ""  # the options of fuzz.py that make it again
+    sound: np.ndarray | None = None
 
 
 def encode(rgb: np.ndarray, pixfmt: int) -> bytes:
@@ -159,7 +168,7 @@ def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedul
     """Any segments, strips, modes, rows and groups that FORMAT.md allows. `fast`: which layers may run in modes fast
     and sweep, else none."""
     layers, schedule, at = network.run(), [], 0
-    fast, pooled = fast or [False] * len(layers), 0 if network.detection else len(layers)
+    fast, pooled = fast or [False] * len(layers), len(layers) if network.end.pools() else 0
     for n in random_segments(rng, network):
         fused, height = layers[at : at + n], layers[at + n - 1].oh
         strip = few(rng, height) if rng.random() < 0.6 and at + n - 1 not in network.heads() else height
@@ -201,12 +210,13 @@ def plan_fields(blob: bytes) -> list[Place]:
     """Every number of a plan."""
     info = read(blob)
     names = {
-        "header": ("arena_bytes",) if info.detect else ("arena_bytes", "sum_at", "feature_at", "logit_at"),
+        "header": ("arena_bytes",) if info.task == "detect" else ("arena_bytes", "sum_at", "feature_at", "logit_at"),
         "detect": ("stitch_at", "candidate_at"),
         "layer": ("mode", "rows", "group", "lines", "ring_at", "wide_at"),
         "segment": [name for name, _ in fmt.SEGMENT.fields],
     }
-    counts = {"header": 1, "detect": int(bool(info.detect)), "layer": len(info.layers), "segment": len(info.segments)}
+    detects = int(info.task == "detect")
+    counts = {"header": 1, "detect": detects, "layer": len(info.layers), "segment": len(info.segments)}
     return [Place(table, i, name) for table in names for name in names[table] for i in range(counts[table])]
 
 
@@ -312,7 +322,25 @@ def conv_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case
     rng = np.random.default_rng([seed, extreme, 1])
     qnet = random_qnet(rng, conv_network(rng, max_macs), extreme=extreme)
     blob, d = random_blob(rng, qnet), qnet.design
-    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme))
+    again = options("convs", seed, extreme, max_macs)
+    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)
+
+
+def sound_case(seed: int) -> Case:
+    """A network for sound, and more of that than it looks at."""
+    rng = np.random.default_rng([seed, 5])
+    qnet = random_listener(rng, k=int(rng.choice([1, 1, 4])))
+    blob = pack(qnet, random_plan(rng, qnet.design))
+    oracle = AudioOracle(blob)
+    pcm = random_sound(
+        rng, oracle.samples + int(rng.integers(0, 12)) * oracle.a.hop + int(rng.integers(0, oracle.a.hop))
+    )
+    return Case(seed, qnet, blob, oracle, None, options("sound", seed), pcm)
+
+
+def options(kind: str, seed: int, extreme: bool = False, max_macs: int | None = None) -> str:
+    most = f" --max-macs {max_macs}" if max_macs else ""
+    return f"--kind {kind} --seed {seed}{most}{' --extreme' * extreme}"
 
 
 def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000, detects: bool = False) -> Case:
@@ -325,4 +353,5 @@ def random_case(seed: int, extreme: bool = False, max_macs: int = 1_000_000, det
     else:
         qnet = random_qnet(rng, random_network(rng, max_macs), extreme=extreme)
     blob, d = random_blob(rng, qnet), qnet.design
-    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme))
+    again = options("detect" if detects else "any", seed, extreme, max_macs)
+    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)

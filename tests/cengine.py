@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from patchnet import format as fmt
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "tests"
 CSRC = Path(__file__).resolve().parent / "csrc"
@@ -27,18 +29,20 @@ ENGINE = Path(os.environ.get("PATCHNET_ENGINE", ROOT / "modpatchnet"))
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 GUARD = 64
-ERRORS = [
-    "LENGTH", "ALIGN", "MAGIC", "VERSION", "CRC", "TASK", "SHAPE", "PATCH", "WEIGHTS", "OVERFLOW", "LABELS", "PLAN",
-    "ARENA", "PIXFMT", "ROI",
-]  # fmt: skip
-MORE = 1
+ERRORS = [name for name, _ in fmt.ERRORS]
+MORE = fmt.CODES["MORE"]
 UNTOUCHED = 0xFFFFFFFF  # the tag of bytes that the checking build saw no write of
+
+
+def engine_sources() -> list[Path]:
+    """All of them, as modpatchnet/sources.mk has them."""
+    return sorted((ENGINE / "engine").rglob("*.c"))
 
 
 def compile_engine(name: str, flags: list[str]) -> Path:
     """Builds csrc/<name>.c and the engine with the system's compiler, unless that very thing exists already."""
-    sources = [CSRC / f"{name}.c", *sorted(ENGINE.glob("pn_*.c"))]
-    read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.glob("*.h"))]
+    sources = [CSRC / f"{name}.c", *engine_sources()]
+    read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.rglob("*.h"))]
     command = [
         *shlex.split(os.environ.get("CC", "cc")),
         *WARNINGS,
@@ -72,6 +76,15 @@ class Image(ctypes.Structure):
     ]
 
 
+class Sound(ctypes.Structure):
+    """pn_sound_t."""
+
+    _fields_ = [
+        (name, ctypes.c_uint32)
+        for name in ("rate", "hop", "samples", "every", "pause", "smooth", "threshold", "background")
+    ]
+
+
 @cache
 def library(checking: bool = False) -> ctypes.CDLL:
     """The engine with csrc/shim.c; or its checking build, with csrc/shadow.c as well."""
@@ -88,8 +101,16 @@ def library(checking: bool = False) -> ctypes.CDLL:
     lib.shim_model_bytes.restype = size
     lib.shim_arena_bytes.argtypes = lib.shim_fault_layer.argtypes = [p]
     lib.shim_where.argtypes = [p, u32 * 4]
-    lib.shim_steps.argtypes = [p, u32, ctypes.POINTER(ctypes.c_int)]
-    lib.pn_detect.argtypes = [p, u32, p]
+    lib.shim_steps.argtypes = [p, u32, p, size, ctypes.POINTER(ctypes.c_int)]
+    lib.pn_prefix_bytes.argtypes, lib.pn_prefix_bytes.restype = [p], u32
+    lib.pn_open_streamed.argtypes = lib.pn_verify.argtypes = [p, p, size]
+    lib.pn_weights_buffer.argtypes, lib.shim_buffer.argtypes = [p, p, u32], [p, u32 * 2]
+    lib.pn_listen.argtypes, lib.pn_hear.argtypes, lib.pn_hear.restype = [p, p, size], [p, p, u32], u32
+    lib.pn_rows.argtypes, lib.pn_rows.restype = [p], p
+    lib.pn_sound.argtypes, lib.pn_sound.restype = [p], Sound
+    lib.pn_spot.argtypes = [p, ctypes.POINTER(Sound), ctypes.POINTER(u32)]
+    lib.shim_hears.argtypes = lib.shim_fresh.argtypes = [p]
+    lib.pn_detect_prepare.argtypes = [p, u32, p]
     lib.shim_outputs.argtypes = lib.shim_detects.argtypes = [p]
     lib.shim_boxes.argtypes = [p, u32, p]
     lib.shim_results.argtypes = [p, u32, p, p, p]
@@ -144,14 +165,20 @@ class Engine:
     """One blob opened. `fill` is a byte, or an array of arena_bytes, with which the next arena is filled.
 
     `checking`: by the checking build. Then `tags` has the tag of each byte of the arena.
+    `stream`: only the head is in memory, and weights come through a buffer: of the least bytes (0), the most (1) or
+    some in between.
     """
 
-    def __init__(self, blob: bytes, shift: int = 0, checking: bool = False):
-        self.lib, self.checking = library(checking), checking
+    def __init__(self, blob: bytes, shift: int = 0, checking: bool = False, stream: float | None = None):
+        self.lib, self.checking, self.stream = library(checking), checking, stream
         self.blob = aligned(len(blob), shift=shift)
         self.blob[:] = np.frombuffer(blob, np.uint8)
         self.model = ctypes.create_string_buffer(self.lib.shim_model_bytes())
-        self._check(self.lib.pn_open(self.model, self.blob.ctypes.data, len(blob)))
+        if stream is None:
+            self._check(self.lib.pn_open(self.model, self.blob.ctypes.data, len(blob)))
+        else:
+            self._open_head(stream)
+        self.hears = bool(self.lib.shim_hears(self.model))
         self.arena_bytes = self.lib.shim_arena_bytes(self.model)
         self.classes, self.outputs = int.from_bytes(blob[34:36], "little"), self.lib.shim_outputs(self.model)
         self.threshold, self.iou = 26214, 29491
@@ -162,6 +189,19 @@ class Engine:
         if code < 0:
             raise EngineError(code, self.lib.shim_fault_layer(self.model))
 
+    def _open_head(self, stream: float) -> None:
+        lib, size = self.lib, len(self.blob)
+        n = min(size, lib.pn_prefix_bytes(self.blob.ctypes.data))
+        self.head = aligned(n)
+        self.head[:] = self.blob[:n]
+        self._check(lib.pn_open_streamed(self.model, self.head.ctypes.data, n))
+        self._check(lib.pn_verify(self.model, self.blob[n:].ctypes.data, size - n))
+        sizes = (ctypes.c_uint32 * 2)()
+        lib.shim_buffer(self.model, sizes)
+        self.buffer_bytes = sizes[0] + round(stream * (sizes[1] - sizes[0]))
+        self.buffer = aligned(self.buffer_bytes + 2 * GUARD, 0x5C)
+        self._check(lib.pn_weights_buffer(self.model, self.buffer[GUARD:].ctypes.data, self.buffer_bytes))
+
     def _arena(self) -> np.ndarray:
         self.whole = aligned(self.arena_bytes + 2 * GUARD, 0x5C)
         self.arena = self.whole[GUARD : GUARD + self.arena_bytes]
@@ -171,7 +211,7 @@ class Engine:
             self.lib.shadow_begin(self.arena.ctypes.data, self.arena_bytes, self.tags.ctypes.data)
         if self.detects:
             self.heads = np.full(self.outputs + 2 * GUARD, 0x5C, np.int8)
-            self.lib.pn_detect(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
+            self.lib.pn_detect_prepare(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
         return self.arena
 
     def start_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> None:
@@ -188,8 +228,12 @@ class Engine:
 
     def steps(self, most: int = 0xFFFFFFFF) -> tuple[int, bool]:
         """At most that many steps: how many they were, and whether there are more."""
-        more = ctypes.c_int()
-        return self.lib.shim_steps(self.model, most, ctypes.byref(more)), more.value == MORE
+        more, streamed = ctypes.c_int(), self.stream is not None
+        file = self.blob.ctypes.data if streamed else None
+        n = self.lib.shim_steps(self.model, most, file, len(self.blob) * streamed, ctypes.byref(more))
+        if more.value not in (0, MORE):
+            raise EngineError(more.value) if more.value < 0 else RuntimeError(f"a step gave {more.value}")
+        return n, more.value == MORE
 
     def labels(self) -> str:
         text = ctypes.c_void_p()
@@ -214,6 +258,9 @@ class Engine:
         assert not more
         guards = np.concatenate([self.whole[:GUARD], self.whole[GUARD + self.arena_bytes :]])
         assert (guards == 0x5C).all(), "bytes outside the arena were written"
+        if self.stream is not None:
+            guards = np.concatenate([self.buffer[:GUARD], self.buffer[GUARD + self.buffer_bytes :]])
+            assert (guards == 0x5C).all(), "bytes outside the buffer of a streamed blob were written"
         return self.results()
 
     def results(self) -> Output:
@@ -237,3 +284,51 @@ class Engine:
     def run_raw(self, x: np.ndarray) -> Output:
         self.start_raw(x)
         return self.finish()
+
+    # Sound
+
+    def listen(self) -> None:
+        arena = self._arena()
+        self._check(self.lib.pn_listen(self.model, arena.ctypes.data, len(arena)))
+
+    def hear(self, pcm: np.ndarray) -> int:
+        """Takes samples up to the end of the next row at most: how many."""
+        own = np.ascontiguousarray(pcm, "<i2")
+        return self.lib.pn_hear(self.model, own.ctypes.data, len(own))
+
+    def rows(self) -> np.ndarray:
+        """The last rows, int8, one behind the other: as many as the network looks at."""
+        height, width = (int.from_bytes(self.blob[at : at + 2].tobytes(), "little") for at in (20, 22))
+        at = self.lib.pn_rows(self.model) - self.arena.ctypes.data
+        return self.arena[at : at + height * width].view(np.int8).reshape(height, width, 1)
+
+    def start_rows(self) -> None:
+        """A run on the rows that were heard, in the arena that keeps them."""
+        arena = self.arena.ctypes.data
+        self._check(self.lib.pn_start_raw(self.model, arena, self.arena_bytes, self.lib.pn_rows(self.model)))
+
+    def start_clip(self, pcm: np.ndarray) -> None:
+        """A run on a clip of just the samples that the network hears."""
+        self.listen()
+        while len(pcm):
+            pcm = pcm[self.hear(pcm) :]
+        self.start_rows()
+
+    def run_clip(self, pcm: np.ndarray) -> Output:
+        self.start_clip(pcm)
+        return self.finish()
+
+    def spot(self, chunks: list[np.ndarray]) -> list[tuple[int, int, int]]:
+        """A whole stream: (row, class, score) of each answer, row being how many rows had come."""
+        sound, score, row, out = self.lib.pn_sound(self.model), ctypes.c_uint32(), 0, []
+        self.listen()
+        for pcm in chunks:
+            while len(pcm):
+                pcm = pcm[self.hear(pcm) :]
+                if self.lib.shim_fresh(self.model) == sound.every:
+                    row += sound.every
+                    self.start_rows()
+                    self.finish()
+                    found = self.lib.pn_spot(self.model, ctypes.byref(sound), ctypes.byref(score))
+                    out += [(row, found, score.value)] if found >= 0 else []
+        return out

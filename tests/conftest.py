@@ -6,10 +6,15 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 import pytest
 
-from patchnet.board import remote
+# No test may depend on how fast the machine is: a time-out is for what hangs, here and in every process started here.
+os.environ.setdefault("PATCHNET_PATIENCE", "30")
+PATIENT = 1800
+
+from patchnet.board import remote  # noqa: E402
 
 WHERES = ["unix", "qemu"] + ([os.environ["PATCHNET_PORT"]] if "PATCHNET_PORT" in os.environ else [])
 
@@ -23,6 +28,26 @@ def require(where):
     if os.environ.get("PATCHNET_REQUIRE_DEVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def no_data(request, monkeypatch):
+    """What a test sees does not depend on the user's data sets, unless it is marked `data`."""
+    if request.node.get_closest_marker("data") is None:
+        monkeypatch.delenv("PATCHNET_DATA", raising=False)
+
+
+@pytest.fixture
+def data_set():
+    """data_set(name): the path of a data set in $PATCHNET_DATA. Skips the test, which is marked `data`, without it."""
+
+    def find(name):
+        path = Path(os.environ.get("PATCHNET_DATA", "")) / f"{name}.npz"
+        if "PATCHNET_DATA" not in os.environ or not path.is_file():
+            pytest.skip(f"needs data set {name} in $PATCHNET_DATA")
+        return path
+
+    return find
 
 
 @pytest.fixture
@@ -51,6 +76,17 @@ def qemu():
     require("qemu")
     with remote.connect("qemu") as device:
         yield device
+
+
+def wait_for(device, text):
+    """Until the code that runs on the device has printed `text` at its beginning."""
+    if isinstance(device, remote.Unix):
+        got = b""
+        while len(got) < len(text) and (more := os.read(device._process.stdout.fileno(), len(text) - len(got))):
+            got += more
+    else:
+        got = device.read(len(text), PATIENT)
+    assert got.decode() == text
 
 
 @pytest.fixture(params=WHERES)

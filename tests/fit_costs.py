@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from patchnet.blob.pack import pack
+from patchnet.blob.random import random_qnet
 from patchnet.board.remote import FIRMWARE, Board
-from patchnet.net.design import Layer
+from patchnet.net.layers import Layer
+from patchnet.net.network import Network
 from patchnet.plan import costs
-from patchnet.plan.fast import fast_modes
-from patchnet.plan.place import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, Plan, place
-from patchnet.report.bench import Chain, measure, random_qnet
+from patchnet.plan.modes import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, fast_modes
+from patchnet.plan.place import Plan, place
+from patchnet.report.bench import measure
+from patchnet.tasks.classify.end import Pooled
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
 SIDES = (9, 10, 12, 17, 20, 21, 28, 33, 40, 65)
@@ -48,7 +51,7 @@ def next_layer(rng, last: Layer, portable: bool) -> Layer:
     return Layer("bottleneck", *shape, last.cout * t, cout, kernel, stride, t > 1, residual)
 
 
-def network(rng, portable: bool) -> Chain:
+def network(rng, portable: bool) -> Network:
     """A stem, a few layers of at most 1.5 million MACs, at times a head."""
     side, stride = int(rng.choice(SIDES)), int(rng.choice([1, 2]))
     cout = int(rng.choice([8, 16, 16, 24, 40] if side < 30 else [3, 8, 16]))
@@ -60,7 +63,8 @@ def network(rng, portable: bool) -> Chain:
     if rng.random() < 0.2:
         last = chain[-1]
         chain.append(Layer("conv", last.oh, last.ow, last.cout, 0, int(rng.choice([64, 128, 200])), 1, 1))
-    return Chain("fit", ("a", "b"), chain[0].h, chain[0].w, k=1, central=False, chain=tuple(chain))
+    h, w, _ = size = chain[0].h, chain[0].w, chain[0].cin
+    return Network("fit", ("a", "b"), *size, (h, w), ((0, 0),), tuple(chain), Pooled())
 
 
 def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool) -> tuple[int, int, int]:
@@ -92,7 +96,7 @@ def schedule(rng, chain: tuple[Layer, ...], portable: bool) -> list:
     return out
 
 
-def random_plan(rng, portable: bool) -> tuple[Chain, Plan]:
+def random_plan(rng, portable: bool) -> tuple[Network, Plan]:
     """One that fits into the heap of the emulated board."""
     while True:
         net = network(rng, portable)
@@ -104,7 +108,7 @@ def random_plan(rng, portable: bool) -> tuple[Chain, Plan]:
 # ---------------------------------------------------------------- the fit
 
 
-def profiles(plans: list[tuple[Chain, Plan]]) -> list[tuple[str, dict, int]]:
+def profiles(plans: list[tuple[Network, Plan]]) -> list[tuple[str, dict, int]]:
     """Of each layer: what it is, its counts, its instructions."""
     out = []
     with tempfile.TemporaryDirectory() as folder:

@@ -12,22 +12,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import oracle
-from patchnet.blob.quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
+from patchnet.blob.quantized import QBottleneck, QConv, QNet, Scaled
 from patchnet.format import MAX_SHIFT
-from patchnet.net.design import ACTIVATIONS, Detection, Layer, Network, Scale, Stage
-from patchnet.plan.fast import fast_shape, largest_sums
+from patchnet.net.layers import ACTIVATIONS, Layer
+from patchnet.net.network import Network
+from patchnet.net.recipe import PatchTunnels, Stage
+from patchnet.plan.modes import fast_shape, largest_sums
+from patchnet.tasks.classify.end import Pooled
+from patchnet.tasks.classify.record import QPool, QPooled
+from patchnet.tasks.detect.end import Detection, Scale
+from patchnet.tasks.detect.record import QDetect
 
 INT31 = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
-class FreeNetwork(Network):
-    """A network whose tunnels are any chain of layers, not only stem, bottlenecks and head."""
+class Free(PatchTunnels):
+    """A recipe of which the tunnels are any chain of layers, not only stem, bottlenecks and head."""
 
     chain: tuple[Layer, ...] = ()
 
     def layers(self) -> list[Layer]:
         return list(self.chain)
+
+
+def FreeNetwork(*args, **kwargs) -> Network:  # noqa: N802, as if it were a class
+    return Free(*args, **kwargs).network()
 
 
 def macs(network: Network) -> int:
@@ -57,7 +67,7 @@ def random_chain(rng, h: int, w: int, channels: int, depth: int, wide: int) -> t
     return tuple(chain)
 
 
-def random_network(rng, max_macs: int = 1_000_000, k: int | None = None) -> FreeNetwork:
+def random_recipe(rng, max_macs: int = 1_000_000, k: int | None = None) -> Free:
     """Shapes only. k, central patch, margins, sides, layers, classes, aggregation: all by chance, within max_macs."""
     k = int(rng.choice([1, 4, 9, 16])) if k is None else k
     grid = int(k**0.5)
@@ -66,14 +76,18 @@ def random_network(rng, max_macs: int = 1_000_000, k: int | None = None) -> Free
         height, width = (int(n) for n in rng.integers(max(3, 2 * grid), 24 + 4 * grid, 2))
         margins = [int(rng.integers(0, min(6, n - -(-n // grid)) + 1)) if k > 1 else 0 for n in (height, width)]
         classes = int(rng.integers(1, 12))
-        shell = FreeNetwork(
+        shell = Free(
             "random", tuple(f"class {i}" for i in range(classes)), height, width, int(rng.choice([1, 3])), k, central,
             *margins, fit=str(rng.choice(["stretch", "crop"])), aggregate=str(rng.choice(["sum", "concat"])),
         )  # fmt: skip
         chain = random_chain(rng, *shell.patch, shell.channels, int(rng.integers(1, 7)), int(rng.integers(1, 17)))
-        network = replace(shell, chain=chain)
-        if macs(network) <= max_macs:
-            return network
+        recipe = replace(shell, chain=chain)
+        if macs(recipe.network()) <= max_macs:
+            return recipe
+
+
+def random_network(rng, max_macs: int = 1_000_000, k: int | None = None) -> Network:
+    return random_recipe(rng, max_macs, k).network()
 
 
 def random_scale(rng, first: bool, height: int, width: int) -> Scale:
@@ -89,16 +103,15 @@ def random_scale(rng, first: bool, height: int, width: int) -> Scale:
     return Scale(tuple(anchors), tuple(stages))
 
 
-def random_detector(rng, max_macs: int = 1_000_000, k: int | None = None) -> FreeNetwork:
+def random_detector(rng, max_macs: int = 1_000_000, k: int | None = None) -> Network:
     """Shapes of a detection network: tunnels as in random_network, 1 to 3 scales, few or many candidates."""
     while True:
-        base = random_network(rng, max_macs, k)
+        base = random_recipe(rng, max_macs, k)
         scales = [random_scale(rng, i == 0, base.height, base.width) for i in range(int(rng.integers(1, 4)))]
         detection = Detection(tuple(scales), int(rng.choice([1, 3, 20, 100])))
         act = str(rng.choice(ACTIVATIONS))
-        network = replace(base, aggregate="sum", detection=detection, labels=base.labels[:4], act=act)
         try:
-            network.check()
+            network = replace(base, aggregate="sum", end=detection, labels=base.labels[:4], act=act).network()
         except ValueError:
             continue
         if macs(network) <= max_macs:
@@ -203,7 +216,7 @@ def fill_chain(f: Filler, network: Network, x, input_zero, last_zero: int):
 def fill_pool(f: Filler, network: Network, last: list[np.ndarray], zero: int):
     """The pool and the features that it makes of the tunnels' last maps."""
     sums = [(x.astype(np.int64) - zero).sum((0, 1)) for x in last]
-    acc = np.concatenate(sums) if network.aggregate == "concat" else np.sum(sums, axis=0)
+    acc = np.concatenate(sums) if network.end.aggregate == "concat" else np.sum(sums, axis=0)
     pixels = len(last) * last[0].shape[0] * last[0].shape[1]
     top = max(s for s in range(MAX_SHIFT + 1) if pixels * 255 <= INT31 >> s)
     steps = f.rng.uniform(60, 250) / max(1, np.abs(acc).max())  # of the feature, for each 1 of the sum
@@ -223,26 +236,26 @@ def fill_fc(f: Filler, features, classes: int) -> tuple[Scaled, int, int]:
     return fc, shift, zero
 
 
-def fill_tail(f: Filler, network: Network, last: list[np.ndarray], zero: int) -> QDetect:
+def fill_tail(f: Filler, network: Network, last: list[np.ndarray], zero: int) -> tuple[tuple, QDetect]:
     """What follows the tunnels, whose last maps these are."""
-    (h, w), cout, scales = network.stitched, network.layers()[-1].cout, []
+    (h, w), cout, behind = network.end.map, network.layers()[-1].cout, []
     x = np.full((h, w, cout), zero, np.int64)
-    for p, own in zip(network.places(), last, strict=True):
+    for p, own in zip(network.end.places, last, strict=True):
         part = own[p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w].astype(np.int64) - zero
         here = x[p.to_y : p.to_y + p.h, p.to_x : p.to_x + p.w]
         here[:] = np.clip(here + part, -128, 127)
-    for scale in network.scales():
-        layers = []
+    for scale in network.readouts:
         for layer in scale.layers:
             zero_out = f.zero(layer.act if layer.kind == "conv" else "none")
             fill = fill_conv if layer.kind == "conv" else fill_bottleneck
             q, x = fill(f, layer, x, zero, zero_out)
-            layers.append(q)
+            behind.append(q)
             zero = zero_out
-        scales.append(QScale(tuple(layers), fill_bottleneck(f, scale.head, x, zero, 0)[0]))
+        behind.append(fill_bottleneck(f, scale.head, x, zero, 0)[0])
     rng = f.rng
     cls_zero = int(rng.choice([0, 60, rng.integers(-200, 200)]))
-    return QDetect(tuple(scales), cls_zero, float(rng.uniform(0.005, 0.2)), float(rng.choice([0.01, 0.05, 0.4, 3.0])))
+    end = QDetect(cls_zero, float(rng.uniform(0.005, 0.2)), float(rng.choice([0.01, 0.05, 0.4, 3.0])))
+    return tuple(behind), end
 
 
 def random_picture(rng, height: int, width: int, channels: int) -> np.ndarray:
@@ -274,16 +287,16 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     tunnels, last_maps = [chain for chain, _ in pairs], [out for _, out in pairs]
     if rng.random() < 0.1:
         tunnels[0] = tunnels[-1]
-    if network.detection:
-        detect = fill_tail(f, network, last_maps, last_zero)
-        return QNet(network, input_zero, tuple(tunnels), None, None, 0, 0, detect.cls_scale, detect)
+    if network.readouts:
+        behind, end = fill_tail(f, network, last_maps, last_zero)
+        return QNet(network, input_zero, tuple(tunnels), end, behind)
     pool, features = fill_pool(f, network, last_maps, last_zero)
     fc, fc_shift, fc_zero = fill_fc(f, features, len(network.labels))
     scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
-    return QNet(network, input_zero, tuple(tunnels), pool, fc, fc_shift, fc_zero, scale)
+    return QNet(network, input_zero, tuple(tunnels), QPooled(pool, fc, fc_shift, fc_zero, scale))
 
 
-def conv_network(rng, max_macs: int) -> FreeNetwork:
+def conv_network(rng, max_macs: int) -> Network:
     """Dense convolutions alone: narrow maps, 1..70 channels, odd numbers of them among them."""
     while True:
         sides, channels = rng.integers(1, int(rng.choice([4, 10, 30])), 2), int(rng.choice([1, 3]))
@@ -293,8 +306,8 @@ def conv_network(rng, max_macs: int) -> FreeNetwork:
             chain.append(
                 Layer("conv", h, w, cin, 0, cout, int(rng.choice([1, 1, 3, 3, 5, 7])), int(rng.choice([1, 2])))
             )
-        shell = FreeNetwork("convs", ("a", "b", "c"), chain[0].h, chain[0].w, channels, 1, False)
-        network = replace(shell, chain=tuple(chain))
+        size = chain[0].h, chain[0].w
+        network = FreeNetwork("convs", ("a", "b", "c"), *size, channels, 1, False, chain=tuple(chain))
         if macs(network) <= max_macs:
             return network
 
@@ -302,10 +315,10 @@ def conv_network(rng, max_macs: int) -> FreeNetwork:
 # ---------------------------------------------------------------- layers for modes fast and sweep
 
 
-def fast_network(rng, depth: int = 4, wide: int = 5, k: int = 1) -> FreeNetwork:
+def fast_recipe(rng, depth: int = 4, wide: int = 5, k: int = 1) -> Free:
     """A convolution and `depth` bottlenecks with shapes for modes fast and sweep, of up to 4 * `wide` channels: of all
     kernels, a few without an expansion, some with input channels that are no multiple of 4."""
-    shell = FreeNetwork("fast", ("a", "b", "c"), *(int(n) for n in rng.integers(8, 30, 2)), 3, k, False)
+    shell = Free("fast", ("a", "b", "c"), *(int(n) for n in rng.integers(8, 30, 2)), 3, k, False)
     cin, strides = 4 * int(rng.integers(1, wide + 1)), rng.choice([1, 1, 2], depth)
     cin -= int(rng.choice([0, 0, 0, 1, 2]))
     chain = [Layer("conv", *shell.patch, 3, 0, cin, 3, 2)]
@@ -321,7 +334,11 @@ def fast_network(rng, depth: int = 4, wide: int = 5, k: int = 1) -> FreeNetwork:
     return replace(shell, chain=tuple(chain))
 
 
-def mixed_network(rng, max_macs: int) -> FreeNetwork:
+def fast_network(rng, depth: int = 4, wide: int = 5, k: int = 1) -> Network:
+    return fast_recipe(rng, depth, wide, k).network()
+
+
+def mixed_network(rng, max_macs: int) -> Network:
     """A `fast_network` of at most so many MACs, at times with a bottleneck among them or a head that is not for these
     modes."""
     while True:
@@ -331,7 +348,7 @@ def mixed_network(rng, max_macs: int) -> FreeNetwork:
         if rng.random() < 0.3:
             chain.append(Layer("conv", chain[-1].oh, chain[-1].ow, chain[-1].cout, 0, int(rng.integers(1, 12)), 1, 1))
         aggregate = str(rng.choice(["sum", "concat"]))
-        network = replace(plain, chain=tuple(chain), aggregate=aggregate)
+        network = replace(plain, chain=tuple(chain), end=Pooled(aggregate))
         if macs(network) <= max_macs:
             return network
 
@@ -357,26 +374,20 @@ def made_fast(rng, q: QConv | QBottleneck) -> QConv | QBottleneck:
     return replace(q, expand=expand, depthwise=depthwise, project=project, shift=shift)
 
 
-def fast_qnet(rng, network: FreeNetwork, extreme: bool = False) -> QNet:
+def fast_qnet(rng, network: Network, extreme: bool = False) -> QNet:
     """A network with integers: every bottleneck whose shape allows it may run in modes fast and sweep."""
     qnet = random_qnet(rng, network, extreme=extreme)
     tunnels = tuple(tuple(made_fast(rng, q) for q in chain) for chain in qnet.tunnels)
-    if not qnet.detect:
-        return replace(qnet, tunnels=tunnels)
-    scales = (
-        replace(s, layers=tuple(made_fast(rng, q) for q in s.layers), head=made_fast(rng, s.head))
-        for s in qnet.detect.scales
-    )
-    return replace(qnet, tunnels=tunnels, detect=replace(qnet.detect, scales=tuple(scales)))
+    return replace(qnet, tunnels=tunnels, behind=tuple(made_fast(rng, q) for q in qnet.behind))
 
 
 def identity_qnet(height: int, width: int, channels: int, k: int = 1, **shape) -> QNet:
     """One 1x1 convolution that copies: its map is the network's input, or a tunnel's patch of it."""
-    shell = FreeNetwork("identity", ("only",), height, width, channels, k, False, **shape)
+    shell = Free("identity", ("only",), height, width, channels, k, False, **shape)
     layer = Layer("conv", *shell.patch, channels, 0, channels, 1, 1, act="none")
-    network = replace(shell, chain=(layer,))
+    network = replace(shell, chain=(layer,)).network()
     weight = 4 * np.eye(channels, dtype=np.int8).reshape(channels, 1, 1, channels)
     ones = np.ones(channels, np.int32)
     copy = QConv(layer, Scaled(weight, 0 * ones, ones << 30), 8, 0)  # (4 x << 8) * 2^30 >> 40 = x
     fc = Scaled(np.ones((1, network.features), np.int8), np.zeros(1, np.int32), np.ones(1, np.int32))
-    return QNet(network, (0,) * channels, ((copy,),) * k, QPool(1, 0, 0), fc, 0, 0, 1.0)
+    return QNet(network, (0,) * channels, ((copy,),) * k, QPooled(QPool(1, 0, 0), fc, 0, 0, 1.0))

@@ -6,18 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from networks import FreeNetwork, random_chain, random_qnet
+from networks import Free, FreeNetwork, random_chain, random_qnet
 from patchnet.blob.pack import pack
-from patchnet.net.design import Audio, Layer
+from patchnet.blob.quantized import QNet
+from patchnet.net.layers import Layer
+from patchnet.net.network import Network
+from patchnet.tasks.sound.end import Audio
 
 LABELS = ("no", "yes", "none")
 
 
-def tiny() -> FreeNetwork:
+def tiny() -> Network:
     """6 rows of 4 bands, each of 24 samples, 10 apart: a convolution and a bottleneck."""
     chain = Layer("conv", 6, 4, 1, 0, 4, 3, 2), Layer("bottleneck", 3, 2, 4, 8, 4, 3, 1, True, True)
     audio = Audio(8000, 24, 10, 32, every=2, pause=0.01, background="none", threshold=0.3)
-    return FreeNetwork("tiny", LABELS, 6, 4, 1, 1, False, chain=chain, audio=audio)
+    return FreeNetwork("tiny", LABELS, 6, 4, 1, 1, False, chain=chain, end=audio)
 
 
 def random_audio(rng) -> Audio:
@@ -35,13 +38,17 @@ def random_audio(rng) -> Audio:
     )  # fmt: skip
 
 
-def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:
+def random_listener(rng, audio: Audio | None = None, k: int = 1) -> QNet:
     """A random network for up to 20 rows of up to 12 bands."""
     height, width = int(rng.integers(4, 21)), int(rng.integers(4, 13))
     margins = (int(rng.integers(0, 3)), int(rng.integers(0, 3))) if k > 1 else (0, 0)
-    network = FreeNetwork("sound", LABELS, height, width, 1, k, False, *margins, audio=audio or random_audio(rng))
-    network = replace(network, chain=random_chain(rng, *network.patch, 1, int(rng.integers(1, 4)), 6))
-    return pack(random_qnet(rng, network))
+    recipe = Free("sound", LABELS, height, width, 1, k, False, *margins, end=audio or random_audio(rng))
+    recipe = replace(recipe, chain=random_chain(rng, *recipe.patch, 1, int(rng.integers(1, 4)), 6))
+    return random_qnet(rng, recipe.network())
+
+
+def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:
+    return pack(random_listener(rng, audio, k))
 
 
 def random_sound(rng, n: int) -> np.ndarray:

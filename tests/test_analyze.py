@@ -11,14 +11,22 @@ from cases import random_plan
 from networks import random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
-from patchnet.blob.pack import pack, read, seal
-from patchnet.net.design import Layer, Network, Stage, design, to_dict, write_toml
-from patchnet.plan import planner
-from patchnet.plan.fast import fast_layers
-from patchnet.plan.place import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, areas, place
-from patchnet.plan.planner import plan
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack, seal
+from patchnet.blob.unpack import read
+from patchnet.net.layers import Layer
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.search import design
+from patchnet.net.toml import to_dict, write_toml
+from patchnet.plan import choice
+from patchnet.plan.choice import plan
+from patchnet.plan.modes import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED
+from patchnet.plan.place import areas, place
 from patchnet.report import analyze, plots, tables
 from patchnet.report.analyze import KINDS, blob_bytes, layer_by_layer
+from patchnet.report.narrower import narrower
+from patchnet.tasks.classify.end import Pooled
 
 TINY = Network(
     "tiny", ("a", "b"), 16, 12, k=4, margin_h=2, margin_w=2, stem_out=4, stages=(Stage(4, 1, 1, 3), Stage(6, 1, 2, 1)),
@@ -159,7 +167,7 @@ def test_overlapping_maps_are_counted_once():
 
 @pytest.mark.parametrize("aggregate", ["sum", "concat"])
 def test_many_classes_bind_at_the_end(aggregate):
-    many = replace(TINY, labels=tuple(map(str, range(1000))), aggregate=aggregate)
+    many = replace(TINY, labels=tuple(map(str, range(1000))), end=Pooled(aggregate))
     a = analyze.analyze_network(many, plan(many))
     assert [b.name for b in a.blocks if b.binding] == ["fc"] and not any(s.binding for s in a.segments)
     assert a.arena == plan(many).arena_bytes == a.blocks[-1].live > 2000
@@ -198,7 +206,7 @@ def test_narrower_numbers(tmp_path):
     qnet = random_qnet(np.random.default_rng(5), TINY)
     seen = analyze.analyze(written(tmp_path, pack(qnet, STRIPS))).narrower
     designed = analyze.analyze_network(TINY, STRIPS).narrower
-    assert seen == tuple(planner.narrower(TINY, STRIPS, qnet)[1:2])
+    assert seen == tuple(narrower(TINY, STRIPS, qnet)[1:2])
     assert [(n.layer, n.sums, n.map) for n in seen] == [(1, 2 * 3 * 4, 40)]
     assert 8 < seen[0].sum_bits <= 32 and designed == (replace(seen[0], sum_bits=None),)
     assert "24 B" in text(tables.narrower(analyze.analyze_network(TINY, STRIPS)))
@@ -208,7 +216,7 @@ def test_narrower_numbers(tmp_path):
 
 
 def test_budget_replans(tmp_path):
-    path = written(tmp_path, pack(random_qnet(np.random.default_rng(1), TINY), planner.smallest(TINY)))
+    path = written(tmp_path, pack(random_qnet(np.random.default_rng(1), TINY), choice.smallest(TINY)))
     least = analyze.analyze(path)
     more = analyze.analyze(path, budget=least.arena * 2)
     assert more.smallest == least.arena < more.arena <= 2 * least.arena
@@ -222,7 +230,7 @@ def test_budget_replans(tmp_path):
 def test_front(tmp_path):
     qnet = random_qnet(np.random.default_rng(1), TINY)
     path = written(tmp_path, pack(qnet))
-    a, points = analyze.analyze(path, pareto=True), planner.front(TINY, fast=fast_layers(qnet))
+    a, points = analyze.analyze(path, pareto=True), choice.front(TINY, fast=fast_layers(qnet))
     assert [(c.arena, c.executed_macs) for c in a.front] == [(p.arena_bytes, p.macs) for p in points]
     assert (a.arena, a.executed_macs) in {(c.arena, c.executed_macs) for c in a.front} and a.cost > 0
     own = next(c for c in a.front if c.arena == a.arena)
@@ -315,6 +323,6 @@ def test_plot_shows_each_kind_of_memory(tmp_path):
 
 
 def test_plot_of_the_front(tmp_path):
-    a = analyze.with_front(analyze.analyze_network(TINY, plan(TINY)), planner.front(TINY))
+    a = analyze.with_front(analyze.analyze_network(TINY, plan(TINY)), choice.front(TINY))
     plots.front(replace(a, budget=600), tmp_path / "f.png")
     assert {rgb(plots.PAPER), rgb(plots.BUDGET), (0, 0, 0)} <= colours(tmp_path / "f.png")

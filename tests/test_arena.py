@@ -13,11 +13,13 @@ from arena import FAST, GROUPS, STORED, WINDOW, Area, Flow, Part, Place, Stage, 
 from audio_oracle import AudioOracle
 from cases import Case, assert_equal, moved, random_blob, random_case, random_raw
 from cengine import ROOT, UNTOUCHED, Engine, Where
+from difference import check
 from oracle import Oracle
+from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
-from patchnet.plan.fast import MODES, fast_layers
+from patchnet.plan.choice import front
+from patchnet.plan.modes import FAST_MODES as MODES
 from patchnet.plan.place import place
-from patchnet.plan.planner import front
 
 SCRIPT = ROOT / "tests" / "device" / "used.py"
 
@@ -234,7 +236,7 @@ def test_nothing_is_read_that_is_not_there(seed):
     case, rng = random_case(8000 + seed, max_macs=200_000), np.random.default_rng(seed)
     for blob in (case.blob, *(random_blob(rng, case.qnet) for _ in range(3))):
         engine = Engine(blob, checking=True)
-        assert_equal(engine.run_image(*case.picture.args()), case.oracle.run_image(*case.picture.args()))
+        check(engine, case.oracle.run_image(*case.picture.args()), case.picture, case)
         assert engine.fault() is None
         assert (engine.tags != UNTOUCHED)[engine.arena != engine.fill].all()
 

@@ -16,14 +16,18 @@ from cengine import Engine, EngineError, sanitized
 from networks import random_qnet
 from patchnet import Image, Model
 from patchnet import format as fmt
-from patchnet.blob.pack import pack, read, seal
-from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet
-from patchnet.net.design import Audio, Network, from_dict, to_dict
-from patchnet.plan.fast import fast_layers
-from patchnet.plan.place import spectrum_bytes, stream_bytes
-from patchnet.plan.planner import front, plan
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack, seal
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
+from patchnet.data import sounds as sounds_
+from patchnet.net.recipe import PatchTunnels
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.toml import from_dict, recipe_to_dict, to_dict
+from patchnet.plan.choice import front, plan
 from patchnet.report import analyze
-from patchnet.tasks.sound import audio
+from patchnet.tasks.classify.end import Pooled
+from patchnet.tasks.sound import front as front_end
+from patchnet.tasks.sound.end import Audio, Heard, samples
 from sounds import LABELS, extreme_sounds, random_audio, random_blob, random_sound, tiny
 
 TINY = pack(random_qnet(np.random.default_rng(0), tiny()))
@@ -72,10 +76,11 @@ def test_rows_are_the_oracles(seed):
 def test_spectrogram_is_the_oracles(fft):
     """What trains a network are the rows that the engine makes on a device."""
     rng = np.random.default_rng(fft)
-    network = Network("x", LABELS, 5, 9, 1, audio=replace(random_audio(rng), fft=fft, frame=fft, hop=fft // 2))
-    oracle = AudioOracle(pack(random_qnet(rng, replace(network, k=1, central=False, stem_out=3))))
+    audio = replace(random_audio(rng), fft=fft, frame=fft, hop=fft // 2)
+    network = Network("x", LABELS, 5, 9, 1, k=1, central=False, stem_out=3, end=audio)
+    oracle = AudioOracle(pack(random_qnet(rng, network)))
     for pcm in (random_sound(rng, 3 * fft), *extreme_sounds(rng, fft)):
-        rows = audio.spectrogram(pcm, network).astype(int) - 128
+        rows = front_end.spectrogram(pcm, network).astype(int) - 128
         np.testing.assert_array_equal(rows, oracle.rows(pcm))
 
 
@@ -83,7 +88,7 @@ def test_spectrogram_is_the_oracles(fft):
 def test_spectrum_is_numpys(fft):
     """The integer FFT (that of the engine, as other tests show) is the real one, within 2^-12 of its largest value."""
     rng = np.random.default_rng(fft)
-    network = replace(tiny(), audio=Audio(8000, fft, fft, fft))
+    network = replace(tiny(), end=Heard("sum", Audio(8000, fft, fft, fft)))
     oracle = AudioOracle(pack(random_qnet(rng, network)))
     for pcm in (random_sound(rng, fft), *extreme_sounds(rng, fft)):
         v = pcm.astype(float) * oracle.window / fft
@@ -95,9 +100,9 @@ def test_spectrum_is_numpys(fft):
 def test_largest_samples_stay_in_range_with_the_longest_twiddles():
     """The oracle asserts that nothing leaves 32 bits, the tables being at the edge of what the loader takes."""
     rng = np.random.default_rng(1)
-    network = replace(tiny(), audio=Audio(8000, 256, 256, 256))
+    network = replace(tiny(), end=Heard("sum", Audio(8000, 256, 256, 256)))
     blob = bytearray(pack(random_qnet(rng, network)))
-    record = read(bytes(blob)).audio
+    record = read(bytes(blob)).record
     angles = 2 * np.pi * np.arange(128) / 256
     edge = np.sqrt((1 << 30) + (1 << 16)) - 1
     pairs = np.stack([np.cos(angles), -np.sin(angles)], 1) * edge
@@ -121,11 +126,11 @@ def test_logarithm_is_one():
 
 def test_level_of_a_sine():
     """A full one gives the top, one at the floor's level the floor."""
-    network = Network("x", LABELS, 8, 32, 1, audio=Audio(16000, 512, 256, 512, floor=-80, top=0))
-    t = np.arange(network.samples)
+    network = Network("x", LABELS, 8, 32, 1, end=Audio(16000, 512, 256, 512, floor=-80, top=0))
+    t = np.arange(samples(network))
     for decibel, wanted in ((0, 255), (-40, 127), (-79, 3)):
         pcm = (32767 * 10 ** (decibel / 20) * np.sin(2 * np.pi * t * 1000 / 16000)).round().astype(np.int16)
-        assert abs(int(audio.spectrogram(pcm, network).max()) - wanted) <= 6
+        assert abs(int(front_end.spectrogram(pcm, network).max()) - wanted) <= 6
 
 
 # ---------------------------------------------------------------- clips
@@ -135,7 +140,7 @@ def test_clips_are_fitted():
     oracle, network = AudioOracle(TINY), tiny()
     for n in (0, 1, oracle.samples - 1, oracle.samples, oracle.samples + 1, 3 * oracle.samples):
         pcm = random_sound(np.random.default_rng(n), n)
-        fitted = audio.fit(pcm, network.samples)
+        fitted = sounds_.fit(pcm, samples(network))
         assert fitted.tolist() == oracle.fitted(pcm)
         assert Model(TINY).classify(pcm) == Model(TINY).classify(fitted)
 
@@ -150,11 +155,11 @@ def test_bytes_are_samples():
 def test_other_rates():
     """A sine keeps its frequency and length at another rate."""
     t = np.arange(8000)
-    clip = audio.Clip((10000 * np.sin(2 * np.pi * 440 * t / 16000)).astype(np.int16), 16000)
-    half = audio.at_rate(clip, 8000)
+    clip = sounds_.Clip((10000 * np.sin(2 * np.pi * 440 * t / 16000)).astype(np.int16), 16000)
+    half = sounds_.at_rate(clip, 8000)
     assert len(half) == 4000 and np.abs(np.fft.rfft(half)).argmax() == 220
     np.testing.assert_allclose(half[100:-100], clip.pcm[200:-200:2], atol=40)
-    assert audio.at_rate(clip, 16000) is clip.pcm
+    assert sounds_.at_rate(clip, 16000) is clip.pcm
 
 
 # ---------------------------------------------------------------- streams
@@ -310,15 +315,16 @@ def test_errors(call, kind, text):
 ])  # fmt: skip
 def test_designs_that_cannot_be(changes, text):
     with pytest.raises(ValueError, match=text):
-        audio.check(replace(tiny(), audio=replace(Audio(8000, 256, 256, 256), **changes)))
+        replace(tiny(), end=Heard("sum", replace(Audio(8000, 256, 256, 256), **changes))).check()
 
 
 def test_design_is_kept():
-    network = Network("x", LABELS, 8, 8, 1, audio=Audio(8000, 256, 128, 256, background="none"))
+    network = Network("x", LABELS, 8, 8, 1, end=Audio(8000, 256, 128, 256, background="none"))
     assert from_dict(to_dict(network)) == network and network.task == "audio"
-    assert to_dict(replace(network, audio=None)).get("audio") is None
+    recipe = PatchTunnels("x", LABELS, 8, 8, 1, end=Audio(8000, 256, 128, 256, background="none"))
+    assert from_dict(recipe_to_dict(recipe)) == network and "audio" not in recipe_to_dict(replace(recipe, end=None))
     with pytest.raises(ValueError, match="network.audio: unknown key 'hops'"):
-        from_dict({**to_dict(network), "audio": {"rate": 1, "frame": 1, "hop": 1, "fft": 32, "hops": 3}})
+        from_dict({**recipe_to_dict(recipe), "audio": {"rate": 1, "frame": 1, "hop": 1, "fft": 32, "hops": 3}})
 
 
 # ---------------------------------------------------------------- the blob
@@ -329,15 +335,16 @@ def test_blob_is_read_back():
     info = read(blob)
     network = blob_network(info, "x")
     assert pack(blob_qnet(blob, "x"), blob_plan(info)) == blob
-    assert network.audio.rate == info.audio["rate"] and network.task == "audio"
+    assert network.end.audio.rate == info.record["rate"] and network.task == "audio"
 
 
 def test_arena_holds_the_stream():
     """m.ram is the plan's part, or the spectrum if that is larger, and the stream; a budget is for all of it."""
-    network = Network("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, audio=Audio(8000, 256, 128, 256))
+    network = Network("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, end=Audio(8000, 256, 128, 256))
     q = random_qnet(np.random.default_rng(0), network)
-    points, silent = (front(n, fast=fast_layers(q)) for n in (network, replace(network, audio=None)))
-    assert stream_bytes(network) == 4 * 3 + 512 + 256 and spectrum_bytes(network) == 1024
+    points, silent = (front(n, fast=fast_layers(q)) for n in (network, replace(network, end=Pooled())))
+    its = network.end.lasting(network, network.chain[-1].cout)
+    assert (its.kept, its.idle) == (4 * 3 + 512 + 256, 1024)
     sizes = sorted({max(1024, -(-p.arena_bytes // 4) * 4) + 780 for p in silent})
     assert sorted({p.arena_bytes for p in points}) == sizes[: len({p.arena_bytes for p in points})]
     least = points[0].arena_bytes
@@ -346,7 +353,7 @@ def test_arena_holds_the_stream():
         plan(network, least - 1, fast=fast_layers(q))
 
 
-RECORD = read(TINY).audio
+RECORD = read(TINY).record
 HEAD = fmt.HEADER.unpack(TINY)
 
 
@@ -428,7 +435,7 @@ def test_damaged_blobs_are_refused_or_run(tmp_path):
 
 def test_analysis_counts_the_stream():
     """patchnet analyze: the arena is m.ram, the stream a part of it, and a design's flash is that of its blob."""
-    network = Network("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, audio=Audio(8000, 256, 128, 256))
+    network = Network("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, end=Audio(8000, 256, 128, 256))
     q = random_qnet(np.random.default_rng(0), network)
     chosen = plan(network, fast=fast_layers(q))
     blob = pack(q, chosen)

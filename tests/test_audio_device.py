@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from audio_oracle import AudioOracle
+from conftest import PATIENT
 from patchnet import Model
-from patchnet.net.design import Audio
-from patchnet.tasks.sound import audio
+from patchnet.data import sounds as sounds_
+from patchnet.tasks.sound.end import Audio
 from sounds import LABELS, random_blob, random_sound
 
 SCRIPT = Path(__file__).parent / "device" / "sound.py"
@@ -51,7 +52,7 @@ def folder(tmp_path_factory):
         sounds.mkdir()
         for j, part in enumerate((0.4, 1, 1.7, 1.01)):
             n = int(part * Model(str(root / f"{name}.pnb")).clip_samples)
-            (sounds / f"{j}.wav").write_bytes(audio.to_wav(random_sound(rng, n), front_end.rate))
+            (sounds / f"{j}.wav").write_bytes(sounds_.to_wav(random_sound(rng, n), front_end.rate))
         cases.append({"blob": f"{name}.pnb", "sounds": name, "chunk": CHUNK, "threshold": THRESHOLD})
     (root / "cases.json").write_text(json.dumps(cases))
     return root
@@ -68,7 +69,7 @@ def expected(root: Path) -> list:
     for name, front_end in FRONT_ENDS.items():
         oracle = AudioOracle((root / f"{name}.pnb").read_bytes())
         out.append(f"audio {front_end.rate} {oracle.samples} {oracle.header.arena_bytes}")
-        sounds = [audio.read_sound(path).pcm for path in sorted((root / name).glob("*.wav"))]
+        sounds = [sounds_.read_sound(path).pcm for path in sorted((root / name).glob("*.wav"))]
         results = [oracle.run_clip(pcm) for pcm in sounds]
         for i, result in enumerate(results):
             out.append(f"{i}.wav {json.dumps(ranking(result))} {result.outputs8.tolist()}")
@@ -95,7 +96,7 @@ def test_on_pc(folder):
 
 
 def test_on_device(connect, where, folder):
-    check(connect(where, files=folder).exec(SCRIPT.read_text(), timeout=300), folder)
+    check(connect(where, files=folder).exec(SCRIPT.read_text(), PATIENT), folder)
 
 
 SHIPPED_SCRIPT = """
@@ -119,13 +120,13 @@ def test_shipped_digits(connect, tmp_path):
     (tmp_path / "spoken-digits.pnb").write_bytes((SHIPPED / "models" / "spoken-digits.pnb").read_bytes())
     (tmp_path / "sounds").symlink_to(SHIPPED / "sounds")
     names = sorted(path.name for path in (SHIPPED / "sounds").glob("*.wav"))
-    printed = {where: connect(where, files=tmp_path).exec(SHIPPED_SCRIPT, timeout=300) for where in ("unix", "qemu")}
+    printed = {where: connect(where, files=tmp_path).exec(SHIPPED_SCRIPT, PATIENT) for where in ("unix", "qemu")}
     assert printed["unix"] == printed["qemu"]
     lines = printed["unix"].splitlines()
     m = Model("spoken-digits")
     assert int(lines[0]) == m.ram
     for name, line in zip(names, lines[1:], strict=False):
-        pcm = audio.read_sound(SHIPPED / "sounds" / name).pcm
+        pcm = sounds_.read_sound(SHIPPED / "sounds" / name).pcm
         wanted = [f"{label} {round(score * 65536)}" for label, score in m.classify(pcm)]
         assert line == f"{name} {wanted}" and wanted[0].startswith(name[0])
     heard = [line.split()[:2] for line in lines[2 + len(names) :]]

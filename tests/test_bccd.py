@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import patchnet
-from patchnet.data import sets as data
-from patchnet.evaluate import evaluate
+from patchnet import data
+from patchnet.evaluate import engines
+from patchnet.evaluate import val as evaluation
 from patchnet.models import resolve
-from patchnet.tasks.detect import evaluate_detect, precision
+from patchnet.tasks.detect import precision
 
 WANTED = json.loads((Path(__file__).parent / "golden" / "bccd.json").read_text())
 FOLDER = Path(patchnet.__file__).parent / "pictures" / "bccd"
@@ -42,9 +43,9 @@ def test_on_pc():
 
 
 def test_on_device(where):
-    if where not in evaluate.ENGINES:
+    if where not in engines.ENGINES:
         pytest.skip("predict knows the unix port and the emulated board")
-    found = evaluate_detect.predict("bccd", FILES, where, LEVELS)
+    found = evaluation.predict("bccd", FILES, where, LEVELS)
     assert [rows.tolist() for rows in found.boxes] == [WANTED[file.name] for file in FILES]
     assert found.ram == patchnet.Model("bccd").ram
 
@@ -52,7 +53,7 @@ def test_on_device(where):
 def test_float_network_finds_nearly_the_same():
     """By the boxes of the integer one as the truth: nine in ten."""
     pytest.importorskip("torch")
-    found = evaluate_detect.predict("bccd", FILES, "float", LEVELS)
+    found = evaluation.predict("bccd", FILES, "float", LEVELS)
     truth = [np.array([[x, y, x + w, y + h, c, 0] for x, y, w, h, c, _ in WANTED[f.name]]) for f in FILES]
     hits = [
         sum((precision.judged(found.corners(i)[found.corners(i)[:, 4] == c], t[t[:, 4] == c], 0.5) == 1).sum()

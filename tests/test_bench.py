@@ -11,16 +11,22 @@ from rich.console import Console
 from cengine import Engine
 from networks import random_qnet
 from patchnet import cli
+from patchnet.blob import random
+from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.net import zoo
-from patchnet.net.design import Detection, Network, Scale, Stage
+from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.plan import costs
-from patchnet.plan.fast import fast_layers, fast_shape
-from patchnet.plan.place import DIRECT, FAST, SWEEP, block_name
+from patchnet.plan.modes import DIRECT, FAST, SWEEP, fast_shape
+from patchnet.plan.place import block_name
 from patchnet.report import bench
 from patchnet.report.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
+from patchnet.tasks.detect.end import Detection, Scale
 
-SMALL = Network("small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),))
+RECIPE = PatchTunnels(
+    "small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),)
+)
+SMALL = RECIPE.network()
 
 
 # ---------------------------------------------------------------- networks
@@ -28,7 +34,7 @@ SMALL = Network("small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, s
 
 def test_random_integers_keep_values_apart():
     """Not all saturated, not all the same: else a kernel could take short cuts that a real network does not."""
-    qnet = bench.random_qnet(zoo.network("vww-18k"))
+    qnet = random.random_qnet(zoo.network("vww-18k"))
     d = qnet.design
     x = np.random.default_rng(0).integers(-128, 128, (d.height, d.width, d.channels)).astype(np.int8)
     outputs = Engine(pack(qnet, bench.layerwise(qnet))).run_raw(x)
@@ -38,16 +44,16 @@ def test_random_integers_keep_values_apart():
 @pytest.mark.parametrize("name", ["imagenet-63k", "mcunet-vww1"])
 def test_random_integers_allow_fast_modes_wherever_shapes_do(name):
     network = zoo.network(name)
-    assert list(fast_layers(bench.random_qnet(network))) == [fast_shape(layer) for layer in network.layers()]
+    assert list(fast_layers(random.random_qnet(network))) == [fast_shape(layer) for layer in network.layers()]
 
 
 def test_random_integers_follow_from_the_seed():
-    a, b, c = (bench.random_qnet(SMALL, seed).tunnels[0][0].conv.weight for seed in (1, 1, 2))
+    a, b, c = (random.random_qnet(SMALL, seed).tunnels[0][0].conv.weight for seed in (1, 1, 2))
     assert (a == b).all() and (a != c).any()
 
 
 def test_layer_by_layer():
-    qnet = bench.random_qnet(SMALL)
+    qnet = random.random_qnet(SMALL)
     plan = bench.layerwise(qnet)
     assert [s.layers for s in plan.segments] == [1, 1, 1]
     assert [s.mode for s in plan.steps] == [DIRECT, FAST, FAST]
@@ -109,15 +115,15 @@ def test_networks_that_cannot_be_read_are_told(tmp_path):
 
 
 def test_schedules_of_a_network():
-    jobs = list(bench.network_jobs("small", bench.random_qnet(SMALL)))
+    jobs = list(bench.network_jobs("small", random.random_qnet(SMALL)))
     assert [job.schedule for job in jobs] == ["the planner's", "cheapest", "layer by layer"]
-    assert all(job.blob == pack(bench.random_qnet(SMALL), job.plan) for job in jobs)
+    assert all(job.blob == pack(random.random_qnet(SMALL), job.plan) for job in jobs)
 
 
 def test_schedules_of_a_network_that_detects():
     """Every one gives the same; each layer behind the chains is counted, then the search for boxes."""
     scales = Scale(((9, 9),), (Stage(8, 1, 1, 2),)), Scale(((14, 14),), (Stage(8, 1, 2, 2),))
-    network = replace(SMALL, margin_h=6, margin_w=4, detection=Detection(scales))
+    network = replace(RECIPE, margin_h=6, margin_w=4, end=Detection(scales)).network()
     jobs = list(bench.network_jobs("small", random_qnet(np.random.default_rng(0), network)))
     x = np.random.default_rng(0).integers(-128, 128, (20, 24, 3)).astype(np.int8)
     outputs = [Engine(job.blob).run_raw(x).outputs8.tolist() for job in jobs]
@@ -203,7 +209,7 @@ def test_a_counter_that_is_off_is_an_error():
 
 def test_costs_predict_a_network(connect, tmp_path):
     """Instructions, which do not depend on the machine that emulates."""
-    qnet = bench.random_qnet(zoo.network("vww-18k"))
+    qnet = random.random_qnet(zoo.network("vww-18k"))
     jobs = list(bench.network_jobs("vww-18k", qnet))
     (tmp_path / "picture").write_bytes(bench._picture(jobs))
     for i, job in enumerate(jobs):

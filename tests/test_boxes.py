@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from patchnet.net.design import Detection, Network, Scale, Stage
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
 from patchnet.tasks.detect import boxes
+from patchnet.tasks.detect.end import Detection, Scale
 
 TWO_SCALES = Network(
     "n", ("a", "b"), 32, 48, k=4, central=False, margin_h=16, margin_w=16, stem_out=4, stages=(Stage(8, 1, 2, 2),),
-    detection=Detection((Scale(((6, 4), (9, 12))), Scale(((20, 16),), (Stage(8, 1, 2, 2),)))),
+    end=Detection((Scale(((6, 4), (9, 12))), Scale(((20, 16),), (Stage(8, 1, 2, 2),)))),
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -10,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from cengine import BUILD
+from conftest import PATIENT
+
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parent / "modpatchnet"
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
 FLAGS = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=soft", "-std=c99", "-O2", "-fno-builtin", "-Wall", "-Werror"]
-PORTABLE = ("pn_conv.c", "pn_fused.c", "pn_kernels.c")  # what the kernels of dsp/ replace is in them
-RENAMED = [f"fused_{name}" for name in ("area", "arrays", "begin", "take", "line")]
-RENAMED += [f"conv_{name}" for name in ("chunk", "windows", "dots", "pixels")] + ["pool_add", "dot"]
+KERNELS, ASSEMBLY = Path("engine", "kernels"), Path("engine", "kernels", "armv7em")
+PORTABLE = ("pn_conv.c", "pn_fast.c", "pn_kernels.c")  # what the assembly replaces is in them
+RENAMED = [f"fast_{name}" for name in ("area", "arrays", "begin", "take", "line")]
+RENAMED += [f"conv_{name}" for name in ("windows", "dots", "pixels")] + ["pool_add", "dot"]
 REFERENCE = ["-DPN_PORTABLE", *(f"-Dpn_{name}=ref_{name}" for name in RENAMED)]
 
 pytestmark = pytest.mark.skipif(
@@ -25,22 +30,33 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def compiled(source: Path, out: Path, engine: Path, flags: list[str]) -> Path:
-    command = [COMPILER, *FLAGS, *flags, f"-I{engine}", f"-I{engine / 'dsp'}", "-c", source, "-o", out]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+def ran(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def compiled(source: Path, engine: Path, flags: list[str]) -> Path:
+    """The object of a source, kept in build/tests by what the compiler reads: a bug is in one or two of them."""
+    command = [COMPILER, *FLAGS, *flags, f"-I{engine}"]
+    read = " ".join([*FLAGS, *flags]) + ran(*command, "-E", "-P", source)
+    out = BUILD / f"{source.stem}-{hashlib.sha256(read.encode()).hexdigest()[:16]}.o"
+    if not out.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        part = out.with_suffix(f".{os.getpid()}")
+        ran(*command, "-c", source, "-o", part)
+        part.replace(out)
     return out
 
 
 def image(folder: Path, engine: Path, *, narrow: bool, times: int, seed: int) -> Path:
     """checkasm with the kernels of `engine` and, as their reference, the portable C of this tree."""
     more = [f"-DPN_DSP_NARROW={int(narrow)}", f"-DTIMES={times}", f"-DSEED={seed}u"]
-    kernels = [engine / "pn_conv.c", engine / "pn_fused.c", *sorted((engine / "dsp").glob("pn_dsp_*.c"))]
-    objects = [compiled(source, folder / f"{source.stem}.o", engine, more) for source in kernels]
-    objects += [compiled(ENGINE / name, folder / f"ref_{name[:-2]}.o", ENGINE, REFERENCE) for name in PORTABLE]
-    objects.append(compiled(HERE / "csrc" / "checkasm.c", folder / "checkasm.o", engine, more))
+    shared = [engine / KERNELS / name for name in ("pn_conv.c", "pn_fast.c")]
+    kernels = [*shared, *sorted((engine / ASSEMBLY).glob("*.c"))]
+    objects = [compiled(source, engine, more[:1]) for source in kernels]
+    objects += [compiled(ENGINE / KERNELS / name, ENGINE, REFERENCE) for name in PORTABLE]
+    objects.append(compiled(HERE / "csrc" / "checkasm.c", engine, more))
     out, script = folder / "checkasm.elf", HERE / "csrc" / "checkasm.ld"
-    link = [COMPILER, *FLAGS, "-nostdlib", "-Wl,--no-warn-rwx-segments", "-T", script, *objects, "-lgcc", "-o", out]
-    subprocess.run(link, check=True, capture_output=True, text=True, timeout=120)
+    ran(COMPILER, *FLAGS, "-nostdlib", "-Wl,--no-warn-rwx-segments", "-T", script, *objects, "-lgcc", "-o", out)
     return out
 
 
@@ -48,7 +64,7 @@ def run(elf: Path) -> tuple[int, str]:
     """Exit status and what was printed."""
     command = [EMULATOR, "-machine", "mps2-an500", "-nographic", "-monitor", "none", "-serial", "none", "-semihosting"]
     done = subprocess.run(
-        [*command, "-kernel", elf], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False
+        [*command, "-kernel", elf], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENT
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -74,13 +90,13 @@ BUGS = {
     "depthwise 7x7": ("pn_dsp_rows.h", "smlabt \\\\y, \\\\d, r5, \\\\y", "smlabb \\\\y, \\\\d, r5, \\\\y"),
     "no expansion": ("pn_dsp_plain.h", "pkhbt r9, r9, r4, lsl #16", "pkhbt r9, r9, r9, lsl #16"),
     "8 channels": ("pn_dsp_eight.h", "smlad \\\\acc, r11, r3, \\\\acc", "smlad \\\\acc, r11, r2, \\\\acc"),
-    "odd channels": ("pn_dsp_fused.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
+    "odd channels": ("pn_dsp_fast.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
     "half a tile": ("pn_dsp_quads.h", "smlad r1, r6, r11, r1", "smlad r1, r4, r11, r1"),
     "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
     "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
     "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
-    "beyond the end": ("pn_dsp_fused.c", "p->words = a->words", "p->words = a->words + 8"),
+    "beyond the end": ("pn_dsp_fast.c", "p->words = a->words", "p->words = a->words + 8"),
 }  # fmt: skip
 
 
@@ -90,8 +106,8 @@ def test_a_bug_is_found(tmp_path, bug):
     name, text, other = BUGS[bug]
     engine = tmp_path / "engine"
     shutil.copytree(ENGINE, engine)
-    source = (engine / "dsp" / name).read_text()
+    source = (engine / ASSEMBLY / name).read_text()
     assert text in source
-    (engine / "dsp" / name).write_text(source.replace(text, other))
+    (engine / ASSEMBLY / name).write_text(source.replace(text, other))
     status, said = run(image(tmp_path, engine, narrow=False, times=2000, seed=3))
     assert status == 1 and ("wanted" in said or "leaves its memory" in said or "fault" in said), said

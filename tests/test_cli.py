@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 import patchnet
-from patchnet import cli, models
+from conftest import PATIENT
+from patchnet import cli, data, models, progress
 from patchnet.blob import qnet_file
 from patchnet.blob.pack import pack
 from patchnet.board import remote
-from patchnet.data import sets as data
-from patchnet.evaluate import stages
-from patchnet.net.design import Network, Stage
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
 from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
 
 COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict", "bench")
@@ -68,7 +68,7 @@ def run_json(capsys, *argv: str):
 
 def shell(*argv: str, cwd=None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "patchnet.cli", *argv]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=PATIENT)
 
 
 # ---------------------------------------------------------------- help and arguments
@@ -100,7 +100,7 @@ def test_nothing_but_training_and_float_needs_torch(folder):
         "assert main(argv) == main(['analyze', 'pets.pnb']) == main(['pack', '.', '-o', 'again.pnb']) == 0\n"
         "assert main(['train', 'digits']) == 2 and main(['quantize', '.']) == 2"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=PATIENT)
     assert done.returncode == 0, done.stderr
     wanted = "patchnet: this needs the package 'torch': pip install 'patchnet[train]'"
     assert done.stderr.splitlines()[-2:] == [wanted, wanted]
@@ -182,7 +182,7 @@ def test_errors_leave_the_process_with_status_2(folder):
 
 def test_a_reader_may_leave_early(folder):
     command = f"{sys.executable} -m patchnet.cli analyze pets.pnb --json | head -n 1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=folder, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=folder, timeout=PATIENT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
 
 
@@ -309,8 +309,8 @@ def test_pack_for_a_file_that_is_streamed(here, capsys):
 
 def test_planning_shows_progress_once_it_takes_long(monkeypatch):
     told, clock = [], iter([0.0, 0.4, 2.5])
-    monkeypatch.setattr(stages.time, "monotonic", lambda: next(clock))
-    done = stages.planning(lambda what, total: told.append((what, total)) or told.append, "pets")
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    done = progress.planning(lambda what, total: told.append((what, total)) or told.append, "pets")
     for layers in range(1, 5):
         done(layers, 4)
     assert told == [("planning pets", 4), 2, 1, 1]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchnet.data import sets as data
-from patchnet.net.design import Network
+from patchnet import data
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.tasks.pictures import prepare
 
 RNG = np.random.default_rng(5)
 
@@ -81,7 +82,7 @@ def test_channels():
 def test_prepare_gives_what_the_network_reads():
     network = Network("n", ("a",), 6, 8, channels=1, mean=(128,), fit="crop")
     picture = RNG.integers(0, 256, (30, 30, 3), np.uint8)
-    ready = data.prepare(picture, network)
+    ready = prepare(picture, network)
     assert ready.shape == (6, 8, 1) and ready.dtype == np.uint8
     assert (ready == data.resize(data.channels_of(picture, 1), 6, 8, fit="crop")).all()
 

@@ -5,27 +5,20 @@ from dataclasses import replace
 
 import pytest
 
-from patchnet.net.design import (
-    Detection,
-    Layer,
-    Network,
-    Scale,
-    Stage,
-    bottleneck_bytes,
-    check_budget,
-    design,
-    from_dict,
-    layer_bytes,
-    paper_peak,
-    plain_bytes,
-    to_dict,
-    write_toml,
-)
+from patchnet.net.budget import bottleneck_bytes, check_budget, layer_bytes, paper_peak, plain_bytes
+from patchnet.net.layers import Layer
+from patchnet.net.recipe import PatchTunnels, Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.search import design
+from patchnet.net.toml import from_dict, recipe_from_dict, recipe_to_dict, to_dict, write_toml
+from patchnet.tasks.classify.end import Pooled
+from patchnet.tasks.detect.end import Detection, Scale, scales
 
-VWW = Network(
+VWW_RECIPE = PatchTunnels(
     "vww", ("no", "yes"), 66, 66, margin_h=9, margin_w=9, stem_out=16,
     stages=(Stage(24), Stage(32, 2, 2), Stage(48, 2, 2), Stage(64)),
 )  # fmt: skip
+VWW = VWW_RECIPE.network()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +75,7 @@ def test_macs_and_weights_of_a_bottleneck():
 
 @pytest.mark.parametrize(("aggregate", "features"), [("sum", 64), ("concat", 5 * 64)])
 def test_macs_and_weights_of_a_picture_count_the_fully_connected_layer(aggregate, features):
-    network = replace(VWW, aggregate=aggregate, labels=("no", "yes", "maybe"))
+    network = replace(VWW, end=Pooled(aggregate), labels=("no", "yes", "maybe"))
     layers = network.layers()
     assert network.macs == 5 * sum(layer.macs for layer in layers) + features * 3
     assert network.weights == 5 * sum(layer.weights for layer in layers) + features * 3
@@ -111,8 +104,8 @@ def test_plain_values_and_toml_round_trip():
 )
 def test_wrong_keys_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        from_dict({**to_dict(VWW), **change})
-    values = to_dict(VWW)
+        from_dict({**recipe_to_dict(VWW_RECIPE), **change})
+    values = recipe_to_dict(VWW_RECIPE)
     del values["height"]
     with pytest.raises(ValueError, match="'height' is missing"):
         from_dict(values)
@@ -126,7 +119,7 @@ def test_designed_networks_keep_the_budget(side, budget):
         layers = candidate.network.layers()
         assert candidate.peak == max(map(layer_bytes, layers)) <= budget
         assert (candidate.macs, candidate.weights) == (candidate.network.macs, candidate.network.weights)
-        assert candidate.network.aggregate == "sum" and layers[-1].oh <= 7
+        assert candidate.network.end.aggregate == "sum" and layers[-1].oh <= 7
     assert found == sorted(found, key=lambda c: c.macs, reverse=True)
 
 
@@ -147,16 +140,17 @@ def test_infeasible_budget_names_the_block():
         design(("a", "b"), 224, 224, 2_048)
 
 
-DETECT = Network(
+DETECT_RECIPE = PatchTunnels(
     "boxes", ("a", "b", "c"), 130, 130, margin_h=18, margin_w=18,
     stages=(Stage(24, 2, 2), Stage(32, 2, 2), Stage(48, 1, 2)),
-    detection=Detection((Scale(((16, 12), (24, 30))), Scale(((60, 80),), (Stage(64, 1, 2),)))),
+    end=Detection((Scale(((16, 12), (24, 30))), Scale(((60, 80),), (Stage(64, 1, 2),)))),
 )  # fmt: skip
+DETECT = DETECT_RECIPE.network()
 
 
 def test_detection_has_a_stitched_map_scales_and_heads():
-    assert (DETECT.task, DETECT.stride, DETECT.stitched, VWW.task) == ("detect", 16, (9, 9), "classify")
-    fine, coarse = DETECT.scales()
+    assert (DETECT.task, DETECT.stride, DETECT.end.map, VWW.task) == ("detect", 16, (9, 9), "classify")
+    fine, coarse = scales(DETECT)
     assert (fine.layers, fine.stride, coarse.stride) == ((), 16, 32)
     assert (fine.head.h, fine.head.cin, fine.head.cout) == (9, 48, 14)
     assert not fine.head.expand and not fine.head.residual
@@ -173,10 +167,11 @@ def test_detection_has_a_stitched_map_scales_and_heads():
     [(130, 4, 18, True), (224, 4, 18, True), (300, 9, 20, False), (128, 1, 0, False)],
 )
 def test_grid_patches_tile_the_stitched_map_once(side, k, margin, central):
-    network = replace(DETECT, height=side, width=side, k=k, margin_h=margin, margin_w=margin, central=central)
-    rows, last = network.stitched[0], network.layers()[-1]
+    recipe = replace(DETECT_RECIPE, height=side, width=side, k=k, margin_h=margin, margin_w=margin, central=central)
+    network = recipe.network()
+    rows, last = network.end.map[0], network.layers()[-1]
     seen = [[0] * rows for _ in range(rows)]
-    for i, p in enumerate(network.places()):
+    for i, p in enumerate(network.end.places):
         assert p.from_y + p.h <= last.oh and p.from_x + p.w <= last.ow and p.to_y + p.h <= rows and p.to_x + p.w <= rows
         top, left = network.patches()[i]
         assert abs((p.to_y - p.from_y) * 16 - top) <= 8 and abs((p.to_x - p.from_x) * 16 - left) <= 8
@@ -189,7 +184,9 @@ def test_grid_patches_tile_the_stitched_map_once(side, k, margin, central):
 def test_detection_round_trips():
     values = tomllib.loads(write_toml({"network": to_dict(DETECT), "train": {"more": {"x": 1}}}))
     assert from_dict(values["network"]) == DETECT and values["train"] == {"more": {"x": 1}}
-    assert "detection" not in to_dict(VWW)
+    assert "detection" not in recipe_to_dict(VWW_RECIPE)
+    values = tomllib.loads(write_toml(recipe_to_dict(DETECT_RECIPE)))
+    assert recipe_from_dict(values) == DETECT_RECIPE and from_dict(values) == DETECT
 
 
 @pytest.mark.parametrize(
@@ -207,4 +204,4 @@ def test_detection_round_trips():
 )
 def test_impossible_detection_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        from_dict({**to_dict(DETECT), **change})
+        from_dict({**recipe_to_dict(DETECT_RECIPE), **change})

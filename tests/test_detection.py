@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-from dataclasses import replace
+from math import isqrt
 
 import numpy as np
 import pytest
 
 import arena
 import patchnet
-from cases import assert_equal, patched, random_blob, random_case, random_raw, scattered
+from cases import patched, random_blob, random_case, random_raw, scattered
 from cengine import Engine, EngineError, sanitized
+from difference import check
 from networks import fast_qnet, random_detector, random_qnet
 from oracle import HEAD, Oracle
 from patchnet import format as fmt
 from patchnet.blob import qnet_file
-from patchnet.blob.pack import pack, read
-from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet
-from patchnet.net.design import Detection, Network, Scale, Stage
-from patchnet.plan import planner
-from patchnet.plan.fast import fast_layers
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.plan import choice
 from patchnet.plan.place import place
 from patchnet.report import analyze
+from patchnet.tasks.detect.end import Detection, Scale, scales
 
 FORMATS = (0, patchnet.GRAYSCALE, patchnet.RGB565, patchnet.RGB888)
 
@@ -37,9 +40,9 @@ def cases():
 def test_engine_is_the_oracle(seed):
     case = random_case(seed, extreme=seed % 5 == 4, detects=True)
     engine = Engine(case.blob)
-    assert_equal(engine.run_image(*case.picture.args()), case.oracle.run_image(*case.picture.args()))
+    check(engine, case.oracle.run_image(*case.picture.args()), case.picture, case)
     raw = random_raw(np.random.default_rng(seed), case.qnet.design)
-    assert_equal(engine.run_raw(raw), case.oracle.run_raw(raw))
+    check(engine, case.oracle.run_raw(raw), raw, case)
 
 
 @pytest.mark.parametrize("seed", range(200, 225))
@@ -60,7 +63,7 @@ def test_any_plan_gives_the_same_boxes(seed):
     wanted = Oracle(blobs[0]).run_raw(raw)
     for blob in blobs:
         assert arena.plan_is_sound(blob)
-        assert_equal(Engine(blob).run_raw(raw), wanted)
+        check(Engine(blob), wanted, raw)
 
 
 def test_random_detectors_say_something(cases):
@@ -77,11 +80,12 @@ def test_random_detectors_say_something(cases):
         heads = [part for part in arena.parts(o) if part.stages[-1].layer.flags & HEAD]
         seen |= {("head fused", len(part.stages) > 1) for part in heads} | {("scales", len(heads))}
         d = case.qnet.design
-        seen |= {("k", d.k), ("central", d.central), ("channels", d.channels), ("fit", d.fit)}
+        grid = isqrt(d.tunnels)
+        seen |= {("grid", grid), ("central", d.tunnels - grid**2), ("channels", d.channels), ("fit", d.fit)}
         seen |= {"cropped" for p in o.places if p.from_y or p.from_x}
     wanted = {"full", "room", "none", "dropped", "equal values", ("cut", 0), ("cut", 32768), "cropped"}
     wanted |= {("head fused", some) for some in (False, True)} | {("scales", n) for n in (1, 2, 3)}
-    wanted |= {("k", k) for k in (1, 4, 9, 16)} | {("central", some) for some in (False, True)}
+    wanted |= {("grid", side) for side in (1, 2, 3, 4)} | {("central", n) for n in (0, 1)}
     assert wanted <= seen, wanted - seen
 
 
@@ -102,7 +106,7 @@ def test_numbers_at_their_ends(cases, values):
         blob = set_numbers(case.blob, **values)
         engine, oracle = Engine(blob), Oracle(blob)
         engine.threshold = oracle.threshold = 0 if "cls_zero" in values else 20_000
-        assert_equal(engine.run_image(*case.picture.args()), oracle.run_image(*case.picture.args()))
+        check(engine, oracle.run_image(*case.picture.args()), case.picture, case)
 
 
 def test_thresholds(cases):
@@ -135,21 +139,21 @@ def test_planned_networks(seed):
     """The planner's plans are sound, need the bytes that it says, and give the oracle's boxes."""
     rng = np.random.default_rng(seed)
     qnet = fast_qnet(rng, random_detector(rng, 60_000))
-    points = planner.front(qnet.design, fast=fast_layers(qnet))
+    points = choice.front(qnet.design, fast=fast_layers(qnet))
     assert [p.arena_bytes for p in points] == sorted(p.arena_bytes for p in points)
     raw = random_raw(rng, qnet.design)
     for point in (points[0], points[-1]):
         blob = pack(qnet, place(qnet.design, point.schedule))
         assert read(blob).header["arena_bytes"] == point.arena_bytes and arena.plan_is_sound(blob)
-        assert_equal(Engine(blob).run_raw(raw), Oracle(blob).run_raw(raw))
-    assert all(p.arena_bytes >= points[0].arena_bytes for p in planner.front(qnet.design, by="macs")[:1])
+        check(Engine(blob), Oracle(blob).run_raw(raw), raw)
+    assert all(p.arena_bytes >= points[0].arena_bytes for p in choice.front(qnet.design, by="macs")[:1])
 
 
 def test_a_head_is_by_itself(cases):
     """Heads but the last one, and the ends of chains, cannot be fused with what follows."""
-    (case,) = [c for c in cases if len(c.oracle.scales) == 2 and not c.qnet.design.scales()[0].layers][:1]
+    (case,) = [c for c in cases if len(c.oracle.scales) == 2 and not c.qnet.design.readouts[0].layers][:1]
     d = case.qnet.design
-    steps = [(step.mode, step.rows, step.group) for step in planner.fastest(d).steps]
+    steps = [(step.mode, step.rows, step.group) for step in choice.fastest(d).steps]
     n, tail = len(d.layers()), d.tail()
     apart = [(d.layers()[-1].oh, steps[:n]), (tail[0].oh, steps[n : n + 1]), (tail[-1].oh, steps[n + 1 :])]
     place(d, apart)
@@ -168,7 +172,7 @@ def test_a_moved_number_is_judged_rightly(seed):
     rng = np.random.default_rng([seed, 3])
     qnet = random_qnet(rng, random_detector(rng, 20_000))
     blob, said = random_blob(rng, qnet), set()
-    detect = read(blob).detect
+    detect = read(blob).record
     for field, delta in itertools.product(("stitch_at", "candidate_at"), (-64, -16, -4, -1, 1, 4, 16, 64)):
         value = detect[field] + delta
         if value < 0:
@@ -187,7 +191,7 @@ def test_a_moved_number_is_judged_rightly(seed):
 def test_scattered_plans_are_sound(cases):
     rng = np.random.default_rng(5)
     for case in cases[:4]:
-        blob = scattered(rng, pack(case.qnet, planner.smallest(case.qnet.design)))
+        blob = scattered(rng, pack(case.qnet, choice.smallest(case.qnet.design)))
         assert arena.plan_is_sound(blob)
         Engine(blob)
 
@@ -221,7 +225,7 @@ def test_bad_records_are_refused(cases, values, name):
 
 def test_bad_places_scales_and_anchors_are_refused(cases):
     blob = cases[3].blob
-    d = read(blob).detect
+    d = read(blob).record
     last = cases[3].qnet.design.layers()[-1]
     bad = [(fmt.PLACE, d["place_off"], dict(h=last.oh + 1)), (fmt.PLACE, d["place_off"], dict(from_x=last.ow))]
     bad += [(fmt.PLACE, d["place_off"], dict(to_y=d["map_h"])), (fmt.PLACE, d["place_off"], dict(to_x=65535))]
@@ -262,17 +266,12 @@ def test_damage_stays_inside(how, tmp_path):
 def test_files_round_trip(seed, tmp_path):
     """A network through the .npz and through the blob: the same integers, the same boxes."""
     case = random_case(seed, max_macs=50_000, detects=True)
-    qnet = replace(case.qnet, detect=replace(case.qnet.detect, cls_scale=float(np.float32(case.qnet.detect.cls_scale))))
+    qnet = case.qnet
     info, again = read(case.blob), blob_qnet(case.blob, "again")
     assert blob_plan(info) == blob_plan(read(pack(again, blob_plan(info))))
     d = blob_network(info, "again")
-    for a, b in ((d.scales(), qnet.design.scales()), (d.places(), qnet.design.places())):
-        assert len(a) == len(b)
-    assert (
-        d.places() == qnet.design.places() and d.stitched == qnet.design.stitched and d.heads() == qnet.design.heads()
-    )
-    assert [(s.stride, s.head.cout) for s in d.scales()] == [(s.stride, s.head.cout) for s in qnet.design.scales()]
-    assert [s.anchors for s in d.detection.scales] == [s.anchors for s in qnet.design.detection.scales]
+    assert d.end == qnet.design.end and d.heads() == qnet.design.heads()
+    assert [(s.stride, s.head.cout) for s in scales(d)] == [(s.stride, s.head.cout) for s in scales(qnet.design)]
     assert (d.macs, d.weights) == (qnet.design.macs, qnet.design.weights)
     raw = random_raw(np.random.default_rng(seed), qnet.design)
     wanted = case.oracle.run_raw(raw)
@@ -283,7 +282,7 @@ def test_files_round_trip(seed, tmp_path):
 def test_npz_round_trip(tmp_path):
     network = Network(
         "n", ("a", "b"), 33, 33, margin_h=9, margin_w=9, stem_out=4, stages=(Stage(6, 1, 2, 2),),
-        detection=Detection((Scale(((5, 6),)), Scale(((20, 20), (9, 30)), (Stage(8, 1, 2, 0),)))),
+        end=Detection((Scale(((5, 6),)), Scale(((20, 20), (9, 30)), (Stage(8, 1, 2, 0),)))),
     )  # fmt: skip
     qnet = random_qnet(np.random.default_rng(0), network)
     qnet_file.save(qnet, tmp_path / "q.npz")
@@ -307,7 +306,7 @@ def test_detect_on_the_pc(cases):
         raw = random_raw(np.random.default_rng(1), case.qnet.design)
         assert bytes(m.predict(raw)) == case.oracle.run_raw(raw).outputs8.tobytes()
         assert m.task == "detect" and m.output_shape == (len(wanted.outputs8),)
-        assert m.output_zero_point == case.qnet.detect.cls_zero
+        assert m.output_zero_point == case.qnet.end.cls_zero
         assert len(m.profile(raw)) == len(case.qnet.design.run())
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from patchnet import data
 from patchnet.data import boxed as detection_data
-from patchnet.data import sets as data
 
 WIDE, HIGH = 20, 10
 

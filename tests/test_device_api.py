@@ -14,8 +14,9 @@ import pytest
 
 import blobs
 import patchnet
+from conftest import PATIENT, wait_for
 from patchnet import GRAYSCALE, Image, Model
-from patchnet.board import romfs
+from patchnet.board import remote, romfs
 
 SCRIPTS = Path(__file__).parent / "device"
 # chains, and bottlenecks in each: some seconds on each device
@@ -57,7 +58,7 @@ def test_cpython_prints_what_is_expected(folder, name):
 
 @pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs", "stream"])
 def test_device_prints_what_is_expected(connect, where, folder, name):
-    assert connect(where, folder).exec(script(name), timeout=300) == expected(name)
+    assert connect(where, folder).exec(script(name), PATIENT) == expected(name)
 
 
 def test_arena_lies_in_the_boards_own_memory(connect, folder, tmp_path):
@@ -125,10 +126,21 @@ def write_long(where: str, folder: Path):
 
 
 def check_interrupt(device):
-    device.start(script("interrupt"))
-    time.sleep(0.4)
-    device.interrupt()
-    assert device.finish(300) == "running\ninterrupted\nright: True\nin the middle: True\n"
+    """On a busy machine Ctrl-C may come late, but not each time."""
+    for _ in range(5):
+        device.start(script("interrupt"))
+        wait_for(device, "running")
+        time.sleep(0.1)  # into the inference
+        device.interrupt()
+        try:
+            printed = device.finish(PATIENT).strip()
+        except remote.RemoteError as e:  # so late that the next inference was interrupted
+            printed = str(e)
+        if printed == "interrupted\nright: True\nin the middle: True":
+            break
+        assert "right: False" not in printed
+    else:
+        pytest.fail(f"Ctrl-C never ended an inference in the middle: {printed!r}")
 
 
 def test_ctrl_c_ends_a_long_inference_and_the_next_is_right(connect, where, tmp_path):
@@ -148,15 +160,15 @@ before = gc.mem_alloc()
 best = m.classify(img, 5)
 print(gc.mem_alloc() - before < 1500)
 gc.enable()
-print([(label, int(score * 65536)) for label, score in best])
+print([(label.encode(), int(score * 65536)) for label, score in best])
 everything = m.classify(img)
 print(len(everything), everything[:5] == best, m.labels[999] == "class 999 \\u00e9")
 print(all(a[1] >= b[1] for a, b in zip(everything, everything[1:])))
 """
     model = Model(blobs.many_classes())
     best = model.classify(Image(5, 5, GRAYSCALE, bytes(range(0, 250, 10))), 5)
-    exact = [(label, int(score * 65536)) for label, score in best]
-    assert connect(where, tmp_path).exec(code) == f"True\n{ascii(exact)}\n1000 True True\nTrue\n"
+    exact = [(label.encode(), int(score * 65536)) for label, score in best]  # how text is shown, depends on the version
+    assert connect(where, tmp_path).exec(code) == f"True\n{exact}\n1000 True True\nTrue\n"
 
 
 def test_profile_adds_up(connect, where, folder):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import require
+from conftest import PATIENT, require
 from patchnet.board import deploy, remote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,13 +25,13 @@ INTERNAL += r"|no end (in time|within)|exit status|the program on the board ende
 
 
 def binding_texts():
-    source = "".join(path.read_text() for path in sorted(ENGINE.glob("mod_*.[ch]")))
+    source = "".join(path.read_text() for path in sorted(ENGINE.glob("binding/*.[ch]")))
     return re.findall(r'MP_ERROR_TEXT\("([^"]*)"\)', source)
 
 
 def engine_texts():
-    body = re.search(r"pn_error\(int err\) \{(.*?)\n\}", (ENGINE / "pn_open.c").read_text(), re.S)[1]
-    return sorted(set(re.findall(r'return "(\w+)";', body)) - RUN_ERRORS)
+    body = re.search(r"pn_error\(int err\) \{(.*?)\n\}", (ENGINE / "engine" / "pn_open.c").read_text(), re.S)[1]
+    return sorted(set(re.findall(r'return "([^"]+)";', body)) - RUN_ERRORS)
 
 
 def text_of(node):
@@ -105,7 +105,7 @@ def test_mpremote_lines(tmp_path):
         assert len(LINES) == len(SAID)
         for line, said in zip(LINES, SAID, strict=True):
             command = [sys.executable, "-m", "mpremote", "connect", emulator.port, *shlex.split(line)]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENT)
             assert done.returncode == 0 and said in done.stdout, (line, done.stdout, done.stderr)
     finally:
         emulator.stop()

@@ -8,13 +8,16 @@ from PIL import Image
 
 from networks import random_picture, random_qnet
 from oracle import GREY, RGB888, Oracle
-from patchnet import Model
+from patchnet import Model, data
+from patchnet.blob import files
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet
 from patchnet.board import remote
-from patchnet.data import sets as data
-from patchnet.evaluate import evaluate
-from patchnet.net.design import Network, Stage
+from patchnet.evaluate import engines
+from patchnet.evaluate import val as evaluation
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.tasks.classify import answers
 
 LABELS = ("fox", "ant", "dog", "cat", "bee", "elk", "cow")
 
@@ -66,7 +69,7 @@ def zoo(tmp_path_factory):
 
 def val(zoo, on, **kwargs):
     root = zoo[0]
-    return evaluate.val(str(root / "zoo.pnb"), str(root / "pictures"), on, **kwargs)
+    return evaluation.val(str(root / "zoo.pnb"), str(root / "pictures"), on, **kwargs)
 
 
 # ---------------------------------------------------------------- host
@@ -87,7 +90,7 @@ def test_host_accuracy_is_that_of_the_oracle(zoo):
 
 def test_host_scores_are_those_of_the_oracle(zoo):
     root, pictures, blob = zoo
-    answers = evaluate.run("host", root / "zoo.pnb", data.load(root / "pictures"))
+    answers = engines.run("host", root / "zoo.pnb", data.load(root / "pictures"))
     oracle = Oracle(blob)
     for i, picture in enumerate(pictures):
         result = oracle_run(oracle, picture)
@@ -110,8 +113,8 @@ def test_no_top5_with_few_classes(tmp_path):
     (tmp_path / "few.pnb").write_bytes(pack(random_qnet(np.random.default_rng(0), net)))
     (tmp_path / "p" / "cat").mkdir(parents=True)
     Image.fromarray(make_pictures(1)[0]).save(tmp_path / "p" / "cat" / "x.png")
-    (result,) = evaluate.val(str(tmp_path / "few.pnb"), str(tmp_path / "p"))
-    assert result.top5 is None and not {"top5", "identical"} & set(evaluate.to_dict(result))
+    (result,) = evaluation.val(str(tmp_path / "few.pnb"), str(tmp_path / "p"))
+    assert result.top5 is None and not {"top5", "identical"} & set(evaluation.to_dict(result))
 
 
 def test_limit_spreads_over_the_set(zoo):
@@ -129,11 +132,11 @@ def test_progress_counts_every_picture(zoo):
 
 
 def test_classes_are_matched_by_name():
-    assert evaluate.match(("b", "c", "a"), ("a", "b"), "m", "d").tolist() == [2, 0]
+    assert answers.match(("b", "c", "a"), ("a", "b"), "m", "d").tolist() == [2, 0]
     with pytest.raises(ValueError, match="d has classes a, x; m tells b, c, a"):
-        evaluate.match(("b", "c", "a"), ("a", "x"), "m", "d")
+        answers.match(("b", "c", "a"), ("a", "x"), "m", "d")
     with pytest.raises(ValueError, match="two of its labels are equal"):
-        evaluate.match(("b", "b"), ("b",), "m", "d")
+        answers.match(("b", "b"), ("b",), "m", "d")
 
 
 def test_data_without_one_class_each_is_refused(zoo, tmp_path):
@@ -143,7 +146,7 @@ def test_data_without_one_class_each_is_refused(zoo, tmp_path):
     (tmp_path / "text.npz").write_text("no")
     for name, message in (("boxes", "with boxes"), ("nothing", "got 0 pictures"), ("text", "wanted an .npz")):
         with pytest.raises(ValueError, match=message):
-            evaluate.val(str(zoo[0] / "zoo.pnb"), str(tmp_path / f"{name}.npz"))
+            evaluation.val(str(zoo[0] / "zoo.pnb"), str(tmp_path / f"{name}.npz"))
 
 
 def test_model_files(tmp_path):
@@ -152,7 +155,7 @@ def test_model_files(tmp_path):
         (tmp_path / name).write_bytes(b"")
 
     def find(name, on):
-        return str(evaluate.model_file(tmp_path / name, on).relative_to(tmp_path))
+        return str(files.model_file(tmp_path / name, on).relative_to(tmp_path))
 
     assert find("run", "host") == find("run/a.pnb", "qemu") == "run/a.pnb"
     assert find("run", "float") == find("run/a.pnb", "float") == find("run/float.npz", "float") == "run/float.npz"
@@ -170,14 +173,14 @@ def test_model_files(tmp_path):
 def test_qnet_in_place_of_weights_is_refused(tmp_path):
     np.savez(tmp_path / "qnet.npz", meta="{}")
     with pytest.raises(ValueError, match="wanted trained weights"):
-        evaluate.network_of(tmp_path / "qnet.npz")
+        files.network_of(tmp_path / "qnet.npz")
 
 
 # ---------------------------------------------------------------- devices
 
 
 def test_device_gives_the_host_s_scores(zoo, where):
-    if where not in evaluate.ENGINES:
+    if where not in engines.ENGINES:
         pytest.skip("val knows the unix port and the emulated board")
     host, device = val(zoo, ["host", where], limit=5)
     assert device.identical is True and device.reference == "host"
@@ -207,11 +210,11 @@ class FakeDevice:
 def test_chunks_keep_the_order(zoo, monkeypatch):
     fake = FakeDevice()
     monkeypatch.setattr(remote, "run", fake)
-    monkeypatch.setattr(evaluate, "CHUNK_PICTURES", 4)
+    monkeypatch.setattr(answers.Answering, "most", 4)
     host, device = val(zoo, ["host", "unix"])
     assert fake.sizes == [4, 4, 4, 4, 4, 1] and device.identical and device.confusion == host.confusion
     fake.sizes.clear()
-    monkeypatch.setattr(evaluate, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(engines, "CHUNK_BYTES", 1)
     assert val(zoo, ["host", "unix"])[1].identical and fake.sizes == [1] * 21
 
 
@@ -247,7 +250,8 @@ def test_one_timeout_is_forgiven(zoo, monkeypatch):
 
 def test_float_engine(zoo, tmp_path):
     torch = pytest.importorskip("torch")
-    from patchnet.train.model import PatchTunnelNet, save_float
+    from patchnet.tasks.classify.net import PatchTunnelNet
+    from patchnet.train.modules import save_float
 
     torch.manual_seed(0)
     model = PatchTunnelNet(network()).eval()
@@ -255,10 +259,10 @@ def test_float_engine(zoo, tmp_path):
     (tmp_path / "zoo.pnb").write_bytes(zoo[2])
     pictures = data.load(zoo[0] / "pictures")
     wanted = model.predict([p for p, _ in pictures])
-    answers = evaluate.run("float", tmp_path / "float.npz", pictures)
+    answers = engines.run("float", tmp_path / "float.npz", pictures)
     assert np.allclose(answers.scores, wanted, atol=1e-6) and (answers.order[:, 0] == wanted.argmax(1)).all()
     assert answers.ranking(0, 1) == [(LABELS[wanted[0].argmax()], pytest.approx(wanted[0].max()))]
-    both = evaluate.val(str(tmp_path), str(zoo[0] / "pictures"), ["float", "host"])
+    both = evaluation.val(str(tmp_path), str(zoo[0] / "pictures"), ["float", "host"])
     truth = np.array([LABELS.index(pictures.classes[i]) for i in pictures.labels])
     assert both[0].top1 == pytest.approx((wanted.argmax(1) == truth).mean())
     assert [r.on for r in both] == ["float", "host"] and both[0].ram is None and both[1].identical is None

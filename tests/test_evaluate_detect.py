@@ -10,19 +10,23 @@ from PIL import Image
 import toys
 from networks import random_qnet
 from oracle import RGB888, Oracle
-from patchnet import Model, cli
+from patchnet import Model, cli, data
 from patchnet.blob.pack import pack
 from patchnet.board import remote
-from patchnet.data import sets as data
-from patchnet.evaluate import evaluate
-from patchnet.net.design import Detection, Network, Scale, Stage, to_dict, write_toml
-from patchnet.tasks.detect import evaluate_detect, precision
+from patchnet.evaluate import engines
+from patchnet.evaluate import val as evaluation
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.toml import to_dict, write_toml
+from patchnet.tasks.detect import answers as detecting
+from patchnet.tasks.detect import precision
+from patchnet.tasks.detect.end import Detection, Scale
 
 NETWORK = Network(
     "toy", toys.CLASSES, 24, 32, margin_h=8, margin_w=8, stem_out=6, stages=(Stage(8, 1, 2, 3),), fit="crop",
-    detection=Detection((Scale(((8, 8), (12, 9))), Scale(((16, 16),), (Stage(8, 1, 2, 2),)))),
+    end=Detection((Scale(((8, 8), (12, 9))), Scale(((16, 16),), (Stage(8, 1, 2, 2),)))),
 )  # fmt: skip
-LEVELS = evaluate_detect.LEAST, evaluate_detect.OVERLAP
+LEVELS = detecting.LEAST, detecting.OVERLAP
 
 
 def oracle_boxes(blob: bytes, pictures, levels=LEVELS) -> list[list[tuple]]:
@@ -57,7 +61,7 @@ def toy(tmp_path_factory):
 
 
 def val(toy, on, **kwargs):
-    return evaluate.val(str(toy[0] / "toy.pnb"), str(toy[0] / "set.npz"), on, **kwargs)
+    return evaluation.val(str(toy[0] / "toy.pnb"), str(toy[0] / "set.npz"), on, **kwargs)
 
 
 def test_host_precision_is_that_of_the_oracles_boxes(toy):
@@ -72,7 +76,7 @@ def test_host_precision_is_that_of_the_oracles_boxes(toy):
     assert result.map == pytest.approx(precision.coco_map(found, truth, 2))
     assert (result.n, result.objects, result.boxes) == (11, sum(map(len, truth)), sum(map(len, found)))
     assert result.ram == Model(blob).ram and result.identical is None
-    plain = evaluate.to_dict(result)
+    plain = evaluation.to_dict(result)
     assert {"map50", "map", "ap50"} <= set(plain) and json.dumps(plain)
 
 
@@ -83,14 +87,14 @@ def test_exact_answers_are_worth_everything(toy):
     for boxes in pictures.boxes:
         x0, y0, x1, y1 = np.round(boxes[:, :4] * (64, 48, 64, 48)).T
         rows.append(np.column_stack([x0, y0, x1 - x0, y1 - y0, boxes[:, 4], np.full(len(boxes), 40000)]).astype(int))
-    found = evaluate_detect.Found("host", toys.CLASSES, tuple(rows), 1, 1.0)
-    result = evaluate_detect.judge(found, pictures, "m", "d")
+    found = detecting.Found("host", toys.CLASSES, tuple(rows), 1, 1.0)
+    result = detecting.judge(found, pictures, "m", "d")
     assert result.map50 == 1 and result.map == pytest.approx(1)
 
 
 def test_device_finds_the_hosts_boxes(toy, where):
     pytest.importorskip("faster_coco_eval")
-    if where not in evaluate.ENGINES:
+    if where not in engines.ENGINES:
         pytest.skip("val knows the unix port and the emulated board")
     host, device = val(toy, ["host", where], limit=4)
     assert device.identical is True and device.reference == "host" and host.boxes > 4
@@ -120,8 +124,8 @@ def test_one_different_box_is_noticed(toy, monkeypatch):
 def test_float_engine(toy, tmp_path):
     pytest.importorskip("faster_coco_eval")
     torch = pytest.importorskip("torch")
-    from patchnet.tasks.detect.detector import DetectNet
-    from patchnet.train.model import save_float
+    from patchnet.tasks.detect.net import DetectNet
+    from patchnet.train.modules import save_float
 
     torch.manual_seed(0)
     model = DetectNet(NETWORK).eval()
@@ -129,10 +133,10 @@ def test_float_engine(toy, tmp_path):
         scale.head.project.bias.data.zero_()
     save_float(model, tmp_path / "float.npz")
     pictures = data.load(toy[0] / "set.npz")
-    found = evaluate_detect.run("float", tmp_path / "float.npz", pictures, LEVELS, lambda _done: None)
+    found = engines.run("float", tmp_path / "float.npz", pictures, LEVELS)
     wanted = model.predict([picture for picture, _ in pictures], *LEVELS)
     assert all(np.allclose(found.corners(i), wanted[i]) for i in range(11)) and sum(map(len, wanted)) > 20
-    (result,) = evaluate.val(str(tmp_path / "float.npz"), str(toy[0] / "set.npz"), ["float"])
+    (result,) = evaluation.val(str(tmp_path / "float.npz"), str(toy[0] / "set.npz"), ["float"])
     assert result.boxes == sum(map(len, wanted)) and result.ram is None
 
 
@@ -140,11 +144,11 @@ def test_wrong_sets_are_refused(toy, tmp_path):
     (tmp_path / "cat").mkdir()
     Image.fromarray(toy[1][0]).save(tmp_path / "cat" / "a.png")
     with pytest.raises(ValueError, match="wanted a set of boxes"):
-        evaluate.val(str(toy[0] / "toy.pnb"), str(tmp_path))
+        evaluation.val(str(toy[0] / "toy.pnb"), str(tmp_path))
     made = np.load(toy[0] / "set.npz")
     np.savez(tmp_path / "other.npz", **{**made, "classes": ["square", "ring"]})
     with pytest.raises(ValueError, match=r"no class 'disc' in the data set \(it has square, ring\)"):
-        evaluate.val(str(toy[0] / "toy.pnb"), str(tmp_path / "other.npz"))
+        evaluation.val(str(toy[0] / "toy.pnb"), str(tmp_path / "other.npz"))
 
 
 def run(capsys, *arguments) -> tuple[int, str]:
@@ -175,7 +179,7 @@ def test_chain_ends_with_precision(toy, tmp_path, capsys):
     made = json.loads(text)
     float_, host = json.loads(run(capsys, "val", out, "--data", data_file, "--on", "float,host", "--json")[1])
     assert status == 0 and [made["float_map50"], made["host_map50"]] == [float_["map50"], host["map50"]]
-    assert made["float_top1"] is None and made["packed"]["ram"] == host["ram"]
+    assert "float_top1" not in made and made["packed"]["ram"] == host["ram"]
 
 
 def test_val_prints_precision(toy, capsys):

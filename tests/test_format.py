@@ -37,7 +37,7 @@ PAGE_TABLES = [
 
 def test_generated_header_is_checked_in():
     made = subprocess.run([sys.executable, "-m", "patchnet.format"], capture_output=True, text=True, check=True).stdout
-    assert made == fmt.c_header() == (ROOT / "modpatchnet" / "pn_format.h").read_text()
+    assert made == fmt.c_header() == (ENGINE / "engine" / "blob" / "pn_format.h").read_text()
 
 
 @pytest.mark.parametrize("table, fields, own", PAGE_TABLES, ids=lambda x: getattr(x, "name", ""))
@@ -73,7 +73,7 @@ def test_page_lists_every_mode():
 def test_powers_of_the_scores():
     """The page, the engine and the oracle list the same; one unit more in one of them hardly ever shows in a score."""
     listed = re.search(r"C\[1\.\.16\] = ([\d,\s]+)\.", PAGE)[1]
-    code = re.search(r"factor\[16\] = \{([\d,\s]+)\}", (ENGINE / "pn_post.c").read_text())[1]
+    code = re.search(r"factor\[16\] = \{([\d,\s]+)\}", (ENGINE / "engine" / "kernels" / "pn_round.c").read_text())[1]
     assert [int(n) for n in listed.split(",")] == oracle.POWERS
     assert [int(n) for n in code.strip().rstrip(",").split(",")] == oracle.POWERS
 

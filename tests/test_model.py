@@ -5,9 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from patchnet.data import sets as data  # noqa: E402
-from patchnet.net.design import Network, Stage  # noqa: E402
-from patchnet.train.model import ConvNorm, PatchTunnelNet, load_float, normalise, save_float  # noqa: E402
+from patchnet import data
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.tasks.classify.net import PatchTunnelNet
+from patchnet.train.modules import ConvNorm, load_float, normalise, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 

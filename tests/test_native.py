@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
+from conftest import PATIENT
 from patchnet.board import remote
 from test_device_api import check_interrupt, expected, folder, script, write_long  # noqa: F401, folder is a fixture
-from test_equality_device import GOLDEN, SCRIPT, golden_entries, printed, random_folder  # noqa: F401
-from test_equality_device import expected as expected_cases
+from test_equality_device import GOLDEN, SCRIPT, assert_printed, golden_entries, printed, random_folder  # noqa: F401
 
 BUILD = remote.ROOT / "build"
 ARCHS = {"unix": "x64", "qemu": "armv7emsp"}
@@ -54,7 +54,7 @@ def test_stock_firmware_has_no_patchnet(native, tmp_path):
 
 @pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs", "stream"])
 def test_prints_what_is_expected(native, folder, name):  # noqa: F811
-    assert native(folder).exec(script(name), timeout=300) == expected(name)
+    assert native(folder).exec(script(name), PATIENT) == expected(name)
 
 
 def test_ctrl_c_ends_a_long_inference(native, tmp_path):
@@ -65,24 +65,24 @@ def test_ctrl_c_ends_a_long_inference(native, tmp_path):
 
 
 def test_golden_cases(native):
-    assert printed(native(GOLDEN).exec(SCRIPT.read_text())) == expected_cases(golden_entries(), GOLDEN)
+    assert_printed(printed(native(GOLDEN).exec(SCRIPT.read_text())), golden_entries(), GOLDEN)
 
 
 def test_random_networks(native, random_folder):  # noqa: F811
     files, entries = random_folder
-    assert printed(native(files).exec(SCRIPT.read_text())) == expected_cases(entries, files)
+    assert_printed(printed(native(files).exec(SCRIPT.read_text())), entries, files)
 
 
 def test_mip_installs_it(tmp_path):
     """As on a real board, but into a folder of this PC that the emulated board has mounted."""
     package = require(BUILD / "natmod" / "armv7emsp" / "patchnet.mpy").with_name("package.json")
     look = "import sys; sys.path.append('/remote/lib'); import patchnet, filecam, filemic; print(patchnet.Model)"
-    for _ in range(3):  # on a busy machine mpremote's patience with the mounted folder may end
+    for _ in range(10):  # on a busy machine mpremote's patience with the mounted folder may end
         emulator = remote.Qemu(require(STOCK["qemu"]), None, False)
         command = [sys.executable, "-m", "mpremote", "connect", emulator.port, "mount", tmp_path]
         command += ["mip", "install", "--target=/remote/lib", package, "+", "exec", look]
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENT)
         finally:
             emulator.stop()
         if done.returncode == 0:

@@ -7,25 +7,42 @@ import numpy as np
 import pytest
 
 from conftest import require
-from patchnet import Model, cli
-from patchnet.board import deploy, onboard, remote
+from patchnet import Model, cli, data
+from patchnet.blob import files
+from patchnet.board import onboard, remote, romfs
 from patchnet.board.link import Link
-from patchnet.data import sets as data
-from patchnet.evaluate import evaluate
+from patchnet.data import sounds as sounds_
+from patchnet.evaluate import engines
 from patchnet.models import FOLDER
-from patchnet.tasks.sound import audio
+from patchnet.tasks.classify import answers as classifying
 from test_deploy import Emulator, Plug
 
 PICTURES = 12
 SOUNDS = FOLDER.parent / "sounds"
 
 
+def emulator(tmp_path_factory, *networks):
+    """A board with the networks in its ROMFS. They get there beforehand: test_deploy is about how."""
+    require("qemu")
+    storage = tmp_path_factory.mktemp("onboard") / "storage"
+    image = romfs.build({f"{name}.pnb": files.model_file(name, "host").read_bytes() for name in networks})
+    return Emulator(storage, rom=image if networks else b"")
+
+
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
-    require("qemu")
-    emulator = Emulator(tmp_path_factory.mktemp("onboard") / "storage")
-    yield emulator
-    emulator.cut()
+    """All networks that are used here lie on it, as sending one takes long."""
+    on = emulator(tmp_path_factory, "digits", "spoken-digits", "bccd")
+    yield on
+    on.cut()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """None is on it."""
+    on = emulator(tmp_path_factory)
+    yield on
+    on.cut()
 
 
 @pytest.fixture
@@ -48,9 +65,9 @@ def val(on, capsys, *more):
     return status, json.loads(capsys.readouterr().out)
 
 
-def test_val_gives_the_scores_of_the_pc(board, capsys, counted):
-    status, (host, there) = val(f"host,{board.port}", capsys)
-    assert status == 0 and there["on"] == board.port and there["identical"] is True
+def test_val_gives_the_scores_of_the_pc(bare, capsys, counted):
+    status, (host, there) = val(f"host,{bare.port}", capsys)
+    assert status == 0 and there["on"] == bare.port and there["identical"] is True
     assert (there["n"], there["ram"], there["top1"]) == (PICTURES, host["ram"], host["top1"])
     assert counted.count(3) == PICTURES
 
@@ -59,13 +76,13 @@ def test_val_gives_the_scores_of_the_pc(board, capsys, counted):
 def clips(tmp_path):
     """A set of clips, a folder for each class: the shipped ones, and two that are longer than the network hears."""
     for path in SOUNDS.glob("*.wav"):
-        clip = audio.read_sound(path)
+        clip = sounds_.read_sound(path)
         folder = tmp_path / "clips" / path.name[0]
         folder.mkdir(parents=True)
         (folder / "0.wav").write_bytes(path.read_bytes())
         if path.name[0] in "37":
             longer = np.pad(clip.pcm, (15_000, 21_000), constant_values=9)
-            (folder / "1.wav").write_bytes(audio.to_wav(longer, clip.rate))
+            (folder / "1.wav").write_bytes(sounds_.to_wav(longer, clip.rate))
     return tmp_path / "clips"
 
 
@@ -82,20 +99,16 @@ def test_clips_get_the_scores_of_the_pc(board, capsys, clips, monkeypatch):
 
 
 def test_clips_go_on_where_the_line_was_cut(board, counted, clips):
-    deploy.deploy("spoken-digits", board.port, "rom")
-    counted.clear()
-    path, sounds = evaluate.model_file("spoken-digits", "host"), data.load(clips)
+    path, sounds = files.model_file("spoken-digits", "host"), data.load(clips)
     plug = Plugs(board.port, [40_000, 50_000])
-    answers, _ = evaluate.ask(plug.url, path, sounds, lambda _n: None, evaluate.WORDS)
+    answers, _ = engines.ask(plug.url, path, sounds, lambda _n: None, classifying.WORDS)
     plug.close()
     assert plug.cuts == 2 and len(sounds) <= counted.count(4) <= len(sounds) + plug.cuts
-    straight, _ = evaluate.ask(board.port, path, sounds, lambda _n: None, evaluate.WORDS)
+    straight, _ = engines.ask(board.port, path, sounds, lambda _n: None, classifying.WORDS)
     assert answers == straight
 
 
 def test_a_network_on_the_board_is_not_sent(board, capsys, counted):
-    deploy.deploy("digits", board.port, "rom")
-    counted.clear()
     status, there = val(board.port, capsys)
     assert status == 0 and there["n"] == PICTURES
     assert counted.count(0) == PICTURES  # each picture is one frame, the network would be 17
@@ -104,28 +117,25 @@ def test_a_network_on_the_board_is_not_sent(board, capsys, counted):
 
 def test_an_unplugged_board_goes_on_where_it_was(board, counted):
     """The line is cut twice; what has been answered is not asked again."""
-    deploy.deploy("digits", board.port, "rom")
-    counted.clear()
     plug = Plugs(board.port, [30_000, 35_000])
-    path = evaluate.model_file("digits", "host")
+    path = files.model_file("digits", "host")
     pictures = [np.full((64, 64), 10 * i, np.uint8) for i in range(PICTURES)]
-    answers, _ = onboard.ask(plug.url, path, pictures, lambda _n: None, evaluate.WORDS)
+    answers, _ = onboard.ask(plug.url, path, pictures, lambda _n: None, classifying.WORDS)
     plug.close()
     assert plug.cuts == 2
     assert PICTURES <= counted.count(3) <= PICTURES + plug.cuts
-    straight, _ = onboard.ask(board.port, path, pictures, lambda _n: None, evaluate.WORDS)
+    straight, _ = onboard.ask(board.port, path, pictures, lambda _n: None, classifying.WORDS)
     assert answers == straight
 
 
 def test_a_board_that_is_off_usb_for_a_while_is_found_again(board, monkeypatch):
     """By its serial number: the port has none at first."""
-    deploy.deploy("digits", board.port, "rom")
     plug = Plugs(board.port, [30_000])
     here, asked = remote.Port(plug.url, "77", "f055:9800", None), []
     monkeypatch.setattr(remote, "ports", lambda: asked.append(1) or ([] if len(asked) in (2, 3) else [here]))
-    path = evaluate.model_file("digits", "host")
+    path = files.model_file("digits", "host")
     pictures = [np.full((64, 64), 10 * i, np.uint8) for i in range(PICTURES)]
-    answers, _ = onboard.ask("id:77", path, pictures, lambda _n: None, evaluate.WORDS)
+    answers, _ = onboard.ask("id:77", path, pictures, lambda _n: None, classifying.WORDS)
     plug.close()
     assert plug.cuts == 1 and len(asked) == 4 and len(answers) == PICTURES
 
@@ -152,12 +162,11 @@ class Plugs:
 
 
 def test_a_board_that_does_not_come_back_is_told(board, monkeypatch):
-    deploy.deploy("digits", board.port, "rom")
     monkeypatch.setattr(onboard, "PATIENCE", 2)
     plug = Plug(board.port, 14_000)
     pictures = [np.zeros((16, 16), np.uint8)] * 40
     with pytest.raises(remote.LinkLost, match="; [0-9]+ were answered"):
-        onboard.ask(plug.url, evaluate.model_file("digits", "host"), pictures, lambda _n: None, evaluate.WORDS)
+        onboard.ask(plug.url, files.model_file("digits", "host"), pictures, lambda _n: None, classifying.WORDS)
     plug.thread.join()
 
 

@@ -11,12 +11,13 @@ import oracle
 from arena import DIRECT, FAST, ROLLING, SWEEP
 from patchnet import format as fmt
 from patchnet.blob import pack
+from patchnet.blob.order import Order, fast_layers, fast_ok, to_bytes
 from patchnet.blob.quantized import QBottleneck, QNet, Scaled
-from patchnet.blob.unpack import blob_plan, blob_qnet
-from patchnet.net.design import Layer
-from patchnet.plan.fast import Order, fast_layers, fast_modes, fast_ok, largest_sums, to_bytes
+from patchnet.blob.unpack import blob_plan, blob_qnet, read
+from patchnet.net.layers import Layer
+from patchnet.plan.choice import plan
+from patchnet.plan.modes import fast_modes, largest_sums
 from patchnet.plan.place import Plan, place
-from patchnet.plan.planner import plan
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def with_layer(q, index, **changes):
 def test_round_trip(qnet):
     p = plan(qnet.design)
     blob = pack.pack(qnet, p)
-    info = pack.read(blob)
+    info = read(blob)
     assert info.labels == list(qnet.design.labels)
     assert [(r["y"], r["x"]) for r in info.patches] == qnet.design.patches()
     assert [{name: r[name] for name in asdict(s)} for r, s in zip(info.layers, p.steps, strict=True)] == [
@@ -47,7 +48,7 @@ def test_round_trip(qnet):
     ]
     assert info.segments == [asdict(s) for s in p.segments]
     for name in ("arena_bytes", "sum_at", "feature_at", "logit_at"):
-        assert info.header[name] == getattr(p, name)
+        assert info.header[name] == (p.arena_bytes if name == "arena_bytes" else p.places[name])
     assert info.header["size"] == len(blob)
     assert oracle.Oracle(blob).labels == list(qnet.design.labels)
 
@@ -60,7 +61,7 @@ def test_tunnels_share_what_is_equal():
     """Five tunnels with one set of weights take the room of one, and each still finds its own."""
     q = networks.random_qnet(np.random.default_rng(1), networks.random_network(np.random.default_rng(2), k=4))
     tied = replace(q, tunnels=q.tunnels[:1] * len(q.tunnels))
-    info = pack.read(pack.pack(tied))
+    info = read(pack.pack(tied))
     records = [pack.fmt.PARAM.unpack(pack.pack(tied), info.header["param_off"] + 8 * i) for i in range(
         info.header["tunnels"] * info.header["layers"])]  # fmt: skip
     assert len({r["weight_off"] for r in records}) == info.header["layers"]
@@ -103,7 +104,7 @@ def test_residual_without_multiplier(qnet):
 
 def test_last_zero_points_differ(qnet):
     if len(qnet.tunnels) == 1:
-        qnet = replace(qnet, design=replace(qnet.design, k=1, central=True), tunnels=qnet.tunnels * 2)
+        qnet = replace(qnet, design=replace(qnet.design, corners=qnet.design.corners * 2), tunnels=qnet.tunnels * 2)
     last = qnet.tunnels[0][-1]
     with pytest.raises(ValueError, match="last zero_out"):
         pack.pack(with_layer(qnet, len(qnet.tunnels[0]) - 1, zero_out=last.zero_out ^ 1))
@@ -122,7 +123,7 @@ def test_label_with_line_feed(qnet):
 
 def test_not_a_blob():
     with pytest.raises(ValueError, match="magic: wanted"):
-        pack.read(b"JPEG" + bytes(200))
+        read(b"JPEG" + bytes(200))
 
 
 # ---------------------------------------------------------------- modes fast and sweep
@@ -196,7 +197,7 @@ def test_order_does_not_change_results(seed):
 def test_fast_arrays_read_back(seed):
     case = fast_case(seed)
     again = blob_qnet(case.fast, "again")
-    assert blob_plan(pack.read(case.fast)) == case.plan
+    assert blob_plan(read(case.fast)) == case.plan
     for got, wanted in zip(again.tunnels, case.qnet.tunnels, strict=True):
         for i in range(1, len(wanted)):
             a, b = got[i], wanted[i]
@@ -204,7 +205,7 @@ def test_fast_arrays_read_back(seed):
                 for field, array in vars(part).items() if part else ():
                     np.testing.assert_array_equal(getattr(getattr(a, name), field), array)
             assert (a.shift, a.zero_out, a.res_mult) == (b.shift, b.zero_out, b.res_mult)
-    wide = {i for i, record in enumerate(pack.read(case.fast).layers) if record["flags"] & fmt.FLAG_WIDE}
+    wide = {i for i, record in enumerate(read(case.fast).layers) if record["flags"] & fmt.FLAG_WIDE}
     assert wide == (set(case.steps) if seed % 2 else set())
 
 

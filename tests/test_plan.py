@@ -8,8 +8,11 @@ import pytest
 import networks
 from cases import random_schedule
 from patchnet.format import STATE_BYTES
-from patchnet.net.design import Network, Stage
-from patchnet.plan.place import DIRECT, GROUPS, ROLLING, STORED, WINDOW, aligned, areas, place
+from patchnet.net.network import aligned
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.plan.modes import DIRECT, GROUPS, ROLLING, STORED, WINDOW
+from patchnet.plan.place import areas, place
 
 VWW = Network(
     "vww", ("no_person", "person"), 66, 66, k=4, central=True, margin_h=9, margin_w=9, stem_out=16,
@@ -252,10 +255,10 @@ def live_areas(network: Network, plan, segment, chain, steps) -> list[tuple[int,
 def test_live_areas_are_apart(seed):
     """FORMAT.md's rules on what may not overlap, byte by byte."""
     network, plan = random_plan(seed)
-    last, several, added = network.layers()[-1], network.tunnels > 1, network.aggregate == "sum"
+    last, several, added = network.layers()[-1], network.tunnels > 1, network.end.aggregate == "sum"
     grouped = last.kind == "conv" and plan.steps[-1].mode == GROUPS and not (several and added)
-    sums = plan.sum_at, 4 * (plan.steps[-1].group if grouped else last.cout)
-    features, logits = (plan.feature_at, network.features), (plan.logit_at, 2 * len(network.labels))
+    sums = plan.places["sum_at"], 4 * (plan.steps[-1].group if grouped else last.cout)
+    features, logits = (plan.places["feature_at"], network.features), (plan.places["logit_at"], 2 * len(network.labels))
     lasting = [sums if added else features] if several else []
     tops = []
     for index, (segment, chain, steps) in enumerate(parts(network, plan)):
@@ -267,7 +270,7 @@ def test_live_areas_are_apart(seed):
         assert 0 <= areas(network, plan, index).total - max(tops[-2:]) < 4
     tops.append(alone(plan, features, logits, *([sums] if several and added else [])))
     assert 0 <= plan.arena_bytes - max(tops) < 4
-    places = [plan.sum_at, plan.feature_at, plan.logit_at, *(s.in_at for s in plan.segments)]
+    places = [*plan.places.values(), *(s.in_at for s in plan.segments)]
     places += [at for s in plan.segments for at in (s.out_at, s.state_at, s.work_at)]
     places += [at for s in plan.steps for at in (s.ring_at, s.wide_at)]
     assert not any(at % 4 for at in places)

@@ -10,23 +10,17 @@ import pytest
 import networks
 from cases import random_schedule
 from patchnet.net import zoo
-from patchnet.net.design import Layer, Network, Stage, paper_peak
-from patchnet.plan import costs, planner
-from patchnet.plan.place import (
-    DIRECT,
-    GROUPS,
-    ROLLING,
-    STORED,
-    WINDOW,
-    Lasting,
-    Step,
-    aligned,
-    areas,
-    place,
-    ring_lines,
-    segment_areas,
-    views,
-)  # fmt: skip
+from patchnet.net.budget import paper_peak
+from patchnet.net.layers import Layer
+from patchnet.net.network import aligned
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.plan import choice, costs, options, search
+from patchnet.plan.lines import ring_lines, views
+from patchnet.plan.modes import DIRECT, GROUPS, ROLLING, STORED, WINDOW
+from patchnet.plan.place import areas, lasting, place
+from patchnet.plan.sizes import segment_areas
+from patchnet.report.narrower import narrower
 from test_plan import Stream, parts, reached
 
 VWW = Network(
@@ -116,8 +110,8 @@ def shaped(seed: int, by: str) -> Network:
 @pytest.mark.parametrize("seed", range(12))
 def test_sizes_and_costs_are_those_of_the_plan(seed, by):
     network = shaped(seed, by)
-    for arena, cost, schedule in planner.search(
-        planner.Chain(network), planner.How.of(network, by, None), planner.COARSE
+    for arena, cost, schedule in search.search(
+        search.Chain(network), search.How.of(network, by, None), options.COARSE
     ).found():
         plan = place(network, schedule)
         wanted, _ = costs.totals(network, plan, by)
@@ -128,7 +122,7 @@ def test_sizes_and_costs_are_those_of_the_plan(seed, by):
 @pytest.mark.parametrize("network", [VWW, OBLONG, random_network(3), random_network(4)], ids=lambda n: n.name)
 def test_front(network):
     """The cheapest plan needs the most bytes and computes nothing twice; the numbers are those of the plans."""
-    points = planner.front(network, by="macs")
+    points = choice.front(network, by="macs")
     assert points[-1].macs <= network.macs
     for a, b in itertools.pairwise(points):
         assert a.arena_bytes < b.arena_bytes and a.cost > b.cost
@@ -143,20 +137,20 @@ def test_front(network):
 def test_what_is_left_out_is_no_better(seed, by):
     """The front is the same whether or not a search knows of plans already."""
     network = shaped(seed, by)
-    how = planner.How.of(network, by, None)
-    known = planner.search(
-        planner.Chain(network), how, planner.COARSE, planner.search(planner.Chain(network), how, planner.PLAIN)
+    how = search.How.of(network, by, None)
+    known = search.search(
+        search.Chain(network), how, options.COARSE, search.search(search.Chain(network), how, options.PLAIN)
     )
     all_found, found = (
-        planner.search(planner.Chain(network), how, planner.FINE).found(),
-        planner.search(planner.Chain(network), how, planner.FINE, known).found(),
+        search.search(search.Chain(network), how, options.FINE).found(),
+        search.search(search.Chain(network), how, options.FINE, known).found(),
     )
     assert [point[:2] for point in found] == [point[:2] for point in all_found]
 
 
 def test_progress():
     network, told = replace(VWW, name="told"), []
-    planner.front(network, lambda *done: told.append(done), "macs")
+    choice.front(network, lambda *done: told.append(done), "macs")
     assert told == [(i, 7) for i in range(1, 8)]
 
 
@@ -178,7 +172,7 @@ def all_steps(layer: Layer, lines: int, first: bool) -> list:
 def all_segments(network: Network, first: int, stop: int) -> list[tuple[int, float]]:
     """The Pareto front of (arena bytes, cost) of one segment, all strips and steps tried."""
     chain, found = tuple(network.layers()[first:stop]), []
-    below = Lasting.of(network, Step(DIRECT, 1, 0))
+    below = lasting(network, (DIRECT, 1, 0))
     last = stop == len(network.layers())
     for strip in range(1, chain[-1].oh + 1):
         part = views(chain, strip)
@@ -217,7 +211,7 @@ def test_no_plan_is_better():
         ]
         paths[stop] = pareto(ends)
     best = pareto([(total, cost + costs.cost_of(costs.end_counts(TINY), "macs")) for total, cost in paths[3]])
-    assert [(p.arena_bytes, p.cost) for p in planner.front(TINY, by="macs")] == best
+    assert [(p.arena_bytes, p.cost) for p in choice.front(TINY, by="macs")] == best
 
 
 # ---------------------------------------------------------------- choices
@@ -229,39 +223,39 @@ def macs_under(network: Network, plan) -> int:
 
 
 def test_budgets():
-    points = planner.front(VWW, by="macs")
+    points = choice.front(VWW, by="macs")
     for point in points:
         for more in (0, 3):
-            plan = planner.plan(VWW, point.arena_bytes + more, by="macs")
+            plan = choice.plan(VWW, point.arena_bytes + more, by="macs")
             assert (plan.arena_bytes, macs_under(VWW, plan)) == (point.arena_bytes, point.macs)
-    assert planner.smallest(VWW, by="macs").arena_bytes == points[0].arena_bytes
-    assert planner.fastest(VWW, by="macs").arena_bytes == points[-1].arena_bytes
-    assert planner.plan(VWW, 1 << 20, by="macs") == planner.fastest(VWW, by="macs")
+    assert choice.smallest(VWW, by="macs").arena_bytes == points[0].arena_bytes
+    assert choice.fastest(VWW, by="macs").arena_bytes == points[-1].arena_bytes
+    assert choice.plan(VWW, 1 << 20, by="macs") == choice.fastest(VWW, by="macs")
 
 
 def test_cost_limits():
     for limit in (1, 1.05, 1.2, 1.5, 100):
-        plan = planner.plan(VWW, cost_limit=limit, by="macs")
-        inside = [p.arena_bytes for p in planner.front(VWW, by="macs") if p.macs <= limit * VWW.macs]
+        plan = choice.plan(VWW, cost_limit=limit, by="macs")
+        inside = [p.arena_bytes for p in choice.front(VWW, by="macs") if p.macs <= limit * VWW.macs]
         assert macs_under(VWW, plan) <= limit * VWW.macs and plan.arena_bytes == min(inside)
-    assert planner.plan(VWW, by="macs") == planner.plan(VWW, cost_limit=1.2, by="macs")
-    assert planner.plan(VWW, cost_limit=100, by="macs") == planner.smallest(VWW, by="macs")
+    assert choice.plan(VWW, by="macs") == choice.plan(VWW, cost_limit=1.2, by="macs")
+    assert choice.plan(VWW, cost_limit=100, by="macs") == choice.smallest(VWW, by="macs")
 
 
 def test_budget_and_cost_limit():
-    least, most = planner.smallest(VWW, by="macs").arena_bytes, planner.plan(VWW, cost_limit=1.2, by="macs").arena_bytes
-    assert planner.plan(VWW, most + 1000, 1.2, by="macs") == planner.plan(VWW, most + 1000, by="macs")
-    assert planner.plan(VWW, least, 100, by="macs") == planner.smallest(VWW, by="macs")
+    least, most = choice.smallest(VWW, by="macs").arena_bytes, choice.plan(VWW, cost_limit=1.2, by="macs").arena_bytes
+    assert choice.plan(VWW, most + 1000, 1.2, by="macs") == choice.plan(VWW, most + 1000, by="macs")
+    assert choice.plan(VWW, least, 100, by="macs") == choice.smallest(VWW, by="macs")
     with pytest.raises(ValueError, match=r"^vww: needs 2\.\d\dx the macs of the fastest plan, limit 1\.2x$"):
-        planner.plan(VWW, least, 1.2, by="macs")
+        choice.plan(VWW, least, 1.2, by="macs")
 
 
 def test_budget_too_small():
     """The block named is of a segment that takes the whole arena."""
-    smallest = planner.smallest(VWW, by="macs")
-    least, block = smallest.arena_bytes, planner.binding(VWW, smallest)
+    smallest = choice.smallest(VWW, by="macs")
+    least, block = smallest.arena_bytes, choice.binding(VWW, smallest)
     with pytest.raises(ValueError, match=rf"^needs {least:,} B at least \(block 1, 21x21x16, t=6\), budget 4,000 B$"):
-        planner.plan(VWW, 4000, by="macs")
+        choice.plan(VWW, 4000, by="macs")
     (index,) = [i for i, s in enumerate(smallest.segments) if s.first <= block < s.first + s.layers]
     assert block == 1 and areas(VWW, smallest, index).total == least
 
@@ -269,14 +263,14 @@ def test_budget_too_small():
 def test_budget_too_small_for_the_logits():
     network = replace(TINY, labels=tuple(f"class {i}" for i in range(1000)))
     with pytest.raises(ValueError, match=r"^needs 2,004 B at least \(features and logits\), budget 2,003 B$"):
-        planner.plan(network, 2003, by="macs")
-    assert planner.binding(network, planner.smallest(network, by="macs")) is None
-    assert planner.front(network, by="macs")[0].arena_bytes == 2004
+        choice.plan(network, 2003, by="macs")
+    assert choice.binding(network, choice.smallest(network, by="macs")) is None
+    assert choice.front(network, by="macs")[0].arena_bytes == 2004
 
 
 def test_groups_are_as_wide_as_the_arena_allows():
     """Any wider group in any layer, and its segment is larger than the arena."""
-    for point in planner.front(VWW, by="macs"):
+    for point in choice.front(VWW, by="macs"):
         plan = place(VWW, point.schedule)
         for i, (strip, steps) in enumerate(point.schedule):
             for j, (mode, rows, group) in enumerate(steps):
@@ -294,25 +288,26 @@ def test_groups_are_as_wide_as_the_arena_allows():
 
 
 @lru_cache
-def shown(name: str) -> tuple[Network, list[planner.Point]]:
+def shown(name: str) -> tuple[Network, list[choice.Point]]:
     network = zoo.network(name)
-    return network, planner.front(network, by="macs")
+    return network, choice.front(network, by="macs")
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_targets(name):
     network, points = shown(name)
     at_limit, least = (int(1024 * kb) for kb in TARGETS[name])
-    assert planner.plan(network, cost_limit=1.2, by="macs").arena_bytes <= at_limit
-    assert planner.smallest(network, by="macs").arena_bytes <= least
+    assert choice.plan(network, cost_limit=1.2, by="macs").arena_bytes <= at_limit
+    assert choice.smallest(network, by="macs").arena_bytes <= least
     assert points[-1].macs == network.macs
 
 
 def test_wide_head_alone():
     """MobileNetV2's 1280 channels: in groups over the stored map, as their sums would take 5 KB."""
     network, _ = shown("mobilenetv2-0.35")
-    plan = planner.plan(network, cost_limit=1.2, by="macs")
-    assert plan.segments[-1].layers == 1 and plan.steps[-1].mode == GROUPS and plan.feature_at + 1280 <= plan.sum_at
+    plan = choice.plan(network, cost_limit=1.2, by="macs")
+    assert plan.segments[-1].layers == 1 and plan.steps[-1].mode == GROUPS
+    assert plan.places["feature_at"] + 1280 <= plan.places["sum_at"]
 
 
 def test_named_networks():
@@ -336,9 +331,9 @@ GROUPED = [(21, [(DIRECT, 1, 0)]), *((n, [(GROUPS, 2, 4)]) for n in (21, 11, 11,
 @pytest.mark.parametrize("act, most", [("relu6", 255), ("none", 128)])
 def test_sums_of_24_bits(act, most):
     """Bits for the largest sum that weights and biases let happen; a quarter of the sums' bytes saved."""
-    network = replace(VWW, act=act)
+    network = replace(VWW, chain=tuple(replace(layer, act=act) for layer in VWW.chain))
     qnet, plan = networks.random_qnet(np.random.default_rng(0), network), place(network, GROUPED)
-    found = planner.narrower(network, plan, qnet)
+    found = narrower(network, plan, qnet)
     assert [n.layer for n in found] == list(range(7))
     for i in range(1, 6):
         projections = [chain[i].project for chain in qnet.tunnels]
@@ -349,8 +344,8 @@ def test_sums_of_24_bits(act, most):
 
 
 def test_maps_of_4_bits():
-    found = planner.narrower(VWW, place(VWW, GROUPED))
+    found = narrower(VWW, place(VWW, GROUPED))
     assert [n.map for n in found] == [layer.oh * layer.ow * layer.cout // 2 for layer in VWW.layers()[:-1]] + [0]
     assert [n.sum_bits for n in found] == [None] * 7
     fused = place(VWW, [(6, [(DIRECT, 1, 0), *6 * [(ROLLING, 1, 0)]])])
-    assert [n.map for n in planner.narrower(VWW, fused)] == [0] * 7
+    assert [n.map for n in narrower(VWW, fused)] == [0] * 7

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import require
+from cengine import engine_sources
+from conftest import PATIENT, require
 from patchnet.board import remote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ def obtain(tmp_path):
             (bin_folder / name).write_text(text)
             (bin_folder / name).chmod(0o755)
         result = subprocess.run([sys.executable, SCRIPT, "--dest", tmp_path / "build" / "micropython"], text=True,
-                                env={"PATH": f"{bin_folder}:{os.environ['PATH']}", **env}, timeout=60,
+                                env={"PATH": f"{bin_folder}:{os.environ['PATH']}", **env}, timeout=PATIENT,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
         return result.returncode, result.stdout
 
@@ -115,6 +116,27 @@ def test_a_clone_of_another_commit_is_refused(get_micropython, tmp_path, monkeyp
         get_micropython.clone(tmp_path)
 
 
+TRIED = re.findall(r"^\| (\S+) \| `([0-9a-f]{40})` \|", (ROOT / "ports" / "README.md").read_text(), re.M)
+
+
+def test_the_newest_release_that_was_tried_is_cloned(get_micropython, tmp_path, monkeypatch):
+    version, commit = [row for row in TRIED if "preview" not in row[0]][-1]
+    commands = []
+    monkeypatch.setattr(get_micropython, "run", lambda command, *_, **__: commands.append(command) or f"{commit}\n")
+    get_micropython.clone(tmp_path)
+    assert commands[1][:7] == ["git", "clone", "--quiet", "--depth", "1", "--branch", f"v{version}"]
+
+
+def test_debians_release_was_tried(get_micropython):
+    assert any(f"={version}+ds" in get_micropython.PACKAGE for version, _ in TRIED)
+
+
+def test_all_versions_that_were_tried_are_built_for_every_change():
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    wanted = ["master" if "preview" in version else f"v{version}" for version, _ in TRIED]
+    assert re.search(r"micropython: \[(.*)\]", workflow)[1].split(", ") == wanted
+
+
 @pytest.fixture
 def debian(tmp_path):
     """Arguments of debian_source for a machine of one mirror."""
@@ -175,9 +197,13 @@ def test_no_mirror_is_named_in_the_project():
 
 
 def test_host_library_and_ports_build_the_same_engine():
-    """The boards take every pn_*.c; the PC's library lists its sources."""
-    listed = re.findall(r'"(modpatchnet/\w+\.c)"', (ROOT / "pyproject.toml").read_text())
-    assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "modpatchnet").glob("pn_*.c"))
+    """The boards take what sources.mk lists; setup.py and the tests take all there is."""
+    rules = "include modpatchnet/sources.mk\nall:\n\t@echo $(PATCHNET_ENGINE)\n"
+    command = ["make", "-s", "-f", "-", "PATCHNET_DIR=modpatchnet"]
+    made = subprocess.run(command, input=rules, text=True, capture_output=True, cwd=ROOT, check=True)
+    listed = made.stdout.split()
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in engine_sources())
+    assert len(listed) > 20 and 'glob("modpatchnet/engine/**/*.c", recursive=True)' in (ROOT / "setup.py").read_text()
 
 
 def sources_of_modules(folder, modules):
@@ -216,6 +242,20 @@ def test_module_lies_beside_openmvs(tmp_path, name):
     assert {str(path) for path in (tmp_path / name).rglob("*.c")} | {str(tmp_path / "modules" / "py_csi.c")} == {
         word for word in words if word.endswith(".c")
     }
+
+
+def test_no_header_names_a_qstr():
+    """MicroPython 1.29 looks for names in .c files only, and takes those of a header for the file's before it."""
+    require("qemu")
+    headers = []
+    with open(remote.FIRMWARE.parent / "genhdr" / "qstr.i.last") as preprocessed:
+        for line in preprocessed:
+            mark = re.match(r'# \d+ "(.*)"', line)
+            if mark:
+                source = Path(mark[1])
+            elif "MP_QSTR_" in line and source.suffix == ".h" and ROOT in source.parents:
+                headers.append(f"{source}: {line}")
+    assert headers == []
 
 
 def test_emulated_board_uses_the_hard_float_abi():

@@ -5,14 +5,21 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from oracle import Oracle  # noqa: E402
-from patchnet.blob import qnet_file  # noqa: E402
-from patchnet.blob.pack import pack  # noqa: E402
-from patchnet.blob.quantized import QBottleneck  # noqa: E402
-from patchnet.data import sets as data  # noqa: E402
-from patchnet.net.design import Network, Stage  # noqa: E402
-from patchnet.train import quantize, train  # noqa: E402
-from patchnet.train.model import PatchTunnelNet, normalise, save_float  # noqa: E402
+from oracle import Oracle
+from patchnet import data
+from patchnet.blob import qnet_file
+from patchnet.blob.pack import pack
+from patchnet.blob.quantized import QBottleneck
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.tasks.classify.net import PatchTunnelNet
+from patchnet.tasks.pictures import prepare
+from patchnet.train import (
+    experiment,
+    fake,
+    quantize,
+)
+from patchnet.train.modules import normalise, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
@@ -60,7 +67,7 @@ def pixels(network: Network, n: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope="module", params=NETWORKS)
 def case(request):
     network = NETWORKS[request.param]
-    net = quantize.FakeQuantNet(settled(network))
+    net = quantize.fake_net(settled(network))
     net.calibrate(normalise(torch.from_numpy(pixels(network, 64)), network))
     return network, net, net.quantized()
 
@@ -76,13 +83,13 @@ def test_integers_follow_the_fake_quantized_network(case):
         x = patch
         for layer, got in zip(tunnel, maps, strict=True):
             x = layer(x)
-            scale, zero = quantize.affine(*layer.range)
+            scale, zero = fake.affine(*layer.range)
             wanted = (x[0].permute(1, 2, 0).detach().numpy() / scale).round() + zero
             assert np.abs(got - wanted).max() <= 2 and np.abs(got - wanted).mean() < 0.2
             x = torch.from_numpy(((got.astype(np.float32) - zero) * scale).transpose(2, 0, 1)[None])
-    logits = (np.asarray(oracle.logits16) / 256 - qnet.fc_zero_out) * qnet.output_scale
+    logits = (np.asarray(oracle.logits16) / 256 - qnet.end.fc_zero_out) * qnet.end.output_scale
     wanted = net(normalise(torch.from_numpy(picture), network)).detach().numpy()[0]
-    assert np.abs(logits - wanted).max() < 3 * qnet.output_scale
+    assert np.abs(logits - wanted).max() < 3 * qnet.end.output_scale
 
 
 def test_integers_follow_the_float_network(case):
@@ -112,7 +119,7 @@ def test_contract(case):
                 assert np.abs(part.bias.astype(np.int64)).max() <= 2**30
             if isinstance(layer, QBottleneck):
                 assert (layer.res_mult > 0) == shape.residual
-            elif network.act != "none":
+            elif shape.act != "none":
                 assert layer.zero_out == -128
     assert len({tunnel[-1].zero_out for tunnel in qnet.tunnels}) == 1
 
@@ -121,7 +128,8 @@ def test_file_round_trip(case, tmp_path):
     _, _, qnet = case
     qnet_file.save(qnet, tmp_path / "qnet.npz")
     again = qnet_file.load(tmp_path / "qnet.npz")
-    assert again.design == qnet.design and again.pool == qnet.pool and again.output_scale == qnet.output_scale
+    assert again.design == qnet.design
+    assert (again.end.pool, again.end.output_scale) == (qnet.end.pool, qnet.end.output_scale)
     assert pack(again) == pack(qnet)
 
 
@@ -133,7 +141,7 @@ def test_dead_channels_are_represented():
     for unit in (block.expand, block.depthwise, block.project):
         unit.norm.weight.data[0] = 0
         unit.norm.bias.data[0] = 2.0
-    net = quantize.FakeQuantNet(model)
+    net = quantize.fake_net(model)
     net.calibrate(normalise(torch.from_numpy(pixels(network, 32)), network))
     layer = net.quantized().tunnels[0][2]
     assert not layer.expand.weight[0].any() and layer.expand.mult[0] >= 1
@@ -145,14 +153,14 @@ def test_dead_channels_are_represented():
 def test_sums_that_could_overflow_are_refused():
     weight, bias, scale = torch.ones(1, 100_000), torch.zeros(1), torch.full((1,), 1 / 127)
     with pytest.raises(ValueError, match="overflow int32"):
-        quantize.narrow(weight, bias, scale, 1.0, 0, 1.0)
+        fake.narrow(weight, bias, scale, 1.0, 0, 1.0)
     with pytest.raises(ValueError, match="out of range"):
-        quantize.narrow(weight, bias, scale, 1.0, 0, 1e-4)
+        fake.narrow(weight, bias, scale, 1.0, 0, 1e-4)
 
 
 def test_narrow_multiplies_by_the_ratio_of_scales():
     weight, bias, scale = torch.tensor([[0.502, -1.0]]), torch.tensor([0.26]), torch.tensor([1 / 127])
-    scaled, shift = quantize.narrow(weight, bias, scale, 0.1, 3, 0.02)
+    scaled, shift = fake.narrow(weight, bias, scale, 0.1, 3, 0.02)
     assert scaled.weight.tolist() == [[64, -127]]
     assert scaled.bias[0] == round(0.26 / (0.1 / 127)) - 3 * int(scaled.weight.sum())
     assert scaled.mult[0] / 2.0 ** (40 - shift) == pytest.approx(0.1 / 127 / 0.02, rel=1e-6)
@@ -161,16 +169,16 @@ def test_narrow_multiplies_by_the_ratio_of_scales():
 def test_scale_of_wide_values_ignores_rare_outliers():
     x = torch.rand(4, 2, 30, 30)
     x[0, 1, 0, 0] = 500.0
-    plain = quantize.wide_scale(x, "relu6")
+    plain = fake.wide_scale(x, "relu6")
     assert plain[0] == pytest.approx(1 / 255, rel=0.05)
     assert plain[1] <= 6 / 255 + 1e-6, "relu6 ends at 6"
-    assert quantize.wide_scale(-x, "relu6").min() > 0
+    assert fake.wide_scale(-x, "relu6").min() > 0
 
 
 def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
     pytest.importorskip("sklearn")
-    e = train.load_experiment("digits", test="", train="digits_test", epochs=1)
-    (tmp_path / "config.toml").write_text(train.to_toml(e))
+    e = experiment.load_experiment("digits", test="", train="digits_test", epochs=1)
+    (tmp_path / "config.toml").write_text(experiment.to_toml(e))
     model = settled(e.network)
     save_float(model, tmp_path / "float.npz")
     plain = quantize.run(tmp_path, epochs=0, out=tmp_path / "plain.npz")
@@ -178,7 +186,7 @@ def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
     assert tuned == tmp_path / "qnet.npz"
     pictures = [picture for picture, _ in data.load("digits", limit=100)]
     wanted = model.predict(pictures)
-    ready = [(data.prepare(p, e.network).astype(np.int16) - 128).astype(np.int8) for p in pictures]
+    ready = [(prepare(p, e.network).astype(np.int16) - 128).astype(np.int8) for p in pictures]
     error = {}
     for path in (plain, tuned):
         oracle = Oracle(pack(qnet_file.load(path)))
@@ -191,8 +199,8 @@ def test_tied_tunnels_stay_equal_and_are_packed_once(tmp_path):
     pytest.importorskip("sklearn")
     size = {}
     for tied in (False, True):
-        e = train.load_experiment("digits", test="", train="digits_test", batch=64, tied=tied)
-        (tmp_path / "config.toml").write_text(train.to_toml(e))
+        e = experiment.load_experiment("digits", test="", train="digits_test", batch=64, tied=tied)
+        (tmp_path / "config.toml").write_text(experiment.to_toml(e))
         save_float(settled(e.network, tied=True), tmp_path / "float.npz")
         size[tied] = len(pack(qnet_file.load(quantize.run(tmp_path, epochs=1, calibration=32))))
     assert size[True] < size[False] / 3

@@ -7,32 +7,45 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import toys  # noqa: E402
-from oracle import Oracle  # noqa: E402
-from patchnet.blob import qnet_file  # noqa: E402
-from patchnet.blob.pack import pack  # noqa: E402
-from patchnet.data import sets as data  # noqa: E402
-from patchnet.net.design import Detection, Network, Scale, Stage, to_dict  # noqa: E402
-from patchnet.tasks.detect import train_detect  # noqa: E402
-from patchnet.tasks.detect.detector import DetectNet  # noqa: E402
-from patchnet.train import quantize, train  # noqa: E402
-from patchnet.train.model import load_float, normalise, save_float  # noqa: E402
+import toys
+from oracle import Oracle
+from patchnet import data
+from patchnet.blob import qnet_file
+from patchnet.blob.pack import pack
+from patchnet.net.network import Network
+from patchnet.net.recipe import PatchTunnels, Stage
+from patchnet.net.toml import recipe_to_dict
+from patchnet.tasks.detect import precision
+from patchnet.tasks.detect import training as detect_training
+from patchnet.tasks.detect.end import Detection, Scale
+from patchnet.tasks.detect.net import DetectNet
+from patchnet.tasks.detect.training import TRAINING
+from patchnet.tasks.pictures import prepare
+from patchnet.train import (
+    experiment,
+    fake,
+    loop,
+    quantize,
+)
+from patchnet.train.modules import load_float, normalise, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
-FOUR = Network(
+FOUR_RECIPE = PatchTunnels(
     "n", toys.CLASSES, 48, 64, k=4, central=False, margin_h=16, margin_w=16, stem_out=6,
     stages=(Stage(8, 1, 2, 3), Stage(12, 2, 2, 2)), mean=(120, 128, 130),
-    detection=Detection((Scale(((10, 10), (14, 16))), Scale(((20, 20),), (Stage(16, 1, 2, 2),)))),
+    end=Detection((Scale(((10, 10), (14, 16))), Scale(((20, 20),), (Stage(16, 1, 2, 2),)))),
 )  # fmt: skip
+FOUR = FOUR_RECIPE.network()
+CENTRAL = replace(FOUR_RECIPE, central=True)
 NETWORKS = {
     "four tunnels": FOUR,
-    "and a central one": replace(FOUR, central=True),
+    "and a central one": CENTRAL.network(),
     "one tunnel, convolutions, layers before the first head": replace(
-        FOUR, k=1, margin_h=0, margin_w=0, head=16, channels=1, mean=(128,),
-        detection=Detection((Scale(((12, 12),), (Stage(12, 1, 1, 0),)),)),
-    ),
-    "linear": replace(FOUR, act="none"),
+        FOUR_RECIPE, k=1, margin_h=0, margin_w=0, head=16, channels=1, mean=(128,),
+        end=Detection((Scale(((12, 12),), (Stage(12, 1, 1, 0),)),)),
+    ).network(),
+    "linear": replace(FOUR_RECIPE, act="none").network(),
 }  # fmt: skip
 
 
@@ -49,7 +62,7 @@ def settled(network: Network) -> DetectNet:
 
 
 def pixels(network: Network, n: int, seed: int = 0) -> np.ndarray:
-    return np.stack([data.prepare(picture, network) for picture, _ in toys.dataset(n, seed)])
+    return np.stack([prepare(picture, network) for picture, _ in toys.dataset(n, seed)])
 
 
 def inputs(network: Network, n: int, seed: int = 0) -> torch.Tensor:
@@ -87,11 +100,11 @@ def test_integers_follow_the_fake_quantized_network(case):
         x = normalise(torch.from_numpy(picture[None]), network)
         with torch.no_grad():
             stitched, out = net.stitched(x)[0], net(x)[0].numpy()
-        scale, zero = quantize.affine(*net.tunnels[0][-1].range)
+        scale, zero = fake.affine(*net.tunnels[0][-1].range)
         steps = np.abs(got.stitched - (stitched.permute(1, 2, 0).numpy() / scale + zero))
         assert steps.mean() < 0.5 and steps.max() <= 8
         rows = np.concatenate([head.reshape(-1, 4 + len(network.labels)) for head in got.heads]).astype(float)
-        detect = qnet.detect
+        detect = qnet.end
         rows[:, :4] *= detect.box_scale
         rows[:, 4:] = (rows[:, 4:] - detect.cls_zero) * detect.cls_scale
         unit = np.array([detect.box_scale] * 4 + [detect.cls_scale] * len(network.labels))
@@ -101,14 +114,14 @@ def test_integers_follow_the_fake_quantized_network(case):
 def test_contract(case):
     """The ranges that `quantized` promises."""
     network, _, _, qnet = case
-    assert qnet.pool is None and qnet.fc is None and qnet.output_scale == qnet.detect.cls_scale
+    assert qnet.end.output_scale == qnet.end.cls_scale
     assert len({tunnel[-1].zero_out for tunnel in qnet.tunnels}) == 1
-    for shapes, scale in zip(network.scales(), qnet.detect.scales, strict=True):
-        assert tuple(layer.shape for layer in scale.layers) == shapes.layers and scale.head.shape == shapes.head
-        assert scale.head.zero_out == 0 and scale.head.res_mult == 0 and scale.head.expand is None
-        assert scale.head.project.mult.min() >= 1
-    lowest = (-128 - qnet.detect.cls_zero) * qnet.detect.cls_scale
-    assert lowest == pytest.approx(-6, abs=qnet.detect.cls_scale), "a score of 0.25%"
+    assert [layer.shape for layer in qnet.behind] == network.tail()
+    for head in (qnet.behind[i - len(network.chain)] for i in network.heads()):
+        assert head.zero_out == 0 and head.res_mult == 0 and head.expand is None
+        assert head.project.mult.min() >= 1
+    lowest = (-128 - qnet.end.cls_zero) * qnet.end.cls_scale
+    assert lowest == pytest.approx(-6, abs=qnet.end.cls_scale), "a score of 0.25%"
 
 
 def test_sum_of_two_maps_is_in_the_scale():
@@ -121,7 +134,7 @@ def test_sum_of_two_maps_is_in_the_scale():
     low, high = net.tunnels[0][-1].range
     step = (high - low) / 255
     assert ((middle <= low + step) | (middle >= high - step)).float().mean() < 0.01
-    alone = quantize.fake_net(settled(replace(network, central=False)))
+    alone = quantize.fake_net(settled(replace(CENTRAL, central=False).network()))
     alone.calibrate(inputs(network, 32))
     assert high - low > 1.2 * (alone.tunnels[0][-1].range[1] - alone.tunnels[0][-1].range[0])
 
@@ -135,32 +148,32 @@ def test_file_round_trip(case, tmp_path):
 def test_trained_network_loses_nothing(tmp_path):
     """Train, quantize with fine-tuning, and measure on pictures of another seed."""
     toys.save(tmp_path / "train.npz", 96)
-    e = train.load_experiment(
-        "digits", name="toy", network=to_dict(replace(FOUR, detection=Detection((Scale(((15, 15),)),), 50))),
+    e = experiment.load_experiment(
+        "digits", name="toy", network=recipe_to_dict(replace(FOUR_RECIPE, end=Detection((Scale(((15, 15),)),), 50))),
         train=str(tmp_path / "train.npz"), test="", epochs=12, batch=8, lr=1e-2, ema=0.9, validation=0.0,
         crop=[0.6, 1.0], tied=True, evaluate_every=100, smoothing=0.0,
     )  # fmt: skip
-    (tmp_path / "toy.toml").write_text(train.to_toml(e))
-    run = train.run(tmp_path / "toy.toml", out_dir=tmp_path / "run")
+    (tmp_path / "toy.toml").write_text(experiment.to_toml(e))
+    run = loop.run(tmp_path / "toy.toml", out_dir=tmp_path / "run")
     path = quantize.run(run, epochs=1, calibration=48)
     qnet, test = qnet_file.load(path), toys.dataset(32, seed=1)
-    wanted = train_detect.map50(load_float(run), test)
+    wanted = detect_training.map50(load_float(run), test)
     oracle = Oracle(pack(qnet))
-    oracle.threshold, oracle.iou = int(train_detect.THRESHOLD * 65536), int(train_detect.OVERLAP * 65536)
+    oracle.threshold, oracle.iou = int(detect_training.THRESHOLD * 65536), int(detect_training.OVERLAP * 65536)
     found = []
     for picture, _ in test:
         rows = oracle.run_image(picture.tobytes(), picture.shape[1], picture.shape[0], 3).boxes
         found.append(np.array([(b.x, b.y, b.x + b.w, b.y + b.h, b.label, b.score) for b in rows]).reshape(-1, 6))
-    truth = [train_detect.in_pixels(rows, picture.shape) for rows, (picture, _) in zip(test.boxes, test, strict=True)]
-    got = train_detect.precision.mean(train_detect.precision.voc_precisions(found, truth, 2))
+    truth = [data.in_pixels(rows, picture.shape) for rows, (picture, _) in zip(test.boxes, test, strict=True)]
+    got = precision.mean(precision.voc_precisions(found, truth, 2))
     assert wanted > 0.6 and got > wanted - 0.03
 
 
 def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
     """On the pictures that it sees: a network of random weights has no rule that would hold for others."""
     toys.save(tmp_path / "train.npz", 64)
-    e = train.load_experiment(
-        "digits", name="toy", network=to_dict(FOUR), train=str(tmp_path / "train.npz"), test="", batch=8,
+    e = experiment.load_experiment(
+        "digits", name="toy", network=recipe_to_dict(FOUR_RECIPE), train=str(tmp_path / "train.npz"), test="", batch=8,
         validation=0.0, whole=1.0, flip=False, colour=0.0,
     )  # fmt: skip
     model = settled(FOUR)
@@ -170,7 +183,7 @@ def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
     with torch.no_grad():
         before = net.distance(net(x), model(x))
     save_float(model, tmp_path / "float.npz")
-    batches = train.make_batches(data.load(e.train), e)
+    batches = TRAINING.batches(data.load(e.train), e)
     quantize.fine_tune(net, model, batches, replace(e, epochs=6, lr=2e-4, warmup=0.1))
     with torch.no_grad():
         assert net.distance(net(x), model(x)) < 0.8 * before

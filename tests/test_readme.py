@@ -26,7 +26,7 @@ def test_example(connect, where, tmp_path):
     shutil.copytree(PACKAGE / "pictures", tmp_path / "pictures")
     shutil.copy(PACKAGE / "models" / "person.pnb", tmp_path)
     with connect(where, tmp_path) as device:
-        lines = device.exec(example, timeout=120).splitlines()
+        lines = device.exec(example).splitlines()
     assert len(lines) == 5
     for line in lines[:4]:
         assert re.fullmatch(r"160x120: (no_)?person [01]\.\d\d", line)

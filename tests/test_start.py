@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import PATIENT
 from patchnet import filecam
 from patchnet.board import remote, romfs
 from patchnet.cli import build_parser
@@ -52,7 +53,7 @@ def run(words, port):
     """What a command prints. A script that takes pictures without end ends with the stub's last picture."""
     program, *rest = at_port(words, port)
     command = [sys.executable, "-m", PROGRAMS[program], *rest]
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENT)
     output = done.stdout + done.stderr
     assert done.returncode == 0 or "RuntimeError: last picture" in output, (words, output)
     return output

@@ -10,13 +10,15 @@ from cases import random_plan
 from networks import FreeNetwork, Layer, fast_network, fast_qnet, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
-from patchnet.blob.pack import pack, read
-from patchnet.blob.unpack import blob_network, blob_plan
+from patchnet.blob import random
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack
+from patchnet.blob.unpack import blob_network, blob_plan, read
 from patchnet.net import zoo
-from patchnet.plan import planner, streaming
-from patchnet.plan.fast import fast_layers
-from patchnet.plan.place import DIRECT, FAST, SWEEP, place
-from patchnet.report import analyze, bench
+from patchnet.plan import choice, streaming
+from patchnet.plan.modes import DIRECT, FAST, SWEEP
+from patchnet.plan.place import place
+from patchnet.report import analyze
 
 
 class Counted:
@@ -134,9 +136,9 @@ def test_planned_for_a_buffer(name, buffers):
     """The plan needs no larger buffer and reads what the planner says; it is worth it, as it reads less than the usual
     one does through the same buffer, if that can be used at all."""
     network = zoo.network(name)
-    qnet, usual = bench.random_qnet(network), planner.plan(network)
+    qnet, usual = random.random_qnet(network), choice.plan(network)
     for buffer in buffers:
-        plan = planner.plan(network, buffer=buffer)
+        plan = choice.plan(network, buffer=buffer)
         found = analyze.measure(pack(qnet, plan), buffer)
         assert found.least <= buffer and found.buffer == min(buffer, found.most)
         assert found.read == streaming.reads(network, plan, buffer)
@@ -152,10 +154,10 @@ def test_random_networks_planned_for_a_buffer(seed):
     network = fast_network(rng, k=int(rng.choice([1, 4])))
     qnet = fast_qnet(rng, network)
     with pytest.raises(ValueError, match="needs .* B of weights at a time, stream 8 B") as refused:
-        planner.plan(network, buffer=8)
+        choice.plan(network, buffer=8)
     least = int(str(refused.value).split(" needs ")[1].split(" B ")[0].replace(",", ""))
     for buffer in (least, 2 * least, 5 * least):
-        plan = planner.plan(network, fast=fast_layers(qnet), buffer=buffer)
+        plan = choice.plan(network, fast=fast_layers(qnet), buffer=buffer)
         blob = pack(qnet, plan)
         found = analyze.measure(blob, buffer)
         assert found.least <= buffer and found.read == streaming.reads(network, plan, buffer)

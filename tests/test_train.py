@@ -8,9 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from patchnet.data import sets as data  # noqa: E402
-from patchnet.train import train  # noqa: E402
-from patchnet.train.model import load_float  # noqa: E402
+from patchnet import data
+from patchnet.tasks.classify import training
+from patchnet.train import experiment, loop
+from patchnet.train.batches import as_boxes, cut, moved
+from patchnet.train.modules import load_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
@@ -23,27 +25,27 @@ SMALL = {**FEW, "train": "digits_test"}
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 
-@pytest.mark.parametrize("path", sorted(train.EXPERIMENTS.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(experiment.EXPERIMENTS.glob("*.toml")), ids=lambda p: p.stem)
 def test_shipped_experiments_load(path):
-    e = train.load_experiment(path.stem)
+    e = experiment.load_experiment(path.stem)
     assert e.name == path.stem == e.network.name
 
 
 def test_wrong_experiments_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no experiment 'nothing'.*digits"):
-        train.load_experiment("nothing")
+        experiment.load_experiment("nothing")
     with pytest.raises(ValueError, match="unknown key 'epocs'"):
-        train.load_experiment("digits", epocs=3)
-    text = (train.EXPERIMENTS / "digits.toml").read_text()
+        experiment.load_experiment("digits", epocs=3)
+    text = (experiment.EXPERIMENTS / "digits.toml").read_text()
     (tmp_path / "x.toml").write_text(text.replace("margin_h", "margin_x"))
     with pytest.raises(ValueError, match="network: unknown key 'margin_x'"):
-        train.load_experiment(tmp_path / "x.toml")
+        experiment.load_experiment(tmp_path / "x.toml")
 
 
 def test_experiment_survives_its_own_toml(tmp_path):
-    e = train.load_experiment("person", epochs=3)
-    (tmp_path / "config.toml").write_text(train.to_toml(e))
-    assert train.load_experiment(tmp_path / "config.toml") == e
+    e = experiment.load_experiment("person", epochs=3)
+    (tmp_path / "config.toml").write_text(experiment.to_toml(e))
+    assert experiment.load_experiment(tmp_path / "config.toml") == e
 
 
 def box(x0, y0, x1, y1, label=0, difficult=0):
@@ -53,86 +55,97 @@ def box(x0, y0, x1, y1, label=0, difficult=0):
 @pytest.mark.parametrize(
     ("boxes", "wanted"),
     [
-        (np.zeros((0, 6), np.float32), train.ABSENT),
-        (box(0.1, 0.1, 0.2, 0.2), train.PRESENT),
-        (box(0.1, 0.1, 0.15, 0.15), train.UNSURE),  # a quarter of a percent
-        (box(0.1, 0.1, 0.9, 0.9, difficult=1), train.UNSURE),
-        (box(-0.9, 0.1, 0.05, 0.4), train.UNSURE),  # 5% of it is inside
-        (box(-0.9, 0.0, 0.2, 0.9), train.PRESENT),  # cut, but it fills a sixth of the picture
-        (box(1.1, 0.1, 1.5, 0.4), train.ABSENT),
-        (box(0.1, 0.1, 0.5, 0.5, label=1), train.ABSENT),
+        (np.zeros((0, 6), np.float32), training.ABSENT),
+        (box(0.1, 0.1, 0.2, 0.2), training.PRESENT),
+        (box(0.1, 0.1, 0.15, 0.15), training.UNSURE),  # a quarter of a percent
+        (box(0.1, 0.1, 0.9, 0.9, difficult=1), training.UNSURE),
+        (box(-0.9, 0.1, 0.05, 0.4), training.UNSURE),  # 5% of it is inside
+        (box(-0.9, 0.0, 0.2, 0.9), training.PRESENT),  # cut, but it fills a sixth of the picture
+        (box(1.1, 0.1, 1.5, 0.4), training.ABSENT),
+        (box(0.1, 0.1, 0.5, 0.5, label=1), training.ABSENT),
     ],
 )
 def test_presence(boxes, wanted):
-    assert train.presence(boxes, WHOLE, 2)[0, 0] == wanted
+    assert training.presence(boxes, WHOLE, 2)[0, 0] == wanted
 
 
 def test_presence_in_cells():
-    e = train.load_experiment("person")
+    e = experiment.load_experiment("person")
     last = e.network.layers()[-1]
-    areas = train.cell_areas(e.network)
+    areas = training.cell_areas(e.network)
     assert areas.shape == (1 + 5 * last.oh * last.ow, 4) and last.oh == last.ow == 6
-    found = train.presence(box(0.0, 0.0, 0.15, 0.15), areas, 1)[:, 0]
-    assert found[0] == train.PRESENT
+    found = training.presence(box(0.0, 0.0, 0.15, 0.15), areas, 1)[:, 0]
+    assert found[0] == training.PRESENT
     cells = found[1:].reshape(5, 6, 6)
-    assert (cells[0, 0] == [1, 1, 0, 0, 0, 0]).all() and (cells[1:4] == train.ABSENT).all()
-    assert (cells[4] == train.ABSENT).all(), "the central patch begins at a fifth of the picture"
+    assert (cells[0, 0] == [1, 1, 0, 0, 0, 0]).all() and (cells[1:4] == training.ABSENT).all()
+    assert (cells[4] == training.ABSENT).all(), "the central patch begins at a fifth of the picture"
 
 
 def test_boxes_move_with_the_part_and_are_mirrored():
     area = np.array([0.5, 0.0, 1.0, 0.5])
     row = box(0.5, 0.1, 0.75, 0.5, label=2)
-    assert np.allclose(train.moved(row, area, False), box(0.0, 0.2, 0.5, 1.0, label=2))
-    assert np.allclose(train.moved(row, area, True), box(0.5, 0.2, 1.0, 1.0, label=2))
+    assert np.allclose(moved(row, area, False), box(0.0, 0.2, 0.5, 1.0, label=2))
+    assert np.allclose(moved(row, area, True), box(0.5, 0.2, 1.0, 1.0, label=2))
 
 
 def test_boxes_cut_off_lose_their_certainty():
     rows = np.concatenate([box(-0.2, 0.0, 0.2, 0.2), box(-0.8, 0.0, 0.2, 0.2), box(1.1, 0.0, 1.2, 0.2)])
-    assert np.allclose(train.cut(rows), np.concatenate([box(0.0, 0.0, 0.2, 0.2), box(0.0, 0.0, 0.2, 0.2, difficult=1)]))
+    wanted = np.concatenate([box(0.0, 0.0, 0.2, 0.2), box(0.0, 0.0, 0.2, 0.2, difficult=1)])
+    assert np.allclose(cut(rows), wanted)
 
 
-def test_mosaic_puts_boxes_where_their_pictures_are():
-    e = train.load_experiment("person", mosaic=1.0, whole=1.0, via=0)
+@pytest.fixture(params=["grey", pytest.param("cifar10_train", marks=pytest.mark.data)])
+def extra(request, tmp_path, data_set):
+    """Pictures without a box, for mosaics: grey ones, or those that the experiment has."""
+    if request.param != "grey":
+        return data_set(request.param)
+    images, classes = np.full((4, 32, 32, 3), 128, np.uint8), ["frog", "ship"]
+    np.savez(tmp_path / "grey.npz", images=images, labels=[0, 1, 0, 1], classes=classes)
+    return tmp_path / "grey.npz"
+
+
+def test_mosaic_puts_boxes_where_their_pictures_are(extra):
+    e = experiment.load_experiment("person", mosaic=1.0, whole=1.0, via=0, extra=str(extra))
     black, white = np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
     rows = np.zeros((0, 6), np.float32), box(0.0, 0.0, 1.0, 1.0, label=1)
     dataset = data.Dataset(("a", "b", "c"), [black, white], np.full(2, -1), ("p", "q"), rows)
-    pixels, targets = next(train.Batches(dataset, replace(e, batch=1)).epoch(0))
-    areas = np.round(train.cell_areas(e.network)[1:] * 66).astype(int)
+    pixels, targets = next(training.ClassBatches(dataset, replace(e, batch=1)).epoch(0))
+    areas = np.round(training.cell_areas(e.network)[1:] * 66).astype(int)
     bright = np.array([pixels[0, y0:y1, x0:x1].float().mean() / 255 for x0, y0, x1, y1 in areas])
     cells = targets[0, 1:, 1].numpy()
-    assert (cells[bright == 1] == train.PRESENT).all() and (cells[bright == 0] != train.PRESENT).all()
-    assert (targets[0, :, [0, 2]] == train.ABSENT).all()
+    assert (cells[bright == 1] == training.PRESENT).all() and (cells[bright == 0] != training.PRESENT).all()
+    assert (targets[0, :, [0, 2]] == training.ABSENT).all()
 
 
 def test_class_labels_become_boxes_around_pictures():
     pictures = data.Dataset(("ship", "frog", "cat"), [None] * 3, np.array([0, 1, 2]), ("p", "q", "r"))
-    boxed = train.boxed(pictures, ("cat", "person", "boat"))
+    boxed = as_boxes(pictures, ("cat", "person", "boat"))
     assert [boxes.tolist() for boxes in boxed.boxes] == [[[0, 0, 1, 1, 2, 0]], [], [[0, 0, 1, 1, 0, 0]]]
 
 
 def test_extra_pictures_appear_in_mosaics_only():
-    e = train.load_experiment("person", extra="digits_test", validation=0.0, batch=8)
+    e = experiment.load_experiment("person", extra="digits_test", validation=0.0, batch=8)
     own = data.Dataset(
         ("a",), [np.zeros((9, 9, 3), np.uint8)] * 8, np.full(8, -1), tuple("abcdefgh"), (box(0, 0, 1, 1),) * 8
     )
     for mosaic in (0.0, 1.0):
-        batches = train.Batches(own, replace(e, mosaic=mosaic))
+        batches = training.ClassBatches(own, replace(e, mosaic=mosaic))
         pixels, targets = next(batches.epoch(0))
         assert len(batches) == 1
-        assert (pixels.amax() > 0) == (mosaic > 0) == bool((targets[:, 1:] == train.ABSENT).any())
+        assert (pixels.amax() > 0) == (mosaic > 0) == bool((targets[:, 1:] == training.ABSENT).any())
 
 
 def test_held_out_part_goes_by_name():
     dataset = data.load("digits_train")
-    rest, part = train.held_out(dataset, 0.2)
+    rest, part = experiment.held_out(dataset, 0.2)
     assert len(rest) + len(part) == len(dataset) and 0.15 < len(part) / len(dataset) < 0.25
     backwards = dataset.take(range(len(dataset))[::-1])
-    assert set(train.held_out(backwards, 0.2)[1].names) == set(part.names)
+    assert set(experiment.held_out(backwards, 0.2)[1].names) == set(part.names)
 
 
 def test_batches_depend_on_seed_and_epoch_only():
-    e = train.load_experiment("digits", batch=16)
-    batches = train.Batches(data.load("digits_train", limit=50), e)
+    e = experiment.load_experiment("digits", batch=16)
+    batches = training.ClassBatches(data.load("digits_train", limit=50), e)
     first, again, other = (list(batches.epoch(n)) for n in (0, 0, 1))
     assert len(first) == len(batches) == 3
     assert first[0][0].shape == (16, 16, 16, 1) and first[0][0].dtype == torch.uint8
@@ -141,25 +154,25 @@ def test_batches_depend_on_seed_and_epoch_only():
 
 
 def test_ranks_share_an_epoch():
-    e = train.load_experiment("digits", batch=8)
+    e = experiment.load_experiment("digits", batch=8)
     dataset = data.load("digits_train", limit=64)
-    parts = [list(train.Batches(dataset, e, rank, 2).epoch(0)) for rank in (0, 1)]
+    parts = [list(training.ClassBatches(dataset, e, rank, 2).epoch(0)) for rank in (0, 1)]
     together = torch.cat([targets for part in parts for _, targets in part])
     assert together.sort().values.tolist() == sorted(dataset.labels.tolist())
 
 
 def test_run_learns(tmp_path):
-    out = train.run("digits", out_dir=tmp_path / "run", **FEW)
+    out = loop.run("digits", out_dir=tmp_path / "run", **FEW)
     assert {p.name for p in out.iterdir()} == {"config.toml", "float.npz", "log.csv", "checkpoint.pt"}
     rows = (out / "log.csv").read_text().splitlines()
     assert rows[0] == "epoch,loss,accuracy,seconds" and len(rows) == 4
     assert float(rows[3].split(",")[1]) < float(rows[1].split(",")[1])
-    assert train.float_accuracy(load_float(out), data.load("digits", limit=200)) > 0.3
+    assert training.float_accuracy(load_float(out), data.load("digits", limit=200)) > 0.3
 
 
 def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
-    straight = load_float(train.run("digits", out_dir=tmp_path / "straight", **SMALL))
-    report = train.Reporter.__call__
+    straight = load_float(loop.run("digits", out_dir=tmp_path / "straight", **SMALL))
+    report = loop.Reporter.__call__
 
     def stop_after_two(self, epoch, *args):
         report(self, epoch, *args)
@@ -167,13 +180,13 @@ def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train.Reporter, "__call__", stop_after_two)
-        train.run("digits", out_dir=tmp_path / "stopped", **SMALL)
-    resumed = load_float(train.run("digits", out_dir=tmp_path / "stopped", resume=True, **SMALL))
+        patched.setattr(loop.Reporter, "__call__", stop_after_two)
+        loop.run("digits", out_dir=tmp_path / "stopped", **SMALL)
+    resumed = load_float(loop.run("digits", out_dir=tmp_path / "stopped", resume=True, **SMALL))
     for a, b in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.allclose(a.float(), b.float(), atol=1e-4)
 
 
 def test_labels_must_be_those_of_the_data(tmp_path):
     with pytest.raises(ValueError, match="cifar10: network has labels .*, digits_train has"):
-        train.run("cifar10", out_dir=tmp_path, train="digits_train")
+        loop.run("cifar10", out_dir=tmp_path, train="digits_train")

@@ -7,15 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from patchnet import Model, cli
-from patchnet.data import sets as data
-from patchnet.evaluate import evaluate
-from patchnet.tasks.sound import audio
+from patchnet import Model, cli, data
+from patchnet.data import sounds as sounds_
+from patchnet.evaluate import val as evaluation
 
 torch = pytest.importorskip("torch")
-from patchnet.evaluate import stages  # noqa: E402
-from patchnet.tasks.sound import train_audio  # noqa: E402
-from patchnet.train import quantize, train  # noqa: E402
+from patchnet.blob import files
+from patchnet.tasks.pictures import prepare as prepare_picture
+from patchnet.tasks.sound import training as sound_training
+from patchnet.tasks.sound.input import prepare
+from patchnet.train import (
+    experiment,
+    loop,
+    quantize,
+)
 
 TOML = """
 name = "tones"
@@ -82,8 +87,8 @@ def run(folder, tmp_path_factory):
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("run")
     (out / "tones.toml").write_text(TOML.format(folder=folder))
-    train.run(out / "tones.toml", out / "run")
-    stages.pack_file(quantize.run(out / "run", epochs=1, calibration=16))
+    loop.run(out / "tones.toml", out / "run")
+    files.pack_file(quantize.run(out / "run", epochs=1, calibration=16))
     return out / "run"
 
 
@@ -116,41 +121,41 @@ def test_what_is_no_sound(tmp_path):
     (tmp_path / "x.wav").write_bytes(b"no sound")
     with pytest.raises(ValueError, match="x.wav"):
         data.decode(tmp_path / "x.wav")
-    network = train.load_experiment("spoken-digits").network
+    network = experiment.load_experiment("spoken-digits").network
     with pytest.raises(ValueError, match="spoken-digits: reads sounds, got pictures"):
-        data.prepare(np.zeros((3, 3), np.uint8), network)
+        prepare(np.zeros((3, 3), np.uint8), network)
     with pytest.raises(ValueError, match="digits: reads pictures, got sounds"):
-        data.prepare(audio.Clip(np.zeros(3, np.int16), 8000), train.load_experiment("digits").network)
+        prepare_picture(sounds_.Clip(np.zeros(3, np.int16), 8000), experiment.load_experiment("digits").network)
 
 
 def test_batches(folder, tmp_path):
     (tmp_path / "tones.toml").write_text(TOML.format(folder=folder))
-    e = train.load_experiment(tmp_path / "tones.toml")
-    batches = train.make_batches(data.load(folder), e)
+    e = experiment.load_experiment(tmp_path / "tones.toml")
+    batches = sound_training.TRAINING.batches(data.load(folder), e)
     first, again = (list(batches.epoch(0)) for _ in range(2))
     assert len(first) == len(batches) == 4 and first[0][0].shape == (8, 12, 8, 1)
     for (x, y), (x2, y2) in zip(first, again, strict=True):
         assert torch.equal(x, x2) and torch.equal(y, y2)
     labels = torch.cat([y for n in range(5) for _, y in batches.epoch(n)])
     assert set(labels.tolist()) == {0, 1, 2} and 0.05 < (labels == 2).float().mean() < 0.4
-    plain = replace(e, shift=0.0, speed=0.0, gain=0.0, noise=0.0, masks=0, background=0.0)
-    batches, rng = train.make_batches(data.load(folder), plain), np.random.default_rng(0)
+    plain = replace(e, options=sound_training.Options())
+    batches, rng = sound_training.TRAINING.batches(data.load(folder), plain), np.random.default_rng(0)
     for i in range(4):
-        np.testing.assert_array_equal(batches.sample(i, rng)[0], data.prepare(data.load(folder)[i][0], e.network))
+        np.testing.assert_array_equal(batches.sample(i, rng)[0], prepare(data.load(folder)[i][0], e.network))
 
 
 def test_augmentation():
     rng = np.random.default_rng(0)
     wave = np.arange(1.0, 11)
-    np.testing.assert_array_equal(train_audio.placed(wave, 14, 0)[2:12], wave)
-    np.testing.assert_array_equal(train_audio.placed(wave, 14, 3)[5:], wave[:9])
-    np.testing.assert_array_equal(train_audio.placed(wave, 14, -4)[:8], wave[2:])
-    np.testing.assert_array_equal(train_audio.placed(wave, 4, 0), wave[3:7])
-    assert not train_audio.placed(wave, 14, 40).any()
-    assert len(train_audio.faster(wave, 2)) == 5 and train_audio.faster(wave, 2)[1] == 3
-    noise = train_audio.noise(rng, 4000, -20)
+    np.testing.assert_array_equal(sound_training.placed(wave, 14, 0)[2:12], wave)
+    np.testing.assert_array_equal(sound_training.placed(wave, 14, 3)[5:], wave[:9])
+    np.testing.assert_array_equal(sound_training.placed(wave, 14, -4)[:8], wave[2:])
+    np.testing.assert_array_equal(sound_training.placed(wave, 4, 0), wave[3:7])
+    assert not sound_training.placed(wave, 14, 40).any()
+    assert len(sound_training.faster(wave, 2)) == 5 and sound_training.faster(wave, 2)[1] == 3
+    noise = sound_training.noise(rng, 4000, -20)
     assert abs(20 * np.log10(noise.std() / 32768) + 20) < 0.5
-    pixels = train_audio.masked(rng, np.full((50, 40), 7, np.uint8), 2)
+    pixels = sound_training.masked(rng, np.full((50, 40), 7, np.uint8), 2)
     assert 0 < (pixels == 0).mean() < 0.7 and set(np.unique(pixels)) == {0, 7}
 
 
@@ -158,12 +163,12 @@ def test_background_must_be_last(folder, tmp_path):
     wrong = TOML.format(folder=folder).replace('["high", "low", "none"]', '["none", "high", "low"]')
     (tmp_path / "wrong.toml").write_text(wrong)
     with pytest.raises(ValueError, match="network has labels"):
-        train.run(tmp_path / "wrong.toml", tmp_path / "run")
+        loop.run(tmp_path / "wrong.toml", tmp_path / "run")
 
 
 def test_accuracy_everywhere_on_this_machine(run, folder):
     """What was trained tells the tones, as float and as integers; the file is opened by every tool."""
-    result = {r.on: r for r in evaluate.val(str(run), str(folder), ("float", "host"))}
+    result = {r.on: r for r in evaluation.val(str(run), str(folder), ("float", "host"))}
     assert result["float"].top1 >= 0.9 and result["host"].top1 >= 0.9 and result["host"].n == 32
     m = Model(str(run / "tones.pnb"))
     assert m.task == "audio" and m.sample_rate == 4000 and result["host"].ram == m.ram
@@ -175,7 +180,7 @@ def test_command_line(run, folder, capsys, tmp_path):
     assert capsys.readouterr().out.startswith(f"{sound}: high ")
     assert (tmp_path / "seen.png").stat().st_size > 1000
     assert cli.main(["analyze", blob]) == 0
-    assert "sound in the arena" in capsys.readouterr().out
+    assert "kept in the arena" in capsys.readouterr().out
     assert cli.main(["val", "digits", "--data", str(folder)]) == cli.USER_ERROR
 
 
@@ -183,5 +188,5 @@ def test_unix_is_identical(run, folder):
     from conftest import require
 
     require("unix")
-    host, unix = evaluate.val(str(run), str(folder), ("host", "unix"))
+    host, unix = evaluation.val(str(run), str(folder), ("host", "unix"))
     assert unix.identical and unix.top1 == host.top1

@@ -5,9 +5,9 @@ import pytest
 
 from cases import random_plan
 from networks import random_network, random_qnet
-from patchnet.blob.pack import pack, read
+from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QBottleneck, Scaled
-from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
 
 
 def same(a: Scaled | None, b: Scaled | None) -> bool:
@@ -25,8 +25,9 @@ def test_shapes_integers_and_plan(seed):
     info, again = read(blob), blob_qnet(blob, "again")
     assert blob_plan(info) == plan and blob_network(info, "again") == again.design
     assert again.design.patches() == qnet.design.patches() and again.input_zero == qnet.input_zero
-    assert (again.pool, again.fc_shift, again.fc_zero_out) == (qnet.pool, qnet.fc_shift, qnet.fc_zero_out)
-    assert same(again.fc, qnet.fc) and again.output_scale == np.float32(qnet.output_scale)
+    a, b = again.end, qnet.end
+    assert (a.pool, a.fc_shift, a.fc_zero_out) == (b.pool, b.fc_shift, b.fc_zero_out)
+    assert same(a.fc, b.fc) and a.output_scale == np.float32(b.output_scale)
     for got, wanted in zip(again.tunnels, qnet.tunnels, strict=True):
         for a, b in zip(got, wanted, strict=True):
             assert type(a) is type(b) and (a.shift, a.zero_out) == (b.shift, b.zero_out)

@@ -7,8 +7,8 @@ from PIL import Image as Pillow
 import blobs
 from networks import random_network, random_qnet
 from patchnet import GRAYSCALE, RGB565, RGB888, Image, Model, filecam
-from patchnet.blob.pack import pack, read
-from patchnet.blob.unpack import blob_network
+from patchnet.blob.pack import pack
+from patchnet.blob.unpack import blob_network, read
 
 FORMATS = {1: GRAYSCALE, 2: RGB565, 3: RGB888}
 

@@ -21,6 +21,8 @@ CFLAGS += -DPATCHNET_BOARD_ARENA=1
 # interrupts. The port's polling mphalport.c cannot be left out, so its functions that board.c replaces are renamed.
 $(BUILD)/mphalport.o: CFLAGS += $(foreach f,mp_hal_stdin_rx_chr mp_hal_stdio_poll mp_hal_ticks_ms mp_hal_ticks_us \
 	mp_hal_ticks_cpu mp_hal_delay_ms mp_hal_delay_us,-D$f=port_$f)
+# So is the ROMFS partition that the port has from 1.29 on: rom.c's can be written, too.
+$(BUILD)/vfs_rom_ioctl.o: CFLAGS += -Dmp_vfs_rom_ioctl=port_vfs_rom_ioctl
 
 SRC_C += $(wildcard $(BOARD_DIR)/*.c) shared/timeutils/timeutils.c
 MICROPY_VFS_FAT = 1

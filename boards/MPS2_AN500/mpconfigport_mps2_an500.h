@@ -2,6 +2,11 @@
 
 #include "mpconfigport.h"
 
+// From 1.27 on the port's makefile says this and not its header, and ports/stm32/h7-check takes the header only.
+#ifndef MICROPY_FLOAT_IMPL
+#define MICROPY_FLOAT_IMPL (MICROPY_FLOAT_IMPL_FLOAT)
+#endif
+
 // time.ticks_us() and others, counted by a hardware timer.
 #undef MICROPY_PY_TIME
 #define MICROPY_PY_TIME (1)

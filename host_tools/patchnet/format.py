@@ -1,7 +1,7 @@
 """The one description of the .pnb blob: field tables that drive packing, reading and the generated C header.
 
-`python host_tools/patchnet/format.py` prints modpatchnet/pn_format.h. What the fields mean, and which of them the
-device trusts, is in modpatchnet/FORMAT.md. All numbers are little-endian.
+`python host_tools/patchnet/format.py` prints modpatchnet/engine/blob/pn_format.h. What the fields mean, and which of
+them the device trusts, is in modpatchnet/FORMAT.md. All numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ VERSION = 5
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASK_CLASSIFY, TASK_DETECT, TASK_AUDIO = 1, 2, 3
+TASKS = {"classify": TASK_CLASSIFY, "detect": TASK_DETECT, "audio": TASK_AUDIO}  # by m.task
+TASK_NAMES = {code: name for name, code in TASKS.items()}
 KIND_CONV, KIND_BOTTLENECK = 1, 2
 FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
@@ -38,6 +40,39 @@ MAX_TWIDDLE = (1 << 30) + (1 << 16)  # square of a twiddle's length, 15 fraction
 NO_CLASS = 65535
 MAX_TOP = 1000  # candidates of a detection network
 CANDIDATE_BYTES = 12  # of the arena for each of them
+CENTRE, SIZE = 0.1, 0.2  # SSD's variances: what one unit of a box code is worth
+
+# what host and engine both count with
+LEAST_OUTPUTS = 4  # of a convolution or of the fully connected layer in a part of a streamed blob, unless it has fewer
+WIDENED_BYTES = 1024  # that a convolution's widened windows take at a time where the plan does not say how many pixels
+QUAD_BYTES = 16  # of them for four values of two pixels
+LOG_BITS = 8  # fraction bits of the logarithm to base 2 of a band's energy
+
+# what the engine's functions return, besides OK: progress, and an error for each cause, numbered from -1 down
+PROGRESS = (("MORE", "there is more to do"), ("WANT", "weights are to be read"), ("WINDOW", "a window is to be given"))
+ERRORS = (
+    ("LENGTH", "fewer bytes than a header, or than the header says"),
+    ("ALIGN", "blob not at a multiple of PN_ALIGN, or arena not at one of PN_ARENA_ALIGN"),
+    ("MAGIC", ""),
+    ("VERSION", ""),
+    ("CRC", ""),
+    ("TASK", "of a kind that is not known, or its record is wrong"),
+    ("SHAPE", "a size, count, kernel, stride or flag out of range"),
+    ("PATCH", "a patch outside the picture"),
+    ("WEIGHTS", "an array outside the blob or misaligned; a multiplier, shift or zero point out of range"),
+    ("OVERFLOW", "a sum that could leave 32 bits"),
+    ("LABELS", ""),
+    ("PLAN", "a schedule that does not fit its layers, a place outside the arena, live bytes overwritten"),
+    ("ARENA", "the arena given is smaller than arena_bytes, or the buffer than weights.least"),
+    ("PIXFMT", ""),
+    ("ROI", "region empty, outside the picture, or larger than 4096 x 4096"),
+    ("NO_DETECT", "a detection network, and the engine is built without (PN_NO_DETECT)"),
+    ("NO_SOUND", "an audio model, and the engine is built without (PN_NO_SOUND)"),
+)
+CODES = {"OK": 0}
+CODES |= {name: 1 + i for i, (name, _) in enumerate(PROGRESS)}
+CODES |= {f"ERR_{name}": -1 - i for i, (name, _) in enumerate(ERRORS)}
+NO_LAYER = 255  # as the layer in which an error was found
 
 
 @dataclass(frozen=True)
@@ -71,6 +106,10 @@ class Table:
             except struct.error as e:
                 raise ValueError(f"{self.name}.{name}: {value!r} does not fit: {e}") from None
         return b"".join(parts)
+
+    def unpack_all(self, data: ReadableBuffer, offset: int, n: int) -> list[dict[str, Any]]:
+        """`n` records, one behind the other."""
+        return [self.unpack(data, offset + i * self.size) for i in range(n)]
 
     def unpack(self, data: ReadableBuffer, offset: int = 0) -> dict[str, Any]:
         out = {}
@@ -221,16 +260,30 @@ CONSTANTS = (
     "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD", "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH",
     "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW", "MODE_GROUPS", "MODE_STORED", "MODE_FAST",
     "MODE_SWEEP", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES",
-    "MAX_TOP", "CANDIDATE_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE", "NO_CLASS",
+    "MAX_TOP", "CANDIDATE_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE", "NO_CLASS", "LEAST_OUTPUTS", "WIDENED_BYTES",
+    "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
 )  # fmt: skip
 
 
+def c_codes() -> list[str]:
+    """What functions return, with a word on why."""
+    why = dict(PROGRESS) | {f"ERR_{name}": text for name, text in ERRORS}
+    lines = ["// What functions return: PN_OK or how it goes on, or an error, each of one cause, which pn_error names."]
+    for name, code in CODES.items():
+        value = f"({code})" if code < 0 else code
+        lines.append(f"#define PN_{name} {value}" + (f" // {why[name]}" if why.get(name) else ""))
+    return lines
+
+
 def c_header() -> str:
-    """The text of modpatchnet/pn_format.h: constants, record sizes, field offsets."""
+    """The text of modpatchnet/engine/blob/pn_format.h: codes, constants, record sizes, field offsets."""
     lines = [
-        "// Made by `python host_tools/patchnet/format.py`: do not edit. Offsets of .pnb fields, see FORMAT.md.",
+        "// Made by `python host_tools/patchnet/format.py`: do not edit. What host and engine share: what functions",
+        "// return, constants, offsets of .pnb fields (FORMAT.md).",
         "#ifndef PN_FORMAT_H",
         "#define PN_FORMAT_H",
+        "",
+        *c_codes(),
         "",
         f"#define PN_MAGIC 0x{int.from_bytes(MAGIC, 'little'):08x}u",
     ]

@@ -1,6 +1,7 @@
 // Damages a blob in every way that this file knows and lets the engine at it, under sanitizers: whatever the bytes say,
-// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte. The same
-// for the blob streamed, whose head and buffer are malloc'ed as well, with the same outcome and the same scores.
+// pn_open refuses by name or a whole run stays inside blob, arena and picture, each of which is malloc'ed to the byte.
+// The same for the blob streamed, whose head and buffer are malloc'ed as well, with the same outcome and the same
+// scores.
 //
 //     corrupt BLOB                         every truncation, several flips of every byte, CRC left and CRC repaired
 //     corrupt BLOB random SEED TIMES       several bytes at once, CRC repaired
@@ -11,12 +12,12 @@
 #include <string.h>
 
 #include "patchnet.h"
-#include "pn_format.h"
+#include "engine/blob/pn_format.h"
 
 #define ARENA_MOST (1u << 26) // larger ones are counted, not run
 #define OUTPUTS_MOST (1u << 22) // likewise
 
-static unsigned long opened, too_large, refused[16];
+static unsigned long opened, too_large, refast[16];
 
 static void die(const char *what) {
     fprintf(stderr, "corrupt: %s\n", what);
@@ -63,7 +64,7 @@ static void repair_crc(uint8_t *blob, size_t n) {
 }
 
 static void check_boxes(pn_model_t *m) {
-    const pn_image_t *p = &m->image;
+    const pn_image_t *p = &m->run.image;
     uint32_t n = pn_boxes(m, 29491);
     for (uint32_t i = 0; i < n; i++) {
         pn_box_t b;
@@ -100,7 +101,7 @@ static void prepare(pn_model_t *m) {
     heads = NULL;
     if (pn_detects(m)) {
         heads = exactly(m->outputs);
-        pn_detect(m, 20000, heads);
+        pn_detect_prepare(m, 20000, heads);
     }
 }
 
@@ -161,10 +162,11 @@ static void run_windows(pn_model_t *m, uint8_t *arena, const pn_image_t *image) 
 }
 
 static int read_wanted(pn_model_t *m, const uint8_t *file, size_t n) {
-    if (m->want_to > m->buffer_bytes || m->want_bytes > m->buffer_bytes - m->want_to || m->want_at > n || m->want_bytes > n - m->want_at) {
+    if (m->weights.want_to > m->weights.bytes || m->weights.want_bytes > m->weights.bytes - m->weights.want_to
+        || m->weights.want_at > n || m->weights.want_bytes > n - m->weights.want_at) {
         die("more wanted than the buffer takes, or than the file has");
     }
-    memcpy(m->buffer + m->want_to, file + m->want_at, m->want_bytes);
+    memcpy(m->weights.buffer + m->weights.want_to, file + m->weights.want_at, m->weights.want_bytes);
     return PN_MORE;
 }
 
@@ -197,7 +199,7 @@ static int run_streamed(pn_model_t *m, const uint8_t *file, size_t n) {
 // The same with a buffer of just `bytes`.
 static int run_buffered(pn_model_t *m, uint32_t bytes, const uint8_t *file, size_t n) {
     uint8_t *buffer = exactly(bytes);
-    int err = pn_use_buffer(m, buffer, bytes);
+    int err = pn_weights_buffer(m, buffer, bytes);
     err = err ? err : run_streamed(m, file, n);
     free(buffer);
     return err;
@@ -205,7 +207,7 @@ static int run_buffered(pn_model_t *m, uint32_t bytes, const uint8_t *file, size
 
 // With the smallest buffer, the largest, and some in between.
 static int run_with_buffers(pn_model_t *m, const uint8_t *file, size_t n) {
-    uint32_t least = m->buffer_least, more = m->buffer_most - least;
+    uint32_t least = m->weights.least, more = m->weights.most - least;
     if (least > 0 && run_buffered(m, least - 1, file, n) != PN_ERR_ARENA) {
         die("a buffer that is too small was taken");
     }
@@ -219,13 +221,13 @@ static int run_with_buffers(pn_model_t *m, const uint8_t *file, size_t n) {
 // What becomes of the bytes as a file. PN_MORE: too large to be run, so that its arrays were not looked at.
 static int try_streamed(const uint8_t *file, size_t n) {
     pn_model_t m;
-    size_t len = n < PN_BLOB_HEADER ? n : pn_head_bytes(file);
+    size_t len = n < PN_HEADER_BYTES ? n : pn_prefix_bytes(file);
     len = len < n ? len : n;
     uint8_t *head = exactly(len);
     memcpy(head, file, len);
-    int err = pn_open_head(&m, head, len);
+    int err = pn_open_streamed(&m, head, len);
     if (err == PN_OK) {
-        uint32_t size = get32(file + PN_HEADER_SIZE), at = pn_head_bytes(file);
+        uint32_t size = get32(file + PN_HEADER_SIZE), at = pn_prefix_bytes(file);
         int more = size > n ? PN_ERR_LENGTH : pn_verify(&m, NULL, 0);
         while (more == PN_MORE) { // pieces of any size
             uint32_t piece = size - at < 7 ? size - at : 7;
@@ -264,7 +266,7 @@ static void hear(pn_model_t *m, uint8_t *arena) {
     if (pn_listen(m, arena, m->arena_bytes) != PN_OK) {
         die("a stream did not begin");
     }
-    while (m->fresh < most) {
+    while (m->state.hearing.fresh < most) {
         at += pn_hear(m, pcm + 2 * at, 7 - at);
         at = at < 7 ? at : 0;
     }
@@ -306,7 +308,7 @@ static int try(const uint8_t *bytes, size_t n) {
         if (err > 0 || err < PN_ERR_ROI || strcmp(pn_error(err), pn_error(PN_OK)) == 0) {
             die("an error without a name");
         }
-        refused[-err]++;
+        refast[-err]++;
     } else if (m.arena_bytes > ARENA_MOST || m.outputs > OUTPUTS_MOST) {
         too_large++;
     } else {
@@ -324,7 +326,7 @@ static int try(const uint8_t *bytes, size_t n) {
 static void truncations(uint8_t *blob, size_t n) {
     for (size_t len = 0; len < n; len++) {
         if (try(blob, len) != PN_ERR_LENGTH) {
-            die("a truncated blob was not refused for its length");
+            die("a truncated blob was not refast for its length");
         }
         if (len >= PN_HEADER_BYTES) {
             uint8_t *shorter = exactly(len);
@@ -359,7 +361,8 @@ static uint32_t chance(uint64_t *state, uint32_t below) {
     return (uint32_t)(*state >> 33) % below;
 }
 
-// 1 to 4 places, half of them in the tables, which end where the labels begin: a random byte, or a small or extreme number.
+// 1 to 4 places, half of them in the tables, which end where the labels begin: a random byte, or a small or extreme
+// number.
 static void random_damage(const uint8_t *good, size_t n, uint64_t seed, unsigned long times) {
     static const uint8_t likely[] = { 0, 1, 2, 3, 4, 7, 8, 16, 0x7f, 0x80, 0xff };
     uint8_t *blob = exactly(n);
@@ -408,7 +411,7 @@ int main(int argc, char **argv) {
     }
     printf("ran %lu\ntoo large %lu\n", opened, too_large);
     for (int err = 1; err <= -PN_ERR_ROI; err++) {
-        printf("%s %lu\n", pn_error(-err), refused[err]);
+        printf("%s %lu\n", pn_error(-err), refast[err]);
     }
     free(blob);
     return 0;

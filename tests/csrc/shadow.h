@@ -1,5 +1,6 @@
 // The checking build (-DPN_SHADOW): the engine names each stretch of the arena that it writes, and each that it reads.
-// A byte that is read must carry the name that the reader expects: what was never written, or written over since, is found.
+// A byte that is read must carry the name that the reader expects: what was never written, or written over since, is
+// found.
 #ifndef SHADOW_H
 #define SHADOW_H
 

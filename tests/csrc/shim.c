@@ -1,4 +1,6 @@
 // What the tests want from the engine and Python cannot do fast, or cannot see: whole runs, and fields of the model.
+#include <string.h>
+
 #include "patchnet.h"
 
 size_t shim_model_bytes(void) {
@@ -15,21 +17,54 @@ uint32_t shim_fault_layer(const pn_model_t *m) {
 
 // The chain, the layer and the segment that the next step belongs to, and the first row of its strip.
 void shim_where(const pn_model_t *m, uint32_t where[4]) {
-    where[0] = m->tunnel;
-    where[1] = m->index;
-    where[2] = m->segment_index;
-    where[3] = m->row;
+    where[0] = m->run.tunnel;
+    where[1] = m->run.index;
+    where[2] = m->run.segment_index;
+    where[3] = m->run.row;
 }
 
-// Does at most `most` steps of a run that was started. *more is what the last one said. Returns the steps done.
-uint32_t shim_steps(pn_model_t *m, uint32_t most, int *more) {
+// Reads the part of the file that the engine asks for into its buffer. False if it asks for what there is none of.
+static bool read_wanted(pn_weights_t *w, const uint8_t *file, size_t n) {
+    if (file == NULL || w->want_to > w->bytes || w->want_bytes > w->bytes - w->want_to || w->want_at > n
+        || w->want_bytes > n - w->want_at) {
+        return false;
+    }
+    memcpy(w->buffer + w->want_to, file + w->want_at, w->want_bytes);
+    return true;
+}
+
+// Does at most `most` steps of a run that was started; a streamed blob is `bytes` at `file`. *more is what the last one
+// said. Returns the steps done.
+uint32_t shim_steps(pn_model_t *m, uint32_t most, const uint8_t *file, size_t bytes, int *more) {
     uint32_t n = 0;
     do {
         *more = pn_step(m);
+        while (*more == PN_WANT && read_wanted(&m->weights, file, bytes)) {
+            *more = pn_step(m);
+        }
         n++;
     } while (*more == PN_MORE && n < most);
     return n;
 }
+
+// Least and most bytes of a streamed blob's buffer.
+void shim_buffer(const pn_model_t *m, uint32_t sizes[2]) {
+    sizes[0] = m->weights.least;
+    sizes[1] = m->weights.most;
+}
+
+int shim_hears(const pn_model_t *m) {
+    return pn_hears(m);
+}
+
+#ifndef PN_NO_SOUND
+
+// Rows since the stream began, or since the last pn_spot.
+uint32_t shim_fresh(const pn_model_t *m) {
+    return m->state.hearing.fresh;
+}
+
+#endif
 
 // How many int8 values a run gives; whether they are those of heads.
 uint32_t shim_outputs(const pn_model_t *m) {
@@ -39,6 +74,8 @@ uint32_t shim_outputs(const pn_model_t *m) {
 int shim_detects(const pn_model_t *m) {
     return pn_detects(m);
 }
+
+#ifndef PN_NO_DETECT
 
 // The boxes of a run, six numbers each; `boxes` has room for those that the blob allows.
 uint32_t shim_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
@@ -55,6 +92,8 @@ uint32_t shim_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
     }
     return n;
 }
+
+#endif
 
 // The result of a run: `n` classes.
 void shim_results(const pn_model_t *m, uint32_t n, int16_t *logits, int8_t *outputs, uint32_t *scores) {

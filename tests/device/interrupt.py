@@ -10,8 +10,8 @@ x = bytes(i * 7 & 255 for i in range(w)) * (h * c)
 with open("long.out", "rb") as f:
     right = f.read()
 began = time.ticks_ms()
-print("running")
 try:
+    print("running")
     m.predict(x)
     print("was not interrupted")
 except KeyboardInterrupt:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from ..net.design import Layer, Network, from_dict, to_dict
-from .quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
+from ..net.layers import Layer
+from ..net.toml import from_dict, to_dict
+from .quantized import QBottleneck, QConv, QNet, Scaled
+from .unpack import record_of
 
 
 def save(qnet: QNet, path: str | Path) -> None:
-    """Writes `chain.layer.part.{weight,bias,mult}` arrays, `fc.…`, and the JSON text `meta`.
+    """Writes `chain.layer.part.{weight,bias,mult}` arrays, the end's arrays, and the JSON text `meta`.
 
-    The chains are the tunnels and, of a detection network, the tail: every scale's layers, then its head.
+    The chains are the tunnels and, where layers follow them, those.
     """
-    arrays = {f"fc.{k}": v for k, v in vars(qnet.fc).items()} if qnet.fc else {}
+    end = record_of(qnet.design.task).values(qnet.end)
+    arrays = {name: value for name, value in end.items() if isinstance(value, np.ndarray)}
     scalars = []
     for t, chain in enumerate(qnet.chains()):
         scalars.append([])
@@ -29,11 +31,7 @@ def save(qnet: QNet, path: str | Path) -> None:
         "design": to_dict(qnet.design),
         "input_zero": qnet.input_zero,
         "layers": scalars,
-        "pool": asdict(qnet.pool) if qnet.pool else None,
-        "detect": {k: v for k, v in vars(qnet.detect).items() if k != "scales"} if qnet.detect else None,
-        "fc_shift": qnet.fc_shift,
-        "fc_zero_out": qnet.fc_zero_out,
-        "output_scale": qnet.output_scale,
+        **{name: value for name, value in end.items() if name not in arrays},
     }
     np.savez_compressed(path, meta=json.dumps(meta), **arrays)
 
@@ -55,27 +53,10 @@ def load(path: str | Path) -> QNet:
         return QBottleneck(shape, expand, part(f"{where}.depthwise"), part(f"{where}.project"), **scalars)
 
     def chain(t: int, shapes: list[Layer]) -> tuple[QConv | QBottleneck, ...]:
-        scalars = meta["layers"][t]
-        return tuple(layer(f"{t}.{i}", *of) for i, of in enumerate(zip(shapes, scalars, strict=True)))
+        return tuple(layer(f"{t}.{i}", *of) for i, of in enumerate(zip(shapes, meta["layers"][t], strict=True)))
 
-    n, detect = network.tunnels, meta.get("detect")
-    return QNet(
-        network,
-        tuple(meta["input_zero"]),
-        tuple(chain(t, network.layers()) for t in range(n)),
-        QPool(**meta["pool"]) if meta["pool"] else None,
-        part("fc") if meta["pool"] else None,
-        meta["fc_shift"],
-        meta["fc_zero_out"],
-        meta["output_scale"],
-        _detect(network, chain(n, network.tail()), detect) if detect else None,
-    )
-
-
-def _detect(network: Network, tail: tuple[QConv | QBottleneck, ...], meta: dict) -> QDetect:
-    scales, at = [], 0
-    for scale in network.scales():
-        head = at + len(scale.layers)
-        scales.append(QScale(tail[at:head], tail[head]))
-        at = head + 1
-    return QDetect(tuple(scales), **meta)
+    n = network.tunnels
+    behind = chain(n, network.tail()) if network.readouts else ()
+    end = record_of(network.task).from_values(meta | arrays)
+    tunnels = tuple(chain(t, network.layers()) for t in range(n))
+    return QNet(network, tuple(meta["input_zero"]), tunnels, end, behind)

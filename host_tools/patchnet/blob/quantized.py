@@ -1,6 +1,7 @@
 """An integer network: what `quantize` makes and `pack` writes. No float on the path of the data.
 
-The arithmetic, once more in words (modpatchnet/FORMAT.md has the full text, modpatchnet/pn_round.h the code):
+The arithmetic, once more in words (modpatchnet/FORMAT.md has the full text, modpatchnet/engine/kernels/pn_round.h the
+code):
 
     wide(acc)   = clamp((acc * mult + 2^31) >> 32)                                  expanded and depthwise values
     narrow(acc) = clamp8((((acc << shift) * mult >> 32) + 256 * zero_out + 128 + residual) >> 8)    all the others
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..net.design import Layer, Network
+from ..net.layers import Layer
+from ..net.network import Network
 
 
 @dataclass(frozen=True)
@@ -67,72 +69,33 @@ class QBottleneck:
     res_mult: int
 
 
-@dataclass(frozen=True)
-class QPool:
-    """Global average pooling over all tunnels together ("sum") or over each tunnel ("concat"), to int8 features.
+class QEnd:
+    """The integers of what ends a network: a subclass for each task, in the task's room (its module `record`).
 
-    acc = sum over pixels (and tunnels) of (q - zero), feature = narrow(acc) with one mult for all channels.
-    All tunnels end with one scale and one zero point.
+    `output_scale`: the real step of the int8 outputs.
     """
 
-    mult: int
-    shift: int
-    zero_out: int
-
-
-@dataclass(frozen=True)
-class QScale:
-    """One scale of a detection network: layers that make its map (none: it is the map before), and its head.
-
-    The head has zero_out 0 and gives, anchor by anchor, dx, dy, dw, dh and one value per class (QDetect).
-    """
-
-    layers: tuple[QConv | QBottleneck, ...]
-    head: QBottleneck
-
-
-@dataclass(frozen=True)
-class QDetect:
-    """What follows the tunnels of a detection network, and what the int8 values q of its heads mean:
-
-    a class's logit is (q - cls_zero) * cls_scale (cls_zero may lie outside int8), its score the sigmoid of that.
-    With d = q * box_scale of the four codes, anchor (aw, ah) at column X of cells of `stride` pixels:
-    centre x = (X + 0.5) * stride + 0.1 * dx * aw, width = aw * exp(0.2 * dw); y and height likewise.
-    """
-
-    scales: tuple[QScale, ...]
-    cls_zero: int
-    cls_scale: float
-    box_scale: float
+    output_scale: float
 
 
 @dataclass(frozen=True)
 class QNet:
-    """The whole network. tunnels[i] is the chain of layers over the patch at design.patches()[i].
+    """The whole network. tunnels[i] is the chain of layers over the patch at design.patches()[i], `behind` the layers
+    that follow the tunnels, as `design.tail()` has them.
 
-    A stem reads q = pixel - 128 with the zero point input_zero[c] = mean[c] - 128 (1 / std is in its scale).
-    The fully connected layer's logits keep the 8 fraction bits that `narrow` would shift out:
-    logit16 = clamp16(((acc << fc_shift) * mult >> 32) + 256 * fc_zero_out), int8 output = clamp8((logit16 + 128) >> 8).
-    output_scale is the real step of the int8 output.
-    A detection network has `detect` instead of pool and fc (None, shift and zero point 0); output_scale is cls_scale.
-    The stitched map has the zero point of the tunnels' last layers: clamp8(a + b - zero) where two maps meet.
+    A stem reads q = pixel - 128 with the zero point input_zero[c] = mean[c] - 128 (1 / std is in its scale). All
+    tunnels end with one scale and one zero point.
     """
 
     design: Network
     input_zero: tuple[int, ...]
     tunnels: tuple[tuple[QConv | QBottleneck, ...], ...]
-    pool: QPool | None
-    fc: Scaled | None
-    fc_shift: int
-    fc_zero_out: int
-    output_scale: float
-    detect: QDetect | None = None
+    end: QEnd
+    behind: tuple[QConv | QBottleneck, ...] = ()
 
     def tail(self) -> tuple[QConv | QBottleneck, ...]:
-        """What follows the tunnels, as `design.tail()` has it: every scale's layers, then its head."""
-        scales = self.detect.scales if self.detect else ()
-        return tuple(layer for scale in scales for layer in (*scale.layers, scale.head))
+        return self.behind
 
     def chains(self) -> tuple[tuple[QConv | QBottleneck, ...], ...]:
-        """The tunnels and, of a detection network, the tail."""
-        return (*self.tunnels, self.tail()) if self.detect else self.tunnels
+        """The tunnels and, where layers follow them, those."""
+        return (*self.tunnels, self.behind) if self.behind else self.tunnels

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import Model
+from ..engine.model import Model
 
 SIDE = 32  # pixels at most: the engine stretches a picture to what the network sees
 SAMPLES = 1024  # at most: the engine puts them between zeros

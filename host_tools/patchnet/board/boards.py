@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import asdict, dataclass, replace  # noqa: F401
 
-from .remote import Board, LinkLost, Port, RemoteError, RemoteTimeout, ports
+from .remote import PATIENCE, Board, LinkLost, Port, RemoteError, RemoteTimeout, ports
 
 MPY_VERSION, MPY_SUBVERSION = 6, 3
 MPY_ARCHS = {1: "x86", 2: "x64", 3: "armv6", 4: "armv6m", 5: "armv7m", 6: "armv7em", 7: "armv7emsp", 8: "armv7emdp"}
@@ -129,7 +129,7 @@ def ask(board: Board) -> Facts:
 
 def checksum(board: Board, path: str) -> tuple[int, int] | None:
     """Bytes and CRC-32 of a file on the board, None if there is none."""
-    return ast.literal_eval(board.exec(CHECKSUM.format(path=path), 120))
+    return ast.literal_eval(board.exec(CHECKSUM.format(path=path), 120 * PATIENCE))
 
 
 def missing_room(board: Board, needs: dict[str, int]) -> str | None:

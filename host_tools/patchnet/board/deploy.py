@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..blob import vector
+from ..blob.files import model_file
 from ..engine.model import Model
-from ..evaluate import evaluate
+from ..progress import Track, no_track
 from . import boards, partition
 from .boards import Facts
 from .link import Link
-from .remote import ROOT, Board, LinkLost, RemoteError, RemoteTimeout, connect
+from .remote import PATIENCE, ROOT, Board, LinkLost, RemoteError, RemoteTimeout, connect
 
 MODEL_BYTES = 512  # of heap for the objects of a model, beside blob and arena
 NATMOD = ROOT / "build" / "natmod"
@@ -69,7 +70,7 @@ def deploy(
     to: str | None = None,
     replace: bool = False,
     install: Callable[[str], bool] = lambda _question: False,
-    track: evaluate.Track = evaluate.no_track,
+    track: Track = no_track,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> Deployed:
     """Puts `model` (shipped name, .pnb or run directory) on the board at `port`, into `to` (rom, flash, sd; by default
@@ -79,7 +80,7 @@ def deploy(
     ValueError where it cannot work, before anything is changed; LinkLost when the board goes away.
     """
     began = time.monotonic()
-    path = evaluate.model_file(model, "host")
+    path = model_file(model, "host")
     blob = path.read_bytes()
     try:
         ram = Model(blob).ram
@@ -144,7 +145,7 @@ def _check_heap(board: Board, path: Path, ram: int, place: str) -> None:
         raise ValueError(f"{trouble}; in ROMFS (--to rom) a model is used in place")
 
 
-def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: evaluate.Track) -> Facts:
+def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: Track) -> Facts:
     """Puts patchnet.mpy on a board whose firmware has none."""
     why = f" ({facts.error})" if facts.error else ""
     native = NATIVE_ARCH.get(facts.arch or "")
@@ -180,7 +181,7 @@ def _try(board: Board, name: str, model: str, expected: vector.Vector) -> bool:
     board.exec(OPEN.format(model=model))
     try:
         with Link(board, TRY.format(input=_input(expected)), max(len(data), 16)) as link:
-            answer = link.ask(data, 120)
+            answer = link.ask(data, 120 * PATIENCE)
     except RemoteError as e:
         if "MemoryError" not in str(e):
             raise
@@ -209,7 +210,7 @@ def _input(test: vector.Vector) -> str:
 
 
 def _write_file(
-    board: Board, facts: Facts, path: str, data: bytes, replace: bool, track: evaluate.Track,
+    board: Board, facts: Facts, path: str, data: bytes, replace: bool, track: Track,
     check: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Writes `path` by way of PATH.part, which `check` may look at before it takes the place of `path`."""
@@ -255,6 +256,6 @@ def _send_file(board: Board, path: str, data: bytes, tick: Callable[[int], None]
         step = link.size - 1
         for at in range(0, len(data), step):
             piece = data[at : at + step]
-            link.ask(b"\x01" + piece, 60)
+            link.ask(b"\x01" + piece, 60 * PATIENCE)
             tick(len(piece))
-        link.ask(b"\x00", 60)
+        link.ask(b"\x00", 60 * PATIENCE)

@@ -19,7 +19,7 @@ import time
 import zlib
 from typing import NoReturn
 
-from .remote import Board, LinkLost, RemoteError
+from .remote import PATIENCE, Board, LinkLost, RemoteError
 
 FRAME_BYTES = 4096  # of data at most
 HEADER_BYTES = 20
@@ -82,7 +82,7 @@ class Link:
         self._ended = False
         program = ON_BOARD.format(header=HEADER_BYTES, idle=IDLE_MS)
         board.start(f"{program}\n{code}\n_serve(answer, {size})")
-        self._receive(0, 30)
+        self._receive(0, 30 * PATIENCE)
 
     def __enter__(self):
         return self
@@ -90,7 +90,7 @@ class Link:
     def __exit__(self, *exc):
         self.close()
 
-    def ask(self, data: bytes, seconds: float = 20) -> bytes:
+    def ask(self, data: bytes, seconds: float = 20 * PATIENCE) -> bytes:
         """The program's reply. RemoteError if it raised, LinkLost without an answer in `seconds`."""
         if not 0 < len(data) <= self.size:
             raise ValueError(f"frame: wanted 1 to {self.size} bytes, got {len(data)}")
@@ -108,7 +108,7 @@ class Link:
         if not self._ended:
             self._ended = True
             self._board.write(self._frame(0, b""))
-            self._board.finish(20)
+            self._board.finish(20 * PATIENCE)
 
     @staticmethod
     def _frame(count: int, data: bytes) -> bytes:
@@ -121,7 +121,7 @@ class Link:
         while True:
             head = self._header(deadline)
             n = int(head[5:11], 16)
-            data = self._board.read(n, max(deadline - time.monotonic(), 5))
+            data = self._board.read(n, max(deadline - time.monotonic(), 5 * PATIENCE))
             if len(data) < n:
                 raise LinkLost(f"{self._board.port}: stopped in the middle of an answer")
             if zlib.crc32(data, zlib.crc32(head[:11])) != int(head[11:19], 16) or head[:1] == b"n":
@@ -144,7 +144,7 @@ class Link:
     def _end(self, text: bytes) -> NoReturn:
         """The raw REPL says that the program has ended: what was printed, Ctrl-D, traceback, Ctrl-D, prompt."""
         self._ended = True
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 5 * PATIENCE
         while text.count(b"\x04") < 2 and time.monotonic() < deadline:
             text += self._board.read(1, 1)
         self._board.reset(soft=False)  # to its prompt

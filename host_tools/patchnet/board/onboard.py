@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from ..blob import vector
-from . import boards
+from . import boards, remote
 from .link import Link
 from .remote import Board, LinkLost, RemoteTimeout
 
-PATIENCE = 30  # seconds in which a board that went away may come back
+PATIENCE = 30 * remote.PATIENCE  # seconds in which a board that went away may come back
 LOSSES = 5  # in a row, without an answer in between
-ANSWER_SECONDS = 120
+ANSWER_SECONDS = 120 * remote.PATIENCE
 
 # 0, offset, data: a part of what goes into `store`; 1, path: open the model there, or in `store`; 2, size: a new
 # `store`; 3, width, height, bytes per pixel: look at the picture in it; 4, size: hear the samples in it.

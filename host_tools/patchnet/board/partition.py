@@ -22,14 +22,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..progress import Track
 from . import romfs
 from .link import FRAME_BYTES, Link
-from .remote import Board, LinkLost, RemoteError, RemoteTimeout
+from .remote import PATIENCE, Board, LinkLost, RemoteError, RemoteTimeout
 
 UNIT = 32  # bytes: what flash writes at once is no more on any board, and an image's header is no longer
-SECONDS = 900  # patience while all is erased: 8 MiB in blocks of 4 KiB
+SECONDS = 900 * PATIENCE  # patience while all is erased: 8 MiB in blocks of 4 KiB
 
-Track = Callable[[str, int], Callable[[int], None]]  # as evaluate's
 
 # What the partition holds: [(path, bytes, offset), ...], "blank" or "unknown"; its first record; the partition's bytes;
 # what the board says of erasing (see _block): the answers of rom_ioctl(6), else to erasing nothing; the board's name.
@@ -213,14 +213,14 @@ def _insert(
     try:
         _send(board, data, spots[0], track(f"writing /rom/{name}", len(data)))
         for to, (at, size) in zip(spots[1:], moved.values(), strict=True):
-            _check_written(board.exec(COPY.format(at=at, to=to, size=_up(size, UNIT)), 120) == "True\n")
+            _check_written(board.exec(COPY.format(at=at, to=to, size=_up(size, UNIT)), 120 * PATIENCE) == "True\n")
         check(f"__import__('vfs').rom_ioctl(2, 0)[{spots[0]}:{spots[0] + len(data)}]")
         board.exec(UNMOUNT)
         last = Link(board, SWITCH.format(block=rom.block, unit=UNIT), len(directory))
     except (LinkLost, RemoteError, RemoteTimeout) as e:
         raise _more(f"/rom/{name} is what it was, start again", e) from e
     with _saved(board.port, name, directory, tell), last:
-        _check_written(last.ask(directory, 60) == directory)
+        _check_written(last.ask(directory, 60 * PATIENCE) == directory)
     return True
 
 
@@ -230,7 +230,7 @@ def _spots(board: Board, rom: Rom, sizes: list[int]) -> list[int] | None:
         return None
     gaps = rom.gaps()
     with _unreadable():
-        starts = ast.literal_eval(board.exec(f"print([blank(a, b) for a, b in {gaps}])", 60))
+        starts = ast.literal_eval(board.exec(f"print([blank(a, b) for a, b in {gaps}])", 60 * PATIENCE))
     # Where any block can be erased, each file has blocks of its own, so that another can take its place.
     spots = _fit(zip(starts, (end for _, end in gaps), strict=True), sizes, rom.block if rom.anywhere else UNIT)
     if spots is not None or not (rom.anywhere and rom.ours):
@@ -322,10 +322,10 @@ def _send(board: Board, data: bytes, to: int, tick: Callable[[int], None]) -> No
     with Link(board, WRITE, FRAME_BYTES + 4) as link:
         for at in [*range(UNIT, len(data), FRAME_BYTES), 0]:
             piece = data[at : at + (FRAME_BYTES if at else UNIT)]
-            link.ask(piece + (to + at).to_bytes(4, "little"), 60)
+            link.ask(piece + (to + at).to_bytes(4, "little"), 60 * PATIENCE)
             tick(len(piece))
-        link.ask(b"\x00", 60)
-    _check_written(int(board.exec(CHECKSUM.format(at=to, end=to + len(data)), 60)) == zlib.crc32(data))
+        link.ask(b"\x00", 60 * PATIENCE)
+    _check_written(int(board.exec(CHECKSUM.format(at=to, end=to + len(data)), 60 * PATIENCE)) == zlib.crc32(data))
 
 
 @contextmanager

@@ -39,7 +39,9 @@ UNIX = ROOT / "build" / "unix" / "micropython"
 ROM_ADDRESS, ROM_SIZE = 0x60400000, 9 << 20  # boards/MPS2_AN500/rom.c
 MEMORY_BYTES = 16 << 20  # its external RAM: heap, ROMFS, /flash, /sd
 PR_SET_PDEATHSIG = 1
-READ_SECONDS, START_SECONDS = 1, 10  # for a byte to come: in general, and while code is sent
+# What every time-out is multiplied by, but for those after which something else is tried: for a machine that is busy.
+PATIENCE = float(os.environ.get("PATCHNET_PATIENCE", 1))
+READ_SECONDS, START_SECONDS = 1, 10 * PATIENCE  # for a byte to come: in general, and while code is sent
 FLOOD = b"\x03" * 8192  # Ctrl-C, more than what a board still waits for whose PC went away amid a frame (see link)
 
 
@@ -115,7 +117,7 @@ def connect(where: str, files: str | Path | None = None, **kwargs) -> "Board | U
     return Board.serial(where, files, **kwargs)
 
 
-def run(where: str, code: str, files: str | Path | None = None, timeout: float = 60, **kwargs) -> str:
+def run(where: str, code: str, files: str | Path | None = None, timeout: float = 60 * PATIENCE, **kwargs) -> str:
     """What `code` prints on a fresh device."""
     with connect(where, files, **kwargs) as device:
         return device.exec(code, timeout)
@@ -151,7 +153,7 @@ class Qemu:
     def _read_port(self) -> str:
         assert self.process.stdout  # it is a pipe
         text = b""
-        while select.select([self.process.stdout], [], [], 20)[0]:
+        while select.select([self.process.stdout], [], [], 20 * PATIENCE)[0]:
             chunk = os.read(self.process.stdout.fileno(), 4096)
             text += chunk
             match = re.search(rb"redirected to (/dev/\S+)", text)
@@ -160,7 +162,7 @@ class Qemu:
             if not chunk:
                 break
         self.stop()
-        raise RuntimeError(f"QEMU did not start: {text.decode(errors='replace').strip() or 'no word within 20 s'}")
+        raise RuntimeError(f"QEMU did not start: {text.decode(errors='replace').strip() or 'no word in time'}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -251,11 +253,11 @@ class Board:
             self._enter(False, 3)
         except LinkLost:
             self.write(FLOOD)
-            self._enter(False, 10)
+            self._enter(False, 10 * PATIENCE)
         if soft:
             for attempt in range(3):
                 try:
-                    self._enter(True, 10)
+                    self._enter(True, 10 * PATIENCE)
                     break
                 except LinkLost:
                     if attempt == 2:
@@ -286,7 +288,7 @@ class Board:
         with self._link():
             self._transport.mount_local(str(folder))
 
-    def exec(self, code: str, timeout: float = 60) -> str:
+    def exec(self, code: str, timeout: float = 60 * PATIENCE) -> str:
         """Run `code`; returns what it prints. RemoteError when it raises, RemoteTimeout after `timeout` seconds."""
         self.start(code)
         return self.finish(timeout)
@@ -306,24 +308,26 @@ class Board:
         """Ctrl-C to the code that runs."""
         self.write(b"\x03")
 
-    def finish(self, timeout: float = 60) -> str:
+    def finish(self, timeout: float = 60 * PATIENCE) -> str:
         """Wait for the code that `start` started."""
         deadline = time.monotonic() + timeout
         output = self._read_part(deadline)
-        traceback = self._read_part(max(deadline, time.monotonic() + 2))
+        traceback = self._read_part(max(deadline, time.monotonic() + 2 * PATIENCE))
         if traceback:
             raise RemoteError(traceback, output)
         return output
 
     def _read_part(self, deadline: float) -> str:
         """The raw REPL sends what was printed, then the traceback if any, each closed by Ctrl-D."""
+        got: list[bytes] = []
         seconds = max(deadline - time.monotonic(), 0)
-        with self._link():
-            data = self._transport.read_until(1, b"\x04", timeout=None, timeout_overall=seconds)
+        with self._link():  # with a consumer mpremote does not copy all that has come for each byte that comes
+            self._transport.read_until(1, b"\x04", timeout=None, data_consumer=got.append, timeout_overall=seconds)
+        data = b"".join(got)
         if not data.endswith(b"\x04"):
             self.interrupt()
             with self._link():
-                self._transport.read_until(2, b"\x04>", timeout=None, timeout_overall=5)
+                self._transport.read_until(2, b"\x04>", timeout=None, timeout_overall=5 * PATIENCE)
             self.reset()
             raise RemoteTimeout(f"no end in time; so far: {data.decode(errors='replace')[-1000:]!r}")
         return data[:-1].decode(errors="replace").replace("\r\n", "\n")
@@ -353,7 +357,7 @@ class Unix:
     def __exit__(self, *exc):
         self.close()
 
-    def exec(self, code: str, timeout: float = 60) -> str:
+    def exec(self, code: str, timeout: float = 60 * PATIENCE) -> str:
         self.start(code)
         return self.finish(timeout)
 
@@ -371,7 +375,7 @@ class Unix:
         if self._process:
             self._process.send_signal(signal.SIGINT)
 
-    def finish(self, timeout: float = 60) -> str:
+    def finish(self, timeout: float = 60 * PATIENCE) -> str:
         try:
             assert self._process  # `start` comes before
             output, traceback = self._process.communicate(timeout=timeout)

@@ -1,5 +1,6 @@
 """The command `patchnet`."""
 
-from .command import USER_ERROR, build_parser, main, size
+from .arguments import USER_ERROR, size
+from .command import build_parser, main
 
 __all__ = ["USER_ERROR", "build_parser", "main", "size"]

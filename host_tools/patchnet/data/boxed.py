@@ -17,8 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from ..tasks.detect import boxes
-from .sets import PICTURES, Dataset
+from .dataset import PICTURES, Dataset
 
 SLACK = 1.0  # pixels by which a box may leave its picture: files round in different ways
 
@@ -60,18 +59,6 @@ def of_classes(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
     for own in rows:
         own[:, 4] = new[own[:, 4].astype(int)]
     return replace(dataset, classes=tuple(labels), boxes=tuple(rows))
-
-
-def anchors_for(dataset: Dataset, height: int, width: int, k: int) -> tuple[list[tuple[int, int]], float]:
-    """k anchors (w, h) for a network whose picture is height x width, smallest first, and the mean over all boxes of
-    the IoU with the best of them. Boxes that are difficult do not count."""
-    if dataset.boxes is None:
-        raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(dataset.classes)})")
-    rows = np.concatenate(dataset.boxes)
-    rows = rows[rows[:, 5] == 0]
-    sizes = (rows[:, 2:4] - rows[:, :2]).astype(float) * (width, height)
-    found = np.maximum(1, boxes.cluster(sizes, k).round())
-    return [(int(w), int(h)) for w, h in found], float(boxes.overlap_of_sizes(sizes, found).max(1).mean())
 
 
 # ---------------------------------------------------------------- what all readers share

@@ -1,6 +1,6 @@
 // What ctypes needs beside patchnet.h, so that no struct of the engine is described a second time in Python.
 #include "patchnet.h"
-#include "pn_audio.h"
+#include "engine/tasks/pn_spectrum.h"
 
 size_t pn_host_model_bytes(void) {
     return sizeof(pn_model_t);
@@ -15,16 +15,17 @@ uint32_t pn_host_arena_bytes(const pn_model_t *m) {
     return m->arena_bytes;
 }
 
-// A streamed blob: the least and the most bytes of a buffer; after PN_WANT from where in the blob how many bytes are wanted at which place in it.
+// A streamed blob: the least and the most bytes of a buffer; after PN_WANT from where in the blob how many bytes are
+// wanted at which place in it.
 void pn_host_buffer_sizes(const pn_model_t *m, uint32_t sizes[2]) {
-    sizes[0] = m->buffer_least;
-    sizes[1] = m->buffer_most;
+    sizes[0] = m->weights.least;
+    sizes[1] = m->weights.most;
 }
 
 void pn_host_wanted(const pn_model_t *m, uint32_t part[3]) {
-    part[0] = m->want_at;
-    part[1] = m->want_bytes;
-    part[2] = m->want_to;
+    part[0] = m->weights.want_at;
+    part[1] = m->weights.want_bytes;
+    part[2] = m->weights.want_to;
 }
 
 // pn_start with the picture's fields one by one; `roi` is x, y, width, height.
@@ -65,16 +66,16 @@ uint32_t pn_host_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
 
 // Layer of the next step.
 uint32_t pn_host_index(const pn_model_t *m) {
-    return m->index;
+    return m->run.index;
 }
 
 // Steps until the next layer begins, or the run ends.
 int pn_host_run_layer(pn_model_t *m) {
-    uint8_t index = m->index;
+    uint8_t index = m->run.index;
     int err;
     do {
         err = pn_step(m);
-    } while (err == PN_MORE && m->index == index);
+    } while (err == PN_MORE && m->run.index == index);
     return err;
 }
 
@@ -92,10 +93,10 @@ void pn_host_results(const pn_model_t *m, int32_t *logits, int8_t *outputs, uint
 // Rows of the spectrogram of a whole clip, by the front-end whose task record lies `record` bytes behind `base`.
 void pn_host_spectrogram(const uint8_t *base, uint32_t record, uint32_t width, const int16_t *pcm, uint32_t rows,
     pn_bin_t *bins, int8_t *out) {
-    pn_audio_t a;
-    pn_audio_read(&a, base, base + record, width);
+    pn_spectrum_t a;
+    pn_spectrum_read(&a, base, base + record, width);
     for (uint32_t i = 0; i < rows; i++) {
-        pn_audio_row(&a, pcm + (size_t)i * a.hop, 0, bins, out + (size_t)i * width);
+        pn_spectrum_row(&a, pcm + (size_t)i * a.hop, 0, bins, out + (size_t)i * width);
     }
 }
 
@@ -115,15 +116,10 @@ int32_t pn_host_spot(pn_model_t *m, const uint32_t *fields, uint32_t *score) {
 }
 
 // Whether pn_listen has been called, and the rows since the last answer.
-uint32_t pn_host_missing(const pn_model_t *m) {
-    return m->missing;
+int pn_host_listening(const pn_model_t *m) {
+    return pn_listening(m);
 }
 
 uint32_t pn_host_fresh(const pn_model_t *m) {
-    return m->fresh;
-}
-
-// The next pn_hear is of a new stream.
-void pn_host_end(pn_model_t *m) {
-    m->missing = 0;
+    return m->state.hearing.fresh;
 }

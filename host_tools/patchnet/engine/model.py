@@ -1,4 +1,4 @@
-"""The board's C module `_patchnet` once more for CPython (modpatchnet/mod_patchnet.c), over the same C engine.
+"""The board's C module `_patchnet` once more for CPython (modpatchnet/binding/mod_patchnet.c), over the same C engine.
 
 Same classes, methods, exceptions and messages; the scripts of tests/device hold the two together. Blob and pictures
 are copied here, what a PC does not notice.
@@ -54,14 +54,13 @@ _COMPRESSED = 1 << 25
 _MUTABLE = 1 << 27  # not set for Bayer, YUV and compressed pictures
 _NUMBERED = 1 << 16  # smaller numbers are those of old firmware and say nothing
 
-_MORE, _WANT, _WINDOW = 1, 2, 3
-_SHORT = -1  # PN_ERR_LENGTH
-_NO_LAYER = 255
+_MORE, _WANT, _WINDOW = (fmt.CODES[name] for name in ("MORE", "WANT", "WINDOW"))
+_SHORT = fmt.CODES["ERR_LENGTH"]
 _U32_MAX = (1 << 32) - 1
 
 
 @cache
-def _engine() -> ctypes.CDLL:
+def engine() -> ctypes.CDLL:
     here = Path(__file__).parent
     paths = [here / f"_engine{suffix}" for suffix in EXTENSION_SUFFIXES]
     path = next((path for path in paths if path.exists()), None)
@@ -71,11 +70,11 @@ def _engine() -> ctypes.CDLL:
     pointer, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
     for name, result, *arguments in (
         ("pn_open", ctypes.c_int, pointer, pointer, size),
-        ("pn_open_head", ctypes.c_int, pointer, pointer, size),
-        ("pn_head_bytes", u32, pointer),
+        ("pn_open_streamed", ctypes.c_int, pointer, pointer, size),
+        ("pn_prefix_bytes", u32, pointer),
         ("pn_verify", ctypes.c_int, pointer, pointer, size),
         ("pn_host_buffer_sizes", None, pointer, pointer),
-        ("pn_use_buffer", ctypes.c_int, pointer, pointer, u32),
+        ("pn_weights_buffer", ctypes.c_int, pointer, pointer, u32),
         ("pn_host_wanted", None, pointer, pointer),
         ("pn_error", ctypes.c_char_p, ctypes.c_int),
         ("pn_start_raw", ctypes.c_int, pointer, pointer, size, pointer),
@@ -92,11 +91,11 @@ def _engine() -> ctypes.CDLL:
         ("pn_rows", pointer, pointer),
         ("pn_host_sound", None, pointer, pointer),
         ("pn_host_spot", ctypes.c_int32, pointer, pointer, pointer),
-        ("pn_host_missing", u32, pointer),
+        ("pn_host_listening", ctypes.c_int, pointer),
         ("pn_host_fresh", u32, pointer),
-        ("pn_host_end", None, pointer),
+        ("pn_listen_end", None, pointer),
         ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
-        ("pn_detect", None, pointer, u32, pointer),
+        ("pn_detect_prepare", None, pointer, u32, pointer),
         ("pn_host_outputs", u32, pointer),
         ("pn_host_boxes", u32, pointer, u32, pointer),
         ("pn_host_results", None, pointer, pointer, pointer, pointer),
@@ -107,7 +106,7 @@ def _engine() -> ctypes.CDLL:
 
 
 def _error(err: int) -> str:
-    return _engine().pn_error(err).decode()
+    return engine().pn_error(err).decode()
 
 
 def _buffer(what: str, obj: Any, writable: bool = False) -> memoryview:
@@ -264,7 +263,7 @@ class _Stream:
         self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
         self.taken = self.pieces = 0  # of the last run
         header = self.read(0, min(self.size, fmt.HEADER.size))
-        bytes_ = _engine().pn_head_bytes(header) if len(header) == fmt.HEADER.size else 0
+        bytes_ = engine().pn_prefix_bytes(header) if len(header) == fmt.HEADER.size else 0
         self.head = self.read(0, min(self.size, max(len(header), bytes_)))
 
     def read(self, at: int, n: int) -> bytes:
@@ -276,8 +275,8 @@ class _Stream:
 
     def open(self, model: ctypes.Array) -> int:
         """What the engine says of the head and then of the whole file's CRC."""
-        lib = _engine()
-        err = lib.pn_open_head(model, self.head, len(self.head))
+        lib = engine()
+        err = lib.pn_open_streamed(model, self.head, len(self.head))
         if err:
             return err
         sizes = (ctypes.c_uint32 * 2)()
@@ -287,7 +286,7 @@ class _Stream:
         if bytes_ < self.least:
             raise MemoryError(f"stream: needs {self.least} bytes, has {bytes_}")
         self.buffer = ctypes.create_string_buffer(bytes_)
-        lib.pn_use_buffer(model, self.buffer, bytes_)
+        lib.pn_weights_buffer(model, self.buffer, bytes_)
         rest = self.read(len(self.head), self.size - len(self.head))
         err = lib.pn_verify(model, rest, len(rest))
         return _SHORT if err == _MORE else err
@@ -295,7 +294,7 @@ class _Stream:
     def fill(self, model: ctypes.Array) -> None:
         """Reads what the next step wants."""
         wanted = (ctypes.c_uint32 * 3)()
-        _engine().pn_host_wanted(model, wanted)
+        engine().pn_host_wanted(model, wanted)
         at, bytes_, to = wanted
         ctypes.memmove(ctypes.addressof(self.buffer) + to, self.read(at, bytes_), bytes_)
         self.taken, self.pieces = self.taken + bytes_, self.pieces + 1
@@ -326,7 +325,7 @@ class _Results:
         self.outputs = (ctypes.c_int8 * classes)()
         self.scores = (ctypes.c_uint32 * classes)()
         self.times = times
-        _engine().pn_host_results(model, self.logits, self.outputs, self.scores)
+        engine().pn_host_results(model, self.logits, self.outputs, self.scores)
 
 
 def _fraction(what: str, x: float) -> int:
@@ -337,7 +336,7 @@ def _fraction(what: str, x: float) -> int:
 
 
 class Model:
-    """A network ready to run; see the header of modpatchnet/mod_patchnet.c."""
+    """A network ready to run; see the header of modpatchnet/binding/mod_patchnet.c."""
 
     def __init__(self, src: Source, arena: Room | None = None, stream: int | None = None):
         """`src`: path, shipped name, open file or buffer. `arena`: a buffer to run in, with `ram` bytes from a multiple
@@ -346,7 +345,7 @@ class Model:
         OSError without such a file, ValueError naming what is wrong with the model, MemoryError if `arena` or `stream`
         is too small.
         """
-        lib = _engine()
+        lib = engine()
         self._open = False
         # None: a PC has memory enough. What is no file is in memory already.
         self._stream = _Stream(src, stream) if stream and _is_file(src) else None
@@ -394,8 +393,8 @@ class Model:
             raise ValueError(f"model is for {self.task}, not for {task}")
 
     def _raise_bad(self, err: int) -> NoReturn:
-        layer = _engine().pn_host_fault_layer(self._model)
-        raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != _NO_LAYER else ""))
+        layer = engine().pn_host_fault_layer(self._model)
+        raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != fmt.NO_LAYER else ""))
 
     def _check_idle(self) -> None:
         if self._running.locked():
@@ -405,10 +404,10 @@ class Model:
 
     def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads: Heads) -> None:
         if self._detect:
-            _engine().pn_detect(self._model, threshold, heads)
+            engine().pn_detect_prepare(self._model, threshold, heads)
         if self._stream:
             self._stream.taken = self._stream.pieces = 0
-        lib, where = _engine(), (self._model, self._arena.at, self._arena.bytes)
+        lib, where = engine(), (self._model, self._arena.at, self._arena.bytes)
         if pixels is None:
             err = lib.pn_start_raw(*where, raw)
         else:
@@ -438,7 +437,7 @@ class Model:
 
     def _finish(self, pixels: _Pixels | None = None) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
-        lib, times, err = _engine(), [0] * (self._layers() + 1), _MORE
+        lib, times, err = engine(), [0] * (self._layers() + 1), _MORE
         while err in (_MORE, _WINDOW):
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
@@ -456,12 +455,12 @@ class Model:
     def _window(self, pixels: _Pixels) -> _Pixels:
         """Takes the window of the frame that the engine wants next."""
         place = (ctypes.c_uint32 * 4)()
-        _engine().pn_host_window(self._model, place)
+        engine().pn_host_window(self._model, place)
         window = _Pixels(_adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
         if window.data is None or (window.width, window.height) != tuple(place[2:]):
             got = f"{window.width} x {window.height}"
             raise ValueError(f"window: wanted {place[2]} x {place[3]} pixels, got {got}")
-        err = _engine().pn_give(self._model, window.data, window.format)
+        err = engine().pn_give(self._model, window.data, window.format)
         if err:
             raise ValueError(f"bad picture: {_error(err)}")
         return window
@@ -471,7 +470,7 @@ class Model:
 
     def _boxes(self, iou: int) -> list[Box]:
         numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
-        n = _engine().pn_host_boxes(self._model, iou, numbers)
+        n = engine().pn_host_boxes(self._model, iou, numbers)
         rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
         return [(*box, labels[label], score / 65536) for *box, label, score in rows]
 
@@ -499,17 +498,17 @@ class Model:
     def _sound(self) -> list[int]:
         """The fields of pn_sound_t: rate, hop, samples, every, pause, smooth, threshold, background."""
         fields = (ctypes.c_uint32 * 8)()
-        _engine().pn_host_sound(self._model, fields)
+        engine().pn_host_sound(self._model, fields)
         return list(fields)
 
     def _listen(self) -> None:
-        err = _engine().pn_listen(self._model, self._arena.at, self._arena.bytes)
+        err = engine().pn_listen(self._model, self._arena.at, self._arena.bytes)
         if err:
             raise ValueError(f"bad sound: {_error(err)}")
 
     def _hear_clip(self, pcm: _Pcm) -> None:
         """Makes the rows of a whole clip: its middle, or the clip between zeros."""
-        lib, samples = _engine(), self._sound()[2]
+        lib, samples = engine(), self._sound()[2]
         before, skip = max(samples - pcm.n, 0) // 2, max(pcm.n - samples, 0) // 2
         self._listen()
         stop = before + min(pcm.n, samples)
@@ -518,7 +517,7 @@ class Model:
             inside = before <= at < stop
             end = stop if inside else before if at < before else samples
             at += lib.pn_hear(self._model, pcm.at + 2 * (at - before + skip) if inside else None, end - at)
-        lib.pn_host_end(self._model)
+        lib.pn_listen_end(self._model)
 
     def _run_clip(self, pcm: _Pcm, end: Callable[[list[int]], T]) -> T:
         """`_run` on a clip; the first of the times is that of its spectrogram."""
@@ -529,7 +528,7 @@ class Model:
             return end([heard, *self._run_rows()])
 
     def _run_rows(self) -> list[int]:
-        self._start(None, _engine().pn_rows(self._model), 65537, None)
+        self._start(None, engine().pn_rows(self._model), 65537, None)
         return self._finish()
 
     def spot(
@@ -554,9 +553,9 @@ class Model:
         return self._spot(_Pcm(pcm16), (ctypes.c_uint32 * 8)(*sound))
 
     def _spot(self, pcm: _Pcm, sound: ctypes.Array) -> tuple[str, float] | None:
-        lib, answer, score, at = _engine(), None, ctypes.c_uint32(), 0
+        lib, answer, score, at = engine(), None, ctypes.c_uint32(), 0
         with self._busy():
-            if lib.pn_host_missing(self._model) == 0:
+            if not lib.pn_host_listening(self._model):
                 self._listen()
             while at < pcm.n:
                 at += lib.pn_hear(self._model, pcm.at + 2 * at, pcm.n - at)

@@ -6,7 +6,9 @@ import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 
-from .design import Detection, Network, Scale, Stage, from_dict
+from .network import Network
+from .recipe import Stage, patch_tunnels
+from .toml import from_dict
 
 # MCUNet, as its authors publish it: (expansion, output channels, stride, kernel) of each block
 MCUNET_IN3 = (
@@ -42,7 +44,7 @@ def _classes(n: int) -> tuple[str, ...]:
 
 def _ordinary(name: str, side: int, classes: int, **shape) -> Network:
     """One tunnel over the whole picture."""
-    return Network(name, _classes(classes), side, side, k=1, central=False, **shape)
+    return patch_tunnels(name, _classes(classes), side, side, k=1, central=False, **shape)
 
 
 def _mcunet(name: str, side: int, classes: int, blocks: Sequence[tuple[int, int, int, int]]) -> Network:
@@ -63,7 +65,7 @@ def _mobilenet_v2(name: str, width: float, side: int) -> Network:
 
 def _imagenet_63k(name: str) -> Network:
     stages = tuple(Stage(out, n, stride, t) for t, out, n, stride in IMAGENET_63K)
-    return Network(name, _classes(1000), 224, 224, k=4, margin_h=18, margin_w=18, stem_out=3, stages=stages)
+    return patch_tunnels(name, _classes(1000), 224, 224, k=4, margin_h=18, margin_w=18, stem_out=3, stages=stages)
 
 
 def _vww_18k(name: str) -> Network:
@@ -76,12 +78,14 @@ def _voc(name: str) -> Network:
     scales = []
     for blocks, size in zip(VOC_SCALES, VOC_ANCHORS, strict=True):
         sides = [round(size * side * factor) for factor in (1, 1.4, 0.7)]
-        anchors = ((sides[0], sides[0]), (sides[1], sides[2]), (sides[2], sides[1]))
-        scales.append(Scale(anchors, tuple(Stage(out, 1, stride, t) for t, out, stride in blocks)))
-    stages = tuple(Stage(out, n, stride, t) for t, out, n, stride in VOC)
-    return Network(
-        name, _classes(20), side, side, k=4, margin_h=margin, margin_w=margin, stem_out=16, stages=stages,
-        detection=Detection(tuple(scales)),
+        anchors = [[sides[0], sides[0]], [sides[1], sides[2]], [sides[2], sides[1]]]
+        scales.append({"anchors": anchors, "stages": [dict(out=out, stride=s, t=t) for t, out, s in blocks]})
+    return from_dict(
+        dict(
+            name=name, labels=list(_classes(20)), height=side, width=side, k=4, margin_h=margin, margin_w=margin,
+            stem_out=16, stages=[dict(out=out, n=n, stride=s, t=t) for t, out, n, s in VOC],
+            detection={"scales": scales},
+        )
     )  # fmt: skip
 
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
-from ..net.design import Layer, Network
-from .fast import eight, fours
-from .place import (
-    FAST,
-    GROUPS,
-    ROLLING,
-    SWEEP,
-    WINDOW,
-    Choice,
-    Flow,
-    Plan,
-    View,
-    conv_pixels,
-    conv_quads,
-    ring_lines,
-    staged,
-    views,
-)
+from ..net.layers import Layer
+from ..net.network import Network
+from .lines import Flow, View, ring_lines, views
+from .modes import DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
+from .place import Plan, staged
+from .sizes import conv_pixels, conv_quads
 
 # Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
 # `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
@@ -83,13 +72,10 @@ Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, mult
 
 def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool) -> Counts:
     """What a layer does in all strips of its segment together. `first`: layer 0; `pools`: the last layer."""
-    layer, (mode, _, group) = view.layer, step
-    pixels = flow.made * view.all_out
+    layer, pixels = view.layer, flow.made * view.all_out
     out = {"pool": (flow.made * view.strips, pixels * layer.cout, 0)} if pools else {}
-    if layer.kind == "bottleneck":
-        fused = mode in (FAST, SWEEP)
-        return out | (_fused_counts(view, flow, mode, group) if fused else _portable_counts(view, flow, mode, group))
-    return out | _conv_counts(view, flow, step) | (_sample_counts(view, flow, step) if first else {})
+    own = COUNTS[layer.kind, step[0]](view, flow, step)
+    return out | own | (_sample_counts(view, flow, step) if first else {})
 
 
 def _conv_chunks(view: View, step: Choice) -> int:
@@ -131,9 +117,9 @@ def _sample_counts(view: View, flow: Flow, step: Choice) -> Counts:
     return {"sample" if layer.cin == 3 else "sample grey": (calls, pixels * layer.cin, 0)}
 
 
-def _portable_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
+def _portable_counts(view: View, flow: Flow, step: Choice) -> Counts:
     """A bottleneck's, in modes other than fast and sweep."""
-    layer, out = view.layer, {}
+    layer, out, (mode, _, group) = view.layer, {}, step
     sizes = [min(group, layer.cexp - at) for at in range(0, layer.cexp, group)] if group else [layer.cexp]
     if layer.expand:
         lines = flow.once if mode == ROLLING else flow.read
@@ -161,10 +147,11 @@ def _inside(layer: Layer) -> float:
     return reached(layer.h, layer.oh) * reached(layer.w, layer.ow)
 
 
-def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
+def _fast_counts(view: View, flow: Flow, step: Choice) -> Counts:
     """A bottleneck's in modes fast and sweep. The latter expands lines that two chunks share twice, and widens them for
     each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
-    layer, groups, sweeps = view.layer, -(-view.layer.cexp // group), mode == SWEEP
+    layer, (mode, _, group) = view.layer, step
+    groups, sweeps = -(-layer.cexp // group), mode == SWEEP
     pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, flow.made
     lines = flow.read if sweeps else flow.once
     primed = max(0, lines - made * layer.stride) if sweeps else 0
@@ -207,6 +194,13 @@ def _fused_counts(view: View, flow: Flow, mode: int, group: int) -> Counts:
     return counts
 
 
+COUNTS: dict[tuple[str, int], Callable[[View, Flow, Choice], Counts]] = {
+    **{("conv", mode): _conv_counts for mode in (DIRECT, WINDOW, GROUPS)},
+    **{("bottleneck", mode): _portable_counts for mode in (DIRECT, ROLLING, WINDOW, GROUPS, STORED)},
+    **{("bottleneck", mode): _fast_counts for mode in FAST_MODES},
+}
+
+
 def cost_of(counts: Counts, by: str = "instructions") -> float:
     table = TABLES[by]
     return sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
@@ -239,12 +233,13 @@ def totals(network: Network, plan: Plan, by: str = "instructions") -> tuple[floa
 
 def moves(network: Network, plan: Plan) -> list[Counts]:
     """What it takes, after each layer, to move its output map to where the next segment wants it (before the first one
-    behind the tunnels, the stitched map). A search does not know of it: places follow from schedules."""
+    behind the tunnels, the tunnels' maps together). A search does not know of it: places follow from schedules."""
     layers, n, heads, at = network.run(), len(network.layers()), network.heads(), 0
     out: list[Counts] = [{} for _ in layers]
     for segment in plan.segments:
         first, tail = layers[segment.first], segment.first == n
-        if segment.first and segment.in_at != (plan.stitch_at if tail else at):
+        there = 0 if tail else at  # the map that the tail reads lies at the arena's beginning
+        if segment.first and segment.in_at != there:
             out[segment.first - (not tail)] = {"move": (0, first.h * first.w * first.cin, 0)}
         at = segment.in_at if segment.first + segment.layers - 1 in heads else segment.out_at
     return out
@@ -258,7 +253,5 @@ def predicted(network: Network, plan: Plan) -> float:
 
 def end_counts(network: Network) -> Counts:
     """The fully connected layer's, once per picture."""
-    if network.detection:
-        return {}
-    classes = len(network.labels)
-    return {"fc": (1, classes, classes * network.features)}
+    dense = network.end.dense(network)
+    return {"fc": (1, dense[0], dense[0] * dense[1])} if dense else {}

@@ -3,12 +3,14 @@ parts are, and what a plan reads. All sizes are bytes; weights are those of 8 bi
 
 from __future__ import annotations
 
-from ..net.design import Layer, Network
-from .fast import MODES, fours
-from .place import GROUPS, SWEEP, Choice, Flow, Plan, View, aligned, flow, views
+from ..format import LEAST_OUTPUTS
+from ..net.layers import Layer
+from ..net.network import Network, aligned
+from .lines import Flow, View, flow, views
+from .modes import FAST_MODES, GROUPS, SWEEP, Choice, fours
+from .place import Plan
 
 READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
-LEAST_OUTPUTS = 4  # of a part of a convolution or of the fully connected layer
 
 
 def _channel(layer: Layer) -> int:
@@ -28,7 +30,7 @@ def _scaled(outputs: int, weights: int) -> int:
 
 def layer_bytes(layer: Layer, mode: int) -> int:
     """All arrays of a layer."""
-    if mode in MODES:
+    if mode in FAST_MODES:
         return 8 * layer.cout + layer.cexp * _channel(layer)
     if layer.kind == "conv":
         return _scaled(layer.cout, layer.weights)
@@ -38,13 +40,14 @@ def layer_bytes(layer: Layer, mode: int) -> int:
 
 def end_bytes(network: Network) -> int:
     """All arrays of the fully connected layer."""
-    return 0 if network.detection else _scaled(len(network.labels), len(network.labels) * network.features)
+    outputs, inputs = network.end.dense(network) or (0, 0)
+    return _scaled(outputs, outputs * inputs)
 
 
 def part_bytes(layer: Layer, step: Choice) -> int:
     """The least part in which a layer's arrays can be read."""
     mode, _, group = step
-    if mode in MODES:
+    if mode in FAST_MODES:
         return 8 * layer.cout + group * _channel(layer)
     if layer.kind == "conv":
         return _row(layer) * min(layer.cout, group if mode == GROUPS else LEAST_OUTPUTS)
@@ -57,7 +60,7 @@ def read_bytes(view: View, goes: Flow, step: Choice, buffer: int) -> int:
     whole = layer_bytes(layer, mode)
     if whole <= buffer:
         return whole
-    if mode not in MODES and layer.kind != "conv":
+    if mode not in FAST_MODES and layer.kind != "conv":
         raise ValueError(f"layer: needs {whole:,} B of weights at a time, stream {buffer:,} B")
     if layer.kind == "conv":
         once = mode == GROUPS or buffer // _row(layer) >= layer.cout
@@ -83,10 +86,11 @@ def reads(network: Network, plan: Plan, buffer: int) -> int | None:
         (view, *_), step = part, (steps[0].mode, steps[0].rows, steps[0].group)
         goes = flow(view.lines, (view.lines.lines_out,), step[1])
         total += times * (whole if len(own) > 1 else read_bytes(view, goes, step, buffer))
-    whole = end_bytes(network)
-    return total + (whole if whole <= buffer else len(network.labels) * (8 + network.features))
+    whole, (outputs, inputs) = end_bytes(network), network.end.dense(network) or (0, 0)
+    return total + (whole if whole <= buffer else outputs * (8 + inputs))
 
 
 def end_part(network: Network) -> int:
-    """The least part of the fully connected layer."""
-    return min(len(network.labels), LEAST_OUTPUTS) * (8 + network.features)
+    """The least part of the fully connected layer, if there is one."""
+    outputs, inputs = network.end.dense(network) or (0, 0)
+    return min(outputs, LEAST_OUTPUTS) * (8 + inputs)

@@ -8,36 +8,30 @@ with whole maps. `tables` and `plots` show an analysis to people.
 from __future__ import annotations
 
 import tempfile
-import tomllib
-from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .. import Model
 from .. import format as fmt
-from ..blob.pack import detect_bytes, pack, read
-from ..blob.unpack import blob_network, blob_plan, blob_qnet, read_blob
+from ..blob.order import fast_layers
+from ..blob.pack import pack, record_of
+from ..blob.random import random_qnet
+from ..blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
+from ..engine.model import Model
 from ..net import zoo
-from ..net.design import Candidate, Layer, Network, from_dict, paper_peak
-from ..plan import costs, planner, streaming
-from ..plan.fast import fast_layers
-from ..plan.place import (
-    MODE_NAMES,
-    Areas,
-    Lasting,
-    Plan,
-    aligned,
-    areas,
-    block_name,
-    map_bytes,
-    spectrum_bytes,
-    stream_bytes,
-    strips,
-    work_bytes,
-)
-from ..tasks.sound import audio
-from .bench import random_qnet
+from ..net.budget import paper_peak
+from ..net.layers import Layer
+from ..net.network import Network, aligned
+from ..net.search import Candidate
+from ..net.toml import read_design
+from ..plan import choice, costs, streaming
+from ..plan.lines import strips
+from ..plan.modes import MODE_NAMES
+from ..plan.place import Plan, areas, block_name, lasting
+from ..plan.search import Progress
+from ..plan.sizes import Areas, map_bytes, work_bytes
+from . import narrower
+from .narrower import Narrower
 
 # Kinds of live bytes, in the order of the plot. features: with their sums, or the stitched map, or the candidates;
 # map_out: what does not lie over the input map; rings, wide_rings: of all layers of the segment; sums (int32), scratch:
@@ -163,9 +157,9 @@ class Analysis:
     blob_bytes: int
     segments: tuple[Fused, ...]
     blocks: tuple[Block, ...]
-    narrower: tuple[planner.Narrower, ...]
-    stream: int = 0  # of the arena, what an audio network keeps between runs
-    spectrum: int = 0  # of the arena, while it makes a row
+    narrower: tuple[Narrower, ...]
+    stream: int = 0  # of the arena, what outlasts a run
+    spectrum: int = 0  # of the arena, while the network does not run
     smallest: int | None = None
     front: tuple[Choice, ...] | None = None
     streamed: Streamed | None = None  # if it was asked for
@@ -174,22 +168,11 @@ class Analysis:
 # ---------------------------------------------------------------- from files
 
 
-def read_design(path: str | Path) -> Network:
-    """The network of a TOML file: an experiment with a [network] table, or the table's keys alone."""
-    path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not TOML: {e}") from None
-    network = values.get("network", values)
-    return from_dict({"name": values.get("name", path.stem), **network})
-
-
 def analyze(
     source: str | Path,
     budget: int | None = None,
     pareto: bool = False,
-    progress: planner.Progress | None = None,
+    progress: Progress | None = None,
     by: str = "",
     stream: int | None = None,
 ) -> Analysis:
@@ -218,9 +201,9 @@ def analyze(
     if plan is not None and budget is None and not pareto:
         found = analyze_network(network, plan, blob=blob, by=by)
         return found if stream is None else replace(found, streamed=measure(blob, stream))
-    front = planner.front(network, progress, by, fast, stream)  # first, as it takes the time
+    front = choice.front(network, progress, by, fast, stream)  # first, as it takes the time
     if plan is None or budget is not None:
-        plan = planner.plan(network, budget, by=by, fast=fast, buffer=stream)
+        plan = choice.plan(network, budget, by=by, fast=fast, buffer=stream)
     found = replace(analyze_network(network, plan, budget, blob, by), smallest=front[0].arena_bytes)
     if stream is not None:
         qnet = random_qnet(network) if blob is None else blob_qnet(blob, network.name)
@@ -235,8 +218,7 @@ def measure(blob: bytes, buffer: int) -> Streamed:
         path.write_bytes(blob)
         with Model(path, stream=buffer) as model:
             height, width, channels = model.input_shape
-            silence = array("h", bytes(2 * model.clip_samples)) if model.task == "audio" else None
-            model.predict(bytes(height * width * channels) if silence is None else silence)
+            model.predict(bytes(height * width * channels))
             return Streamed(model.streamed, *model.stream_sizes, model.ram, *model.stream_read)
 
 
@@ -253,9 +235,10 @@ def analyze_network(
         a = areas(network, plan, index)
         blocks += _blocks(network, plan, index, a, counts)
         segments.append(_fused(network, plan, index, a, blocks))
-    ends = [] if network.detection else [_end(network, plan)]
-    bound, most = planner.binding(network, plan), max(s.live for s in segments)
+    ends = [_end(network, plan)] if network.end.dense(network) else []
+    bound, most = choice.binding(network, plan), max(s.live for s in segments)
     qnet = None if blob is None else blob_qnet(blob, network.name)
+    its = lasting(network, _last(network, plan))
     cost, executed = costs.totals(network, plan, by)
     return Analysis(
         name=network.name,
@@ -276,17 +259,17 @@ def analyze_network(
         weights=network.weights if blob is None else stored_weights(blob),
         blob_bytes=blob_bytes(network, plan) if blob is None else stored_bytes(blob, plan),
         segments=tuple(replace(s, binding=bound is not None and s.live == most) for s in segments),
-        stream=stream_bytes(network),
-        spectrum=spectrum_bytes(network),
+        stream=its.kept,
+        spectrum=its.idle,
         blocks=(
             *(replace(b, binding=i == bound) for i, b in enumerate(blocks)),
             *(replace(end, binding=bound is None) for end in ends),
         ),
-        narrower=tuple(n for n in planner.narrower(network, plan, qnet) if n.sums or n.map),
+        narrower=tuple(n for n in narrower.narrower(network, plan, qnet) if n.sums or n.map),
     )
 
 
-def with_front(a: Analysis, front: Sequence[planner.Point]) -> Analysis:
+def with_front(a: Analysis, front: Sequence[choice.Point]) -> Analysis:
     """The same analysis with the plans that the network could have instead."""
     choices = (
         Choice(p.arena_bytes, p.macs, p.macs / a.macs, p.cost - streaming.READ * p.read, len(p.schedule), p.read)
@@ -386,13 +369,19 @@ def _fused(network: Network, plan: Plan, index: int, a: Areas, blocks: Sequence[
     )
 
 
+def _last(network: Network, plan: Plan) -> tuple[int, int, int]:
+    """The choice of the tunnels' last layer."""
+    step = plan.steps[len(network.chain) - 1]
+    return step.mode, step.rows, step.group
+
+
 def _end(network: Network, plan: Plan) -> Block:
     """Features, fully connected layer and logits. The pooling is part of the last segment."""
-    last, classes, n = network.layers()[-1], len(network.labels), network.features
-    lasting = Lasting.of(network, plan.steps[-1])
-    features = lasting.logit_at  # and the sums below them, if these outlive the tunnels
+    last, (classes, n) = network.chain[-1], network.end.dense(network)
+    end = lasting(network, _last(network, plan)).end
+    features = plan.places["logit_at"]  # and the sums below them, if these outlive the tunnels
     logits = 2 * classes
-    alive = dict.fromkeys(KINDS, 0) | dict(features=features, logits=logits, other=lasting.end - features - logits)
+    alive = dict.fromkeys(KINDS, 0) | dict(features=features, logits=logits, other=end - features - logits)
     return Block(
         name="fc",
         op="fc",
@@ -413,7 +402,7 @@ def _end(network: Network, plan: Plan) -> Block:
         wide_ring=0,
         sums=0,
         scratch=0,
-        live=lasting.end,
+        live=end,
         alive=alive,
         layerwise=(("pool", map_bytes(last) + n), ("fc", n + classes)),
         macs=n * classes,
@@ -432,8 +421,9 @@ def blob_bytes(network: Network, plan: Plan) -> int:
     labels = sum(len(label.encode()) + 1 for label in network.labels)
     tables = tunnels * fmt.PATCH.size + len(plan.segments) * fmt.SEGMENT.size + labels
     tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
-    front_end = len(audio.section(network, 0)[0]) if network.audio else 0
-    tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + detect_bytes(network)
+    record = record_of(network.task)
+    front_end = len(record.section(network, None, 0)[0])
+    tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + record.table_bytes(network)
     sizes = [streaming.layer_bytes(*pair) for pair in zip(network.run(), (s.mode for s in plan.steps), strict=True)]
     arrays = tunnels * sum(sizes[:n]) + sum(sizes[n:]) + streaming.end_bytes(network)
     return fmt.HEADER.size + aligned(tables) + front_end + arrays
@@ -452,7 +442,8 @@ def stored_weights(blob: bytes) -> int:
     for i, layer in enumerate([*network.chain * h["tunnels"], *network.tail()]):
         param = fmt.PARAM.unpack(blob, h["param_off"] + i * fmt.PARAM.size)
         seen[param["weight_off"]] = layer.weights
-    return sum(seen.values()) + network.features * h["classes"]
+    outputs, inputs = network.end.dense(network) or (0, 0)
+    return sum(seen.values()) + outputs * inputs
 
 
 # ---------------------------------------------------------------- for programs
@@ -465,16 +456,16 @@ def to_dict(analysis: Analysis) -> dict:
 
 def describe(candidate: Candidate) -> dict:
     """A network that `design.design` found, as plain values. Sizes in bytes; `arena` is that of the plan taken."""
-    n = candidate.network
-    plan = planner.plan(n)
+    n, r = candidate.network, candidate.recipe
+    plan = choice.plan(n)
     return {
-        "k": n.k,
+        "k": r.k,
         "tunnels": n.tunnels,
-        "margin": [n.margin_h, n.margin_w],
+        "margin": [r.margin_h, r.margin_w],
         "patch": list(n.patch),
-        "stem": n.stem_out,
-        "widths": [stage.out for stage in n.stages],
-        "t": n.stages[0].t,
+        "stem": r.stem_out,
+        "widths": [stage.out for stage in r.stages],
+        "t": r.stages[0].t,
         "paper_accounting": paper_peak(n),
         "arena": plan.arena_bytes,
         "macs": candidate.macs,

@@ -18,32 +18,20 @@ from rich.table import Table
 
 from .. import models
 from ..blob import qnet_file
-from ..blob.pack import pack, read
-from ..blob.quantized import QBottleneck, QConv, QDetect, QNet, QPool, QScale, Scaled
-from ..blob.unpack import blob_plan, blob_qnet, read_blob
-from ..board.remote import FIRMWARE, Board
-from ..evaluate.evaluate import model_file
+from ..blob.files import model_file
+from ..blob.order import fast_layers
+from ..blob.pack import pack
+from ..blob.quantized import QNet
+from ..blob.random import random_qnet
+from ..blob.unpack import blob_plan, blob_qnet, read, read_blob
+from ..board.remote import FIRMWARE, PATIENCE, Board
 from ..net import zoo
-from ..net.design import Layer, Network
-from ..plan import costs, planner
-from ..plan.fast import fast_layers
-from ..plan.place import (
-    DIRECT,
-    FAST,
-    GROUPS,
-    ROLLING,
-    STORED,
-    SWEEP,
-    WINDOW,
-    Plan,
-    Segment,
-    Step,
-    aligned,
-    areas,
-    block_name,
-    modes,
-    place,
-)
+from ..net.layers import Layer
+from ..net.network import Network, aligned
+from ..plan import choice, costs
+from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, modes
+from ..plan.place import Plan, Segment, Step, areas, block_name, place
+from ..tasks.classify.end import Pooled
 
 PER_MICROSECOND = 1000
 
@@ -78,69 +66,6 @@ BLOCK_SCHEDULES = {
 STRIPS = (17, 1), (17, 3), (6, 1), (4, 4)
 
 Progress = Callable[[str], None]
-
-
-# ---------------------------------------------------------------- networks with random integers
-
-
-@dataclass(frozen=True)
-class Chain(Network):
-    """A network whose tunnels are any chain of layers."""
-
-    chain: tuple[Layer, ...] = ()
-
-    def layers(self) -> list[Layer]:
-        return list(self.chain)
-
-
-def _scaled(rng: np.random.Generator, shape: tuple[int, ...], inputs: float, unit: float, spread: float) -> Scaled:
-    """Random weights, and the multiplier that turns sums over inputs of about `inputs` into values of about `spread`.
-
-    A value is sum * mult / unit.
-    """
-    mult = min(unit * spread / (inputs * 73 * np.prod(shape[1:]) ** 0.5), 2**31 - 1)
-    weight = rng.integers(-127, 128, shape).astype(np.int8)
-    bias = rng.integers(-1000, 1000, shape[0]).astype(np.int32)
-    return Scaled(weight, bias, np.full(shape[0], mult, np.int32))
-
-
-def _narrow(rng: np.random.Generator, shape: tuple[int, ...], inputs: float) -> tuple[Scaled, int]:
-    """The same for what ends as int8, and the smallest shift with which the multipliers have room."""
-    need = 40.0 * 2**40 / (inputs * 73 * np.prod(shape[1:]) ** 0.5) / (2**31 - 1)
-    shift = max(0, int(np.ceil(np.log2(need))))
-    return _scaled(rng, shape, inputs, 2.0 ** (40 - shift), 40), shift
-
-
-def _random_layer(rng: np.random.Generator, s: Layer) -> QConv | QBottleneck:
-    if s.kind == "conv":
-        conv, shift = _narrow(rng, (s.cout, s.kernel, s.kernel, s.cin), 60)
-        return QConv(s, conv, shift, 0 if s.act == "none" else -128)
-    expand = _scaled(rng, (s.cexp, s.cin), 60, 2.0**32, 60) if s.expand else None
-    depthwise = _scaled(rng, (s.cexp, s.kernel, s.kernel), 60, 2.0**32, 60)
-    project, shift = _narrow(rng, (s.cout, s.cexp), 60)
-    return QBottleneck(s, expand, depthwise, project, shift, 3, 200 if s.residual else 0)
-
-
-def _random_detect(rng: np.random.Generator, network: Network) -> QDetect:
-    scales = []
-    for scale in network.scales():
-        head = replace(_random_layer(rng, scale.head), zero_out=0)
-        scales.append(QScale(tuple(_random_layer(rng, layer) for layer in scale.layers), head))
-    return QDetect(tuple(scales), 60, 0.05, 0.05)
-
-
-def random_qnet(network: Network, seed: int = 0) -> QNet:
-    """A network with random integers that keep values in range; its tunnels share them. It classifies nothing.
-
-    Its layers may run in modes fast and sweep wherever their shapes do.
-    """
-    rng = np.random.default_rng(seed)
-    tunnel = tuple(_random_layer(rng, layer) for layer in network.layers())
-    tunnels, zero = (tunnel,) * network.tunnels, (0,) * network.channels
-    if network.detection:
-        return QNet(network, zero, tunnels, None, None, 0, 0, 0.05, _random_detect(rng, network))
-    fc, fc_shift = _narrow(rng, (len(network.labels), network.features), 60)
-    return QNet(network, zero, tunnels, QPool(1 << 24, 0, 0), fc, fc_shift, 0, 0.1)
 
 
 # ---------------------------------------------------------------- what is measured
@@ -191,11 +116,13 @@ class NetworkCount:
 LARGE = (320, 240)
 
 
-def block_network(block: Layer) -> Chain:
+def block_network(block: Layer) -> Network:
     """The block after a 1x1 convolution that makes its input and before one that takes its output, both cheap."""
     stem = Layer("conv", block.h, block.w, 1, 0, block.cin, 1, 1)
     tail = Layer("conv", block.oh, block.ow, block.cout, 0, 4, 1, 2)
-    return Chain("block", ("a", "b"), block.h, block.w, 1, k=1, central=False, chain=(stem, block, tail))
+    return Network(
+        "block", ("a", "b"), block.h, block.w, 1, (block.h, block.w), ((0, 0),), (stem, block, tail), Pooled()
+    )
 
 
 def block_step(block: Layer, mode: int, lines: int, groups: int) -> tuple[int, int, int]:
@@ -209,7 +136,7 @@ def _higher(record: Segment | Step, by: int, names: Sequence[str]):
     return replace(record, **{name: getattr(record, name) + by for name in names if getattr(record, name)})
 
 
-def block_plan(network: Chain, step: tuple[int, int, int], strip: int | None = None) -> Plan:
+def block_plan(network: Network, step: tuple[int, int, int], strip: int | None = None) -> Plan:
     """Each layer in a segment of its own, the block's cut into strips of `strip` rows (None: whole); the block's maps
     stay where it wants them, above all that the other two layers need, so that none is moved before or after."""
     first, block, last = network.layers()
@@ -257,8 +184,8 @@ def network_jobs(name: str, qnet: QNet, own: Plan | None = None) -> Iterator[Job
     """A network by its `own` plan, or else by the planner's choice, by its cheapest plan, and layer by layer."""
     network, fast = qnet.design, fast_layers(qnet)
     for schedule, plan in (
-        ("as packed", own) if own else ("the planner's", planner.plan(network, fast=fast)),
-        ("cheapest", planner.fastest(network, fast=fast)),
+        ("as packed", own) if own else ("the planner's", choice.plan(network, fast=fast)),
+        ("cheapest", choice.fastest(network, fast=fast)),
         ("layer by layer", layerwise(qnet)),
     ):
         yield Job(name, schedule, network, plan, pack(qnet, plan))
@@ -311,7 +238,7 @@ def check_counter(board: Board) -> None:
         raise RuntimeError(f"the emulator counts {counted * PER_MICROSECOND:,} instructions of a loop of 40,000,000")
 
 
-def measure(board: Board, name: str, width: int, height: int, timeout: float = 600) -> list[int]:
+def measure(board: Board, name: str, width: int, height: int, timeout: float = 600 * PATIENCE) -> list[int]:
     """Instructions of each layer of the blob `name`, all tunnels together, then of what follows them.
 
     It classifies a frame in RGB565 from the file "picture".
@@ -329,7 +256,7 @@ def _block_count(board: Board, job: Job, file: str) -> BlockCount:
 def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
     network = job.network
     counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
-    end = "boxes" if network.detection else "fully connected"
+    end = "fully connected" if network.end.dense(network) else "boxes"
     names = [block_name(network, i) for i in range(len(counts) - 1)] + [end]
     n, predicted = sum(counts), costs.predicted(network, job.plan)
     return NetworkCount(

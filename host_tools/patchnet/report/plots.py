@@ -1,4 +1,4 @@
-"""Pictures for people: memory over the blocks, patches over a picture, a confusion matrix. Written as PNG files."""
+"""Pictures of an analysis for people: memory over the blocks, plans to choose from. Written as PNG files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.patches import Rectangle
 
-from ..data.sets import crop
-from ..evaluate.evaluate import Result, View
 from ..plan import streaming
 from .analyze import KINDS, Analysis, Block, Fused
 
@@ -41,8 +39,6 @@ COLOURS = {
 }
 BUDGET, PAPER = "#c00000", "#7a5195"
 BESIDE = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
-BOX_COLOURS = ("#ffd92f", "#4dd2ff", "#ff7fd0", "#9cff57", "#ff9d4d", "#c9a6ff")
-TUNNEL_COLOURS = ("#ffd92f", "#66c2a5", "#fc8d62", "#8da0cb", "#e78ac3", "#a6d854")
 
 
 def _lines(axes: Axes, lines: Sequence[tuple[str, int | None, str, str]]) -> None:
@@ -164,81 +160,3 @@ def front(a: Analysis, path: str | Path) -> None:
     axes.legend(frameon=False, fontsize=8)
     axes.set_title(f"{a.name}: arena of every plan worth having, {a.macs:,} MACs nominal", fontsize=10)
     figure.savefig(path, dpi=130)
-
-
-def patches(
-    pictures: Sequence[np.ndarray], rankings: Sequence[Sequence[tuple[str, float]]], view: View, path: str | Path
-) -> None:
-    """Pictures (uint8, H x W [x 3]), the best labels of each above it, the patches that the tunnels read over it."""
-    figure, all_axes = _gallery(pictures)
-    for axes, picture, ranking in zip(all_axes, pictures, rankings, strict=False):
-        _patched(axes, picture, ranking, view)
-    figure.savefig(path, dpi=120)
-
-
-def boxes(pictures: Sequence[np.ndarray], found: Sequence[Sequence[dict]], path: str | Path) -> None:
-    """Pictures (uint8, H x W [x 3]) and what was found in each: {"box": [x, y, w, h], "label", "score"}; a colour for
-    each label."""
-    figure, all_axes = _gallery(pictures)
-    labels = sorted({one["label"] for rows in found for one in rows})
-    for axes, picture, rows in zip(all_axes, pictures, found, strict=False):
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        for one in reversed(rows):  # the best on top
-            (x, y, w, h), colour = one["box"], BOX_COLOURS[labels.index(one["label"]) % len(BOX_COLOURS)]
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor=colour, linewidth=1.5))
-            name = dict(boxstyle="square,pad=0.1", facecolor=colour, edgecolor="none", alpha=0.7)
-            axes.text(x, y, f"{one['label']} {one['score']:.2f}", fontsize=6, va="bottom", bbox=name)
-    figure.savefig(path, dpi=120)
-
-
-def _gallery(pictures: Sequence[np.ndarray]) -> tuple[Figure, np.ndarray]:
-    """A figure with axes for each of the pictures, three in a row."""
-    columns = min(3, len(pictures))
-    rows = -(-len(pictures) // columns)
-    tall = max(p.shape[0] / p.shape[1] for p in pictures)
-    wide = 6 if columns == 1 else 4
-    figure = Figure(figsize=(wide * columns, (wide * tall + 0.7) * rows), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in all_axes:
-        axes.set_axis_off()
-    return figure, all_axes
-
-
-def _patched(axes: Axes, picture: np.ndarray, ranking: Sequence[tuple[str, float]], view: View) -> None:
-    height, width = picture.shape[:2]
-    left, top, w, h = crop(width, height, None, view.shape, view.fit)
-    sy, sx = h / view.shape[0], w / view.shape[1]
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    for i, (y, x) in enumerate(view.corners):
-        inset = 0.004 * width * (i + 1)  # a little inside one another, so that shared edges stay apart
-        place = (left + x * sx - 0.5 + inset, top + y * sy - 0.5 + inset)
-        size = (view.patch[1] * sx - 2 * inset, view.patch[0] * sy - 2 * inset)
-        colour = TUNNEL_COLOURS[i % len(TUNNEL_COLOURS)]
-        axes.add_patch(Rectangle(place, *size, fill=False, edgecolor=colour, linewidth=2))
-        number = dict(boxstyle="square,pad=0.15", facecolor=colour, edgecolor="none")
-        axes.text(place[0] + 0.01 * width, place[1] + 0.012 * width, str(i + 1), fontsize=8, va="top", bbox=number)
-    (label, score), *rest = ranking
-    others = ", ".join(f"{name} {value:.3f}" for name, value in rest[:3])
-    axes.set_title(f"{label} {score:.3f}" + (f"\n{others}" if others else ""), fontsize=10)
-
-
-def confusion(result: Result, path: str | Path) -> None:
-    """Counts (true class, answer); shades are shares of the true class."""
-    matrix, labels = np.array(result.confusion), result.labels
-    n = len(labels)
-    side = max(3.5, 1.8 + 0.55 * n)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    share = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
-    axes.set_xticks(range(n), labels, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(n), labels)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("truth")
-    axes.set_title(f"{result.model} on {result.data}\n{result.on}: top-1 {result.top1:.2%} of {result.n}", fontsize=9)
-    if n <= 30:
-        for (i, j), count in np.ndenumerate(matrix):
-            colour = "white" if share[i, j] > 0.6 else "black"
-            axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=colour)
-    figure.savefig(path, dpi=120)

@@ -37,7 +37,7 @@ def blocks(a: Analysis) -> Table:
     the block's own sums and scratch. It binds if it takes most of the fullest segment.
     """
     tunnel = f"one of {a.tunnels} tunnels" if a.tunnels > 1 else "the only tunnel"
-    tunnel += " and what follows" if a.task == "detect" else ""
+    tunnel += " and what follows" if any(b.name.startswith("head ") for b in a.blocks) else ""
     out = _table(f"{a.name}: {tunnel}, bytes (+ residual, < binds)", ("", "block"), BLOCK_COLUMNS)
     for i, b in enumerate(a.blocks):
         out.add_row(*_block(a, i, b), style="bold" if b.binding else None)
@@ -80,11 +80,11 @@ def summary(a: Analysis) -> list[str]:
     fused = [s.layers for s in a.segments if s.layers > 1]
     told = f"{len(fused)} of them fused, of {' '.join(map(str, fused))} blocks" if fused else "none of them fused"
     streamed = [] if a.streamed is None else [_streamed(a.streamed)]
-    sound = f"sound in the arena  {a.stream:>13,} B   scores, samples, rows; {a.spectrum:,} B between runs"
+    kept = f"kept in the arena   {a.stream:>13,} B   what outlasts a run; {a.spectrum:,} B between runs"
     return [
         f"arena (m.ram)       {a.arena:>13,} B   bound by {_binding(a)}{budget}{smallest}",
         *streamed,
-        *([sound] if a.stream else []),
+        *([kept] if a.stream else []),
         f"paper's accounting  {a.paper_accounting:>13,} B   largest input + output of a layer",
         f"layer by layer      {a.layerwise:>13,} B   whole int8 maps of a tunnel, usual order",
         f"segments            {len(a.segments):>13,}     {told}",

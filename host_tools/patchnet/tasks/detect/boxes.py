@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...net.design import Network
+from ...data.dataset import Dataset
+from ...format import CENTRE, SIZE
+from ...net.network import Network
+from .end import scales
 
-CENTRE, SIZE = 0.1, 0.2  # SSD's variances: what one unit of a box code is worth
 NOTHING, IGNORED = -1, -2  # what an anchor may match instead of a box
 
 
@@ -33,10 +35,10 @@ def anchors_of(network: Network) -> np.ndarray:
     """All anchors (n, 4) of a detecting network. The cell in column X of a map of stride s has its centre at
     (X + 0.5) * s."""
     found = []
-    for scale, layers in zip(network.detection.scales, network.scales(), strict=True):
-        rows, columns, sizes = np.arange(layers.head.oh), np.arange(layers.head.ow), np.array(scale.anchors, float)
+    for anchors, scale in zip(network.end.anchors, scales(network), strict=True):
+        rows, columns, sizes = np.arange(scale.head.oh), np.arange(scale.head.ow), np.array(anchors, float)
         y, x, which = (grid.ravel() for grid in np.meshgrid(rows, columns, np.arange(len(sizes)), indexing="ij"))
-        centres = (np.stack([x, y], 1) + 0.5) * layers.stride
+        centres = (np.stack([x, y], 1) + 0.5) * scale.stride
         found.append(np.concatenate([centres, sizes[which]], 1))
     return np.concatenate(found)
 
@@ -114,3 +116,15 @@ def cluster(sizes: np.ndarray, k: int, seed: int = 0, rounds: int = 100) -> np.n
             break
         centres = moved
     return centres[np.argsort(np.prod(centres, 1))]
+
+
+def anchors_for(dataset: Dataset, height: int, width: int, k: int) -> tuple[list[tuple[int, int]], float]:
+    """k anchors (w, h) for a network whose picture is height x width, smallest first, and the mean over all boxes of
+    the IoU with the best of them. Boxes that are difficult do not count."""
+    if dataset.boxes is None:
+        raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(dataset.classes)})")
+    rows = np.concatenate(dataset.boxes)
+    rows = rows[rows[:, 5] == 0]
+    sizes = (rows[:, 2:4] - rows[:, :2]).astype(float) * (width, height)
+    found = np.maximum(1, cluster(sizes, k).round())
+    return [(int(w), int(h)) for w, h in found], float(overlap_of_sizes(sizes, found).max(1).mean())

@@ -1,0 +1,162 @@
+"""Arrays of modes fast and sweep (modpatchnet/FORMAT.md, Fast schedules): which layers may have them, their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..net.layers import Layer
+from ..plan.modes import eight, fast_shape, fours, largest_sums
+from .quantized import QBottleneck, QConv, QNet, Scaled
+
+MIDDLE = [0, 2, 1, 3]  # the two in the middle exchanged
+
+# A 3x3 kernel's 12 depthwise weights where they are not line by line: line and pixel of the kernel, -- for 0.
+_ROLLING = "10 11 00 01 12 20 02 21 21 -- 22 --"
+_BY_TWO = "00 10 01 11 20 02 21 12 22 -- -- --"
+_SCALE = np.dtype([("bias", "<i4", 2), ("mult", "<i4", 2)])
+
+
+# ---------------------------------------------------------------- which layers
+
+
+def _largest(scaled: Scaled, products: int) -> int:
+    """What the largest sum becomes before it is clamped; `products` are inputs times weights, at most."""
+    sums = products + np.abs(scaled.bias.astype(np.int64))
+    return int(((sums * scaled.mult.astype(np.int64) + (1 << 31)) >> 32).max())
+
+
+def fast_fault(q: QConv | QBottleneck) -> str:
+    """Why a layer may not run in these modes; empty if it may."""
+    s = q.shape
+    if not isinstance(q, QBottleneck) or not fast_shape(s):
+        return f"the shape {s}"
+    for name, scaled, products in zip(("expanded", "depthwise"), (q.expand, q.depthwise), largest_sums(s), strict=True):
+        largest = _largest(scaled, products) if scaled else 0
+        if largest > 32767:
+            return f"{name} values: wanted at most 32767 before the clamp, got {largest}"
+    return ""
+
+
+def fast_ok(q: QConv | QBottleneck) -> bool:
+    """Whether a layer may run in these modes."""
+    return not fast_fault(q)
+
+
+def fast_layers(qnet: QNet) -> tuple[bool, ...]:
+    """Of each layer of `run()`, whether it may run in these modes in all tunnels: they share the plan."""
+    alike = [*zip(*qnet.tunnels, strict=True), *((q,) for q in qnet.tail())]
+    return tuple(all(map(fast_ok, layers)) for layers in alike)
+
+
+# ---------------------------------------------------------------- the order
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the order of a layer's arrays follows from, besides its shape.
+
+    `columns`: its segment's lines are columns. `wide`: weights have 16 bits.
+    """
+
+    group: int
+    columns: bool
+    wide: bool
+
+    def taps(self, s: Layer) -> list[int]:
+        """Which of t[l][p], as kernel * l + p, each of a channel's depthwise weights is: -1 for none."""
+        if s.kernel == 3 and (s.stride == 2 or s.expand):
+            return [-1 if tap == "--" else int(tap, 3) for tap in (_BY_TWO if s.stride == 2 else _ROLLING).split()]
+        starts = [s.kernel * line + pixel for line in range(s.kernel) for pixel in range(0, s.kernel - 1, 2)]
+        return [start + more for start in starts for more in (0, 1, 1, 2)]
+
+    def groups(self, cexp: int) -> list[slice]:
+        return [slice(at, min(at + self.group, cexp)) for at in range(0, cexp, self.group)]
+
+
+def _quads(weight: np.ndarray, wide: bool) -> np.ndarray:
+    """(outputs, inputs) -> (pairs of outputs, fours of inputs, 2, 4)."""
+    outputs, inputs = weight.shape
+    quads = weight.reshape(outputs // 2, 2, inputs // 4, 4).swapaxes(1, 2)
+    return quads[..., MIDDLE].astype("<i2") if wide else quads.astype("i1")
+
+
+def _from_quads(quads: np.ndarray, wide: bool) -> np.ndarray:
+    """(pairs of outputs, fours of inputs, 2, 4) -> int8 (outputs, inputs)."""
+    pairs, fours = quads.shape[:2]
+    quads = quads[..., MIDDLE] if wide else quads
+    return quads.swapaxes(1, 2).reshape(2 * pairs, 4 * fours).astype(np.int8)
+
+
+def _exchanged(weight: np.ndarray) -> np.ndarray:
+    """(outputs, inputs), the middle two of each four inputs exchanged; its own inverse."""
+    return weight.reshape(len(weight), -1, 4)[..., MIDDLE].reshape(weight.shape)
+
+
+def _expand_type(cin: int, wide: bool) -> np.dtype:
+    """A pair of expanded channels."""
+    return np.dtype([*_SCALE.descr, ("weight", "<i2" if wide else "i1", (fours(cin) // 4, 2, 4))])
+
+
+def _depthwise_type(weights: int) -> np.dtype:
+    return np.dtype([("weight", "i1", weights), ("bias", "<i4"), ("mult", "<i4")])
+
+
+def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
+    """Records of bias, mult and `more`, of as many channels each as `kind` has places for."""
+    shape = (-1, *kind["bias"].shape)
+    bias = scaled.bias.reshape(shape)
+    out = np.zeros(len(bias), kind)
+    for name, values in {"bias": bias, "mult": scaled.mult.reshape(shape), **more}.items():
+        out[name] = values
+    return out
+
+
+def to_bytes(q: QBottleneck, order: Order) -> bytes:
+    """A layer's arrays."""
+    s, wide, taps = q.shape, order.wide and not eight(q.shape), order.taps(q.shape)
+    kernel = q.depthwise.weight.swapaxes(1, 2) if order.columns else q.depthwise.weight
+    with_zero = np.pad(kernel.reshape(s.cexp, s.kernel**2), ((0, 0), (0, 1)))
+    channels = _records(_depthwise_type(len(taps)), q.depthwise, weight=with_zero[:, taps])
+    project, pairs = _exchanged(q.project.weight), None
+    if q.expand is not None:
+        weight = np.pad(q.expand.weight, ((0, 0), (0, fours(s.cin) - s.cin)))
+        pairs = _records(_expand_type(s.cin, wide), q.expand, weight=_quads(weight, wide))
+    arrays = [_records(_SCALE, q.project)]
+    for group in order.groups(s.cexp):
+        arrays += [] if pairs is None else [pairs[group.start // 2 : group.stop // 2]]
+        arrays += [channels[group], _quads(project[:, group], order.wide)]
+    return b"".join(array.tobytes() for array in arrays)
+
+
+def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled | None, Scaled, Scaled]:
+    """Expansion (None without one), depthwise convolution and projection that lie at `at`."""
+
+    def take(kind: np.dtype | str, count: int) -> np.ndarray:
+        nonlocal at
+        array = np.frombuffer(blob, kind, count, at)
+        at += array.nbytes
+        return array
+
+    def scaled(records: np.ndarray, weight: np.ndarray) -> Scaled:
+        bias, mult = (records[name].reshape(-1).astype(np.int32) for name in ("bias", "mult"))
+        return Scaled(np.ascontiguousarray(weight), bias, mult)
+
+    wide, taps, pairs, channels, parts = order.wide and not eight(s), order.taps(s), [], [], []
+    scales = take(_SCALE, s.cout // 2)
+    for group in order.groups(s.cexp):
+        n = group.stop - group.start
+        pairs += [take(_expand_type(s.cin, wide), n // 2)] if s.expand else []
+        channels.append(take(_depthwise_type(len(taps)), n))
+        shape = s.cout // 2, n // 4, 2, 4
+        parts.append(_from_quads(take("<i2" if order.wide else "i1", int(np.prod(shape))).reshape(shape), order.wide))
+    expand = None
+    if s.expand:
+        all_pairs = np.concatenate(pairs)
+        expand = scaled(all_pairs, _from_quads(all_pairs["weight"], wide)[:, : s.cin])
+    all_channels = np.concatenate(channels)
+    weight = all_channels["weight"][:, [taps.index(tap) for tap in range(s.kernel**2)]]
+    kernel = weight.reshape(s.cexp, s.kernel, s.kernel)
+    depthwise = scaled(all_channels, kernel.swapaxes(1, 2) if order.columns else kernel)
+    return expand, depthwise, scaled(scales, _exchanged(np.concatenate(parts, axis=1)))

@@ -1,0 +1,145 @@
+"""How what ends a network stands in a blob: the interface of a task's module `record`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import format as fmt
+from ..net.network import End, Network
+from ..plan.place import Plan
+from .quantized import QEnd, QNet, Scaled
+
+if TYPE_CHECKING:
+    from .unpack import BlobInfo
+
+
+class Writer:
+    """Bytes that grow by aligned pieces, from offset `start` of the blob on."""
+
+    def __init__(self, start: int):
+        self.start, self.data, self.known = start, bytearray(), {}
+
+    def add(self, piece: bytes) -> int:
+        """Appends `piece`; returns its offset in the blob."""
+        at = self.start + len(self.data)
+        self.data += padded(piece)
+        return at
+
+    def add_once(self, piece: bytes) -> int:
+        """The same, but a piece that is there already is used again: tunnels may share their weights."""
+        if piece not in self.known:
+            self.known[piece] = self.add(piece)
+        return self.known[piece]
+
+
+def padded(piece: bytes) -> bytes:
+    return piece + bytes(-len(piece) % fmt.ALIGN)
+
+
+class Record:
+    """A task's part of a blob (modpatchnet/FORMAT.md). Methods have the names of what they give; what a task does not
+    have it leaves as it is here. `RECORD` of the task's module `record` is one of these."""
+
+    # ---- writing
+
+    def check(self, qnet: QNet) -> None:
+        """ValueError, naming wanted and got, where the end's integers cannot be packed."""
+
+    def table_bytes(self, network: Network) -> int:
+        """Of all that `tables` adds to the blob's head."""
+        return 0
+
+    def tables(self, qnet: QNet, plan: Plan, head: Writer) -> int:
+        """Adds the task's tables, the record among them, to the blob's head; returns the record's offset."""
+        return 0
+
+    def section(self, network: Network, plan: Plan | None, start: int) -> tuple[bytes, int]:
+        """Tables that stand between head and weights, from offset `start` of the blob on, and the record's offset if it
+        is among them. Their length does not depend on the plan."""
+        return b"", 0
+
+    def header(self, qnet: QNet) -> dict[str, int]:
+        """Fields of the header that belong to the end."""
+        return dict.fromkeys(END_FIELDS, 0)
+
+    def dense(self, qnet: QNet) -> Scaled | None:
+        """The arrays of the fully connected layer."""
+        return None
+
+    # ---- a .npz
+
+    def values(self, end: QEnd) -> dict[str, Any]:
+        """Plain values and, by names with a dot, arrays."""
+        raise NotImplementedError
+
+    def from_values(self, values: Mapping[str, Any]) -> QEnd:
+        raise NotImplementedError
+
+    def random(self, rng: np.random.Generator, network: Network) -> QEnd:
+        """Integers that keep values in range."""
+        raise NotImplementedError
+
+    # ---- reading
+
+    def read(self, blob: bytes, header: dict) -> dict | None:
+        """The record, with what belongs to it."""
+        return None
+
+    def behind(self, record: dict | None) -> tuple[int, int]:
+        """Layers and segments behind the tunnels."""
+        return 0, 0
+
+    def end(self, info: BlobInfo) -> End:
+        raise NotImplementedError
+
+    def q_end(self, blob: bytes, info: BlobInfo, network: Network) -> QEnd:
+        raise NotImplementedError
+
+
+END_FIELDS = "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult"
+
+
+# ---------------------------------------------------------------- checks and arrays that tasks share
+
+
+def check_arrays(scaled: Scaled, weight_shape: tuple[int, ...], where: str) -> None:
+    n = weight_shape[0]
+    for name, array, shape, dtype in (
+        ("weight", scaled.weight, weight_shape, np.int8),
+        ("bias", scaled.bias, (n,), np.int32),
+        ("mult", scaled.mult, (n,), np.int32),
+    ):
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(f"{where}: {name}: wanted {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
+    if (scaled.mult <= 0).any():
+        raise ValueError(f"{where}: mult: wanted 1..2^31-1, got {scaled.mult.min()}")
+
+
+def check_sums(scaled: Scaled, bits: int, shift: int, where: str) -> None:
+    """No sum may leave int32, by the bound that the loader uses (FORMAT.md, What is trusted)."""
+    products = scaled.weight[0].size
+    bias = int(np.abs(scaled.bias.astype(np.int64)).max())
+    fits = (products << bits) + bias <= (2**31 - 1) >> shift
+    if products > fmt.MAX_REDUCTION or not 0 <= shift <= fmt.MAX_SHIFT or not fits:
+        raise ValueError(f"{where}: {products} products and |bias| up to {bias} could overflow (shift {shift})")
+
+
+class Arrays:
+    """Arrays of a layer, read one after the other from offset `at` on."""
+
+    def __init__(self, blob: bytes, at: int):
+        self.blob, self.at = blob, at
+
+    def take(self, kind: str, count: int) -> np.ndarray:
+        array = np.frombuffer(self.blob, kind, count, self.at)
+        self.at += -(-array.nbytes // fmt.ALIGN) * fmt.ALIGN
+        return array
+
+    def scaled(self, outputs: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Scaled:
+        """`shape` is that of the weights in the blob, `axes` bring them into the order of Scaled."""
+        bias, mult = (self.take("<i4", outputs).astype(np.int32) for _ in range(2))
+        weight = self.take("i1", int(np.prod(shape))).reshape(shape).transpose(axes)
+        return Scaled(np.ascontiguousarray(weight), bias, mult)

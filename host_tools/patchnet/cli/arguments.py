@@ -1,0 +1,76 @@
+"""What arguments may be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+STREAM = "weights go through a buffer of this size"
+USER_ERROR = 2
+DIFFERENT = 1  # engines that must agree do not
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line."""
+
+    def error(self, message: str):
+        self.exit(USER_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def size(text: str) -> int:
+    """Bytes of "24K", "24KB", "1.5M" or "24576"."""
+    digits = text.strip().upper().removesuffix("B").strip()
+    unit = {"K": 1 << 10, "M": 1 << 20}.get(digits[-1:], 1)
+    try:
+        value = float(digits if unit == 1 else digits[:-1]) * unit
+    except ValueError:
+        value = 0.0
+    if value < 1 or not value.is_integer():
+        raise argparse.ArgumentTypeError(f"wanted a size such as 24K, 24KB or 24576, got {text!r}")
+    return int(value)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A number such as 30000000, 30M or 500k (of 1000)."""
+    unit = {"K": 10**3, "M": 10**6}.get(text[-1:].upper(), 1)
+    try:
+        return int(float(text if unit == 1 else text[:-1]) * unit)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"wanted a number such as 30M, got {text!r}") from None
+
+
+def fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"wanted a number from 0 to 1, got {text!r}")
+    return value
+
+
+def engines(text: str) -> list[str]:
+    from ..evaluate.engines import ENGINES, is_port  # imported here: `patchnet --help` needs none of it
+
+    names = text.split(",")
+    for name in names:
+        if name not in ENGINES and not is_port(name):
+            raise argparse.ArgumentTypeError(f"wanted some of {', '.join(ENGINES)} or a port, got {name!r}")
+    return names
+
+
+def setting(text: str) -> tuple[str, object]:
+    """KEY=VALUE of --set; the value is JSON where it can be, else text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"wanted KEY=VALUE, got {text!r}")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value

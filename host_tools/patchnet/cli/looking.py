@@ -1,0 +1,222 @@
+"""analyze, val, predict, bench."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from .arguments import DIFFERENT, STREAM, Parser, engines, fraction, positive, size
+from .output import print_json, progress, wide_console, written
+
+if TYPE_CHECKING:
+    from ..tasks.answers import Answering
+
+
+def add(command: Callable[..., Parser]) -> None:
+    """analyze, val, predict, bench."""
+    # imported here: with the commands, numpy
+    from ..net.zoo import NAMES
+    from ..plan.costs import TABLES
+
+    more = f"The arena is what the device will need, to the byte. Known shapes: {', '.join(NAMES)}."
+    p = command("analyze", run_analyze, "Show memory, work and size, block by block", more)
+    p.add_argument("model", metavar="MODEL", help="a network, a design or experiment (.toml), or known shapes")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
+    p.add_argument("--stream", type=size, metavar="SIZE", help=f"as a file that is streamed: {STREAM}")
+    p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
+    how = "what plans are compared by: %(choices)s (default: instructions; of known shapes macs)"
+    p.add_argument("--by", choices=TABLES, default="", help=how)
+    p.add_argument("--narrow", action="store_true", help="tell what smaller sums and maps would save")
+    p.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw memory over the blocks; with --pareto, the plans"
+    )
+
+    more = (
+        "Engines: PyTorch (float), the C engine on this machine (host), MicroPython on this machine (unix), and "
+        "MicroPython on an emulated Cortex-M7 (qemu). Exit status 1 if engines that must give equal scores do not."
+    )
+    p = command("val", run_val, "Measure accuracy", more)
+    p.add_argument("model", metavar="MODEL")
+    p.add_argument("--data", required=True, metavar="DATA", help="an .npz, a folder of class folders, or digits")
+    more = "float, host, unix, qemu or the port of a board; several for a comparison (default: host)"
+    p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
+    p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
+    p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")
+
+    p = command("predict", run_predict, "Classify pictures or sounds, or find objects in pictures")
+    p.add_argument("model", metavar="MODEL")
+    p.add_argument("pictures", nargs="+", metavar="PICTURE")
+    p.add_argument("--on", type=engines, default=["host"], metavar="ENGINE", help="float, host (default), unix or qemu")
+    p.add_argument("--top", type=positive, default=5, metavar="N", help="labels per picture (default: 5)")
+    more = "networks that detect: least score (default: 0.4)"
+    p.add_argument("--threshold", type=fraction, default=0.4, metavar="SCORE", help=more)
+    more = "networks that detect: of two boxes of a class that overlap more, one goes (default: 0.45)"
+    p.add_argument("--iou", type=fraction, default=0.45, metavar="IOU", help=more)
+    p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the pictures with labels and patches, or boxes")
+
+    more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
+    p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
+    more = "this network alone: a shipped name, .pnb or run, or (not on a board) known shapes"
+    p.add_argument("model", metavar="MODEL", nargs="?", help=more)
+    more = "qemu (default), or a board's port: microseconds of each layer of MODEL there"
+    p.add_argument("--on", default="qemu", metavar="PORT", help=more)
+    p.add_argument("--repeat", type=positive, default=5, metavar="N", help="with --on PORT: median of N (default: 5)")
+    p.add_argument("--firmware", type=Path, metavar="FILE.elf", help="default: build/qemu/firmware.elf")
+    p.add_argument("--runs", type=Path, metavar="DIR", help="networks of DIR/NAME/qnet.npz instead of the shipped .pnb")
+    p.add_argument("--blocks", action="store_true", help="the four blocks only")
+
+
+def run_analyze(args) -> int:
+    # imported here: the stage alone
+    from ..blob.files import model_file
+    from ..net import zoo
+    from ..progress import planning
+    from ..report import analyze, tables
+
+    try:
+        known = args.model.endswith(".toml") or args.model in zoo.NAMES
+        source = args.model if known else model_file(args.model, "host")
+    except FileNotFoundError as e:
+        raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
+    with progress(args) as track:
+        how = args.budget, args.pareto, planning(track, args.model), args.by, args.stream
+        result = analyze.analyze(source, *how)
+    if args.json:
+        print_json(analyze.to_dict(result))
+    else:
+        console = wide_console()
+        console.print(tables.front(result) if args.pareto else tables.blocks(result))
+        for line in tables.summary(result):
+            console.print(line, highlight=False)
+        if args.narrow:
+            console.print(tables.narrower(result))
+    if args.plot:
+        from ..report import plots  # imported here: matplotlib takes half a second to start
+
+        (plots.front if args.pareto else plots.memory)(result, args.plot)
+        written(args.plot)
+    return 0
+
+
+def run_val(args) -> int:
+    # imported here: the stage alone
+    from ..blob.files import model_file, network_of
+    from ..evaluate.engines import room_of
+    from ..evaluate.val import to_dict, val
+
+    on = list(dict.fromkeys(name for names in args.on or [["host"]] for name in names))
+    with progress(args) as track:
+        results = val(args.model, args.data, on, args.limit, track)
+    room = room_of(network_of(model_file(args.model, on[-1])))
+    if args.json:
+        plain = [to_dict(r) for r in results]
+        print_json(plain if len(plain) > 1 else plain[0])
+    else:
+        wide_console().print(_val_table(results, room))
+    if args.confusion:
+        room.draw_confusion(results[-1], args.confusion)
+        written(args.confusion)
+    return DIFFERENT if any(r.identical is False for r in results) else 0
+
+
+def _equal(result) -> str:
+    reference = result.reference
+    return {None: "", True: f"identical to {reference}", False: f"[red]differ from {reference}[/red]"}[result.identical]
+
+
+def _val_table(results: Sequence, room: Answering) -> Table:
+    out = Table(title=f"{results[0].model} on {results[0].data}", title_justify="left")
+    names, rows = room.columns(results)
+    out.add_column("on")
+    for name in (*names, "RAM", "seconds", "answers"):
+        out.add_column(name, justify="right")
+    for r, values in zip(results, rows, strict=True):
+        ram = "" if r.ram is None else f"{r.ram:,} B"
+        out.add_row(r.on, *values, ram, f"{r.seconds:.1f}", _equal(r) or room.remark(r))
+    return out
+
+
+def run_predict(args) -> int:
+    # imported here: the stage alone
+    from ..blob.files import model_file, network_of
+    from ..evaluate.engines import room_of
+    from ..evaluate.val import predict, seen
+
+    if len(args.on) > 1:
+        raise ValueError(f"--on: wanted one engine, got {', '.join(args.on)}")
+    on = args.on[0]
+    network = network_of(model_file(args.model, on))
+    room = room_of(network)
+    with progress(args) as track:
+        answers = predict(args.model, args.pictures, on, room.options(args.threshold, args.iou), track)
+    rows = [room.told(answers, i, args.top) for i in range(len(args.pictures))]
+    if args.json:
+        print_json([{"picture": path, "on": on, **row} for path, row in zip(args.pictures, rows, strict=True)])
+    else:
+        for path, row in zip(args.pictures, rows, strict=True):
+            print("\n".join(room.lines(row, path)))
+    if args.out:
+        room.draw(seen(args.model, args.pictures, on), rows, network, args.out)
+        written(args.out)
+    return 0
+
+
+def run_bench(args) -> int:
+    from ..report import bench  # imported here: the stage alone
+
+    if args.on != "qemu":
+        return _profile(args)
+
+    def told(what: str) -> None:
+        print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
+
+    try:
+        firmware = args.firmware or bench.FIRMWARE
+        if args.model:
+            found = bench.run_model(args.model, firmware, told)
+        else:
+            found = bench.run(firmware, args.runs, not args.blocks, told)
+    finally:
+        print(file=sys.stderr)
+    if args.json:
+        print_json(bench.to_dict(found))
+    else:
+        for table in bench.tables(found):
+            wide_console().print(table)
+    return 0
+
+
+def _profile(args) -> int:
+    # imported here: the stage alone
+    from ..blob import vector
+    from ..blob.files import model_file
+    from ..board import onboard
+    from ..evaluate.engines import is_port
+
+    if not is_port(args.on):
+        raise ValueError(f"--on {args.on}: wanted qemu or a port (/dev/..., id:..., socket://..., auto)")
+    if not args.model:
+        raise ValueError(f"--on {args.on}: bench on a board needs MODEL")
+    path = model_file(args.model, args.on)
+    with progress(args) as track:
+        tick = track(f"{path.stem} on {args.on}", args.repeat)
+        found = onboard.profile(args.on, path, vector.load(path).input, args.repeat, tick)
+    if args.json:
+        rows = [dict(zip(("name", "op", "us"), row, strict=True)) for row in found.rows]
+        print_json(asdict(found) | {"rows": rows, "total": found.total})
+        return 0
+    out = Table(title=f"{found.model} on {found.port}, median of {found.runs}", title_justify="left")
+    out.add_column("layer")
+    out.add_column("what")
+    out.add_column("microseconds", justify="right")
+    out.add_column("share", justify="right")
+    for name, op, us in found.rows:
+        out.add_row(name, op, f"{us:,}", f"{us / max(found.total, 1):.1%}")
+    out.add_row("all", "", f"{found.total:,}", "")
+    wide_console().print(out)
+    return 0

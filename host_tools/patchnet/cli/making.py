@@ -1,0 +1,175 @@
+"""design, anchors, train, quantize, pack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import STREAM, Parser, count, positive, setting, size
+from .output import needs_torch, print_json, progress, quiet_stdout, wide_console, written
+
+if TYPE_CHECKING:
+    from ..evaluate.chain import Chain
+
+
+
+def add(command: Callable[..., Parser]) -> None:
+    """design, train, quantize, pack."""
+    more = "Searches patches, margins and widths whose layers all keep the paper's equations 2 and 3."
+    p = command("design", run_design, "Find networks for a memory budget", more)
+    p.add_argument("--budget", type=size, required=True, metavar="SIZE", help="memory as the paper counts it, int8")
+    p.add_argument("--height", type=positive, required=True, help="of the picture that the network sees, pixels")
+    p.add_argument("--width", type=positive, required=True)
+    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: colour (default)")
+    labels = p.add_mutually_exclusive_group()
+    labels.add_argument("--labels", default="no,yes", help="names of the classes, comma between them (default: no,yes)")
+    labels.add_argument("--data", help="a data set to take the classes from; the file written by -o then trains on it")
+    p.add_argument("-k", type=int, choices=(1, 4, 9, 16), nargs="+", default=(1, 4, 9, 16), help="numbers of patches")
+    p.add_argument("--margins", type=int, nargs="+", metavar="N", help="of the patches, pixels (default: a few)")
+    p.add_argument("--no-central", action="store_true", help="without the central patch")
+    p.add_argument("--max-macs", type=count, metavar="N", help="multiply-accumulates per picture at most, such as 30M")
+    p.add_argument("--top", type=positive, default=5, metavar="N", help="how many to print (default: 5)")
+    p.add_argument("--name", default="designed", help="of the network")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.toml", help="write one of them, for train and analyze")
+    p.add_argument("--pick", type=positive, default=1, metavar="N", help="which one to write (default: the first)")
+
+    more = "By k-means over the boxes of a detection set; for a network's [network.detection]."
+    p = command("anchors", run_anchors, "Choose anchors for a network that detects", more)
+    p.add_argument("--data", required=True, metavar="DATA", help="a detection set")
+    p.add_argument("--height", type=positive, required=True, help="of the network's picture")
+    p.add_argument("--width", type=positive, required=True)
+    p.add_argument("--classes", metavar="A,B,...", help="of boxes of these classes (default: all)")
+    p.add_argument("-k", type=positive, default=4, metavar="N", help="how many (default: 4)")
+
+    more = "EXPERIMENT is a TOML file or the name of one that comes with patchnet. Needs PyTorch."
+    p = command("train", run_train, "Train an experiment in float32", more)
+    p.add_argument("experiment", metavar="EXPERIMENT")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/classify/NAME)")
+    p.add_argument("--resume", action="store_true", help="go on where the run was stopped")
+    more = "replace a value of the experiment, for instance epochs=2"
+    p.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", dest="settings", help=more)
+    p.add_argument("--chain", action="store_true", help="then quantize, pack, and compare accuracies")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob, as for pack")
+    p.add_argument("--tune", type=int, default=6, metavar="N", help="with --chain: epochs of fine-tuning (default: 6)")
+
+    more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
+    p = command("quantize", run_quantize, "Turn a trained run into integers", more)
+    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    p.add_argument("--epochs", type=int, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
+    p.add_argument("--lr", type=float, default=2e-4, help="of fine-tuning (default: 2e-4)")
+    p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.npz", help="default: qnet.npz in the run")
+
+    from ..plan.choice import DEFAULT_LIMIT  # imported here: with the commands, numpy
+
+    limit = f"at most {DEFAULT_LIMIT:g} times the instructions of the fastest"
+    more = f"Without a budget: the plan of the smallest arena that takes {limit}."
+    p = command("pack", run_pack, "Plan the memory and write the .pnb blob", more)
+    p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
+    p.add_argument("--stream", type=size, metavar="SIZE", help=f"for a file that is streamed: {STREAM}")
+    p.add_argument(
+        "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
+    )
+
+
+def run_design(args) -> int:
+    # imported here: the stage alone
+    from .. import data
+    from ..net.search import design
+    from ..net.toml import recipe_to_dict, write_toml
+    from ..progress import planning
+    from ..report import analyze, tables
+
+    labels = data.load(args.data).classes if args.data else tuple(args.labels.split(","))
+    found = design(
+        labels, args.height, args.width, args.budget, channels=args.channels, ks=tuple(args.k),
+        margins=tuple(args.margins) if args.margins else None, central=not args.no_central,
+        max_macs=args.max_macs, top=max(args.top, args.pick), name=args.name,
+    )  # fmt: skip
+    shown, told = found[: args.top], []
+    with progress(args) as track:
+        done = planning(track, f"{len(shown)} networks")
+        for candidate in shown:
+            told.append(analyze.describe(candidate))
+            done(len(told), len(shown))
+    if args.json:
+        print_json(told)
+    else:
+        wide_console().print(tables.designs(told))
+    if args.out:
+        if args.pick > len(found):
+            raise ValueError(f"--pick {args.pick}: only {len(found)} were found")
+        head = {"name": args.name, **({"train": args.data} if args.data else {})}
+        args.out.write_text(write_toml({**head, "network": recipe_to_dict(found[args.pick - 1].recipe)}))
+        written(args.out)
+    return 0
+
+
+def run_anchors(args) -> int:
+    # imported here: the stage alone
+    from .. import data, rooms
+
+    dataset = data.load(args.data)
+    dataset = data.of_classes(dataset, tuple(args.classes.split(","))) if args.classes else dataset
+    anchors, overlap = rooms.part("detect", "boxes").anchors_for(dataset, args.height, args.width, args.k)
+    if args.json:
+        print_json({"anchors": anchors, "overlap": overlap})
+    else:
+        print(f"anchors = {list(map(list, anchors))}  # mean IoU with the best one {overlap:.3f}")
+    return 0
+
+
+def run_train(args) -> int:
+    from ..evaluate.chain import chain  # imported here: the stage alone
+
+    with quiet_stdout(args), needs_torch():
+        from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
+
+        run = loop.run(args.experiment, args.out, args.resume, **dict(args.settings))
+        made = None
+        if args.chain:
+            with progress(args) as track:
+                made = chain(run, args.budget, args.tune, track)
+    if args.json:
+        print_json({"run": str(run)} if made is None else told(made))
+    elif made is None:
+        print(run)
+    else:
+        print(f"{made.packed.path}: {made.packed.blob_bytes:,} B, arena {made.packed.ram:,} B")
+        if made.test:
+            accuracies = ", ".join(f"{on} {value:.2%}" for on, value in made.measured.items())
+            print(f"{made.test}: {accuracies} ({made.measure})")
+    return 0
+
+
+def told(made: Chain) -> dict:
+    """Plain values: what was measured as float_top1, host_top1, or by the name that the task has for it."""
+    measured = {f"{on}_{made.measure}": value for on, value in made.measured.items()}
+    return {"run": made.run, "packed": asdict(made.packed), "test": made.test, **measured}
+
+
+def run_quantize(args) -> int:
+    with quiet_stdout(args), needs_torch():
+        from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
+
+        path = quantize.run(args.run_dir, args.epochs, args.lr, args.calibration, args.out)
+    print_json({"qnet": str(path)}) if args.json else print(path)
+    return 0
+
+
+def run_pack(args) -> int:
+    from ..blob.files import pack_file  # imported here: the stage alone
+
+    with progress(args) as track:
+        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream)
+    if args.json:
+        print_json({name: value for name, value in asdict(packed).items() if value is not None})
+    else:
+        print(f"{packed.path}: {packed.blob_bytes:,} B, arena {packed.ram:,} B")
+        if args.stream is not None:
+            print(f"Model({Path(packed.path).name!r}, stream={args.stream}) needs {packed.streamed:,} B of RAM in all")
+    return 0

@@ -1,0 +1,67 @@
+"""A data set: pictures or sounds with labels or boxes, decoded when they are asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .sounds import SOUNDS, Clip, read_sound
+
+PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures with one label each. Iterating gives (uint8 picture, H x W x 3 or H x W, label index), of a set of
+    sounds (Clip, label index).
+
+    `sources` holds encoded files, paths, pixel arrays or clips; files are decoded when they are asked for.
+    Detection sets have `boxes`, for each picture an array (n, 6) of xmin, ymin, xmax, ymax (fractions of the
+    picture), class and difficult (0 or 1); their labels are -1.
+    """
+
+    classes: tuple[str, ...]
+    sources: Sequence[bytes | Path | np.ndarray | Clip]
+    labels: np.ndarray
+    names: tuple[str, ...]
+    boxes: tuple[np.ndarray, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray | Clip, int]:
+        return decode(self.sources[i]), int(self.labels[i])
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray | Clip, int]]:
+        return (self[i] for i in range(len(self)))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The items at `indices`, in that order."""
+        return replace(
+            self,
+            sources=[self.sources[i] for i in indices],
+            labels=self.labels[np.asarray(indices, int)],
+            names=tuple(self.names[i] for i in indices),
+            boxes=None if self.boxes is None else tuple(self.boxes[i] for i in indices),
+        )
+
+    def limit(self, n: int | None) -> Dataset:
+        """At most `n` items, evenly spread, so that a set sorted by class keeps its balance."""
+        if n is None or n >= len(self):
+            return self
+        return self.take([i * len(self) // n for i in range(n)])
+
+
+def decode(source: bytes | Path | np.ndarray | Clip) -> np.ndarray | Clip:
+    """One picture as uint8 (H, W, 3), or (H, W) if it is grey; or a Clip."""
+    if isinstance(source, np.ndarray | Clip):
+        return source
+    if isinstance(source, Path) and source.suffix.lower() in SOUNDS:
+        return read_sound(source)
+    picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    return np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))

@@ -1,0 +1,72 @@
+"""How good a network is on a data set, engine by engine, and what it says of files.
+
+The integer engines must give equal answers; whether they did is part of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..blob.files import model_file, network_of
+from ..data import Dataset, decode, load
+from ..progress import Track, no_track
+from .engines import room_of, run
+
+
+def val(
+    model: str, data: str, on: Sequence[str] = ("host",), limit: int | None = None, track: Track = no_track
+) -> list[Any]:
+    """The results of `model` on at most `limit` items of a data set (`data.load`), on each engine of `on`, as the
+    task's room has them: accuracy, or of a network that finds boxes mean average precision.
+
+    ValueError where the data set has no labels of that kind, or others than the model.
+    """
+    files = {engine: model_file(model, engine) for engine in on}
+    items = load(data, limit)
+    networks = {engine: network_of(file) for engine, file in files.items()}
+    matched = {e: room_of(n).matched(items, n.labels, str(model), data) for e, n in networks.items()}
+    results, reference = [], None
+    for engine, file in files.items():
+        room = room_of(networks[engine])
+        tick = track(f"{Path(file).stem} on {engine}", len(items))
+        answers = run(engine, file, matched[engine], room.asked_to_measure, tick)
+        result = room.judged(answers, matched[engine], str(model), data)
+        if engine != "float" and reference is not None:
+            result = replace(result, reference=reference.on, identical=room.same(reference, answers))
+        elif engine != "float":
+            reference = answers
+        results.append(result)
+    return results
+
+
+def to_dict(result: Any) -> dict:
+    """Plain values for JSON; what is not known is left out."""
+    return {key: value for key, value in asdict(result).items() if value is not None}
+
+
+def item_files(paths: Sequence[str | Path]) -> Dataset:
+    """Files as a set without labels. FileNotFoundError names one that is missing."""
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise FileNotFoundError(f"no such picture: {path}")
+    found = tuple(map(Path, paths))
+    return Dataset((), found, np.full(len(found), -1), tuple(map(str, found)))
+
+
+def predict(
+    model: str, paths: Sequence[str | Path], on: str = "host", asked: Any = None, track: Track = no_track
+) -> Any:
+    """The answers to picture or sound files; `asked` as for `engines.run`."""
+    items, file = item_files(paths), model_file(model, on)
+    return run(on, file, items, asked, track(f"{file.stem} on {on}", len(items)))
+
+
+def seen(model: str, paths: Sequence[str | Path], on: str = "host") -> list[np.ndarray]:
+    """What a network reads of files, to be drawn: pictures, or spectrograms (rows, bands)."""
+    network = network_of(model_file(model, on))
+    return [room_of(network).seen(decode(Path(path)), network) for path in paths]

@@ -1,0 +1,186 @@
+"""A network as explicit data: patches, the chain of layers that runs over each of them, and what ends it.
+
+The paper's recipe (`recipe`), the zoo, a blob or an importer makes one; all that comes later (training, quantization,
+planning, packing) takes its shapes from here. Nothing here knows about weights, integers or torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .layers import Layer
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Layers behind the tunnels: `layers` (none, or a chain from the map before, the first one's from that of the
+    tunnels) make a map, which `head` reads. What the head gives leaves for the task; the next one's input is that map.
+    """
+
+    layers: tuple[Layer, ...]
+    head: Layer
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """What of the arena outlives segments, in bytes: the task's areas and their lifetimes.
+
+    `below`: lasts through the segments of all tunnels, at the arena's beginning; `below_last`: the same through the
+    last segment of each; `end`: all that is alive when the layers are done; `tail`: lasts through the segments behind
+    the tunnels, above them. `idle`: is needed while the network does not run; `kept`: outlasts a run, above all else.
+    `places` are offsets of the areas by the names that blobs have for them; one that lies above the segments behind
+    the tunnels is known only when those are placed: `tail_place` is its name.
+    """
+
+    places: tuple[tuple[str, int], ...]
+    below: int
+    below_last: int
+    end: int = 0
+    tail: int = 0
+    idle: int = 0
+    kept: int = 0
+    tail_place: str = ""
+
+
+class End:
+    """What ends a network, as far as shapes go: a subclass for each task, in the task's room.
+
+    `areas`: names of its places in the arena (Lasting.places and tail_place), as blobs have them.
+    """
+
+    task: ClassVar[str]
+    areas: ClassVar[tuple[str, ...]]
+
+    def check(self, network: Network) -> None:
+        """ValueError, naming what was wanted, where the network cannot be built."""
+
+    def dense(self, network: Network) -> tuple[int, int] | None:
+        """(outputs, inputs) of the fully connected layer at the very end; None without one."""
+        raise NotImplementedError
+
+    def pools(self) -> bool:
+        """Whether the lines of the tunnels' last layers are pooled, which lets a last convolution run in groups."""
+        raise NotImplementedError
+
+    def joined(self, last: Layer) -> tuple[int, int]:
+        """Height and width of the map that the first layer behind the tunnels reads, `last` being theirs."""
+        return last.oh, last.ow
+
+    def lasting(self, network: Network, groups: int) -> Lasting:
+        """`groups`: channels of the last layer that are made at a time (all of them, or a group)."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict:
+        """Plain values, by which `from_dict` makes the same end again."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_dict(cls, values: dict) -> End:
+        raise NotImplementedError
+
+
+def aligned(n: int, align: int = 4) -> int:
+    """Bytes up to the next multiple."""
+    return -(-n // align) * align
+
+
+@dataclass(frozen=True)
+class Network:
+    """`corners` are the top left pixels (y, x) of the patches, `patch` (height, width) in size, in a picture of
+    height x width; the same `chain` of layers, with weights of its own, runs over each of them (a tunnel). An ordinary
+    network has one patch, which is the picture.
+
+    `mean` (integers 0..255, one per channel) and `std` (one for all) normalise pixels: (p - mean) / std; padding is
+    zero after normalisation. `fit` "stretch" reads all of a picture, "crop" its largest centred rectangle of the
+    network's aspect.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+    patch: tuple[int, int]
+    corners: tuple[tuple[int, int], ...]
+    chain: tuple[Layer, ...]
+    end: End
+    readouts: tuple[Readout, ...] = ()
+    mean: tuple[int, ...] = (128, 128, 128)
+    std: float = 64.0
+    fit: str = "stretch"
+
+    @property
+    def task(self) -> str:
+        return self.end.task
+
+    @property
+    def tunnels(self) -> int:
+        return len(self.corners)
+
+    def patches(self) -> list[tuple[int, int]]:
+        """Top-left corner (y, x) of each patch."""
+        return list(self.corners)
+
+    def layers(self) -> list[Layer]:
+        """The layers of one tunnel, in order. All tunnels have these shapes."""
+        return list(self.chain)
+
+    def tail(self) -> list[Layer]:
+        """All layers that follow the tunnels, as they run: of each readout its own, then its head."""
+        return [layer for readout in self.readouts for layer in (*readout.layers, readout.head)]
+
+    def run(self) -> list[Layer]:
+        """Every layer as plans and blobs list them: those of a tunnel, then the tail."""
+        return self.layers() + self.tail()
+
+    def heads(self) -> tuple[int, ...]:
+        """Which layers of `run()` are heads."""
+        out, at = [], len(self.chain)
+        for readout in self.readouts:
+            at += len(readout.layers) + 1
+            out.append(at - 1)
+        return tuple(out)
+
+    def check(self) -> None:
+        """ValueError, naming what was wanted, where layers do not follow each other, or the end does not fit them."""
+        self._check_chain("layer", self.chain, (*self.patch, self.channels))
+        self.end.check(self)
+
+    def _check_chain(self, name: str, layers: Sequence[Layer], shape: tuple[int, int, int]) -> None:
+        for i, layer in enumerate(layers):
+            got = layer.h, layer.w, layer.cin
+            if got != shape:
+                raise ValueError(f"{self.name}: {name} {i}: wanted an input of {shape}, got {got}")
+            shape = layer.oh, layer.ow, layer.cout
+            if layer.residual and got != shape:
+                raise ValueError(f"{self.name}: {name} {i}: residual: wanted an output of {got}, got {shape}")
+
+    # ---- sums
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the picture from one position of a tunnel's last map to the next."""
+        return math.prod(layer.stride for layer in self.chain)
+
+    @property
+    def features(self) -> int:
+        """Length of the vector that the fully connected layer reads; 0 without one."""
+        dense = self.end.dense(self)
+        return dense[1] if dense else 0
+
+    def _all(self, each_tunnel: int, behind: int) -> int:
+        outputs, inputs = self.end.dense(self) or (0, 0)
+        return self.tunnels * each_tunnel + behind + outputs * inputs
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a picture, nothing recomputed: all tunnels and what follows them."""
+        return self._all(sum(layer.macs for layer in self.chain), sum(layer.macs for layer in self.tail()))
+
+    @property
+    def weights(self) -> int:
+        """Weights of all tunnels and what follows them, biases not counted."""
+        return self._all(sum(layer.weights for layer in self.chain), sum(layer.weights for layer in self.tail()))

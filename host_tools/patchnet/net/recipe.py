@@ -1,0 +1,141 @@
+"""The paper's recipe for a network: patches, tunnels of inverted bottlenecks over them (sections 3.1 to 3.3).
+
+A recipe is a few numbers; `network()` makes the explicit chain of layers of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .. import rooms
+from .layers import Layer
+from .network import End, Network, Readout
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`n` inverted bottlenecks with `out` channels; the first has `stride`, the others 1.
+
+    `t` is the expansion (1: no expansion convolution), `kernel` the depthwise kernel (3, 5 or 7).
+    A bottleneck gets a residual when its stride is 1 and its input has `out` channels.
+    With t = 0 these are plain convolutions instead, dense, `kernel` x `kernel` (1, 3, 5 or 7), with the activation.
+    """
+
+    out: int
+    n: int = 1
+    stride: int = 1
+    t: int = 6
+    kernel: int = 3
+
+    def layers(self, h: int, w: int, cin: int, act: str) -> Iterable[Layer]:
+        """On a map of h x w x cin."""
+        for i in range(self.n):
+            layer = self._layer(h, w, cin, self.stride if i == 0 else 1, act)
+            yield layer
+            h, w, cin = layer.oh, layer.ow, layer.cout
+
+    def _layer(self, h: int, w: int, cin: int, stride: int, act: str) -> Layer:
+        if self.t == 0:
+            return Layer("conv", h, w, cin, 0, self.out, self.kernel, stride, act=act)
+        residual = stride == 1 and cin == self.out
+        cexp = cin * self.t
+        return Layer("bottleneck", h, w, cin, cexp, self.out, self.kernel, stride, self.t > 1, residual, act)
+
+
+class EndRecipe:
+    """How a recipe asks for another end than classification: a subclass in the task's room, a table of the TOML."""
+
+    task: ClassVar[str]
+
+    def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], End]:
+        """What follows the tunnels. ValueError, naming what was wanted, if it cannot follow them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PatchTunnels:
+    """k patches in a grid, each enlarged by the margins towards its neighbours, and a `central` one of the same size.
+
+    An ordinary network is the case k=1, central=False: one tunnel over the whole picture. `head` > 0 adds a 1x1
+    convolution with that many channels at the end of each tunnel. `aggregate`: features of tunnels are summed
+    ("sum") or concatenated ("concat"). `mean`, `std` and `fit` are those of `Network`; `end`: None for classification.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    height: int
+    width: int
+    channels: int = 3
+    k: int = 4
+    central: bool = True
+    margin_h: int = 0
+    margin_w: int = 0
+    stem_out: int = 16
+    stem_kernel: int = 3
+    stem_stride: int = 2
+    stages: tuple[Stage, ...] = ()
+    head: int = 0
+    act: str = "relu6"
+    aggregate: str = "sum"
+    mean: tuple[int, ...] = (128, 128, 128)
+    std: float = 64.0
+    fit: str = "stretch"
+    end: EndRecipe | None = None
+
+    @property
+    def grid(self) -> int:
+        return math.isqrt(self.k)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of every patch: eq. 1, h/sqrt(k) + m_h by w/sqrt(k) + m_w, rounded up."""
+        if self.k == 1:
+            return self.height, self.width
+        return (
+            -(-self.height // self.grid) + self.margin_h,
+            -(-self.width // self.grid) + self.margin_w,
+        )
+
+    def patches(self) -> list[tuple[int, int]]:
+        """Top-left corner (y, x) of each patch, row by row over the grid, the central one last.
+
+        Corners are spread evenly, so that every margin reaches towards the neighbours only
+        and no patch leaves the picture.
+        """
+        ph, pw = self.patch
+        dy, dx = self.height - ph, self.width - pw
+        n = max(1, self.grid - 1)
+        corners = [(i * dy // n, j * dx // n) for i in range(self.grid) for j in range(self.grid)]
+        return corners + [(dy // 2, dx // 2)] * self.central
+
+    def layers(self) -> list[Layer]:
+        """The layers of one tunnel, in order."""
+        h, w = self.patch
+        out = [Layer("conv", h, w, self.channels, 0, self.stem_out, self.stem_kernel, self.stem_stride, act=self.act)]
+        head = [Stage(self.head, t=0, kernel=1)] if self.head else []
+        for stage in (*self.stages, *head):
+            last = out[-1]
+            out.extend(stage.layers(last.oh, last.ow, last.cout, self.act))
+        return out
+
+    def network(self) -> Network:
+        """ValueError, naming what was wanted, where it cannot be built."""
+        chain = tuple(self.layers())
+        if self.end is None:
+            readouts, end = (), rooms.part("classify", "end").Pooled(self.aggregate)
+        else:
+            readouts, end = self.end.ends(self, chain)
+        network = Network(
+            self.name, self.labels, self.height, self.width, self.channels, self.patch, tuple(self.patches()), chain,
+            end, readouts, self.mean, self.std, self.fit,
+        )  # fmt: skip
+        network.check()
+        return network
+
+
+def patch_tunnels(*args, **kwargs) -> Network:
+    """`PatchTunnels(...).network()`."""
+    return PatchTunnels(*args, **kwargs).network()

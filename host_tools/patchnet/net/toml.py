@@ -1,0 +1,127 @@
+"""Networks and recipes as plain values, as they stand in TOML and JSON."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+
+from .. import rooms
+from .layers import Layer
+from .network import Network, Readout
+from .recipe import PatchTunnels, Stage
+
+
+def plain(value):
+    """With lists for tuples, all the way down."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def known(kind: type, values: dict, where: str, but: tuple[str, ...] = ()) -> dict:
+    """`values`, if its keys are fields of the dataclass `kind` (those of `but` are not) and none that must be given is
+    missing."""
+    own = [f for f in fields(kind) if f.name not in but]
+    names = [f.name for f in own]
+    for key in values:
+        if key not in names:
+            raise ValueError(f"{where}: unknown key {key!r} (known: {', '.join(names)})")
+    for f in own:
+        if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{where}: {f.name!r} is missing")
+    return values
+
+
+def tuples(values: dict) -> dict:
+    """With tuples for its lists."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def stages(values: Iterable[dict]) -> tuple[Stage, ...]:
+    return tuple(Stage(**known(Stage, stage, "stage")) for stage in values)
+
+
+# ---------------------------------------------------------------- recipes
+
+
+def recipe_to_dict(recipe: PatchTunnels) -> dict:
+    """Inverse of `recipe_from_dict`."""
+    values = plain(asdict(recipe))
+    end = values.pop("end")
+    return values if recipe.end is None else {**values, rooms.TASKS[recipe.end.task].section: end}
+
+
+def recipe_from_dict(values: dict) -> PatchTunnels:
+    """A recipe from plain values. ValueError names an unknown or missing key."""
+    sections = {key: rooms.section(key) for key in values if rooms.section(key) is not None}
+    if len(sections) > 1:
+        raise ValueError(f"network: wanted one of {' and '.join(sections)}")
+    given = tuples({k: v for k, v in values.items() if k not in sections})
+    known(PatchTunnels, given, "network", ("end",))
+    given["stages"] = stages(given.get("stages", ()))
+    for key, task in sections.items():
+        if values[key] is not None:
+            given["end"] = rooms.part(task, "end").recipe_from_dict(values[key], f"network.{key}")
+    return PatchTunnels(**given)
+
+
+# ---------------------------------------------------------------- networks
+
+
+def to_dict(network: Network) -> dict:
+    """The network as plain values: its layers one by one. Inverse of `from_dict`."""
+    values = asdict(network) | {"end": {"task": network.task, **network.end.to_dict()}}
+    return plain(values)
+
+
+def from_dict(values: dict) -> Network:
+    """A Network from plain values, its own or a recipe's. ValueError names an unknown or missing key, or what
+    `Network.check` finds."""
+    if "chain" not in values:
+        return recipe_from_dict(values).network()
+    values = tuples(known(Network, values, "network"))
+    end = dict(values["end"])
+    values["end"] = rooms.part(end.pop("task"), "end").END.from_dict(end)
+    values["patch"] = tuple(values["patch"])
+    values["corners"] = tuple(map(tuple, values["corners"]))
+    values["chain"] = layers(values["chain"])
+    values["readouts"] = tuple(Readout(layers(r["layers"]), *layers([r["head"]])) for r in values.get("readouts", ()))
+    network = Network(**values)
+    network.check()
+    return network
+
+
+def layers(values: Iterable[dict]) -> tuple[Layer, ...]:
+    return tuple(Layer(**known(Layer, layer, "layer")) for layer in values)
+
+
+def read_design(path: str | Path) -> Network:
+    """The network of a TOML file: an experiment with a [network] table, or the table's keys alone."""
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: not TOML: {e}") from None
+    network = values.get("network", values)
+    return from_dict({"name": values.get("name", path.stem), **network})
+
+
+def write_toml(values: dict, table: str = "") -> str:
+    """TOML of a dict of plain values: scalars first, then its dicts as tables. Enough for an experiment file.
+
+    `table` is the name of the table that it is, with a dot at its end.
+    """
+
+    def value(v) -> str:
+        if isinstance(v, dict):
+            return "{" + ", ".join(f"{k} = {value(x)}" for k, x in v.items()) + "}"
+        if isinstance(v, list | tuple):
+            return "[" + ", ".join(map(value, v)) + "]"
+        return json.dumps(v, ensure_ascii=False)
+
+    flat = [f"{k} = {value(v)}" for k, v in values.items() if not isinstance(v, dict)]
+    tables = [f"\n[{table}{k}]\n{write_toml(v, f'{table}{k}.')}" for k, v in values.items() if isinstance(v, dict)]
+    return "\n".join(flat) + "\n" + "".join(tables)

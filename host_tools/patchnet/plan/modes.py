@@ -1,0 +1,124 @@
+"""Kinds of layers and the modes that they may run in (modpatchnet/FORMAT.md, The plan): a row for each.
+
+The engine has the same rows (modpatchnet/engine/plan), and the tests a third writing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..format import MAX_SIDE
+from ..format import MODE_DIRECT as DIRECT
+from ..format import MODE_FAST as FAST
+from ..format import MODE_GROUPS as GROUPS
+from ..format import MODE_ROLLING as ROLLING
+from ..format import MODE_STORED as STORED
+from ..format import MODE_SWEEP as SWEEP
+from ..format import MODE_WINDOW as WINDOW
+from ..net.layers import Layer
+
+Choice = tuple[int, int, int]  # a layer's mode, rows and group
+MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep")
+FAST_MODES = (FAST, SWEEP)  # those of the fast kernels, with arrays in an order of their own
+
+
+def fast_shape(layer: Layer) -> bool:
+    """Whether a layer has the shape for these modes; its integers decide the rest, see `order.fast_fault`."""
+    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and (layer.expand or layer.kernel == 3)
+    return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
+
+
+def largest_sums(layer: Layer) -> tuple[int, int]:
+    """What sums of the expansion and of the depthwise convolution reach besides the bias, at most."""
+    return 128 * 128 * layer.cin, (255 if layer.expand else 128) * 128 * layer.kernel**2
+
+
+def eight(layer: Layer) -> bool:
+    """Whether the weights of the expansion are kept in registers, which makes a difference to its arrays and lines."""
+    return layer.expand and layer.cin == 8 and layer.kernel == 3
+
+
+def fours(channels: int) -> int:
+    """Input channels with those that are added to make fours."""
+    return -(-channels // 4) * 4
+
+
+# ---------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a layer stands. `first`: it reads the picture. `alone`: it is all of an unstripped segment that feeds the
+    pooling."""
+
+    first: bool
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a layer of some kind does in some mode. `may`: whether it has the shape, and the place, for it.
+
+    `chunks`: it makes several lines at a time; `takes_lines`: it brings each input line into memory of its own once,
+    and only the residual is read again; `fast`: its arrays lie in the order of the fast kernels.
+    `group`: what the number of that name counts: "channels" (expanded ones, a convolution's outputs), "pixels" of a
+    line, or "" for none (0). `multiple`: of which it is one.
+    """
+
+    may: Callable[[Layer, Where], bool]
+    chunks: bool = False
+    takes_lines: bool = False
+    fast: bool = False
+    group: str = ""
+    multiple: int = 1
+
+    def group_range(self, layer: Layer) -> tuple[int, int]:
+        """The least and the largest group."""
+        if self.group == "channels":
+            return 1, layer.cexp if layer.kind == "bottleneck" else layer.cout
+        return 0, MAX_SIDE if self.group == "pixels" else 0
+
+
+def _expands(layer: Layer, where: Where) -> bool:
+    return layer.expand
+
+
+def _fast(layer: Layer, where: Where) -> bool:
+    return fast_shape(layer)
+
+
+ROWS: dict[tuple[str, int], Row] = {
+    ("conv", DIRECT): Row(lambda layer, where: True, group="pixels", multiple=2),
+    ("conv", WINDOW): Row(lambda layer, where: where.first, group="pixels", multiple=2),
+    ("conv", GROUPS): Row(lambda layer, where: where.alone and not where.first, group="channels"),
+    ("bottleneck", DIRECT): Row(lambda layer, where: not layer.expand),
+    ("bottleneck", ROLLING): Row(_expands, takes_lines=True),
+    ("bottleneck", WINDOW): Row(_expands, chunks=True),
+    ("bottleneck", GROUPS): Row(_expands, chunks=True, group="channels"),
+    ("bottleneck", STORED): Row(_expands, chunks=True, group="channels"),
+    ("bottleneck", FAST): Row(_fast, takes_lines=True, fast=True, group="channels", multiple=4),
+    ("bottleneck", SWEEP): Row(
+        lambda layer, where: fast_shape(layer) and layer.expand, chunks=True, fast=True, group="channels", multiple=4
+    ),
+}
+
+
+def row(layer: Layer, mode: int) -> Row:
+    return ROWS[layer.kind, mode]
+
+
+def modes(layer: Layer, first: bool, alone: bool) -> tuple[int, ...]:
+    """Modes that a layer may run in; the arguments are those of `Where`."""
+    where = Where(first, alone)
+    return tuple(mode for (kind, mode), row in ROWS.items() if kind == layer.kind and row.may(layer, where))
+
+
+def takes_lines(layer: Layer, mode: int) -> bool:
+    """Whether a layer brings each input line into its own memory once; only the residual is read again."""
+    return layer.expand and row(layer, mode).takes_lines
+
+
+def fast_modes(layer: Layer) -> tuple[int, ...]:
+    """Which of FAST_MODES the layer's shape has."""
+    return tuple(mode for mode in modes(layer, False, False) if mode in FAST_MODES)

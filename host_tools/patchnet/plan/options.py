@@ -1,0 +1,132 @@
+"""What a layer of a segment may do: its modes and numbers worth trying, and what each brings in bytes and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..format import MAX_SIDE, STATE_BYTES
+from ..net.layers import Layer
+from ..net.network import aligned
+from . import streaming
+from .costs import cost_of, layer_counts
+from .lines import View, flow, kept_lines
+from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice
+from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What a search looks at: rows of the chunks of a segment's last layer (and all its lines) and of the others,
+    channels of a group, pixels that a convolution makes at a time, the most strips that a segment is cut into."""
+
+    rows_last: tuple[int, ...]
+    rows_inner: tuple[int, ...]
+    groups: tuple[int, ...]
+    pixels: tuple[int, ...]
+    strips: int
+
+
+PLAIN = Tries((), (), (4,), (), 1)
+COARSE = Tries((1, 2, 4, 8), (1,), (4,), (2,), 8)
+FINE = Tries(tuple(range(1, 17)), (1, 2, 3, 4), (4, 8, 16, 32, 64), (2, 4, 6, 8, 12), MAX_SIDE)
+
+
+@dataclass(frozen=True)
+class Role:
+    """Where a layer stands. `first`: it reads the picture; `pools`: its lines do not go into a map or to another layer;
+    `tail`: it ends a segment.
+
+    `below`: bytes of the arena that its segment may not use. `fast`: modes fast and sweep are allowed. Costs are
+    counted `by` one of TABLES. `buffer`: bytes of the one through which weights are read.
+    """
+
+    first: bool
+    pools: bool
+    tail: bool
+    below: int
+    fast: bool
+    by: str
+    buffer: int | None = None
+
+
+@dataclass(frozen=True)
+class Option:
+    """A layer's step and what it brings: cost, bytes beside and in the work area, lines asked for.
+
+    `kept` are the lines of its input ring that it needs for itself, `chunk` the most lines that it makes in one go.
+    """
+
+    step: Choice
+    cost: float
+    fixed: int
+    work: int
+    asks: tuple[int, ...]
+    kept: int
+    chunk: int
+
+
+def channel_groups(channels: int, tries: Tries) -> list[int]:
+    return sorted({min(group, channels) for group in tries.groups})
+
+
+def fused_groups(layer: Layer, tries: Tries) -> list[int]:
+    """Channels of a group worth trying in modes fast and sweep: all, or a multiple of 4."""
+    return sorted({group for group in tries.groups if group % 4 == 0 and group < layer.cexp} | {layer.cexp})
+
+
+def conv_groups(view: View, tries: Tries) -> list[int]:
+    """Pixels at a time worth trying: as many as are usual, or fewer."""
+    usual = conv_pixels(view, (DIRECT, 1, 0))
+    return [0, *(pixels for pixels in tries.pixels if pixels < usual)]
+
+
+def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
+    """Steps worth trying."""
+    layer = view.layer
+    if layer.kind == "conv":
+        for pixels in conv_groups(view, tries):
+            yield DIRECT, 1, pixels
+            if role.first:
+                yield WINDOW, 1, pixels
+        return
+    if role.fast:
+        yield from ((FAST, 1, group) for group in fused_groups(layer, tries))
+    if not layer.expand:
+        yield DIRECT, 1, 0
+        return
+    yield ROLLING, 1, 0
+    groups = channel_groups(layer.cexp, tries)
+    wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
+    for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
+        if role.fast:
+            yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
+        yield WINDOW, rows, 0
+        yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls
+        if 4 * layer.cout < layer.cexp:  # else the sums take more than the values that are stored
+            yield from ((GROUPS, rows, group) for group in groups)
+
+
+def option_of(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> Option:
+    mode, rows, _ = step
+    goes = flow(view.lines, demands, rows)
+    counts = layer_counts(view, goes, step, role.first, role.pools)
+    sampled = min(view.layer.kernel, view.lines.lines_in) if role.first and mode == DIRECT else 0
+    fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
+    work = work_bytes(work_parts(view, step, role.first, role.pools))
+    kept = kept_lines(goes, view.layer, mode)
+    cost = cost_of(counts, role.by)
+    if role.buffer is not None:
+        cost += streaming.READ * streaming.read_bytes(view, goes, step, role.buffer)
+    return Option(step, cost, role.below + fixed, work, goes.asks, kept, goes.chunk)
+
+
+def fits(layer: Layer, step: Choice, buffer: int | None) -> bool:
+    return buffer is None or streaming.part_bytes(layer, step) <= buffer
+
+
+@lru_cache(1 << 16)
+def options(view: View, role: Role, tries: Tries, demands: tuple[int, ...]) -> tuple[Option, ...]:
+    steps = (step for step in _steps(view, demands, role, tries) if fits(view.layer, step, role.buffer))
+    return tuple(option_of(view, demands, step, role) for step in steps)

@@ -1,0 +1,432 @@
+"""The best segments and paths over them: from a chain of layers to its front of schedules.
+
+A segment is an edge between two boundaries of the chain, so a plan is a path, and the best plans are the Pareto front
+of (largest edge in bytes, sum of costs). The edges that end at a boundary are found from their last layer backwards: a
+label is a choice of modes for the layers so far, with what it costs, the bytes of its rings (`fixed`: they live side
+by side), its largest work area (`work`: used in turn) and the lines that it asks of the layer before. Labels that
+are worse in all three numbers than another one that asks alike are dropped.
+
+Sizes come from `sizes`, nothing is counted twice; costs from `costs`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import pairwise
+
+import numpy as np
+
+from ..format import MAX_FUSED
+from ..net.layers import Layer
+from ..net.network import Network, aligned
+from . import streaming
+from .costs import cost_of, end_counts, layer_counts
+from .lines import View, flow, views
+from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape
+from .options import Option, Role, Tries, channel_groups, fits, option_of, options
+from .place import during, lasting
+from .sizes import lead, map_bytes
+
+Progress = Callable[[int, int], None]  # layers done, layers
+Schedule = tuple[tuple[int, tuple[Choice, ...]], ...]  # of each segment: strip, its layers' choices
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers that are planned together: a tunnel's, or (`tail`) those that follow the tunnels. Layers are counted from
+    the chain's first one."""
+
+    network: Network
+    tail: bool = False
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        return tuple(self.network.tail() if self.tail else self.network.layers())
+
+    @cached_property
+    def heads(self) -> tuple[int, ...]:
+        return tuple(i - len(self.network.layers()) for i in self.network.heads()) if self.tail else ()
+
+    @property
+    def runs(self) -> int:
+        """How often it runs for a picture."""
+        return 1 if self.tail else self.network.tunnels
+
+    @property
+    def _offset(self) -> int:
+        return len(self.network.layers()) if self.tail else 0
+
+    def reads_picture(self, first: int) -> bool:
+        return first == 0 and not self.tail
+
+    def staged(self, stop: int) -> bool:
+        return stop == len(self.layers) or stop - 1 in self.heads
+
+    def below(self, stop: int, step: Choice) -> int:
+        """Bytes of the arena that the segment that ends with layer `stop` - 1 may not use; `step` is that layer's."""
+        return during(self.network, step, self._offset + stop)
+
+    @property
+    def end(self) -> int:
+        """Bytes that features and logits need at the end, whatever the schedule."""
+        return lasting(self.network, (DIRECT, 1, 0)).end
+
+    def earliest(self, stop: int) -> int:
+        """The first layer that a segment that ends with layer `stop` - 1 may begin with: heads end segments, and what
+        others than a head read is stored."""
+        if stop - 1 in self.heads and stop < len(self.layers):
+            return stop - 1
+        return max([0, stop - MAX_FUSED, *(head + 1 for head in self.heads if head < stop - 1)])
+
+
+def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
+    """What each layer costs in any plan: each pixel that the network needs is made once, calls cost nothing."""
+    layers, rows, columns, out = chain.layers, set(), set(), []
+    for i, layer in reversed(list(enumerate(layers))):
+        if chain.staged(i + 1):  # all of it is needed
+            rows, columns = set(range(layer.oh)), set(range(layer.ow))
+        rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
+        view = replace(
+            views((layer,), layer.oh)[0],
+            all_in=len(columns_in),
+            all_out=len(columns),
+            strips=0,
+            alone_in=0,
+            alone_out=0,
+        )
+        goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
+        modes = (FAST,) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
+        steps = [(mode, 1, 0 if mode in (ROLLING, DIRECT) else layer.cexp) for mode in modes]
+        counts = [layer_counts(view, goes, step, chain.reads_picture(i), chain.staged(i + 1)) for step in steps]
+        out.append(min(cost_of(count, by) for count in counts))
+        rows, columns = rows_in, columns_in
+    return out[::-1]
+
+
+def _needed(layer: Layer, positions: set[int], size: int) -> set[int]:
+    """Positions of a layer's input, along a side of `size`, that these of its output read."""
+    tops = [position * layer.stride - layer.kernel // 2 for position in positions]
+    return {top + i for top in tops for i in range(layer.kernel) if 0 <= top + i < size}
+
+
+# ---------------------------------------------------------------- labels
+
+
+@dataclass
+class Level:
+    """Labels of the layers from some layer of a segment to its last one, as arrays of equal length.
+
+    kind: which of `kinds` (the lines asked of the layer before, the lines kept of them) a label has; tail: rows of the
+    last layer's chunks. A label is option `option` of `options` put before label `parent` of the level `after`.
+    `unit` is the bytes of one line of the first layer's ring.
+    """
+
+    cost: np.ndarray
+    fixed: np.ndarray
+    work: np.ndarray
+    kind: np.ndarray
+    tail: np.ndarray
+    parent: np.ndarray
+    option: np.ndarray
+    kinds: list[tuple[tuple[int, ...], int]]
+    options: list[Option]
+    unit: int
+    after: Level | None
+
+    def take(self, index: np.ndarray) -> Level:
+        """The labels at `index` only."""
+        arrays = (self.cost, self.fixed, self.work, self.kind, self.tail, self.parent, self.option)
+        return Level(*(array[index] for array in arrays), self.kinds, self.options, self.unit, self.after)
+
+    def modes(self) -> np.ndarray:
+        """The first layer's mode in each label."""
+        return np.array([option.step[0] for option in self.options])[self.option]
+
+    def rings(self) -> np.ndarray:
+        """Bytes that the first layer's ring will have at least, if another layer is put before it."""
+        return np.array([aligned(max(kept, 1) * self.unit) for _, kept in self.kinds])[self.kind]
+
+    def steps(self, label: int) -> list[Choice]:
+        """The schedule of a label, its first layer first."""
+        out, level = [], self
+        while level.after is not None:
+            out.append(level.options[level.option[label]].step)
+            label, level = level.parent[label], level.after
+        return out
+
+
+def _root(lines_out: int) -> Level:
+    """One label, before any layer is chosen: the last layer is asked for all its lines."""
+    zero = np.zeros(1, np.int64)
+    return Level(np.zeros(1), *[zero] * 6, [((lines_out,), 0)], [], 0, None)
+
+
+def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[int, ...]], Iterable[Option]]) -> Level:
+    """Every option for the layer before, given the demands on it, put before every label with these demands."""
+    members, options, beside, kinds, asked = [], [], [], {}, []
+    for kind in np.unique(level.kind).tolist():
+        index, (demands, kept) = np.flatnonzero(level.kind == kind), level.kinds[kind]
+        for option in options_for(demands):
+            members.append(index)
+            options.append(option)
+            beside.append(option.fixed + aligned(max(kept, option.chunk) * level.unit))
+            asked.append(kinds.setdefault((option.asks, option.kept), len(kinds)))
+    parent = np.concatenate(members)
+    chosen = np.repeat(np.arange(len(options)), [len(index) for index in members])
+    return Level(
+        cost=level.cost[parent] + np.array([option.cost for option in options])[chosen],
+        fixed=level.fixed[parent] + np.array(beside)[chosen],
+        work=np.maximum(level.work[parent], np.array([option.work for option in options])[chosen]),
+        kind=np.array(asked)[chosen],
+        tail=np.array([option.step[1] for option in options])[chosen] if tail else level.tail[parent],
+        parent=parent,
+        option=chosen,
+        kinds=list(kinds),
+        options=options,
+        unit=view.n_in * view.layer.cin,
+        after=level,
+    )
+
+
+def _pareto(cost: np.ndarray, fixed: np.ndarray, work: np.ndarray) -> list[int]:
+    """Indices of labels to keep: none is dearer than another one and needs more than it."""
+    kept, fixes, works = [], [], []  # fixes ascending, works descending
+    for i in np.lexsort((fixed + work, cost)).tolist():
+        f, w = int(fixed[i]), int(work[i])
+        at = stop = bisect_right(fixes, f)
+        if at and works[at - 1] <= w:
+            continue
+        kept.append(i)
+        while stop < len(fixes) and works[stop] >= w:
+            stop += 1
+        fixes[at:stop], works[at:stop] = [f], [w]
+    return kept
+
+
+def _alike(asks: tuple[int, ...]) -> int:
+    """Demands of one class are compared as if they were the same: by the most lines asked for at once."""
+    most = max((b - a for a, b in pairwise(asks)), default=1)
+    return 1 if most <= 1 else 2 if most <= 2 else 3 if most <= 4 else 4
+
+
+def _prune(level: Level) -> Level:
+    """Without the labels that are worse than others."""
+    alike = np.array([_alike(asks) for asks, _ in level.kinds])[level.kind]
+    fixed, keep = level.fixed + level.rings(), []
+    for value in np.unique(alike):
+        index = np.flatnonzero(alike == value)
+        keep.append(index[_pareto(level.cost[index], fixed[index], level.work[index])])
+    return level.take(np.concatenate(keep))
+
+
+# ---------------------------------------------------------------- edges
+
+
+@dataclass(frozen=True)
+class How:
+    """What a front is found by: costs `by` one of TABLES; of each layer, whether it may run in modes fast and sweep."""
+
+    by: str
+    fast: tuple[bool, ...]
+    buffer: int | None = None  # weights are read through one of so many bytes
+
+    @classmethod
+    def of(cls, network: Network, by: str, fast: Sequence[bool] | None, buffer: int | None = None) -> How:
+        """Without `fast`, the layers' shapes decide."""
+        layers = network.run()
+        allowed = [by != "macs" and fast_shape(layer) for layer in layers]
+        return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)), buffer)
+
+    def layer(self, i: int) -> tuple[bool, str, int | None]:
+        """What a Role needs to know of it."""
+        return self.fast[i], self.by, self.buffer
+
+    def part(self, layers: slice) -> How:
+        """For some of the layers."""
+        return replace(self, fast=self.fast[layers])
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Segments between two boundaries, total arena bytes ascending, cost (of one chain) descending."""
+
+    total: np.ndarray
+    cost: np.ndarray
+    sources: list[tuple[int, Level, int]]  # strip, level, label
+
+    def schedule(self, i: int) -> tuple[int, tuple[Choice, ...]]:
+        strip, level, label = self.sources[i]
+        return strip, tuple(level.steps(label))
+
+
+def front_of(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Indices that no other entry beats in both, by total ascending."""
+    order = np.lexsort((cost, total))
+    best = np.minimum.accumulate(cost[order])
+    return order[np.concatenate(([True], best[1:] < best[:-1]))]
+
+
+class _Grower:
+    """The edges that end with layer `stop` - 1 of a chain, without those that no plan as good as `known` can hold."""
+
+    def __init__(self, chain: Chain, stop: int, tries: Tries, known: Search | None, how: How):
+        self.chain, self.layers, self.stop = chain, chain.layers, stop
+        self.tries, self.known, self.last = tries, known, chain.staged(stop)
+        self.how, self.least_costs = how, _least_costs(chain, how.fast, how.by)
+        self.found: dict[int, list] = {}
+
+    def edges(self) -> dict[int, Edges]:
+        """Of each first layer."""
+        for strip in self._heights():
+            self._grow(strip)
+        return {first: self._merge(found) for first, found in self.found.items()}
+
+    def _heights(self) -> list[int]:
+        """Strip heights worth trying, the whole map among them."""
+        oh = self.layers[self.stop - 1].oh
+        if self.stop - 1 in self.chain.heads:
+            return [oh]
+        return sorted({-(-oh // n) for n in range(1, min(oh, self.tries.strips) + 1)})
+
+    def _promising(self, total: np.ndarray, cost: np.ndarray, first: int) -> np.ndarray:
+        """Indices of labels that need `total` bytes or more and may be in a plan as good as any known one: with all
+        other layers at their least cost."""
+        if self.known is None:
+            return np.arange(len(total))
+        others = sum(self.least_costs[:first]) + sum(self.least_costs[self.stop :])
+        return np.flatnonzero(cost + others <= self.known.least(total) * (1 + 1e-9))
+
+    def _grow(self, strip: int) -> None:
+        """From the last layer backwards, all segments with strips of this height."""
+        level, below = None, self.chain.below(self.stop, (DIRECT, 1, 0))
+        size_out = 0 if self.last else aligned(map_bytes(self.layers[self.stop - 1]))
+        for first in range(self.stop - 1, self.chain.earliest(self.stop) - 1, -1):
+            part = views(self.layers[first : self.stop], strip)
+            tail = first == self.stop - 1
+            level = _root(part[-1].lines.lines_out) if tail else level
+            pools, own = self.last and tail, below if tail else 0
+            if not tail and not self._together(first):
+                break
+            role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first))
+            level = _extend(level, part[0], tail, partial(options, part[0], role, self.tries))
+            self._collect(level, part, strip, first)
+            level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
+            if not len(level.cost):
+                break
+            level = _prune(level)
+        alone = self.last and strip == self.layers[-1].oh and self.chain.network.end.pools()
+        if alone and self.layers[-1].kind == "conv" and len(self.layers) > 1:
+            self._collect_head()
+
+    def _together(self, first: int) -> bool:
+        """Whether the weights of layers `first` to `stop` - 1 may be needed together: through a buffer they are only if
+        they fit into it, so that they are read once."""
+        if self.how.buffer is None:
+            return True
+        modes = [FAST if fast else DIRECT for fast in self.how.fast]
+        return sum(map(streaming.layer_bytes, self.layers[first : self.stop], modes[first:])) <= self.how.buffer
+
+    def _collect(self, level: Level, part: Sequence[View], strip: int, first: int) -> None:
+        """Takes the labels as segments."""
+        size_in = 0 if self.chain.reads_picture(first) else part[0].layer.h * part[0].layer.w * part[0].layer.cin
+        size_out = 0 if self.last else map_bytes(part[-1].layer)
+        maps = np.full(len(level.cost), aligned(max(size_in, size_out)))
+        if size_in and size_out:
+            pairs = level.modes() << 16 | level.tail
+            for pair in np.unique(pairs).tolist():
+                above = lead(part, strip, pair >> 16, pair & 0xFFFF)
+                maps[pairs == pair] = aligned(max(above + size_in, size_out))
+        total = level.fixed + level.work + maps
+        good = self._promising(total, level.cost, first)
+        if len(good):
+            best = good[front_of(total[good], level.cost[good])]
+            self.found.setdefault(first, []).append((total[best], level.cost[best], strip, level, best))
+
+    def _collect_head(self) -> None:
+        """A last convolution by itself, in groups of output channels over the whole map."""
+        (view,) = part = views(self.layers[-1:], self.layers[-1].oh)
+        steps = [(GROUPS, 1, group) for group in channel_groups(view.layer.cout, self.tries)]
+        steps = [step for step in steps if fits(view.layer, step, self.how.buffer)]
+        asked, (_, *how) = (view.lines.lines_out,), self.how.layer(self.stop - 1)
+        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, *how) for step in steps]
+        found = [option_of(view, asked, step, role) for step, role in zip(steps, roles, strict=True)]
+        if found:
+            self._collect(_extend(_root(*asked), view, True, lambda _: found), part, view.layer.oh, self.stop - 1)
+
+    def _merge(self, found: list) -> Edges:
+        total, cost = (np.concatenate([entry[i] for entry in found]) for i in range(2))
+        sources = [(strip, level, label) for *_, strip, level, best in found for label in best.tolist()]
+        best = front_of(total, cost)
+        return Edges(total[best], cost[best], [sources[i] for i in best.tolist()])
+
+
+# ---------------------------------------------------------------- paths
+
+
+@dataclass(frozen=True)
+class Search:
+    """All that was found for a chain: its front, and the edges that the schedules of its points are made of.
+
+    `totals` are the arena sizes at which something may change, ascending; cost[j][i] is the least cost of the layers
+    before boundary j with an arena of totals[i], and via[j][i] the boundary that its last segment begins at.
+    """
+
+    chain: Chain
+    how: How
+    edges: list[dict[int, Edges]]
+    totals: np.ndarray
+    cost: np.ndarray
+    via: np.ndarray
+
+    def least(self, total: np.ndarray) -> np.ndarray:
+        """The least cost of one chain found with `total` bytes of arena, or with what the end needs."""
+        at = np.searchsorted(self.totals, np.maximum(total, self.chain.end), "right")
+        return np.concatenate(([np.inf], np.minimum.accumulate(self.cost[-1])))[at]
+
+    def found(self) -> list[tuple[int, float, Schedule]]:
+        """(arena bytes, cost for a picture, schedule) for every arena size at which the cost falls, smallest first."""
+        end = self.chain.end
+        start = max(0, int(np.searchsorted(self.totals, end, "right")) - 1)
+        costs = self.cost[-1][start:]
+        falls = costs < np.concatenate(([np.inf], np.minimum.accumulate(costs)[:-1]))
+        more, out = 0 if self.chain.tail else cost_of(end_counts(self.chain.network), self.how.by), []
+        for i in (start + np.flatnonzero(falls)).tolist():
+            cost = self.chain.runs * float(self.cost[-1][i]) + more
+            out.append((max(end, int(self.totals[i])), cost, self._schedule(i)))
+        return out
+
+    def _schedule(self, i: int) -> Schedule:
+        boundary, out = len(self.via) - 1, []
+        while boundary:
+            first = int(self.via[boundary][i])
+            edges = self.edges[boundary][first]
+            out.append(edges.schedule(int(np.searchsorted(edges.total, self.totals[i], "right")) - 1))
+            boundary = first
+        return tuple(reversed(out))
+
+
+def search(
+    chain: Chain, how: How, tries: Tries, known: Search | None = None, progress: Progress | None = None
+) -> Search:
+    """Segments of `tries` and the best paths over them; those that are no better than `known` ones are left out.
+    `how.fast` is for the chain's layers."""
+    layers = chain.layers
+    edges: list[dict[int, Edges]] = [{}]
+    for stop in range(1, len(layers) + 1):
+        edges.append(_Grower(chain, stop, tries, known, how).edges())
+        if progress:
+            progress(stop, len(layers))
+    totals = np.unique(np.concatenate([e.total for ends in edges for e in ends.values()]))
+    cost = np.full((len(edges), len(totals)), np.inf)
+    via = np.zeros((len(edges), len(totals)), np.int16)
+    cost[0] = 0
+    for stop, ends in enumerate(edges):
+        for first, found in ends.items():
+            at = np.searchsorted(found.total, totals, "right")
+            sums = cost[first] + np.concatenate(([np.inf], found.cost))[at]
+            better = sums < cost[stop]
+            cost[stop][better], via[stop][better] = sums[better], first
+    return Search(chain, how, edges, totals, cost, via)

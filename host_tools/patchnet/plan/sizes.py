@@ -1,0 +1,286 @@
+"""Bytes of the arena that a segment's layers need: rings, work areas, maps over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..format import QUAD_BYTES, STATE_BYTES, WIDENED_BYTES
+from ..net.layers import Layer
+from ..net.network import aligned
+from .lines import View, chunks, ring_lines, strips
+from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours, takes_lines
+
+
+def map_bytes(layer: Layer) -> int:
+    """int8 output map."""
+    return layer.oh * layer.ow * layer.cout
+
+
+Parts = dict[str, int]  # of a work area, by WORK_PARTS
+WORK_PARTS = ("sums", "window", "group_ring", "values", "staging")
+
+# Room in which the kernels bring the weights of two outputs: those of an expansion with bias and multiplier, those of a
+# projection with both and the residual's (modpatchnet's pn_pairs_t and pn_tiles_t).
+EXPAND_STAGE, PROJECT_STAGE = 20, 36
+# Expanded lines begin at a multiple of 8 bytes, or of 16 where a kernel tells its two channels apart by a bit of their
+# address: what that may cost.
+GAP, GAP_BY_TWO = 4, 12
+
+
+def work_parts(view: View, step: Choice, first: bool, pools: bool) -> Parts:
+    """What a layer needs at `work_at` while it makes a chunk. `first`: layer 0, which reads the picture.
+
+    `pools`: the network's last layer, whose lines are staged on their way to the pooling.
+    """
+    layer, (mode, rows, group) = view.layer, step
+    parts = dict.fromkeys(WORK_PARTS, 0) | WORK[layer.kind, mode](view, step)
+    if pools:
+        grouped = layer.kind == "conv" and mode == GROUPS
+        together = rows if layer.kind == "bottleneck" and mode == WINDOW else 1
+        parts["staging"] = together * view.n_out * (group if grouped else layer.cout)
+    return parts
+
+
+def _conv_work(view: View, step: Choice) -> Parts:
+    quads, pixels = conv_quads(view.layer), conv_pixels(view, step)
+    return dict(values=8 * quads * pixels + 16 * quads + PROJECT_STAGE)
+
+
+def _conv_window_work(view: View, step: Choice) -> Parts:
+    """The part of the picture under the pixels that are made at a time, too."""
+    layer, pixels = view.layer, conv_pixels(view, step)
+    reach = (pixels - 1) * layer.stride + layer.kernel
+    return _conv_work(view, step) | dict(window=layer.kernel * reach * layer.cin)
+
+
+def _pixel_work(view: View, step: Choice) -> Parts:
+    """Depthwise values of a pixel."""
+    return dict(values=view.layer.cexp)
+
+
+def _window_work(view: View, step: Choice) -> Parts:
+    layer = view.layer
+    needed = min(view.lines.lines_in, (step[1] - 1) * layer.stride + layer.kernel)
+    return dict(window=layer.kernel * needed * layer.cexp, values=layer.cexp)
+
+
+def _group_ring(view: View, group: int) -> int:
+    """Expanded lines of a group of channels."""
+    return min(view.layer.kernel, view.lines.lines_in) * view.n_in * group
+
+
+def _groups_work(view: View, step: Choice) -> Parts:
+    _, rows, group = step
+    return dict(sums=4 * rows * view.n_out * view.layer.cout, group_ring=_group_ring(view, group), values=group)
+
+
+def _stored_work(view: View, step: Choice) -> Parts:
+    _, rows, group = step
+    return dict(values=rows * view.n_out * view.layer.cexp, group_ring=_group_ring(view, group))
+
+
+def conv_quads(layer: Layer) -> int:
+    """Fours of values of a convolution's window."""
+    return -(-(layer.kernel**2) * layer.cin // 4)
+
+
+def conv_pixels(view: View, step: Choice) -> int:
+    """Pixels of an output line that a convolution makes at a time, an even number."""
+    mode, _, group = step
+    most = 2 * max(1, WIDENED_BYTES // QUAD_BYTES // conv_quads(view.layer)) if mode == GROUPS or not group else group
+    return min(most, 2 * -(-view.n_out // 2))
+
+
+def _widened_line(view: View) -> int:
+    """Bytes of a line of 16-bit pixels (FORMAT.md, Fast schedules: X)."""
+    layer = view.layer
+    return 16 * view.n_in if eight(layer) else 4 * ((view.padded + 1) // 2) * fours(layer.cin)
+
+
+def _row_sums(view: View) -> int:
+    """Sums of a channel that kernels above 3 keep (FORMAT.md, Fast schedules: S)."""
+    pairs = (view.n_out + 1) // 2
+    return (pairs + 1) // 2 * 4 if view.layer.stride == 1 else 2 * pairs
+
+
+def _row_bytes(view: View) -> int:
+    """Bytes of an expanded row of a channel under kernels above 3 (R)."""
+    layer = view.layer
+    return (_row_sums(view) * layer.stride // 2 + layer.kernel // 2 + 1) // 2 * 4
+
+
+def _kept(view: View) -> int:
+    """Bytes of an expanded channel's lines that are kept from line to line in modes fast and sweep."""
+    layer, words = view.layer, (view.padded + 1) // 2
+    if layer.kernel > 3:
+        return (layer.kernel - layer.stride) * _row_bytes(view)
+    return 4 * (words if layer.stride == 1 else (words + 1) // 2)
+
+
+def _fast_work(view: View, step: Choice) -> Parts:
+    """Of modes fast and sweep (FORMAT.md, Fast schedules)."""
+    layer, (mode, chunk, group), words, pairs = view.layer, step, (view.padded + 1) // 2, (view.n_out + 1) // 2
+    lines = layer.stride if layer.expand else layer.kernel
+    gap = GAP_BY_TWO if eight(layer) and layer.stride == 2 else GAP
+    sums = 8 * pairs * layer.cout * chunk if group < layer.cexp else 0
+    if not layer.expand:
+        words = (pairs if layer.stride == 1 else view.n_out) + 1
+    elif layer.kernel > 3:
+        words = _row_bytes(view) // 2
+        sums += 8 * _row_sums(view)
+    return dict(
+        window=(lines * _widened_line(view) if layer.expand else 0) + 8 * words * lines + gap,
+        values=4 * pairs * group,
+        sums=sums,
+        group_ring=max(
+            0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + EXPAND_STAGE, 4 * group + PROJECT_STAGE
+        )
+        + (group * _kept(view) if mode == SWEEP else 0),
+    )
+
+
+WORK: dict[tuple[str, int], Callable[[View, Choice], Parts]] = {
+    ("conv", DIRECT): _conv_work,
+    ("conv", WINDOW): _conv_window_work,
+    ("conv", GROUPS): _conv_work,
+    ("bottleneck", DIRECT): _pixel_work,
+    ("bottleneck", ROLLING): _pixel_work,
+    ("bottleneck", WINDOW): _window_work,
+    ("bottleneck", GROUPS): _groups_work,
+    ("bottleneck", STORED): _stored_work,
+    ("bottleneck", FAST): _fast_work,
+    ("bottleneck", SWEEP): _fast_work,
+}
+
+
+def work_bytes(parts: Parts) -> int:
+    """Bytes at `work_at` of one layer: its staged lines begin at a multiple of 4."""
+    return aligned(sum(parts.values()) - parts["staging"]) + aligned(parts["staging"])
+
+
+def wide_bytes(view: View, mode: int) -> int:
+    """What a layer keeps from line to line: expanded lines."""
+    layer = view.layer
+    if not takes_lines(layer, mode):
+        return 0
+    if mode == ROLLING:
+        return min(layer.kernel, view.lines.lines_in) * view.n_in * layer.cexp
+    return layer.cexp * _kept(view)
+
+
+def lead(part: Sequence[View], strip: int, mode: int, rows: int) -> int:
+    """Bytes by which an input map must lie above the output map over it: no row is read after it was written over.
+
+    `mode` is the first layer's, `rows` those of the last layer's chunks.
+    """
+    first, last = part[0].layer, part[-1].layer
+    row_in, row_out = first.w * first.cin, last.ow * last.cout
+    reads = _strip_reads(part, strip) if strip < last.oh else _row_reads(part, mode, rows)
+    return aligned(max(0, max(written * row_out - lowest * row_in for written, lowest in reads)))
+
+
+def _strip_reads(part: Sequence[View], strip: int) -> Iterator[tuple[int, int]]:
+    """(output rows written, lowest input row read then or later) after each strip."""
+    for start, end in strips(part[-1].layer, strip):
+        lowest = start
+        for view in reversed(part):
+            lowest = max(0, lowest * view.layer.stride - view.layer.kernel // 2)
+        yield end, lowest
+
+
+def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int, int]]:
+    """(output rows written, lowest input row read then or later) at each writing of output rows."""
+    first, last = part[0], part[-1]
+    for start, end in chunks((last.lines.lines_out,), rows):
+        if len(part) > 1:
+            made = end
+            for view in reversed(part[1:]):
+                made = view.lines.need(made)
+            yield end, _still_read(first, mode, made)
+        elif mode == WINDOW or not first.layer.expand:
+            yield end, first.lines.lowest(start)
+        else:  # row by row: the chunk's next rows are expanded later, as are those of the next chunk
+            later = _still_read(first, mode, end)
+            for row in range(start, end):
+                yield row + 1, min(later, row if first.layer.residual else first.lines.need(row + 1))
+
+
+def _still_read(view: View, mode: int, made: int) -> int:
+    """The lowest input row that a layer, `made` of whose output rows are there, has yet to read."""
+    if not takes_lines(view.layer, mode):
+        return view.lines.lowest(made)
+    expanded = view.lines.need(made)
+    return min(made, expanded) if view.layer.residual else expanded
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Bytes that are alive together in a segment. `rings`, `wides` and `works` have one entry per layer.
+
+    `persistent` is what outlives the segment: feature sums, features. The input map begins `lead` bytes after the
+    output map (before it, if negative, as only a plan from elsewhere may have it). `works` are the parts of each
+    layer's work (sums, window, group_ring, values, staging); `work` is the area that they share. Rings and maps begin
+    at multiples of 4: `total` counts that too.
+    """
+
+    persistent: int
+    input: int
+    output: int
+    lead: int
+    rings: tuple[int, ...]
+    wides: tuple[int, ...]
+    state: int
+    work: int
+    works: tuple[Parts, ...]
+
+    @property
+    def maps(self) -> int:
+        """Input and output map together."""
+        span = max(self.lead + self.input, self.output) - min(self.lead, 0)
+        return min(aligned(span), aligned(self.input) + aligned(self.output))
+
+    @property
+    def overlap(self) -> int:
+        """Bytes that belong to both maps."""
+        return max(0, min(self.lead + self.input, self.output) - max(self.lead, 0))
+
+    @property
+    def total(self) -> int:
+        rings = sum(map(aligned, self.rings)) + sum(map(aligned, self.wides))
+        return self.persistent + self.maps + rings + self.state + self.work
+
+
+def segment_areas(
+    part: Sequence[View],
+    strip: int,
+    schedule: Sequence[Choice],
+    first: bool,
+    last: bool,
+    lines: Sequence[int] | None = None,
+) -> Areas:
+    """The areas of a segment by itself, nothing persistent counted, its maps one over the other as far as may be.
+
+    `first`, `last`: it reads the picture, its lines do not go into a map (`staged`). `lines` are the rings' if they are
+    known already.
+    """
+    n = len(part)
+    if lines is None:
+        lines, _ = ring_lines(part, schedule, first)
+    works = tuple(
+        work_parts(view, step, first and i == 0, last and i == n - 1)
+        for i, (view, step) in enumerate(zip(part, schedule, strict=True))
+    )
+    size_in = 0 if first else part[0].layer.h * part[0].layer.w * part[0].layer.cin
+    size_out = 0 if last else map_bytes(part[-1].layer)
+    return Areas(
+        persistent=0,
+        input=size_in,
+        output=size_out,
+        lead=lead(part, strip, schedule[0][0], schedule[-1][1]) if size_in and size_out else 0,
+        rings=tuple(k * view.n_in * view.layer.cin for k, view in zip(lines, part, strict=True)),
+        wides=tuple(wide_bytes(view, step[0]) for view, step in zip(part, schedule, strict=True)),
+        state=STATE_BYTES * n,
+        work=max(map(work_bytes, works)),
+        works=works,
+    )

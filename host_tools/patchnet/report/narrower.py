@@ -1,0 +1,53 @@
+"""What narrower numbers would save: 24-bit sums, 4-bit maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..blob.quantized import QBottleneck, QConv, QNet
+from ..net.network import Network
+from ..plan.place import Plan, areas
+
+
+@dataclass(frozen=True)
+class Narrower:
+    """What one layer would save, in bytes of its segment, if it kept less than 8 bits of a map or 32 of a sum.
+
+    `sum_bits`: two's complement bits that hold every int32 sum of mode GROUPS whatever the picture (None: no sums, or
+    weights unknown), `sums` what 24 of them save: exact where sum_bits <= 24. `map`: what 4 bits save of an output map
+    that is stored whole; this loses accuracy, so that only training can decide it.
+    """
+
+    layer: int
+    sum_bits: int | None
+    sums: int
+    map: int
+
+
+def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Narrower]:
+    """What narrower sums and maps would save under `plan`, layer by layer."""
+    out = []
+    for i, segment in enumerate(plan.segments):
+        a = areas(network, plan, i)
+        for j, parts in enumerate(a.works):
+            last = j == segment.layers - 1
+            sums = parts["sums"] // 4
+            i = segment.first + j
+            bits = max(map(_sum_bits, _integers(qnet, i))) if qnet and sums else None
+            out.append(Narrower(i, bits, sums, a.output // 2 if last else 0))
+    return out
+
+
+def _integers(qnet: QNet, i: int) -> list[QConv | QBottleneck]:
+    """Layer `i` of `run()` in each tunnel, or once."""
+    n = len(qnet.tunnels[0])
+    return [tunnel[i] for tunnel in qnet.tunnels] if i < n else [qnet.tail()[i - n]]
+
+
+def _sum_bits(q: QBottleneck) -> int:
+    """Bits of the largest sum of a projection: |bias| + sum of |weight| * the largest depthwise value."""
+    weight = np.abs(q.project.weight.astype(np.int64)).sum(1)
+    most = weight * (128 if q.shape.act == "none" else 255) + np.abs(q.project.bias.astype(np.int64))
+    return int(most.max()).bit_length() + 1

@@ -1,0 +1,40 @@
+"""The classifying network in PyTorch (float32): tunnels, pooling, one fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ... import rooms
+from ...net.network import Network
+from ...train.modules import Tunnels, normalise, start_weights
+
+
+class PatchTunnelNet(Tunnels):
+    """Patches, one tunnel each, pooled features summed or concatenated, one fully connected layer (section 3)."""
+
+    def __init__(self, network: Network, tied: bool = False):
+        """`tied` as in `Tunnels`."""
+        super().__init__(network, tied)
+        self.fc = nn.Linear(network.features, len(network.labels))
+        start_weights(self)
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
+        return self.fc(pooled.flatten(1) if self.network.end.aggregate == "concat" else pooled.sum(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised pictures (N, channels, height, width) to logits (N, classes)."""
+        return self.classify(self.maps(x).mean((3, 4)))
+
+    @torch.no_grad()
+    def predict(self, pictures: Iterable[np.ndarray], batch: int = 64) -> np.ndarray:
+        """Softmax scores (N, classes) of uint8 pictures of any size, resized as the engine does."""
+        self.eval()
+        prepare = rooms.part(self.network.task, "input").prepare
+        ready = np.stack([prepare(picture, self.network) for picture in pictures])
+        parts = [self(normalise(part, self.network)) for part in torch.from_numpy(ready).split(batch)]
+        return torch.cat(parts).softmax(1).numpy()

@@ -1,0 +1,200 @@
+"""The end of a network that detects: the tunnels' maps stitched together, and readouts with anchors (SSDLite)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+from ...format import CANDIDATE_BYTES, MAX_TOP
+from ...net.layers import Layer
+from ...net.network import End, Lasting, Network, Readout, aligned
+from ...net.recipe import EndRecipe, PatchTunnels, Stage
+from ...net.toml import known, stages
+
+Anchors = tuple[tuple[int, int], ...]  # (width, height) in pixels of the network's picture
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tunnel's map goes: `h` x `w` cells from (from_y, from_x) on, to (to_y, to_x) of the stitched map."""
+
+    from_y: int
+    from_x: int
+    to_y: int
+    to_x: int
+    h: int
+    w: int
+
+
+class ScaleLayers(NamedTuple):
+    """One scale: layers, the head that reads the map after them, and pixels of the picture from cell to cell.
+
+    The head's channels: anchor by anchor dx, dy, dw, dh, then one per class.
+    """
+
+    layers: tuple[Layer, ...]
+    head: Layer
+    stride: int
+
+
+@dataclass(frozen=True)
+class Boxes(End):
+    """`places[i]` is where tunnel i's last map goes in the stitched one of `map` (rows, columns); where two meet they
+    are added. Readout i predicts a box for each of `anchors[i]` at each cell of its map. At most the best `top`
+    candidates of a picture are kept."""
+
+    map: tuple[int, int]
+    places: tuple[Place, ...]
+    anchors: tuple[Anchors, ...]
+    top: int = 100
+    task = "detect"
+    areas = "stitch_at", "candidate_at"
+
+    def check(self, network: Network) -> None:
+        if not network.readouts or not 1 <= self.top <= MAX_TOP:
+            got = f"{len(network.readouts)}, {self.top}"
+            raise ValueError(f"{network.name}: wanted a scale or more and top 1..{MAX_TOP}, got {got}")
+        if len(self.anchors) != len(network.readouts):
+            n = len(network.readouts)
+            raise ValueError(f"{network.name}: wanted anchors of {n} scales, got {len(self.anchors)}")
+        most = 2 * min(network.height, network.width) - 1
+        for i, anchors in enumerate(self.anchors):
+            bad = [a for a in anchors if len(a) != 2 or not all(1 <= side <= most for side in a)]
+            if bad or not 1 <= len(anchors) <= 255:
+                got = bad or len(anchors)
+                raise ValueError(f"{network.name}: scale {i}: wanted 1..255 anchors (w, h), 1..{most}, got {got}")
+            wanted = len(anchors) * (4 + len(network.labels))
+            if network.readouts[i].head.cout != wanted:
+                got = network.readouts[i].head.cout
+                raise ValueError(f"{network.name}: scale {i}: wanted a head of {wanted} channels, got {got}")
+        for i, scale in enumerate(scales(network)):
+            if scale.stride >= 4 * min(network.height, network.width):
+                size, stride = f"{network.height}x{network.width}", scale.stride
+                raise ValueError(f"{network.name}: scale {i}: cells of {stride} pixels are too large for {size}")
+
+    def dense(self, network: Network) -> None:
+        return None
+
+    def pools(self) -> bool:
+        return False
+
+    def joined(self, last: Layer) -> tuple[int, int]:
+        return self.map
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether two tunnels' maps meet somewhere."""
+        return sum(place.h * place.w for place in self.places) > math.prod(self.map)
+
+    def lasting(self, network: Network, groups: int) -> Lasting:
+        """The stitched map outlives the segments of the tunnels, the candidates all others."""
+        stitched = aligned(math.prod(self.map) * network.chain[-1].cout)
+        places, tail = (("stitch_at", 0),), CANDIDATE_BYTES * self.top
+        return Lasting(places, stitched, stitched, tail=tail, tail_place="candidate_at")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Boxes:
+        anchors = tuple(tuple(map(tuple, scale)) for scale in values["anchors"])
+        places = tuple(Place(**place) for place in values["places"])
+        return cls(tuple(values["map"]), places, anchors, values["top"])
+
+
+END = Boxes
+
+
+def scales(network: Network) -> list[ScaleLayers]:
+    """The layers of each scale, and the stride of its cells."""
+    stride, out = network.stride, []
+    for readout in network.readouts:
+        stride *= math.prod(layer.stride for layer in readout.layers)
+        out.append(ScaleLayers(readout.layers, readout.head, stride))
+    return out
+
+
+# ---------------------------------------------------------------- as a recipe
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale: `stages` (none, or as in the recipe) make its map of the scale before, the first of the stitched map,
+    and a head predicts a box for each of `anchors` at each cell of the map."""
+
+    anchors: Anchors
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True)
+class Detection(EndRecipe):
+    """What follows the tunnels: their maps, stitched together, are one map of the whole picture, read by the scales.
+    The grid's patches supply their parts of it, the central one is added."""
+
+    scales: tuple[Scale, ...]
+    top: int = 100
+    task = "detect"
+
+    def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], Boxes]:
+        if recipe.aggregate != "sum":
+            raise ValueError(f"{recipe.name}: aggregate: wanted sum for detection, got {recipe.aggregate}")
+        stride = math.prod(layer.stride for layer in chain)
+        size = -(-recipe.height // stride), -(-recipe.width // stride)
+        (h, w), cin, readouts = size, chain[-1].cout, []
+        for scale in self.scales:
+            layers: list[Layer] = []
+            for stage in scale.stages:
+                layers.extend(stage.layers(h, w, cin, recipe.act))
+                h, w, cin = layers[-1].oh, layers[-1].ow, layers[-1].cout
+            channels = len(scale.anchors) * (4 + len(recipe.labels))
+            head = Layer("bottleneck", h, w, cin, cin, channels, 3, 1, act=recipe.act)
+            readouts.append(Readout(tuple(layers), head))
+        stitching = Stitching(recipe, chain[-1], stride, size)
+        anchors = tuple(scale.anchors for scale in self.scales)
+        return tuple(readouts), Boxes(size, tuple(stitching.places()), anchors, self.top)
+
+
+def recipe_from_dict(values: dict, where: str) -> Detection:
+    """The table [network.detection]. ValueError names an unknown or missing key."""
+    known(Detection, values, "detection")
+    found = []
+    for scale in values["scales"]:
+        known(Scale, scale, "scale")
+        found.append(Scale(tuple(map(tuple, scale["anchors"])), stages(scale.get("stages", ()))))
+    return Detection(**{**values, "scales": tuple(found)})
+
+
+@dataclass(frozen=True)
+class Stitching:
+    """Which part of each tunnel's last map goes where: `last` is the tunnels' last layer, `stride` pixels from cell to
+    cell, `size` that of the stitched map."""
+
+    recipe: PatchTunnels
+    last: Layer
+    stride: int
+    size: tuple[int, int]
+
+    def places(self) -> list[Place]:
+        """Of each of the patches. ValueError if a patch of the grid does not cover its part."""
+        out = []
+        for i, corner in enumerate(self.recipe.patches()):
+            (fy, ty, h), (fx, tx, w) = (self._span(i, axis, at) for axis, at in enumerate(corner))
+            out.append(Place(fy, fx, ty, tx, h, w))
+        return out
+
+    def _span(self, i: int, axis: int, at: int) -> tuple[int, int, int]:
+        """Of patch `i` along `axis` (0: rows) with its corner at pixel `at`: first cell, where it goes, cells."""
+        r, size, cells = self.recipe, self.size[axis], (self.last.oh, self.last.ow)[axis]
+        first = (2 * at + self.stride) // (2 * self.stride)
+        if i >= r.k:  # the central patch: all of its map
+            return 0, first, min(cells, size - first)
+        j = (i // r.grid, i % r.grid)[axis]
+        start, end = j * size // r.grid, (j + 1) * size // r.grid
+        if not first <= start < end <= first + cells:
+            side = ("rows", "columns")[axis]
+            raise ValueError(
+                f"{r.name}: patch {i}: wanted {side} {start}..{end - 1} of the stitched map, got {first}.."
+                f"{first + cells - 1} (a larger margin_{'hw'[axis]} helps)"
+            )
+        return start - first, start, end - start

@@ -1,0 +1,36 @@
+"""What a network that hears is asked: as one that classifies, but of clips at its own rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...data import Clip
+from ...data.sounds import at_rate, fit, to_wav
+from ...net.network import Network
+from ..classify.answers import Classifying
+from .end import samples
+from .input import prepare
+
+
+class Hearing(Classifying):
+    reads = "sounds"
+    most = 100
+    camera = "filemic", "FileMic", "read"
+
+    def to_file(self, item: Clip, network: Network) -> tuple[str, bytes]:
+        return "wav", to_wav(self.as_given(item, network), network.end.audio.rate)
+
+    def sent(self, item: Clip, network: Network) -> np.ndarray:
+        """Of a long clip only the samples that count."""
+        pcm, most = self.as_given(item, network), samples(network)
+        return fit(pcm, most) if len(pcm) > most else pcm
+
+    def as_given(self, item: Clip, network: Network) -> np.ndarray:
+        return at_rate(item, network.end.audio.rate)
+
+    def seen(self, item: Clip, network: Network) -> np.ndarray:
+        """Its spectrogram (rows, bands)."""
+        return prepare(item, network)[:, :, 0]
+
+
+ANSWERS = Hearing()

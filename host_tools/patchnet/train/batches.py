@@ -1,0 +1,155 @@
+"""Augmented batches of pictures, made two ahead in threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .. import data
+from ..data import Dataset
+from .experiment import Experiment, held_out
+
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
+SAME = {"airplane": "aeroplane", "automobile": "car", "ship": "boat"}  # CIFAR-10's and VOC's names
+
+
+def as_boxes(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """A set of class labels as a detection set: one box around each picture, none if `classes` lacks its class."""
+    columns = [classes.index(c) if c in classes else None for c in (SAME.get(c, c) for c in dataset.classes)]
+    found = [columns[label] for label in dataset.labels]
+    boxes = tuple(np.array([[0, 0, 1, 1, c, 0]] if c is not None else np.zeros((0, 6)), np.float32) for c in found)
+    return replace(dataset, classes=classes, boxes=boxes)
+
+
+class Batches:
+    """Augmented batches of a data set: uint8 (N, H, W, C) and targets, whatever `sample` makes."""
+
+    def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
+        self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
+
+    def __len__(self) -> int:
+        return len(self.dataset) // (self.e.batch * self.ranks)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass in an order that depends on seed and number only; batches are made two ahead, by two threads."""
+        order = np.random.default_rng((self.e.seed, number)).permutation(len(self.dataset))
+        chunks = order[: len(self) * self.e.batch * self.ranks].reshape(-1, self.e.batch)[self.rank :: self.ranks]
+        with ThreadPoolExecutor(2) as pool:
+            jobs = ((chunk, np.random.default_rng((self.e.seed, number, *chunk[:2]))) for chunk in chunks)
+            ahead = [pool.submit(self.collate, *job) for job in islice(jobs, 2)]
+            while ahead:
+                ahead.extend(pool.submit(self.collate, *job) for job in islice(jobs, 1))
+                yield ahead.pop(0).result()
+
+    def collate(self, chunk: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        pixels, targets = zip(*(self.sample(i, rng) for i in chunk), strict=True)
+        return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(targets))
+
+    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One picture as the network reads it, and its target."""
+        raise NotImplementedError
+
+
+class PictureBatches(Batches):
+    """Those of pictures, cropped, resized, flipped, or several in one."""
+
+    def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
+        super().__init__(dataset, experiment, rank, ranks)
+        mode = "L" if experiment.network.channels == 1 else "RGB"
+        self.images, self.boxes = [Image.fromarray(picture).convert(mode) for picture, _ in dataset], dataset.boxes
+        if experiment.extra:
+            extra, _ = held_out(data.load(experiment.extra), experiment.validation)
+            self.images += [Image.fromarray(picture).convert(mode) for picture, _ in extra]
+            self.boxes += as_boxes(extra, dataset.classes).boxes
+
+    def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        """A random part of picture i (all of an extra one), resized to `size` (width, height), and its boxes."""
+        image = self.images[i]
+        x0, y0, x1, y1 = area = self.area_of(i, rng) if i < len(self.dataset) else WHOLE[0]
+        box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
+        if self.e.via and rng.random() < 0.5:
+            image, box = image.resize((self.e.via, self.e.via), Image.LANCZOS, box), None
+        shrinks = box is None or box[2] - box[0] > size[0]
+        blocks = shrinks or self.e.enlarge == "box"
+        pixels = np.asarray(image.resize(size, Image.BOX if blocks else Image.BILINEAR, box))
+        flipped = self.e.flip and rng.random() < 0.5
+        pixels = (pixels[:, ::-1] if flipped else pixels).reshape(*size[::-1], -1)
+        boxes = None if self.boxes is None else moved(self.boxes[i], np.array(area), flipped)
+        return pixels, boxes
+
+    def mosaic(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Parts of picture i and three others side by side, with their boxes."""
+        (w, h), own, every = size, len(self.dataset), len(self.images)
+        others = [
+            rng.integers(own, every) if own < every and rng.random() < 0.5 else rng.integers(own) for _ in range(3)
+        ]
+        x, y = (int(n * rng.uniform(0.3, 0.7)) for n in size)
+        pixels, found = None, []
+        places = rng.permutation([(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)])
+        for j, (x0, y0, x1, y1) in zip((i, *others), places, strict=True):
+            tile, boxes = self.part(j, (x1 - x0, y1 - y0), rng)
+            pixels = np.empty((h, w, tile.shape[2]), np.uint8) if pixels is None else pixels
+            pixels[y0:y1, x0:x1] = tile
+            boxes = cut(boxes)
+            boxes[:, :4] = (boxes[:, :4] * np.tile((x1 - x0, y1 - y0), 2) + np.tile((x0, y0), 2)) / np.tile(size, 2)
+            found.append(boxes)
+        return pixels, np.concatenate(found)
+
+    def area_of(self, i: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+        """Fractions (xmin, ymin, xmax, ymax) of the part of picture i to take: any."""
+        return self.random_area(rng)
+
+    def random_area(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
+        """Fractions (xmin, ymin, xmax, ymax) of the part of a picture to take."""
+        if rng.random() < self.e.whole:
+            return 0.0, 0.0, 1.0, 1.0
+        side = math.sqrt(rng.uniform(*self.e.crop))
+        stretch = self.e.aspect ** rng.uniform(-0.5, 0.5)
+        w, h = min(1, side * stretch), min(1, side / stretch)
+        x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
+        return x, y, x + w, y + h
+
+
+def moved(boxes: np.ndarray, area: np.ndarray, flipped: bool) -> np.ndarray:
+    """Boxes (n, 6) in the coordinates of a part of the picture, mirrored if `flipped`."""
+    boxes = boxes.copy()
+    boxes[:, :4] = (boxes[:, :4] - np.tile(area[:2], 2)) / np.tile(area[2:] - area[:2], 2)
+    if flipped:
+        boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
+    return boxes
+
+
+def cut(boxes: np.ndarray) -> np.ndarray:
+    """Boxes cut off at the picture's edges; those of which less than a third is left count as difficult."""
+    inside = boxes.copy()
+    inside[:, :4] = boxes[:, :4].clip(0, 1)
+    left, full = (np.prod(b[:, 2:4] - b[:, :2], 1) for b in (inside, boxes))
+    inside[3 * left < full, 5] = 1
+    return inside[left > 0]
+
+
+def jitter(x: Tensor, strength: float) -> Tensor:
+    """Random brightness, contrast and, for colour, saturation and white balance of normalised pictures (N, C, H, W)."""
+    n, channels = x.shape[:2]
+    gain, balance = 1 + strength * (2 * torch.rand(n, 1, 1, 1) - 1), torch.rand(n, channels, 1, 1)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * gain + mean + strength * (2 * torch.rand(n, 1, 1, 1) - 1)
+    if channels == 1:
+        return x
+    grey = x.mean(1, keepdim=True)
+    return (x - grey) * (1 + strength * (2 * torch.rand(n, 1, 1, 1) - 1)) + grey + strength * 0.4 * (balance - 0.5)
+
+
+def mix(x: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """mixup: each picture (and its target distribution) blended with another one of the batch."""
+    share = torch.distributions.Beta(alpha, alpha).sample()
+    order = torch.randperm(len(x))
+    return share * x + (1 - share) * x[order], share * targets + (1 - share) * targets[order]

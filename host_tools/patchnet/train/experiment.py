@@ -1,0 +1,120 @@
+"""Everything that a training depends on: one TOML file per experiment."""
+
+from __future__ import annotations
+
+import tomllib
+import zlib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import rooms
+from ..data import Dataset
+from ..net.network import Network
+from ..net.toml import from_dict, known, plain, tuples, write_toml
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a training depends on. `train` and `test` are data sets as `data.load` takes them.
+
+    `validation` is the part of `train` held out by name (the same pictures in every experiment); `init` a run whose
+    tunnels are the starting point. Augmentation: random crops of `crop` (min, max) of the area, sides stretched by
+    up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
+    crops smaller than the network are enlarged "bilinear" or in "box"es, as the engine enlarges small pictures; `flip`;
+    `colour` jitter; `mixup` (alpha of its beta distribution). Detection sets: a part `mosaic` of the pictures are made
+    of crops of four, half of the other three from `extra`, a set of class labels, if there is one; `auxiliary` weighs
+    the loss of the classes present in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which
+    few pictures may ask for.
+
+    `options` are what only networks of this task have, keys of the same TOML table: a dataclass of the task's room.
+    `source` is the network as the file says it, a recipe or its layers.
+    """
+
+    name: str
+    network: Network
+    train: str
+    test: str = ""
+    validation: float = 0.1
+    init: str = ""
+    epochs: int = 30
+    batch: int = 64
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.03
+    smoothing: float = 0.0
+    ema: float = 0.999
+    crop: tuple[float, float] = (0.3, 1.0)
+    aspect: float = 1.33
+    whole: float = 0.0
+    via: int = 0
+    enlarge: str = "bilinear"
+    flip: bool = True
+    colour: float = 0.3
+    mixup: float = 0.0
+    mosaic: float = 0.0
+    extra: str = ""
+    auxiliary: float = 0.0
+    tied: bool = False
+    evaluate_every: int = 1
+    tensorboard: bool = False
+    seed: int = 1
+    options: Any = None
+    source: dict = field(default_factory=dict, compare=False)
+
+
+def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
+    """An Experiment from a TOML file, or by the name of a shipped one. ValueError names unknown keys."""
+    path = Path(path_or_name)
+    if not path.is_file():
+        path = EXPERIMENTS / f"{path_or_name}.toml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in EXPERIMENTS.glob("*.toml")))
+        raise FileNotFoundError(f"no experiment {path_or_name!r} (no such file; shipped: {shipped})")
+    values = {**tomllib.loads(path.read_text()), **overrides}
+    for key in ("name", "network"):
+        if key not in values:
+            raise ValueError(f"{path}: {key!r} is missing")
+    network = from_dict({"name": values["name"], **values["network"]})
+    kind = options_of(network.task)
+    names = {f.name for f in fields(kind)}
+    options = kind(**tuples({k: v for k, v in values.items() if k in names}))
+    rest = _without_others({k: v for k, v in values.items() if k not in names}, network.task, str(path))
+    known(Experiment, rest, str(path), ("options", "source"))
+    return replace(Experiment(**tuples({**rest, "network": network})), options=options, source=values["network"])
+
+
+def options_of(task: str) -> type:
+    """The dataclass of what only experiments of this task have."""
+    return rooms.part(task, "training").TRAINING.options
+
+
+def _without_others(values: dict, task: str, where: str) -> dict:
+    """Without keys that only other tasks have, if they say what these take for granted: `config.toml` of older runs has
+    all of them. ValueError names the task that another value is for."""
+    own = {f.name for f in fields(Experiment)}
+    strange = [key for key in values if key not in own]
+    for other in (t for t in rooms.TASKS if t != task and strange):
+        defaults = {f.name: f.default for f in fields(options_of(other))}
+        for key in [key for key in strange if key in defaults]:
+            if tuples({key: values[key]})[key] != defaults[key]:
+                raise ValueError(f"{where}: {key!r} is for networks of task {other}, this one is for {task}")
+            values = {k: v for k, v in values.items() if k != key}
+    return values
+
+
+def to_toml(experiment: Experiment) -> str:
+    values = asdict(experiment)
+    options, source = values.pop("options"), values.pop("source")
+    return write_toml({**values, **options, "network": plain(source)})
+
+
+def held_out(dataset: Dataset, part: float) -> tuple[Dataset, Dataset]:
+    """(the rest, held-out part), chosen by a checksum of the picture's name, hence equal in every run."""
+    inside = np.array([zlib.crc32(name.encode()) % 10000 < part * 10000 for name in dataset.names])
+    return dataset.take(np.flatnonzero(~inside)), dataset.take(np.flatnonzero(inside))

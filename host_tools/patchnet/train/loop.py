@@ -1,0 +1,174 @@
+"""Training in float32, read from top to bottom.
+
+`run("person")` leaves runs/classify/person/{config.toml,float.npz,log.csv,checkpoint.pt}. Started by torchrun it
+trains on several processes (DDP). What is trained, on which batches, by which loss and measure, the task's room tells.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from .. import data, rooms
+from ..net.network import Network
+from .experiment import Experiment, held_out, load_experiment, to_toml
+from .modules import load_float, read_float, save_float
+
+
+def start_from(module: nn.Module, source: Network, theirs: dict[str, Tensor]) -> None:
+    """Warm start: every tunnel takes the weights of one of the source's tunnels, where shapes agree, and so do other
+    parts of the same name; an auxiliary head takes those of the source's fully connected layer."""
+    for name, value in module.state_dict().items():
+        part = name.split(".")
+        if part[0] == "auxiliary":
+            origin = f"fc.{part[1]}"
+        elif part[1] == "tunnels":
+            origin = ".".join(["tunnels", str(int(part[2]) % source.tunnels), *part[3:]])
+        else:
+            origin = ".".join(part[1:])
+        if origin in theirs and theirs[origin].shape == value.shape:
+            value.copy_(theirs[origin])
+
+
+def moving_average(decay: float) -> Callable:
+    """Exponential moving average that starts fast: the variances of the first steps must not stay in it."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
+        rate = 1 - min(decay, (1 + int(n)) / (10 + int(n)))
+        for mine, new in zip(averaged, current, strict=True):
+            mine.lerp_(new, rate) if mine.is_floating_point() else mine.copy_(new)
+
+    return update
+
+
+def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool = False, **overrides) -> Path:
+    """Train an experiment (TOML file or shipped name), fields replaced by `overrides`; returns the run directory.
+
+    `float.npz` always holds the newest averaged weights: with a cosine schedule the last are the best, and nothing is
+    chosen by the held-out pictures.
+    """
+    e = load_experiment(experiment, **overrides)
+    out = Path(out_dir) if out_dir else Path("runs") / e.network.task / e.name
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    training, validation = held_out(data.load(e.train), e.validation)
+    torch.manual_seed(e.seed)
+    room = rooms.part(e.network.task, "training").TRAINING
+    batches = room.batches(training, e, rank, ranks)
+    goal = room.goal(e, training)
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo")
+    if rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.toml").write_text(to_toml(e))
+
+    module = goal.module
+    if e.init:
+        start_from(module, *read_float(init_of(e, out)))
+    module = module.to(memory_format=torch.channels_last)
+    model = nn.parallel.DistributedDataParallel(module) if ranks > 1 else module
+    average = AveragedModel(module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
+    steps = e.epochs * len(batches)
+    optimizer, schedule = make_optimizer(module, e, steps)
+
+    done = 0
+    parts = {"heads": module, "average": average, "optimizer": optimizer, "schedule": schedule}
+    if resume:
+        saved = torch.load(out / "checkpoint.pt", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        done = saved["epoch"]
+
+    report = Reporter(out, e, resume, goal.measured) if rank == 0 else None
+    for epoch in range(done, e.epochs):
+        start, losses = time.time(), []
+        torch.manual_seed((e.seed * 1000 + epoch) * ranks + rank)  # so that a resumed run goes on as it would have
+        model.train()
+        for pixels, targets in batches.epoch(epoch):
+            loss = goal.loss(model, pixels=pixels, targets=targets)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(module.net)
+            losses.append(loss.item())
+        if rank == 0:
+            due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or epoch + 1 == e.epochs)
+            measured = goal.measure(average.module, validation) if due else None
+            save_float(average.module, out / "float.npz")
+            torch.save({**{k: p.state_dict() for k, p in parts.items()}, "epoch": epoch + 1}, out / "checkpoint.pt")
+            report(epoch + 1, float(np.mean(losses)), measured, time.time() - start)
+    if rank == 0 and e.test:
+        print(f"{e.name}: test {goal.measured} {goal.measure(load_float(out), data.load(e.test)):.4f} ({e.test})")
+    if ranks > 1:
+        torch.distributed.destroy_process_group()
+    return out
+
+
+def init_of(e: Experiment, out: Path) -> Path:
+    """Where the experiment's `init` lies: a path, or a run beside `out` or of another task."""
+    places = [Path(e.init), out.parent / e.init, *sorted(out.parent.parent.glob(f"*/{e.init}"))]
+    return next((place for place in places if place.exists()), places[1])
+
+
+def make_optimizer(model: nn.Module, e: Experiment, steps: int):
+    """AdamW or SGD and its schedule: linear warm-up, then a cosine to zero. No decay on norms, biases and depthwise
+    weights, which are too few to overfit."""
+    decays = [p for p in model.parameters() if p.ndim > 1 and p.shape[1] > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1 or p.shape[1] == 1]
+    groups = [{"params": decays, "weight_decay": e.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if e.optimizer not in ("adamw", "sgd"):
+        raise ValueError(f"{e.name}: optimizer {e.optimizer!r} (known: adamw, sgd)")
+    adamw = e.optimizer == "adamw"
+    optimizer = torch.optim.AdamW(groups, e.lr) if adamw else torch.optim.SGD(groups, e.lr, 0.9, nesterov=True)
+    warm = max(1, int(e.warmup * steps))
+
+    def factor(step: int) -> float:
+        return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+class Reporter:
+    """One line per epoch in log.csv, and a progress bar on a terminal or a plain line elsewhere."""
+
+    def __init__(self, out: Path, e: Experiment, resume: bool, measured: str = "accuracy"):
+        self.measured = measured
+        self.path, self.e, self.board, self.progress = out / "log.csv", e, None, None
+        if not resume:
+            self.path.write_text(f"epoch,loss,{measured},seconds\n")
+        if e.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(out)
+        if Console().is_terminal:
+            self.progress = Progress()
+            self.progress.start()
+            self.task = self.progress.add_task(e.name, total=e.epochs)
+
+    def __call__(self, epoch: int, loss: float, result: float | None, seconds: float) -> None:
+        shown = "" if result is None else f"{result:.4f}"
+        with self.path.open("a", newline="") as f:
+            csv.writer(f).writerow([epoch, f"{loss:.4f}", shown, f"{seconds:.1f}"])
+        line = f"{self.e.name} epoch {epoch}/{self.e.epochs} loss {loss:.4f} held-out {shown or '-'} {seconds:.1f} s"
+        if self.board:
+            self.board.add_scalar("loss", loss, epoch)
+            if result is not None:
+                self.board.add_scalar(self.measured, result, epoch)
+        if self.progress:
+            self.progress.update(self.task, completed=epoch, description=line)
+            if epoch == self.e.epochs:
+                self.progress.stop()
+        else:
+            print(line, flush=True)

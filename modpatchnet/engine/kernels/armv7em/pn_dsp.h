@@ -1,0 +1,129 @@
+// Fast kernels for Cortex-M4/M7 (ARMv7E-M with the DSP extension): the bottleneck as lines, byte for byte what
+// pn_kernels.h computes.
+#ifndef PN_DSP_H
+#define PN_DSP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// 1: no load or store is wider than LDRD/STRD
+#ifndef PN_DSP_NARROW
+#define PN_DSP_NARROW 0
+#endif
+#define PN_STR_(x) #x
+#define PN_STR(x) PN_STR_(x)
+
+// What pn_dsp_pairs does with a pair of channels: the depthwise piece and the expansion's. The order is that of the
+// addresses in pn_dsp_pairs.c.
+enum {
+    PN_DW_PRIME,  // none: the expanded line becomes the newest kept one
+    PN_DW3_ROLL, PN_DW3_ROLL2,  // two kept lines and a new one, stride 1; one kept and two new ones, stride 2
+    PN_DW3_LINES, PN_DW3_LINES2,  // three new lines, stride 1 and 2
+    PN_EXP_TILE,  // any number of input channels
+    PN_EXP8_1, PN_EXP8_2, PN_EXP8_3,  // 8 input channels, so many lines
+    PN_DW3_ROLL2_8,  // as PN_DW3_ROLL2, behind PN_EXP8_2
+    PN_DW_ROWS,  // 5x5 and 7x7, a row of the kernel after the other, by one of the next four: stride 1, stride 2
+    PN_ROW5, PN_ROW7, PN_ROW5_2, PN_ROW7_2,
+    PN_PLAIN,  // no expansion
+};
+
+// What PN_DW_ROWS needs besides. A row holds a byte a pixel, the pixels before the first one that the kernel reaches
+// included.
+//   src: where each of the kernel's rows lies, from `kept` on; -1: nowhere, it is zero;  dst: where the new lines go
+//   sums: of two channels, sum_bytes each, a multiple of 16, with stride 2 of 8;  row_words: of a row, 4 pixels each
+//   fresh: rows that are used before the new lines are packed;  lines: new lines;  rowfn: PN_ROW...;  kernel: 0: they
+//     are but packed
+//   weights: bytes of a channel's weights;  channel: bytes of `kept` from a channel to the next
+typedef struct {
+    uint32_t src[7], dst[7];
+    uint8_t *sums;
+    uint32_t sum_bytes, row_words, kernel, fresh, lines, rowfn, weights, channel;
+} pn_rows_t;
+#define PN_NO_ROW 0xffffffffu
+
+// pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in
+// this order.
+//   b, entry, half_entry, xrow, hrow: room that the call itself needs
+//   unpacked: 16 * quads + PN_EXPAND_SPILL bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no
+//     expansion)
+//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN:
+//     of int8 pixels
+//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits;
+//     record: bytes of a pair's
+//      PN_PLAIN: ew: the pair's place in a pixel;  record: 2
+//   kept: kept lines, 8 bits a value, of one channel after the other.  PN_PLAIN: bytes from a pixel to the next
+//   h: expanded lines of the pair: for each word (two pixels) `stride` bytes, a word of each channel for each line
+//      PN_DW_ROWS: 2 * row_words of them, zero where no pixel lies
+//   dbuf: depthwise values, 16 bits: for each pair of output pixels `pitch` bytes, in each for four channels {p0, p1,
+//     p0, p1}
+//   pairs: of channels;  words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels,
+//     a single one last
+//   dwfn, expfn: of the enumeration;  slot: bytes of h from one output pixel to the next;  out_pairs: pairs of output
+//     pixels
+//   zeros: bytes of h before a line's first word.  PN_PLAIN: the value outside the map, twice;  more: for PN_DW_ROWS,
+//     else NULL
+typedef struct {
+    uint32_t b[4];
+    uint8_t *unpacked;
+    uint32_t entry, half_entry, quads;
+    uint32_t xrow, hrow;
+    const void *const *rows, *const *rows_end;
+    const uint8_t *ew, *dw;
+    uint8_t *kept, *dbuf;
+    uint32_t pitch, pairs;
+    uint8_t *h;
+    uint32_t stride, words, head, full, tail, dwfn, expfn, slot, out_pairs, wide16, zeros, record;
+    const pn_rows_t *more;
+} pn_pairs_t;
+void pn_dsp_pairs(const pn_pairs_t *p);
+
+// Widens a line of int8 pixels for pn_dsp_pairs.
+typedef struct {
+    const int8_t *in;
+    int32_t step;
+    uint32_t quads;
+    int16_t *x;
+    uint32_t head, full, tail;
+} pn_widen_t;
+void pn_dsp_widen(const pn_widen_t *w);
+// the same, pixel after pixel (8 channels)
+void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
+
+// The second half of a bottleneck's line: the projection. Its frame, in this order.
+//   b, entry, half_entry: room that the calls need;  unpacked: 16 * quads + PN_PROJECT_SPILL bytes;  quads: channels of
+//     the group / 4
+//   w: weights of the group;  d: depthwise values as pn_dsp_pairs leaves them
+//   bm: biases of the first pair of outputs
+//   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t
+//   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs;  wide16: weights of
+//     16 bits
+//   acc: sums, int32[couts][full + tail][4], for groups;  first: the group that begins with the biases
+// and of pn_dsp_project alone, whose weights may also be a convolution's
+//   row: bytes of weights of an output, where they lie together, output after output: any number of them, windows of 4
+//     * quads values at d
+//   being what a line of pn_dsp_widen is. 0: in quads, for each pair of outputs
+//   mult: bytes from a pair's biases to its multipliers;  next: to the next pair's biases. With quads, and for the
+//     other two: 8 and 16
+typedef struct {
+    uint32_t b[4];
+    uint8_t *unpacked;
+    uint32_t entry, half_entry, quads;
+    const uint8_t *w;
+    const int32_t *bm;
+    const uint8_t *d;
+    int8_t *out;
+    int32_t out_step;
+    const int8_t *x;
+    int32_t x_step;
+    int32_t res_mult, zero_q8;
+    uint32_t full, tail, couts, wide16, shift;
+    int32_t *acc;
+    uint32_t first, row, mult, next;
+} pn_tiles_t;
+// All channels at once; or group by group: add, and after the last one end.
+void pn_dsp_project(const pn_tiles_t *t);
+void pn_dsp_project_add(const pn_tiles_t *t);
+void pn_dsp_project_end(const pn_tiles_t *t);
+
+#endif

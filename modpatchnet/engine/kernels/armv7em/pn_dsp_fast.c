@@ -1,0 +1,235 @@
+// A fast bottleneck's lines on the kernels of pn_dsp.h: which of them are called, on which parts of the memory.
+#include "engine/kernels/pn_fast.h"
+
+#if PN_DSP
+
+#include <string.h>
+
+#include "engine/kernels/armv7em/pn_dsp.h"
+
+static void put_quad(uint32_t *to, int b0, int b1, int b2, int b3) {
+    to[0] = (uint16_t)b0 | (uint32_t)b2 << 16;
+    to[2] = (uint16_t)b1 | (uint32_t)b3 << 16;
+}
+
+// pn_dsp_widen for pixels whose channels are no multiple of 4: zeros make them one.
+static void widen_odd(const pn_widen_t *w, uint32_t channels) {
+    uint32_t *x = (uint32_t *)(void *)w->x, pixels = w->head + 2 * w->full + w->tail, whole = channels / 4,
+        rest = channels % 4;
+    const int8_t *line = w->in;
+    for (uint32_t i = 0, second = 0; i < pixels; i++, line += w->step) {
+        const int8_t *in = line;
+        uint32_t *to = x + second;
+        for (uint32_t q = 0; q < whole; q++, in += 4, to += 4) {
+            put_quad(to, in[0], in[1], in[2], in[3]);
+        }
+        put_quad(to, in[0], rest > 1 ? in[1] : 0, rest > 2 ? in[2] : 0, 0);
+        x += second || i < w->head ? w->quads * 4 : 0;
+        second = i >= w->head && !second;
+    }
+}
+
+// A line's pixels become 16-bit ones at `x`.
+static void widen(const pn_fast_t *f, pn_pixels_t in, uint8_t *x) {
+    if (pn_fast_eight(f)) {
+        pn_dsp_widen8(in.at, in.step, f->in, (int16_t *)(void *)x);
+        return;
+    }
+    uint32_t head = f->pad & 1u, pixels = f->in - head;
+    pn_widen_t w = { in.at, in.step, pn_fast_quads(f), (int16_t *)(void *)x, head, pixels / 2, pixels & 1 };
+    if (f->cin % 4) {
+        widen_odd(&w, f->cin);
+    } else {
+        pn_dsp_widen(&w);
+    }
+}
+
+static uint32_t depthwise_piece(const pn_fast_t *f) {
+    if (f->kernel > 3) {
+        return PN_DW_ROWS;
+    }
+    if (!f->expands) {
+        return f->stride == 1 ? PN_DW3_LINES : PN_DW3_LINES2;
+    }
+    return f->stride == 1 ? PN_DW3_ROLL : pn_fast_eight(f) ? PN_DW3_ROLL2_8 : PN_DW3_ROLL2;
+}
+
+static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const void *const *rows, uint32_t lines,
+    pn_pairs_t *p) {
+    uint32_t fresh = pn_fast_lines(f), head = f->pad & 1u, pixels = f->in - head, eight = pn_fast_eight(f);
+    p->unpacked = f->work + a->unpacked;
+    p->quads = pn_fast_quads(f);
+    p->rows = rows;
+    p->rows_end = rows + lines;
+    p->dbuf = f->work + a->dbuf;
+    p->h = (uint8_t *)(((uintptr_t)f->work + a->h + a->h_align - 1) & ~(uintptr_t)(a->h_align - 1));
+    p->stride = 8 * fresh;
+    p->words = a->words;
+    p->head = head;
+    p->full = pixels / 2;
+    p->tail = pixels & 1;
+    p->dwfn = depthwise_piece(f);
+    p->expfn = eight ? PN_EXP8_1 - 1u + fresh : (uint32_t)PN_EXP_TILE;
+    p->slot = p->dwfn == PN_DW3_ROLL2_8 ? 33 : 8 * fresh * f->stride;
+    p->out_pairs = (f->out + 1u) / 2;
+    p->wide16 = f->wide16 && !eight;
+    p->zeros = f->pad / 2u * p->stride;
+    p->record = pn_fast_arrays(f).pair;
+    p->more = NULL;
+}
+
+// The same without an expansion, where the lines' pixels are taken as they are.
+static void plain_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
+    uint32_t zero = (uint16_t)f->zero_in;
+    p->quads = 0;
+    p->record = 2;
+    p->kept = (uint8_t *)(uintptr_t)step;
+    p->zeros = zero | zero << 16;
+    p->expfn = PN_PLAIN;
+}
+
+// 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where line `y` is taken in,
+// nothing else.
+static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32_t y, const pn_pixels_t *in,
+    pn_pairs_t *p, pn_rows_t *r) {
+    uint32_t lines = in ? f->stride : 1, keep = (uint32_t)f->kernel - f->stride;
+    uint32_t words = a->row_words, old = f->kernel - lines;
+    for (uint32_t i = 0; i < f->kernel; i++) {
+        bool known = in && (i < old ? top + (int)i >= 0 : in[i - old].at != NULL);
+        uint32_t place = (uint32_t)(top + (int)(i + keep)) % keep * 4 * words;
+        r->src[i] = known ? place : PN_NO_ROW;
+        r->dst[i < old ? 0 : i - old] = in ? place : y % keep * 4 * words;
+    }
+    r->sums = f->work + a->sums;
+    r->sum_bytes = 4 * a->sum_count;
+    r->row_words = words;
+    r->kernel = in ? f->kernel : 0;
+    r->fresh = f->stride;
+    r->lines = lines;
+    r->rowfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
+    r->weights = pn_fast_arrays(f).channel - 8;
+    r->channel = a->kept;
+    memset(p->h, 0, 16 * words * f->stride);
+    p->words = pn_fast_words(f);
+    p->more = r;
+}
+
+// Whether the input line is yet to be widened: in mode 6 each group does it anew.
+static bool widens(const pn_fast_t *f, uint32_t from) {
+    return f->expands && (from == 0 || f->sweep);
+}
+
+// Expansion and depthwise convolution of the `n` channels of a line that begin with `from`.
+static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_weights_t *w, uint32_t from,
+    uint32_t n, pn_pairs_t *p) {
+    p->pairs = n / 2;
+    p->pitch = n * 4;
+    p->dw = w->depthwise;
+    if (f->expands) {
+        p->ew = w->expand;
+        p->kept = pn_fast_kept(f, a) + (f->sweep ? 0 : from * a->kept);
+    } else {
+        p->ew = (const uint8_t *)(uintptr_t)from;
+    }
+    pn_dsp_pairs(p);
+}
+
+// Under 3x3 the first line of the map has a piece that does nothing else; others are taken in as if for an output line,
+// with stride 2 together with a line outside the map: what that leaves of depthwise values is not looked at.
+void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
+    pn_fast_area_t a = pn_fast_area(f);
+    pn_fast_arrays_t bytes = pn_fast_arrays(f);
+    uint32_t before = f->kernel == 3 && f->stride == 2;
+    const void *rows[2] = { NULL, NULL };
+    pn_pairs_t p;
+    pn_rows_t r;
+    rows[before] = f->work;
+    if (widens(f, from)) {
+        widen(f, in, f->work);
+    }
+    pairs_of(f, &a, rows, 1 + before, &p);
+    if (f->kernel > 3) {
+        rows_of(f, &a, 0, y, NULL, &p, &r);
+    } else if (y == 0 && !before) {
+        p.dwfn = PN_DW_PRIME;
+    }
+    for (; from < to; from += f->group) {
+        uint32_t n = pn_fast_group(f, from);
+        pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, n);
+        group_line(f, &a, &w, from, n, &p);
+    }
+}
+
+static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, uint32_t group, const uint8_t *w,
+    pn_pixels_t out,
+    pn_pixels_t residual) {
+    pn_tiles_t t;
+    t.unpacked = f->work + a->unpacked;
+    t.quads = group / 4;
+    t.w = w;
+    t.bm = f->narrow;
+    t.d = f->work + a->dbuf;
+    t.out = out.at;
+    t.out_step = out.step;
+    t.x = residual.at;
+    t.x_step = residual.step;
+    t.res_mult = f->res_mult;
+    t.zero_q8 = f->zero_q8;
+    t.full = f->out / 2u;
+    t.tail = f->out & 1u;
+    t.couts = f->cout / 2u;
+    t.wide16 = f->wide16;
+    t.shift = f->shift;
+    t.acc = (int32_t *)(void *)(f->work + a->acc + f->line * a->acc_line);
+    t.first = from == 0;
+    t.row = 0;
+    t.mult = 8;
+    t.next = 16;
+    if (group == f->cexp) {
+        pn_dsp_project(&t);
+        return;
+    }
+    pn_dsp_project_add(&t);
+    if (from + group == f->cexp) {
+        pn_dsp_project_end(&t);
+    }
+}
+
+// Where the line's input lines lie: as they are, or widened. Returns the bytes from pixel to pixel of those that are as
+// they are.
+static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixels_t *in, uint32_t from,
+    const void **rows) {
+    int step = 0;
+    for (uint32_t i = 0; i < pn_fast_lines(f); i++) {
+        uint8_t *x = f->work + i * a->line;
+        rows[i] = in[i].at == NULL ? NULL : f->expands ? x : (const void *)in[i].at;
+        step = in[i].at == NULL ? step : in[i].step;
+        if (in[i].at != NULL && widens(f, from)) {
+            widen(f, in[i], x);
+        }
+    }
+    return step;
+}
+
+void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
+    pn_fast_area_t a = pn_fast_area(f);
+    pn_fast_arrays_t bytes = pn_fast_arrays(f);
+    pn_pairs_t p;
+    pn_rows_t r;
+    const void *rows[PN_MAX_KERNEL];
+    int step = input_rows(f, &a, l->in, from, rows);
+    pairs_of(f, &a, rows, pn_fast_lines(f), &p);
+    if (!f->expands) {
+        plain_pairs(f, (uint32_t)step, &p);
+    } else if (f->kernel > 3) {
+        rows_of(f, &a, l->top, 0, l->in, &p, &r);
+    }
+    for (; from < to; from += f->group) {
+        uint32_t n = pn_fast_group(f, from);
+        pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, n);
+        group_line(f, &a, &w, from, n, &p);
+        project(f, &a, from, n, w.project, l->out, l->residual);
+    }
+}
+
+#endif

@@ -1,0 +1,137 @@
+// Reference kernels in portable C. Inner loops run over contiguous channels, so that a compiler can vectorise them.
+#include "engine/kernels/pn_kernels.h"
+
+#include <string.h>
+
+#include "engine/kernels/pn_round.h"
+
+#if PN_DSP
+#pragma GCC optimize("Os") // what is left to these kernels there is not what wants to be fast
+#endif
+
+// Channels are taken a few at a time, so that the sums need no more than this of the stack.
+#define CHUNK 16
+
+// Where the kernel's pixels lie in a line, -1 for those outside the map.
+static void positions(const pn_taps_t *t, int x0, int *at) {
+    for (int k = 0; k < t->kernel; k++) {
+        int x = x0 + k;
+        at[k] = x < 0 || x >= t->w ? -1 : (x < t->wrap ? x : x % t->wrap) * t->step;
+    }
+}
+
+static uint8_t wide_end(int32_t acc, int32_t mult, bool is_signed) {
+    int32_t v = pn_wide(acc, mult);
+    return is_signed ? (uint8_t)pn_clamp(v, -128, 127) : (uint8_t)pn_clamp(v, 0, 255);
+}
+
+void pn_expand(const pn_expand_t *e, const int8_t *in, int step, int pixels, uint8_t *out) {
+    for (int x = 0; x < pixels; x++, in += step) {
+        for (int c = 0; c < e->group; c++) {
+            *out++ = wide_end(pn_dot(in, e->weight + c * e->cin, e->cin, e->bias[c]), e->mult[c], e->is_signed);
+        }
+    }
+}
+
+static void depthwise_tap(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc) {
+    if (is_signed) {
+        for (int i = 0; i < n; i++) {
+            acc[i] += (int8_t)in[i] * weight[i];
+        }
+    } else {
+        for (int i = 0; i < n; i++) {
+            acc[i] += in[i] * weight[i];
+        }
+    }
+}
+
+static void depthwise_outside(int zero, const int8_t *weight, int n, int32_t *acc) {
+    for (int i = 0; i < n; i++) {
+        acc[i] += zero * weight[i];
+    }
+}
+
+static void depthwise_chunk(const pn_depthwise_t *d, const int *at, int from, int n, int32_t *acc) {
+    const pn_taps_t *in = &d->in;
+    for (int ky = 0; ky < in->kernel; ky++) {
+        const int8_t *weight = d->weight + from + ky * in->line_step;
+        for (int kx = 0; kx < in->kernel; kx++, weight += in->pixel_step) {
+            if (in->rows[ky] != NULL && at[kx] >= 0) {
+                depthwise_tap(in->rows[ky] + at[kx] + from, d->in_signed, weight, n, acc);
+            } else if (d->zero != 0) {
+                depthwise_outside(d->zero, weight, n, acc);
+            }
+        }
+    }
+}
+
+void pn_depthwise_pixel(const pn_depthwise_t *d, int x0, uint8_t *out) {
+    int at[PN_MAX_KERNEL];
+    int32_t acc[CHUNK];
+    positions(&d->in, x0, at);
+    for (int from = 0; from < d->group; from += CHUNK) {
+        int n = d->group - from < CHUNK ? d->group - from : CHUNK;
+        memcpy(acc, d->bias + from, (size_t)n * sizeof(acc[0]));
+        depthwise_chunk(d, at, from, n, acc);
+        for (int i = 0; i < n; i++) {
+            *out++ = wide_end(acc[i], d->mult[from + i], d->out_signed);
+        }
+    }
+}
+
+// acc[0..n-1] += values * weights of `group` channels, outputs from..from+n-1
+static void project(const pn_project_t *p, const uint8_t *d, int first, int group, int from, int n, int32_t *acc) {
+    const int8_t *weight = p->weight + (size_t)first * p->cout + from;
+    for (int c = 0; c < group; c++, weight += p->cout) {
+        int32_t v = p->is_signed ? (int8_t)d[c] : d[c];
+        for (int i = 0; i < n; i++) {
+            acc[i] += v * weight[i];
+        }
+    }
+}
+
+static int8_t project_end(const pn_project_t *p, int32_t acc, int c, const int8_t *x) {
+    int32_t residual = x == NULL ? 0 : p->res_mult * x[c];
+    return pn_narrow_end(pn_narrow_q8(acc, p->shift, p->mult[c]) + p->zero_q8 + residual);
+}
+
+void pn_project_pixel(const pn_project_t *p, const uint8_t *d, const int8_t *x, int8_t *out) {
+    int32_t acc[CHUNK];
+    for (int from = 0; from < p->cout; from += CHUNK) {
+        int n = p->cout - from < CHUNK ? p->cout - from : CHUNK;
+        memcpy(acc, p->bias + from, (size_t)n * sizeof(acc[0]));
+        project(p, d, 0, p->cexp, from, n, acc);
+        for (int i = 0; i < n; i++) {
+            out[from + i] = project_end(p, acc[i], from + i, x);
+        }
+    }
+}
+
+void pn_project_add(const pn_project_t *p, const uint8_t *d, int first, int group, int32_t *acc) {
+    project(p, d, first, group, 0, p->cout, acc);
+}
+
+void pn_project_end(const pn_project_t *p, const int32_t *acc, const int8_t *x, int8_t *out) {
+    for (int c = 0; c < p->cout; c++) {
+        out[c] = project_end(p, acc[c], c, x);
+    }
+}
+
+#if !PN_DSP
+
+void pn_pool_add(const int8_t *restrict in, int n, int channels, int zero, int32_t *restrict acc) {
+    for (int i = 0; i < n; i++) {
+        for (int c = 0; c < channels; c++) {
+            acc[c] += *in++ - zero;
+        }
+    }
+}
+
+int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
+    for (int i = 0; i < n; i++) {
+        bias += a[i] * b[i];
+    }
+    return bias;
+}
+
+#endif

@@ -1,0 +1,91 @@
+// Kernels: what is computed for one pixel or a line of pixels, on plain arrays. They know nothing of models, plans or
+// blobs. Reference C; these functions define the numbers, and pn_dsp_sums.c has the last two for processors with DSP
+// instructions. The channels of a pixel lie together; `cin`, `cexp`, `cout` count channels.
+#ifndef PN_KERNELS_H
+#define PN_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Whether the kernels of armv7em/ take the place of portable C.
+#if defined(__ARM_FEATURE_DSP) && __ARM_ARCH_PROFILE == 'M' && !defined(PN_PORTABLE)
+#define PN_DSP 1
+#else
+#define PN_DSP 0
+#endif
+
+// Behind the unpacked weights of a pair of channels, 16 bytes for each quad of inputs, assembly keeps what it does not
+// have registers for while it goes over a line, in words: of an expansion where it writes, where that ends, the step
+// and both multipliers; of a projection output, step and end, the residual's multiplier, the zero point, the pair's
+// multipliers, and the residual's place and step.
+#define PN_EXPAND_SPILL 20
+#define PN_PROJECT_SPILL 36
+
+#define PN_MAX_KERNEL 7
+#define PN_NO_WRAP 0x7fffffff
+
+// What a k x k kernel reads: k lines of `w` pixels (rows, or columns of the picture), and the weights' order that goes
+// with them.
+//   rows: k lines, NULL for one outside the map
+//   step: bytes from one pixel of a line to the next;  wrap: pixel x of a line lies at (x % wrap) * step
+//   line_step, pixel_step: bytes from the weights of one tap to those of the tap on the next line, and at the next
+//     pixel
+typedef struct {
+    const uint8_t *rows[PN_MAX_KERNEL];
+    int w, step, wrap;
+    int kernel, line_step, pixel_step;
+} pn_taps_t;
+
+// The expansion of `pixels` pixels, channels 0..group-1 of the pointers given.
+//   in: cin int8 a pixel, `step` bytes from one to the next;  weight: int8[group][cin]
+//   out: group values a pixel, 0..255 or, `is_signed`, -128..127
+typedef struct {
+    const int8_t *weight;
+    const int32_t *bias, *mult;
+    int cin, group;
+    bool is_signed;
+} pn_expand_t;
+void pn_expand(const pn_expand_t *e, const int8_t *in, int step, int pixels, uint8_t *out);
+
+// One pixel of the depthwise convolution for `group` channels.
+//   x0: the kernel's first pixel, may lie outside;  lines hold values of `group` channels or more a pixel
+//   zero: the value outside the map;  weight: a tap's channels together
+//   in_signed: input is -128..127, else 0..255;  out: group values, 0..255 or, `out_signed`, -128..127
+typedef struct {
+    pn_taps_t in;
+    const int8_t *weight;
+    const int32_t *bias, *mult;
+    int group;
+    int8_t zero;
+    bool in_signed, out_signed;
+} pn_depthwise_t;
+void pn_depthwise_pixel(const pn_depthwise_t *d, int x0, uint8_t *out);
+
+// The projection.
+//   weight: int8[cexp][cout];  bias, mult: int32[cout];  zero_q8 = 256 * zero_out + 128 - res_mult * zero_in
+typedef struct {
+    const int8_t *weight;
+    const int32_t *bias, *mult;
+    int32_t zero_q8;
+    int cexp, cout, shift, res_mult;
+    bool is_signed;
+} pn_project_t;
+
+// One pixel, out = narrow(bias + weight * d, res_mult * (x - zero_in)). d: cexp values; x: cout int8, or NULL (no
+// residual).
+void pn_project_pixel(const pn_project_t *p, const uint8_t *d, const int8_t *x, int8_t *out);
+
+// Adds values of channels first..first+group-1 to a pixel's int32 acc[cout].
+void pn_project_add(const pn_project_t *p, const uint8_t *d, int first, int group, int32_t *acc);
+
+// Turns a pixel's sums, bias included, into int8.
+void pn_project_end(const pn_project_t *p, const int32_t *acc, const int8_t *x, int8_t *out);
+
+// acc[c] += sum over n pixels of (in[c] - zero)
+void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
+
+// bias + dot product of n int8 pairs
+int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
+
+#endif

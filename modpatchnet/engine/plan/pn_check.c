@@ -1,0 +1,285 @@
+// Checking a plan: each segment is gone through line by line, as it will be run, without touching a map (FORMAT.md, The
+// plan).
+#include "engine/plan/pn_check.h"
+
+#include "engine/blob/pn_blob.h"
+#include "engine/plan/pn_plan.h"
+
+// A stretch of the arena.
+typedef struct {
+    uint64_t at, bytes;
+} area_t;
+
+// Everything that is alive at once: map, state, work, what is the task's, and two rings for each layer.
+#define MAX_AREAS (3 + PN_MOST_LASTING + 2 * PN_MAX_FUSED)
+
+typedef struct {
+    area_t list[MAX_AREAS];
+    int n;
+} areas_t;
+
+// A segment under check, and in rows one past the last byte of the output map that has been written.
+typedef struct {
+    pn_model_t *m;
+    const pn_room_t *room;
+    uint32_t index;
+    pn_segment_t seg;
+    bool first;
+    area_t in, out;
+    uint64_t written;
+    pn_stage_t stages[PN_MAX_FUSED];
+} check_t;
+
+static bool overlap(const area_t *a, const area_t *b) {
+    return a->bytes && b->bytes && a->at < b->at + b->bytes && b->at < a->at + a->bytes;
+}
+
+// Adds an area unless it leaves the arena or overlaps one that is there.
+static bool add(const pn_room_t *room, areas_t *areas, area_t a) {
+    if (a.at + a.bytes > room->bytes) {
+        return false;
+    }
+    for (int i = 0; i < areas->n; i++) {
+        if (overlap(&areas->list[i], &a)) {
+            return false;
+        }
+    }
+    areas->list[areas->n++] = a;
+    return true;
+}
+
+// What outlives segments, and is alive in this one or, after all of them, when the run ends.
+static bool add_lasting(const pn_model_t *m, const pn_room_t *room, uint32_t segment, areas_t *areas) {
+    bool ok = true, end = segment == m->all_segments;
+    for (uint32_t i = 0; i < room->n && ok; i++) {
+        const pn_lasting_t *l = &room->lasting[i];
+        area_t a = { l->at, l->bytes };
+        ok = (l->at % l->align == 0 || (!end && l->from == m->all_segments))
+            && (segment < l->from || segment >= l->end || add(room, areas, a));
+    }
+    return ok;
+}
+
+// The places of a strip. Whether the output map may lie over the input map, as it does, is found out line by line.
+static bool strip_areas_ok(const check_t *c) {
+    const pn_segment_t *seg = &c->seg;
+    areas_t areas = { .n = 0 };
+    area_t state = { seg->state_at, (uint64_t)seg->layers * PN_STATE_BYTES }, work = { seg->work_at, 0 };
+    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c->m, c->room, c->index, &areas)
+        && add(c->room, &areas, state);
+    for (int t = 0; t < seg->layers && ok; t++) {
+        const pn_stage_t *s = &c->stages[t];
+        area_t ring = { s->ring_at, pn_ring_bytes(s) }, wide = { s->wide_at, pn_wide_bytes(s) };
+        pn_work_t parts = pn_work(s, c->seg.sink != PN_TO_MAP && t == seg->layers - 1);
+        uint64_t bytes = parts.staging ? pn_staging_at(&parts) + parts.staging : parts.sums + parts.wide + parts.values;
+        work.bytes = bytes > work.bytes ? bytes : work.bytes;
+        ok = add(c->room, &areas, ring) && add(c->room, &areas, wide);
+    }
+    ok = ok && add(c->room, &areas, work);
+    areas_t with_out = areas;
+    return ok && add(c->room, &areas, c->in) && add(c->room, &with_out, c->out);
+}
+
+// Whether a layer's schedule is one that its kind knows.
+static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
+    bool alone = c->seg.sink == PN_TO_SUMS && c->seg.layers == 1 && !c->seg.columns;
+    bool grouped = s->mode == PN_MODE_GROUPS && alone && !c->first;
+    bool group_ok = grouped ? s->group >= 1 && s->group <= s->cout : s->group % 2 == 0 && s->group <= PN_MAX_SIDE;
+    bool mode_ok = s->mode == PN_MODE_DIRECT || grouped || (s->mode == PN_MODE_WINDOW && c->first && t == 0);
+    return mode_ok && group_ok && s->rows == 1;
+}
+
+static bool bottleneck_schedule_ok(const pn_stage_t *s) {
+    bool grouped = s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED;
+    bool group_ok = grouped ? s->group >= 1 && s->group <= s->cexp : s->group == 0;
+    bool single = s->mode == PN_MODE_DIRECT || s->mode == PN_MODE_ROLLING;
+    return s->mode <= PN_MODE_STORED && (s->mode != PN_MODE_DIRECT) == pn_expands(s) && group_ok
+        && s->rows >= 1 && s->rows <= (single ? 1 : s->lines_out);
+}
+
+static bool fast_schedule_ok(const pn_stage_t *s) {
+    bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->kernel == 3 && !sweeps;
+    bool wide_ok = pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0;
+    return (pn_expands(s) || plain_ok) && wide_ok && !(s->flags & PN_FLAG_SIGNED)
+        && s->rows >= 1 && s->rows <= (sweeps ? s->lines_out : 1)
+        && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
+}
+
+static bool kind_schedule_ok(const check_t *c, int t) {
+    const pn_stage_t *s = &c->stages[t];
+    if (pn_is_fast(s)) {
+        return fast_schedule_ok(s);
+    }
+    return s->kind == PN_KIND_CONV ? conv_schedule_ok(c, s, t) : bottleneck_schedule_ok(s);
+}
+
+static bool schedule_ok(const check_t *c, int t) {
+    const pn_stage_t *s = &c->stages[t];
+    bool ring = t > 0 || (c->first && s->mode == PN_MODE_DIRECT);
+    bool ring_ok = ring ? s->ring_lines >= 1 && s->ring_lines <= s->lines_in : s->ring_lines == 0 && s->ring_at == 0;
+    return kind_schedule_ok(c, t) && ring_ok && (s->mode == PN_MODE_ROLLING || pn_is_fast(s) || s->wide_at == 0);
+}
+
+// Whether input line `y` of stage `t` is still there.
+static bool there(const check_t *c, int t, uint32_t y) {
+    const pn_stage_t *s = &c->stages[t];
+    if (t > 0) {
+        return y + s->ring_lines >= c->stages[t - 1].done;
+    }
+    if (c->first) {
+        return s->mode == PN_MODE_WINDOW || y + s->ring_lines >= s->fresh;
+    }
+    uint64_t row = c->in.at + (uint64_t)y * s->cross_in * s->cin;
+    return c->seg.columns || c->out.at >= c->in.at + c->in.bytes || c->written <= row;
+}
+
+// Output lines before `end` are written, if they are those of the segment's map.
+static void write(check_t *c, int t, uint32_t end) {
+    const pn_stage_t *s = &c->stages[t];
+    if (t == c->seg.layers - 1 && c->out.bytes) {
+        c->written = c->out.at + (uint64_t)end * s->cross_out * s->cout;
+    }
+}
+
+// A chunk of groups writes line after line in the last group's turn, while that still expands the lines below.
+static bool groups_ok(check_t *c, int t, uint32_t end) {
+    const pn_stage_t *s = &c->stages[t];
+    bool ok = true;
+    uint32_t lo, hi, bottom;
+    pn_needs(s, s->done, end, &lo, &bottom);
+    for (uint32_t o = s->done; o < end && ok; o++) {
+        pn_needs(s, o, o + 1, &lo, &hi);
+        write(c, t, o + 1);
+        ok = (hi == bottom || there(c, t, hi)) && (!s->res_mult || there(c, t, o));
+    }
+    return ok;
+}
+
+// A fast chunk brings its new input lines into its own memory before it writes; a residual line it reads while it
+// writes.
+static bool chunk_ok(check_t *c, int t, uint32_t end) {
+    pn_stage_t *s = &c->stages[t];
+    uint32_t lo, hi;
+    pn_needs(s, s->done, end, &lo, &hi);
+    if (pn_takes_lines(s)) {
+        uint32_t first = pn_fresh_line(s, end);
+        bool ok = first >= hi || there(c, t, first);
+        s->fresh = (uint16_t)hi;
+        write(c, t, end);
+        return ok && (!s->res_mult || there(c, t, s->done));
+    }
+    if (pn_in_groups(s)) {
+        return there(c, t, lo) && groups_ok(c, t, end);
+    }
+    write(c, t, end);
+    return s->mode == PN_MODE_ROLLING ? !s->res_mult || there(c, t, s->done) : there(c, t, lo);
+}
+
+// One job, as pn_run does it.
+static bool job_ok(check_t *c, pn_job_t job) {
+    pn_stage_t *s = &c->stages[job.stage];
+    bool ok = true;
+    if (job.action == PN_CHUNK) {
+        ok = chunk_ok(c, job.stage, job.end);
+        s->done = job.end;
+    } else {
+        uint32_t y = pn_fresh_line(s, job.end);
+        ok = job.action == PN_SAMPLE || there(c, job.stage, y);
+        s->fresh = (uint16_t)(y + 1);
+    }
+    return ok;
+}
+
+static int strip_ok(check_t *c, uint32_t top) {
+    pn_strip_begin(c->stages, &c->seg, top);
+    const pn_stage_t *s = c->stages, *end = &s[c->seg.layers - 1];
+    if (c->seg.columns && c->out.bytes) {
+        c->written = c->out.at + (uint64_t)end->out_to * end->lines_out * end->cout;
+    }
+    uint64_t row = c->in.at + (uint64_t)s->from * s->lines_in * s->cin;
+    bool apart = !c->in.bytes || c->out.at >= c->in.at + c->in.bytes;
+    if (!strip_areas_ok(c) || (c->seg.columns && !apart && c->written > row)) {
+        return PN_ERR_PLAN;
+    }
+    for (;;) {
+        pn_job_t job = pn_next(c->stages, c->seg.layers, c->first);
+        if (job.action == PN_STRIP_DONE) {
+            return PN_OK;
+        }
+        if (!job_ok(c, job)) {
+            c->m->fault_layer = (uint8_t)(c->seg.first + job.stage);
+            return PN_ERR_PLAN;
+        }
+    }
+}
+
+// A head ends its segment, which has rows as lines; where another layer reads what the head reads, that must be a
+// stored map.
+static bool heads_ok(const check_t *c) {
+    bool ok = true, whole = c->seg.first + c->seg.layers == c->m->all_layers || c->seg.layers == 1;
+    for (uint32_t t = 0; t < c->seg.layers; t++) {
+        bool head = c->stages[t].flags & PN_FLAG_HEAD;
+        ok = ok && (!head || (t + 1u == c->seg.layers && whole && !c->seg.columns));
+    }
+    return ok;
+}
+
+// Reads the segment's layers; *l holds the layer before, and after it the segment's last.
+static int begin(check_t *c, pn_layer_t *l) {
+    pn_segment_t *seg = &c->seg;
+    c->in.at = seg->in_at;
+    pn_segment_stages(c->m, seg->first < c->m->layers ? 0 : c->m->tunnels - 1u, seg, l, c->stages);
+    const pn_stage_t *s = c->stages;
+    c->in.bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin;
+    for (uint32_t t = 0; t < seg->layers; t++) {
+        c->m->fault_layer = (uint8_t)(seg->first + t);
+        if (!schedule_ok(c, (int)t)) {
+            return PN_ERR_PLAN;
+        }
+    }
+    c->out.at = seg->out_at;
+    c->out.bytes = seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout;
+    c->written = 0;
+    c->m->fault_layer = seg->first;
+    bool places_ok = (!c->first || seg->in_at == 0) && (seg->sink == PN_TO_MAP || seg->out_at == 0);
+    bool ok = seg->strip >= 1 && seg->strip <= l->oh && places_ok && heads_ok(c);
+    return ok ? PN_OK : PN_ERR_PLAN;
+}
+
+static int segment_ok(check_t *c, pn_layer_t *l) {
+    int err = begin(c, l);
+    for (uint32_t top = 0; top < l->oh && err == PN_OK; top += c->seg.strip) {
+        err = strip_ok(c, top);
+    }
+    return err;
+}
+
+static bool end_ok(const pn_model_t *m, const pn_room_t *room) {
+    areas_t areas = { .n = 0 };
+    return add_lasting(m, room, m->all_segments, &areas);
+}
+
+int pn_check_plan(pn_model_t *m, const pn_room_t *room) {
+    check_t c = { .m = m, .room = room };
+    pn_layer_t l = { 0 };
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < m->all_segments; i++) {
+        pn_segment_read(m, i, &c.seg);
+        c.index = i;
+        c.first = i == 0;
+        m->fault_layer = (uint8_t)next;
+        uint32_t end = i < m->segments ? m->layers : m->all_layers; // of the chain, or of all
+        bool last = i + 1u == m->segments || i + 1u == m->all_segments;
+        if (c.seg.first != next || c.seg.layers == 0 || c.seg.layers > PN_MAX_FUSED
+            || next + c.seg.layers > end || (last && next + c.seg.layers != end)) {
+            return PN_ERR_PLAN;
+        }
+        next += c.seg.layers;
+        int err = segment_ok(&c, &l);
+        if (err) {
+            return err;
+        }
+    }
+    m->fault_layer = PN_NO_LAYER;
+    return end_ok(m, room) ? PN_OK : PN_ERR_PLAN;
+}

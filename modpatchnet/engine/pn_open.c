@@ -1,0 +1,243 @@
+// Opening a blob: every number that comes from outside is checked here, once (FORMAT.md, What is trusted).
+#include "patchnet.h"
+
+#include <string.h>
+
+#include "engine/blob/pn_arrays.h"
+#include "engine/blob/pn_blob.h"
+#include "engine/blob/pn_container.h"
+#include "engine/run/pn_parts.h"
+#include "engine/tasks/pn_task.h"
+
+const char *pn_error(int err) {
+    switch (err) {
+        case PN_ERR_LENGTH:
+            return "length";
+        case PN_ERR_ALIGN:
+            return "alignment";
+        case PN_ERR_MAGIC:
+            return "magic";
+        case PN_ERR_VERSION:
+            return "version";
+        case PN_ERR_CRC:
+            return "CRC";
+        case PN_ERR_TASK:
+            return "task";
+        case PN_ERR_SHAPE:
+            return "shape";
+        case PN_ERR_PATCH:
+            return "patch";
+        case PN_ERR_WEIGHTS:
+            return "weights";
+        case PN_ERR_OVERFLOW:
+            return "overflow";
+        case PN_ERR_LABELS:
+            return "labels";
+        case PN_ERR_PLAN:
+            return "plan";
+        case PN_ERR_ARENA:
+            return "arena";
+        case PN_ERR_PIXFMT:
+            return "format";
+        case PN_ERR_ROI:
+            return "roi";
+        #ifdef PN_NO_DETECT
+        case PN_ERR_NO_DETECT:
+            return "task detect is not in this build";
+        #endif
+        #ifdef PN_NO_SOUND
+        case PN_ERR_NO_SOUND:
+            return "task audio is not in this build";
+        #endif
+        default:
+            return "ok";
+    }
+}
+
+static int check_header(pn_model_t *m) {
+    const uint8_t *b = m->blob;
+    m->channels = b[PN_HEADER_CHANNELS];
+    m->tunnels = b[PN_HEADER_TUNNELS];
+    m->layers = b[PN_HEADER_LAYERS];
+    m->height = (uint16_t)pn_u16(b + PN_HEADER_HEIGHT);
+    m->width = (uint16_t)pn_u16(b + PN_HEADER_WIDTH);
+    m->patch_h = (uint16_t)pn_u16(b + PN_HEADER_PATCH_H);
+    m->patch_w = (uint16_t)pn_u16(b + PN_HEADER_PATCH_W);
+    m->classes = (uint16_t)pn_u16(b + PN_HEADER_CLASSES);
+    m->arena_bytes = pn_u32(b + PN_HEADER_ARENA_BYTES);
+    uint32_t segments = pn_u32(b + PN_HEADER_SEGMENTS);
+    m->segments = m->all_segments = (uint8_t)segments;
+    m->all_layers = m->layers;
+    m->map_h = m->map_w = 0;
+    bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
+        && m->layers >= 1 && segments >= 1 && segments <= m->layers
+        && pn_side_ok(m->height) && pn_side_ok(m->width) && m->classes >= 1
+        && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
+        && b[PN_HEADER_FIT] <= PN_FIT_CROP && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
+    return ok ? PN_OK : PN_ERR_SHAPE;
+}
+
+static int check_tables(const pn_model_t *m) {
+    uint32_t patch_off = pn_u32(m->blob + PN_HEADER_PATCH_OFF);
+    if (!pn_in_prefix(m, patch_off, m->tunnels * PN_PATCH_BYTES)) {
+        return PN_ERR_PATCH;
+    }
+    const uint8_t *p = m->blob + patch_off;
+    for (int i = 0; i < m->tunnels; i++, p += PN_PATCH_BYTES) {
+        if (pn_u16(p + PN_PATCH_Y) + m->patch_h > m->height || pn_u16(p + PN_PATCH_X) + m->patch_w > m->width) {
+            return PN_ERR_PATCH;
+        }
+    }
+    bool ok = pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->all_layers * PN_LAYER_BYTES)
+        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->all_segments * PN_SEGMENT_BYTES)
+        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF),
+            ((m->tunnels - 1) * m->layers + m->all_layers) * PN_PARAM_BYTES);
+    return ok ? PN_OK : PN_ERR_SHAPE;
+}
+
+static int check_labels(const pn_model_t *m) {
+    uint32_t off = pn_u32(m->blob + PN_HEADER_LABEL_OFF), bytes = pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
+    if (!pn_in_prefix(m, off, bytes) || bytes == 0 || m->blob[off + bytes - 1] != '\n') {
+        return PN_ERR_LABELS;
+    }
+    uint32_t lines = 0;
+    for (uint32_t i = 0; i < bytes; i++) {
+        lines += m->blob[off + i] == '\n';
+    }
+    return lines == m->classes ? PN_OK : PN_ERR_LABELS;
+}
+
+static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
+    uint32_t flags = l->index >= m->layers ? l->flags & ~PN_FLAG_HEAD : l->flags; // of what is no head
+    if (l->kernel > 7 || l->kernel % 2 == 0 || l->stride < 1 || l->stride > 2 || l->cout == 0) {
+        return PN_ERR_SHAPE;
+    }
+    // what the fast kernels can do, and what their arrays' order follows from; the plan's check looks at the rest
+    bool fast = pn_fast_mode(l->mode);
+    if (fast && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
+        return PN_ERR_SHAPE;
+    }
+    if (fast && (l->group % 4 || l->group == 0 || l->group > l->cexp)) {
+        return PN_ERR_PLAN;
+    }
+    if (l->kind == PN_KIND_CONV) {
+        bool ok = flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
+        return ok ? PN_OK : PN_ERR_SHAPE;
+    }
+    bool expand = l->flags & PN_FLAG_EXPAND, residual = l->flags & PN_FLAG_RESIDUAL;
+    bool ok = l->kind == PN_KIND_BOTTLENECK && l->index > 0 && l->kernel > 1
+        && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE)
+        && l->cexp >= 1 && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION
+        && (expand || l->cexp == l->cin) && (!residual || (l->stride == 1 && l->cout == l->cin));
+    return ok ? PN_OK : PN_ERR_SHAPE;
+}
+
+static int check_params(const pn_model_t *m, const pn_layer_t *l) {
+    bool residual = l->flags & PN_FLAG_RESIDUAL;
+    bool ok = residual ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0;
+    uint32_t end;
+    return ok ? pn_check_layer_arrays(m, l, &end) : PN_ERR_WEIGHTS;
+}
+
+// Layer `i` of a chain, or behind the chains. *l holds the one before and then this one.
+static int check_layer(pn_model_t *m, uint32_t tunnel, uint32_t i, pn_layer_t *l) {
+    m->fault_layer = (uint8_t)i;
+    pn_layer_read(m, tunnel, i, l);
+    int err = check_layer_shape(m, l);
+    return err ? err : check_params(m, l);
+}
+
+// All layers of one chain. *l is left holding the last.
+static int check_chain(pn_model_t *m, uint32_t tunnel, pn_layer_t *l) {
+    int err = PN_OK;
+    for (uint32_t i = 0; i < m->layers && err == PN_OK; i++) {
+        err = check_layer(m, tunnel, i, l);
+    }
+    return err;
+}
+
+// All chains end with the same zero point, as one map or one sum is made of them. *l is left holding the last one's
+// last layer.
+static int check_chains(pn_model_t *m, pn_layer_t *l) {
+    int8_t zero = 0;
+    for (uint32_t t = 0; t < m->tunnels; t++) {
+        int err = check_chain(m, t, l);
+        if (err) {
+            return err;
+        }
+        if (t > 0 && l->zero_out != zero) {
+            return PN_ERR_WEIGHTS;
+        }
+        zero = l->zero_out;
+    }
+    m->fault_layer = PN_NO_LAYER;
+    m->features = l->cout * (pn_concat(m) ? m->tunnels : 1u);
+    m->outputs = m->classes;
+    return pn_task_layer(m, l);
+}
+
+static int check_layers(pn_model_t *m) {
+    pn_layer_t l;
+    int err = check_chains(m, &l);
+    for (uint32_t i = m->layers; i < m->all_layers && err == PN_OK; i++) {
+        err = check_layer(m, m->tunnels - 1u, i, &l);
+        err = err ? err : pn_task_layer(m, &l);
+    }
+    return err;
+}
+
+static int check_plan(pn_model_t *m) {
+    pn_room_t room;
+    pn_task_room(m, &room);
+    m->fault_layer = PN_NO_LAYER;
+    return pn_check_plan(m, &room);
+}
+
+// Everything but the container.
+static int check_content(pn_model_t *m) {
+    int err = check_header(m);
+    err = err ? err : pn_task_read(m);
+    err = err ? err : check_tables(m);
+    err = err ? err : check_labels(m);
+    err = err ? err : pn_task_check(m);
+    err = err ? err : check_layers(m);
+    return err ? err : check_plan(m);
+}
+
+static int begin(pn_model_t *m, const void *blob, size_t len) {
+    m->blob = m->weights.at = blob;
+    m->weights.from = m->weights.stay = 0;
+    m->weights.parted = m->run.windowed = false;
+    m->weights.buffer = m->run.arena = NULL;
+    m->fault_layer = PN_NO_LAYER;
+    return pn_container_check(blob, len);
+}
+
+int pn_open(pn_model_t *m, const void *blob, size_t len) {
+    int err = begin(m, blob, len);
+    if (err == PN_OK) {
+        uint32_t size = pn_u32(m->blob + PN_HEADER_SIZE);
+        err = size > len ? PN_ERR_LENGTH : pn_verify_begin(m, size);
+    }
+    return err ? err : check_content(m);
+}
+
+int pn_open_streamed(pn_model_t *m, const void *prefix, size_t len) {
+    int err = begin(m, prefix, len);
+    m->weights.at = NULL;
+    if (err == PN_OK) {
+        err = check_content(m);
+    }
+    if (err == PN_OK) {
+        pn_parts_sizes(m);
+        pn_verify_begin(m, pn_u32(m->blob + PN_HEADER_WEIGHT_OFF));
+    }
+    return err;
+}
+
+void pn_info(const pn_model_t *m, pn_info_t *info) {
+    memcpy(info->input_zero, m->blob + PN_HEADER_INPUT_ZERO, sizeof(info->input_zero));
+    info->output_zero = pn_task_zero(m);
+    memcpy(&info->input_scale, m->blob + PN_HEADER_INPUT_SCALE, sizeof(info->input_scale));
+    memcpy(&info->output_scale, m->blob + PN_HEADER_OUTPUT_SCALE, sizeof(info->output_scale));
+}

@@ -1,0 +1,114 @@
+// Rows and columns of maps, rings and windows, and which kernels go over them.
+#include "engine/run/pn_stage.h"
+
+#include <string.h>
+
+#include "engine/run/pn_arena.h"
+#include "engine/run/pn_image.h"
+
+// one unit with these: with functions that are external the code is 500 bytes larger
+#include "engine/run/pn_stage_places.h"
+#include "engine/run/pn_stage_conv.h"
+#include "engine/run/pn_stage_bottleneck.h"
+#include "engine/run/pn_stage_fast.h"
+
+// Output lines from..end-1 of stage `t` are there: tells them if they are the task's.
+static void made(const pn_model_t *m, int t, uint32_t from, uint32_t end, pn_made_t *lines) {
+    if (m->run.segment.sink != PN_TO_MAP && t + 1 == m->run.segment.layers) {
+        lines->line = line_out(m, t, from).at;
+        lines->from = (uint16_t)from;
+        lines->n = (uint16_t)(end - from);
+    }
+}
+
+static void group_step(pn_model_t *m, int t, uint32_t end, pn_made_t *lines) {
+    pn_stage_t *s = &pn_stages(m)[t];
+    if (s->channel == 0 && s->line <= s->done) {
+        s->line = s->done;
+        s->fresh = 0;
+    }
+    if (s->mode == PN_MODE_SWEEP) {
+        sweep_line(m, t);
+    } else {
+        group_line(m, t);
+    }
+    bool last = s->cexp - s->channel <= s->group;
+    if (last) {
+        made(m, t, s->line, s->line + 1u, lines);
+    }
+    if (++s->line < end) {
+        return;
+    }
+    s->fresh = 0;
+    s->channel = (uint16_t)(last ? 0 : s->channel + s->group);
+    s->line = s->done;
+    if (last) {
+        s->done = (uint16_t)end;
+    }
+}
+
+// Whether all channels of a line are done now, and not only those whose weights were there.
+static bool all_channels(const pn_model_t *m, pn_stage_t *s) {
+    if (!m->weights.parted || pn_grouped_conv(s)) {
+        return true;
+    }
+    s->channel = (uint16_t)(s->channel + pn_part_channels(m, s));
+    if (s->channel < (s->kind == PN_KIND_CONV ? s->cout : s->cexp)) {
+        return false;
+    }
+    s->channel = 0;
+    return true;
+}
+
+static void chunk_step(pn_model_t *m, int t, uint32_t end, pn_made_t *lines) {
+    pn_stage_t *s = &pn_stages(m)[t];
+    if (s->kind == PN_KIND_CONV) {
+        conv_line(m, t, s->done);
+    } else if (pn_in_groups(s)) {
+        group_step(m, t, end, lines);
+        return;
+    } else if (pn_is_fast(s)) {
+        fast_line(m, t, s->done);
+    } else if (s->mode == PN_MODE_WINDOW) {
+        window_chunk(m, t, end);
+    } else {
+        whole_line(m, t, s->done);
+    }
+    if (all_channels(m, s)) {
+        read_again(m, t, s->done, end);
+        made(m, t, s->done, end, lines);
+        s->done = (uint16_t)end;
+    }
+}
+
+static void sample_line(pn_model_t *m, uint32_t y) {
+    const pn_stage_t *s = pn_stages(m);
+    uint32_t bytes = pn_pixels_in(s) * s->cin;
+    int8_t *out = (int8_t *)m->run.arena + s->ring_at + (size_t)(y % s->ring_lines) * bytes;
+    sample(m, y, s->from, pn_pixels_in(s), out);
+    PN_WRITE(out, bytes, TAG(m, TAG_RING, s->index, y));
+}
+
+pn_made_t pn_job_do(pn_model_t *m, pn_job_t job) {
+    pn_stage_t *s = &pn_stages(m)[job.stage];
+    pn_made_t lines = { NULL, 0, 0 };
+    PN_READ(m->run.arena + m->run.segment.state_at, m->run.segment.layers * PN_STATE_BYTES, TAG_STATE);
+    if (job.action == PN_CHUNK) {
+        chunk_step(m, job.stage, job.end, &lines);
+        return lines;
+    }
+    uint32_t y = pn_fresh_line(s, job.end);
+    bool all = true;
+    if (job.action == PN_SAMPLE) {
+        sample_line(m, y);
+    } else if (pn_is_fast(s)) {
+        fast_take(m, job.stage, y);
+        all = all_channels(m, s);
+    } else {
+        expand_line(m, job.stage, y);
+    }
+    if (all) {
+        s->fresh = (uint16_t)(y + 1);
+    }
+    return lines;
+}

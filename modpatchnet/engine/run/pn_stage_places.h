@@ -1,0 +1,83 @@
+// Where the lines of maps, rings and windows lie in the arena, and the picture's pixels. A part of pn_stage.c.
+#ifndef PN_STAGE_PLACES_H
+#define PN_STAGE_PLACES_H
+
+// A line of pixels in the arena.
+typedef struct {
+    int8_t *at;
+    int step; // bytes from one pixel to the next
+} line_t;
+
+// Line `y` of stage `t`'s input, from its first needed pixel on.
+static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t line = { (int8_t *)m->run.arena, s->cin };
+    if (t > 0 || pn_first_segment(m)) {
+        line.at += s->ring_at + (size_t)(y % s->ring_lines) * pn_pixels_in(s) * s->cin;
+        PN_READ(line.at, pn_pixels_in(s) * s->cin, TAG(m, TAG_RING, s->index, y));
+        return line;
+    }
+    size_t pixel = m->run.segment.columns ? (size_t)s->from * s->lines_in + y : (size_t)y * s->cross_in + s->from;
+    line.at += m->run.segment.in_at + pixel * s->cin;
+    line.step = m->run.segment.columns ? s->lines_in * s->cin : s->cin;
+#ifdef PN_SHADOW
+    for (uint32_t x = 0; x < pn_pixels_in(s); x++) {
+        PN_READ(line.at + (size_t)x * line.step, s->cin, MAP_TAG(m, m->run.map_layer));
+    }
+#endif
+    return line;
+}
+
+// Output line `o` of stage `t`, whose chunk begins at output line s->done.
+static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t line = { (int8_t *)m->run.arena, s->cout };
+    if (t + 1 < m->run.segment.layers) {
+        const pn_stage_t *next = s + 1;
+        line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * s->cout;
+    } else if (m->run.segment.sink != PN_TO_MAP) {
+        pn_work_t w = pn_work(s, true);
+        uint32_t lines = s->mode == PN_MODE_WINDOW ? o - s->done : 0;
+        line.at += m->run.segment.work_at + pn_staging_at(&w) + (size_t)lines * pn_pixels_out(s) * s->cout;
+    } else {
+        size_t pixel = m->run.segment.columns ? (size_t)s->out_from * s->lines_out + o
+            : (size_t)o * s->cross_out + s->out_from;
+        line.at += m->run.segment.out_at + pixel * s->cout;
+        line.step = m->run.segment.columns ? s->lines_out * s->cout : s->cout;
+    }
+    return line;
+}
+
+// Tells the checking build that `n` channels of a pixel of output line `o` are there.
+static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, int n) {
+#ifdef PN_SHADOW
+    const pn_stage_t *s = &pn_stages(m)[t];
+    bool ring = t + 1 < m->run.segment.layers;
+    uint32_t last = m->run.segment.sink != PN_TO_MAP ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
+    PN_WRITE(pixel, n, ring ? TAG(m, TAG_RING, s->index + 1, o) : last);
+#else
+    (void)m, (void)t, (void)o, (void)pixel, (void)n;
+#endif
+}
+
+// `n` pixels of the current patch, at the network's resolution: pixel `x` of line `y` and those that follow.
+static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, int8_t *out) {
+    const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->run.tunnel * PN_PATCH_BYTES;
+    bool columns = m->run.segment.columns;
+    pn_sample_t s = {
+        .height = m->height, .width = m->width, .channels = m->channels,
+        .y = pn_u16(patch + PN_PATCH_Y) + (columns ? x : y), .x = pn_u16(patch + PN_PATCH_X) + (columns ? y : x),
+        .n = n, .down = columns,
+    };
+    if (m->run.raw == NULL) {
+        pn_image_sample(&m->run.image, &s, out);
+        return;
+    }
+    const int8_t *in = m->run.raw + ((size_t)s.y * m->width + s.x) * m->channels;
+    for (uint32_t i = 0; i < n; i++, out += m->channels) {
+        memcpy(out, in, m->channels);
+        in += (columns ? m->width : 1u) * m->channels;
+    }
+}
+
+#endif

@@ -1,0 +1,165 @@
+#include "engine/tasks/pn_classify.h"
+
+#include <string.h>
+
+#include "engine/blob/pn_arrays.h"
+#include "engine/kernels/pn_round.h"
+#include "engine/run/pn_arena.h"
+#include "engine/run/pn_stage.h"
+
+// Outputs of the fully connected layer in one step.
+#define OUTPUTS_AT_ONCE 16
+
+PN_INLINE uint32_t header(const pn_model_t *m, int field) {
+    return pn_u32(m->blob + field);
+}
+
+static int32_t *feature_sums(const pn_model_t *m) {
+    return (int32_t *)(void *)(m->run.arena + header(m, PN_HEADER_SUM_AT));
+}
+
+static int16_t *logits(const pn_model_t *m) {
+    return (int16_t *)(void *)(m->run.arena + header(m, PN_HEADER_LOGIT_AT));
+}
+
+// ---------------------------------------------------------------- opening
+
+int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
+    const uint8_t *b = m->blob;
+    if ((int32_t)header(m, PN_HEADER_POOL_MULT) <= 0 || b[PN_HEADER_POOL_SHIFT] > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    uint64_t pixels = (uint64_t)l->oh * l->ow * (pn_concat(m) ? 1 : m->tunnels);
+    if ((pixels * 255) << b[PN_HEADER_POOL_SHIFT] > INT32_MAX) {
+        return PN_ERR_OVERFLOW;
+    }
+    if (m->features > PN_MAX_REDUCTION) {
+        return PN_ERR_SHAPE;
+    }
+    uint32_t end;
+    return pn_check_dense(m, &end);
+}
+
+// Sums are alive in the segment that makes them, or those of several chains always; features from then on until the
+// end, where logits join them.
+void pn_classify_room(const pn_model_t *m, pn_room_t *room) {
+    const uint8_t *last = pn_layer_record(m, m->layers - 1u);
+    bool lasting = pn_lasting_sums(m), grouped = last[PN_LAYER_KIND] == PN_KIND_CONV
+        && pn_u16(last + PN_LAYER_MODE) == PN_MODE_GROUPS;
+    uint32_t sums = grouped && !lasting ? pn_u16(last + PN_LAYER_GROUP) : pn_last_channels(m);
+    uint16_t all = m->all_segments, pooled = (uint16_t)(m->segments - 1), end = (uint16_t)(all + 1);
+    uint16_t first = pn_concat(m) && m->tunnels > 1 ? 0 : pooled;
+    room->n = 3;
+    room->lasting[0] = (pn_lasting_t) { header(m, PN_HEADER_SUM_AT), 4, 4ull * sums, lasting ? 0 : pooled, all };
+    room->lasting[1] = (pn_lasting_t) { header(m, PN_HEADER_FEATURE_AT), 1, m->features, first, end };
+    room->lasting[2] = (pn_lasting_t) { header(m, PN_HEADER_LOGIT_AT), 2, 2ull * m->classes, all, end };
+}
+
+// ---------------------------------------------------------------- features
+
+static void clear_sums(const pn_model_t *m, uint32_t n) {
+    memset(feature_sums(m), 0, 4 * (size_t)n);
+    PN_WRITE(feature_sums(m), 4 * n, TAG_SUMS);
+}
+
+// Turns sums into features first..first+n-1 of the current chain, or of all if those are summed. `sums` is an argument
+// because gcc 12 takes the function for one without effect when it sees both addresses come from the arena's.
+static void end_features(const pn_model_t *m, const int32_t *sums, uint32_t first, uint32_t n) {
+    const uint8_t *b = m->blob;
+    int8_t *out = (int8_t *)m->run.arena + header(m, PN_HEADER_FEATURE_AT) + first;
+    out += pn_concat(m) ? m->run.tunnel * pn_last_channels(m) : 0;
+    int32_t mult = (int32_t)header(m, PN_HEADER_POOL_MULT), zero = pn_zero_q8((int8_t)b[PN_HEADER_POOL_ZERO]);
+    PN_WRITE(out, n, TAG_FEATURES);
+    PN_READ(sums, 4 * n, TAG_SUMS);
+    for (uint32_t c = 0; c < n; c++) {
+        out[c] = pn_narrow_end(pn_narrow_q8(sums[c], b[PN_HEADER_POOL_SHIFT], mult) + zero);
+    }
+}
+
+void pn_classify_begin(const pn_model_t *m) {
+    if (pn_lasting_sums(m)) {
+        clear_sums(m, m->features);
+    }
+}
+
+void pn_classify_segment(const pn_model_t *m) {
+    if (!pn_lasting_sums(m)) {
+        clear_sums(m, pn_grouped_conv(pn_stages(m)) ? m->run.layer.group : m->run.layer.cout);
+    }
+}
+
+// Adds a line, which waits in the work area, to the sums.
+void pn_classify_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, const int8_t *line) {
+    bool grouped = pn_grouped_conv(s);
+    uint32_t left = s->cout - (grouped ? s->channel : 0u), n = grouped && s->group < left ? s->group : left;
+    int32_t *sums = feature_sums(m) + (grouped && pn_lasting_sums(m) ? s->channel : 0);
+    (void)o; // only the checking build looks at it
+    PN_READ(line, pn_pixels_out(s) * n, TAG(m, TAG_STAGING, s->index, o));
+    PN_READ(sums, 4 * n, TAG_SUMS);
+    pn_pool_add(line, (int)pn_pixels_out(s), (int)n, s->zero_out, sums);
+    PN_WRITE(sums, 4 * n, TAG_SUMS);
+}
+
+void pn_classify_channels(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
+    if (!pn_lasting_sums(m)) {
+        end_features(m, feature_sums(m), s->channel, n);
+        clear_sums(m, n);
+    }
+}
+
+void pn_classify_chain(const pn_model_t *m) {
+    if (pn_lasting_sums(m) ? m->run.tunnel + 1 == m->tunnels : !pn_grouped_conv(pn_stages(m))) {
+        end_features(m, feature_sums(m), 0, pn_last_channels(m));
+    }
+}
+
+// ---------------------------------------------------------------- logits
+
+bool pn_classify_step(pn_model_t *m) {
+    const uint8_t *b = m->blob;
+    const int8_t *x = (const int8_t *)m->run.arena + header(m, PN_HEADER_FEATURE_AT);
+    const pn_part_t *part = &m->weights.part;
+    uint32_t row = m->run.row, end = m->weights.parted ? (uint32_t)part->from + part->n : m->classes;
+    uint32_t n = end - row < OUTPUTS_AT_ONCE ? end - row : OUTPUTS_AT_ONCE;
+    pn_scaled_t s = pn_scaled_from(m, header(m, PN_HEADER_FC_OFF), m->classes, m->features, row);
+    int32_t zero = 256 * (int8_t)b[PN_HEADER_FC_ZERO];
+    int16_t *out = logits(m) + row;
+    PN_WRITE(out, 2 * n, TAG_LOGITS);
+    PN_READ(x, m->features, TAG_FEATURES);
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t acc = pn_dot(x, s.weight + i * m->features, (int)m->features, s.bias[i]);
+        out[i] = (int16_t)pn_clamp(pn_narrow_q8(acc, b[PN_HEADER_FC_SHIFT], s.mult[i]) + zero, INT16_MIN, INT16_MAX);
+    }
+    m->run.row = (uint16_t)(row + n);
+    return m->run.row == m->classes;
+}
+
+int32_t pn_logit(const pn_model_t *m, uint32_t i) {
+    return logits(m)[i];
+}
+
+int8_t pn_output(const pn_model_t *m, uint32_t i) {
+    return (int8_t)pn_clamp((logits(m)[i] + 128) >> 8, -128, 127);
+}
+
+// ---------------------------------------------------------------- scores (FORMAT.md): a softmax in integers
+
+static uint64_t exponential(const pn_model_t *m, const pn_softmax_t *s, uint32_t i) {
+    uint64_t d = (uint64_t)(s->best - logits(m)[i]);
+    return pn_exp2_neg(d * header(m, PN_HEADER_SOFTMAX_MULT) >> 8);
+}
+
+void pn_softmax(const pn_model_t *m, pn_softmax_t *s) {
+    s->best = INT16_MIN;
+    for (uint32_t i = 0; i < m->classes; i++) {
+        s->best = logits(m)[i] > s->best ? logits(m)[i] : s->best;
+    }
+    s->sum = 0;
+    for (uint32_t i = 0; i < m->classes; i++) {
+        s->sum += exponential(m, s, i);
+    }
+}
+
+uint32_t pn_score(const pn_model_t *m, const pn_softmax_t *s, uint32_t i) {
+    return (uint32_t)((65536 * exponential(m, s, i) + s->sum / 2) / s->sum);
+}

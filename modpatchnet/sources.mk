@@ -1,0 +1,16 @@
+# The C sources and how they are compiled, once for all builds: micropython.mk and ports/natmod/Makefile include this,
+# ports/stm32/h7-check asks it. setup.py and the tests take all .c files below engine/, which is the same.
+# Set PATCHNET_DIR, the folder of this file, before.
+
+# The engine is C99 without py/*, so ports compile it outside their qstr scan.
+PATCHNET_ENGINE := $(sort $(foreach level,* */* */*/*,$(wildcard $(PATCHNET_DIR)/engine/$(level).c)))
+# Empty but on a Cortex-M4 or M7.
+PATCHNET_ARMV7EM := $(foreach file,$(PATCHNET_ENGINE),$(if $(findstring /armv7em/,$(file)),$(file)))
+PATCHNET_BINDING := $(PATCHNET_DIR)/binding/mod_patchnet.c
+
+# Paths in #include are those from here.
+PATCHNET_CFLAGS := -I$(PATCHNET_DIR)
+
+# Ports compile with -Os, which costs what works on single pixels most of its speed, and the rest nothing.
+PATCHNET_COPT ?= -O2
+PATCHNET_HOT := $(filter %/pn_kernels.c %/pn_image.c %/pn_spectrum.c %/pn_fast.c %/pn_dsp_fast.c,$(PATCHNET_ENGINE))

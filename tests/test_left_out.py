@@ -1,0 +1,105 @@
+"""The engine built without a task: blobs of that task are refused by name, all others run as ever."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from cengine import ERRORS, ROOT, Engine, aligned, compile_engine, engine_sources
+from patchnet.models import resolve
+
+BLOBS = {"classify": "person", "detect": "bccd", "audio": "spoken-digits"}
+OPTIONS = {"PN_NO_DETECT": {"detect"}, "PN_NO_SOUND": {"audio"}, "PN_NO_DETECT -DPN_NO_SOUND": {"detect", "audio"}}
+CODES = {"detect": "NO_DETECT", "audio": "NO_SOUND"}
+
+
+def built(option: str) -> ctypes.CDLL:
+    """Without optimisation, so that no call of what is left out is hidden by it."""
+    flags = ["-O0", "-fPIC", "-shared", "-Wl,-z,defs", *f"-D{option}".split()]
+    lib = ctypes.CDLL(str(compile_engine("shim", flags)))
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    lib.pn_open.argtypes = lib.pn_open_streamed.argtypes = [pointer, pointer, size]
+    lib.pn_start_raw.argtypes = [pointer, pointer, size, pointer]
+    lib.pn_error.restype, lib.shim_model_bytes.restype = ctypes.c_char_p, size
+    return lib
+
+
+def blob_of(task: str) -> np.ndarray:
+    data = resolve(BLOBS[task]).read_bytes()
+    blob = aligned(len(data))
+    blob[:] = np.frombuffer(data, np.uint8)
+    return blob
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_blobs_of_a_task_that_is_left_out(option):
+    lib = built(option)
+    for task in BLOBS:
+        model, blob = ctypes.create_string_buffer(lib.shim_model_bytes()), blob_of(task)
+        for opened in (lib.pn_open, lib.pn_open_streamed):
+            err = opened(model, blob.ctypes.data, len(blob))
+            if task in OPTIONS[option]:
+                assert ERRORS[-1 - err] == CODES[task]
+                assert lib.pn_error(err).decode() == f"task {task} is not in this build"
+            else:
+                assert err == 0
+
+
+def test_classifying_needs_neither():
+    """The smallest engine gives the numbers of the whole one."""
+    lib, blob = built("PN_NO_DETECT -DPN_NO_SOUND"), blob_of("classify")
+    whole = Engine(blob.tobytes())
+    model, arena = ctypes.create_string_buffer(lib.shim_model_bytes()), aligned(whole.arena_bytes)
+    x = np.random.default_rng(0).integers(-128, 128, (66, 66, 3)).astype(np.int8)
+    wanted = whole.run_raw(x)
+    assert lib.pn_open(model, blob.ctypes.data, len(blob)) == 0
+    assert lib.pn_start_raw(model, arena.ctypes.data, len(arena), x.ctypes.data) == 0
+    while (more := lib.pn_step(model)) == 1:
+        pass
+    outputs = [ctypes.c_int8(lib.pn_output(model, i)).value for i in range(whole.classes)]
+    assert more == 0 and outputs == wanted.outputs8.tolist()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_nothing_of_it_is_compiled(option, tmp_path):
+    """No function of the task is left in any object."""
+    for source in engine_sources():
+        if source.parent.name == "tasks":
+            flags = ["-std=c99", "-O0", f"-I{ROOT / 'modpatchnet'}", *f"-D{option}".split()]
+            subprocess.run(["cc", *flags, "-c", "-o", tmp_path / f"{source.stem}.o", source], check=True)
+    listed = subprocess.run(["nm", *tmp_path.glob("*.o")], text=True, capture_output=True, check=True).stdout
+    symbols = " ".join(line.split()[-1] for line in listed.split("\n") if line and not line.endswith(":"))
+    words = {"detect": ("pn_detect_", "pn_box"), "audio": ("pn_sound", "pn_spectrum", "pn_hear", "pn_spot")}
+    for task, names in words.items():
+        assert any(name in symbols for name in names) == (task not in OPTIONS[option]), task
+
+
+def test_only_the_switch_knows_the_tasks():
+    """Detection and sound are spoken of in their own files, in pn_task.c and in the public header."""
+    knows = {"pn_task.c", "pn_detect.c", "pn_detect.h", "pn_sound.c", "pn_sound.h", "pn_spectrum.c", "pn_spectrum.h"}
+    knows |= {"pn_format.h", "pn_open.c"}  # all records; the words of all errors
+    words = ["pn_detect", "pn_hears", "pn_sound", "PN_DETECT", "PN_AUDIO", "PN_TASK_DETECT", "PN_TASK_AUDIO"]
+    words += ["detection", "audio", "spectr"]
+    headers = (ROOT / "modpatchnet" / "engine").rglob("*.h")
+    for path in (*engine_sources(), *headers):
+        if path.name not in knows:
+            found = [word for word in words if word in path.read_text()]
+            assert not found, (path.name, found)
+
+
+def test_a_folder_includes_only_what_is_before_it():
+    """The order that the head of patchnet.h gives."""
+    order = ["kernels", "blob", "plan", "run", "tasks", "engine"]
+    head = (ROOT / "modpatchnet" / "patchnet.h").read_text()
+    assert re.findall(r"^//   (\w+)  ", head, re.M) == order
+    for path in (ROOT / "modpatchnet" / "engine").rglob("*.[ch]"):
+        own = path.relative_to(ROOT / "modpatchnet").parts[:-1]
+        mine = order.index(own[1]) if len(own) > 1 else order.index("engine")
+        for line in path.read_text().split("\n"):
+            if line.startswith('#include "engine/'):
+                theirs = line.split('"')[1].split("/")
+                assert order.index(theirs[1]) <= mine, (path.name, line)
