@@ -46,7 +46,7 @@ def folder_of(name: str) -> str:
 
 
 def code() -> dict[str, int]:
-    """Bytes of .text and constants of each object and folder, and the deepest frame of each file."""
+    """Bytes of .text and constants of each object, of each folder and of the engine; the deepest frame of each file."""
     for old in OBJECTS.glob("*.*"):
         old.unlink()
     output_of(ROOT / "ports" / "stm32" / "h7-check", OBJECTS, CFLAGS_EXTRA="-fstack-usage")
@@ -56,8 +56,8 @@ def code() -> dict[str, int]:
         text, *_, path = line.split()
         name = Path(path).stem
         found[f"code/{name}"] = int(text)
-        total = f"code/{folder_of(name)}/"
-        found[total] = found.get(total, 0) + int(text)
+        for total in (f"code/{folder_of(name)}/", *(["code/engine"] if name.startswith("pn_") else [])):
+            found[total] = found.get(total, 0) + int(text)
     for path in OBJECTS.glob("*.su"):
         found[f"stack/{path.stem}"] = max(map(int, STACK_USE.findall(path.read_text())), default=0)
     return found
