@@ -54,10 +54,10 @@ format: $(READY)
 	$(VENV)/bin/ruff format -q .
 	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format -i)
 
+#: make test          the same set-up and PyTorch, `make check`, then all tests
 # One more than there are cores, as tests of boards wait for a serial line at times. Each begins with a stretch of
 # files of its own, so that what a file's tests share is seldom made twice, and then takes tests of those behind.
 WORKERS = $(shell expr $(JOBS) + 1)
-#: make test          the same set-up and PyTorch, `make check`, then all tests
 .PHONY: test
 test: check setup-train unix qemu native
 	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)

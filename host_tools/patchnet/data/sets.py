@@ -82,7 +82,7 @@ def load_folder(root: Path) -> Dataset:
 
 def load_digits(train: bool) -> Dataset:
     """scikit-learn's handwritten digits, 8 x 8 grey (0..16 scaled to 0..255); 80% of each class to train, fixed."""
-    # imported here: scikit-learn takes a second to start and is needed for this set alone
+    # imported here: scikit-learn starts slowly
     from sklearn.datasets import load_digits as load_bunch
     from sklearn.model_selection import train_test_split
 
