@@ -26,8 +26,9 @@ FIGURES = ROOT / "docs" / "figures.json"
 OBJECTS = ROOT / "build" / "figures"
 TESTS = ROOT / "build" / "tests.xml"  # `make test` leaves it
 STACK_USE = re.compile(r"^.*:\d+:\d+:\S+\t(\d+)\t", re.M)  # gcc's .su: place and function, bytes, kind
-# By how much figures differ from run to run: seconds are of this machine, and now and then an interrupt is counted.
-NOISE = {"seconds/": 0.25, "instructions/": 0.002}
+# By how much figures differ from run to run, a share and an amount: seconds are of this machine, and the same run of a
+# network was counted with up to 28,000 instructions more or less, interrupts among them.
+NOISE = {"seconds/": (0.25, 0.0), "instructions/": (0.001, 30_000.0)}
 
 
 def output_of(*command: str | Path, **env: str) -> str:
@@ -124,12 +125,13 @@ def renewed(before: dict[str, float], measured: dict[str, dict[str, float]]) -> 
     for figures in measured.values():
         for name, value in figures.items():
             old = before.get(name)
-            after[name] = value if old is None or abs(value - old) > noise(name) * old else old
+            after[name] = value if old is None or abs(value - old) > noise(name, old) else old
     return dict(sorted(after.items()))
 
 
-def noise(name: str) -> float:
-    return next((share for kind, share in NOISE.items() if name.startswith(kind)), 0)
+def noise(name: str, figure: float) -> float:
+    share, amount = next((both for kind, both in NOISE.items() if name.startswith(kind)), (0.0, 0.0))
+    return share * figure + amount
 
 
 def changes(before: dict[str, float], after: dict[str, float]) -> list[tuple[str, str, str, str]]:
