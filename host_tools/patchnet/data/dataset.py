@@ -40,7 +40,7 @@ class Dataset:
     def __iter__(self) -> Iterator[tuple[np.ndarray | Clip, int]]:
         return (self[i] for i in range(len(self)))
 
-    def take(self, indices: Sequence[int]) -> Dataset:
+    def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The items at `indices`, in that order."""
         return replace(
             self,
