@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ... import rooms
 from ...net.network import Network
 from ...train.modules import Tunnels, normalise, start_weights
+from .end import Pooled
 
 
 class PatchTunnelNet(Tunnels):
@@ -24,7 +25,7 @@ class PatchTunnelNet(Tunnels):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
-        return self.fc(pooled.flatten(1) if self.network.end.aggregate == "concat" else pooled.sum(1))
+        return self.fc(pooled.flatten(1) if Pooled.of(self.network).aggregate == "concat" else pooled.sum(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to logits (N, classes)."""

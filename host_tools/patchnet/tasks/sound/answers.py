@@ -8,7 +8,7 @@ from ...data import Clip
 from ...data.sounds import at_rate, fit, to_wav
 from ...net.network import Network
 from ..classify.answers import Classifying
-from .end import samples
+from .end import Heard, samples
 from .input import prepare
 
 
@@ -18,7 +18,7 @@ class Hearing(Classifying):
     camera = "filemic", "FileMic", "read"
 
     def to_file(self, item: Clip, network: Network) -> tuple[str, bytes]:
-        return "wav", to_wav(self.as_given(item, network), network.end.audio.rate)
+        return "wav", to_wav(self.as_given(item, network), Heard.of(network).audio.rate)
 
     def sent(self, item: Clip, network: Network) -> np.ndarray:
         """Of a long clip only the samples that count."""
@@ -26,7 +26,7 @@ class Hearing(Classifying):
         return fit(pcm, most) if len(pcm) > most else pcm
 
     def as_given(self, item: Clip, network: Network) -> np.ndarray:
-        return at_rate(item, network.end.audio.rate)
+        return at_rate(item, Heard.of(network).audio.rate)
 
     def seen(self, item: Clip, network: Network) -> np.ndarray:
         """Its spectrogram (rows, bands)."""

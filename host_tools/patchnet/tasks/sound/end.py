@@ -76,13 +76,13 @@ END = Heard
 
 def samples(network: Network) -> int:
     """Of a clip that fills the spectrogram of an audio network."""
-    a = network.end.audio
+    a = Heard.of(network).audio
     return a.frame + (network.height - 1) * a.hop
 
 
 def check(network: Network) -> Audio:
     """The network's front-end. ValueError names a number that the loader would refuse."""
-    a = network.end.audio
+    a = Heard.of(network).audio
     for name, ok, wanted in (
         ("channels", network.channels == 1, "1"),
         ("fft", a.fft in (1 << n for n in range(5, 12)), f"a power of two, {MIN_FFT}..{MAX_FFT}"),

@@ -7,7 +7,7 @@ import numpy as np
 from ...data import Clip
 from ...data.sounds import at_rate, fit
 from ...net.network import Network
-from .end import samples
+from .end import Heard, samples
 from .front import spectrogram
 
 
@@ -16,4 +16,4 @@ def prepare(x: np.ndarray | Clip, network: Network) -> np.ndarray:
     picture."""
     if not isinstance(x, Clip):
         raise ValueError(f"{network.name}: reads sounds, got pictures")
-    return spectrogram(fit(at_rate(x, network.end.audio.rate), samples(network)), network)[:, :, None]
+    return spectrogram(fit(at_rate(x, Heard.of(network).audio.rate), samples(network)), network)[:, :, None]

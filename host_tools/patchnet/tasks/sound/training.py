@@ -13,7 +13,7 @@ from ...train.batches import Batches
 from ...train.experiment import Experiment
 from ...train.task import Goal
 from ..classify.training import Classification, Heads, batch_loss, float_accuracy, loss_for
-from .end import samples
+from .end import Heard, samples
 from .front import spectrogram
 
 QUIET = -75.0  # dB of full scale: the least noise that is added
@@ -66,7 +66,7 @@ class SoundBatches(Batches):
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
         super().__init__(dataset, experiment, rank, ranks)
         self.options = experiment.options
-        self.a, self.samples = experiment.network.end.audio, samples(experiment.network)
+        self.a, self.samples = Heard.of(experiment.network).audio, samples(experiment.network)
         self.waves = [at_rate(clip, self.a.rate) for clip, _ in dataset]
 
     def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.int64]:
@@ -127,7 +127,7 @@ class SoundTraining(Classification):
         return SoundBatches(dataset, e, rank, ranks)
 
     def goal(self, e: Experiment, training: Dataset) -> Goal:
-        background = e.network.end.audio.background
+        background = Heard.of(e.network).audio.background
         loss_of = loss_for(e, training, (background,) if background else ())
         module = Heads(self.model(e.network, e.tied), 0)
         return Goal(module, functools.partial(batch_loss, e=e, loss_of=loss_of), float_accuracy, "accuracy")
