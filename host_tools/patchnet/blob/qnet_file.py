@@ -33,7 +33,7 @@ def save(qnet: QNet, path: str | Path) -> None:
         "layers": scalars,
         **{name: value for name, value in end.items() if name not in arrays},
     }
-    np.savez_compressed(path, meta=json.dumps(meta), **arrays)
+    np.savez_compressed(path, meta=json.dumps(meta), **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
 
 
 def load(path: str | Path) -> QNet:

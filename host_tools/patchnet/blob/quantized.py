@@ -71,12 +71,7 @@ class QBottleneck:
 
 
 class QEnd:
-    """The integers of what ends a network: a subclass for each task, in the task's room (its module `record`).
-
-    `output_scale`: the real step of the int8 outputs.
-    """
-
-    output_scale: float
+    """The integers of what ends a network: a subclass for each task, in the task's room (its module `record`)."""
 
     @classmethod
     def of(cls, qnet: QNet) -> Self:

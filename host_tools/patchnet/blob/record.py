@@ -76,8 +76,8 @@ class Record:
         is among them. Their length does not depend on the plan."""
         return b"", 0
 
-    def header(self, qnet: QNet) -> dict[str, int]:
-        """Fields of the header that belong to the end."""
+    def header(self, qnet: QNet) -> dict[str, float]:
+        """Fields of the header that belong to the end; `output_scale` is the real step of the int8 outputs."""
         return dict.fromkeys(END_FIELDS, 0)
 
     def dense(self, qnet: QNet) -> Scaled | None:
@@ -114,7 +114,7 @@ class Record:
         raise NotImplementedError
 
 
-END_FIELDS = "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult"
+END_FIELDS = "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult", "output_scale"
 
 
 # ---------------------------------------------------------------- checks and arrays that tasks share

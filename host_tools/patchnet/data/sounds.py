@@ -23,7 +23,7 @@ class Clip:
 def read_sound(path: str | Path) -> Clip:
     """A sound file with its channels averaged. ValueError names one that cannot be read."""
     try:
-        import soundfile
+        import soundfile  # imported here: pictures do without
 
         pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except ImportError as e:

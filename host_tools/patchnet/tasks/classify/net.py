@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import rooms
+from ...data import Item
 from ...net.network import Network
 from ...train.modules import Tunnels, normalise, start_weights
 from .end import Pooled
@@ -32,8 +33,8 @@ class PatchTunnelNet(Tunnels):
         return self.classify(self.maps(x).mean((3, 4)))
 
     @torch.no_grad()
-    def predict(self, pictures: Iterable[np.ndarray], batch: int = 64) -> np.ndarray:
-        """Softmax scores (N, classes) of uint8 pictures of any size, resized as the engine does."""
+    def predict(self, pictures: Iterable[Item], batch: int = 64) -> np.ndarray:
+        """Softmax scores (N, classes) of uint8 pictures of any size, resized as the engine does, or of clips."""
         self.eval()
         prepare = rooms.part(self.network.task, "input").prepare
         ready = np.stack([prepare(picture, self.network) for picture in pictures])

@@ -59,11 +59,12 @@ class PooledRecord(Record):
         check_arrays(end.fc, (len(d.labels), d.features), "fully connected")
         check_sums(end.fc, 14, end.fc_shift, "fully connected")
 
-    def header(self, qnet: QNet) -> dict[str, int]:
+    def header(self, qnet: QNet) -> dict[str, float]:
         end = QPooled.of(qnet)
         return dict(
             pool_mult=end.pool.mult, pool_shift=end.pool.shift, pool_zero=end.pool.zero_out,
             fc_shift=end.fc_shift, fc_zero=end.fc_zero_out, softmax_mult=softmax_mult(end.output_scale),
+            output_scale=end.output_scale,
         )  # fmt: skip
 
     def dense(self, qnet: QNet) -> Scaled:

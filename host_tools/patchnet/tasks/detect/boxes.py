@@ -121,9 +121,7 @@ def cluster(sizes: np.ndarray, k: int, seed: int = 0, rounds: int = 100) -> np.n
 def anchors_for(dataset: Dataset, height: int, width: int, k: int) -> tuple[list[tuple[int, int]], float]:
     """k anchors (w, h) for a network whose picture is height x width, smallest first, and the mean over all boxes of
     the IoU with the best of them. Boxes that are difficult do not count."""
-    if dataset.boxes is None:
-        raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(dataset.classes)})")
-    rows = np.concatenate(dataset.boxes)
+    rows = np.concatenate(dataset.need_boxes())
     rows = rows[rows[:, 5] == 0]
     sizes = (rows[:, 2:4] - rows[:, :2]).astype(float) * (width, height)
     found = np.maximum(1, cluster(sizes, k).round())

@@ -85,6 +85,9 @@ class DetectRecord(Record):
             )
         )  # fmt: skip
 
+    def header(self, qnet: QNet) -> dict[str, float]:
+        return super().header(qnet) | {"output_scale": QDetect.of(qnet).output_scale}
+
     def values(self, qnet: QNet) -> dict[str, Any]:
         return {"detect": asdict(QDetect.of(qnet))}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data import Clip
+from ...data import Clip, Item
 from ...data.sounds import at_rate, fit
 from ...net.network import Network
 from .end import Heard, samples
 from .front import spectrogram
 
 
-def prepare(x: np.ndarray | Clip, network: Network) -> np.ndarray:
+def prepare(x: Item, network: Network) -> np.ndarray:
     """A clip of any length and rate as the picture that `network` reads: uint8 (height, width, 1). ValueError for a
     picture."""
     if not isinstance(x, Clip):

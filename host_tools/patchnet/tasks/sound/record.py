@@ -33,7 +33,7 @@ class HeardRecord(PooledRecord):
         return fmt.AUDIO.unpack(blob, header["task_off"])
 
     def end(self, info: BlobInfo) -> Heard:
-        return Heard(super().end(info).aggregate, from_record(info.record, tuple(info.labels)))
+        return Heard(super().end(info).aggregate, audio=from_record(info.record, tuple(info.labels)))
 
 
 RECORD = HeardRecord()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data import Dataset
+from ...data import Dataset, as_clip
 from ...data.sounds import at_rate
 from ...train.batches import Batches
 from ...train.experiment import Experiment
@@ -67,9 +67,9 @@ class SoundBatches(Batches):
         super().__init__(dataset, experiment, rank, ranks)
         self.options = experiment.options
         self.a, self.samples = Heard.of(experiment.network).audio, samples(experiment.network)
-        self.waves = [at_rate(clip, self.a.rate) for clip, _ in dataset]
+        self.waves = [at_rate(as_clip(clip), self.a.rate) for clip, _ in dataset]
 
-    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.int64]:
+    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | np.int64]:
         """One spectrogram and its class."""
         e, label = self.options, self.dataset.labels[i]
         if rng.random() < e.background:
@@ -97,7 +97,7 @@ class SoundBatches(Batches):
             return noise(rng, self.samples, rng.uniform(QUIET, -15))
         for side in (0, 1):
             if kind in (side + 1, 3):
-                wave = self.varied(i if side else rng.integers(len(self.waves)), rng)
+                wave = self.varied(i if side else int(rng.integers(len(self.waves))), rng)
                 n = int(min(len(wave) * rng.uniform(0.1, 0.45), self.samples // 2))
                 if n:
                     out[slice(0, n) if side == 0 else slice(self.samples - n, None)] = (
