@@ -78,9 +78,7 @@ class PooledRecord(Record):
 
     def from_values(self, values: Mapping[str, Any]) -> QPooled:
         fc = Scaled(*(values[f"fc.{k}"] for k in ("weight", "bias", "mult")))
-        return QPooled(
-            QPool(**values["pool"]), fc, values["fc_shift"], values["fc_zero_out"], values["output_scale"]
-        )
+        return QPooled(QPool(**values["pool"]), fc, values["fc_shift"], values["fc_zero_out"], values["output_scale"])
 
     def random(self, rng: np.random.Generator, network: Network) -> QPooled:
         fc, fc_shift = narrow(rng, (len(network.labels), network.features), 60)
