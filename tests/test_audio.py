@@ -88,7 +88,7 @@ def test_spectrogram_is_the_oracles(fft):
 def test_spectrum_is_numpys(fft):
     """The integer FFT (that of the engine, as other tests show) is the real one, within 2^-12 of its largest value."""
     rng = np.random.default_rng(fft)
-    network = replace(tiny(), end=Heard("sum", Audio(8000, fft, fft, fft)))
+    network = replace(tiny(), end=Heard("sum", audio=Audio(8000, fft, fft, fft)))
     oracle = AudioOracle(pack(random_qnet(rng, network)))
     for pcm in (random_sound(rng, fft), *extreme_sounds(rng, fft)):
         v = pcm.astype(float) * oracle.window / fft
@@ -100,7 +100,7 @@ def test_spectrum_is_numpys(fft):
 def test_largest_samples_stay_in_range_with_the_longest_twiddles():
     """The oracle asserts that nothing leaves 32 bits, the tables being at the edge of what the loader takes."""
     rng = np.random.default_rng(1)
-    network = replace(tiny(), end=Heard("sum", Audio(8000, 256, 256, 256)))
+    network = replace(tiny(), end=Heard("sum", audio=Audio(8000, 256, 256, 256)))
     blob = bytearray(pack(random_qnet(rng, network)))
     record = read(bytes(blob)).record
     angles = 2 * np.pi * np.arange(128) / 256
@@ -315,7 +315,7 @@ def test_errors(call, kind, text):
 ])  # fmt: skip
 def test_designs_that_cannot_be(changes, text):
     with pytest.raises(ValueError, match=text):
-        replace(tiny(), end=Heard("sum", replace(Audio(8000, 256, 256, 256), **changes))).check()
+        replace(tiny(), end=Heard("sum", audio=replace(Audio(8000, 256, 256, 256), **changes))).check()
 
 
 def test_design_is_kept():

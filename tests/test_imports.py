@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "host_tools" / "patchnet"
 
 # A module may import from its own line and from those below it.
 ORDER = (
-    ("", "demo"),  # "": the package itself, which has the board's API
+    ("", "demo", "filecam", "filemic"),  # "": the package itself, with the board's API, which the board's own files use
     ("api",),
     ("cli",),
     ("report",),
@@ -29,7 +29,7 @@ ORDER = (
     ("engine",),
     ("net",),
     ("data",),
-    ("format", "progress", "rooms", "models", "filecam", "filemic"),
+    ("format", "progress", "rooms", "models"),
 )
 LINE = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 ONLY = {"": {"api"}, "api": {"engine"}}  # these take in nothing else, so that `import patchnet` is quick

@@ -145,7 +145,7 @@ def test_dead_channels_are_represented():
     net.calibrate(normalise(torch.from_numpy(pixels(network, 32)), network))
     layer = net.quantized().tunnels[0][2]
     assert not layer.expand.weight[0].any() and layer.expand.mult[0] >= 1
-    step = float(net.tunnels[0][2].scales()[1][0])
+    step = float(net.tunnels[0][2].scales()[0][1][0])
     value = (int(layer.expand.bias[0]) * int(layer.expand.mult[0]) + 2**31 >> 32) * step
     assert value == pytest.approx(2.0, rel=0.02)
 
