@@ -16,7 +16,6 @@ from patchnet.tasks.detect import precision
 WANTED = json.loads((Path(__file__).parent / "golden" / "bccd.json").read_text())
 FOLDER = Path(patchnet.__file__).parent / "pictures" / "bccd"
 FILES = sorted(FOLDER.glob("*.ppm"))
-LEVELS = 0.4, 0.45  # what detect() has where nothing is said
 
 
 def test_there_is_something_to_find():
@@ -45,7 +44,7 @@ def test_on_pc():
 def test_on_device(where):
     if where not in engines.ENGINES:
         pytest.skip("predict knows the unix port and the emulated board")
-    found = evaluation.predict("bccd", FILES, where, LEVELS)
+    found = evaluation.predict("bccd", FILES, where)
     assert [rows.tolist() for rows in found.boxes] == [WANTED[file.name] for file in FILES]
     assert found.ram == patchnet.Model("bccd").ram
 
@@ -53,7 +52,7 @@ def test_on_device(where):
 def test_float_network_finds_nearly_the_same():
     """By the boxes of the integer one as the truth: nine in ten."""
     pytest.importorskip("torch")
-    found = evaluation.predict("bccd", FILES, "float", LEVELS)
+    found = evaluation.predict("bccd", FILES, "float")
     truth = [np.array([[x, y, x + w, y + h, c, 0] for x, y, w, h, c, _ in WANTED[f.name]]) for f in FILES]
     hits = [
         sum((precision.judged(found.corners(i)[found.corners(i)[:, 4] == c], t[t[:, 4] == c], 0.5) == 1).sum()

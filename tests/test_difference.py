@@ -32,7 +32,7 @@ def broken() -> Path:
     if not folder.is_dir():
         part = folder.with_suffix(f".{os.getpid()}")
         shutil.copytree(ENGINE, part)
-        source = next(path for path in part.rglob("*.c") if RIGHT in path.read_text())
+        source = next(path for path in sorted(part.rglob("*.[ch]")) if RIGHT in path.read_text())
         source.write_text(source.read_text().replace(RIGHT, WRONG))
         try:
             part.rename(folder)

@@ -24,8 +24,8 @@ def test_changes_are_told_with_their_share():
         ("seconds/tests", 10.0, 12.5, 10.0),
         ("seconds/tests", 10.0, 12.6, 12.6),
         ("seconds/tests", 10.0, 7.4, 7.4),
-        ("instructions/a", 1000, 1002, 1000),
-        ("instructions/a", 1000, 1003, 1003),
+        ("instructions/a", 10_000_000, 10_040_000, 10_000_000),
+        ("instructions/a", 10_000_000, 9_959_000, 9_959_000),
         ("code/a", 1000, 1001, 1001),
     ],
 )

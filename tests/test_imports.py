@@ -36,6 +36,7 @@ ONLY = {"": {"api"}, "api": {"engine"}}  # these take in nothing else, so that `
 TORCH = {"tasks", "train", "importers"}  # rooms that may know torch
 # A task is known by its name alone (`tasks` itself has the table), so that one can be added or left out.
 NEIGHBOURS = {("sound", "classify")}  # a network that hears classifies
+BOARD_FILES = {"filecam", "filemic"}  # what is `patchnet` to them is the board's module
 REASON = "# imported here:"
 AT_ONCE, IN_FUNCTION, FOR_TYPES = "at once", "in a function", "for type checkers"
 
@@ -75,7 +76,7 @@ def targets(node: ast.Import | ast.ImportFrom, module: str, is_folder: bool, kno
         names = [alias.name.split(".") for alias in node.names]
         return [(".".join(n[n[0] == "patchnet" :]), n[0] == "patchnet") for n in names]
     there = node.module.split(".") if node.module else []
-    if not node.level and there[0] != "patchnet":
+    if not node.level and (there[0] != "patchnet" or module in BOARD_FILES):
         return [(node.module or "", False)]
     here = module.split(".") if module else []
     here = here[: len(here) - node.level + is_folder] if node.level else []

@@ -119,7 +119,7 @@ def test_instructions_are_counted(connect):
 
 
 def test_emulator_dies_with_its_parent():
-    code = "from patchnet import remote; b = remote.Board.qemu(); print(b._qemu.process.pid, flush=True); input()"
+    code = "from patchnet.board import remote; b = remote.Board.qemu(); print(b._qemu.process.pid, flush=True); input()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     emulator = int(parent.stdout.readline())
     assert is_alive(emulator)
