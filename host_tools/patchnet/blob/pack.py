@@ -125,15 +125,13 @@ def _check_net(qnet: QNet) -> None:
 
 def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
     d = qnet.design
-    aggregate = getattr(d.end, "aggregate", "sum")
     return dict(
         magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
         task=fmt.TASKS[d.task],
         channels=d.channels, tunnels=d.tunnels, layers=len(d.layers()), height=d.height, width=d.width,
         patch_h=d.patch[0], patch_w=d.patch[1], input_zero=(*qnet.input_zero, *(0,) * (4 - d.channels)),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
-        aggregate=fmt.AGGREGATE_CONCAT if aggregate == "concat" else fmt.AGGREGATE_SUM, classes=len(d.labels),
-        input_scale=1 / d.std, arena_bytes=p.arena_bytes,
+        classes=len(d.labels), input_scale=1 / d.std, arena_bytes=p.arena_bytes,
         **{name: p.places.get(name, 0) for name in ("sum_at", "feature_at", "logit_at")},
         segments=sum(segment.first < len(d.layers()) for segment in p.segments),
         **record_of(d.task).header(qnet), **sections,

@@ -114,7 +114,9 @@ class Record:
         raise NotImplementedError
 
 
-END_FIELDS = "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult", "output_scale"
+END_FIELDS = (
+    "aggregate", "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult", "output_scale",
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- checks and arrays that tasks share

@@ -17,6 +17,9 @@ from ...net.network import Network
 from .end import Pooled
 
 
+AGGREGATES = {"sum": fmt.AGGREGATE_SUM, "concat": fmt.AGGREGATE_CONCAT}
+
+
 @dataclass(frozen=True)
 class QPool:
     """Global average pooling over all tunnels together ("sum") or over each tunnel ("concat"), to int8 features.
@@ -64,7 +67,7 @@ class PooledRecord(Record):
         return dict(
             pool_mult=end.pool.mult, pool_shift=end.pool.shift, pool_zero=end.pool.zero_out,
             fc_shift=end.fc_shift, fc_zero=end.fc_zero_out, softmax_mult=softmax_mult(end.output_scale),
-            output_scale=end.output_scale,
+            output_scale=end.output_scale, aggregate=AGGREGATES[Pooled.of(qnet.design).aggregate],
         )  # fmt: skip
 
     def dense(self, qnet: QNet) -> Scaled:
@@ -85,7 +88,7 @@ class PooledRecord(Record):
         return QPooled(QPool(1 << 24, 0, 0), fc, fc_shift, 0, 0.1)
 
     def end(self, info: BlobInfo) -> Pooled:
-        return Pooled("concat" if info.header["aggregate"] == fmt.AGGREGATE_CONCAT else "sum")
+        return Pooled(next(name for name, value in AGGREGATES.items() if value == info.header["aggregate"]))
 
     def q_end(self, blob: bytes, info: BlobInfo, network: Network) -> QPooled:
         h = info.header
