@@ -16,7 +16,6 @@ from ...blob.record import Arrays, BlobInfo, Record, check_arrays, check_sums
 from ...net.network import Network
 from .end import Pooled
 
-
 AGGREGATES = {"sum": fmt.AGGREGATE_SUM, "concat": fmt.AGGREGATE_CONCAT}
 
 
