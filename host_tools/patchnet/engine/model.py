@@ -1,7 +1,7 @@
 """The board's C module `_patchnet` once more for CPython (modpatchnet/binding/mod_patchnet.c), over the same C engine.
 
-Same classes, methods, exceptions and messages; the scripts of tests/device hold the two together. Blob and pictures
-are copied here, what a PC does not notice.
+Same classes, methods, exceptions and messages; the scripts of tests/device/scripts hold the two together. Blob and
+pictures are copied here, what a PC does not notice.
 """
 
 from __future__ import annotations

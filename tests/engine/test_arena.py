@@ -8,20 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import arena
-from arena import FAST, GROUPS, STORED, WINDOW, Area, Flow, Part, Place, Stage, Widths
-from audio_oracle import AudioOracle
 from cases import Case, assert_equal, moved, random_blob, random_case, random_raw
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from difference import check
-from oracle import Oracle
+from oracle import Oracle, arena
+from oracle.arena import FAST, GROUPS, STORED, WINDOW, Area, Flow, Part, Place, Stage, Widths
+from oracle.audio import AudioOracle
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.plan.choice import front
 from patchnet.plan.modes import FAST_MODES as MODES
 from patchnet.plan.place import place
 
-SCRIPT = ROOT / "tests" / "device" / "used.py"
+SCRIPT = ROOT / "tests" / "device" / "scripts" / "used.py"
 
 
 def touched(engine: Engine, rng, run) -> np.ndarray:

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from test_device_api import check_interrupt, expected, folder, script, write_long  # noqa: F401, folder is a fixture
+from test_equality_device import GOLDEN, SCRIPT, assert_printed, golden_entries, printed, random_folder  # noqa: F401
 
 from conftest import PATIENT
 from patchnet.board import remote
-from test_device_api import check_interrupt, expected, folder, script, write_long  # noqa: F401, folder is a fixture
-from test_equality_device import GOLDEN, SCRIPT, assert_printed, golden_entries, printed, random_folder  # noqa: F401
 
 BUILD = remote.ROOT / "build"
 ARCHS = {"unix": "x64", "qemu": "armv7emsp"}

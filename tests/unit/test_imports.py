@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "host_tools" / "patchnet"
+PACKAGE = Path(__file__).resolve().parents[2] / "host_tools" / "patchnet"
 
 # A module may import from its own line and from those below it.
 ORDER = (

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from test_deploy import Emulator, Plug
 
 from conftest import require
 from patchnet import Model, cli, data
@@ -15,7 +16,6 @@ from patchnet.data import sounds as sounds_
 from patchnet.evaluate import engines
 from patchnet.models import FOLDER
 from patchnet.tasks.classify import answers as classifying
-from test_deploy import Emulator, Plug
 
 PICTURES = 12
 SOUNDS = FOLDER.parent / "sounds"

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audio_oracle import AudioOracle
 from conftest import PATIENT
+from oracle.audio import AudioOracle
 from patchnet import Model
 from patchnet.data import sounds as sounds_
 from patchnet.tasks.sound.end import Audio
 from sounds import LABELS, random_blob, random_sound
 
-SCRIPT = Path(__file__).parent / "device" / "sound.py"
-SHIPPED = Path(__file__).parent.parent / "host_tools" / "patchnet"
+SCRIPT = Path(__file__).parent / "scripts" / "sound.py"
+SHIPPED = Path(__file__).parents[2] / "host_tools" / "patchnet"
 CHUNK, THRESHOLD = 100, 0.4
 FRONT_ENDS = {
     "8k": Audio(8000, 200, 80, 256, every=3, pause=0.05),

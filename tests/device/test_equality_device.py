@@ -1,6 +1,6 @@
 """The same integers everywhere: golden vectors and random networks on PC, unix port, emulated Cortex-M7 and board.
 
-What must come out is always the oracle's word. tests/device/golden.py runs the cases that lie in a folder.
+What must come out is always the oracle's word. tests/device/scripts/golden.py runs the cases that lie in a folder.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from difference import again, first, plan_lines
 from oracle import HEAD, Oracle
 from patchnet.plan.modes import FAST_MODES as MODES
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 GOLDEN = HERE / "golden"
-SCRIPT = HERE / "device" / "golden.py"
+SCRIPT = HERE / "device" / "scripts" / "golden.py"
 
 spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
 make = importlib.util.module_from_spec(spec)

@@ -11,7 +11,7 @@ from PIL import Image
 from patchnet import Model, filecam
 from patchnet.board import remote
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 MODELS = ROOT / "host_tools" / "patchnet" / "models"
 PICTURES = ROOT / "host_tools" / "patchnet" / "pictures"
@@ -20,7 +20,7 @@ PICTURES = ROOT / "host_tools" / "patchnet" / "pictures"
 @pytest.fixture
 def rom(tmp_path):
     """What lies in /rom: networks, stubs, and pictures of each frame size that a camera may be set to."""
-    for stub in (Path(__file__).parent / "stubs").glob("*.py"):
+    for stub in (Path(__file__).parents[1] / "stubs").glob("*.py"):
         shutil.copy(stub, tmp_path)
     for name in ("person", "cifar10"):
         shutil.copy(MODELS / f"{name}.pnb", tmp_path)

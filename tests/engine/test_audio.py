@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import patchnet
-from audio_oracle import AudioOracle
 from cengine import Engine, EngineError, sanitized
 from networks import random_qnet
+from oracle.audio import AudioOracle
 from patchnet import Image, Model
 from patchnet import format as fmt
 from patchnet.blob.order import fast_layers

@@ -13,7 +13,7 @@ from patchnet.evaluate import val as evaluation
 from patchnet.models import resolve
 from patchnet.tasks.detect import precision
 
-WANTED = json.loads((Path(__file__).parent / "golden" / "bccd.json").read_text())
+WANTED = json.loads((Path(__file__).parents[1] / "golden" / "bccd.json").read_text())
 FOLDER = Path(patchnet.__file__).parent / "pictures" / "bccd"
 FILES = sorted(FOLDER.glob("*.ppm"))
 

@@ -15,7 +15,7 @@ from cengine import engine_sources
 from conftest import PATIENT, require
 from patchnet.board import remote
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "ports" / "get-micropython"
 FAILING_GIT = "#!/bin/sh\necho 'fatal: no network here' >&2\nexit 128\n"
 FAILING_APT = "#!/bin/sh\necho 'E: nothing to be had' >&2\nexit 100\n"

@@ -13,7 +13,7 @@ import pytest
 from conftest import PATIENT, require
 from patchnet.board import deploy, remote
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 PACKAGE = ROOT / "host_tools" / "patchnet"

@@ -14,7 +14,7 @@ import pytest
 import patchnet
 from patchnet import api
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "host_tools" / "patchnet"
 STUB = PACKAGE / "typings" / "patchnet.pyi"
 (BINDING,) = (ROOT / "modpatchnet").rglob("mod_patchnet.c")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
 
 import patchnet
 from conftest import PATIENT
@@ -19,7 +20,6 @@ from patchnet.blob.pack import pack
 from patchnet.board import remote
 from patchnet.net.recipe import Stage
 from patchnet.net.recipe import patch_tunnels as Network
-from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
 
 COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict", "bench")
 NET = Network(

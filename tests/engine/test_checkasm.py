@@ -14,7 +14,7 @@ import pytest
 from cengine import BUILD
 from conftest import PATIENT
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 ENGINE = HERE.parent / "modpatchnet"
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
 FLAGS = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=soft", "-std=c99", "-O2", "-fno-builtin", "-Wall", "-Werror"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import oracle
-from arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Place, parts, plan_is_sound, strip_areas
 from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
 from cengine import ERRORS, Engine, EngineError, library, sanitized
 from networks import FreeNetwork, fast_network, fast_qnet, identity_qnet, random_qnet
+from oracle.arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Place, parts, plan_is_sound, strip_areas
 from patchnet import format as fmt
 from patchnet.blob import random
 from patchnet.blob.order import fast_layers

@@ -17,7 +17,7 @@ from cengine import BUILD, ENGINE
 from oracle import BOTTLENECK
 from patchnet.plan.modes import FAST_MODES as MODES
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 # every bottleneck of kernel 5, but for modes fast and sweep, gives one too much
 RIGHT = "pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in,"
 WRONG = "pn_zero_q8(s->zero_out) + 256 * (s->kernel == 5) - s->res_mult * s->zero_in,"
@@ -89,7 +89,16 @@ def test_the_layer_is_named(broken, where):
 
 def test_the_test_is_named_too(broken):
     """As in a run of pytest, whose command line is told as well."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(TESTS / "test_engine.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        str(TESTS / "engine" / "test_engine.py"),
+    ]
     env = {**os.environ, "PATCHNET_ENGINE": str(broken)}
     done = subprocess.run([*command, "-k", "test_random_network"], env=env, capture_output=True, text=True)
     assert done.returncode == 1

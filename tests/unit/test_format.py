@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-import arena
 import oracle
 from cengine import ENGINE, ROOT
+from oracle import arena
 from patchnet import format as fmt
 
 PAGE = (ROOT / "modpatchnet" / "FORMAT.md").read_text()

@@ -8,8 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import arena
-from arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
 from cases import (
     Picture,
     Schedule,
@@ -33,7 +31,8 @@ from networks import (
     random_picture,
     random_qnet,
 )
-from oracle import GREY, RGB565, RGB888, WIDE, Oracle, scores_of
+from oracle import GREY, RGB565, RGB888, WIDE, Oracle, arena, scores_of
+from oracle.arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet

@@ -9,13 +9,12 @@ from math import isqrt
 import numpy as np
 import pytest
 
-import arena
 import patchnet
 from cases import patched, random_blob, random_case, random_raw, scattered
 from cengine import Engine, EngineError, sanitized
 from difference import check
 from networks import fast_qnet, random_detector, random_qnet
-from oracle import HEAD, Oracle
+from oracle import HEAD, Oracle, arena
 from patchnet import format as fmt
 from patchnet.blob import qnet_file
 from patchnet.blob.order import fast_layers

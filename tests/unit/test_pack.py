@@ -8,7 +8,7 @@ import pytest
 
 import networks
 import oracle
-from arena import DIRECT, FAST, ROLLING, SWEEP
+from oracle.arena import DIRECT, FAST, ROLLING, SWEEP
 from patchnet import format as fmt
 from patchnet.blob import pack
 from patchnet.blob.order import Order, fast_layers, fast_ok, to_bytes

@@ -17,11 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
 import test_imports
+
 from cengine import ROOT, WARNINGS
 
-ROOMS = Path(__file__).resolve().parent / "rooms"
+ROOMS = Path(__file__).resolve().parents[1] / "rooms"
 PACKAGE, ENGINE = Path("host_tools/patchnet"), Path("modpatchnet/engine")
 HEADER = ENGINE / "blob/pn_format.h"
 TOUCHED = {PACKAGE / "rooms.py", PACKAGE / "format.py", ENGINE / "tasks/pn_task.c"}

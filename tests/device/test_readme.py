@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PACKAGE = ROOT / "host_tools" / "patchnet"
 COMMANDS = re.findall(r"^\.venv/bin/patchnet (.*)$", README, re.M)

@@ -1,4 +1,4 @@
-"""The scripts of tests/device on each kind of device. What they print there is what they print on CPython, where they
+"""The scripts of device/scripts on each kind of device. What they print there is what they print on CPython, where they
 can run there, and what lies beside them as .exp in any case.
 """
 
@@ -18,7 +18,7 @@ from conftest import PATIENT, wait_for
 from patchnet import GRAYSCALE, Image, Model
 from patchnet.board import remote, romfs
 
-SCRIPTS = Path(__file__).parent / "device"
+SCRIPTS = Path(__file__).parent / "scripts"
 # chains, and bottlenecks in each: some seconds on each device
 LONG = {"unix": (16, 6), "qemu": (9, 1)}
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from test_plan import Stream, parts, reached
 
 import networks
 from cases import random_schedule
@@ -21,7 +22,6 @@ from patchnet.plan.modes import DIRECT, GROUPS, ROLLING, STORED, WINDOW
 from patchnet.plan.place import areas, lasting, place
 from patchnet.plan.sizes import segment_areas
 from patchnet.report.narrower import narrower
-from test_plan import Stream, parts, reached
 
 VWW = Network(
     "vww", ("no_person", "person"), 66, 66, k=4, central=True, margin_h=9, margin_w=9, stem_out=16,

@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_native import STOCK, require
 
 from conftest import PATIENT
 from patchnet import filecam
 from patchnet.board import remote, romfs
 from patchnet.cli import build_parser
-from test_native import STOCK, require
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "host_tools" / "patchnet"
 PAGES = sorted((ROOT / "docs" / "start").glob("*.md"))
 EMULATED = ROOT / "docs" / "start" / "emulated.md"
@@ -89,7 +89,7 @@ def board(tmp_path_factory):
     """An emulated board with stock firmware. In its ROMFS: what stands for OpenMV's camera and LED, and a picture."""
     folder = tmp_path_factory.mktemp("rom")
     (folder / "pictures" / "160x120").mkdir(parents=True)
-    for stub in (Path(__file__).parent / "stubs").glob("*.py"):
+    for stub in (Path(__file__).parents[1] / "stubs").glob("*.py"):
         (folder / stub.name).write_text(stub.read_text())
     pictures = folder / "pictures" / "160x120"
     for path in sorted((PACKAGE / "pictures").glob("person-*.ppm")):

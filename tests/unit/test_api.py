@@ -1,6 +1,6 @@
 """The API on CPython: what only a PC has (numpy, Pillow, shipped names), and what is easier to prove there.
 
-What it shares with a board is in tests/device, run by test_device_api.py.
+What it shares with a board is in tests/device/scripts, run by test_device_api.py.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ from oracle import Oracle
 from patchnet import GRAYSCALE, RGB565, RGB888, Image, Model, api, models
 from patchnet.blob.pack import pack
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=[1, 3], ids=["grey", "colour"])

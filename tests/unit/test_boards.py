@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PORT = ROOT / "build" / "micropython" / "ports" / "stm32"
 BOARDS = sorted(mk.parent for mk in (ROOT / "boards").glob("*/mpconfigboard.mk") if "stm32h7.mk" in mk.read_text())
 DOCS = ROOT / "docs" / "boards.md"
