@@ -35,8 +35,6 @@ demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
 #: make check         before every commit, less than a minute: format, lint, types, tests that are quick and need no device
-QUICK = analyze api boards boxes data detection_data design docs evaluate figures filecam filemic format imports pack plan \
-	precision typings unpack
 # Folders whose C is held to .clang-format: none yet, as in `make check C_FOLDERS="modpatchnet host_tools tests boards"`.
 C_FOLDERS ?=
 C_FILES = git ls-files $(foreach folder,$(C_FOLDERS),'$(folder)/*.[ch]')
@@ -46,7 +44,7 @@ check: $(READY)
 	$(VENV)/bin/ruff check -q .
 	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format --dry-run -Werror)
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not device" $(QUICK:%=tests/test_%.py)
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not device" tests/unit
 
 #: make format        what `make check` wants of the format
 .PHONY: format

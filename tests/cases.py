@@ -8,18 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arena import (
-    Part,
-    Place,
-    lasting_areas,
-    least_shift,
-    map_areas,
-    parts,
-    plan_is_sound,
-    segments_are_sound,
-    strip_areas,
-)
-from audio_oracle import AudioOracle
 from networks import (
     conv_network,
     extreme_picture,
@@ -31,6 +19,18 @@ from networks import (
     random_qnet,
 )
 from oracle import GREY, RGB565, RGB888, Oracle
+from oracle.arena import (
+    Part,
+    Place,
+    lasting_areas,
+    least_shift,
+    map_areas,
+    parts,
+    plan_is_sound,
+    segments_are_sound,
+    strip_areas,
+)
+from oracle.audio import AudioOracle
 from patchnet import format as fmt
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal

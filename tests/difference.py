@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-import arena
 from cases import Case, Picture, assert_equal
 from cengine import GUARD, Engine, Where
-from oracle import HEAD, Layer, Oracle, Result
+from oracle import HEAD, Layer, Oracle, Result, arena
 from patchnet.blob.pack import pack
 from patchnet.blob.unpack import blob_qnet
 from patchnet.plan.place import place

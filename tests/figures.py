@@ -12,9 +12,9 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,8 +26,9 @@ FIGURES = ROOT / "docs" / "figures.json"
 OBJECTS = ROOT / "build" / "figures"
 TESTS = ROOT / "build" / "tests.xml"  # `make test` leaves it
 STACK_USE = re.compile(r"^.*:\d+:\d+:\S+\t(\d+)\t", re.M)  # gcc's .su: place and function, bytes, kind
-# By how much figures differ from run to run: seconds are of this machine, and now and then an interrupt is counted.
-NOISE = {"seconds/": 0.25, "instructions/": 0.002}
+# By how much figures differ from run to run, a share and an amount: seconds are of this machine, and the same run of a
+# network was counted with up to 28,000 instructions more or less, interrupts among them.
+NOISE = {"seconds/": (0.25, 0.0), "instructions/": (0.001, 30_000.0)}
 
 
 def output_of(*command: str | Path, **env: str) -> str:
@@ -46,7 +47,7 @@ def folder_of(name: str) -> str:
 
 
 def code() -> dict[str, int]:
-    """Bytes of .text and constants of each object and folder, and the deepest frame of each file."""
+    """Bytes of .text and constants of each object, of each folder and of the engine; the deepest frame of each file."""
     for old in OBJECTS.glob("*.*"):
         old.unlink()
     output_of(ROOT / "ports" / "stm32" / "h7-check", OBJECTS, CFLAGS_EXTRA="-fstack-usage")
@@ -56,8 +57,8 @@ def code() -> dict[str, int]:
         text, *_, path = line.split()
         name = Path(path).stem
         found[f"code/{name}"] = int(text)
-        total = f"code/{folder_of(name)}/"
-        found[total] = found.get(total, 0) + int(text)
+        for total in (f"code/{folder_of(name)}/", *(["code/engine"] if name.startswith("pn_") else [])):
+            found[total] = found.get(total, 0) + int(text)
     for path in OBJECTS.glob("*.su"):
         found[f"stack/{path.stem}"] = max(map(int, STACK_USE.findall(path.read_text())), default=0)
     return found
@@ -77,14 +78,19 @@ def bench() -> dict[str, int]:
     return found
 
 
+def processor_seconds() -> float:
+    """Of the commands so far: unlike a clock's, they hardly depend on what else the machine does."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+
+
 def plans() -> dict[str, float]:
     """Bytes and predicted work of the smallest, the chosen and the fastest plan, and the seconds of the search."""
     found: dict[str, float] = {}
     for name in [*models.names(), *zoo.NAMES]:
         for by in ("instructions", "macs"):
-            began = time.monotonic()
+            began = processor_seconds()
             told = patchnet("analyze", name, "--pareto", "--by", by)
-            found[f"seconds/planning {name}, by {by}"] = round(time.monotonic() - began, 1)
+            found[f"seconds/planning {name}, by {by}"] = round(processor_seconds() - began, 1)
             for which, plan in (("smallest", told["front"][0]), ("chosen", told), ("fastest", told["front"][-1])):
                 found[f"arena/{name}, by {by}/{which}"] = plan["arena"]
                 found[f"cost/{name}, by {by}/{which}"] = round(plan["cost"])
@@ -119,12 +125,13 @@ def renewed(before: dict[str, float], measured: dict[str, dict[str, float]]) -> 
     for figures in measured.values():
         for name, value in figures.items():
             old = before.get(name)
-            after[name] = value if old is None or abs(value - old) > noise(name) * old else old
+            after[name] = value if old is None or abs(value - old) > noise(name, old) else old
     return dict(sorted(after.items()))
 
 
-def noise(name: str) -> float:
-    return next((share for kind, share in NOISE.items() if name.startswith(kind)), 0)
+def noise(name: str, figure: float) -> float:
+    share, amount = next((both for kind, both in NOISE.items() if name.startswith(kind)), (0.0, 0.0))
+    return share * figure + amount
 
 
 def changes(before: dict[str, float], after: dict[str, float]) -> list[tuple[str, str, str, str]]:

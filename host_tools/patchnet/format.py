@@ -17,8 +17,11 @@ MAGIC = b"PNB\x1a"
 VERSION = 5
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
-TASK_CLASSIFY, TASK_DETECT, TASK_AUDIO = 1, 2, 3
-TASKS = {"classify": TASK_CLASSIFY, "detect": TASK_DETECT, "audio": TASK_AUDIO}  # by m.task
+TASKS = {  # by m.task
+    "classify": 1,
+    "detect": 2,
+    "audio": 3,
+}
 TASK_NAMES = {code: name for name, code in TASKS.items()}
 KIND_CONV, KIND_BOTTLENECK = 1, 2
 FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
@@ -256,12 +259,11 @@ ANCHOR = Table("anchor", (("h", "H"), ("w", "H")))
 
 TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR, AUDIO)
 CONSTANTS = (
-    "VERSION", "ALIGN", "TASK_CLASSIFY", "TASK_DETECT", "TASK_AUDIO", "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND",
-    "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD", "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH",
-    "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW", "MODE_GROUPS", "MODE_STORED", "MODE_FAST",
-    "MODE_SWEEP", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES",
-    "MAX_TOP", "CANDIDATE_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE", "NO_CLASS", "LEAST_OUTPUTS", "WIDENED_BYTES",
-    "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
+    "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD",
+    "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW",
+    "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_SWEEP", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS",
+    "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES", "MAX_TOP", "CANDIDATE_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE",
+    "NO_CLASS", "LEAST_OUTPUTS", "WIDENED_BYTES", "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
 )  # fmt: skip
 
 
@@ -287,6 +289,8 @@ def c_header() -> str:
         "",
         f"#define PN_MAGIC 0x{int.from_bytes(MAGIC, 'little'):08x}u",
     ]
+    lines += [f"#define PN_{name} {globals()[name]}" for name in ("VERSION", "ALIGN")]
+    lines += [f"#define PN_TASK_{name.upper()} {code}" for name, code in TASKS.items()]
     lines += [f"#define PN_{name} {globals()[name]}" for name in CONSTANTS]
     for table in TABLES:
         prefix = f"PN_{table.name.upper()}_"

@@ -1,5 +1,5 @@
 // MicroPython module `_patchnet`: the engine of patchnet.h as two types. patchnet.py makes the public API of them, and
-// host_tools/patchnet/_patchnet.py is the same module for CPython: same names, same exceptions, same messages.
+// host_tools/patchnet/engine/model.py is the same module for CPython: same names, same exceptions, same messages.
 //
 //     m = Model(src, arena=None, stream=None)   # src: path, open file or buffer. arena: writable buffer, else the
 //       board's own

@@ -55,7 +55,7 @@ def write_case(case: Case, folder: Path, name: str) -> dict:
 
 
 def write_cases(cases: list[Case], folder: Path) -> list[dict]:
-    """Fills a folder for tests/device/golden.py; returns the cases as cases.json has them."""
+    """Fills a folder for tests/device/scripts/golden.py; returns the cases as cases.json has them."""
     entries = [write_case(case, folder, f"case{i}") for i, case in enumerate(cases)]
     (folder / "cases.json").write_text(json.dumps(entries, indent=1) + "\n")
     return entries

@@ -9,11 +9,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import patchnet  # noqa: E402
 from oracle import RGB888, Oracle  # noqa: E402
 from patchnet import data  # noqa: E402
 from patchnet.models import resolve  # noqa: E402
 
-PICTURES = Path(data.__file__).parent / "pictures" / "bccd"
+PICTURES = Path(patchnet.__file__).parent / "pictures" / "bccd"
 
 
 def found() -> dict[str, list[list[int]]]:

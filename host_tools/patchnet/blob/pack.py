@@ -52,12 +52,13 @@ def _bottleneck(q: QBottleneck, where: str) -> bytes:
     return out
 
 
-def _check_fast(q: QConv | QBottleneck, order: Order, where: str) -> None:
+def _fast(q: QConv | QBottleneck, order: Order, where: str) -> bytes:
     fault, most = order_of.fast_fault(q), q.shape.cexp
-    if fault:
+    if fault or not isinstance(q, QBottleneck):  # other layers have a fault in any case
         raise ValueError(f"{where}: modes fast and sweep are not for {fault}")
     if order.group % 4 or not 4 <= order.group <= most:
         raise ValueError(f"{where}: group: wanted a multiple of 4, 4..{most}, got {order.group}")
+    return order_of.to_bytes(q, order)
 
 
 def _flags(s: Layer, step: Step, wide: bool, head: bool) -> int:
@@ -97,13 +98,11 @@ def _param_records(qnet: QNet, writer: Writer, orders: Sequence[Order | None]) -
             where = f"{name}layer {i}"
             if name and q.shape != qnet.tunnels[0][i].shape:
                 raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
-            conv = isinstance(q, QConv)
-            piece = _conv(q, where) if conv else _bottleneck(q, where)
-            if order:
-                _check_fast(q, order, where)
-                piece = order_of.to_bytes(q, order)
-            res_mult = 0 if conv else q.res_mult
-            at = writer.add_once(piece)
+            if isinstance(q, QConv):
+                piece, res_mult = _conv(q, where), 0
+            else:
+                piece, res_mult = _bottleneck(q, where), q.res_mult
+            at = writer.add_once(_fast(q, order, where) if order else piece)
             out += fmt.PARAM.pack(zero_out=q.zero_out, shift=q.shift, res_mult=res_mult, weight_off=at)
     return out
 
@@ -126,16 +125,14 @@ def _check_net(qnet: QNet) -> None:
 
 def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
     d = qnet.design
-    aggregate = getattr(d.end, "aggregate", "sum")
     return dict(
         magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
         task=fmt.TASKS[d.task],
         channels=d.channels, tunnels=d.tunnels, layers=len(d.layers()), height=d.height, width=d.width,
         patch_h=d.patch[0], patch_w=d.patch[1], input_zero=(*qnet.input_zero, *(0,) * (4 - d.channels)),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
-        aggregate=fmt.AGGREGATE_CONCAT if aggregate == "concat" else fmt.AGGREGATE_SUM, classes=len(d.labels),
-        input_scale=1 / d.std, output_scale=qnet.end.output_scale,
-        arena_bytes=p.arena_bytes, **{name: p.places.get(name, 0) for name in ("sum_at", "feature_at", "logit_at")},
+        classes=len(d.labels), input_scale=1 / d.std, arena_bytes=p.arena_bytes,
+        **{name: p.places.get(name, 0) for name in ("sum_at", "feature_at", "logit_at")},
         segments=sum(segment.first < len(d.layers()) for segment in p.segments),
         **record_of(d.task).header(qnet), **sections,
     )  # fmt: skip
@@ -163,8 +160,8 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     record = record_of(d.task)
     layers, heads = d.run(), d.heads()
     flags = [
-        _flags(*layer, wide and short, i in heads)
-        for i, (*layer, short) in enumerate(zip(layers, p.steps, short_lines(layers, p), strict=True))
+        _flags(layer, step, wide and short, i in heads)
+        for i, (layer, step, short) in enumerate(zip(layers, p.steps, short_lines(layers, p), strict=True))
     ]
     labels = "".join(label + "\n" for label in d.labels).encode()
     tables = (

@@ -18,9 +18,9 @@ def save(qnet: QNet, path: str | Path) -> None:
 
     The chains are the tunnels and, where layers follow them, those.
     """
-    end = record_of(qnet.design.task).values(qnet.end)
+    end = record_of(qnet.design.task).values(qnet)
     arrays = {name: value for name, value in end.items() if isinstance(value, np.ndarray)}
-    scalars = []
+    scalars: list[list[dict]] = []
     for t, chain in enumerate(qnet.chains()):
         scalars.append([])
         for i, layer in enumerate(chain):
@@ -33,7 +33,7 @@ def save(qnet: QNet, path: str | Path) -> None:
         "layers": scalars,
         **{name: value for name, value in end.items() if name not in arrays},
     }
-    np.savez_compressed(path, meta=json.dumps(meta), **arrays)
+    np.savez_compressed(path, meta=json.dumps(meta), **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
 
 
 def load(path: str | Path) -> QNet:

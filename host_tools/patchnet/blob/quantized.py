@@ -17,6 +17,7 @@ every mult is 1 .. 2^31 - 1, `shift` (0..16, one per layer, the smallest that br
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -70,12 +71,14 @@ class QBottleneck:
 
 
 class QEnd:
-    """The integers of what ends a network: a subclass for each task, in the task's room (its module `record`).
+    """The integers of what ends a network: a subclass for each task, in the task's room (its module `record`)."""
 
-    `output_scale`: the real step of the int8 outputs.
-    """
-
-    output_scale: float
+    @classmethod
+    def of(cls, qnet: QNet) -> Self:
+        """The end's integers, as of this class. TypeError for a network of another task."""
+        if not isinstance(qnet.end, cls):
+            raise TypeError(f"{qnet.design.name}: wanted {cls.__name__}, got {type(qnet.end).__name__}")
+        return qnet.end
 
 
 @dataclass(frozen=True)

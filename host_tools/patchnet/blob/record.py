@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +13,13 @@ from ..net.network import End, Network
 from ..plan.place import Plan
 from .quantized import QEnd, QNet, Scaled
 
-if TYPE_CHECKING:
-    from .unpack import BlobInfo
-
 
 class Writer:
     """Bytes that grow by aligned pieces, from offset `start` of the blob on."""
 
     def __init__(self, start: int):
-        self.start, self.data, self.known = start, bytearray(), {}
+        self.start, self.data = start, bytearray()
+        self.known: dict[bytes, int] = {}
 
     def add(self, piece: bytes) -> int:
         """Appends `piece`; returns its offset in the blob."""
@@ -37,6 +36,22 @@ class Writer:
 
 def padded(piece: bytes) -> bytes:
     return piece + bytes(-len(piece) % fmt.ALIGN)
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    """The tables of a blob, as dicts of the fields that FORMAT.md lists. Weights stay in the blob.
+
+    `record`: the task's, with what belongs to it; empty where it has none.
+    """
+
+    task: str
+    header: dict
+    patches: list[dict]
+    layers: list[dict]
+    segments: list[dict]
+    labels: list[str]
+    record: dict
 
 
 class Record:
@@ -61,8 +76,8 @@ class Record:
         is among them. Their length does not depend on the plan."""
         return b"", 0
 
-    def header(self, qnet: QNet) -> dict[str, int]:
-        """Fields of the header that belong to the end."""
+    def header(self, qnet: QNet) -> dict[str, float]:
+        """Fields of the header that belong to the end; `output_scale` is the real step of the int8 outputs."""
         return dict.fromkeys(END_FIELDS, 0)
 
     def dense(self, qnet: QNet) -> Scaled | None:
@@ -71,7 +86,7 @@ class Record:
 
     # ---- a .npz
 
-    def values(self, end: QEnd) -> dict[str, Any]:
+    def values(self, qnet: QNet) -> dict[str, Any]:
         """Plain values and, by names with a dot, arrays."""
         raise NotImplementedError
 
@@ -84,11 +99,11 @@ class Record:
 
     # ---- reading
 
-    def read(self, blob: bytes, header: dict) -> dict | None:
+    def read(self, blob: bytes, header: dict) -> dict:
         """The record, with what belongs to it."""
-        return None
+        return {}
 
-    def behind(self, record: dict | None) -> tuple[int, int]:
+    def behind(self, record: dict) -> tuple[int, int]:
         """Layers and segments behind the tunnels."""
         return 0, 0
 
@@ -99,7 +114,9 @@ class Record:
         raise NotImplementedError
 
 
-END_FIELDS = "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult"
+END_FIELDS = (
+    "aggregate", "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult", "output_scale",
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- checks and arrays that tasks share

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 from .. import format as fmt
@@ -16,28 +16,12 @@ from ..plan.place import Plan, Segment, Step
 from . import order as order_of
 from .order import Order
 from .quantized import QBottleneck, QConv, QNet
-from .record import Arrays, Record
+from .record import Arrays, BlobInfo, Record
 
 
 def record_of(task: str) -> Record:
     """How the task's end stands in a blob."""
     return rooms.part(task, "record").RECORD
-
-
-@dataclass(frozen=True)
-class BlobInfo:
-    """The tables of a blob, as dicts of the fields that FORMAT.md lists. Weights stay in the blob.
-
-    `record`: the task's, with what belongs to it; None where it has none.
-    """
-
-    task: str
-    header: dict
-    patches: list[dict]
-    layers: list[dict]
-    segments: list[dict]
-    labels: list[str]
-    record: dict | None = None
 
 
 def read(blob: bytes) -> BlobInfo:
@@ -121,7 +105,7 @@ def blob_plan(info: BlobInfo) -> Plan:
     """The plan that a blob carries."""
     segments = tuple(_from_record(Segment, record) for record in info.segments)
     steps = tuple(_from_record(Step, record) for record in info.layers)
-    fields_ = info.header | (info.record or {})
+    fields_ = info.header | info.record
     places = {name: fields_[name] for name in rooms.part(info.task, "end").END.areas}
     return Plan(info.header["arena_bytes"], places, segments, steps)
 

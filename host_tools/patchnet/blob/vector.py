@@ -59,7 +59,8 @@ def make(blob: bytes) -> Vector:
 def save(blob: str | Path) -> Path:
     """Writes the vector of the blob at `blob` beside it."""
     vector = make(Path(blob).read_bytes())
-    np.savez_compressed(path_of(blob), **{vector.kind: vector.input, "outputs": vector.outputs})
+    arrays = {vector.kind: vector.input, "outputs": vector.outputs}
+    np.savez_compressed(path_of(blob), **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
     return path_of(blob)
 
 

@@ -319,7 +319,8 @@ class Board:
 
     def _read_part(self, deadline: float) -> str:
         """The raw REPL sends what was printed, then the traceback if any, each closed by Ctrl-D."""
-        seconds, got = max(deadline - time.monotonic(), 0), []
+        got: list[bytes] = []
+        seconds = max(deadline - time.monotonic(), 0)
         with self._link():  # with a consumer mpremote does not copy all that has come for each byte that comes
             self._transport.read_until(1, b"\x04", timeout=None, data_consumer=got.append, timeout_overall=seconds)
         data = b"".join(got)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ..evaluate.chain import Chain
 
 
-
 def add(command: Callable[..., Parser]) -> None:
     """design, train, quantize, pack."""
     more = "Searches patches, margins and widths whose layers all keep the paper's equations 2 and 3."

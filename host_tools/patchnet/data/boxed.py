@@ -49,13 +49,12 @@ def in_pixels(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def of_classes(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
     """The set with boxes of the classes `labels` only, in that order; pictures without any stay. ValueError if the set
     has no boxes or not all of the classes."""
-    if dataset.boxes is None:
-        raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(dataset.classes)})")
+    boxes = dataset.need_boxes()
     for label in labels:
         if label not in dataset.classes:
             raise ValueError(f"no class {label!r} in the data set (it has {', '.join(dataset.classes)})")
     new = np.array([labels.index(c) if c in labels else -1 for c in dataset.classes])
-    rows = [own[new[own[:, 4].astype(int)] >= 0].copy() for own in dataset.boxes]
+    rows = [own[new[own[:, 4].astype(int)] >= 0].copy() for own in boxes]
     for own in rows:
         own[:, 4] = new[own[:, 4].astype(int)]
     return replace(dataset, classes=tuple(labels), boxes=tuple(rows))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from .sounds import SOUNDS, Clip, read_sound
 
+Item = np.ndarray | Clip
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp")
 
 
@@ -34,13 +35,19 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray | Clip, int]:
+    def __getitem__(self, i: int) -> tuple[Item, int]:
         return decode(self.sources[i]), int(self.labels[i])
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray | Clip, int]]:
+    def __iter__(self) -> Iterator[tuple[Item, int]]:
         return (self[i] for i in range(len(self)))
 
-    def take(self, indices: Sequence[int]) -> Dataset:
+    def need_boxes(self) -> tuple[np.ndarray, ...]:
+        """`boxes`; ValueError where there are none."""
+        if self.boxes is None:
+            raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(self.classes)})")
+        return self.boxes
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The items at `indices`, in that order."""
         return replace(
             self,
@@ -57,7 +64,7 @@ class Dataset:
         return self.take([i * len(self) // n for i in range(n)])
 
 
-def decode(source: bytes | Path | np.ndarray | Clip) -> np.ndarray | Clip:
+def decode(source: bytes | Path | np.ndarray | Clip) -> Item:
     """One picture as uint8 (H, W, 3), or (H, W) if it is grey; or a Clip."""
     if isinstance(source, np.ndarray | Clip):
         return source
@@ -65,3 +72,17 @@ def decode(source: bytes | Path | np.ndarray | Clip) -> np.ndarray | Clip:
         return read_sound(source)
     picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     return np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
+
+
+def as_picture(item: Item) -> np.ndarray:
+    """An item that must be a picture. ValueError for a sound."""
+    if isinstance(item, Clip):
+        raise ValueError("wanted a picture, got a sound")
+    return item
+
+
+def as_clip(item: Item) -> Clip:
+    """An item that must be a sound. ValueError for a picture."""
+    if not isinstance(item, Clip):
+        raise ValueError("wanted a sound, got a picture")
+    return item

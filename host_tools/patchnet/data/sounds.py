@@ -23,6 +23,7 @@ class Clip:
 def read_sound(path: str | Path) -> Clip:
     """A sound file with its channels averaged. ValueError names one that cannot be read."""
     try:
+        # imported here: only who reads sound files needs its C library
         import soundfile
 
         pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)

@@ -45,6 +45,11 @@ void pn_host_window(const pn_model_t *m, uint32_t *window) {
     window[3] = w.h;
 }
 
+// Layers of a chain, and those that follow the chains.
+uint32_t pn_host_layers(const pn_model_t *m) {
+    return m->all_layers;
+}
+
 // How many int8 values a run gives.
 uint32_t pn_host_outputs(const pn_model_t *m) {
     return m->outputs;

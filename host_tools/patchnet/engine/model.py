@@ -1,7 +1,7 @@
 """The board's C module `_patchnet` once more for CPython (modpatchnet/binding/mod_patchnet.c), over the same C engine.
 
-Same classes, methods, exceptions and messages; the scripts of tests/device hold the two together. Blob and pictures
-are copied here, what a PC does not notice.
+Same classes, methods, exceptions and messages; the scripts of tests/device/scripts hold the two together. Blob and
+pictures are copied here, what a PC does not notice.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def engine() -> ctypes.CDLL:
         ("pn_listen_end", None, pointer),
         ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
         ("pn_detect_prepare", None, pointer, u32, pointer),
+        ("pn_host_layers", u32, pointer),
         ("pn_host_outputs", u32, pointer),
         ("pn_host_boxes", u32, pointer, u32, pointer),
         ("pn_host_results", None, pointer, pointer, pointer, pointer),
@@ -356,9 +357,10 @@ class Model:
         if err:
             self._raise_bad(err)
         self._header = fmt.HEADER.unpack(self._blob)
-        self._hears = self._header["task"] == fmt.TASK_AUDIO
+        self._task = fmt.TASK_NAMES[self._header["task"]]
+        self._hears = self._task == "audio"
         self._detect: dict[str, Any] = {}  # the record of a detection network
-        if self._header["task"] == fmt.TASK_DETECT:
+        if self._task == "detect":
             self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
         self._outputs = lib.pn_host_outputs(self._model)
         needed = lib.pn_host_arena_bytes(self._model)
@@ -388,8 +390,7 @@ class Model:
             raise ValueError("model is closed")
 
     def _check_task(self, task: str) -> None:
-        does = {"classify": ("classify",), "detect": ("detect",), "audio": ("classify", "spot")}[self.task]
-        if task not in does:
+        if task not in {"audio": ("classify", "spot")}.get(self.task, (self.task,)):
             raise ValueError(f"model is for {self.task}, not for {task}")
 
     def _raise_bad(self, err: int) -> NoReturn:
@@ -638,7 +639,7 @@ class Model:
 
     def _layers(self) -> int:
         """Of a chain, and those that follow the chains."""
-        return self._header["layers"] + (self._detect["layers"] if self._detect else 0)
+        return engine().pn_host_layers(self._model)
 
     def _fact(self, name: str) -> Any:
         self._check_open()
@@ -677,7 +678,7 @@ class Model:
     @property
     def task(self) -> str:
         self._check_open()
-        return "detect" if self._detect else "audio" if self._hears else "classify"
+        return self._task
 
     @property
     def sample_rate(self) -> int:

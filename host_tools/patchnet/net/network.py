@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from .layers import Layer
 
@@ -53,6 +53,13 @@ class End:
 
     task: ClassVar[str]
     areas: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, network: Network) -> Self:
+        """The network's end, as one of this class. TypeError for a network of another task."""
+        if not isinstance(network.end, cls):
+            raise TypeError(f"{network.name}: wanted an end of class {cls.__name__}, got {type(network.end).__name__}")
+        return network.end
 
     def check(self, network: Network) -> None:
         """ValueError, naming what was wanted, where the network cannot be built."""

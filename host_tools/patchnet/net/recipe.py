@@ -124,10 +124,10 @@ class PatchTunnels:
     def network(self) -> Network:
         """ValueError, naming what was wanted, where it cannot be built."""
         chain = tuple(self.layers())
-        if self.end is None:
-            readouts, end = (), rooms.part("classify", "end").Pooled(self.aggregate)
-        else:
+        if self.end is not None:
             readouts, end = self.end.ends(self, chain)
+        else:
+            readouts, end = (), rooms.part("classify", "end").Pooled(self.aggregate)
         network = Network(
             self.name, self.labels, self.height, self.width, self.channels, self.patch, tuple(self.patches()), chain,
             end, readouts, self.mean, self.std, self.fit,

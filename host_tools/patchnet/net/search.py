@@ -73,7 +73,8 @@ def design(
     the block that stands in the way of the network nearest to the budget.
     """
     margins = margins if margins is not None else tuple(sorted({0, *(height // d for d in (16, 12, 8, 7))}))
-    found, nearest = {}, None
+    found: dict[PatchTunnels, Candidate] = {}
+    beyond: list[tuple[int, int, Network]] = []  # peak, macs
     for k, margin, stem, multiplier, t in product(ks, margins, stems, multipliers, expansions):
         if k == 1 and margin:
             continue
@@ -85,11 +86,11 @@ def design(
         network = recipe.network()
         peak, macs = max(map(layer_bytes, network.chain)), network.macs
         if peak > budget or (max_macs is not None and macs > max_macs):
-            if nearest is None or peak < nearest[0]:
-                nearest = peak, macs, network
+            beyond.append((peak, macs, network))
             continue
         found[recipe] = Candidate(recipe, peak, macs, network.weights)
     if not found:
-        check_budget(nearest[2], budget)
-        raise ValueError(f"{name}: needs {nearest[1]:,} MACs, wanted at most {max_macs:,}")
+        _, macs, network = min(beyond, key=lambda one: one[0])
+        check_budget(network, budget)
+        raise ValueError(f"{name}: needs {macs:,} MACs, wanted at most {max_macs:,}")
     return sorted(found.values(), key=lambda c: (c.macs, c.weights), reverse=True)[:top]

@@ -56,7 +56,7 @@ def recipe_to_dict(recipe: PatchTunnels) -> dict:
 
 def recipe_from_dict(values: dict) -> PatchTunnels:
     """A recipe from plain values. ValueError names an unknown or missing key."""
-    sections = {key: rooms.section(key) for key in values if rooms.section(key) is not None}
+    sections = {key: task for key in values if (task := rooms.section(key)) is not None}
     if len(sections) > 1:
         raise ValueError(f"network: wanted one of {' and '.join(sections)}")
     given = tuples({k: v for k, v in values.items() if k not in sections})

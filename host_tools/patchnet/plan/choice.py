@@ -88,6 +88,7 @@ def _point(network: Network, schedule: Schedule, how: How) -> Point:
     plan = place(network, schedule)
     cost, macs = totals(network, plan, how.by)
     read = streaming.reads(network, plan, how.buffer) if how.buffer is not None else 0
+    assert read is not None  # with a buffer, a search finds no segments that do not fit into it
     return Point(plan.arena_bytes, cost + streaming.READ * read, macs, schedule, read)
 
 
@@ -121,7 +122,7 @@ def front(
     """
     how = How.of(network, by, fast, buffer)
     if buffer is not None:
-        _check_buffer(network, how)
+        _check_buffer(network, how, buffer)
     return list(_points(network, how, Listener(progress)))
 
 
@@ -149,16 +150,14 @@ def _points(network: Network, how: How, listener: Listener) -> tuple[Point, ...]
     return tuple(points[i] for i in best.tolist())
 
 
-def _check_buffer(network: Network, how: How) -> None:
+def _check_buffer(network: Network, how: How, buffer: int) -> None:
     least = {"fully connected": streaming.end_part(network)}
     for i, layer in enumerate(network.run()):
         mode = FAST if how.fast[i] else DIRECT
         least[block_name(network, i)] = streaming.part_bytes(layer, (mode, 1, min(4, layer.cexp)))
-    name = max(least, key=least.get)
-    if how.buffer < least[name]:
-        raise ValueError(
-            f"{network.name}: {name} needs {least[name]:,} B of weights at a time, stream {how.buffer:,} B"
-        )
+    name = max(least, key=least.__getitem__)
+    if buffer < least[name]:
+        raise ValueError(f"{network.name}: {name} needs {least[name]:,} B of weights at a time, stream {buffer:,} B")
 
 
 # ---------------------------------------------------------------- choices

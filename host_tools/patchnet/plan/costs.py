@@ -18,7 +18,7 @@ from .sizes import conv_pixels, conv_quads
 # fits such a table anew, from other plans. A layer is met within (root mean square; the worst) 2.4% (13%) in mode fast,
 # 5.6% (26%) in mode sweep, 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost
 # more in `sample`.
-COSTS = {
+COSTS: dict[str, tuple[float, float, float]] = {
     "sample": (97.9, 20.4, 0),
     "sample grey": (180, 57.1, 0),
     "conv": (856, 6.78, 0.46),
@@ -64,7 +64,7 @@ INSIDE = (
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
-MACS = {name: (0, 0 if name in INSIDE else 1, 1) for name in COSTS}
+MACS: dict[str, tuple[float, float, float]] = {name: (0, 0 if name in INSIDE else 1, 1) for name in COSTS}
 TABLES = {"instructions": COSTS, "macs": MACS}
 
 Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, multiply-accumulates

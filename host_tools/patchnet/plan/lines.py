@@ -150,7 +150,8 @@ def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: b
     A ring holds what its chunk still reads and what the layer before makes in one go. The first layer reads the map,
     or samples lines of the picture as they are needed.
     """
-    flows, demands = [], (part[-1].lines.lines_out,)
+    demands: tuple[int, ...] = (part[-1].lines.lines_out,)
+    flows: list[Flow] = []
     for view, (_, rows, _) in zip(reversed(part), reversed(schedule), strict=True):
         flows.append(flow(view.lines, demands, rows))
         demands = flows[-1].asks

@@ -138,8 +138,10 @@ class Level:
 
     def take(self, index: np.ndarray) -> Level:
         """The labels at `index` only."""
-        arrays = (self.cost, self.fixed, self.work, self.kind, self.tail, self.parent, self.option)
-        return Level(*(array[index] for array in arrays), self.kinds, self.options, self.unit, self.after)
+        return replace(
+            self, cost=self.cost[index], fixed=self.fixed[index], work=self.work[index], kind=self.kind[index],
+            tail=self.tail[index], parent=self.parent[index], option=self.option[index],
+        )  # fmt: skip
 
     def modes(self) -> np.ndarray:
         """The first layer's mode in each label."""
@@ -161,12 +163,13 @@ class Level:
 def _root(lines_out: int) -> Level:
     """One label, before any layer is chosen: the last layer is asked for all its lines."""
     zero = np.zeros(1, np.int64)
-    return Level(np.zeros(1), *[zero] * 6, [((lines_out,), 0)], [], 0, None)
+    return Level(np.zeros(1), zero, zero, zero, zero, zero, zero, [((lines_out,), 0)], [], 0, None)
 
 
 def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[int, ...]], Iterable[Option]]) -> Level:
     """Every option for the layer before, given the demands on it, put before every label with these demands."""
-    members, options, beside, kinds, asked = [], [], [], {}, []
+    members, options, beside, asked = [], [], [], []
+    kinds: dict[tuple[tuple[int, ...], int], int] = {}
     for kind in np.unique(level.kind).tolist():
         index, (demands, kept) = np.flatnonzero(level.kind == kind), level.kinds[kind]
         for option in options_for(demands):
@@ -193,7 +196,9 @@ def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[i
 
 def _pareto(cost: np.ndarray, fixed: np.ndarray, work: np.ndarray) -> list[int]:
     """Indices of labels to keep: none is dearer than another one and needs more than it."""
-    kept, fixes, works = [], [], []  # fixes ascending, works descending
+    kept = []
+    fixes: list[int] = []  # ascending
+    works: list[int] = []  # descending
     for i in np.lexsort((fixed + work, cost)).tolist():
         f, w = int(fixed[i]), int(work[i])
         at = stop = bisect_right(fixes, f)
@@ -301,12 +306,12 @@ class _Grower:
 
     def _grow(self, strip: int) -> None:
         """From the last layer backwards, all segments with strips of this height."""
-        level, below = None, self.chain.below(self.stop, (DIRECT, 1, 0))
+        below = self.chain.below(self.stop, (DIRECT, 1, 0))
+        level = _root(views(self.layers[self.stop - 1 : self.stop], strip)[0].lines.lines_out)
         size_out = 0 if self.last else aligned(map_bytes(self.layers[self.stop - 1]))
         for first in range(self.stop - 1, self.chain.earliest(self.stop) - 1, -1):
             part = views(self.layers[first : self.stop], strip)
             tail = first == self.stop - 1
-            level = _root(part[-1].lines.lines_out) if tail else level
             pools, own = self.last and tail, below if tail else 0
             if not tail and not self._together(first):
                 break
@@ -350,11 +355,11 @@ class _Grower:
         (view,) = part = views(self.layers[-1:], self.layers[-1].oh)
         steps = [(GROUPS, 1, group) for group in channel_groups(view.layer.cout, self.tries)]
         steps = [step for step in steps if fits(view.layer, step, self.how.buffer)]
-        asked, (_, *how) = (view.lines.lines_out,), self.how.layer(self.stop - 1)
-        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, *how) for step in steps]
-        found = [option_of(view, asked, step, role) for step, role in zip(steps, roles, strict=True)]
+        lines, by, buffer = view.lines.lines_out, self.how.by, self.how.buffer
+        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, by, buffer) for step in steps]
+        found = [option_of(view, (lines,), step, role) for step, role in zip(steps, roles, strict=True)]
         if found:
-            self._collect(_extend(_root(*asked), view, True, lambda _: found), part, view.layer.oh, self.stop - 1)
+            self._collect(_extend(_root(lines), view, True, lambda _: found), part, view.layer.oh, self.stop - 1)
 
     def _merge(self, found: list) -> Edges:
         total, cost = (np.concatenate([entry[i] for entry in found]) for i in range(2))

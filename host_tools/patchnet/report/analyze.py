@@ -164,6 +164,12 @@ class Analysis:
     front: tuple[Choice, ...] | None = None
     streamed: Streamed | None = None  # if it was asked for
 
+    def plans(self) -> tuple[Choice, ...]:
+        """`front`; ValueError where it was not asked for."""
+        if self.front is None:
+            raise ValueError(f"{self.name}: wanted an analysis with its front (pareto)")
+        return self.front
+
 
 # ---------------------------------------------------------------- from files
 
@@ -198,7 +204,7 @@ def analyze(
         info = read(blob)
         network, plan = blob_network(info, path.stem), blob_plan(info)
         fast = fast_layers(blob_qnet(blob, path.stem))
-    if plan is not None and budget is None and not pareto:
+    if blob is not None and plan is not None and budget is None and not pareto:
         found = analyze_network(network, plan, blob=blob, by=by)
         return found if stream is None else replace(found, streamed=measure(blob, stream))
     front = choice.front(network, progress, by, fast, stream)  # first, as it takes the time
@@ -235,7 +241,8 @@ def analyze_network(
         a = areas(network, plan, index)
         blocks += _blocks(network, plan, index, a, counts)
         segments.append(_fused(network, plan, index, a, blocks))
-    ends = [_end(network, plan)] if network.end.dense(network) else []
+    dense = network.end.dense(network)
+    ends = [_end(network, plan, *dense)] if dense else []
     bound, most = choice.binding(network, plan), max(s.live for s in segments)
     qnet = None if blob is None else blob_qnet(blob, network.name)
     its = lasting(network, _last(network, plan))
@@ -375,9 +382,9 @@ def _last(network: Network, plan: Plan) -> tuple[int, int, int]:
     return step.mode, step.rows, step.group
 
 
-def _end(network: Network, plan: Plan) -> Block:
-    """Features, fully connected layer and logits. The pooling is part of the last segment."""
-    last, (classes, n) = network.chain[-1], network.end.dense(network)
+def _end(network: Network, plan: Plan, classes: int, n: int) -> Block:
+    """`n` features, fully connected layer and logits. The pooling is part of the last segment."""
+    last = network.chain[-1]
     end = lasting(network, _last(network, plan)).end
     features = plan.places["logit_at"]  # and the sums below them, if these outlive the tunnels
     logits = 2 * classes

@@ -16,7 +16,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from .. import models
+from .. import models, rooms
 from ..blob import qnet_file
 from ..blob.files import model_file
 from ..blob.order import fast_layers
@@ -31,7 +31,6 @@ from ..net.network import Network, aligned
 from ..plan import choice, costs
 from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, modes
 from ..plan.place import Plan, Segment, Step, areas, block_name, place
-from ..tasks.classify.end import Pooled
 
 PER_MICROSECOND = 1000
 
@@ -119,9 +118,8 @@ def block_network(block: Layer) -> Network:
     """The block after a 1x1 convolution that makes its input and before one that takes its output, both cheap."""
     stem = Layer("conv", block.h, block.w, 1, 0, block.cin, 1, 1)
     tail = Layer("conv", block.oh, block.ow, block.cout, 0, 4, 1, 2)
-    return Network(
-        "block", ("a", "b"), block.h, block.w, 1, (block.h, block.w), ((0, 0),), (stem, block, tail), Pooled()
-    )
+    end = rooms.part("classify", "end").Pooled()
+    return Network("block", ("a", "b"), block.h, block.w, 1, (block.h, block.w), ((0, 0),), (stem, block, tail), end)
 
 
 def block_step(block: Layer, mode: int, lines: int, groups: int) -> tuple[int, int, int]:
@@ -141,12 +139,12 @@ def block_plan(network: Network, step: tuple[int, int, int], strip: int | None =
     first, block, last = network.layers()
     parts = ((first.oh, (DIRECT, 1, 0)), (strip or block.oh, step), (last.oh, (DIRECT, 1, 0)))
     plan = place(network, [(rows, (own,)) for rows, own in parts])
-    above, (first, own, last) = aligned(plan.arena_bytes), plan.segments
+    above, (before, own, behind) = aligned(plan.arena_bytes), plan.segments
     own = replace(_higher(own, above, ("state_at", "work_at")), in_at=own.in_at + above, out_at=own.out_at + above)
     return replace(
         plan,
         arena_bytes=above + plan.arena_bytes,
-        segments=(replace(first, out_at=own.in_at), own, replace(last, in_at=own.out_at)),
+        segments=(replace(before, out_at=own.in_at), own, replace(behind, in_at=own.out_at)),
         steps=(plan.steps[0], _higher(plan.steps[1], above, ("ring_at", "wide_at")), plan.steps[2]),
     )
 

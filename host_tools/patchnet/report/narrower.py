@@ -46,8 +46,9 @@ def _integers(qnet: QNet, i: int) -> list[QConv | QBottleneck]:
     return [tunnel[i] for tunnel in qnet.tunnels] if i < n else [qnet.tail()[i - n]]
 
 
-def _sum_bits(q: QBottleneck) -> int:
+def _sum_bits(q: QConv | QBottleneck) -> int:
     """Bits of the largest sum of a projection: |bias| + sum of |weight| * the largest depthwise value."""
+    assert isinstance(q, QBottleneck)  # only these have sums
     weight = np.abs(q.project.weight.astype(np.int64)).sum(1)
     most = weight * (128 if q.shape.act == "none" else 255) + np.abs(q.project.bias.astype(np.int64))
     return int(most.max()).bit_length() + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ COLOURS = {
     "other": "#bab0ac",
 }
 BUDGET, PAPER = "#c00000", "#7a5195"
-BESIDE = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
+BESIDE: dict[str, Any] = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
 
 
 def _lines(axes: Axes, lines: Sequence[tuple[str, int | None, str, str]]) -> None:
@@ -137,18 +138,18 @@ def front(a: Analysis, path: str | Path) -> None:
     """The plans to choose from: arena against what they are compared by, with this plan, the budget and other ways to
     count."""
     figure = Figure(figsize=(8.5, 5.5), layout="constrained")
-    axes = figure.subplots()
+    axes, plans = figure.subplots(), a.plans()
     if a.by == "macs":
-        costs, own = [c.times for c in a.front], a.executed_macs / a.macs
+        costs, own = [c.times for c in plans], a.executed_macs / a.macs
         what = "executed / nominal multiply-accumulates"
     else:
-        costs = [(c.cost + streaming.READ * c.read) / a.macs for c in a.front]
+        costs = [(c.cost + streaming.READ * c.read) / a.macs for c in plans]
         own = (a.cost + (streaming.READ * a.streamed.read if a.streamed else 0)) / a.macs
         reading = f", a byte read counted as {streaming.READ}" if a.streamed else ""
         what = f"instructions per nominal multiply-accumulate, predicted{reading}"
-    sizes = [c.arena / 1024 for c in a.front]
+    sizes = [c.arena / 1024 for c in plans]
     axes.step(costs, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)
-    axes.plot(costs, sizes, ".", color=COLOURS["map_in"], markersize=4, label=f"{len(a.front)} plans")
+    axes.plot(costs, sizes, ".", color=COLOURS["map_in"], markersize=4, label=f"{len(plans)} plans")
     axes.plot(own, a.arena / 1024, "o", color="black", markersize=8, label=f"this plan: {a.arena:,} B, {own:.2f}")
     lines = [("layer by layer", a.layerwise, "#8a8a8a", "-"), ("paper's accounting", a.paper_accounting, PAPER, "-.")]
     _lines(axes, [*lines, ("budget", a.budget, BUDGET, "--")])

@@ -45,8 +45,7 @@ def blocks(a: Analysis) -> Table:
 
 
 def _block(a: Analysis, i: int, b: Block) -> list[str]:
-    segment = a.segments[b.segment] if b.op != "fc" else None
-    first = segment is not None and i == segment.first
+    segment = None if b.segment is None else a.segments[b.segment]
     shared = segment.overlap if segment and i == segment.first + segment.layers - 1 else 0
     sizes = (b.map_in, b.map_out, shared, b.ring, b.wide_ring, b.sums, b.scratch)
     return [
@@ -56,7 +55,7 @@ def _block(a: Analysis, i: int, b: Block) -> list[str]:
         f"{b.t:.3g}" if b.t else "",
         f"{b.kernel}/{b.stride}" if segment else "",
         b.mode,
-        f"{segment.strips}x{segment.strip} rows" if first and segment.strips > 1 else "",
+        f"{segment.strips}x{segment.strip} rows" if segment and i == segment.first and segment.strips > 1 else "",
         str(b.rows) if b.rows else "",
         str(b.group) if b.group else "",
         *(f"{n:,}" if n else "" for n in sizes),
@@ -101,7 +100,7 @@ def _streamed(s: Streamed) -> str:
 
 def _binding(a: Analysis) -> str:
     (bound,) = (b for b in a.blocks if b.binding)
-    segment = a.segments[bound.segment] if bound.op != "fc" else None
+    segment = None if bound.segment is None else a.segments[bound.segment]
     if segment is None or segment.layers == 1:
         return bound.name
     last = segment.first + segment.layers - 1
@@ -114,10 +113,10 @@ COSTS = {"instructions": "instructions", "macs": "MACs and outputs"}
 
 def front(a: Analysis) -> Table:
     """Some of the plans to choose from, this one and the extreme ones among them."""
-    read = any(choice.read for choice in a.front)
+    read = any(choice.read for choice in a.plans())
     names = ("arena", "executed MACs", "x nominal", COSTS[a.by], *["bytes read"] * read, "segments")
     out = _table(f"{a.name}: plans (< this one)", (), names)
-    for choice in _some(a.front, a.arena):
+    for choice in _some(a.plans(), a.arena):
         own = choice.arena == a.arena and choice.executed_macs == a.executed_macs
         out.add_row(
             f"{choice.arena:,} B",

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Clip, Dataset
+from ..data import Clip, Dataset, Item, as_picture
 from ..engine.model import Model
 from ..net.network import Network
-
-Item = np.ndarray | Clip
 
 
 def pnm(picture: np.ndarray) -> bytes:
@@ -50,19 +48,20 @@ class Answering:
 
     def to_file(self, item: Item, network: Network) -> tuple[str, bytes]:
         """Ending and bytes of the file by which a device gets it."""
-        return "ppm" if item.ndim == 3 else "pgm", pnm(item)
+        picture = as_picture(item)
+        return "ppm" if picture.ndim == 3 else "pgm", pnm(picture)
 
     def sent(self, item: Item, network: Network) -> np.ndarray:
         """What a board at a port has to know of it."""
-        return item
+        return as_picture(item)
 
     def as_given(self, item: Item, network: Network) -> np.ndarray:
         """What the engine here is given."""
-        return item
+        return as_picture(item)
 
     def seen(self, item: Item, network: Network) -> np.ndarray:
         """To be drawn."""
-        return item
+        return as_picture(item)
 
     # ---- asking
 
@@ -104,7 +103,7 @@ class Answering:
         """What engines are asked with, of the options that `predict` knows."""
         return self.asked
 
-    def columns(self, results: Sequence[Any]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    def columns(self, results: Sequence[Any]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         """Names and values of the table of results, for the columns that this task has."""
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import data
-from ..data import Dataset
+from ..data import Dataset, as_picture
 from .experiment import Experiment, held_out
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
@@ -53,50 +53,50 @@ class Batches:
         pixels, targets = zip(*(self.sample(i, rng) for i in chunk), strict=True)
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(targets))
 
-    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | np.int64]:
         """One picture as the network reads it, and its target."""
         raise NotImplementedError
 
 
 class PictureBatches(Batches):
-    """Those of pictures, cropped, resized, flipped, or several in one."""
+    """Those of pictures, cropped, resized, flipped, or several in one; `boxes` are empty where the set has none."""
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
         super().__init__(dataset, experiment, rank, ranks)
         mode = "L" if experiment.network.channels == 1 else "RGB"
-        self.images, self.boxes = [Image.fromarray(picture).convert(mode) for picture, _ in dataset], dataset.boxes
+        self.images = [Image.fromarray(as_picture(picture)).convert(mode) for picture, _ in dataset]
+        self.boxes = (np.zeros((0, 6), np.float32),) * len(dataset) if dataset.boxes is None else dataset.boxes
         if experiment.extra:
             extra, _ = held_out(data.load(experiment.extra), experiment.validation)
-            self.images += [Image.fromarray(picture).convert(mode) for picture, _ in extra]
-            self.boxes += as_boxes(extra, dataset.classes).boxes
+            self.images += [Image.fromarray(as_picture(picture)).convert(mode) for picture, _ in extra]
+            self.boxes = dataset.need_boxes() + as_boxes(extra, dataset.classes).need_boxes()
 
-    def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A random part of picture i (all of an extra one), resized to `size` (width, height), and its boxes."""
         image = self.images[i]
         x0, y0, x1, y1 = area = self.area_of(i, rng) if i < len(self.dataset) else WHOLE[0]
         box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
+        shrinks = box[2] - box[0] > size[0]
         if self.e.via and rng.random() < 0.5:
-            image, box = image.resize((self.e.via, self.e.via), Image.LANCZOS, box), None
-        shrinks = box is None or box[2] - box[0] > size[0]
-        blocks = shrinks or self.e.enlarge == "box"
-        pixels = np.asarray(image.resize(size, Image.BOX if blocks else Image.BILINEAR, box))
+            image = image.resize((self.e.via, self.e.via), Image.Resampling.LANCZOS, box)
+            box, shrinks = (0, 0, *image.size), True
+        how = Image.Resampling.BOX if shrinks or self.e.enlarge == "box" else Image.Resampling.BILINEAR
+        pixels = np.asarray(image.resize(size, how, box))
         flipped = self.e.flip and rng.random() < 0.5
         pixels = (pixels[:, ::-1] if flipped else pixels).reshape(*size[::-1], -1)
-        boxes = None if self.boxes is None else moved(self.boxes[i], np.array(area), flipped)
-        return pixels, boxes
+        return pixels, moved(self.boxes[i], np.array(area), flipped)
 
     def mosaic(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Parts of picture i and three others side by side, with their boxes."""
         (w, h), own, every = size, len(self.dataset), len(self.images)
         others = [
-            rng.integers(own, every) if own < every and rng.random() < 0.5 else rng.integers(own) for _ in range(3)
+            int(rng.integers(own, every) if own < every and rng.random() < 0.5 else rng.integers(own)) for _ in range(3)
         ]
         x, y = (int(n * rng.uniform(0.3, 0.7)) for n in size)
-        pixels, found = None, []
+        pixels, found = np.empty((h, w, len(self.images[i].getbands())), np.uint8), []
         places = rng.permutation([(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)])
         for j, (x0, y0, x1, y1) in zip((i, *others), places, strict=True):
             tile, boxes = self.part(j, (x1 - x0, y1 - y0), rng)
-            pixels = np.empty((h, w, tile.shape[2]), np.uint8) if pixels is None else pixels
             pixels[y0:y1, x0:x1] = tile
             boxes = cut(boxes)
             boxes[:, :4] = (boxes[:, :4] * np.tile((x1 - x0, y1 - y0), 2) + np.tile((x0, y0), 2)) / np.tile(size, 2)

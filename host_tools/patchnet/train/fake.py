@@ -205,28 +205,30 @@ class FakeBottleneck(nn.Module):
         """Scale (for a head one per channel) and zero point of the output."""
         return affine(*self.range)
 
-    def scales(self) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
-        """Scales of: expand's weights, its output, depthwise's weights, its output, project's (folded) weights.
+    def scales(self) -> tuple[tuple[Tensor, Tensor] | None, Tensor, Tensor, Tensor]:
+        """Scales of: expand's weights and its output (None without it), depthwise's weights, its output, project's
+        (folded) weights.
 
         An output's scale is at least twice that of its sums, which keeps the multiplier below 2^31.
         """
-        expand = expanded = None
-        scale_in = self.scale_in
+        wide, scale_in = None, self.scale_in
         if self.layer.expand:
             expand = weight_scale(self.expand_weight, self.expand_bias, scale_in)
-            expanded = scale_in = torch.maximum(self.top_expand, 2.01 * scale_in * expand)
+            scale_in = torch.maximum(self.top_expand, 2.01 * scale_in * expand)
+            wide = expand, scale_in
         depthwise = weight_scale(self.depthwise_weight, self.depthwise_bias, scale_in)
         out = torch.maximum(self.top_depthwise, 2.01 * scale_in * depthwise)
         project = weight_scale(self.folded_project(out), self.end_bias(), 1.0)
-        return expand, expanded, depthwise, out, project
+        return wide, depthwise, out, project
 
     def folded_project(self, scale_in: Tensor) -> Tensor:
         return self.project_weight * scale_in[None, :, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        expand, expanded, depthwise, out, project = self.scales()
+        wide, depthwise, out, project = self.scales()
         y = x
-        if self.layer.expand:
+        if wide is not None:
+            expand, expanded = wide
             y = F.conv2d(x, fake_weight(self.expand_weight, expand), self.expand_bias)
             y = fake_wide(y, expanded, self.layer.act)
         y = self.depthwise(y, fake_weight(self.depthwise_weight, depthwise))
@@ -247,9 +249,10 @@ class FakeBottleneck(nn.Module):
 
     def quantized(self, zero_in: int) -> QBottleneck:
         s = self.layer
-        expand, expanded, depthwise, out, project = self.scales()
+        wide, depthwise, out, project = self.scales()
         first, scale_in, zero = None, self.scale_in, zero_in
-        if s.expand:
+        if wide is not None:
+            expand, expanded = wide
             ratio = scale_in * expand / expanded
             weight = self.expand_weight.flatten(1)
             first = integers(weight, self.expand_bias, expand, scale_in, zero_in, ratio, 32)

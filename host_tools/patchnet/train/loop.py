@@ -103,7 +103,7 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
             schedule.step()
             average.update_parameters(module.net)
             losses.append(loss.item())
-        if rank == 0:
+        if report is not None:
             due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or epoch + 1 == e.epochs)
             measured = goal.measure(average.module, validation) if due else None
             save_float(average.module, out / "float.npz")
@@ -149,7 +149,7 @@ class Reporter:
         if not resume:
             self.path.write_text(f"epoch,loss,{measured},seconds\n")
         if e.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter  # imported here: few have it
 
             self.board = SummaryWriter(out)
         if Console().is_terminal:

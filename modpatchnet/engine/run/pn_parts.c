@@ -192,7 +192,7 @@ static int take(pn_model_t *m, bool fc) {
 
 int pn_parts_ready(pn_model_t *m, bool fc) {
     bool sampling = m->weights.parted && m->run.job.action == PN_SAMPLE, there = m->weights.at != NULL;
-    if (sampling || (there && !(m->weights.parted && lacks(m, fc)))) {
+    if (sampling || (fc && !m->dense) || (there && !(m->weights.parted && lacks(m, fc)))) {
         return PN_OK;
     }
     m->weights.at = NULL;

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ...data import Dataset
+from ...data import Dataset, Item
 from ...engine.model import Model
 from ...net.network import Network
-from ..answers import Answering, Item
+from ..answers import Answering
 
 # A device's answer to a picture: class:score in the order of the ranking, scores in 1/65536.
 WORDS = """
@@ -101,7 +101,7 @@ class Classifying(Answering):
         return WORDS
 
     def from_words(self, words: Sequence[str]) -> Ranking:
-        return [tuple(map(int, pair.split(":"))) for pair in words]
+        return [(int(label), int(score)) for label, score in (pair.split(":") for pair in words)]
 
     def of_float(self, model: Any, items: Sequence[Item], asked: None) -> list[Ranking]:
         scores = model.predict(items)
@@ -127,7 +127,7 @@ class Classifying(Answering):
     def same(self, a: Answers, b: Answers) -> bool:
         return np.array_equal(a.scores, b.scores) and np.array_equal(a.order, b.order) and a.ram == b.ram
 
-    def columns(self, results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    def columns(self, results: Sequence[Result]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         rows = [(str(r.n), f"{r.top1:.2%}", "" if r.top5 is None else f"{r.top5:.2%}") for r in results]
         return (self.reads, "top-1", "top-5"), rows
 
@@ -146,7 +146,8 @@ class Classifying(Answering):
     def draw_confusion(self, result: Result, path: Path) -> None:
         from . import drawing  # imported here: matplotlib takes half a second to start
 
-        drawing.confusion(result, path)
+        of = f"{result.model} on {result.data}\n{result.on}: top-1 {result.top1:.2%} of {result.n}"
+        drawing.confusion(result.confusion, result.labels, of, path)
 
 
 ANSWERS = Classifying()

@@ -13,7 +13,6 @@ from matplotlib.patches import Rectangle
 from ...data import crop
 from ...net.network import Network
 from ..gallery import gallery
-from .answers import Result
 
 TUNNEL_COLOURS = ("#ffd92f", "#66c2a5", "#fc8d62", "#8da0cb", "#e78ac3", "#a6d854")
 
@@ -46,10 +45,9 @@ def _patched(axes: Axes, picture: np.ndarray, ranking: Sequence[tuple[str, float
     axes.set_title(f"{label} {score:.3f}" + (f"\n{others}" if others else ""), fontsize=10)
 
 
-def confusion(result: Result, path: str | Path) -> None:
-    """Counts (true class, answer); shades are shares of the true class."""
-    matrix, labels = np.array(result.confusion), result.labels
-    n = len(labels)
+def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str, path: str | Path) -> None:
+    """`counts[true class][answer]`; shades are shares of the true class."""
+    matrix, n = np.array(counts), len(labels)
     side = max(3.5, 1.8 + 0.55 * n)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
@@ -60,7 +58,7 @@ def confusion(result: Result, path: str | Path) -> None:
     axes.set_yticks(range(n), labels)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
-    axes.set_title(f"{result.model} on {result.data}\n{result.on}: top-1 {result.top1:.2%} of {result.n}", fontsize=9)
+    axes.set_title(title, fontsize=9)
     if n <= 30:
         for (i, j), count in np.ndenumerate(matrix):
             colour = "white" if share[i, j] > 0.6 else "black"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...blob.quantized import QNet
 from ...train.fake import FakeNet, affine, fake, fake_weight, narrow, narrow_range, weight_scale
+from .end import Pooled
 from .net import PatchTunnelNet
 from .record import QPool, QPooled
 
@@ -24,7 +25,7 @@ class FakeClassifier(FakeNet):
     def pool(self, outputs: list[Tensor]) -> Tensor:
         """Outputs of all tunnels to features (N, network.features)."""
         pooled = [y.mean((2, 3)) for y in outputs]
-        return torch.cat(pooled, 1) if self.network.end.aggregate == "concat" else torch.stack(pooled).sum(0)
+        return torch.cat(pooled, 1) if Pooled.of(self.network).aggregate == "concat" else torch.stack(pooled).sum(0)
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ... import rooms
+from ...data import Item
 from ...net.network import Network
 from ...train.modules import Tunnels, normalise, start_weights
+from .end import Pooled
 
 
 class PatchTunnelNet(Tunnels):
@@ -24,15 +26,15 @@ class PatchTunnelNet(Tunnels):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
-        return self.fc(pooled.flatten(1) if self.network.end.aggregate == "concat" else pooled.sum(1))
+        return self.fc(pooled.flatten(1) if Pooled.of(self.network).aggregate == "concat" else pooled.sum(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to logits (N, classes)."""
         return self.classify(self.maps(x).mean((3, 4)))
 
     @torch.no_grad()
-    def predict(self, pictures: Iterable[np.ndarray], batch: int = 64) -> np.ndarray:
-        """Softmax scores (N, classes) of uint8 pictures of any size, resized as the engine does."""
+    def predict(self, pictures: Iterable[Item], batch: int = 64) -> np.ndarray:
+        """Softmax scores (N, classes) of uint8 pictures of any size, resized as the engine does, or of clips."""
         self.eval()
         prepare = rooms.part(self.network.task, "input").prepare
         ready = np.stack([prepare(picture, self.network) for picture in pictures])

@@ -12,10 +12,11 @@ import numpy as np
 from ... import format as fmt
 from ...blob.quantized import QEnd, QNet, Scaled
 from ...blob.random import narrow
-from ...blob.record import Arrays, Record, check_arrays, check_sums
-from ...blob.unpack import BlobInfo
+from ...blob.record import Arrays, BlobInfo, Record, check_arrays, check_sums
 from ...net.network import Network
 from .end import Pooled
+
+AGGREGATES = {"sum": fmt.AGGREGATE_SUM, "concat": fmt.AGGREGATE_CONCAT}
 
 
 @dataclass(frozen=True)
@@ -52,41 +53,41 @@ def softmax_mult(output_scale: float) -> int:
 
 class PooledRecord(Record):
     def check(self, qnet: QNet) -> None:
-        d, end = qnet.design, qnet.end
+        d, end = qnet.design, QPooled.of(qnet)
         last = d.chain[-1]
-        pixels = last.oh * last.ow * (1 if d.end.aggregate == "concat" else d.tunnels)
+        pixels = last.oh * last.ow * (1 if Pooled.of(d).aggregate == "concat" else d.tunnels)
         if (pixels * 255) << end.pool.shift >= 2**31:
             raise ValueError(f"{d.name}: pooling {pixels} pixels overflows (shift {end.pool.shift})")
         check_arrays(end.fc, (len(d.labels), d.features), "fully connected")
         check_sums(end.fc, 14, end.fc_shift, "fully connected")
 
-    def header(self, qnet: QNet) -> dict[str, int]:
-        end = qnet.end
+    def header(self, qnet: QNet) -> dict[str, float]:
+        end = QPooled.of(qnet)
         return dict(
             pool_mult=end.pool.mult, pool_shift=end.pool.shift, pool_zero=end.pool.zero_out,
             fc_shift=end.fc_shift, fc_zero=end.fc_zero_out, softmax_mult=softmax_mult(end.output_scale),
+            output_scale=end.output_scale, aggregate=AGGREGATES[Pooled.of(qnet.design).aggregate],
         )  # fmt: skip
 
     def dense(self, qnet: QNet) -> Scaled:
-        return qnet.end.fc
+        return QPooled.of(qnet).fc
 
-    def values(self, end: QPooled) -> dict[str, Any]:
+    def values(self, qnet: QNet) -> dict[str, Any]:
+        end = QPooled.of(qnet)
         arrays = {f"fc.{k}": v for k, v in vars(end.fc).items()}
         plain = {name: getattr(end, name) for name in ("fc_shift", "fc_zero_out", "output_scale")}
         return {"pool": asdict(end.pool), **plain, **arrays}
 
     def from_values(self, values: Mapping[str, Any]) -> QPooled:
         fc = Scaled(*(values[f"fc.{k}"] for k in ("weight", "bias", "mult")))
-        return QPooled(
-            QPool(**values["pool"]), fc, values["fc_shift"], values["fc_zero_out"], values["output_scale"]
-        )
+        return QPooled(QPool(**values["pool"]), fc, values["fc_shift"], values["fc_zero_out"], values["output_scale"])
 
     def random(self, rng: np.random.Generator, network: Network) -> QPooled:
         fc, fc_shift = narrow(rng, (len(network.labels), network.features), 60)
         return QPooled(QPool(1 << 24, 0, 0), fc, fc_shift, 0, 0.1)
 
     def end(self, info: BlobInfo) -> Pooled:
-        return Pooled("concat" if info.header["aggregate"] == fmt.AGGREGATE_CONCAT else "sum")
+        return Pooled(next(name for name, value in AGGREGATES.items() if value == info.header["aggregate"]))
 
     def q_end(self, blob: bytes, info: BlobInfo, network: Network) -> QPooled:
         h = info.header

@@ -70,7 +70,7 @@ class ClassBatches(PictureBatches):
         super().__init__(dataset, experiment, rank, ranks)
         self.areas = cell_areas(experiment.network)
 
-    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | np.int64]:
         """One picture, cropped, resized and flipped, and its target."""
         size = self.e.network.width, self.e.network.height
         if self.dataset.boxes is None:
@@ -163,7 +163,7 @@ class Options:
 
 
 class Classification(Training):
-    options = Options
+    options: type = Options
 
     def model(self, network: Network, tied: bool = False) -> PatchTunnelNet:
         return PatchTunnelNet(network, tied)

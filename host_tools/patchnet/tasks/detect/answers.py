@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data import Dataset, in_pixels, of_classes
+from ...data import Dataset, Item, as_picture, in_pixels, of_classes
 from ...engine.model import Model
 from ...net.network import Network
-from ..answers import Answering, Item
+from ..answers import Answering
 from . import precision
 
 LEAST, OVERLAP = 0.02, 0.45  # threshold of scores and of suppression while precision is measured: all of the curve
@@ -79,7 +79,8 @@ class DetectResult:
 
 def judge(found: Found, pictures: Dataset, model: str, data: str) -> DetectResult:
     """Precision against the boxes of `pictures`, whose classes are the model's labels."""
-    truth = [in_pixels(rows, picture.shape) for rows, (picture, _) in zip(pictures.boxes, pictures, strict=True)]
+    pairs = zip(pictures.need_boxes(), pictures, strict=True)
+    truth = [in_pixels(rows, as_picture(picture).shape) for rows, (picture, _) in pairs]
     rows, classes = [found.corners(i) for i in range(len(truth))], len(found.labels)
     ap50 = precision.voc_precisions(rows, truth, classes)
     return DetectResult(
@@ -133,7 +134,7 @@ class Detecting(Answering):
     def options(self, threshold: float, iou: float) -> Levels:
         return Levels(threshold, iou)
 
-    def columns(self, results: Sequence[DetectResult]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    def columns(self, results: Sequence[DetectResult]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         names = (self.reads, "objects", "mAP50", "mAP50-95", *results[0].labels)
         rows = [
             (str(r.n), str(r.objects), f"{r.map50:.2%}", f"{r.map:.2%}",

@@ -12,7 +12,7 @@ import numpy as np
 from ...data.dataset import Dataset
 from ...format import CENTRE, SIZE
 from ...net.network import Network
-from .end import scales
+from .end import Boxes, scales
 
 NOTHING, IGNORED = -1, -2  # what an anchor may match instead of a box
 
@@ -35,7 +35,7 @@ def anchors_of(network: Network) -> np.ndarray:
     """All anchors (n, 4) of a detecting network. The cell in column X of a map of stride s has its centre at
     (X + 0.5) * s."""
     found = []
-    for anchors, scale in zip(network.end.anchors, scales(network), strict=True):
+    for anchors, scale in zip(Boxes.of(network).anchors, scales(network), strict=True):
         rows, columns, sizes = np.arange(scale.head.oh), np.arange(scale.head.ow), np.array(anchors, float)
         y, x, which = (grid.ravel() for grid in np.meshgrid(rows, columns, np.arange(len(sizes)), indexing="ij"))
         centres = (np.stack([x, y], 1) + 0.5) * scale.stride
@@ -121,9 +121,7 @@ def cluster(sizes: np.ndarray, k: int, seed: int = 0, rounds: int = 100) -> np.n
 def anchors_for(dataset: Dataset, height: int, width: int, k: int) -> tuple[list[tuple[int, int]], float]:
     """k anchors (w, h) for a network whose picture is height x width, smallest first, and the mean over all boxes of
     the IoU with the best of them. Boxes that are difficult do not count."""
-    if dataset.boxes is None:
-        raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(dataset.classes)})")
-    rows = np.concatenate(dataset.boxes)
+    rows = np.concatenate(dataset.need_boxes())
     rows = rows[rows[:, 5] == 0]
     sizes = (rows[:, 2:4] - rows[:, :2]).astype(float) * (width, height)
     found = np.maximum(1, cluster(sizes, k).round())

@@ -62,12 +62,11 @@ class Boxes(End):
         for i, anchors in enumerate(self.anchors):
             bad = [a for a in anchors if len(a) != 2 or not all(1 <= side <= most for side in a)]
             if bad or not 1 <= len(anchors) <= 255:
-                got = bad or len(anchors)
-                raise ValueError(f"{network.name}: scale {i}: wanted 1..255 anchors (w, h), 1..{most}, got {got}")
+                wrong = bad or len(anchors)
+                raise ValueError(f"{network.name}: scale {i}: wanted 1..255 anchors (w, h), 1..{most}, got {wrong}")
             wanted = len(anchors) * (4 + len(network.labels))
-            if network.readouts[i].head.cout != wanted:
-                got = network.readouts[i].head.cout
-                raise ValueError(f"{network.name}: scale {i}: wanted a head of {wanted} channels, got {got}")
+            if (channels := network.readouts[i].head.cout) != wanted:
+                raise ValueError(f"{network.name}: scale {i}: wanted a head of {wanted} channels, got {channels}")
         for i, scale in enumerate(scales(network)):
             if scale.stride >= 4 * min(network.height, network.width):
                 size, stride = f"{network.height}x{network.width}", scale.stride

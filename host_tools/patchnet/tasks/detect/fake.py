@@ -20,6 +20,7 @@ from ...train.fake import (
     narrow_range,
     quantized_layers,
 )
+from .end import Boxes
 from .net import DetectNet, Head, Scale, by_anchor, stitch
 from .record import QDetect
 
@@ -76,8 +77,8 @@ class FakeDetector(FakeNet):
         The tunnels' common scale is that of the stitched map, in which two of them may meet.
         """
         y = stitch(self.calibrate_tunnels(x), self.network)
-        last = self.network.layers()[-1]
-        self.end_with(*narrow_range(y, last.act if last.kind == "conv" and not self.network.end.overlaps else "none"))
+        last, overlaps = self.network.layers()[-1], Boxes.of(self.network).overlaps
+        self.end_with(*narrow_range(y, last.act if last.kind == "conv" and not overlaps else "none"))
         found, scale = [], affine(*self.tunnels[0][-1].range)[0]
         for part in self.scales:
             y = calibrate_layers(part.layers, y, scale)
@@ -104,7 +105,7 @@ class FakeDetector(FakeNet):
 
     def stitched(self, x: Tensor) -> Tensor:
         y = stitch(self.maps(x), self.network)
-        return fake(y, *affine(*self.tunnels[0][-1].range)) if self.network.end.overlaps else y
+        return fake(y, *affine(*self.tunnels[0][-1].range)) if Boxes.of(self.network).overlaps else y
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) to (N, anchors, 4 + classes), as `DetectNet` does."""

@@ -15,6 +15,7 @@ from ...net.layers import Layer
 from ...net.network import Network
 from ...train.modules import Bottleneck, Tunnels, build_layer, normalise, start_weights
 from . import boxes
+from .end import Boxes
 from .input import prepare
 
 RARE = 0.01  # what an untrained head thinks of any class at any anchor: focal loss must not drown in negatives
@@ -96,7 +97,7 @@ class DetectNet(Tunnels):
         """Rows as `predict` gives them from one picture's output (anchors, 4 + classes); `size`: its height, width."""
         n = self.network
         scores = 1 / (1 + np.exp(-out[:, 4:].astype(np.float64)))
-        order = np.argsort(-scores, axis=None, kind="stable")[: n.end.top]
+        order = np.argsort(-scores, axis=None, kind="stable")[: Boxes.of(n).top]
         order = order[scores.ravel()[order] >= threshold]
         anchor, label = np.unravel_index(order, scores.shape)
         rows = boxes.decode(out[anchor, :4].astype(np.float64), self.anchors[anchor])
@@ -115,9 +116,9 @@ def by_anchor(x: Tensor, classes: int) -> Tensor:
 def stitch(maps: Sequence[Tensor], network: Network) -> Tensor:
     """The tunnels' last maps, each (N, C, h, w), as one map (N, C, SH, SW): each gives its part; where two
     meet they are added."""
-    rows, columns = network.end.map
-    out = None
-    for x, p in zip(maps, network.end.places, strict=True):
+    end, out = Boxes.of(network), None
+    rows, columns = end.map
+    for x, p in zip(maps, end.places, strict=True):
         part = x[:, :, p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w]
         part = F.pad(part, (p.to_x, columns - p.to_x - p.w, p.to_y, rows - p.to_y - p.h))
         out = part if out is None else out + part

@@ -72,6 +72,7 @@ def mean(precisions: Sequence[float | None]) -> float:
 def coco_map(found: Rows, truth: Rows, classes: int) -> float:
     """COCO's mean average precision over IoU 0.50 to 0.95, by faster-coco-eval; difficult objects as its crowds."""
     try:
+        # imported here: only to measure, and may not be installed
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as e:
         raise ValueError(f"mean average precision needs {e.name}: pip install 'patchnet[train]'") from None

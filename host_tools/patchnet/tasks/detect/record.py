@@ -11,8 +11,7 @@ import numpy as np
 
 from ... import format as fmt
 from ...blob.quantized import QEnd, QNet
-from ...blob.record import Record, Writer
-from ...blob.unpack import BlobInfo
+from ...blob.record import BlobInfo, Record, Writer
 from ...net.network import Network
 from ...plan.place import Plan
 from .boxes import CENTRE, SIZE
@@ -65,13 +64,13 @@ class DetectRecord(Record):
                 raise ValueError(f"{d.name}: zero_out of a head: wanted 0, got {zero}")
 
     def table_bytes(self, network: Network) -> int:
-        anchors = network.end.anchors
+        anchors = Boxes.of(network).anchors
         number = sum(map(len, anchors))
         sizes = fmt.DETECT.size, network.tunnels * fmt.PLACE.size, len(anchors) * fmt.SCALE.size
         return sum(sizes) + number * fmt.ANCHOR.size
 
     def tables(self, qnet: QNet, plan: Plan, head: Writer) -> int:
-        d, q, end, records = qnet.design, qnet.end, qnet.design.end, b""
+        d, q, end, records = qnet.design, QDetect.of(qnet), Boxes.of(qnet.design), b""
         for scale, sides in zip(scales(d), end.anchors, strict=True):
             anchors = [fmt.ANCHOR.pack(h=_part(h, d.height, 15), w=_part(w, d.width, 15)) for w, h in sides]
             steps = dict(step_y=_part(scale.stride, d.height, 30), step_x=_part(scale.stride, d.width, 30))
@@ -86,8 +85,11 @@ class DetectRecord(Record):
             )
         )  # fmt: skip
 
-    def values(self, end: QDetect) -> dict[str, Any]:
-        return {"detect": asdict(end)}
+    def header(self, qnet: QNet) -> dict[str, float]:
+        return super().header(qnet) | {"output_scale": QDetect.of(qnet).output_scale}
+
+    def values(self, qnet: QNet) -> dict[str, Any]:
+        return {"detect": asdict(QDetect.of(qnet))}
 
     def from_values(self, values: Mapping[str, Any]) -> QDetect:
         return QDetect(**values["detect"])
@@ -104,7 +106,7 @@ class DetectRecord(Record):
         places = fmt.PLACE.unpack_all(blob, record["place_off"], header["tunnels"])
         return record | {"places": places, "list": found}
 
-    def behind(self, record: dict | None) -> tuple[int, int]:
+    def behind(self, record: dict) -> tuple[int, int]:
         return record["layers"], record["segments"]
 
     def end(self, info: BlobInfo) -> Boxes:

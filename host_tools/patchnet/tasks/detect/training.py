@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data import Dataset, in_pixels, of_classes
+from ...data import Dataset, as_picture, in_pixels, of_classes
 from ...net.network import Network
 from ...train.batches import WHOLE, Batches, PictureBatches, cut, jitter, moved
 from ...train.experiment import Experiment
@@ -106,10 +106,10 @@ def batch_loss(model: nn.Module, pixels: Tensor, targets: Tensor, e: Experiment)
 
 def map50(net: DetectNet, dataset: Dataset) -> float:
     """Mean average precision at an IoU of 0.5, the way of PASCAL VOC, of whole pictures."""
-    pictures = [picture for picture, _ in dataset]
+    pictures = [as_picture(picture) for picture, _ in dataset]
     dataset = of_classes(dataset, net.network.labels)
     found = net.predict(pictures, THRESHOLD, OVERLAP)
-    truth = [in_pixels(rows, picture.shape) for rows, picture in zip(dataset.boxes, pictures, strict=True)]
+    truth = [in_pixels(rows, picture.shape) for rows, picture in zip(dataset.need_boxes(), pictures, strict=True)]
     return precision.mean(precision.voc_precisions(found, truth, len(dataset.classes)))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data import Clip
+from ...data import Item, as_clip
 from ...data.sounds import at_rate, fit, to_wav
 from ...net.network import Network
 from ..classify.answers import Classifying
-from .end import samples
+from .end import Heard, samples
 from .input import prepare
 
 
@@ -17,18 +17,18 @@ class Hearing(Classifying):
     most = 100
     camera = "filemic", "FileMic", "read"
 
-    def to_file(self, item: Clip, network: Network) -> tuple[str, bytes]:
-        return "wav", to_wav(self.as_given(item, network), network.end.audio.rate)
+    def to_file(self, item: Item, network: Network) -> tuple[str, bytes]:
+        return "wav", to_wav(self.as_given(item, network), Heard.of(network).audio.rate)
 
-    def sent(self, item: Clip, network: Network) -> np.ndarray:
+    def sent(self, item: Item, network: Network) -> np.ndarray:
         """Of a long clip only the samples that count."""
         pcm, most = self.as_given(item, network), samples(network)
         return fit(pcm, most) if len(pcm) > most else pcm
 
-    def as_given(self, item: Clip, network: Network) -> np.ndarray:
-        return at_rate(item, network.end.audio.rate)
+    def as_given(self, item: Item, network: Network) -> np.ndarray:
+        return at_rate(as_clip(item), Heard.of(network).audio.rate)
 
-    def seen(self, item: Clip, network: Network) -> np.ndarray:
+    def seen(self, item: Item, network: Network) -> np.ndarray:
         """Its spectrogram (rows, bands)."""
         return prepare(item, network)[:, :, 0]
 

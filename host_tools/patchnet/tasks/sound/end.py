@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from ...format import MAX_FFT, MIN_FFT
 from ...net.layers import Layer
@@ -39,7 +39,7 @@ class Audio(EndRecipe):
     task = "audio"
 
     def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], Heard]:
-        return (), Heard(recipe.aggregate, self)
+        return (), Heard(recipe.aggregate, audio=self)
 
 
 def recipe_from_dict(values: dict, where: str) -> Audio:
@@ -51,7 +51,7 @@ def recipe_from_dict(values: dict, where: str) -> Audio:
 class Heard(Pooled):
     """The picture is a spectrogram (one channel) that `audio` makes of samples."""
 
-    audio: Audio | None = None  # never None: dataclasses want a default behind a default
+    audio: Audio = field(kw_only=True)  # for `aggregate`, before it, has a default
     task = "audio"
 
     def check(self, network: Network) -> None:
@@ -76,13 +76,13 @@ END = Heard
 
 def samples(network: Network) -> int:
     """Of a clip that fills the spectrogram of an audio network."""
-    a = network.end.audio
+    a = Heard.of(network).audio
     return a.frame + (network.height - 1) * a.hop
 
 
 def check(network: Network) -> Audio:
     """The network's front-end. ValueError names a number that the loader would refuse."""
-    a = network.end.audio
+    a = Heard.of(network).audio
     for name, ok, wanted in (
         ("channels", network.channels == 1, "1"),
         ("fft", a.fft in (1 << n for n in range(5, 12)), f"a power of two, {MIN_FFT}..{MAX_FFT}"),

@@ -15,7 +15,7 @@ import numpy as np
 from ... import format as fmt
 from ...engine.model import engine
 from ...net.network import Network
-from .end import Audio, check
+from .end import Audio, Heard, check
 
 
 def window(a: Audio) -> np.ndarray:
@@ -78,7 +78,8 @@ def section(network: Network, start: int, stream_at: int = 0) -> tuple[bytes, in
     """The arrays and the record of the front-end as they stand from offset `start` of a blob on, and the record's
     offset. `stream_at`: where in the arena what outlasts a run begins."""
     arrays, fields = tables(network, start)
-    a, (mult, offset) = network.end.audio, log_scale(network.end.audio)
+    a = Heard.of(network).audio
+    mult, offset = log_scale(a)
     record = fmt.AUDIO.pack(
         rate=a.rate, frame=a.frame, hop=a.hop, fft=a.fft, every=a.every, log_mult=mult, log_offset=offset,
         threshold=round(a.threshold * 65536), smooth=max(1, round(a.smooth * 256)),
@@ -101,7 +102,7 @@ def _front_end(network: Network) -> tuple[ctypes.Array, int]:
 def spectrogram(pcm: np.ndarray, network: Network) -> np.ndarray:
     """uint8 (rows, width): q + 128 of every whole frame of a clip, by the engine."""
     pcm = np.ascontiguousarray(pcm, np.int16)
-    a, (data, record) = network.end.audio, _front_end(network)
+    a, (data, record) = Heard.of(network).audio, _front_end(network)
     rows = max(0, (len(pcm) - a.frame) // a.hop + 1)
     out = np.empty((rows, network.width), np.int8)
     bins = np.empty(a.fft // 2, np.uint64)

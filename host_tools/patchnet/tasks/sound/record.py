@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import format as fmt
-from ...blob.unpack import BlobInfo
+from ...blob.record import BlobInfo
 from ...net.network import Network
 from ...plan.place import Plan
 from ..classify.record import PooledRecord
@@ -13,9 +13,9 @@ from .front import section
 
 def from_record(record: dict, labels: tuple[str, ...]) -> Audio:
     """The front-end that a blob's record tells."""
-    background = record["background"]
+    background, same = record["background"], ("rate", "frame", "hop", "fft", "low", "high", "floor", "top", "every")
     return Audio(
-        *(record[k] for k in ("rate", "frame", "hop", "fft", "low", "high", "floor", "top", "every")),
+        **{name: record[name] for name in same},
         smooth=record["smooth"] / 256,
         threshold=record["threshold"] / 65536,
         pause=record["pause"] * record["hop"] / record["rate"],
@@ -33,7 +33,7 @@ class HeardRecord(PooledRecord):
         return fmt.AUDIO.unpack(blob, header["task_off"])
 
     def end(self, info: BlobInfo) -> Heard:
-        return Heard(super().end(info).aggregate, from_record(info.record, tuple(info.labels)))
+        return Heard(super().end(info).aggregate, audio=from_record(info.record, tuple(info.labels)))
 
 
 RECORD = HeardRecord()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data import Dataset
+from ...data import Dataset, as_clip
 from ...data.sounds import at_rate
 from ...train.batches import Batches
 from ...train.experiment import Experiment
 from ...train.task import Goal
 from ..classify.training import Classification, Heads, batch_loss, float_accuracy, loss_for
-from .end import samples
+from .end import Heard, samples
 from .front import spectrogram
 
 QUIET = -75.0  # dB of full scale: the least noise that is added
@@ -66,10 +66,10 @@ class SoundBatches(Batches):
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
         super().__init__(dataset, experiment, rank, ranks)
         self.options = experiment.options
-        self.a, self.samples = experiment.network.end.audio, samples(experiment.network)
-        self.waves = [at_rate(clip, self.a.rate) for clip, _ in dataset]
+        self.a, self.samples = Heard.of(experiment.network).audio, samples(experiment.network)
+        self.waves = [at_rate(as_clip(clip), self.a.rate) for clip, _ in dataset]
 
-    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.int64]:
+    def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | np.int64]:
         """One spectrogram and its class."""
         e, label = self.options, self.dataset.labels[i]
         if rng.random() < e.background:
@@ -97,7 +97,7 @@ class SoundBatches(Batches):
             return noise(rng, self.samples, rng.uniform(QUIET, -15))
         for side in (0, 1):
             if kind in (side + 1, 3):
-                wave = self.varied(i if side else rng.integers(len(self.waves)), rng)
+                wave = self.varied(i if side else int(rng.integers(len(self.waves))), rng)
                 n = int(min(len(wave) * rng.uniform(0.1, 0.45), self.samples // 2))
                 if n:
                     out[slice(0, n) if side == 0 else slice(self.samples - n, None)] = (
@@ -127,7 +127,7 @@ class SoundTraining(Classification):
         return SoundBatches(dataset, e, rank, ranks)
 
     def goal(self, e: Experiment, training: Dataset) -> Goal:
-        background = e.network.end.audio.background
+        background = Heard.of(e.network).audio.background
         loss_of = loss_for(e, training, (background,) if background else ())
         module = Heads(self.model(e.network, e.tied), 0)
         return Goal(module, functools.partial(batch_loss, e=e, loss_of=loss_of), float_accuracy, "accuracy")

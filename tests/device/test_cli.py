@@ -1,0 +1,356 @@
+"""The command `patchnet`: its help, its JSON, its errors of one line, and a chain from design to a verified blob."""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
+
+import patchnet
+from conftest import PATIENT
+from patchnet import cli, data, models, progress
+from patchnet.blob import qnet_file
+from patchnet.blob.pack import pack
+from patchnet.board import remote
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+
+COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict", "bench")
+NET = Network(
+    "pets", ("ant", "bee", "cat"), 20, 20, k=4, margin_h=3, margin_w=3, stem_out=4, stages=(Stage(6, 1, 2, 3),)
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """qnet.npz, pets.pnb, and pictures/ant, bee and cat."""
+    root = tmp_path_factory.mktemp("cli")
+    pictures = make_pictures(12)
+    qnet = qnet_that_tells(NET, pictures)
+    qnet_file.save(qnet, root / "qnet.npz")
+    (root / "pets.pnb").write_bytes(pack(qnet))
+    for i, picture in enumerate(pictures):
+        place = root / "pictures" / NET.labels[i % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(picture)).save(place / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    """Run in the folder, where the torch-free commands may write."""
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(capsys, *argv: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of main."""
+    try:
+        status = cli.main(argv)
+    except SystemExit as e:  # argparse
+        status = e.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def run_json(capsys, *argv: str):
+    """What main prints with --json: nothing else, and no progress bars."""
+    status, out, err = run(capsys, *argv, "--json")
+    assert status == 0 and "━" not in err
+    return json.loads(out)
+
+
+def shell(*argv: str, cwd=None) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "patchnet.cli", *argv]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=PATIENT)
+
+
+# ---------------------------------------------------------------- help and arguments
+
+
+def test_help_names_every_command_with_a_summary(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0 and "commands, in the order of work" in out
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith("    ") and line.split()}
+    assert set(COMMANDS) <= set(lines) and all(len(lines[name]) > 1 for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_explains_its_options(capsys, command):
+    status, out, _ = run(capsys, command, "--help")
+    assert status == 0 and f"usage: patchnet {command}" in out and "--json" in out
+
+
+def test_installed_command_runs():
+    done = shell("analyze", "--help")
+    assert done.returncode == 0 and "usage: patchnet analyze" in done.stdout and not done.stderr
+
+
+def test_nothing_but_training_and_float_needs_torch(folder):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from patchnet.cli import main\n"
+        "argv = ['val', 'pets.pnb', '--data', 'pictures', '--json']\n"
+        "assert main(argv) == main(['analyze', 'pets.pnb']) == main(['pack', '.', '-o', 'again.pnb']) == 0\n"
+        "assert main(['train', 'digits']) == 2 and main(['quantize', '.']) == 2"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=PATIENT)
+    assert done.returncode == 0, done.stderr
+    wanted = "patchnet: this needs the package 'torch': pip install 'patchnet[train]'"
+    assert done.stderr.splitlines()[-2:] == [wanted, wanted]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("24K", 24576), ("24KB", 24576), ("24kb", 24576), ("24576", 24576), ("1.5K", 1536), ("1M", 1 << 20), ("7B", 7)],
+)
+def test_sizes(text, value):
+    assert cli.size(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "K", "0", "-1", "1.5", "24G", "nan", "inf", "1e400", "24 bananas"])
+def test_wrong_sizes(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="wanted a size such as 24K"):
+        cli.size(text)
+
+
+# ---------------------------------------------------------------- errors
+
+
+WRONG = {
+    "no command": ([], "required: COMMAND"),
+    "unknown command": (["fly"], "invalid choice: 'fly'"),
+    "unknown option": (["analyze", "pets.pnb", "--fast"], "unrecognized arguments: --fast"),
+    "no model": (["val", "none.pnb", "--data", "pictures"], "no network none.pnb"),
+    "no data": (["val", "pets.pnb", "--data", "nowhere"], "no data set 'nowhere'"),
+    "data missing": (["val", "pets.pnb"], "required: --data"),
+    "data not an npz": (["val", "pets.pnb", "--data", "pets.pnb"], "pets.pnb: wanted an .npz file"),
+    "other classes": (["val", "pets.pnb", "--data", "other"], "other has classes fox; pets.pnb tells ant, bee, cat"),
+    "unknown engine": (["val", "pets.pnb", "--data", "pictures", "--on", "moon"], "qemu or a port, got 'moon'"),
+    "limit of nothing": (["val", "pets.pnb", "--data", "pictures", "--limit", "0"], "from 1 on, got '0'"),
+    "no weights": (["val", "pets.pnb", "--data", "pictures", "--on", "float"], "no trained weights pets.npz"),
+    "model is no blob": (["analyze", "qnet.npz"], "wanted a .pnb blob"),
+    "damaged blob": (["analyze", "cut.pnb"], "cut.pnb: bad model: length"),
+    "budget in words": (["analyze", "pets.pnb", "--budget", "much"], "such as 24K, 24KB or 24576, got 'much'"),
+    "budget too small": (["pack", "qnet.npz", "-o", "x.pnb", "--budget", "100"], "(block 1, 7x7x4, t=3), budget 100 B"),
+    "buffer too small": (["pack", "qnet.npz", "--stream", "50"], "B of weights at a time, stream 50 B"),
+    "wide and streamed": (["pack", "qnet.npz", "--wide", "--stream", "1K"], "not with --stream"),
+    "streamed by macs": (["analyze", "pets.pnb", "--stream", "1K", "--by", "macs"], "counted in instructions"),
+    "no such buffer": (["analyze", "pets.pnb", "--stream", "50"], "stream: needs "),
+    "no plan so small": (["analyze", "pets.pnb", "--budget", "100"], "B at least (block 1, 7x7x4, t=3), budget 100 B"),
+    "no such network": (["analyze", "mobilenet"], "shapes to plan for: imagenet-63k"),
+    "not a design": (["analyze", "bad.toml"], "bad.toml: not TOML"),
+    "pareto in words": (["analyze", "pets.pnb", "--pareto", "all"], "unrecognized arguments: all"),
+    "pack something else": (["pack", "pets.pnb"], "wanted a qnet.npz"),
+    "pack nothing": (["pack", "gone.npz"], "gone.npz: No such file"),
+    "design impossible": (["design", "--budget", "1K", "--height", "99", "--width", "99"], "budget 1,024 B"),
+    "no picture": (["predict", "pets.pnb", "gone.png"], "no such picture: gone.png"),
+    "not a picture": (["predict", "pets.pnb", "qnet.npz"], "cannot identify image file"),
+    "two engines": (["predict", "pets.pnb", "a.png", "--on", "host,unix"], "wanted one engine, got host, unix"),
+    "no experiment": (["train", "gone.toml"], "no experiment 'gone.toml'"),
+    "bad setting": (["train", "digits", "--set", "epochs"], "wanted KEY=VALUE, got 'epochs'"),
+    "unknown setting": (["train", "digits", "--set", "epoch=1"], "unknown key 'epoch'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
+    argv, message = WRONG[case]
+    if argv[:1] == ["train"] and "digits" not in argv[1:2] or "unknown setting" in case:
+        pytest.importorskip("torch")
+    (here / "bad.toml").write_text("height = [")
+    (here / "cut.pnb").write_bytes((here / "pets.pnb").read_bytes()[:300])
+    (here / "other" / "fox").mkdir(parents=True, exist_ok=True)
+    Image.new("L", (9, 9)).save(here / "other" / "fox" / "a.png")
+    Image.new("L", (9, 9)).save(here / "a.png")
+    status, out, err = run(capsys, *argv)
+    lines = [line for line in err.splitlines() if line.startswith("patchnet")]
+    assert status == 2 and not out and len(lines) == 1, err
+    assert message in lines[0] and "Traceback" not in err
+
+
+def test_errors_leave_the_process_with_status_2(folder):
+    done = shell("val", "pets.pnb", "--data", "nowhere", cwd=folder)
+    assert done.returncode == 2 and not done.stdout and len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_may_leave_early(folder):
+    command = f"{sys.executable} -m patchnet.cli analyze pets.pnb --json | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=folder, timeout=PATIENT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+# ---------------------------------------------------------------- looking
+
+
+def test_analyze(here, capsys):
+    values = run_json(capsys, "analyze", "pets.pnb")
+    assert values["arena"] == patchnet.Model("pets.pnb").ram and values["budget"] is None
+    assert [b["name"] for b in values["blocks"]] == ["stem", "block 1", "fc"]
+    status, out, _ = run(capsys, "analyze", "pets.pnb")
+    assert status == 0 and "…" not in out and f"{values['arena']:,} B" in out
+    (bound,) = (b["name"] for b in values["blocks"] if b["binding"])
+    assert f"bound by {bound}" in out and "4-bit" not in out
+    assert "4-bit" in run(capsys, "analyze", "pets.pnb", "--narrow")[1]
+
+
+def test_analyze_for_a_budget(here, capsys):
+    values = run_json(capsys, "analyze", "pets.pnb", "--budget", "24K", "--plot", "m.png")
+    smaller = run_json(capsys, "analyze", "pets.pnb", "--budget", str(values["arena"] - 1))
+    assert values["budget"] == 24576 and smaller["smallest"] <= smaller["arena"] < values["arena"] <= 24576
+    assert values["macs"] <= values["executed_macs"] and values["cost"] < smaller["cost"]
+    assert Image.open("m.png").width > 600
+    assert "budget 24,576 B; smallest plan" in run(capsys, "analyze", "pets.pnb", "--budget", "24K")[1]
+
+
+def test_analyze_lists_the_plans_to_choose_from(here, capsys):
+    values = run_json(capsys, "analyze", "pets.pnb", "--pareto", "--plot", "f.png")
+    assert {"arena", "executed_macs", "times", "cost", "segments", "read"} == set(values["front"][0])
+    assert values["front"][0]["arena"] == values["smallest"] < values["front"][-1]["arena"]
+    status, out, err = run(capsys, "analyze", "pets.pnb", "--pareto", "--plot", "f.png")
+    assert status == 0 and "x nominal" in out and f"{values['smallest']:,} B" in out and "wrote f.png" in err
+    assert Image.open("f.png").width > 600
+
+
+def test_analyze_knows_shapes_by_name(here, capsys):
+    values = run_json(capsys, "analyze", "vww-18k", "--budget", "9K")
+    assert (values["name"], values["source"], values["paper_accounting"]) == ("vww-18k", "design", 17640)
+
+
+def test_val_on_one_and_on_several(here, capsys, monkeypatch):
+    monkeypatch.setattr(remote, "run", FakeDevice())
+    one = run_json(capsys, "val", "pets.pnb", "--data", "pictures")
+    assert {"on", "n", "top1", "ram", "seconds"} <= set(one) and (one["on"], one["n"]) == ("host", 12)
+    two = run_json(capsys, "val", "pets.pnb", "--data", "pictures", "--on", "host,unix", "--on", "unix", "--limit", "5")
+    assert [(r["on"], r["n"], r.get("identical")) for r in two] == [("host", 5, None), ("unix", 5, True)]
+    status, out, err = run(capsys, "val", "pets.pnb", "--data", "pictures", "--on", "host,qemu", "--confusion", "c.png")
+    assert status == 0 and f"{one['top1']:.2%}" in out and "identical to host" in out and "wrote c.png" in err
+    assert Image.open("c.png").width > 300
+
+
+def test_val_fails_where_engines_differ(here, capsys, monkeypatch):
+    monkeypatch.setattr(remote, "run", FakeDevice(lambda lines: ["ram 8", *lines[1:]]))
+    status, out, _ = run(capsys, "val", "pets.pnb", "--data", "pictures", "--on", "host,qemu")
+    assert status == 1 and "differ from host" in out
+
+
+def test_device_errors_are_told(here, capsys, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise remote.RemoteError("Traceback (most recent call last):\n  File\nMemoryError: arena: needs 9 bytes, has 8")
+
+    monkeypatch.setattr(remote, "run", broken)
+    status, _, err = run(capsys, "val", "pets.pnb", "--data", "pictures", "--on", "qemu")
+    assert status == 2 and "MemoryError: arena: needs 9 bytes, has 8" in err.splitlines()[-1]
+
+
+def test_predict(here, capsys):
+    pictures = [str(p) for p in sorted(Path("pictures").rglob("*.png"))[:4]]
+    rows = run_json(capsys, "predict", "pets.pnb", *pictures, "--top", "2", "--out", "p.png")
+    assert [row["picture"] for row in rows] == pictures and {row["on"] for row in rows} == {"host"}
+    assert len({row["ranking"][0]["score"] for row in rows}) > 1
+    for row in rows:
+        wanted = patchnet.Model("pets.pnb").classify(data.decode(Path(row["picture"])), top=2)
+        assert [(r["label"], r["score"]) for r in row["ranking"]] == wanted
+    assert Image.open("p.png").height > 300
+    status, out, _ = run(capsys, "predict", "pets.pnb", pictures[0])
+    label, score = patchnet.Model("pets.pnb").classify(data.decode(Path(pictures[0])))[0]
+    assert status == 0 and out.startswith(f"{pictures[0]}: {label} {score:.4f}, ")
+
+
+def test_bare_names_of_shipped_networks(here, capsys, monkeypatch, tmp_path):
+    (tmp_path / "house.pnb").write_bytes((here / "pets.pnb").read_bytes())
+    monkeypatch.setattr(models, "FOLDER", tmp_path)
+    assert run_json(capsys, "analyze", "house")["name"] == "house"
+    assert run_json(capsys, "val", "house", "--data", "pictures")["n"] == 12
+    assert run_json(capsys, "predict", "house", "pictures/ant/0.png")[0]["ranking"]
+    assert "house" in run(capsys, "--help")[1]
+
+
+# ---------------------------------------------------------------- making
+
+
+def test_pack(here, capsys):
+    packed = run_json(capsys, "pack", ".", "-o", "again.pnb")
+    assert Path("again.pnb").read_bytes() == Path("pets.pnb").read_bytes()
+    assert packed == {"path": "again.pnb", "blob_bytes": Path("pets.pnb").stat().st_size, "ram": packed["ram"]}
+    wide = run_json(capsys, "pack", "qnet.npz", "-o", "wide.pnb", "--budget", "8K")
+    small = run_json(capsys, "pack", "qnet.npz", "-o", "small.pnb", "--budget", str(wide["ram"] - 1))
+    assert small["ram"] < wide["ram"] == patchnet.Model("wide.pnb").ram <= 8192
+    for name, budget in (("wide.pnb", "8K"), ("small.pnb", str(wide["ram"] - 1))):
+        read, planned = run_json(capsys, "analyze", name), run_json(capsys, "analyze", "pets.pnb", "--budget", budget)
+        assert (read["blocks"], read["segments"]) == (planned["blocks"], planned["segments"])
+    status, out, _ = run(capsys, "pack", "qnet.npz")
+    assert status == 0 and out.startswith("pets.pnb: ")
+
+
+def test_pack_for_a_file_that_is_streamed(here, capsys):
+    """Both commands tell what the engine does with that buffer."""
+    packed = run_json(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "300")
+    model = patchnet.Model("stream.pnb", stream=300)
+    assert packed["streamed"] == model.ram and model.streamed == 300
+    assert packed["ram"] == patchnet.Model("stream.pnb").ram < packed["streamed"]
+    told = run_json(capsys, "analyze", "stream.pnb", "--stream", "300")["streamed"]
+    model.predict(bytes(math.prod(model.input_shape)))
+    assert (told["ram"], told["buffer"], told["least"], told["most"]) == (model.ram, 300, *model.stream_sizes)
+    assert (told["read"], told["pieces"]) == model.stream_read
+    front = run_json(capsys, "analyze", "stream.pnb", "--stream", "300", "--pareto")["front"]
+    assert any(choice["read"] == told["read"] and choice["arena"] == packed["ram"] for choice in front)
+    status, out, _ = run(capsys, "analyze", "stream.pnb", "--stream", "300")
+    assert status == 0 and f"{told['ram']:,} B   with the head and a buffer of 300 B" in out
+    status, out, _ = run(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "300")
+    assert status == 0 and f"Model('stream.pnb', stream=300) needs {model.ram:,} B of RAM" in out
+
+
+def test_planning_shows_progress_once_it_takes_long(monkeypatch):
+    told, clock = [], iter([0.0, 0.4, 2.5])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    done = progress.planning(lambda what, total: told.append((what, total)) or told.append, "pets")
+    for layers in range(1, 5):
+        done(layers, 4)
+    assert told == [("planning pets", 4), 2, 1, 1]
+
+
+def test_design_writes_what_analyze_and_train_read(here, capsys, tmp_path):
+    argv = ["design", "--budget", "6K", "--height", "32", "--width", "32", "-k", "4", "--max-macs", "2M", "--top", "3"]
+    found = run_json(capsys, *argv, "--data", "pictures", "--pick", "2", "-o", str(tmp_path / "d.toml"))
+    assert len(found) == 3 and all(d["paper_accounting"] <= 6144 and d["macs"] <= 2e6 for d in found)
+    seen = run_json(capsys, "analyze", str(tmp_path / "d.toml"))
+    assert (seen["arena"], seen["macs"], seen["classes"]) == (found[1]["arena"], found[1]["macs"], 3)
+    status, out, _ = run(capsys, *argv, "--labels", "x,y,z")
+    assert status == 0 and f"{found[0]['macs']:,}" in out
+    status, _, err = run(capsys, *argv, "--pick", "10000", "-o", str(tmp_path / "e.toml"))
+    assert status == 2 and "--pick 10000: only" in err
+
+
+def test_chain_from_design_to_verified_blob(here, capsys, tmp_path):
+    pytest.importorskip("torch")
+    design = ["design", "--budget", "3K", "--height", "16", "--width", "16", "-k", "4", "--max-macs", "300k"]
+    assert run(capsys, *design, "--data", "pictures", "--name", "mini", "-o", str(tmp_path / "mini.toml"))[0] == 0
+    settings = [f"--set={text}" for text in ("epochs=1", "batch=4", "validation=0", 'test="pictures"', "mixup=0")]
+    out = str(tmp_path / "run")
+    made = run_json(capsys, "train", str(tmp_path / "mini.toml"), "--out", out, "--chain", "--tune", "0", *settings)
+    assert made["run"] == out and made["packed"]["path"] == f"{out}/mini.pnb"
+    assert made["packed"]["ram"] == patchnet.Model(f"{out}/mini.pnb").ram
+    both = run_json(capsys, "val", out, "--data", "pictures", "--on", "float,host")
+    assert [made["float_top1"], made["host_top1"]] == [r["top1"] for r in both]
+    again = run_json(capsys, "quantize", out, "--epochs", "0", "--calibration", "6", "-o", f"{out}/six.npz")
+    assert again == {"qnet": f"{out}/six.npz"} and run_json(capsys, "pack", f"{out}/six.npz")["ram"]
+
+
+# ---------------------------------------------------------------- pictures that are shipped
+
+
+def test_demo_pictures_are_small_named_and_described():
+    pictures = Path(patchnet.__file__).parent / "pictures"
+    files = sorted(pictures.glob("*.ppm"))
+    text = (pictures / "README.md").read_text()
+    assert [f.name.split("-")[0] for f in files] == ["no_person"] * 3 + ["person"] * 3
+    for file in files:
+        assert file.stat().st_size < 60_000 and data.decode(file).shape == (120, 160, 3)
+        assert f"`{file.name}`" in text

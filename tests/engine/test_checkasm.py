@@ -1,0 +1,113 @@
+"""The Cortex-M7 kernels against the portable C of the same image, on the bare emulated processor (csrc/checkasm.c)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cengine import BUILD
+from conftest import PATIENT
+
+HERE = Path(__file__).resolve().parents[1]
+ENGINE = HERE.parent / "modpatchnet"
+COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
+FLAGS = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=soft", "-std=c99", "-O2", "-fno-builtin", "-Wall", "-Werror"]
+KERNELS, ASSEMBLY = Path("engine", "kernels"), Path("engine", "kernels", "armv7em")
+PORTABLE = ("pn_conv.c", "pn_fast.c", "pn_kernels.c")  # what the assembly replaces is in them
+RENAMED = [f"fast_{name}" for name in ("area", "arrays", "begin", "take", "line")]
+RENAMED += [f"conv_{name}" for name in ("windows", "dots", "pixels")] + ["pool_add", "dot"]
+REFERENCE = ["-DPN_PORTABLE", *(f"-Dpn_{name}=ref_{name}" for name in RENAMED)]
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("PATCHNET_REQUIRE_DEVICES") != "1" and not (shutil.which(COMPILER) and shutil.which(EMULATOR)),
+    reason=f"needs {COMPILER} and {EMULATOR}: run `make tools`",
+)
+
+
+def ran(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def compiled(source: Path, engine: Path, flags: list[str]) -> Path:
+    """The object of a source, kept in build/tests by what the compiler reads: a bug is in one or two of them."""
+    command = [COMPILER, *FLAGS, *flags, f"-I{engine}"]
+    read = " ".join([*FLAGS, *flags]) + ran(*command, "-E", "-P", source)
+    out = BUILD / f"{source.stem}-{hashlib.sha256(read.encode()).hexdigest()[:16]}.o"
+    if not out.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        part = out.with_suffix(f".{os.getpid()}")
+        ran(*command, "-c", source, "-o", part)
+        part.replace(out)
+    return out
+
+
+def image(folder: Path, engine: Path, *, narrow: bool, times: int, seed: int) -> Path:
+    """checkasm with the kernels of `engine` and, as their reference, the portable C of this tree."""
+    more = [f"-DPN_DSP_NARROW={int(narrow)}", f"-DTIMES={times}", f"-DSEED={seed}u"]
+    shared = [engine / KERNELS / name for name in ("pn_conv.c", "pn_fast.c")]
+    kernels = [*shared, *sorted((engine / ASSEMBLY).glob("*.c"))]
+    objects = [compiled(source, engine, more[:1]) for source in kernels]
+    objects += [compiled(ENGINE / KERNELS / name, ENGINE, REFERENCE) for name in PORTABLE]
+    objects.append(compiled(HERE / "csrc" / "checkasm.c", engine, more))
+    out, script = folder / "checkasm.elf", HERE / "csrc" / "checkasm.ld"
+    ran(COMPILER, *FLAGS, "-nostdlib", "-Wl,--no-warn-rwx-segments", "-T", script, *objects, "-lgcc", "-o", out)
+    return out
+
+
+def run(elf: Path) -> tuple[int, str]:
+    """Exit status and what was printed."""
+    command = [EMULATOR, "-machine", "mps2-an500", "-nographic", "-monitor", "none", "-serial", "none", "-semihosting"]
+    done = subprocess.run(
+        [*command, "-kernel", elf], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENT
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide loads", "narrow loads"])
+def test_kernels_are_portable_c(tmp_path, narrow):
+    """Every kernel, with and without loads wider than two words."""
+    status, said = run(image(tmp_path, ENGINE, narrow=narrow, times=3000, seed=1 + narrow))
+    assert status == 0, said
+    found = {
+        name: (int(cases), int(values)) for name, cases, values in re.findall(r"(\w+): (\d+) cases, (\d+) v", said)
+    }
+    assert found.keys() == {"bottlenecks", "convolutions", "sums"}
+    assert all(cases > 600 and values > 5 * cases for cases, values in found.values()), said
+
+
+# (file, text, other text): what a slip of the pen would do to each kernel
+BUGS = {
+    "depthwise 3x3 rolling": ("pn_dsp_depthwise3.h", "smlad r11, r8, r2, r11", "smladx r11, r8, r2, r11"),
+    "depthwise 3x3 saturates": ("pn_dsp_depthwise3.h", "usat16 r10, #8, r10", "usat16 r10, #9, r10"),
+    "depthwise 3x3 of lines": ("pn_dsp_depthwise3.h", "smlabt r10, r9, r5, r10", "smlabb r10, r9, r5, r10"),
+    "depthwise 5x5": ("pn_dsp_rows.h", "smlad r11, \\\\c, r2, r11", "smlad r11, \\\\d, r2, r11"),
+    "depthwise 7x7": ("pn_dsp_rows.h", "smlabt \\\\y, \\\\d, r5, \\\\y", "smlabb \\\\y, \\\\d, r5, \\\\y"),
+    "no expansion": ("pn_dsp_plain.h", "pkhbt r9, r9, r4, lsl #16", "pkhbt r9, r9, r9, lsl #16"),
+    "8 channels": ("pn_dsp_eight.h", "smlad \\\\acc, r11, r3, \\\\acc", "smlad \\\\acc, r11, r2, \\\\acc"),
+    "odd channels": ("pn_dsp_fast.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
+    "half a tile": ("pn_dsp_quads.h", "smlad r1, r6, r11, r1", "smlad r1, r4, r11, r1"),
+    "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
+    "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
+    "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
+    "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
+    "beyond the end": ("pn_dsp_fast.c", "p->words = a->words", "p->words = a->words + 8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_found(tmp_path, bug):
+    """One changed instruction, or one number, is enough to fail."""
+    name, text, other = BUGS[bug]
+    engine = tmp_path / "engine"
+    shutil.copytree(ENGINE, engine)
+    source = (engine / ASSEMBLY / name).read_text()
+    assert text in source
+    (engine / ASSEMBLY / name).write_text(source.replace(text, other))
+    status, said = run(image(tmp_path, engine, narrow=False, times=2000, seed=3))
+    assert status == 1 and ("wanted" in said or "leaves its memory" in said or "fault" in said), said

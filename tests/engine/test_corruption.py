@@ -1,0 +1,591 @@
+"""Damaged blobs and bad arguments: refused by the name of the cause, or run without leaving blob, arena and picture."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+import oracle
+from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
+from cengine import ERRORS, Engine, EngineError, library, sanitized
+from networks import FreeNetwork, fast_network, fast_qnet, identity_qnet, random_qnet
+from oracle.arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Place, parts, plan_is_sound, strip_areas
+from patchnet import format as fmt
+from patchnet.blob import random
+from patchnet.blob.order import fast_layers
+from patchnet.blob.pack import pack, seal
+from patchnet.net.layers import Layer
+from patchnet.plan import sizes
+from patchnet.plan.place import place
+
+
+def tiny(k: int, aggregate: str) -> FreeNetwork:
+    """A stem, a residual bottleneck with an expansion, one without, a convolution: every kind of record."""
+    side = 6 if k == 1 else 4
+    chain = (
+        Layer("conv", side, side, 1, 0, 3, 3, 2),
+        Layer("bottleneck", side // 2, side // 2, 3, 4, 3, 3, 1, True, True),
+        Layer("bottleneck", side // 2, side // 2, 3, 3, 2, 5, 2, False, False, "none"),
+        Layer("conv", side // 4 + side % 4 // 2, side // 4 + side % 4 // 2, 2, 0, 3, 1, 1),
+    )
+    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, k, False, k // 4, k // 4, aggregate=aggregate, chain=chain)
+
+
+def tiny_fast() -> FreeNetwork:
+    """A stem and two bottlenecks for modes 5 and 6, one residual, one of stride 2."""
+    stem = Layer("conv", 6, 6, 1, 0, 4, 3, 2)
+    blocks = Layer("bottleneck", 3, 3, 4, 8, 4, 3, 1, True, True), Layer("bottleneck", 3, 3, 4, 4, 2, 3, 2, True)
+    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
+
+
+def tiny_kernels() -> FreeNetwork:
+    """The same with a bottleneck of kernel 5 for odd input channels, and one without an expansion."""
+    stem = Layer("conv", 6, 6, 1, 0, 3, 3, 2)
+    blocks = Layer("bottleneck", 3, 3, 3, 4, 4, 5, 1, True), Layer("bottleneck", 3, 3, 4, 4, 4, 3, 1, False, True)
+    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
+
+
+# All modes between them, fused and alone, in strips and over whole maps.
+PLANS = {
+    "sum": (tiny(4, "sum"), [(1, [(DIRECT, 1, 0), (GROUPS, 2, 4)]), (1, [(DIRECT, 1, 0)]), (1, [(GROUPS, 1, 2)])]),
+    "concat": (tiny(4, "concat"), [(2, [(WINDOW, 1, 0), (GROUPS, 2, 3)]), (1, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
+    "whole": (tiny(1, "sum"), [(3, [(DIRECT, 1, 0)]), (2, [(STORED, 2, 3)]), (2, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
+    "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
+    "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
+    "fast kernels": (tiny_kernels(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
+    "sweep wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
+    "groups wide": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(SWEEP, 2, 4)])]),
+}
+BLOBS = {
+    name: pack(fast_qnet(np.random.default_rng(3), network), place(network, schedule), wide="wide" in name)
+    for name, (network, schedule) in PLANS.items()
+}
+BLOB = BLOBS["sum"]
+
+
+def harness(tmp_path, blob: bytes, *arguments: str) -> dict[str, int]:
+    """Runs csrc/corrupt.c on a blob: how often each outcome occurred. A sanitizer's complaint fails the test."""
+    path = tmp_path / "blob.pnb"
+    path.write_bytes(blob)
+    done = subprocess.run([sanitized("corrupt"), path, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: int(n) for name, n in (line.rsplit(" ", 1) for line in done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("name", BLOBS)
+def test_every_truncation_and_every_byte(tmp_path, name):
+    counts = harness(tmp_path, BLOBS[name])
+    never = {"alignment", "arena", "format", "roi"}  # of arguments, not of blobs
+    assert {n for n, count in counts.items() if count == 0} <= never | {"too large"}
+    assert counts["ran"] > 1000
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_damage(tmp_path, seed):
+    counts = harness(tmp_path, random_case(seed, max_macs=20_000).blob, "random", str(seed), "2000")
+    assert counts["ran"] > 100
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_good_plans_under_sanitizers(tmp_path, seed):
+    """Whatever lies at the ends of the arena, no line, window or map is left on either side."""
+    rng = np.random.default_rng(seed)
+    qnet = fast_qnet(rng, fast_network(rng)) if seed % 2 else random_qnet(rng, max_macs=20_000)
+    for _ in range(12):
+        assert harness(tmp_path, random_blob(rng, qnet), "random", "0", "0")["ran"] == 1
+
+
+# Each cause by name
+
+
+def field(table: fmt.Table, name: str, value: int, index: int = 0, blob: bytes = BLOB) -> bytes:
+    """The blob with one field of record `index` changed and its CRC repaired, but for its own size and CRC."""
+    if name in ("size", "crc"):
+        out = bytearray(blob)
+        struct.pack_into("<I", out, table.offsets()[name], value)
+        return bytes(out)
+    return patched(blob, {Place(table.name, index, name): value})
+
+
+def array(offset: int, values: bytes, blob: bytes = BLOB) -> bytes:
+    out = bytearray(blob)
+    out[offset : offset + len(values)] = values
+    return seal(out)
+
+
+H, LAYER, PARAM, SEGMENT = fmt.HEADER, fmt.LAYER, fmt.PARAM, fmt.SEGMENT
+HEAD = fmt.HEADER.unpack(BLOB)
+WEIGHTS = [p.weight_off for p in oracle.Oracle(BLOB).params[0]]
+LABELS_END = HEAD["label_off"] + HEAD["label_bytes"]
+FAR, HUGE = len(BLOB) & ~3, 0xFFFFFFFC
+
+CAUSES = {
+    "LENGTH": [b"", BLOB[:111], BLOB[:-1], field(H, "size", 111), field(H, "size", len(BLOB) + 1)],
+    "MAGIC": [b"PNC" + BLOB[3:], bytes(200)],
+    "VERSION": [*(field(H, "version", n) for n in (0, 1, 2, 3, 4)), field(H, "header_bytes", 96)],
+    "CRC": [field(H, "crc", 0), BLOB[:-1] + bytes([BLOB[-1] ^ 1])],
+    "TASK": [field(H, "task", 0), field(H, "task", 2)],
+    "SHAPE": [
+        *(field(H, "channels", n) for n in (0, 2, 4)),
+        *(field(H, name, n) for name, n in (("tunnels", 0), ("tunnels", 18), ("layers", 0), ("classes", 0))),
+        *(field(H, side, n) for side in ("height", "width") for n in (0, 4097)),
+        *(field(H, side, n) for side in ("patch_h", "patch_w") for n in (0, 7)),
+        *(field(H, name, 2) for name in ("fit", "aggregate")),
+        *(field(H, f"{name}_off", n) for name in ("layer", "segment", "param") for n in (0, 100, 106, FAR, HUGE)),
+        *(field(H, "segments", n) for n in (0, 5, HUGE)),
+        *(field(LAYER, "kind", kind, i) for kind in (0, 3) for i in (0, 1)),
+        field(LAYER, "kind", 2, 0),
+        *(field(LAYER, "kernel", k, i) for k in (0, 2, 4, 9) for i in (0, 1)),
+        field(LAYER, "kernel", 1, 1),
+        *(field(LAYER, "stride", s, i) for s in (0, 3) for i in (0, 1)),
+        field(LAYER, "stride", 2, 1),
+        *(field(LAYER, "flags", f, 0) for f in (1, 2, 4)),
+        *(field(LAYER, "flags", f, 1) for f in (8, 16, 19)),
+        field(LAYER, "flags", 2, 2),
+        *(field(LAYER, "cexp", n, i) for n, i in ((1, 0), (0, 1), (32768, 1), (4, 2))),
+        field(LAYER, "cout", 0, 0),
+        field(LAYER, "cout", 4, 1),
+        *(field(LAYER, "mode", n, i) for n in (FAST, SWEEP) for i in range(4)),
+    ],
+    "PATCH": [
+        *(field(H, "patch_off", n) for n in (0, 100, 106, FAR, HUGE)),
+        *(field(fmt.PATCH, name, n, i) for name in "yx" for n in (3, 65535) for i in (0, 3)),
+    ],
+    "WEIGHTS": [
+        *(field(PARAM, "weight_off", n, i) for n in (0, 100, FAR, HUGE, WEIGHTS[0] + 2) for i in (0, 1, 7)),
+        *(field(PARAM, "shift", n, i) for n in (fmt.MAX_SHIFT + 1, 255) for i in (0, 1, 15)),
+        *(field(PARAM, "res_mult", n, 1) for n in (0, 32768)),
+        *(field(PARAM, "res_mult", 1, i) for i in (0, 2)),
+        field(PARAM, "zero_out", 5, 3),
+        *(array(WEIGHTS[0] + 4 * 3, struct.pack("<i", mult)) for mult in (0, -1)),
+        *(array(WEIGHTS[1] + 4 * 4, struct.pack("<i", mult)) for mult in (0, -(2**31))),
+        *(field(H, "pool_mult", n) for n in (0, -1)),
+        *(field(H, name, fmt.MAX_SHIFT + 1) for name in ("pool_shift", "fc_shift")),
+        *(field(H, "fc_off", n) for n in (0, 100, FAR, HUGE, HEAD["fc_off"] + 2, HEAD["fc_off"] + 4)),
+    ],
+    "OVERFLOW": [
+        *(array(at, struct.pack("<i", bias)) for at in WEIGHTS for bias in (2**31 - 1, -(2**31))),
+        *(array(WEIGHTS[2], struct.pack("<i", bias)) for bias in (2**31 - 25 * 2**15, -(2**31) + 25 * 2**15)),
+        array(HEAD["fc_off"], struct.pack("<i", 2**31 - 1)),
+    ],
+    "LABELS": [
+        *(field(H, "label_off", n) for n in (0, 100, FAR, HUGE)),
+        *(field(H, "label_bytes", HEAD["label_bytes"] - n) for n in (1, 3)),
+        *(field(H, "label_bytes", n) for n in (0, len(BLOB), 2**32 - 1)),
+        array(LABELS_END - 1, b"x"),
+        array(HEAD["label_off"], b"\n"),
+        field(H, "classes", 1),
+        field(H, "classes", 3),
+    ],
+    "PLAN": [
+        *(field(LAYER, "mode", n, i) for n in (7, 65535) for i in range(4)),
+        *(field(LAYER, "mode", n, 0) for n in (ROLLING, GROUPS, STORED)),
+        field(LAYER, "mode", DIRECT, 1),
+        *(field(LAYER, "mode", n, 2) for n in (ROLLING, WINDOW, GROUPS, STORED)),
+        *(field(LAYER, "mode", n, 3) for n in (ROLLING, WINDOW, STORED)),
+        *(field(LAYER, "rows", n, i) for n in (0, 3, 65535) for i in range(4)),
+        *(field(LAYER, "rows", 2, i) for i in (0, 2, 3)),
+        *(field(LAYER, "group", 1, i) for i in (0, 2)),
+        *(field(LAYER, "group", n, 1) for n in (0, 5, 65535)),
+        *(field(LAYER, "group", n, 3) for n in (0, 4, 65535)),
+        *(field(LAYER, "lines", n, i) for n in (0, 5, 65535) for i in (0, 1)),
+        *(field(LAYER, "lines", 1, i) for i in (2, 3)),
+        *(field(LAYER, "ring_at", HUGE, i) for i in (0, 1)),
+        *(field(LAYER, "ring_at", 4, i) for i in (2, 3)),
+        *(field(LAYER, "wide_at", 4, i) for i in range(4)),
+        *(field(SEGMENT, "first", n, i) for n in (4, 255) for i in range(3)),
+        *(field(SEGMENT, "first", n, 1) for n in (1, 3)),
+        *(field(SEGMENT, "layers", n, i) for n in (0, 3, 255) for i in range(3)),
+        *(field(SEGMENT, "strip", n, i) for n in (0, 3, 65535) for i in range(3)),
+        *(field(SEGMENT, name, HUGE, i) for name in ("in_at", "out_at", "state_at", "work_at") for i in range(3)),
+        *(field(SEGMENT, name, n, 0) for name in ("state_at", "work_at") for n in (1, 2)),
+        field(SEGMENT, "in_at", 4, 0),
+        field(SEGMENT, "out_at", 4, 2),
+        field(H, "segments", 2),
+        *(field(H, "arena_bytes", n) for n in (0, HEAD["arena_bytes"] - 8)),
+        *(field(H, name, n) for name in ("sum_at", "feature_at", "logit_at") for n in (HUGE, HEAD["arena_bytes"])),
+        *(field(H, name, HEAD[name] + 1) for name in ("sum_at", "logit_at")),
+    ],
+}
+CASES = [(cause, i) for cause, blobs in CAUSES.items() for i in range(len(blobs))]
+
+
+@pytest.mark.parametrize("cause,i", CASES)
+def test_cause_is_named(cause, i):
+    with pytest.raises(EngineError) as caught:
+        Engine(CAUSES[cause][i])
+    assert caught.value.name == cause
+
+
+def arrays_of(o: oracle.Oracle, i: int) -> list[tuple[int, int, int]]:
+    """(offset, outputs, products in a sum) of the arrays of layer i in the first chain, in the order of FORMAT.md."""
+    layer, cin = o.layers[i], o.layers[i - 1].cout if i else o.header.channels
+    taps, at, out = layer.kernel**2, o.params[0][i].weight_off, []
+    parts = [(layer.cout, taps * cin, layer.cout * taps * cin)]
+    if layer.kind == oracle.BOTTLENECK:
+        expand = [(layer.cexp, cin, layer.cexp * cin)] * (layer.flags & oracle.EXPAND)
+        parts = [*expand, (layer.cexp, taps, layer.cexp * taps), (layer.cout, layer.cexp, layer.cexp * layer.cout)]
+    for n, products, weights in parts:
+        out.append((at, n, products))
+        at += 8 * n + -(-weights // 4) * 4
+    return [*out, (at, 0, 0)]
+
+
+def opens(blob: bytes) -> str:
+    """What the engine says of a blob: the name of an error, or OK."""
+    try:
+        Engine(blob)
+    except EngineError as e:
+        return e.name
+    return "OK"
+
+
+@dataclass(frozen=True)
+class FastArrays:
+    """Where the arrays of the first bottleneck of a blob of PLANS lie: 4 -> 8 -> 4 channels in mode 5 or 6."""
+
+    blob: bytes
+    at: int
+    group: int
+    pair: int  # bytes of two expanded channels
+    project: int  # bytes of a channel's weights of the projection
+
+    @classmethod
+    def of(cls, name: str) -> FastArrays:
+        blob = BLOBS[name]
+        size, o = 2 if "wide" in name else 1, oracle.Oracle(blob)
+        return cls(blob, o.params[0][1].weight_off, o.layers[1].group, 16 + 8 * size, 4 * size)
+
+    def scales(self, part: str, channel: int) -> tuple[int, int]:
+        """Offsets of a channel's bias and multiplier."""
+        group, inner = divmod(channel, self.group)
+        expand = self.at + 4 * 8 + group * self.group * (self.pair // 2 + 20 + self.project)
+        bias = {
+            "expand": expand + inner // 2 * self.pair + 4 * (inner % 2),
+            "depthwise": expand + self.group // 2 * self.pair + 20 * inner + 12,
+            "project": self.at + channel // 2 * 16 + 4 * (channel % 2),
+        }[part]
+        return bias, bias + (4 if part == "depthwise" else 8)
+
+    @property
+    def end(self) -> int:
+        return self.at + 4 * 8 + 8 * (self.pair // 2 + 20 + self.project)
+
+
+FAST_PARTS = [(name, part) for name in ("fast", "sweep wide") for part in ("expand", "depthwise", "project")]
+
+
+@pytest.mark.parametrize("name, part", FAST_PARTS)
+def test_bias_and_multiplier_of_fast_arrays(name, part):
+    """Of the first and of the last channel: multipliers are positive, no sum leaves 31 bits whatever its sign."""
+    arrays = FastArrays.of(name)
+    for channel in (0, 3 if part == "project" else 7):
+        bias, mult = arrays.scales(part, channel)
+        for value in (0, -1, -(2**31)):
+            assert opens(array(mult, struct.pack("<i", value), arrays.blob)) == "WEIGHTS"
+        for value in (2**31 - 1, -(2**31)):
+            assert opens(array(bias, struct.pack("<i", value), arrays.blob)) == "OVERFLOW"
+
+
+@pytest.mark.parametrize("name, part", [pair for pair in FAST_PARTS if pair[1] != "project"])
+def test_16_bits_of_fast_arrays(name, part):
+    """Just what fits is accepted, of either sign of the bias, one more is not."""
+    arrays, products = FastArrays.of(name), 255 * 128 * 9 if part == "depthwise" else 128 * 128 * 4
+    for channel, size in ((0, 1000), (7, 123456), (2, 2**28)):
+        bias, mult = arrays.scales(part, channel)
+        most = ((32768 << 32) - (1 << 31) - 1) // (products + size)
+        for sign in (1, -1):
+            good = array(bias, struct.pack("<i", sign * size), arrays.blob)
+            assert opens(array(mult, struct.pack("<i", most), good)) == "OK"
+            assert opens(array(mult, struct.pack("<i", most + 1), good)) == "OVERFLOW"
+
+
+@pytest.mark.parametrize("group", [0, 1])
+@pytest.mark.parametrize("part", ["expand", "project"])
+def test_weights_of_16_bits_hold_8(part, group):
+    """Every bound on sums takes that for granted."""
+    arrays = FastArrays.of("groups wide")
+    each = arrays.pair // 2 + 20 + arrays.project
+    first = arrays.at + 4 * 8 + group * arrays.group * each + 16
+    last = arrays.at + 4 * 8 + (group + 1) * arrays.group * each - 2
+    at = first if part == "expand" else last
+    for value in (-129, 128, 32767, -32768):
+        assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "WEIGHTS"
+    for value in (-128, 127):
+        assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "OK"
+
+
+@pytest.mark.parametrize("name", ["fast", "sweep wide"])
+def test_fast_arrays_end_with_the_blob(name):
+    arrays = FastArrays.of(name)
+    longer = arrays.blob + arrays.blob[arrays.at : arrays.end]
+    assert len(arrays.blob) % 4 == arrays.end % 4 == 0
+    assert opens(field(PARAM, "weight_off", len(arrays.blob), 1, longer)) == "OK"
+    assert opens(field(PARAM, "weight_off", len(arrays.blob), 1, longer[:-4])) == "WEIGHTS"
+    assert opens(field(PARAM, "weight_off", len(arrays.blob) + 2, 1, longer + bytes(4))) == "WEIGHTS"
+
+
+def test_fast_layer_without_an_expansion():
+    """It has one mode, one kernel and no place for kept lines."""
+    blob = BLOBS["fast kernels"]
+    for name, value, causes in (
+        ("mode", SWEEP, {"PLAN"}), ("kernel", 5, {"PLAN", "WEIGHTS", "OVERFLOW"}), ("wide_at", 4, {"PLAN"}),
+        ("cexp", 8, {"SHAPE"}), ("group", 2, {"PLAN"}),
+    ):  # fmt: skip
+        assert opens(field(LAYER, name, value, 2, blob)) in causes, name
+
+
+@pytest.mark.parametrize("mode, group", [(STORED, 4), (WINDOW, 0), (WINDOW, 4)])
+def test_only_the_layer_that_reads_the_picture_has_mode_window(mode, group):
+    """However much room there is."""
+    values = {Place("segment", 1, "work_at"): 4096, Place("header", 0, "arena_bytes"): 8192}
+    values |= {Place("layer", 1, "mode"): mode, Place("layer", 1, "rows"): 1, Place("layer", 1, "group"): group}
+    blob = patched(BLOBS["whole"], values)
+    if mode == STORED:
+        assert opens(blob) == "OK"
+        return
+    with pytest.raises(EngineError) as caught:
+        Engine(blob)
+    assert (caught.value.name, caught.value.layer) == ("PLAN", 1)
+    assert not plan_is_sound(blob)
+
+
+@pytest.mark.parametrize("name", ["fast", "sweep wide"])
+def test_cause_of_a_bad_fast_layer_is_named(name):
+    """Shapes that have no such mode, groups, rows, places; weights that would need more room than there is."""
+    blob, layer = BLOBS[name], oracle.Oracle(BLOBS[name]).layers[1]
+    causes = [("flags", flags, "SHAPE") for flags in (2, 16, 255)]
+    causes += [("flags", 5, "WEIGHTS"), ("flags", layer.flags | oracle.SIGNED, "PLAN")]
+    causes += [("cexp", n, "SHAPE") for n in (0, 6, 7)] + [("cout", 5, "SHAPE"), ("cexp", 32764, "WEIGHTS")]
+    causes += [("group", n, "PLAN") for n in (0, 2, 6, 12, 65535)]
+    causes += [("rows", n, "PLAN") for n in (0, 4 if layer.mode == SWEEP else 2)]
+    causes += [("wide_at", layer.wide_at + n, "PLAN") for n in (1, 2)] + [("wide_at", HUGE, "PLAN")]
+    for name_, value, cause in causes:
+        assert opens(field(LAYER, name_, value, 1, blob)) == cause, (name_, value)
+    assert opens(field(PARAM, "shift", fmt.MAX_SHIFT + 1, 1, blob)) == "WEIGHTS"
+    for group in (4, 6, 8):  # with room enough
+        part = next(part for part in parts(oracle.Oracle(blob)) if part.stages[-1].index >= 1)
+        room = {Place("segment", part.index, "work_at"): 4096, Place("header", 0, "arena_bytes"): 8192}
+        roomy = patched(blob, room | {Place("layer", 1, "group"): group})
+        assert (opens(roomy) == "PLAN") == (group == 6)  # in groups of another size arrays may be out of range
+        assert opens(roomy) == "OK" or group != layer.group
+
+
+def test_sums_of_a_long_chunk_do_not_wrap(monkeypatch):
+    """4096 lines of sums of 1 MB each take 4 GB, of which 32 bits tell nothing."""
+    work = sizes.WORK["bottleneck", SWEEP]
+    wrapped = {("bottleneck", SWEEP): lambda *a: (w := work(*a)) | dict(sums=w["sums"] % (1 << 32))}
+    monkeypatch.setattr(sizes, "WORK", sizes.WORK | wrapped)
+    chain = Layer("conv", 4096, 64, 1, 0, 1, 3, 1), Layer("bottleneck", 4096, 64, 1, 8, 4096, 3, 1, True)
+    network = FreeNetwork("long", ("a", "b"), 4096, 64, 1, 1, False, chain=chain)
+    small = replace(network, height=4, width=4, chain=tuple(replace(layer, h=4, w=4) for layer in chain))
+    tunnel = tuple(replace(q, shape=s) for q, s in zip(random.random_qnet(small).tunnels[0], chain, strict=True))
+    qnet = replace(random.random_qnet(small), design=network, tunnels=(tunnel,))
+    blob = pack(qnet, place(network, [(4096, [(DIRECT, 1, 0), (SWEEP, 4096, 4)])]))
+    assert oracle.Oracle(blob).header.arena_bytes < 1 << 20 and opens(blob) == "PLAN"
+
+
+SINGLE = oracle.Oracle(BLOB)
+FC_BYTES = 8 * 2 + 8  # two classes of three features, padded
+PIECES = [  # of the blob: where its offset stands, its own offset, its bytes, the error when it is cut
+    (H, "patch_off", 0, HEAD["patch_off"], 4 * 4, "PATCH"),
+    (H, "layer_off", 0, HEAD["layer_off"], 4 * 24, "SHAPE"),
+    (H, "segment_off", 0, HEAD["segment_off"], 3 * 20, "SHAPE"),
+    (H, "param_off", 0, HEAD["param_off"], 16 * 8, "SHAPE"),
+    (H, "label_off", 0, HEAD["label_off"], HEAD["label_bytes"], "LABELS"),
+    (H, "fc_off", 0, HEAD["fc_off"], FC_BYTES, "WEIGHTS"),
+    *((PARAM, "weight_off", i, WEIGHTS[i], arrays_of(SINGLE, i)[-1][0] - WEIGHTS[i], "WEIGHTS") for i in range(4)),
+]
+
+
+def copied(at: int, size: int, end: int) -> bytes:
+    """The blob with a piece of it once more at `end`, of its head or of its arrays, which begin at a multiple of 4."""
+    padding = -size % 4 if end < len(BLOB) else 0
+    shift = size + padding if end < len(BLOB) else 0
+    places = [Place("header", 0, "fc_off"), Place("header", 0, "weight_off")]
+    places += [Place("param", i, "weight_off") for i in range(HEAD["tunnels"] * HEAD["layers"])]
+    moved_ = patched(BLOB, {place: value_at(BLOB, place) + shift for place in places})
+    return moved_[:end] + moved_[at : at + size] + bytes(padding) + moved_[end:]
+
+
+@pytest.mark.parametrize("table, name, index, at, size, error", PIECES)
+def test_piece_ends_with_the_blob(table, name, index, at, size, error):
+    """A table that is the head's last may end with it, an array with the blob, not four bytes behind."""
+    end = HEAD["weight_off"] if at < HEAD["weight_off"] else len(BLOB)
+    assert opens(field(table, name, end, index, copied(at, size, end))) == "OK"
+    assert opens(field(table, name, end, index, copied(at, size - 4, end))) == error
+
+
+def sums_of(o: oracle.Oracle) -> list[tuple[int, int, int]]:
+    """(offset of the biases, largest sum of products, shift) of every array of a blob's first chain and of the last."""
+    out = []
+    for i in range(len(o.layers)):
+        arrays, last = arrays_of(o, i)[:-1], o.params[0][i].shift
+        out += [(at, n << 15, last if a == len(arrays) - 1 else 0) for a, (at, _, n) in enumerate(arrays)]
+    return [*out, (o.header.fc_off, o.layers[-1].cout << 14, o.header.fc_shift)]
+
+
+@pytest.mark.parametrize("at, products, shift", sums_of(SINGLE))
+def test_largest_bias(at, products, shift):
+    """Just what fits 31 bits is accepted, of either sign, one more is not."""
+    most = ((2**31 - 1) >> shift) - products
+    for sign in (1, -1):
+        assert opens(array(at, struct.pack("<i", sign * most))) == "OK"
+        assert opens(array(at, struct.pack("<i", sign * (most + 1)))) == "OVERFLOW"
+
+
+@pytest.mark.parametrize(
+    "height, width, k, aggregate, error",
+    [
+        (8, 16, 1, "sum", "OK"),
+        (3, 43, 1, "sum", "OVERFLOW"),
+        (8, 16, 4, "sum", "OK"),
+        (6, 22, 4, "sum", "OVERFLOW"),
+        (6, 22, 4, "concat", "OK"),
+        (6, 86, 4, "concat", "OVERFLOW"),
+    ],
+)
+def test_most_pixels_pooled(height, width, k, aggregate, error):
+    """128 * 255 << 16 fits 31 bits; 129 do not. Chains count when they are summed."""
+    blob = pack(identity_qnet(height, width, 1, k, aggregate=aggregate))
+    assert opens(field(H, "pool_shift", 16, blob=blob)) == error
+
+
+def test_fault_is_placed_in_its_layer():
+    with pytest.raises(EngineError) as caught:
+        Engine(field(LAYER, "stride", 3, 2))
+    assert caught.value.layer == 2
+    with pytest.raises(EngineError) as caught:
+        Engine(field(LAYER, "rows", 0, 1))
+    assert caught.value.layer == 1
+    with pytest.raises(EngineError) as caught:
+        Engine(field(H, "task", 0))
+    assert caught.value.layer == 255
+
+
+def test_more_bytes_than_the_blob_do_not_matter():
+    assert Engine(BLOB + b"more").arena_bytes == HEAD["arena_bytes"]
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3])
+def test_misaligned_blob(shift):
+    with pytest.raises(EngineError, match="ALIGN"):
+        Engine(BLOB, shift=shift)
+    assert Engine(BLOB, shift=4).arena_bytes
+
+
+def test_arena_too_small_or_misaligned():
+    engine = Engine(BLOB)
+    arena, x = np.zeros(engine.arena_bytes + 16, np.uint8), np.zeros(36, np.int8)
+    at = arena.ctypes.data + -arena.ctypes.data % 8
+    start = library().pn_start_raw
+    assert start(engine.model, at, engine.arena_bytes, x.ctypes.data) == 0
+    assert ERRORS[-1 - start(engine.model, at, engine.arena_bytes - 1, x.ctypes.data)] == "ARENA"
+    assert ERRORS[-1 - start(engine.model, at + 4, engine.arena_bytes, x.ctypes.data)] == "ALIGN"
+
+
+@pytest.mark.parametrize("pixfmt", [-1, 0, 4])
+def test_unknown_pixel_format(pixfmt):
+    with pytest.raises(EngineError, match="PIXFMT"):
+        Engine(BLOB).start_image(bytes(100), 5, 4, pixfmt)
+
+
+@pytest.mark.parametrize("roi", [
+    (0, 0, 0, 1), (0, 0, 1, 0), (5, 0, 1, 1), (0, 4, 1, 1), (6, 0, 1, 1), (0, 5, 1, 1), (4, 0, 2, 1), (0, 3, 1, 2),
+    (1, 0, 2**32 - 1, 1), (0, 1, 1, 2**32 - 1),
+])  # fmt: skip
+def test_region_outside(roi):
+    with pytest.raises(EngineError, match="ROI"):
+        Engine(BLOB).start_image(bytes(100), 5, 4, 1, roi)
+    Engine(BLOB).start_image(bytes(100), 5, 4, 1, (4, 3, 1, 1))
+
+
+def test_region_too_large():
+    with pytest.raises(EngineError, match="ROI"):
+        Engine(BLOB).start_image(bytes(4097), 4097, 1, 1)
+
+
+def test_messages_differ_and_name_the_cause():
+    whole = [i for i, name in enumerate(ERRORS) if not name.startswith("NO_")]  # what a build without nothing says
+    texts = [library().pn_error(-1 - i).decode() for i in whole]
+    assert len(set(texts)) == len(texts) and "ok" not in texts
+    for word in ("magic", "version", "CRC", "shape", "format", "plan"):  # the words that the API promises
+        assert word in texts
+
+
+def layers_in_a_row(n: int) -> bytes:
+    """n convolutions of 1x1 as one segment."""
+    layers = (Layer("conv", 2, 2, 1, 0, 1, 1, 1),) * n
+    network = FreeNetwork("long", ("a",), 2, 2, 1, 1, False, chain=layers)
+    apart = pack(random_qnet(np.random.default_rng(0), network), place(network, [(2, [(DIRECT, 1, 0)])] * n))
+    rings = {Place("layer", i, "lines"): 1 for i in range(n)} | {Place("layer", i, "ring_at"): 2 * i for i in range(n)}
+    fused = {Place("segment", 0, "layers"): n, Place("segment", 0, "out_at"): 0, Place("header", 0, "segments"): 1}
+    spread = {Place("segment", 0, "work_at"): 2000, Place("segment", 0, "state_at"): 256}
+    ends = {"sum_at": 208, "feature_at": 212, "logit_at": 214, "arena_bytes": 4096}
+    return patched(apart, rings | fused | spread | {Place("header", 0, name): value for name, value in ends.items()})
+
+
+def test_most_layers_of_a_segment():
+    """16 layers are run as one, 17 are refused: the engine's stack is bounded."""
+    assert plan_is_sound(layers_in_a_row(fmt.MAX_FUSED)) and not plan_is_sound(layers_in_a_row(fmt.MAX_FUSED + 1))
+    assert opens(layers_in_a_row(fmt.MAX_FUSED)) == "OK"
+    assert opens(layers_in_a_row(fmt.MAX_FUSED + 1)) == "PLAN"
+
+
+# The plan, against a second writing of FORMAT.md's rules
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_plan_check_is_complete(seed):
+    """Random plans with one number moved: the engine refuses what the rules forbid, and nothing else; and what it does
+    not refuse gives the same bytes."""
+    rng, case = np.random.default_rng(seed), random_case(6000 + seed, max_macs=50_000)
+    blob = pack(case.qnet, random_plan(rng, case.qnet.design, fast_layers(case.qnet)))
+    blob = scattered(rng, blob) if seed % 2 else blob
+    assert plan_is_sound(blob) and opens(blob) == "OK"
+    wanted, verdicts = case.oracle.run_image(*case.picture.args()), []
+    for _ in range(60):
+        place, bad = moved(rng, blob)
+        bad, allowed = judged(case.qnet, place, bad)
+        verdicts.append(opens(bad))
+        assert verdicts[-1] in allowed, place
+        if verdicts[-1] == "OK":
+            assert (Engine(bad).run_image(*case.picture.args()).logits16 == wanted.logits16).all(), place
+    assert {"OK", "PLAN"} <= set(verdicts)
+
+
+@pytest.mark.parametrize("seed", range(3, 163, 4))
+def test_memory_of_fast_layers_is_checked_to_the_byte(seed):
+    """Networks for modes 5 and 6, in the same plan but one area at the arena's end: there it just fits, or does not."""
+    blob = random_case(seed, max_macs=50_000).blob
+    o = oracle.Oracle(blob)
+    strips = [areas for part in parts(o) for areas in (strip_areas(o, part, strip) for strip in part.strips())]
+    end = -(-o.header.arena_bytes // 4) * 4
+    for area in {area for areas in strips for area in areas if area.field in ("work_at", "wide_at", "ring_at")}:
+        size = max(areas[area][1] for areas in strips if area in areas)
+        for more, fits in ((0, True), (-1, False)) if size else ():
+            moved_there = {area: end, Place("header", 0, "arena_bytes"): end + size + more}
+            assert (opens(patched(blob, moved_there)) == "OK") == fits, (area, more)
+        if area.field == "wide_at" and o.layers[area.index].mode in (FAST, SWEEP):
+            for odd in (1, 2, 3):
+                moved_there = {area: end + odd, Place("header", 0, "arena_bytes"): end + size + 4}
+                assert opens(patched(blob, moved_there)) == "PLAN"
+
+
+@pytest.mark.parametrize("seed", range(3, 163, 4))
+def test_fewer_lines_of_fast_layers(seed):
+    """Each ring, and each distance of two maps, a little smaller: refused just where the rules forbid it."""
+    blob = random_case(seed, max_macs=50_000).blob
+    o = oracle.Oracle(blob)
+    smaller = [{Place("layer", i, "lines"): layer.lines - 1} for i, layer in enumerate(o.layers) if layer.lines > 1]
+    for part in parts(o):
+        row = part.stages[0].cin
+        near = [part.record.in_at - n for n in (1, row, 2 * row)] if part.record.in_at > 2 * row else []
+        smaller += [{Place("segment", part.index, "in_at"): at} for at in near]
+    for values in smaller:
+        bad = patched(blob, values)
+        assert opens(bad) == ("OK" if plan_is_sound(bad) else "PLAN"), values

@@ -1,0 +1,206 @@
+"""From float to integers: the fake-quantized network against the oracle's integers, ranges, files, fine-tuning."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from oracle import Oracle
+from patchnet import data
+from patchnet.blob import qnet_file
+from patchnet.blob.pack import pack
+from patchnet.blob.quantized import QBottleneck
+from patchnet.net.recipe import Stage
+from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.tasks.classify.net import PatchTunnelNet
+from patchnet.tasks.pictures import prepare
+from patchnet.train import (
+    experiment,
+    fake,
+    quantize,
+)
+from patchnet.train.modules import normalise, save_float
+
+torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
+
+NETWORKS = {
+    "sum": Network(
+        "n", ("a", "b", "c"), 20, 24, margin_h=3, margin_w=2, stem_out=5,
+        stages=(Stage(6, 1, 1, 1), Stage(9, 2, 2, 3, 5), Stage(9, 1, 1, 2, 7)), mean=(120, 128, 130),
+    ),
+    "concat and head": Network(
+        "n", ("a", "b"), 18, 18, k=9, central=False, margin_h=3, margin_w=3, stem_out=4, head=12,
+        stages=(Stage(6, 2, 1, 4),), aggregate="concat", act="relu",
+    ),
+    "plain convolutions": Network(
+        "n", ("a", "b", "c"), 20, 18, margin_h=2, margin_w=2, stem_out=6, head=12,
+        stages=(Stage(8, 1, 1, 0, 3), Stage(8, 2, 2, 3), Stage(10, 1, 1, 0, 1)),
+    ),
+    "one tunnel, linear": Network(
+        "n", ("a", "b"), 16, 16, channels=1, k=1, central=False, stem_out=4, stages=(Stage(8, 2, 2, 2),), act="none",
+        mean=(128,),
+    ),
+}  # fmt: skip
+
+
+def settled(network: Network, tied: bool = False) -> PatchTunnelNet:
+    """A random network whose batch norms have seen data, of channels that differ widely in scale."""
+    torch.manual_seed(3)
+    model = PatchTunnelNet(network, tied)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            parameter.data = torch.exp(torch.randn_like(parameter))
+        elif name.endswith("norm.bias"):
+            parameter.data.normal_()
+    for i in range(30):
+        model(normalise(torch.from_numpy(pixels(network, 16, seed=i)), network))
+    return model.eval()
+
+
+def pixels(network: Network, n: int, seed: int = 0) -> np.ndarray:
+    """Smooth random pictures."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (n, 5, 5, network.channels), np.uint8)
+    return np.stack([data.resize(picture, network.height, network.width) for picture in coarse])
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request):
+    network = NETWORKS[request.param]
+    net = quantize.fake_net(settled(network))
+    net.calibrate(normalise(torch.from_numpy(pixels(network, 64)), network))
+    return network, net, net.quantized()
+
+
+def test_integers_follow_the_fake_quantized_network(case):
+    """Layer by layer, each from the integers of the one before: half up here, half even there, and the last bit of a
+    multiplier may move an intermediate by a step, and so an output by one or two."""
+    network, net, qnet = case
+    picture = pixels(network, 1, seed=1)
+    oracle = Oracle(pack(qnet)).run_raw((picture[0].astype(np.int16) - 128).astype(np.int8))
+    patches = net.patches(normalise(torch.from_numpy(picture), network))
+    for tunnel, patch, maps in zip(net.tunnels, patches, oracle.maps, strict=True):
+        x = patch
+        for layer, got in zip(tunnel, maps, strict=True):
+            x = layer(x)
+            scale, zero = fake.affine(*layer.range)
+            wanted = (x[0].permute(1, 2, 0).detach().numpy() / scale).round() + zero
+            assert np.abs(got - wanted).max() <= 2 and np.abs(got - wanted).mean() < 0.2
+            x = torch.from_numpy(((got.astype(np.float32) - zero) * scale).transpose(2, 0, 1)[None])
+    logits = (np.asarray(oracle.logits16) / 256 - qnet.end.fc_zero_out) * qnet.end.output_scale
+    wanted = net(normalise(torch.from_numpy(picture), network)).detach().numpy()[0]
+    assert np.abs(logits - wanted).max() < 3 * qnet.end.output_scale
+
+
+def test_integers_follow_the_float_network(case):
+    network, _, qnet = case
+    pictures = pixels(network, 32, seed=2)
+    oracle = Oracle(pack(qnet))
+    got = np.stack([oracle.run_raw((p.astype(np.int16) - 128).astype(np.int8)).logits16 for p in pictures]) / 256
+    with torch.no_grad():
+        wanted = settled(network)(normalise(torch.from_numpy(pictures), network)).numpy()
+    for column in range(wanted.shape[1]):
+        assert np.corrcoef(got[:, column], wanted[:, column])[0, 1] > 0.97
+
+
+def test_contract(case):
+    """The ranges that `quantized` promises."""
+    network, _, qnet = case
+    assert qnet.input_zero == tuple(m - 128 for m in network.mean)
+    assert len(qnet.tunnels) == network.tunnels
+    for tunnel in qnet.tunnels:
+        for shape, layer in zip(network.layers(), tunnel, strict=True):
+            assert layer.shape == shape and 0 <= layer.shift <= 8 and -128 <= layer.zero_out <= 127
+            parts = [v for v in vars(layer).values() if hasattr(v, "mult")]
+            assert len(parts) == (1 if shape.kind == "conv" else 2 + shape.expand)
+            for part in parts:
+                assert part.weight.dtype == np.int8 and part.weight.min() >= -127
+                assert part.mult.dtype == part.bias.dtype == np.int32 and part.mult.min() >= 1
+                assert np.abs(part.bias.astype(np.int64)).max() <= 2**30
+            if isinstance(layer, QBottleneck):
+                assert (layer.res_mult > 0) == shape.residual
+            elif shape.act != "none":
+                assert layer.zero_out == -128
+    assert len({tunnel[-1].zero_out for tunnel in qnet.tunnels}) == 1
+
+
+def test_file_round_trip(case, tmp_path):
+    _, _, qnet = case
+    qnet_file.save(qnet, tmp_path / "qnet.npz")
+    again = qnet_file.load(tmp_path / "qnet.npz")
+    assert again.design == qnet.design
+    assert (again.end.pool, again.end.output_scale) == (qnet.end.pool, qnet.end.output_scale)
+    assert pack(again) == pack(qnet)
+
+
+def test_dead_channels_are_represented():
+    """A channel that pruned itself away (all weights zero, only a bias) must neither overflow nor vanish."""
+    network = NETWORKS["sum"]
+    model = settled(network)
+    block = model.tunnels[0][2]
+    for unit in (block.expand, block.depthwise, block.project):
+        unit.norm.weight.data[0] = 0
+        unit.norm.bias.data[0] = 2.0
+    net = quantize.fake_net(model)
+    net.calibrate(normalise(torch.from_numpy(pixels(network, 32)), network))
+    layer = net.quantized().tunnels[0][2]
+    assert not layer.expand.weight[0].any() and layer.expand.mult[0] >= 1
+    step = float(net.tunnels[0][2].scales()[0][1][0])
+    value = (int(layer.expand.bias[0]) * int(layer.expand.mult[0]) + 2**31 >> 32) * step
+    assert value == pytest.approx(2.0, rel=0.02)
+
+
+def test_sums_that_could_overflow_are_refused():
+    weight, bias, scale = torch.ones(1, 100_000), torch.zeros(1), torch.full((1,), 1 / 127)
+    with pytest.raises(ValueError, match="overflow int32"):
+        fake.narrow(weight, bias, scale, 1.0, 0, 1.0)
+    with pytest.raises(ValueError, match="out of range"):
+        fake.narrow(weight, bias, scale, 1.0, 0, 1e-4)
+
+
+def test_narrow_multiplies_by_the_ratio_of_scales():
+    weight, bias, scale = torch.tensor([[0.502, -1.0]]), torch.tensor([0.26]), torch.tensor([1 / 127])
+    scaled, shift = fake.narrow(weight, bias, scale, 0.1, 3, 0.02)
+    assert scaled.weight.tolist() == [[64, -127]]
+    assert scaled.bias[0] == round(0.26 / (0.1 / 127)) - 3 * int(scaled.weight.sum())
+    assert scaled.mult[0] / 2.0 ** (40 - shift) == pytest.approx(0.1 / 127 / 0.02, rel=1e-6)
+
+
+def test_scale_of_wide_values_ignores_rare_outliers():
+    x = torch.rand(4, 2, 30, 30)
+    x[0, 1, 0, 0] = 500.0
+    plain = fake.wide_scale(x, "relu6")
+    assert plain[0] == pytest.approx(1 / 255, rel=0.05)
+    assert plain[1] <= 6 / 255 + 1e-6, "relu6 ends at 6"
+    assert fake.wide_scale(-x, "relu6").min() > 0
+
+
+def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
+    pytest.importorskip("sklearn")
+    e = experiment.load_experiment("digits", test="", train="digits_test", epochs=1)
+    (tmp_path / "config.toml").write_text(experiment.to_toml(e))
+    model = settled(e.network)
+    save_float(model, tmp_path / "float.npz")
+    plain = quantize.run(tmp_path, epochs=0, out=tmp_path / "plain.npz")
+    tuned = quantize.run(tmp_path, epochs=4)
+    assert tuned == tmp_path / "qnet.npz"
+    pictures = [picture for picture, _ in data.load("digits", limit=100)]
+    wanted = model.predict(pictures)
+    ready = [(prepare(p, e.network).astype(np.int16) - 128).astype(np.int8) for p in pictures]
+    error = {}
+    for path in (plain, tuned):
+        oracle = Oracle(pack(qnet_file.load(path)))
+        scores = np.array([oracle.run_raw(x).scores for x in ready]) / 65536
+        error[path] = np.abs(scores - wanted).mean()
+    assert error[tuned] < error[plain], error
+
+
+def test_tied_tunnels_stay_equal_and_are_packed_once(tmp_path):
+    pytest.importorskip("sklearn")
+    size = {}
+    for tied in (False, True):
+        e = experiment.load_experiment("digits", test="", train="digits_test", batch=64, tied=tied)
+        (tmp_path / "config.toml").write_text(experiment.to_toml(e))
+        save_float(settled(e.network, tied=True), tmp_path / "float.npz")
+        size[tied] = len(pack(qnet_file.load(quantize.run(tmp_path, epochs=1, calibration=32))))
+    assert size[True] < size[False] / 3
