@@ -146,7 +146,7 @@ def random_mode(rng, layer: Layer, index: int, alone: bool, fast: bool) -> int:
     if layer.kind == "conv":
         modes = [fmt.MODE_DIRECT] + [fmt.MODE_WINDOW] * (index == 0) + [fmt.MODE_GROUPS] * (alone and index > 0)
     elif layer.expand:
-        modes = [fmt.MODE_ROLLING, fmt.MODE_WINDOW, fmt.MODE_GROUPS, fmt.MODE_STORED]
+        modes = [fmt.MODE_ROLLING, fmt.MODE_GROUPS, fmt.MODE_STORED]
     else:
         modes = [fmt.MODE_DIRECT]
     return int(rng.choice(modes))
@@ -154,7 +154,7 @@ def random_mode(rng, layer: Layer, index: int, alone: bool, fast: bool) -> int:
 
 def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int]:
     """(mode, rows, group) for a layer that makes `lines` lines."""
-    chunks = layer.kind == "bottleneck" and mode in (fmt.MODE_WINDOW, fmt.MODE_GROUPS, fmt.MODE_STORED)
+    chunks = layer.kind == "bottleneck" and mode in (fmt.MODE_GROUPS, fmt.MODE_STORED)
     channels = layer.cout if layer.kind == "conv" else layer.cexp
     if mode in MODES:
         return mode, few(rng, lines) if mode == fmt.MODE_SWEEP else 1, 4 * few(rng, channels // 4)

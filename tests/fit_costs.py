@@ -75,11 +75,11 @@ def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool
     fast = () if portable else fast_modes(layer)
     if not layer.expand and not fast:
         return DIRECT, 1, 0
-    mode = int(rng.choice(fast or (ROLLING, WINDOW, GROUPS, STORED)))
+    mode = int(rng.choice(fast or (ROLLING, GROUPS, STORED)))
     group = layer.cexp if rng.random() < 0.3 else min(layer.cexp, int(rng.choice([4, 8, 16, 24, 32, 48, 64])))
     group = max(4, group)
-    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (WINDOW, GROUPS, STORED, SWEEP) else 1
-    return mode, rows, 0 if mode in (ROLLING, WINDOW) else group
+    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (GROUPS, STORED, SWEEP) else 1
+    return mode, rows, 0 if mode == ROLLING else group
 
 
 def schedule(rng, chain: tuple[Layer, ...], portable: bool) -> list:

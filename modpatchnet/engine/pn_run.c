@@ -182,12 +182,12 @@ void pn_release(pn_model_t *m) {
     pn_task_release(m);
 }
 
-// One job, and what the task makes of the lines that are ready then.
+// One job, and what the task makes of the line that is ready then.
 static void layers_step(pn_model_t *m) {
     const pn_stage_t *s = &pn_stages(m)[m->run.job.stage];
     pn_made_t made = pn_job_do(m, m->run.job);
-    for (uint32_t i = 0; i < made.n; i++) {
-        pn_task_line(m, s, made.from + i, made.line + (size_t)i * pn_pixels_out(s) * s->cout);
+    if (made.line != NULL) {
+        pn_task_line(m, s, made.o, made.line);
     }
     schedule(m);
 }

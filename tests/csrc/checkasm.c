@@ -477,7 +477,6 @@ static void random_conv(conv_t *t) {
     c->zero_step = c->cin <= 3 && one_in(2);
     c->in.w = (int)(one_in(6) ? from_to(10, 40) : from_to(1, 9));
     c->in.step = c->cin * (int)from_to(1, 3);
-    c->in.wrap = PN_NO_WRAP;
     bool across = one_in(2);
     c->in.line_step = across ? c->cin : c->cin * c->in.kernel;
     c->in.pixel_step = across ? c->cin * c->in.kernel : c->cin;

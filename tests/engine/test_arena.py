@@ -12,7 +12,7 @@ from cases import Case, assert_equal, moved, random_blob, random_case, random_ra
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from difference import check
 from oracle import Oracle, arena
-from oracle.arena import FAST, GROUPS, STORED, WINDOW, Area, Flow, Part, Place, Stage, Widths
+from oracle.arena import FAST, GROUPS, STORED, Area, Flow, Part, Place, Stage, Widths
 from oracle.audio import AudioOracle
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
@@ -96,25 +96,11 @@ def test_fast_layers_use_all_on_device(tmp_path, connect):
             if any(layer.mode in MODES for layer in oracle.layers):
                 (tmp_path / f"{name}.pnb").write_bytes(blob)
                 (tmp_path / f"{name}.raw").write_bytes(random_raw(rng, case.qnet.design).tobytes())
-                limits[f"{name}.pnb"] = 16 + unused_by_fast(oracle) + unused_window(oracle)
+                limits[f"{name}.pnb"] = 16 + unused_by_fast(oracle)
     device = connect("qemu", files=tmp_path)
     unused = dict(line.split() for line in device.exec(SCRIPT.read_text()).splitlines())
     assert len(limits) >= 15 and unused.keys() == limits.keys()
     assert not {name: (n, limits[name]) for name, n in unused.items() if int(n) > limits[name]}
-
-
-def unused_window(oracle: Oracle) -> int:
-    """Bytes of windows for lines outside the map, which FORMAT.md counts where chunks of several lines end before the
-    middle of it: no chunk of such a layer has all lines inside."""
-    unused = 0
-    for part in arena.parts(oracle):
-        for stage in part.stages:
-            reached = [stage.lines(first, end) for s, first, end in Flow(part).chunks if s is stage]
-            most, layer = max(end - first for first, end in reached), stage.layer
-            if layer.mode == WINDOW and not stage.conv:
-                counted = min(stage.lines_in, (layer.rows - 1) * layer.stride + layer.kernel)
-                unused = max(unused, (counted - most) * layer.kernel * layer.cexp)
-    return unused
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -129,7 +115,7 @@ def test_arena_is_exact(seed):
         used = touched(engine, rng, lambda e=engine: assert_equal(e.run_image(*case.picture.args()), wanted))
         used |= of_fast_layers(Oracle(blob))
         assert engine.arena_bytes == point.arena_bytes
-        assert used[-16:].any() and used.sum() >= engine.arena_bytes - 16 - unused_window(Oracle(blob))
+        assert used[-16:].any() and used.sum() >= engine.arena_bytes - 16
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -163,14 +149,14 @@ def inside(positions: np.ndarray, area: Area) -> int:
 
 
 def assert_bounded(case: Case, where: Where, changed: np.ndarray) -> None:
-    """A step writes at most one line of its layer's output, or a window's chunk of lines, one line of each ring that it
-    fills, what the work area has for one line, and nothing outside the places of its segment."""
+    """A step writes at most one line of its layer's output, one line of each ring that it fills, what the work area has
+    for one line, and nothing outside the places of its segment."""
     part = arena.part(case.oracle, where.segment)
     strip = next(s for s in part.strips() if not part.columns or s[0] == where.row)
     areas, i = arena.strip_areas(case.oracle, part, strip), where.layer - part.record.first
     stage, widths = part.stages[i], Widths.of(part.stages[i], *part.spans(strip)[i : i + 2])
     layer, last = stage.layer, i + 1 == len(part.stages)
-    line = stage if layer.mode == WINDOW else replace(stage, layer=layer._replace(rows=1))
+    line = replace(stage, layer=layer._replace(rows=1))
     limits = {
         Place("segment", part.index, "work_at"): arena.work_bytes(line, widths, part.staged and last),
         Place("layer", where.layer, "wide_at"): (
@@ -178,7 +164,7 @@ def assert_bounded(case: Case, where: Where, changed: np.ndarray) -> None:
         ),
         Place("layer", where.layer, "ring_at"): widths.n_in * stage.cin if where.layer == 0 else 0,
         Place("segment", part.index, "out_at") if last else Place("layer", where.layer + 1, "ring_at"): (
-            widths.n_out * layer.cout * line.layer.rows
+            widths.n_out * layer.cout
         ),
     }
     for target, limit in limits.items():
@@ -205,15 +191,14 @@ def test_a_step_is_bounded(seed):
 
 
 def steps_of(part: Part) -> int:
-    """One per line that is made or expanded, and per group; only a window makes a chunk in one, and modes 5 and 6 make
-    a line with all its groups."""
+    """One per line that is made or expanded, and per group; modes 5 and 6 make a line with all its groups."""
     flow = Flow(part)
     steps = flow.alone
     for stage, first, end in flow.chunks:
         layer = stage.layer
         channels = layer.cout if stage.conv else layer.cexp
         groups = -(-channels // layer.group) if layer.mode in (GROUPS, STORED) else 1
-        steps += 1 if layer.mode == WINDOW else (end - first) * groups
+        steps += (end - first) * groups
     return steps * len(part.strips())
 
 

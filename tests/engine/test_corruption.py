@@ -51,7 +51,7 @@ def tiny_kernels() -> FreeNetwork:
 
 # All modes between them, fused and alone, in strips and over whole maps.
 PLANS = {
-    "sum": (tiny(4, "sum"), [(1, [(DIRECT, 1, 0), (WINDOW, 2, 0)]), (1, [(DIRECT, 1, 0)]), (1, [(GROUPS, 1, 2)])]),
+    "sum": (tiny(4, "sum"), [(1, [(DIRECT, 1, 0), (GROUPS, 2, 4)]), (1, [(DIRECT, 1, 0)]), (1, [(GROUPS, 1, 2)])]),
     "concat": (tiny(4, "concat"), [(2, [(WINDOW, 1, 0), (GROUPS, 2, 3)]), (1, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "whole": (tiny(1, "sum"), [(3, [(DIRECT, 1, 0)]), (2, [(STORED, 2, 3)]), (2, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
@@ -189,7 +189,8 @@ CAUSES = {
         *(field(LAYER, "mode", n, 3) for n in (ROLLING, WINDOW, STORED)),
         *(field(LAYER, "rows", n, i) for n in (0, 3, 65535) for i in range(4)),
         *(field(LAYER, "rows", 2, i) for i in (0, 2, 3)),
-        *(field(LAYER, "group", 1, i) for i in (0, 1, 2)),
+        *(field(LAYER, "group", 1, i) for i in (0, 2)),
+        *(field(LAYER, "group", n, 1) for n in (0, 5, 65535)),
         *(field(LAYER, "group", n, 3) for n in (0, 4, 65535)),
         *(field(LAYER, "lines", n, i) for n in (0, 5, 65535) for i in (0, 1)),
         *(field(LAYER, "lines", 1, i) for i in (2, 3)),
@@ -336,6 +337,21 @@ def test_fast_layer_without_an_expansion():
         ("cexp", 8, {"SHAPE"}), ("group", 2, {"PLAN"}),
     ):  # fmt: skip
         assert opens(field(LAYER, name, value, 2, blob)) in causes, name
+
+
+@pytest.mark.parametrize("mode, group", [(STORED, 4), (WINDOW, 0), (WINDOW, 4)])
+def test_only_the_layer_that_reads_the_picture_has_mode_window(mode, group):
+    """However much room there is."""
+    values = {Place("segment", 1, "work_at"): 4096, Place("header", 0, "arena_bytes"): 8192}
+    values |= {Place("layer", 1, "mode"): mode, Place("layer", 1, "rows"): 1, Place("layer", 1, "group"): group}
+    blob = patched(BLOBS["whole"], values)
+    if mode == STORED:
+        assert opens(blob) == "OK"
+        return
+    with pytest.raises(EngineError) as caught:
+        Engine(blob)
+    assert (caught.value.name, caught.value.layer) == ("PLAN", 1)
+    assert not plan_is_sound(blob)
 
 
 @pytest.mark.parametrize("name", ["fast", "sweep wide"])

@@ -135,13 +135,13 @@ def plan_traits(oracle: Oracle) -> set:
 
 def test_random_plans_say_something():
     """All modes, chunks, strips and residuals occur, alone and fused, maps moved and maps over others."""
-    columns, chunks = (False, True), (WINDOW, GROUPS, STORED)
+    columns, bottlenecks = (False, True), (DIRECT, ROLLING, GROUPS, STORED, FAST, SWEEP)
     wanted = {("fused", n) for n in (1, 2, 3)} | {("strips", n) for n in (1, 2, 3)} | {"moved"}
     wanted |= {("in place", c) for c in columns} | {("mode", True, GROUPS, False)}
     wanted |= {("mode", True, mode, c) for mode in (DIRECT, WINDOW) for c in columns}
-    wanted |= {("mode", False, mode, c) for mode in range(7) for c in columns}
-    wanted |= {("rows", mode, n) for mode in chunks for n in (1, 2, 3)}
-    wanted |= {("residual in", mode, fused, c) for mode in range(7) for fused in (False, True) for c in columns}
+    wanted |= {("mode", False, mode, c) for mode in bottlenecks for c in columns}
+    wanted |= {("rows", mode, n) for mode in (GROUPS, STORED) for n in (1, 2, 3)}
+    wanted |= {("residual in", mode, fused, c) for mode in bottlenecks for fused in (False, True) for c in columns}
     wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, SWEEP) for some in (False, True)}
     wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
     wanted |= {("fused stride", s) for s in (1, 2)} | {("fused kernel", k) for k in (1, 3, 5, 7)}
@@ -319,7 +319,6 @@ def all_steps(layer: Layer, lines: int, few: bool = False) -> list[tuple[int, in
     groups = sorted({2, layer.cexp}) if few else range(1, layer.cexp + 1)
     return [
         (ROLLING, 1, 0),
-        *((WINDOW, r, 0) for r in rows),
         *((mode, r, group) for mode in (GROUPS, STORED) for r in rows for group in groups),
         *fused,
     ]

@@ -1,7 +1,8 @@
 """Makes the golden vectors beside this file: `python tests/golden/make.py`.
 
 Blobs and pictures come from random_case(seed); what must come out, in cases.json, is the oracle's word, never the
-engine's. They are made anew only when the format's version changes: a blob that ran once must always run the same.
+engine's. One is made anew only when the format no longer has what it uses: a blob that ran once must always run the
+same.
 """
 
 import json

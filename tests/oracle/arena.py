@@ -142,7 +142,7 @@ def mode_is_possible(stage: Stage, alone: bool) -> bool:
         return not stage.conv and may_be_fused(stage)
     if stage.conv:
         return mode == DIRECT or (mode == WINDOW and stage.index == 0) or (mode == GROUPS and alone and stage.index > 0)
-    return mode in ((ROLLING, WINDOW, GROUPS, STORED) if stage.layer.flags & EXPAND else (DIRECT,))
+    return mode in ((ROLLING, GROUPS, STORED) if stage.layer.flags & EXPAND else (DIRECT,))
 
 
 def has_ring(stage: Stage, first: bool) -> bool:
@@ -152,7 +152,7 @@ def has_ring(stage: Stage, first: bool) -> bool:
 
 def layer_is_sound(stage: Stage, part: Part) -> bool:
     layer, ring = stage.layer, has_ring(stage, stage is part.stages[0])
-    rows = stage.lines_out if not stage.conv and layer.mode in (WINDOW, GROUPS, STORED, SWEEP) else 1
+    rows = stage.lines_out if not stage.conv and layer.mode in (GROUPS, STORED, SWEEP) else 1
     most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
     pixels, fours = stage.conv and layer.mode != GROUPS, layer.group % 4 == layer.wide_at % 4 == 0
     return (
@@ -370,7 +370,6 @@ def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
     """What a layer needs while it makes a chunk; `pooled`: its lines do not go into a map."""
     layer, n_out = stage.layer, widths.n_out
     kernel = min(layer.kernel, stage.lines_in) * widths.n_in
-    window = min(stage.lines_in, (layer.rows - 1) * layer.stride + layer.kernel) * layer.kernel + 1
     if stage.conv:
         bytes_ = conv_work(stage, widths)
         line = n_out * (layer.group if layer.mode == GROUPS else layer.cout)
@@ -378,13 +377,12 @@ def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
         bytes_ = {
             DIRECT: layer.cexp,
             ROLLING: layer.cexp,
-            WINDOW: window * layer.cexp,
             GROUPS: 4 * layer.rows * n_out * layer.cout + (kernel + 1) * layer.group,
             STORED: layer.rows * n_out * layer.cexp + kernel * layer.group,
             FAST: fused_work(stage, widths),
             SWEEP: fused_work(stage, widths),
         }[layer.mode]
-        line = n_out * layer.cout * (layer.rows if layer.mode == WINDOW else 1)
+        line = n_out * layer.cout
     return -(-bytes_ // 4) * 4 + line if pooled else bytes_
 
 

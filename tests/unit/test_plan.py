@@ -78,13 +78,13 @@ class Stream:
         elif not self.from_picture:
             self.log.append(("read", first))
 
-    def write(self, i: int, line: int, reached: int) -> None:
-        """A line that comes out; output rows 0..reached-1 may be written by now."""
+    def write(self, i: int, line: int) -> None:
+        """A line that comes out."""
         self.done[i] = line + 1
         if i + 1 < len(self.layers):
             self.rings[i + 1].write(line)
         else:
-            self.log.append(("write", reached))
+            self.log.append(("write", line + 1))
 
     def sample(self, first: int, stop: int) -> None:
         for line in range(first, stop):
@@ -102,7 +102,7 @@ class Stream:
             self.read(i, lowest, need)
             self.expanded[i] += need - lowest
         for line in range(start, end):
-            self.write(i, line, end if whole else line + 1)
+            self.write(i, line)
             expanded = min(need, line * layer.stride - layer.kernel // 2 + layer.kernel)
             if whole:
                 self.read(i, lowest, need)
@@ -222,18 +222,15 @@ def work(layer, step, lines_in: int, n_in: int, n_out: int, last: bool) -> int:
     """FORMAT.md's table of modes, its last column, and the place for lines on their way to the pooling."""
     k, rows, group = layer.kernel, step.rows, step.group
     bottleneck = layer.kind == "bottleneck"
-    needed = min(lines_in, (rows - 1) * layer.stride + k)
     sizes = {
         DIRECT: layer.cexp,
         ROLLING: layer.cexp,
-        WINDOW: needed * k * layer.cexp + layer.cexp,
         GROUPS: 4 * rows * n_out * layer.cout + min(k, lines_in) * n_in * group + group,
         STORED: rows * n_out * layer.cexp + min(k, lines_in) * n_in * group,
     }
-    staged = rows if step.mode == WINDOW and bottleneck else 1
     channels = group if step.mode == GROUPS and not bottleneck else layer.cout
     own = sizes[step.mode] if bottleneck else conv_work(layer, step, n_out)
-    return aligned(own) + (staged * n_out * channels if last else 0)
+    return aligned(own) + (n_out * channels if last else 0)
 
 
 def live_areas(network: Network, plan, segment, chain, steps) -> list[tuple[int, int]]:
@@ -296,10 +293,14 @@ STEM, BLOCK = (DIRECT, 1, 0), (ROLLING, 1, 0)
         ([(21, []), (6, [STEM] + 6 * [BLOCK])], "layer 0: layers of a segment: wanted 1..16, got 0"),
         ([(7, [STEM] + 6 * [BLOCK])], "layer 6: strip: wanted 1..6, got 7"),
         ([(6, 7 * [BLOCK])], "layer 0: mode: wanted direct or window, got 1"),
-        ([(6, 7 * [STEM])], "layer 1: mode: wanted rolling or window or groups or stored or fast or sweep, got 0"),
+        (
+            [(6, [STEM, (WINDOW, 1, 0)] + 5 * [BLOCK])],
+            "layer 1: mode: wanted rolling or groups or stored or fast or sweep, got 2",
+        ),
+        ([(6, 7 * [STEM])], "layer 1: mode: wanted rolling or groups or stored or fast or sweep, got 0"),
         ([(6, [STEM] + 5 * [BLOCK] + [(ROLLING, 2, 0)])], "layer 6: rows: wanted 1..1, got 2"),
-        ([(6, [STEM] + 5 * [BLOCK] + [(WINDOW, 7, 0)])], "layer 6: rows: wanted 1..6, got 7"),
-        ([(6, [STEM] + 5 * [BLOCK] + [(WINDOW, 1, 4)])], "layer 6: group: wanted 0..0, got 4"),
+        ([(6, [STEM] + 5 * [BLOCK] + [(STORED, 7, 4)])], "layer 6: rows: wanted 1..6, got 7"),
+        ([(6, [STEM] + 5 * [BLOCK] + [(ROLLING, 1, 4)])], "layer 6: group: wanted 0..0, got 4"),
         ([(6, [STEM] + 5 * [BLOCK] + [(GROUPS, 1, 289)])], "layer 6: group: wanted 1..288, got 289"),
         ([(6, [STEM] + 5 * [BLOCK] + [(STORED, 1, 0)])], "layer 6: group: wanted 1..288, got 0"),
     ],

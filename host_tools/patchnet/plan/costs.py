@@ -196,7 +196,7 @@ def _fast_counts(view: View, flow: Flow, step: Choice) -> Counts:
 
 COUNTS: dict[tuple[str, int], Callable[[View, Flow, Choice], Counts]] = {
     **{("conv", mode): _conv_counts for mode in (DIRECT, WINDOW, GROUPS)},
-    **{("bottleneck", mode): _portable_counts for mode in (DIRECT, ROLLING, WINDOW, GROUPS, STORED)},
+    **{("bottleneck", mode): _portable_counts for mode in (DIRECT, ROLLING, GROUPS, STORED)},
     **{("bottleneck", mode): _fast_counts for mode in FAST_MODES},
 }
 

@@ -94,7 +94,6 @@ ROWS: dict[tuple[str, int], Row] = {
     ("conv", GROUPS): Row(lambda layer, where: where.alone and not where.first, group="channels"),
     ("bottleneck", DIRECT): Row(lambda layer, where: not layer.expand),
     ("bottleneck", ROLLING): Row(_expands, takes_lines=True),
-    ("bottleneck", WINDOW): Row(_expands, chunks=True),
     ("bottleneck", GROUPS): Row(_expands, chunks=True, group="channels"),
     ("bottleneck", STORED): Row(_expands, chunks=True, group="channels"),
     ("bottleneck", FAST): Row(_fast, takes_lines=True, fast=True, group="channels", multiple=4),

@@ -102,7 +102,6 @@ def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> It
     for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
         if role.fast:
             yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
-        yield WINDOW, rows, 0
         yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls
         if 4 * layer.cout < layer.cexp:  # else the sums take more than the values that are stored
             yield from ((GROUPS, rows, group) for group in groups)

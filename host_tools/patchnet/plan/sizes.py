@@ -33,12 +33,11 @@ def work_parts(view: View, step: Choice, first: bool, pools: bool) -> Parts:
 
     `pools`: the network's last layer, whose lines are staged on their way to the pooling.
     """
-    layer, (mode, rows, group) = view.layer, step
+    layer, (mode, _, group) = view.layer, step
     parts = dict.fromkeys(WORK_PARTS, 0) | WORK[layer.kind, mode](view, step)
     if pools:
         grouped = layer.kind == "conv" and mode == GROUPS
-        together = rows if layer.kind == "bottleneck" and mode == WINDOW else 1
-        parts["staging"] = together * view.n_out * (group if grouped else layer.cout)
+        parts["staging"] = view.n_out * (group if grouped else layer.cout)
     return parts
 
 
@@ -57,12 +56,6 @@ def _conv_window_work(view: View, step: Choice) -> Parts:
 def _pixel_work(view: View, step: Choice) -> Parts:
     """Depthwise values of a pixel."""
     return dict(values=view.layer.cexp)
-
-
-def _window_work(view: View, step: Choice) -> Parts:
-    layer = view.layer
-    needed = min(view.lines.lines_in, (step[1] - 1) * layer.stride + layer.kernel)
-    return dict(window=layer.kernel * needed * layer.cexp, values=layer.cexp)
 
 
 def _group_ring(view: View, group: int) -> int:
@@ -146,7 +139,6 @@ WORK: dict[tuple[str, int], Callable[[View, Choice], Parts]] = {
     ("conv", GROUPS): _conv_work,
     ("bottleneck", DIRECT): _pixel_work,
     ("bottleneck", ROLLING): _pixel_work,
-    ("bottleneck", WINDOW): _window_work,
     ("bottleneck", GROUPS): _groups_work,
     ("bottleneck", STORED): _stored_work,
     ("bottleneck", FAST): _fast_work,
@@ -198,7 +190,7 @@ def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int
             for view in reversed(part[1:]):
                 made = view.lines.need(made)
             yield end, _still_read(first, mode, made)
-        elif mode == WINDOW or not first.layer.expand:
+        elif not first.layer.expand:
             yield end, first.lines.lowest(start)
         else:  # row by row: the chunk's next rows are expanded later, as are those of the next chunk
             later = _still_read(first, mode, end)

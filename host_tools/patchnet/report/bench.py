@@ -29,7 +29,7 @@ from ..net import zoo
 from ..net.layers import Layer
 from ..net.network import Network, aligned
 from ..plan import choice, costs
-from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, modes
+from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, modes
 from ..plan.place import Plan, Segment, Step, areas, block_name, place
 
 PER_MICROSECOND = 1000
@@ -56,7 +56,6 @@ BLOCK_SCHEDULES = {
     "sweep, 6 groups, 8 lines": (SWEEP, 8, 6, False),
     "sweep, 6 groups, all lines": (SWEEP, 0, 6, False),
     "rolling": (ROLLING, 1, 0, False),
-    "window": (WINDOW, 1, 0, False),
     "groups, 3": (GROUPS, 1, 3, False),
     "stored, 3 groups": (STORED, 1, 3, False),
 }

@@ -16,7 +16,7 @@
 static void positions(const pn_taps_t *t, int x0, int *at) {
     for (int k = 0; k < t->kernel; k++) {
         int x = x0 + k;
-        at[k] = x < 0 || x >= t->w ? -1 : (x < t->wrap ? x : x % t->wrap) * t->step;
+        at[k] = x < 0 || x >= t->w ? -1 : x * t->step;
     }
 }
 

@@ -23,17 +23,16 @@
 #define PN_PROJECT_SPILL 36
 
 #define PN_MAX_KERNEL 7
-#define PN_NO_WRAP 0x7fffffff
 
 // What a k x k kernel reads: k lines of `w` pixels (rows, or columns of the picture), and the weights' order that goes
 // with them.
 //   rows: k lines, NULL for one outside the map
-//   step: bytes from one pixel of a line to the next;  wrap: pixel x of a line lies at (x % wrap) * step
+//   step: bytes from one pixel of a line to the next
 //   line_step, pixel_step: bytes from the weights of one tap to those of the tap on the next line, and at the next
 //     pixel
 typedef struct {
     const uint8_t *rows[PN_MAX_KERNEL];
-    int w, step, wrap;
+    int w, step;
     int kernel, line_step, pixel_step;
 } pn_taps_t;
 

@@ -92,9 +92,8 @@ static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
 static bool bottleneck_schedule_ok(const pn_stage_t *s) {
     bool grouped = s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED;
     bool group_ok = grouped ? s->group >= 1 && s->group <= s->cexp : s->group == 0;
-    bool single = s->mode == PN_MODE_DIRECT || s->mode == PN_MODE_ROLLING;
-    return s->mode <= PN_MODE_STORED && (s->mode != PN_MODE_DIRECT) == pn_expands(s) && group_ok
-        && s->rows >= 1 && s->rows <= (single ? 1 : s->lines_out);
+    bool mode_ok = pn_expands(s) ? grouped || s->mode == PN_MODE_ROLLING : s->mode == PN_MODE_DIRECT;
+    return mode_ok && group_ok && s->rows >= 1 && s->rows <= (grouped ? s->lines_out : 1);
 }
 
 static bool fast_schedule_ok(const pn_stage_t *s) {

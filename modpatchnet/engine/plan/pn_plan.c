@@ -134,12 +134,6 @@ uint64_t pn_wide_bytes(const pn_stage_t *s) {
     return s->mode == PN_MODE_ROLLING ? (uint64_t)pn_kernel_lines(s) * pn_pixels_in(s) * s->cexp : 0;
 }
 
-// Input lines of a whole chunk.
-static uint64_t chunk_lines(const pn_stage_t *s) {
-    uint64_t lines = (uint64_t)(s->rows - 1) * s->stride + s->kernel;
-    return lines < s->lines_in ? lines : s->lines_in;
-}
-
 uint32_t pn_conv_at_once(const pn_stage_t *s) {
     uint32_t most = s->group, all = (pn_pixels_out(s) + 1) & ~1u;
     if (pn_grouped_conv(s) || most == 0) { // the plan does not say
@@ -170,10 +164,6 @@ pn_work_t pn_work(const pn_stage_t *s, bool pooled) {
     uint64_t group_lines = (uint64_t)pn_kernel_lines(s) * pn_pixels_in(s) * s->group;
     pn_work_t w = { 0, 0, s->cexp, pooled ? (uint64_t)pn_pixels_out(s) * s->cout : 0 };
     switch (s->mode) {
-        case PN_MODE_WINDOW:
-            w.wide = chunk_lines(s) * s->kernel * s->cexp;
-            w.staging *= s->rows;
-            break;
         case PN_MODE_GROUPS:
             w.sums = 4 * pixels * s->cout;
             w.wide = group_lines;

@@ -104,7 +104,7 @@ uint64_t pn_ring_bytes(const pn_stage_t *s);
 uint64_t pn_wide_bytes(const pn_stage_t *s);
 
 // A stage's parts of the work area, each behind the one before: sums or kept depthwise values, or what a convolution
-// works in; a window, the expanded lines of a group, or a convolution's pixels of the picture; depthwise values of a
+// works in; the expanded lines of a group, or a convolution's pixels of the picture; depthwise values of a
 // pixel; at the next multiple of 4, where lines do not go into a map, output lines on their way.
 typedef struct {
     uint64_t sums, wide, values, staging;

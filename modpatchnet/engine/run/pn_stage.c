@@ -1,4 +1,4 @@
-// Rows and columns of maps, rings and windows, and which kernels go over them.
+// Rows and columns of maps and rings, and which kernels go over them.
 #include "engine/run/pn_stage.h"
 
 #include <string.h>
@@ -12,16 +12,15 @@
 #include "engine/run/pn_stage_bottleneck.h"
 #include "engine/run/pn_stage_fast.h"
 
-// Output lines from..end-1 of stage `t` are there: tells them if they are the task's.
-static void made(const pn_model_t *m, int t, uint32_t from, uint32_t end, pn_made_t *lines) {
+// Output line `o` of stage `t` is there: tells it if it is the task's.
+static void made(const pn_model_t *m, int t, uint32_t o, pn_made_t *out) {
     if (m->run.segment.sink != PN_TO_MAP && t + 1 == m->run.segment.layers) {
-        lines->line = line_out(m, t, from).at;
-        lines->from = (uint16_t)from;
-        lines->n = (uint16_t)(end - from);
+        out->line = line_out(m, t, o).at;
+        out->o = o;
     }
 }
 
-static void group_step(pn_model_t *m, int t, uint32_t end, pn_made_t *lines) {
+static void group_step(pn_model_t *m, int t, uint32_t end, pn_made_t *out) {
     pn_stage_t *s = &pn_stages(m)[t];
     if (s->channel == 0 && s->line <= s->done) {
         s->line = s->done;
@@ -34,7 +33,7 @@ static void group_step(pn_model_t *m, int t, uint32_t end, pn_made_t *lines) {
     }
     bool last = s->cexp - s->channel <= s->group;
     if (last) {
-        made(m, t, s->line, s->line + 1u, lines);
+        made(m, t, s->line, out);
     }
     if (++s->line < end) {
         return;
@@ -60,23 +59,21 @@ static bool all_channels(const pn_model_t *m, pn_stage_t *s) {
     return true;
 }
 
-static void chunk_step(pn_model_t *m, int t, uint32_t end, pn_made_t *lines) {
+static void chunk_step(pn_model_t *m, int t, uint32_t end, pn_made_t *out) {
     pn_stage_t *s = &pn_stages(m)[t];
     if (s->kind == PN_KIND_CONV) {
         conv_line(m, t, s->done);
     } else if (pn_in_groups(s)) {
-        group_step(m, t, end, lines);
+        group_step(m, t, end, out);
         return;
     } else if (pn_is_fast(s)) {
         fast_line(m, t, s->done);
-    } else if (s->mode == PN_MODE_WINDOW) {
-        window_chunk(m, t, end);
     } else {
         whole_line(m, t, s->done);
     }
     if (all_channels(m, s)) {
-        read_again(m, t, s->done, end);
-        made(m, t, s->done, end, lines);
+        read_again(m, t, s->done);
+        made(m, t, s->done, out);
         s->done = (uint16_t)end;
     }
 }
@@ -91,11 +88,11 @@ static void sample_line(pn_model_t *m, uint32_t y) {
 
 pn_made_t pn_job_do(pn_model_t *m, pn_job_t job) {
     pn_stage_t *s = &pn_stages(m)[job.stage];
-    pn_made_t lines = { NULL, 0, 0 };
+    pn_made_t out = { NULL, 0 };
     PN_READ(m->run.arena + m->run.segment.state_at, m->run.segment.layers * PN_STATE_BYTES, TAG_STATE);
     if (job.action == PN_CHUNK) {
-        chunk_step(m, job.stage, job.end, &lines);
-        return lines;
+        chunk_step(m, job.stage, job.end, &out);
+        return out;
     }
     uint32_t y = pn_fresh_line(s, job.end);
     bool all = true;
@@ -110,5 +107,5 @@ pn_made_t pn_job_do(pn_model_t *m, pn_job_t job) {
     if (all) {
         s->fresh = (uint16_t)(y + 1);
     }
-    return lines;
+    return out;
 }

@@ -1,4 +1,4 @@
-// Carrying out a stage's tasks: lines of maps, rings and windows go through the kernels.
+// Carrying out a stage's tasks: lines of maps and rings go through the kernels.
 #ifndef PN_STAGE_H
 #define PN_STAGE_H
 
@@ -29,11 +29,10 @@ static inline uint32_t pn_part_channels(const pn_model_t *m, const pn_stage_t *s
 // A fast stage's shape and its arrays, of a part those that are in memory; places are left empty.
 pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s);
 
-// Output lines of the segment's last layer that are ready for the task: `n` of them from output line `from` on, one
-// behind the other from `line` on, until the next step.
+// Output line `o` of the segment's last layer that is ready for the task, at `line` until the next step; NULL for none.
 typedef struct {
     const int8_t *line;
-    uint16_t from, n;
+    uint32_t o;
 } pn_made_t;
 
 // Does the job that pn_next found, or as much of it as can be done now: of a chunk of groups one line of one group, and

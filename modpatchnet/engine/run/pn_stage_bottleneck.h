@@ -1,4 +1,4 @@
-// Bottlenecks in modes 0 to 4. A part of pn_stage.c.
+// Bottlenecks in the portable modes, 0, 1, 3 and 4. A part of pn_stage.c.
 #ifndef PN_STAGE_BOTTLENECK_H
 #define PN_STAGE_BOTTLENECK_H
 
@@ -55,19 +55,8 @@ static void ring_rows(const pn_stage_t *s, uint32_t o, const uint8_t *ring, size
     }
 }
 
-// Depthwise values of a pixel, then its output. `kept` is the residual's line.
-static void whole_pixel(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t x, const line_t *kept,
-    line_t *out) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    pn_depthwise_pixel(&b->depthwise, first_pixel(s, x), b->values);
-    PN_WRITE(b->values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
-    pn_project_pixel(&b->project, b->values, pixel_of(kept, x - s->from), out->at);
-    wrote(m, t, o, out->at, s->cout);
-    PN_READ(b->values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
-    out->at += out->step;
-}
-
-// One output line from lines that are there: the input's (no expansion), or those of the wide ring.
+// One output line from lines that are there: the input's (no expansion), or those of the wide ring. Of each pixel first
+// the depthwise values, then the output.
 static void whole_line(pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
     bottleneck_t b;
@@ -79,8 +68,12 @@ static void whole_line(pn_model_t *m, int t, uint32_t o) {
         map_rows(m, t, o, &b.depthwise.in);
     }
     line_t out = line_out(m, t, o), kept = residual(m, t, o);
-    for (uint32_t x = s->out_from; x < s->out_to; x++) {
-        whole_pixel(m, t, &b, o, x, &kept, &out);
+    for (uint32_t x = s->out_from; x < s->out_to; x++, out.at += out.step) {
+        pn_depthwise_pixel(&b.depthwise, first_pixel(s, x), b.values);
+        PN_WRITE(b.values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
+        pn_project_pixel(&b.project, b.values, pixel_of(&kept, x - s->from), out.at);
+        wrote(m, t, o, out.at, s->cout);
+        PN_READ(b.values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
     }
 }
 
@@ -94,60 +87,6 @@ static void expand_line(pn_model_t *m, int t, uint32_t y) {
     pn_expand(&b.expand, in.at, in.step, (int)pn_pixels_in(s), out);
     PN_WRITE(out, bytes, TAG(m, TAG_WIDE, s->index, y));
     line_in(m, t, y); // again, for the checking build
-}
-
-// Expands pixels from..to-1 of the chunk's input lines lo..hi-1 into the window: pixel by pixel, its lines together.
-static void slide(const pn_model_t *m, int t, const bottleneck_t *b, uint32_t lo, uint32_t hi, int from, int to) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    for (int x = from; x < to; x++) {
-        uint8_t *out = b->wide + (uint32_t)x % s->kernel * (hi - lo) * s->cexp;
-        for (uint32_t y = lo; y < hi; y++, out += s->cexp) {
-            line_t in = line_in(m, t, y);
-            pn_expand(&b->expand, in.at + (size_t)x * in.step, in.step, 1, out);
-            PN_WRITE(out, s->cexp, TAG(m, TAG_WORK, s->index, (uint32_t)s->done << 12 ^ x));
-        }
-    }
-}
-
-// Tells the checking build that a window's columns under the kernel are read, those of the chunk that begins at output
-// line `o`.
-static void window_read(const pn_model_t *m, const pn_stage_t *s, const uint8_t *window, const pn_taps_t *taps, int x0,
-    uint32_t o) {
-#ifdef PN_SHADOW
-    for (int x = x0 < 0 ? 0 : x0; x < x0 + s->kernel && x < taps->w; x++) {
-        PN_READ(window + x % s->kernel * taps->step, taps->step, TAG(m, TAG_WORK, s->index, o << 12 ^ x));
-    }
-#else
-    (void)m, (void)s, (void)window, (void)taps, (void)x0, (void)o;
-#endif
-}
-
-// A chunk in mode 2: all its lines together, pixel by pixel.
-static void window_chunk(pn_model_t *m, int t, uint32_t end) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    bottleneck_t b;
-    uint32_t lo, hi, top, bottom;
-    bottleneck_of(m, s, s->cexp, &b);
-    pn_needs(s, s->done, end, &lo, &hi);
-    b.depthwise.in.step = (int)(hi - lo) * s->cexp;
-    b.depthwise.in.wrap = s->kernel;
-    int expanded = 0;
-    for (uint32_t x = s->out_from; x < s->out_to; x++) {
-        int x0 = first_pixel(s, x), to = x0 + s->kernel < b.depthwise.in.w ? x0 + s->kernel : b.depthwise.in.w;
-        slide(m, t, &b, lo, hi, expanded > x0 ? expanded : x0, to);
-        expanded = to;
-        for (uint32_t o = s->done; o < end; o++) {
-            int y = lines_under(s, o, &top, &bottom);
-            for (int k = 0; k < s->kernel; k++, y++) {
-                bool inside = y >= (int)top && y < (int)bottom;
-                b.depthwise.in.rows[k] = inside ? b.wide + (uint32_t)(y - (int)lo) * s->cexp : NULL;
-            }
-            line_t out = line_out(m, t, o), kept = residual(m, t, o);
-            out.at += (size_t)(x - s->out_from) * out.step;
-            whole_pixel(m, t, &b, o, x, &kept, &out);
-            window_read(m, s, b.wide, &b.depthwise.in, x0, s->done);
-        }
-    }
 }
 
 // Modes 3 and 4: expands what output line `o` needs and the group's turn has not yet made.
@@ -211,26 +150,23 @@ static void group_end(pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, u
     }
 }
 
-// Tells the checking build, after a chunk or a line of a group is written, what was still being read while it was.
-static void read_again(const pn_model_t *m, int t, uint32_t from, uint32_t end) {
+// Tells the checking build, after output line `o` is written, what was still being read while it was.
+static void read_again(const pn_model_t *m, int t, uint32_t o) {
 #ifdef PN_SHADOW
     const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t lo, hi;
     size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
-    pn_needs(s, from, end, &lo, &hi);
+    pn_needs(s, o, o + 1, &lo, &hi);
     for (uint32_t y = lo; y < hi; y++) {
-        bool whole = pn_expands(s) && s->mode != PN_MODE_WINDOW;
         if (s->mode == PN_MODE_ROLLING) {
             PN_READ(m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WIDE, s->index, y));
-        } else if (!whole && (s->index || s->mode == PN_MODE_DIRECT)) {
+        } else if (!pn_expands(s) && (s->index || s->mode == PN_MODE_DIRECT)) {
             line_in(m, t, y);
         }
     }
-    for (uint32_t o = from; o < end; o++) {
-        residual(m, t, o);
-    }
+    residual(m, t, o);
 #else
-    (void)m, (void)t, (void)from, (void)end;
+    (void)m, (void)t, (void)o;
 #endif
 }
 
@@ -248,7 +184,7 @@ static void group_line(pn_model_t *m, int t) {
     }
     if (n == left) {
         group_end(m, t, &b, o, i);
-        read_again(m, t, o, o + 1);
+        read_again(m, t, o);
     }
 }
 

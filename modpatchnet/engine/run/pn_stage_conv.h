@@ -8,7 +8,6 @@ static void tap_order(const pn_model_t *m, const pn_stage_t *s, int n, pn_taps_t
     taps->line_step = m->run.segment.columns ? n : n * s->kernel;
     taps->pixel_step = m->run.segment.columns ? n * s->kernel : n;
     taps->w = (int)pn_pixels_in(s);
-    taps->wrap = PN_NO_WRAP;
 }
 
 // The kernel's first line for output line `o`, which may lie outside the map, and those inside it.

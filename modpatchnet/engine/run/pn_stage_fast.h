@@ -123,7 +123,7 @@ static void sweep_line(pn_model_t *m, int t) {
     pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
         fast_wrote(m, t, o, &l);
-        read_again(m, t, o, o + 1);
+        read_again(m, t, o);
     }
 }
 

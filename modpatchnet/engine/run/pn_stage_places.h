@@ -1,4 +1,4 @@
-// Where the lines of maps, rings and windows lie in the arena, and the picture's pixels. A part of pn_stage.c.
+// Where the lines of maps and rings lie in the arena, and the picture's pixels. A part of pn_stage.c.
 #ifndef PN_STAGE_PLACES_H
 #define PN_STAGE_PLACES_H
 
@@ -28,7 +28,7 @@ static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
     return line;
 }
 
-// Output line `o` of stage `t`, whose chunk begins at output line s->done.
+// Output line `o` of stage `t`.
 static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
     line_t line = { (int8_t *)m->run.arena, s->cout };
@@ -37,8 +37,7 @@ static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
         line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * s->cout;
     } else if (m->run.segment.sink != PN_TO_MAP) {
         pn_work_t w = pn_work(s, true);
-        uint32_t lines = s->mode == PN_MODE_WINDOW ? o - s->done : 0;
-        line.at += m->run.segment.work_at + pn_staging_at(&w) + (size_t)lines * pn_pixels_out(s) * s->cout;
+        line.at += m->run.segment.work_at + pn_staging_at(&w);
     } else {
         size_t pixel = m->run.segment.columns ? (size_t)s->out_from * s->lines_out + o
             : (size_t)o * s->cross_out + s->out_from;
