@@ -1,11 +1,14 @@
 # Types of api.py for a PC: the board's file has none, and there it is `_patchnet` that Model comes from.
+from .engine.files import Source
+from .engine.library import Bytes, Room
 from .engine.model import GRAYSCALE as GRAYSCALE
 from .engine.model import JPEG as JPEG
 from .engine.model import RGB565 as RGB565
 from .engine.model import RGB888 as RGB888
-from .engine.model import Box, Bytes, Picture, Roi, Room, Source
+from .engine.model import Box
 from .engine.model import Image as Image
 from .engine.model import Model as Model
+from .engine.pictures import Picture, Roi
 
 def load(src: Source = "/rom/model.pnb", arena: Room | None = None, stream: int | None = None) -> Model: ...
 def classify(

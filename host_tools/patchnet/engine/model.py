@@ -7,219 +7,39 @@ pictures are copied here, what a PC does not notice.
 from __future__ import annotations
 
 import ctypes
-import errno
 import operator
-import os
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 
 from .. import format as fmt
-from ..models import resolve
+from .files import Arena, Stream, is_file, read
+from .library import buffer_of, engine, error
+from .pictures import GRAYSCALE, JPEG, RGB565, RGB888, Image, Pixels, adapt, is_picture
 
 if TYPE_CHECKING:
-    import numpy as np
-    from _typeshed import ReadableBuffer, WriteableBuffer
-    from PIL import Image as Pillow
+    from .files import Source
+    from .library import Bytes, Room
+    from .pictures import Picture, Roi
 
-    class Frame(Protocol):
-        """What a camera gives: besides this a buffer of pixels, or window(x, y, w, h), perhaps format()."""
-
-        def width(self) -> int: ...
-        def height(self) -> int: ...
-
-    # To mypy an array is a buffer from Python 3.12 on only.
-    Bytes: TypeAlias = ReadableBuffer | np.ndarray
-    Room: TypeAlias = WriteableBuffer | np.ndarray
-    Source: TypeAlias = str | os.PathLike[str] | BinaryIO | Bytes
-    Picture: TypeAlias = Frame | Pillow.Image | np.ndarray
-    Roi: TypeAlias = Sequence[int]  # x, y, w, h
     Box: TypeAlias = tuple[int, int, int, int, str, float]
+
+__all__ = ["GRAYSCALE", "JPEG", "RGB565", "RGB888", "Image", "Model"]  # as the board's module has them
 
 T = TypeVar("T")
 Heads: TypeAlias = "ctypes.Array[ctypes.c_int8] | None"
 
-# OpenMV's pixel formats: bytes per pixel in the low byte, from bit 24 on flags. RGB888 is our own, in their scheme.
-GRAYSCALE = 0x08020001
-RGB565 = 0x0C030002
-RGB888 = 0x0C090003
-JPEG = 0x06060000
-_COMPRESSED = 1 << 25
-_MUTABLE = 1 << 27  # not set for Bayer, YUV and compressed pictures
-_NUMBERED = 1 << 16  # smaller numbers are those of old firmware and say nothing
-
 _MORE, _WANT, _WINDOW = (fmt.CODES[name] for name in ("MORE", "WANT", "WINDOW"))
-_SHORT = fmt.CODES["ERR_LENGTH"]
-_U32_MAX = (1 << 32) - 1
-
-
-@cache
-def engine() -> ctypes.CDLL:
-    here = Path(__file__).parent
-    paths = [here / f"_engine{suffix}" for suffix in EXTENSION_SUFFIXES]
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
-        raise ImportError(f"the C engine is not built: no {paths[0].name} in {here}; install the package with pip")
-    lib = ctypes.CDLL(str(path))
-    pointer, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
-    for name, result, *arguments in (
-        ("pn_open", ctypes.c_int, pointer, pointer, size),
-        ("pn_open_streamed", ctypes.c_int, pointer, pointer, size),
-        ("pn_prefix_bytes", u32, pointer),
-        ("pn_verify", ctypes.c_int, pointer, pointer, size),
-        ("pn_host_buffer_sizes", None, pointer, pointer),
-        ("pn_weights_buffer", ctypes.c_int, pointer, pointer, u32),
-        ("pn_host_wanted", None, pointer, pointer),
-        ("pn_error", ctypes.c_char_p, ctypes.c_int),
-        ("pn_start_raw", ctypes.c_int, pointer, pointer, size, pointer),
-        ("pn_host_model_bytes", size),
-        ("pn_host_fault_layer", u32, pointer),
-        ("pn_host_arena_bytes", u32, pointer),
-        ("pn_host_start", ctypes.c_int, pointer, pointer, size, pointer, u32, u32, u32, pointer),
-        ("pn_host_window", None, pointer, pointer),
-        ("pn_give", ctypes.c_int, pointer, pointer, ctypes.c_int),
-        ("pn_host_index", u32, pointer),
-        ("pn_host_run_layer", ctypes.c_int, pointer),
-        ("pn_listen", ctypes.c_int, pointer, pointer, size),
-        ("pn_hear", u32, pointer, pointer, u32),
-        ("pn_rows", pointer, pointer),
-        ("pn_host_sound", None, pointer, pointer),
-        ("pn_host_spot", ctypes.c_int32, pointer, pointer, pointer),
-        ("pn_host_listening", ctypes.c_int, pointer),
-        ("pn_host_fresh", u32, pointer),
-        ("pn_listen_end", None, pointer),
-        ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
-        ("pn_detect_prepare", None, pointer, u32, pointer),
-        ("pn_host_layers", u32, pointer),
-        ("pn_host_outputs", u32, pointer),
-        ("pn_host_boxes", u32, pointer, u32, pointer),
-        ("pn_host_results", None, pointer, pointer, pointer, pointer),
-    ):
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, arguments
-    return lib
-
-
-def _error(err: int) -> str:
-    return engine().pn_error(err).decode()
-
-
-def _buffer(what: str, obj: Any, writable: bool = False) -> memoryview:
-    try:
-        view = memoryview(obj)
-    except TypeError:
-        view = None
-    if view is None or (writable and view.readonly):
-        raise TypeError(f"{what}: wanted a {'writable ' if writable else ''}buffer")
-    return view
-
-
-class Image(bytes):
-    """A picture as a camera without an image type returns it: its buffer, for reading, is the pixels."""
-
-    _size: tuple[int, int, int]
-
-    def __new__(cls, width: int, height: int, format: int, buffer: Bytes, /) -> Image:
-        self = super().__new__(cls, _buffer("image", buffer))
-        self._size = operator.index(width), operator.index(height), operator.index(format)
-        return self
-
-    def width(self) -> int:
-        return self._size[0]
-
-    def height(self) -> int:
-        return self._size[1]
-
-    def format(self) -> int:
-        return self._size[2]
-
-    def __repr__(self) -> str:
-        return "<Image {} x {}, format 0x{:08x}>".format(*self._size)
-
-    __str__ = __repr__
-
-
-def _adapt(x: Any) -> Any:
-    """Pillow images, and numpy arrays of pixels, as an Image; anything else as it is."""
-    formats = {1: GRAYSCALE, 2: RGB565, 3: RGB888}
-    if hasattr(x, "getbands"):  # Pillow
-        x = x if x.mode in ("L", "RGB") else x.convert("RGB")
-        width, height = x.size
-        return Image(width, height, formats[len(x.mode)], x.tobytes())
-    if hasattr(x, "__array_interface__") and x.dtype == "uint8" and x.ndim in (2, 3):
-        height, width, depth = (*x.shape, 1)[:3]
-        return Image(width, height, formats.get(depth, 0), x.tobytes())
-    return x
-
-
-def _is_picture(x: Any) -> bool:
-    return callable(getattr(x, "width", None))
-
-
-def _picture_bytes(img: Any) -> bytes:
-    try:
-        view = memoryview(img)
-    except TypeError:
-        view = _buffer("picture", img.bytearray() if hasattr(img, "bytearray") else img)
-    if view.format not in ("b", "B"):
-        raise TypeError("picture: wanted a buffer of bytes")
-    return view.tobytes()
-
-
-def _format_bytes(img: Any) -> int:
-    """Bytes per pixel as the picture's format() says, 0 if it says nothing."""
-    number = img.format() if hasattr(img, "format") else 0
-    if number < _NUMBERED:
-        return 0
-    if number & _COMPRESSED:
-        raise ValueError("format: picture is JPEG or PNG, convert it first, as with to_rgb565()")
-    if not number & _MUTABLE or not 1 <= number & 0xFF <= 3:
-        raise ValueError("format: wanted GRAYSCALE, RGB565 or RGB888")
-    return number & 0xFF
-
-
-def _size(number: int) -> int:
-    """A size or a position: what is out of range becomes so large that the engine refuses it."""
-    return number if 0 <= number < 1 << 31 else _U32_MAX
-
-
-class _Pixels:
-    """What the engine wants to know about a picture; `data` is None where the picture gives windows."""
-
-    data: bytes | None
-    window: _Pixels | None = None  # the one that the engine reads from
-
-    def __init__(self, img: Any, roi: Roi | None, pixfmt: int | None):
-        if not _is_picture(img):
-            raise TypeError("picture: wanted width(), height() and a buffer")
-        width, height = operator.index(img.width()), operator.index(img.height())
-        self.width, self.height = _size(width), _size(height)
-        x, y, w, h = (0, 0, self.width, self.height) if roi is None else roi
-        self.roi = (ctypes.c_uint32 * 4)(*(_size(operator.index(n)) for n in (x, y, w, h)))
-        self.camera, self.pixfmt = img, pixfmt
-        if hasattr(img, "window"):
-            self.data, self.format = None, 1
-            return
-        bytes_each = _format_bytes(img) if pixfmt is None else operator.index(pixfmt) & 0xFF
-        self.data = _picture_bytes(img)
-        pixels, have = self.width * self.height, len(self.data)
-        self.format = bytes_each or {2 * pixels: 2, 3 * pixels: 3}.get(have, 1)
-        if pixels == 0 or pixels * self.format != have:
-            size = f"{width} x {height} pixels of {self.format} bytes"
-            raise ValueError(f"shape: {size}, buffer has {have}")
 
 
 class _Pcm:
     """Samples in memory, 16 bits each."""
 
     def __init__(self, buffer: Bytes):
-        view = _buffer("pcm16", buffer)
+        view = buffer_of("pcm16", buffer)
         if view.format not in ("h", "b", "B"):
             raise TypeError("pcm16: wanted a buffer of 16-bit samples")
         if view.nbytes % 2:
@@ -236,86 +56,6 @@ def _part(name: str, value: float | None, otherwise: int, unit: float, most: flo
     if not 0 <= value <= most:
         raise ValueError(f"{name}: wanted 0 to {int(most)}")
     return int(value * unit + 0.5)
-
-
-def _read(src: Any) -> bytes:
-    """The blob at `src`: path or shipped name, open file or buffer."""
-    if isinstance(src, (str, os.PathLike)):
-        return resolve(src).read_bytes()
-    if hasattr(src, "readinto"):
-        src.seek(0)
-        return src.read()
-    try:
-        return bytes(memoryview(src))
-    except TypeError:
-        raise TypeError("model: wanted a path, an open file or a buffer") from None
-
-
-def _is_file(src: Any) -> bool:
-    return isinstance(src, (str, os.PathLike)) or hasattr(src, "readinto")
-
-
-class _Stream:
-    """A file whose weights are read in parts: `head` is what comes before. `room`: bytes of the buffer, or True."""
-
-    def __init__(self, src: Any, room: int):
-        path = isinstance(src, (str, os.PathLike))
-        self.file: BinaryIO = open(resolve(src), "rb") if path else src  # noqa: SIM115, closed when the model is
-        self.own, self.room, self.size = path, room, self.file.seek(0, os.SEEK_END)
-        self.taken = self.pieces = 0  # of the last run
-        header = self.read(0, min(self.size, fmt.HEADER.size))
-        bytes_ = engine().pn_prefix_bytes(header) if len(header) == fmt.HEADER.size else 0
-        self.head = self.read(0, min(self.size, max(len(header), bytes_)))
-
-    def read(self, at: int, n: int) -> bytes:
-        self.file.seek(at)
-        data = self.file.read(n)
-        if len(data) != n:
-            raise OSError(errno.EIO, f"model: wanted {n} bytes at {at}, got {len(data)}")
-        return data
-
-    def open(self, model: ctypes.Array) -> int:
-        """What the engine says of the head and then of the whole file's CRC."""
-        lib = engine()
-        err = lib.pn_open_streamed(model, self.head, len(self.head))
-        if err:
-            return err
-        sizes = (ctypes.c_uint32 * 2)()
-        lib.pn_host_buffer_sizes(model, sizes)
-        self.least, self.most = sizes
-        bytes_ = self.most if self.room is True else min(max(operator.index(self.room), 0), self.most)
-        if bytes_ < self.least:
-            raise MemoryError(f"stream: needs {self.least} bytes, has {bytes_}")
-        self.buffer = ctypes.create_string_buffer(bytes_)
-        lib.pn_weights_buffer(model, self.buffer, bytes_)
-        rest = self.read(len(self.head), self.size - len(self.head))
-        err = lib.pn_verify(model, rest, len(rest))
-        return _SHORT if err == _MORE else err
-
-    def fill(self, model: ctypes.Array) -> None:
-        """Reads what the next step wants."""
-        wanted = (ctypes.c_uint32 * 3)()
-        engine().pn_host_wanted(model, wanted)
-        at, bytes_, to = wanted
-        ctypes.memmove(ctypes.addressof(self.buffer) + to, self.read(at, bytes_), bytes_)
-        self.taken, self.pieces = self.taken + bytes_, self.pieces + 1
-
-    def close(self) -> None:
-        if self.own:
-            self.file.close()
-
-
-class _Arena:
-    """The part of a buffer that begins at a multiple of 8. The buffer is held while this lives."""
-
-    def __init__(self, buffer: Room, needed: int):
-        view = _buffer("arena", buffer, writable=True)
-        self.hold = (ctypes.c_char * view.nbytes).from_buffer(view)
-        start = ctypes.addressof(self.hold)
-        self.at = start + -start % 8
-        self.bytes = max(view.nbytes - (self.at - start), 0)
-        if self.bytes < needed:
-            raise MemoryError(f"arena: needs {needed} bytes, has {self.bytes}")
 
 
 class _Results:
@@ -349,8 +89,8 @@ class Model:
         lib = engine()
         self._open = False
         # None: a PC has memory enough. What is no file is in memory already.
-        self._stream = _Stream(src, stream) if stream and _is_file(src) else None
-        self._blob = self._stream.head if self._stream else _read(src)
+        self._stream = Stream(src, stream) if stream and is_file(src) else None
+        self._blob = self._stream.head if self._stream else read(src)
         self._model = ctypes.create_string_buffer(lib.pn_host_model_bytes())
         self._running = threading.Lock()
         err = self._stream.open(self._model) if self._stream else lib.pn_open(self._model, self._blob, len(self._blob))
@@ -364,7 +104,7 @@ class Model:
             self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
         self._outputs = lib.pn_host_outputs(self._model)
         needed = lib.pn_host_arena_bytes(self._model)
-        self._arena = _Arena(bytearray(needed + 8) if arena is None else arena, needed)
+        self._arena = Arena(bytearray(needed + 8) if arena is None else arena, needed)
         self._given = arena is not None
         self._open = True
 
@@ -395,7 +135,7 @@ class Model:
 
     def _raise_bad(self, err: int) -> NoReturn:
         layer = engine().pn_host_fault_layer(self._model)
-        raise ValueError(f"bad model: {_error(err)}" + (f" of layer {layer}" if layer != fmt.NO_LAYER else ""))
+        raise ValueError(f"bad model: {error(err)}" + (f" of layer {layer}" if layer != fmt.NO_LAYER else ""))
 
     def _check_idle(self) -> None:
         if self._running.locked():
@@ -403,7 +143,7 @@ class Model:
 
     # ---- running ----
 
-    def _start(self, pixels: _Pixels | None, raw: bytes | None, threshold: int, heads: Heads) -> None:
+    def _start(self, pixels: Pixels | None, raw: bytes | None, threshold: int, heads: Heads) -> None:
         if self._detect:
             engine().pn_detect_prepare(self._model, threshold, heads)
         if self._stream:
@@ -414,7 +154,7 @@ class Model:
         else:
             err = lib.pn_host_start(*where, pixels.data, pixels.width, pixels.height, pixels.format, pixels.roi)
         if err:
-            raise ValueError(f"bad picture: {_error(err)}")
+            raise ValueError(f"bad picture: {error(err)}")
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -427,7 +167,7 @@ class Model:
             self._running.release()
 
     def _run(
-        self, pixels: _Pixels | None, raw: bytes | None, end: Callable[[list[int]], T], threshold: int = 65537,
+        self, pixels: Pixels | None, raw: bytes | None, end: Callable[[list[int]], T], threshold: int = 65537,
         heads: Heads = None,
     ) -> T:  # fmt: skip
         """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
@@ -436,7 +176,7 @@ class Model:
             self._start(pixels, raw, threshold, heads)
             return end(self._finish(pixels))
 
-    def _finish(self, pixels: _Pixels | None = None) -> list[int]:
+    def _finish(self, pixels: Pixels | None = None) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
         lib, times, err = engine(), [0] * (self._layers() + 1), _MORE
         while err in (_MORE, _WINDOW):
@@ -453,17 +193,17 @@ class Model:
             self._raise_bad(err)
         return times
 
-    def _window(self, pixels: _Pixels) -> _Pixels:
+    def _window(self, pixels: Pixels) -> Pixels:
         """Takes the window of the frame that the engine wants next."""
         place = (ctypes.c_uint32 * 4)()
         engine().pn_host_window(self._model, place)
-        window = _Pixels(_adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
+        window = Pixels(adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
         if window.data is None or (window.width, window.height) != tuple(place[2:]):
             got = f"{window.width} x {window.height}"
             raise ValueError(f"window: wanted {place[2]} x {place[3]} pixels, got {got}")
         err = engine().pn_give(self._model, window.data, window.format)
         if err:
-            raise ValueError(f"bad picture: {_error(err)}")
+            raise ValueError(f"bad picture: {error(err)}")
         return window
 
     def _results(self, times: list[int]) -> _Results:
@@ -479,12 +219,12 @@ class Model:
         """`_run` on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
         length."""
         self._check_open()
-        x = _adapt(x)
-        view = None if _is_picture(x) else _buffer("x", x)
+        x = adapt(x)
+        view = None if is_picture(x) else buffer_of("x", x)
         if view is None and self._hears:
             raise ValueError("model is for audio: wanted 16-bit samples")
         if view is None:
-            return self._run(_Pixels(x, None, None), None, end, heads=heads)
+            return self._run(Pixels(x, None, None), None, end, heads=heads)
         if self._hears and view.format == "h":
             return self._run_clip(_Pcm(x), end)
         raw = view.tobytes()
@@ -505,7 +245,7 @@ class Model:
     def _listen(self) -> None:
         err = engine().pn_listen(self._model, self._arena.at, self._arena.bytes)
         if err:
-            raise ValueError(f"bad sound: {_error(err)}")
+            raise ValueError(f"bad sound: {error(err)}")
 
     def _hear_clip(self, pcm: _Pcm) -> None:
         """Makes the rows of a whole clip: its middle, or the clip between zeros."""
@@ -571,8 +311,8 @@ class Model:
     def _run_input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> _Results:
         """Runs on what classify is given."""
         if not self._hears:
-            return self._run(_Pixels(_adapt(img), roi, pixfmt), None, self._results)
-        if _is_picture(_adapt(img)) or roi is not None or pixfmt is not None:
+            return self._run(Pixels(adapt(img), roi, pixfmt), None, self._results)
+        if is_picture(adapt(img)) or roi is not None or pixfmt is not None:
             raise ValueError("model is for audio: wanted 16-bit samples")
         return self._run_clip(_Pcm(img), self._results)
 
@@ -599,7 +339,7 @@ class Model:
         boxes of one class that overlap by more than `iou` the best alone; both 0..1."""
         self._check_task("detect")
         threshold, iou = _fraction("threshold", threshold), _fraction("iou", iou)
-        return self._run(_Pixels(_adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
+        return self._run(Pixels(adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
 
     @overload
     def predict(self, x: Picture | Bytes, out: None = None) -> array[int]: ...
@@ -612,7 +352,7 @@ class Model:
         self._check_open()
         n = self._outputs
         out = array("b", bytes(n)) if out is None else out
-        view = _buffer("out", out, writable=True)
+        view = buffer_of("out", out, writable=True)
         if view.nbytes != n:
             raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
         heads = (ctypes.c_int8 * n)() if self._detect else None

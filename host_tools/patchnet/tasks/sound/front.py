@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from ... import format as fmt
-from ...engine.model import engine
+from ...engine.library import engine
 from ...net.network import Network
 from .end import Audio, Heard, check
 
