@@ -35,14 +35,12 @@ demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
 #: make check         before every commit, less than a minute: format, lint, types, tests that are quick and need no device
-# Folders whose C is held to .clang-format: none yet, as in `make check C_FOLDERS="modpatchnet host_tools tests boards"`.
-C_FOLDERS ?=
-C_FILES = git ls-files $(foreach folder,$(C_FOLDERS),'$(folder)/*.[ch]')
+C_FILES = git ls-files $(foreach folder,modpatchnet host_tools tests boards,'$(folder)/*.[ch]')
 .PHONY: check
 check: $(READY)
 	$(VENV)/bin/ruff format --check -q .
 	$(VENV)/bin/ruff check -q .
-	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format --dry-run -Werror)
+	$(C_FILES) | xargs $(VENV)/bin/clang-format --dry-run -Werror
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not device" tests/unit
 
@@ -50,7 +48,7 @@ check: $(READY)
 .PHONY: format
 format: $(READY)
 	$(VENV)/bin/ruff format -q .
-	$(if $(C_FOLDERS),$(C_FILES) | xargs $(VENV)/bin/clang-format -i)
+	$(C_FILES) | xargs $(VENV)/bin/clang-format -i
 
 #: make test          the same set-up and PyTorch, `make check`, then all tests
 # One more than there are cores, as tests of boards wait for a serial line at times. Each begins with a stretch of

@@ -2,7 +2,7 @@
 //
 //     pn_model_t m;
 //     int err = pn_open(&m, blob, blob_bytes);           // checks everything; m.arena_bytes is what a run needs
-//     err = pn_start(&m, arena, arena_bytes, &picture);  // or pn_start_raw
+//     err = pn_start(&m, arena, arena_bytes, &picture); // or pn_start_raw
 //     while ((err = pn_step(&m)) == PN_MORE) { }         // let others work in between (PN_WANT: see pn_open_streamed)
 //     int32_t best = pn_logit(&m, 0);
 //
@@ -42,7 +42,7 @@ typedef struct {
     uint32_t w, h;
     pn_pixfmt_t format;
     uint32_t roi_x, roi_y, roi_w, roi_h;
-    uint32_t left, top;  // for the engine to set: where in the frame `data` begins
+    uint32_t left, top; // for the engine to set: where in the frame `data` begins
 } pn_image_t;
 
 // ---- what a model consists of ----
@@ -61,8 +61,8 @@ typedef struct {
 // Layers that are run together (FORMAT.md, The plan).
 typedef struct {
     uint8_t first, layers;
-    bool columns;  // lines are columns of a strip, else rows of the whole map
-    uint8_t sink;  // where the last layer's lines go
+    bool columns; // lines are columns of a strip, else rows of the whole map
+    uint8_t sink; // where the last layer's lines go
     uint16_t strip;
     uint32_t in_at, out_at, state_at, work_at;
 } pn_segment_t;
@@ -81,67 +81,67 @@ typedef struct {
 
 // Where the weights are. Of a streamed blob they come from a file into a buffer, during each run.
 typedef struct {
-    const uint8_t *at;  // what lies at `from` in the blob: all arrays, those of a segment, or a part; NULL: none
+    const uint8_t *at; // what lies at `from` in the blob: all arrays, those of a segment, or a part; NULL: none
     uint32_t from;
-    uint8_t *buffer;  // NULL if all is in memory
-    uint32_t bytes;  // of it
-    uint32_t least, most;  // that it must have, and of which it makes use
-    uint32_t want_at, want_bytes, want_to;  // after PN_WANT: what of the blob to read, and where to in the buffer
+    uint8_t *buffer; // NULL if all is in memory
+    uint32_t bytes; // of it
+    uint32_t least, most; // that it must have, and of which it makes use
+    uint32_t want_at, want_bytes, want_to; // after PN_WANT: what of the blob to read, and where to in the buffer
     uint32_t crc, unverified;
-    pn_part_t part;  // what is there, if the segment's weights are read in parts
+    pn_part_t part; // what is there, if the segment's weights are read in parts
     bool parted;
-    uint8_t asked;  // stretches of the file that were asked for
-    uint16_t stay, held;  // channels whose weights stay there until the segment ends, and those that are there
+    uint8_t asked; // stretches of the file that were asked for
+    uint16_t stay, held; // channels whose weights stay there until the segment ends, and those that are there
 } pn_weights_t;
 
 // A run: how far it is.
 typedef struct {
     uint8_t *arena;
-    const int8_t *raw;  // NULL when a picture is read
-    uint32_t map_at;  // the last whole map, and the layer that made it
+    const int8_t *raw; // NULL when a picture is read
+    uint32_t map_at; // the last whole map, and the layer that made it
     uint8_t map_layer;
     bool windowed;
-    uint8_t phase, tunnel, index, segment_index;  // index: the layer that the next step belongs to
-    uint16_t row;  // first output row of the strip, or the next class
+    uint8_t phase, tunnel, index, segment_index; // index: the layer that the next step belongs to
+    uint16_t row; // first output row of the strip, or the next class
     pn_job_t job;
     pn_segment_t segment;
-    pn_layer_t layer;  // the segment's last
+    pn_layer_t layer; // the segment's last
     pn_image_t image;
 } pn_run_t;
 
 // A detection network's candidates.
 typedef struct {
-    int8_t *outputs;  // where the heads' outputs go as well, or NULL
+    int8_t *outputs; // where the heads' outputs go as well, or NULL
     uint32_t outputs_done;
     uint16_t candidates;
-    int16_t lowest, least;  // of a class's value for a candidate: by the threshold, and now that there are better ones
-    uint8_t scale;  // of the next head
+    int16_t lowest, least; // of a class's value for a candidate: by the threshold, and now that there are better ones
+    uint8_t scale; // of the next head
 } pn_detecting_t;
 
 // What an audio model has heard.
 typedef struct {
-    uint16_t frame;  // samples that make a row
-    uint16_t frame_at;  // where the next sample goes in the ring of a frame's samples
-    uint16_t missing;  // samples until the next row; 0 before pn_listen
-    uint16_t fresh;  // rows since pn_listen or the last pn_spot
-    uint16_t pause;  // rows until pn_spot may answer again
+    uint16_t frame; // samples that make a row
+    uint16_t frame_at; // where the next sample goes in the ring of a frame's samples
+    uint16_t missing; // samples until the next row; 0 before pn_listen
+    uint16_t fresh; // rows since pn_listen or the last pn_spot
+    uint16_t pause; // rows until pn_spot may answer again
 } pn_hearing_t;
 
 // A model: what pn_open found, then what changes. In an order that Thumb instructions reach well: what is read most
 // lies first, bytes before half-words before words.
 typedef struct {
-    const uint8_t *blob;  // all of it or, streamed, its prefix
-    uint8_t task;  // PN_TASK_*
-    bool dense;  // features are pooled, a fully connected layer follows
+    const uint8_t *blob; // all of it or, streamed, its prefix
+    uint8_t task; // PN_TASK_*
+    bool dense; // features are pooled, a fully connected layer follows
     uint8_t channels, tunnels, layers, segments;
-    uint8_t all_layers, all_segments;  // of a chain and of what follows the chains
-    uint8_t fault_layer;  // where an error was found: layer index, or PN_NO_LAYER
+    uint8_t all_layers, all_segments; // of a chain and of what follows the chains
+    uint8_t fault_layer; // where an error was found: layer index, or PN_NO_LAYER
     uint16_t height, width, classes;
     uint16_t patch_h, patch_w;
-    uint16_t map_h, map_w;  // of the map that layers behind the chains read, else 0
+    uint16_t map_h, map_w; // of the map that layers behind the chains read, else 0
     uint32_t arena_bytes;
-    uint32_t features;  // channels of the last map, or of what is made of those of several chains
-    uint32_t outputs;  // int8 values of a run: one for each class, or all that the heads of a detection network give
+    uint32_t features; // channels of the last map, or of what is made of those of several chains
+    uint32_t outputs; // int8 values of a run: one for each class, or all that the heads of a detection network give
     union {
         pn_detecting_t detecting;
         pn_hearing_t hearing;
@@ -188,15 +188,15 @@ size_t pn_labels(const pn_model_t *m, const char **text);
 
 // Real values: input (q - input_zero[channel]) * input_scale, output (q - output_zero) * output_scale.
 typedef struct {
-    int8_t input_zero[4];  // of `channels` channels
-    int16_t output_zero;  // of a detection network: of its classes' values, as output_scale
+    int8_t input_zero[4]; // of `channels` channels
+    int16_t output_zero; // of a detection network: of its classes' values, as output_scale
     float input_scale, output_scale;
 } pn_info_t;
 void pn_info(const pn_model_t *m, pn_info_t *info);
 
 // What layer `index` (0..layers - 1) does; it does the same in all tunnels.
 typedef struct {
-    bool bottleneck;  // else a dense convolution
+    bool bottleneck; // else a dense convolution
     uint8_t kernel, stride;
 } pn_op_t;
 pn_op_t pn_op(const pn_model_t *m, uint32_t index);
@@ -270,8 +270,8 @@ void pn_detect_prepare(pn_model_t *m, uint32_t threshold, int8_t *outputs);
 // looked at.
 typedef struct {
     uint32_t x, y, w, h;
-    uint32_t label;  // index of the class
-    uint32_t score;  // of 65536
+    uint32_t label; // index of the class
+    uint32_t score; // of 65536
 } pn_box_t;
 
 // After a run: drops each candidate that overlaps a better one of its class, intersection / union being more than `iou`
@@ -287,11 +287,11 @@ void pn_box(const pn_model_t *m, uint32_t i, pn_box_t *box);
 // What an audio model hears, and how pn_spot answers (FORMAT.md, Spotting): of the latter the caller may change what
 // the blob says. Scores are 0..65536.
 typedef struct {
-    uint32_t rate, hop;  // samples a second, and from row to row
-    uint32_t samples;  // of a clip that fills the network's input
-    uint32_t every, pause;  // rows from run to run, rows without an answer after one (0..65535)
-    uint32_t smooth;  // weight of the newest score, 1..256 for all of it
-    uint32_t threshold, background;  // least score of an answer; the class that is none
+    uint32_t rate, hop; // samples a second, and from row to row
+    uint32_t samples; // of a clip that fills the network's input
+    uint32_t every, pause; // rows from run to run, rows without an answer after one (0..65535)
+    uint32_t smooth; // weight of the newest score, 1..256 for all of it
+    uint32_t threshold, background; // least score of an answer; the class that is none
 } pn_sound_t;
 pn_sound_t pn_sound(const pn_model_t *m);
 

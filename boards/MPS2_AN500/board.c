@@ -65,6 +65,7 @@ void SysTick_Handler(void);
 
 // Switches the FPU on before any compiled code runs: with the hard-float ABI even a plain function may touch it.
 __attribute__((naked, noreturn)) static void board_reset(void) {
+    // clang-format off
     __asm volatile (
         "ldr r0, =0xE000ED88\n"
         "ldr r1, [r0]\n"
@@ -74,6 +75,7 @@ __attribute__((naked, noreturn)) static void board_reset(void) {
         "isb\n"
         "b Reset_Handler\n"
         );
+    // clang-format on
 }
 
 // At the end of mp_init.
@@ -85,6 +87,7 @@ static void uart0_rx_handler(void);
 static void timer1_handler(void);
 
 // Replaces the port's table, which ends before the first interrupt of a device.
+// clang-format off
 __attribute__((section(".board_vectors"), used)) static const void *const board_vectors[] = {
     &_estack, board_reset, NMI_Handler, HardFault_Handler,
     MemManage_Handler, BusFault_Handler, UsageFault_Handler, NULL,
@@ -93,6 +96,7 @@ __attribute__((section(".board_vectors"), used)) static const void *const board_
     [16 + IRQ_UART0_RX] = uart0_rx_handler,
     [16 + IRQ_TIMER1] = timer1_handler,
 };
+// clang-format on
 
 // ---------------------------------------------------------------------------------------------------------------
 // UART

@@ -1,6 +1,7 @@
-// The ROMFS partition of the emulated board, in external RAM (see mpconfigboard.mk), with the manners of NOR flash: it is erased in
-// blocks, which makes all bits 1, and writing makes them 0 only. It does what MicroPython 1.25 does on an STM32; after
-// rom_ioctl(106, 0), which is for tests, what newer ones do: they erase from any block on, and tell the block's size.
+// The ROMFS partition of the emulated board, in external RAM (see mpconfigboard.mk), with the manners of NOR flash: it
+// is erased in blocks, which makes all bits 1, and writing makes them 0 only. It does what MicroPython 1.25 does on an
+// STM32; after rom_ioctl(106, 0), which is for tests, what newer ones do: they erase from any block on, and tell the
+// block's size.
 
 #include "py/mperrno.h"
 #include "py/objarray.h"
@@ -52,7 +53,8 @@ mp_obj_t mp_vfs_rom_ioctl(size_t n_args, const mp_obj_t *args) {
     }
     if (cmd == MP_VFS_ROM_IOCTL_WRITE_PREPARE && n_args >= 3) {
         bool from_anywhere = is_newer && n_args == 4; // else a fourth argument is not looked at
-        return from_anywhere ? erase(mp_obj_get_int(args[2]), mp_obj_get_int(args[3])) : erase(0, mp_obj_get_int(args[2]));
+        return from_anywhere ? erase(mp_obj_get_int(args[2]), mp_obj_get_int(args[3]))
+                             : erase(0, mp_obj_get_int(args[2]));
     }
     if (cmd == MP_VFS_ROM_IOCTL_WRITE && n_args == 4) {
         return write(mp_obj_get_int(args[2]), args[3]);

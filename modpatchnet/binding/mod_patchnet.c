@@ -72,8 +72,8 @@ typedef struct {
 // ---- errors ----
 
 static __attribute__((noreturn)) void raise_memory(const char *what, size_t needed, size_t given) {
-    mp_raise_msg_varg(&mp_type_MemoryError, MP_ERROR_TEXT("%s: needs %u bytes, has %u"), what,
-        (unsigned int)needed, (unsigned int)given);
+    mp_raise_msg_varg(&mp_type_MemoryError, MP_ERROR_TEXT("%s: needs %u bytes, has %u"), what, (unsigned int)needed,
+        (unsigned int)given);
 }
 
 static __attribute__((noreturn)) void raise_bad_model(int err, unsigned int layer) {
@@ -339,7 +339,7 @@ static int open_source(model_obj_t *self, mp_obj_t src, mp_obj_t stream, bool ow
         src = open_path(src);
     }
     return mp_get_buffer(src, &buf, MP_BUFFER_READ) ? open_buffer(self, src, &buf)
-        : open_file(self, src, stream, own_arena);
+                                                    : open_file(self, src, stream, own_arena);
 }
 
 // The part of the caller's arena that begins at a multiple of 8.
@@ -511,8 +511,9 @@ static mp_obj_t get_image(pn_image_t *image, mp_obj_t img, mp_obj_t roi, mp_obj_
 // A caller's buffer may be resized, and so move, whenever Python code runs: the blob's since the model was made ...
 static void check_blob(const model_obj_t *self) {
     mp_buffer_info_t buf;
-    if (self->source != mp_const_none && (!mp_get_buffer(self->source, &buf, MP_BUFFER_READ)
-        || buf.buf != self->model.blob || buf.len != self->blob_bytes)) {
+    if (self->source != mp_const_none
+        && (!mp_get_buffer(self->source, &buf, MP_BUFFER_READ) || buf.buf != self->model.blob
+            || buf.len != self->blob_bytes)) {
         mp_raise_ValueError(MP_ERROR_TEXT("model: its buffer has moved"));
     }
 }
@@ -536,7 +537,10 @@ static void take_window(model_obj_t *self) {
     pn_window(&self->model, &w);
     self->picture = MP_OBJ_NULL;
     const mp_obj_t place[4] = {
-        MP_OBJ_NEW_SMALL_INT(w.x), MP_OBJ_NEW_SMALL_INT(w.y), MP_OBJ_NEW_SMALL_INT(w.w), MP_OBJ_NEW_SMALL_INT(w.h)
+        MP_OBJ_NEW_SMALL_INT(w.x),
+        MP_OBJ_NEW_SMALL_INT(w.y),
+        MP_OBJ_NEW_SMALL_INT(w.w),
+        MP_OBJ_NEW_SMALL_INT(w.h),
     };
     mp_obj_t img = call_method(self->camera, MP_QSTR_window, 4, place);
     self->picture = get_image(&image, img, mp_const_none, self->pixfmt);
@@ -587,7 +591,7 @@ static mp_buffer_info_t get_ready(const model_obj_t *self) {
 static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep, mp_obj_t pixfmt) {
     mp_buffer_info_t arena = get_ready(self);
     int err = image ? pn_start(&self->model, arena.buf, arena.len, image)
-        : pn_start_raw(&self->model, arena.buf, arena.len, x);
+                    : pn_start_raw(&self->model, arena.buf, arena.len, x);
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
     }
@@ -966,8 +970,12 @@ static mp_obj_t boxes(model_obj_t *self, uint32_t iou) {
         pn_box_t b;
         pn_box(&self->model, i, &b);
         mp_obj_t items[6] = {
-            mp_obj_new_int(b.x), mp_obj_new_int(b.y), mp_obj_new_int(b.w), mp_obj_new_int(b.h),
-            label_of(&self->model, b.label), fraction(b.score),
+            mp_obj_new_int(b.x),
+            mp_obj_new_int(b.y),
+            mp_obj_new_int(b.w),
+            mp_obj_new_int(b.h),
+            label_of(&self->model, b.label),
+            fraction(b.score),
         };
         mp_obj_list_append(list, mp_obj_new_tuple(6, items));
     }
@@ -1159,9 +1167,7 @@ static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
     run(self, us);
     mp_obj_t list = mp_obj_new_list(0, NULL);
     if (heard) { // a clip, not a picture or raw values
-        mp_obj_t row[3] = {
-            MP_OBJ_NEW_QSTR(MP_QSTR_audio), TEXT("spectrogram"), mp_obj_new_int_from_uint(heard)
-        };
+        mp_obj_t row[3] = { MP_OBJ_NEW_QSTR(MP_QSTR_audio), TEXT("spectrogram"), mp_obj_new_int_from_uint(heard) };
         mp_obj_list_append(list, mp_obj_new_tuple(3, row));
     }
     for (size_t i = 0; i < rows; ++i) {
@@ -1303,6 +1309,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
 static const mp_rom_map_elem_t model_locals_table[] = { MODEL_METHODS(ROM_OBJ) };
 static MP_DEFINE_CONST_DICT(model_locals, model_locals_table);
 
+// clang-format off
 static MP_DEFINE_CONST_OBJ_TYPE(
     model_type, MP_QSTR_Model, MP_TYPE_FLAG_NONE,
     make_new, model_make_new,
@@ -1310,10 +1317,12 @@ static MP_DEFINE_CONST_OBJ_TYPE(
     attr, model_attr,
     locals_dict, &model_locals
     );
+// clang-format on
 
 static const mp_rom_map_elem_t image_locals_table[] = { IMAGE_METHODS(ROM_OBJ) };
 static MP_DEFINE_CONST_DICT(image_locals, image_locals_table);
 
+// clang-format off
 static MP_DEFINE_CONST_OBJ_TYPE(
     image_type, MP_QSTR_Image, MP_TYPE_FLAG_NONE,
     make_new, image_make_new,
@@ -1328,6 +1337,7 @@ static const mp_rom_map_elem_t module_globals_table[] = {
     ROM_OBJ(MP_QSTR_Image, image_type)
     MODULE_NUMBERS(ROM_NUMBER)
 };
+// clang-format on
 static MP_DEFINE_CONST_DICT(module_globals, module_globals_table);
 
 const mp_obj_module_t _patchnet_user_cmodule = {

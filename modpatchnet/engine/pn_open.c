@@ -70,9 +70,8 @@ static int check_header(pn_model_t *m) {
     m->all_layers = m->layers;
     m->map_h = m->map_w = 0;
     bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
-        && m->layers >= 1 && segments >= 1 && segments <= m->layers
-        && pn_side_ok(m->height) && pn_side_ok(m->width) && m->classes >= 1
-        && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
+        && m->layers >= 1 && segments >= 1 && segments <= m->layers && pn_side_ok(m->height) && pn_side_ok(m->width)
+        && m->classes >= 1 && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
         && b[PN_HEADER_FIT] <= PN_FIT_CROP && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
@@ -126,9 +125,9 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
     }
     bool expand = l->flags & PN_FLAG_EXPAND, residual = l->flags & PN_FLAG_RESIDUAL;
     bool ok = l->kind == PN_KIND_BOTTLENECK && l->index > 0 && l->kernel > 1
-        && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE)
-        && l->cexp >= 1 && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION
-        && (expand || l->cexp == l->cin) && (!residual || (l->stride == 1 && l->cout == l->cin));
+        && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE) && l->cexp >= 1
+        && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION && (expand || l->cexp == l->cin)
+        && (!residual || (l->stride == 1 && l->cout == l->cin));
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 

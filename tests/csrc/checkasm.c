@@ -28,9 +28,11 @@ extern uint32_t bss_begin, bss_end, stack_top;
 void reset(void);
 void fault(void);
 
+// clang-format off
 __attribute__((section(".vectors"), used)) static void *const vectors[16] = {
     &stack_top, reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault,
 };
+// clang-format on
 
 // A call of the debugger that the emulator plays.
 static void semihosting(uint32_t op, const void *argument) {
@@ -308,7 +310,8 @@ static uint32_t together(const fast_t *c, const fast_kernels_t *kernels, uint32_
 // Input line `y` of the strip.
 static pn_pixels_t in_line(const fast_t *c, int y, uint32_t pixel) {
     pn_pixels_t outside = { NULL, 0 };
-    return y < 0 || y >= (int)c->lines_in ? outside
+    return y < 0 || y >= (int)c->lines_in
+        ? outside
         : pixels_at(c, input.at, c->lines_in, c->cross_in, c->f.cin, (uint32_t)y, pixel);
 }
 
@@ -327,8 +330,7 @@ static void take_lines(const fast_t *c, const fast_kernels_t *kernels, uint32_t 
 
 // Output line `o` of a strip, `line` of its chunk; mode 6: channels from..to-1.
 static void fast_line(const fast_t *c, const fast_kernels_t *kernels, uint32_t o, uint32_t line, uint32_t pixel,
-    uint32_t out_from,
-    uint32_t from, uint32_t to, uint8_t *map) {
+    uint32_t out_from, uint32_t from, uint32_t to, uint8_t *map) {
     const pn_fast_t *f = &c->f;
     pn_fast_lines_t l = { .top = (int)(o * f->stride) - f->kernel / 2 };
     uint32_t n = pn_fast_lines(f);
@@ -489,8 +491,8 @@ static void random_conv(conv_t *t) {
 // outside the map.
 static bool random_conv_arrays(conv_t *t) {
     pn_conv_t *c = &t->c;
-    uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.kernel * c->in.kernel * c->cin),
-        line = (uint32_t)(c->in.w * c->in.step);
+    uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.kernel * c->in.kernel * c->cin);
+    uint32_t line = (uint32_t)(c->in.w * c->in.step);
     if (!lay_out(&arrays, 8 * n + n * products, 0, 0)
         || !lay_out(&input, line * (uint32_t)c->in.kernel, from_to(0, 3), 0)) {
         return false;
@@ -573,8 +575,8 @@ static int32_t check_conv(void) {
 
 // Sums over pixels, and a dot product.
 static int32_t check_sums(void) {
-    uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19), size = n > channels ? n
-        : channels;
+    uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19);
+    uint32_t size = n > channels ? n : channels;
     int zero = (int8_t)any();
     bool extreme = one_in(2);
     int32_t seed = (int32_t)any();

@@ -99,8 +99,14 @@ int pn_check_fast(const pn_fast_t *f, uint32_t from, uint32_t n) {
 
 pn_fast_t pn_fast_layer(const pn_layer_t *l) {
     pn_fast_t f = {
-        .cin = l->cin, .cexp = l->cexp, .cout = l->cout, .group = l->group, .kernel = l->kernel, .shift = l->shift,
-        .expands = (l->flags & PN_FLAG_EXPAND) != 0, .wide16 = (l->flags & PN_FLAG_WIDE) != 0,
+        .cin = l->cin,
+        .cexp = l->cexp,
+        .cout = l->cout,
+        .group = l->group,
+        .kernel = l->kernel,
+        .shift = l->shift,
+        .expands = (l->flags & PN_FLAG_EXPAND) != 0,
+        .wide16 = (l->flags & PN_FLAG_WIDE) != 0,
     };
     return f;
 }

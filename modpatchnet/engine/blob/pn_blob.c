@@ -18,8 +18,7 @@ static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {
 
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l) {
     const uint8_t *r = pn_layer_record(m, index);
-    const uint8_t *p = m->blob + pn_u32(m->blob + PN_HEADER_PARAM_OFF)
-        + (tunnel * m->layers + index) * PN_PARAM_BYTES;
+    const uint8_t *p = m->blob + pn_u32(m->blob + PN_HEADER_PARAM_OFF) + (tunnel * m->layers + index) * PN_PARAM_BYTES;
     layer_input(m, index, l);
     l->index = (uint8_t)index;
     l->kind = r[PN_LAYER_KIND];

@@ -11,7 +11,10 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     uint32_t pixels = pn_fast_quads(f) * 16, weights = pixels + PN_EXPAND_SPILL;
     uint32_t project = f->group * 4u + PN_PROJECT_SPILL;
     pn_fast_area_t a = {
-        .line = words * pixels, .kept = 4 * (by_one ? words : (words + 1) / 2), .h_align = 8, .words = words,
+        .line = words * pixels,
+        .kept = 4 * (by_one ? words : (words + 1) / 2),
+        .h_align = 8,
+        .words = words,
     };
     if (f->kernel > 3) {
         a.sum_count = by_one ? (pairs + 1) / 2 * 4 : pairs * 2;

@@ -2,10 +2,12 @@
 
 // A factor for each bit of the fraction.
 uint64_t pn_exp2_neg(uint64_t t) {
+    // clang-format off
     static const uint32_t factor[16] = {
         759250125, 902905651, 984625594, 1028218693, 1050733751, 1062175491, 1067942999, 1070838486,
         1072289173, 1073015252, 1073378477, 1073560135, 1073650976, 1073696399, 1073719111, 1073730468,
     };
+    // clang-format on
     uint64_t e = 1u << 30;
     for (int b = 0; b < 16; b++) {
         if (t >> (15 - b) & 1) {

@@ -99,9 +99,8 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
 static bool fast_schedule_ok(const pn_stage_t *s) {
     bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->kernel == 3 && !sweeps;
     bool wide_ok = pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0;
-    return (pn_expands(s) || plain_ok) && wide_ok && !(s->flags & PN_FLAG_SIGNED)
-        && s->rows >= 1 && s->rows <= (sweeps ? s->lines_out : 1)
-        && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
+    return (pn_expands(s) || plain_ok) && wide_ok && !(s->flags & PN_FLAG_SIGNED) && s->rows >= 1
+        && s->rows <= (sweeps ? s->lines_out : 1) && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
 }
 
 static bool kind_schedule_ok(const check_t *c, int t) {
@@ -269,8 +268,8 @@ int pn_check_plan(pn_model_t *m, const pn_room_t *room) {
         m->fault_layer = (uint8_t)next;
         uint32_t end = i < m->segments ? m->layers : m->all_layers; // of the chain, or of all
         bool last = i + 1u == m->segments || i + 1u == m->all_segments;
-        if (c.seg.first != next || c.seg.layers == 0 || c.seg.layers > PN_MAX_FUSED
-            || next + c.seg.layers > end || (last && next + c.seg.layers != end)) {
+        if (c.seg.first != next || c.seg.layers == 0 || c.seg.layers > PN_MAX_FUSED || next + c.seg.layers > end
+            || (last && next + c.seg.layers != end)) {
             return PN_ERR_PLAN;
         }
         next += c.seg.layers;

@@ -117,11 +117,21 @@ uint64_t pn_ring_bytes(const pn_stage_t *s) {
 
 pn_fast_t pn_fast_shape(const pn_stage_t *s) {
     pn_fast_t f = {
-        .cin = s->cin, .cexp = s->cexp, .cout = s->cout, .group = s->group,
-        .in = (uint16_t)pn_pixels_in(s), .out = (uint16_t)pn_pixels_out(s),
-        .kernel = s->kernel, .stride = s->stride, .pad = (uint8_t)(s->kernel / 2 - (s->out_from * s->stride - s->from)),
-        .shift = s->shift, .zero_in = s->zero_in, .expands = pn_expands(s), .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
-        .sweep = s->mode == PN_MODE_SWEEP, .lines = s->rows,
+        .cin = s->cin,
+        .cexp = s->cexp,
+        .cout = s->cout,
+        .group = s->group,
+        .in = (uint16_t)pn_pixels_in(s),
+        .out = (uint16_t)pn_pixels_out(s),
+        .kernel = s->kernel,
+        .stride = s->stride,
+        .pad = (uint8_t)(s->kernel / 2 - (s->out_from * s->stride - s->from)),
+        .shift = s->shift,
+        .zero_in = s->zero_in,
+        .expands = pn_expands(s),
+        .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
+        .sweep = s->mode == PN_MODE_SWEEP,
+        .lines = s->rows,
     };
     return f;
 }

@@ -15,12 +15,12 @@ typedef struct {
     uint32_t ring_at, wide_at, weight_off;
     uint16_t cin, cexp, cout, res_mult;
     uint16_t mode, rows, group, ring_lines;
-    uint16_t lines_in, lines_out;  // of the whole input and output map
-    uint16_t cross_in, cross_out;  // pixels of such a line
-    uint16_t from, to, out_from, out_to;  // pixels of a line that the strip needs
-    uint16_t done;  // output lines made
-    uint16_t fresh;  // the next input line to sample or to expand
-    uint16_t line, channel;  // in a chunk of groups: the next output line, the group's first channel
+    uint16_t lines_in, lines_out; // of the whole input and output map
+    uint16_t cross_in, cross_out; // pixels of such a line
+    uint16_t from, to, out_from, out_to; // pixels of a line that the strip needs
+    uint16_t done; // output lines made
+    uint16_t fresh; // the next input line to sample or to expand
+    uint16_t line, channel; // in a chunk of groups: the next output line, the group's first channel
     uint8_t index, kind, kernel, stride, flags, shift;
     int8_t zero_in, zero_out;
 } pn_stage_t;
@@ -30,9 +30,9 @@ typedef struct {
 enum { PN_TO_MAP, PN_TO_SUMS, PN_TO_TASK };
 
 enum {
-    PN_SAMPLE,  // input line `fresh` from the picture into the ring
-    PN_EXPAND,  // input line `fresh` into the wide ring
-    PN_CHUNK,  // output lines from `done` to the job's `end`
+    PN_SAMPLE, // input line `fresh` from the picture into the ring
+    PN_EXPAND, // input line `fresh` into the wide ring
+    PN_CHUNK, // output lines from `done` to the job's `end`
     PN_STRIP_DONE,
 };
 

@@ -21,12 +21,21 @@ void pn_arena_move(uint8_t *to, const uint8_t *from, uint32_t n);
 // What a byte of the arena belongs to: a kind, a layer, and a line of a strip where there are lines. TAG_TASK: what the
 // task alone knows.
 enum {
-    TAG_MAP = 1, TAG_RING, TAG_WIDE, TAG_WORK, TAG_KEPT, TAG_STAGING, TAG_STATE, TAG_SUMS, TAG_FEATURES, TAG_LOGITS,
+    TAG_MAP = 1,
+    TAG_RING,
+    TAG_WIDE,
+    TAG_WORK,
+    TAG_KEPT,
+    TAG_STAGING,
+    TAG_STATE,
+    TAG_SUMS,
+    TAG_FEATURES,
+    TAG_LOGITS,
     TAG_TASK,
 };
 #define TAG(m, kind, layer, line) \
-    ((uint32_t)(kind) << 28 ^ (uint32_t)(layer) << 20 ^ (uint32_t)(line) \
-     ^ (m)->run.tunnel * 0x9e3779b9u ^ (m)->run.row * 0x85ebca6bu)
+    ((uint32_t)(kind) << 28 ^ (uint32_t)(layer) << 20 ^ (uint32_t)(line) ^ (m)->run.tunnel * 0x9e3779b9u \
+        ^ (m)->run.row * 0x85ebca6bu)
 #define MAP_TAG(m, layer) CHAIN_TAG(layer, (m)->run.tunnel)
 #define CHAIN_TAG(layer, tunnel) ((uint32_t)TAG_MAP << 28 ^ (uint32_t)(layer) << 20 ^ (tunnel) * 0x9e3779b9u)
 

@@ -24,8 +24,8 @@ static inline void pixel(int format, const uint8_t *p, int channels, uint32_t *v
 }
 
 static const uint8_t *source(const pn_image_t *image, uint32_t y, uint32_t x) {
-    return image->data + ((size_t)(image->roi_y + y - image->top) * image->w + (image->roi_x + x - image->left))
-        * image->format;
+    return image->data
+        + ((size_t)(image->roi_y + y - image->top) * image->w + (image->roi_x + x - image->left)) * image->format;
 }
 
 // The source pixels under one of `n` output pixels that share `size` source pixels: first, one past last, and
@@ -118,9 +118,8 @@ int pn_image_prepare(pn_image_t *im, uint32_t height, uint32_t width, bool crop)
     if (im->format != PN_GRAYSCALE && im->format != PN_RGB565 && im->format != PN_RGB888) {
         return PN_ERR_PIXFMT;
     }
-    if (im->roi_w == 0 || im->roi_h == 0 || im->roi_w > PN_MAX_SIDE || im->roi_h > PN_MAX_SIDE
-        || im->roi_x > im->w || im->roi_w > im->w - im->roi_x
-        || im->roi_y > im->h || im->roi_h > im->h - im->roi_y) {
+    if (im->roi_w == 0 || im->roi_h == 0 || im->roi_w > PN_MAX_SIDE || im->roi_h > PN_MAX_SIDE || im->roi_x > im->w
+        || im->roi_w > im->w - im->roi_x || im->roi_y > im->h || im->roi_h > im->h - im->roi_y) {
         return PN_ERR_ROI;
     }
     if (crop) {

@@ -181,7 +181,7 @@ static int take(pn_model_t *m, bool fc) {
     w->at = w->buffer;
     w->from = !w->parted ? w->want_at : fc ? pn_u32(m->blob + PN_HEADER_FC_OFF) : stage_of(m)->weight_off;
     int err = w->parted ? check_part(m, fc)
-        : pn_check_arrays(m, m->run.tunnel, m->run.segment.first, layers, &at, &end);
+                        : pn_check_arrays(m, m->run.tunnel, m->run.segment.first, layers, &at, &end);
     if (err != PN_OK) {
         w->at = NULL;
     } else if (w->part.from < w->stay) {

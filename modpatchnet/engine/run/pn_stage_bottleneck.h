@@ -19,15 +19,27 @@ static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, 
     b->expand = (pn_expand_t) { a.weight + first * s->cin, a.bias + first, a.mult + first, s->cin, (int)n, is_signed };
     a = pn_scaled(p, s->cexp, (uint32_t)s->cexp * s->kernel * s->kernel, &p);
     b->depthwise = (pn_depthwise_t) {
-        .weight = a.weight + first, .bias = a.bias + first, .mult = a.mult + first, .group = (int)n,
-        .zero = expanded ? 0 : s->zero_in, .in_signed = !expanded || is_signed, .out_signed = is_signed,
+        .weight = a.weight + first,
+        .bias = a.bias + first,
+        .mult = a.mult + first,
+        .group = (int)n,
+        .zero = expanded ? 0 : s->zero_in,
+        .in_signed = !expanded || is_signed,
+        .out_signed = is_signed,
     };
     tap_order(m, s, s->cexp, &b->depthwise.in);
     b->depthwise.in.step = (int)n;
     a = pn_scaled(p, s->cout, (uint32_t)s->cexp * s->cout, &p);
     b->project = (pn_project_t) {
-        a.weight, a.bias, a.mult, pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in,
-        s->cexp, s->cout, s->shift, s->res_mult, is_signed,
+        .weight = a.weight,
+        .bias = a.bias,
+        .mult = a.mult,
+        .zero_q8 = pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in,
+        .cexp = s->cexp,
+        .cout = s->cout,
+        .shift = s->shift,
+        .res_mult = s->res_mult,
+        .is_signed = is_signed,
     };
     pn_work_t w = pn_work(s, false);
     b->sums = m->run.arena + m->run.segment.work_at;

@@ -41,9 +41,14 @@ static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
     pn_conv_t c = {
         .zero = s->index ? &s->zero_in : (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO,
         .zero_step = s->index == 0,
-        .weight = a.weight, .bias = a.bias, .mult = a.mult,
+        .weight = a.weight,
+        .bias = a.bias,
+        .mult = a.mult,
         .zero_q8 = pn_zero_q8(s->zero_out),
-        .cin = s->cin, .cout = (int)n, .stride = s->stride, .shift = s->shift,
+        .cin = s->cin,
+        .cout = (int)n,
+        .stride = s->stride,
+        .shift = s->shift,
         .work = m->run.arena + m->run.segment.work_at,
     };
     tap_order(m, s, s->cin, &c.in);

@@ -40,7 +40,7 @@ static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
         line.at += m->run.segment.work_at + pn_staging_at(&w);
     } else {
         size_t pixel = m->run.segment.columns ? (size_t)s->out_from * s->lines_out + o
-            : (size_t)o * s->cross_out + s->out_from;
+                                              : (size_t)o * s->cross_out + s->out_from;
         line.at += m->run.segment.out_at + pixel * s->cout;
         line.step = m->run.segment.columns ? s->lines_out * s->cout : s->cout;
     }
@@ -64,9 +64,13 @@ static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, int8
     const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->run.tunnel * PN_PATCH_BYTES;
     bool columns = m->run.segment.columns;
     pn_sample_t s = {
-        .height = m->height, .width = m->width, .channels = m->channels,
-        .y = pn_u16(patch + PN_PATCH_Y) + (columns ? x : y), .x = pn_u16(patch + PN_PATCH_X) + (columns ? y : x),
-        .n = n, .down = columns,
+        .height = m->height,
+        .width = m->width,
+        .channels = m->channels,
+        .y = pn_u16(patch + PN_PATCH_Y) + (columns ? x : y),
+        .x = pn_u16(patch + PN_PATCH_X) + (columns ? y : x),
+        .n = n,
+        .down = columns,
     };
     if (m->run.raw == NULL) {
         pn_image_sample(&m->run.image, &s, out);

@@ -48,8 +48,8 @@ int pn_detect_read(pn_model_t *m) {
     m->all_segments = (uint8_t)(m->segments + segments);
     m->state.detecting.outputs = NULL;
     m->state.detecting.lowest = INT8_MAX + 1;
-    bool ok = pn_side_ok(m->map_h) && pn_side_ok(m->map_w) && m->layers + layers <= PN_MAX_LAYERS
-        && segments >= 1 && segments <= layers && top >= 1 && top <= PN_MAX_TOP && !pn_concat(m)
+    bool ok = pn_side_ok(m->map_h) && pn_side_ok(m->map_w) && m->layers + layers <= PN_MAX_LAYERS && segments >= 1
+        && segments <= layers && top >= 1 && top <= PN_MAX_TOP && !pn_concat(m)
         && pn_in_prefix(m, pn_u32(r + PN_DETECT_PLACE_OFF), m->tunnels * PN_PLACE_BYTES)
         && pn_in_prefix(m, pn_u32(r + PN_DETECT_SCALE_OFF), pn_u16(r + PN_DETECT_SCALES) * PN_SCALE_BYTES);
     return ok ? PN_OK : PN_ERR_TASK;
@@ -140,8 +140,8 @@ static void stitch_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, co
         if (y >= pn_u16(p + PN_PLACE_H) || x >= pn_u16(p + PN_PLACE_W)) {
             continue;
         }
-        int8_t *to = map + ((size_t)(y + pn_u16(p + PN_PLACE_TO_Y)) * m->map_w + x + pn_u16(p + PN_PLACE_TO_X))
-            * s->cout;
+        int8_t *to = map
+            + ((size_t)(y + pn_u16(p + PN_PLACE_TO_Y)) * m->map_w + x + pn_u16(p + PN_PLACE_TO_X)) * s->cout;
         PN_READ(to, s->cout, STITCHED_TAG(m));
         for (uint32_t c = 0; c < s->cout; c++) {
             to[c] = (int8_t)pn_clamp(to[c] + line[c] - s->zero_out, -128, 127);

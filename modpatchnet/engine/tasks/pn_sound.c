@@ -32,9 +32,14 @@ pn_sound_t pn_sound(const pn_model_t *m) {
     const uint8_t *r = pn_task_record(m);
     uint32_t hop = pn_u16(r + PN_AUDIO_HOP);
     pn_sound_t s = {
-        .rate = pn_u32(r + PN_AUDIO_RATE), .hop = hop, .samples = m->state.hearing.frame + (m->height - 1u) * hop,
-        .every = pn_u16(r + PN_AUDIO_EVERY), .smooth = pn_u16(r + PN_AUDIO_SMOOTH), .pause = pn_u16(r + PN_AUDIO_PAUSE),
-        .threshold = pn_u32(r + PN_AUDIO_THRESHOLD), .background = pn_u32(r + PN_AUDIO_BACKGROUND),
+        .rate = pn_u32(r + PN_AUDIO_RATE),
+        .hop = hop,
+        .samples = m->state.hearing.frame + (m->height - 1u) * hop,
+        .every = pn_u16(r + PN_AUDIO_EVERY),
+        .smooth = pn_u16(r + PN_AUDIO_SMOOTH),
+        .pause = pn_u16(r + PN_AUDIO_PAUSE),
+        .threshold = pn_u32(r + PN_AUDIO_THRESHOLD),
+        .background = pn_u32(r + PN_AUDIO_BACKGROUND),
     };
     return s;
 }
@@ -67,16 +72,15 @@ static bool settings_ok(const pn_model_t *m, const pn_spectrum_t *a) {
     return m->channels == 1 && a->fft >= PN_MIN_FFT && a->fft <= PN_MAX_FFT && (a->fft & (a->fft - 1)) == 0
         && a->frame >= 1 && a->frame <= a->fft && a->hop >= 1 && a->hop <= a->frame && a->rate >= 1 && s.every >= 1
         && s.smooth >= 1 && s.smooth <= 256 && s.threshold <= 65536
-        && (s.background < m->classes || s.background == PN_NO_CLASS)
-        && a->log_mult >= 1 && a->log_mult <= INT16_MAX && a->log_offset >= -(1 << 30) && a->log_offset <= 1 << 30;
+        && (s.background < m->classes || s.background == PN_NO_CLASS) && a->log_mult >= 1 && a->log_mult <= INT16_MAX
+        && a->log_offset >= -(1 << 30) && a->log_offset <= 1 << 30;
 }
 
 static bool tables_ok(const pn_model_t *m, const pn_spectrum_t *a, const uint8_t *r) {
     return pn_in_prefix(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2 * a->frame)
         && pn_in_prefix(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2 * a->fft)
         && pn_in_prefix(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4 * a->width)
-        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a->weight_bytes)
-        && twiddles_ok(a) && bands_ok(a);
+        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a->weight_bytes) && twiddles_ok(a) && bands_ok(a);
 }
 
 int pn_sound_check(pn_model_t *m) {

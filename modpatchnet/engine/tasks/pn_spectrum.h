@@ -14,10 +14,10 @@ typedef union {
 
 // The front-end of a blob; tables are borrowed from it.
 typedef struct {
-    const int16_t *window;  // [frame]
-    const int16_t *twiddle;  // [fft / 2][2]: cos, -sin of 2 pi k / fft, 15 fraction bits
-    const uint8_t *bands;  // records of first bin and bins, u16 each
-    const uint8_t *weights;  // of all bands, one after the other
+    const int16_t *window; // [frame]
+    const int16_t *twiddle; // [fft / 2][2]: cos, -sin of 2 pi k / fft, 15 fraction bits
+    const uint8_t *bands; // records of first bin and bins, u16 each
+    const uint8_t *weights; // of all bands, one after the other
     uint32_t rate, weight_bytes;
     uint16_t width, frame, hop, fft;
     int32_t log_mult, log_offset;

@@ -17,15 +17,22 @@
 // What pn_dsp_pairs does with a pair of channels: the depthwise piece and the expansion's. The order is that of the
 // addresses in pn_dsp_pairs.c.
 enum {
-    PN_DW_PRIME,  // none: the expanded line becomes the newest kept one
-    PN_DW3_ROLL, PN_DW3_ROLL2,  // two kept lines and a new one, stride 1; one kept and two new ones, stride 2
-    PN_DW3_LINES, PN_DW3_LINES2,  // three new lines, stride 1 and 2
-    PN_EXP_TILE,  // any number of input channels
-    PN_EXP8_1, PN_EXP8_2, PN_EXP8_3,  // 8 input channels, so many lines
-    PN_DW3_ROLL2_8,  // as PN_DW3_ROLL2, behind PN_EXP8_2
-    PN_DW_ROWS,  // 5x5 and 7x7, a row of the kernel after the other, by one of the next four: stride 1, stride 2
-    PN_ROW5, PN_ROW7, PN_ROW5_2, PN_ROW7_2,
-    PN_PLAIN,  // no expansion
+    PN_DW_PRIME, // none: the expanded line becomes the newest kept one
+    PN_DW3_ROLL, // two kept lines and a new one, stride 1
+    PN_DW3_ROLL2, // one kept line and two new ones, stride 2
+    PN_DW3_LINES, // three new lines, stride 1
+    PN_DW3_LINES2, // the same, stride 2
+    PN_EXP_TILE, // any number of input channels
+    PN_EXP8_1, // 8 input channels, one line
+    PN_EXP8_2, // two lines
+    PN_EXP8_3, // three lines
+    PN_DW3_ROLL2_8, // as PN_DW3_ROLL2, behind PN_EXP8_2
+    PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other, by one of the next four: stride 1, stride 2
+    PN_ROW5,
+    PN_ROW7,
+    PN_ROW5_2,
+    PN_ROW7_2,
+    PN_PLAIN, // no expansion
 };
 
 // What PN_DW_ROWS needs besides. A row holds a byte a pixel, the pixels before the first one that the kernel reaches

@@ -19,10 +19,21 @@ void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, in
     pn_dsp_widen(&w);
     uint32_t row = (uint32_t)(c->in.kernel * c->in.kernel * c->cin);
     pn_tiles_t t = {
-        .unpacked = unpacked, .quads = quads, .w = (const uint8_t *)c->weight, .bm = c->bias, .d = c->work,
-        .out = out, .out_step = step, .zero_q8 = c->zero_q8, .full = pixels / 2, .tail = pixels & 1,
-        .couts = (uint32_t)c->cout / 2, .shift = (uint32_t)c->shift,
-        .row = row, .mult = (uint32_t)((const uint8_t *)c->mult - (const uint8_t *)c->bias), .next = 8,
+        .unpacked = unpacked,
+        .quads = quads,
+        .w = (const uint8_t *)c->weight,
+        .bm = c->bias,
+        .d = c->work,
+        .out = out,
+        .out_step = step,
+        .zero_q8 = c->zero_q8,
+        .full = pixels / 2,
+        .tail = pixels & 1,
+        .couts = (uint32_t)c->cout / 2,
+        .shift = (uint32_t)c->shift,
+        .row = row,
+        .mult = (uint32_t)((const uint8_t *)c->mult - (const uint8_t *)c->bias),
+        .next = 8,
     };
     pn_dsp_project(&t);
     if (c->cout & 1) { // the last one is made together with the one before, once more

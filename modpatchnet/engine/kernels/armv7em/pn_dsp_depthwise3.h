@@ -1,5 +1,7 @@
 // Depthwise 3x3: the part of pn_dsp_pairs.c's assembly that follows an expansion with a kernel of three lines.
 
+// clang-format off
+
 // The first line of a rolling schedule with stride 1: the new row becomes the newer kept one, above it is nothing.
     "pn_prime:\n"
     "    ldr r0, [sp, #HB]\n"
@@ -322,3 +324,5 @@
     "    strh r11, [lr, #-46]\n"
     "4:  ldr r8, [sp, #TMP]\n"
     "    b.w pn_channel_done\n"
+
+// clang-format on

@@ -1,5 +1,7 @@
 // Expansion of 8 input channels, whose weights stay in registers: a part of pn_dsp_pairs.c's assembly.
 
+// clang-format off
+
 // Two pixels of one channel: 15 instructions, 16 MACs.   r0-r3 weights   r4 bias   r5 mult   r12 input, pixel after
 // pixel   lr output
     "    .macro DOT8 acc\n"
@@ -91,3 +93,5 @@
     "    LINES8 pn_lines8_1, 8, 8, 4, 4\n"
     "    LINES8 pn_lines8_2, 16, 4, 8, 8\n"
     "    LINES8 pn_lines8_3, 24, 8, 4, 4\n"
+
+// clang-format on

@@ -14,8 +14,8 @@ static void put_quad(uint32_t *to, int b0, int b1, int b2, int b3) {
 
 // pn_dsp_widen for pixels whose channels are no multiple of 4: zeros make them one.
 static void widen_odd(const pn_widen_t *w, uint32_t channels) {
-    uint32_t *x = (uint32_t *)(void *)w->x, pixels = w->head + 2 * w->full + w->tail, whole = channels / 4,
-        rest = channels % 4;
+    uint32_t *x = (uint32_t *)(void *)w->x, pixels = w->head + 2 * w->full + w->tail;
+    uint32_t whole = channels / 4, rest = channels % 4;
     const int8_t *line = w->in;
     for (uint32_t i = 0, second = 0; i < pixels; i++, line += w->step) {
         const int8_t *in = line;
@@ -161,8 +161,7 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
 }
 
 static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, uint32_t group, const uint8_t *w,
-    pn_pixels_t out,
-    pn_pixels_t residual) {
+    pn_pixels_t out, pn_pixels_t residual) {
     pn_tiles_t t;
     t.unpacked = f->work + a->unpacked;
     t.quads = group / 4;

@@ -5,6 +5,7 @@
 
 #include "engine/kernels/armv7em/pn_dsp.h"
 
+// clang-format off
 // what the frames of pn_dsp_pairs.c and of pn_dsp_project.c both begin with
 #define PN_FRAME_OFFSETS(F) \
     F(B0, b, 0) F(UNPACKED, unpacked, 16) F(ENTRY, entry, 20) F(HENTRY, half_entry, 24) F(QUADS, quads, 28)
@@ -26,6 +27,7 @@
     F(XSTEP, x_step, 56) F(MR, res_mult, 60) F(T, zero_q8, 64) F(FULL, full, 68) F(TAIL, tail, 72) \
     F(COUTS, couts, 76) F(WIDE16, wide16, 80) F(SHIFT, shift, 84) F(ACC, acc, 88) F(FIRST, first, 92) \
     F(ROW, row, 96) F(MULT, mult, 100) F(STEP, next, 104)
+// clang-format on
 
 // as the assembler's constants
 #define PN_SET(name, field, offset) "    .set " #name ", " #offset "\n"

@@ -17,6 +17,7 @@ PN_PAIRS_OFFSETS(CHECK_PAIRS)
 PN_ROWS_OFFSETS(CHECK_ROWS)
 PN_CHECK_BYTES(pn_pairs_t, 4 * 32) // copied 8 words at a time
 
+// clang-format off
 __asm__(
     "    .syntax unified\n"
     "    .thumb\n"
@@ -470,5 +471,6 @@ __asm__(
     "    bne 1b\n"
     "    bx lr\n"
 );
+// clang-format on
 
 #endif

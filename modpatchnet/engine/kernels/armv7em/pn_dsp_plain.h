@@ -1,5 +1,7 @@
 // No expansion: a part of pn_dsp_pairs.c's assembly.
 
+// clang-format off
+
 // Two channels of int8 lines as they are, EW bytes from a pixel's first channel on. Two pixels: 10 instructions.
     "pn_plain:\n"
     "    ldr r0, [sp, #ROWS]\n"
@@ -58,3 +60,5 @@
     "    ldr lr, [sp, #HB]\n"
     "    ldr r8, [sp, #DW]\n"
     "    ldr pc, [sp, #DWFN]\n"
+
+// clang-format on

@@ -12,6 +12,7 @@ PN_FRAME_OFFSETS(CHECK_TILES)
 PN_TILES_OFFSETS(CHECK_TILES)
 PN_CHECK_BYTES(pn_tiles_t, 3 * 36) // copied 9 words at a time
 
+// clang-format off
 __asm__(
     "    .syntax unified\n"
     "    .thumb\n"
@@ -503,5 +504,6 @@ __asm__(
     "    add sp, #FRAME\n"
     "    pop {r4-r11, pc}\n"
 );
+// clang-format on
 
 #endif

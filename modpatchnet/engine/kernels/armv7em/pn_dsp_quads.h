@@ -6,6 +6,7 @@
 //   r0-r3 sums {pixel 0: channel a, b; pixel 1: a, b}   lr -> {p0, p1, p0, p1} pairs of inputs   r12 -> {a, a, b, b}
 //     pairs of weights
 // HALF_QUAD: the same for pixel 0 alone: 6 instructions, 8 MACs
+// clang-format off
 #define PN_DSP_QUADS \
     "    .macro QUAD\n" \
     "    .if NARROW\n" \
@@ -41,5 +42,6 @@
     "    smlad r0, r6, r9, r0\n" \
     "    smlad r1, r6, r11, r1\n" \
     "    .endm\n"
+// clang-format on
 
 #endif

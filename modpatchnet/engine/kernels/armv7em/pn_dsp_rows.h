@@ -1,5 +1,7 @@
 // Depthwise 5x5 and 7x7, row by row with sums in memory: a part of pn_dsp_pairs.c's assembly.
 
+// clang-format off
+
 // Rows are bytes (a word holds 4 pixels); new ones are packed into the place of the oldest, once those have been used.
 // For each channel the sums begin with the bias, then each row of the kernel adds its share; what is added is the same
 // for both strides but for the step.
@@ -233,3 +235,5 @@
     "    .endm\n"
     "    ROW7 pn_row7, 1\n"
     "    ROW7 pn_row7_2, 2\n"
+
+// clang-format on

@@ -13,6 +13,7 @@ PN_CHECK_OFFSET(pn_widen_t, HEAD, head, 16)
 PN_CHECK_OFFSET(pn_widen_t, FULL, full, 20)
 PN_CHECK_OFFSET(pn_widen_t, TAIL, tail, 24)
 
+// clang-format off
 __asm__(
     "    .syntax unified\n"
     "    .thumb\n"
@@ -103,5 +104,6 @@ __asm__(
     "    bne 1b\n"
     "    pop {r4-r7, pc}\n"
 );
+// clang-format on
 
 #endif
