@@ -9,11 +9,12 @@ from functools import cache
 
 import numpy as np
 
-from networks import Free, FreeNetwork, Layer, fast_qnet, random_network, random_qnet
+from networks import Free, Layer, fast_qnet, free_network, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
 from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import Scaled
+from patchnet.net.network import Network
 from patchnet.plan.modes import DIRECT, FAST, GROUPS, ROLLING, SWEEP
 from patchnet.plan.place import place
 
@@ -37,11 +38,11 @@ def answers(blob: bytes) -> list:
     return [model.predict(bytes(i * step & 255 for i in range(n))) for step in (0, 1, 7, 37)]
 
 
-def bottlenecks(side: int, n: int, labels: tuple[str, ...] = ("no", "yes")) -> FreeNetwork:
+def bottlenecks(side: int, n: int, labels: tuple[str, ...] = ("no", "yes")) -> Network:
     """One chain on a grey picture: a stem of 16 channels and n bottlenecks of 96, signed: no fast mode is for them."""
     stem = Layer("conv", side, side, 1, 0, 16, 3, 1, act="relu6")
     block = Layer("bottleneck", side, side, 16, 96, 16, 5, 1, True, True, "none")
-    return FreeNetwork("test", labels, side, side, 1, 1, False, 0, 0, chain=(stem, *[block] * n))
+    return free_network("test", labels, side, side, 1, 1, False, 0, 0, chain=(stem, *[block] * n))
 
 
 @cache
@@ -68,7 +69,7 @@ def parts() -> bytes:
         Layer("conv", 6, 6, 16, 0, 40, 3, 1),
     )
     labels = tuple(f"class {i}" for i in range(50))
-    network = FreeNetwork("parts", labels, 12, 12, 1, 1, False, chain=chain)
+    network = free_network("parts", labels, 12, 12, 1, 1, False, chain=chain)
     schedule = [
         (12, [(DIRECT, 1, 0)]), (12, [(FAST, 1, 12)]), (6, [(SWEEP, 3, 8)]),
         (2, [(ROLLING, 1, 0)]), (6, [(GROUPS, 1, 36)]),

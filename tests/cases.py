@@ -37,7 +37,7 @@ from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import QNet
 from patchnet.blob.unpack import blob_plan, read
 from patchnet.net.layers import Layer
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.network import Network
 from patchnet.plan.modes import FAST_MODES as MODES
 from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import Plan, place

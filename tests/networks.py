@@ -36,7 +36,7 @@ class Free(PatchTunnels):
         return list(self.chain)
 
 
-def FreeNetwork(*args, **kwargs) -> Network:  # noqa: N802, as if it were a class
+def free_network(*args, **kwargs) -> Network:
     return Free(*args, **kwargs).network()
 
 
@@ -307,7 +307,7 @@ def conv_network(rng, max_macs: int) -> Network:
                 Layer("conv", h, w, cin, 0, cout, int(rng.choice([1, 1, 3, 3, 5, 7])), int(rng.choice([1, 2])))
             )
         size = chain[0].h, chain[0].w
-        network = FreeNetwork("convs", ("a", "b", "c"), *size, channels, 1, False, chain=tuple(chain))
+        network = free_network("convs", ("a", "b", "c"), *size, channels, 1, False, chain=tuple(chain))
         if macs(network) <= max_macs:
             return network
 

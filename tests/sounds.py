@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from networks import Free, FreeNetwork, random_chain, random_qnet
+from networks import Free, free_network, random_chain, random_qnet
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet
 from patchnet.net.layers import Layer
@@ -20,7 +20,7 @@ def tiny() -> Network:
     """6 rows of 4 bands, each of 24 samples, 10 apart: a convolution and a bottleneck."""
     chain = Layer("conv", 6, 4, 1, 0, 4, 3, 2), Layer("bottleneck", 3, 2, 4, 8, 4, 3, 1, True, True)
     audio = Audio(8000, 24, 10, 32, every=2, pause=0.01, background="none", threshold=0.3)
-    return FreeNetwork("tiny", LABELS, 6, 4, 1, 1, False, chain=chain, end=audio)
+    return free_network("tiny", LABELS, 6, 4, 1, 1, False, chain=chain, end=audio)
 
 
 def random_audio(rng) -> Audio:

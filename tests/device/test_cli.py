@@ -18,11 +18,10 @@ from patchnet import cli, data, models, progress
 from patchnet.blob import qnet_file
 from patchnet.blob.pack import pack
 from patchnet.board import remote
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import Stage, patch_tunnels
 
 COMMANDS = ("design", "train", "quantize", "pack", "analyze", "val", "predict", "bench")
-NET = Network(
+NET = patch_tunnels(
     "pets", ("ant", "bee", "cat"), 20, 20, k=4, margin_h=3, margin_w=3, stem_out=4, stages=(Stage(6, 1, 2, 3),)
 )
 

@@ -20,8 +20,7 @@ from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
 from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
 from patchnet.data import sounds as sounds_
-from patchnet.net.recipe import PatchTunnels
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import PatchTunnels, patch_tunnels
 from patchnet.net.toml import from_dict, recipe_to_dict, to_dict
 from patchnet.plan.choice import front, plan
 from patchnet.report import analyze
@@ -77,7 +76,7 @@ def test_spectrogram_is_the_oracles(fft):
     """What trains a network are the rows that the engine makes on a device."""
     rng = np.random.default_rng(fft)
     audio = replace(random_audio(rng), fft=fft, frame=fft, hop=fft // 2)
-    network = Network("x", LABELS, 5, 9, 1, k=1, central=False, stem_out=3, end=audio)
+    network = patch_tunnels("x", LABELS, 5, 9, 1, k=1, central=False, stem_out=3, end=audio)
     oracle = AudioOracle(pack(random_qnet(rng, network)))
     for pcm in (random_sound(rng, 3 * fft), *extreme_sounds(rng, fft)):
         rows = front_end.spectrogram(pcm, network).astype(int) - 128
@@ -126,7 +125,7 @@ def test_logarithm_is_one():
 
 def test_level_of_a_sine():
     """A full one gives the top, one at the floor's level the floor."""
-    network = Network("x", LABELS, 8, 32, 1, end=Audio(16000, 512, 256, 512, floor=-80, top=0))
+    network = patch_tunnels("x", LABELS, 8, 32, 1, end=Audio(16000, 512, 256, 512, floor=-80, top=0))
     t = np.arange(samples(network))
     for decibel, wanted in ((0, 255), (-40, 127), (-79, 3)):
         pcm = (32767 * 10 ** (decibel / 20) * np.sin(2 * np.pi * t * 1000 / 16000)).round().astype(np.int16)
@@ -319,7 +318,7 @@ def test_designs_that_cannot_be(changes, text):
 
 
 def test_design_is_kept():
-    network = Network("x", LABELS, 8, 8, 1, end=Audio(8000, 256, 128, 256, background="none"))
+    network = patch_tunnels("x", LABELS, 8, 8, 1, end=Audio(8000, 256, 128, 256, background="none"))
     assert from_dict(to_dict(network)) == network and network.task == "audio"
     recipe = PatchTunnels("x", LABELS, 8, 8, 1, end=Audio(8000, 256, 128, 256, background="none"))
     assert from_dict(recipe_to_dict(recipe)) == network and "audio" not in recipe_to_dict(replace(recipe, end=None))
@@ -340,7 +339,7 @@ def test_blob_is_read_back():
 
 def test_arena_holds_the_stream():
     """m.ram is the plan's part, or the spectrum if that is larger, and the stream; a budget is for all of it."""
-    network = Network("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, end=Audio(8000, 256, 128, 256))
+    network = patch_tunnels("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, end=Audio(8000, 256, 128, 256))
     q = random_qnet(np.random.default_rng(0), network)
     points, silent = (front(n, fast=fast_layers(q)) for n in (network, replace(network, end=Pooled())))
     its = network.end.lasting(network, network.chain[-1].cout)
@@ -435,7 +434,7 @@ def test_damaged_blobs_are_refused_or_run(tmp_path):
 
 def test_analysis_counts_the_stream():
     """patchnet analyze: the arena is m.ram, the stream a part of it, and a design's flash is that of its blob."""
-    network = Network("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, end=Audio(8000, 256, 128, 256))
+    network = patch_tunnels("x", LABELS, 16, 16, 1, k=1, central=False, stem_out=4, end=Audio(8000, 256, 128, 256))
     q = random_qnet(np.random.default_rng(0), network)
     chosen = plan(network, fast=fast_layers(q))
     blob = pack(q, chosen)

@@ -12,18 +12,19 @@ import pytest
 import oracle
 from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
 from cengine import ERRORS, Engine, EngineError, library, sanitized
-from networks import FreeNetwork, fast_network, fast_qnet, identity_qnet, random_qnet
+from networks import fast_network, fast_qnet, free_network, identity_qnet, random_qnet
 from oracle.arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Place, parts, plan_is_sound, strip_areas
 from patchnet import format as fmt
 from patchnet.blob import random
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
 from patchnet.net.layers import Layer
+from patchnet.net.network import Network
 from patchnet.plan import sizes
 from patchnet.plan.place import place
 
 
-def tiny(k: int, aggregate: str) -> FreeNetwork:
+def tiny(k: int, aggregate: str) -> Network:
     """A stem, a residual bottleneck with an expansion, one without, a convolution: every kind of record."""
     side = 6 if k == 1 else 4
     chain = (
@@ -32,21 +33,21 @@ def tiny(k: int, aggregate: str) -> FreeNetwork:
         Layer("bottleneck", side // 2, side // 2, 3, 3, 2, 5, 2, False, False, "none"),
         Layer("conv", side // 4 + side % 4 // 2, side // 4 + side % 4 // 2, 2, 0, 3, 1, 1),
     )
-    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, k, False, k // 4, k // 4, aggregate=aggregate, chain=chain)
+    return free_network("tiny", ("yes", "no"), 6, 6, 1, k, False, k // 4, k // 4, aggregate=aggregate, chain=chain)
 
 
-def tiny_fast() -> FreeNetwork:
+def tiny_fast() -> Network:
     """A stem and two bottlenecks for modes 5 and 6, one residual, one of stride 2."""
     stem = Layer("conv", 6, 6, 1, 0, 4, 3, 2)
     blocks = Layer("bottleneck", 3, 3, 4, 8, 4, 3, 1, True, True), Layer("bottleneck", 3, 3, 4, 4, 2, 3, 2, True)
-    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
+    return free_network("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
 
 
-def tiny_kernels() -> FreeNetwork:
+def tiny_kernels() -> Network:
     """The same with a bottleneck of kernel 5 for odd input channels, and one without an expansion."""
     stem = Layer("conv", 6, 6, 1, 0, 3, 3, 2)
     blocks = Layer("bottleneck", 3, 3, 3, 4, 4, 5, 1, True), Layer("bottleneck", 3, 3, 4, 4, 4, 3, 1, False, True)
-    return FreeNetwork("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
+    return free_network("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=(stem, *blocks))
 
 
 # All modes between them, fused and alone, in strips and over whole maps.
@@ -381,7 +382,7 @@ def test_sums_of_a_long_chunk_do_not_wrap(monkeypatch):
     wrapped = {("bottleneck", SWEEP): lambda *a: (w := work(*a)) | dict(sums=w["sums"] % (1 << 32))}
     monkeypatch.setattr(sizes, "WORK", sizes.WORK | wrapped)
     chain = Layer("conv", 4096, 64, 1, 0, 1, 3, 1), Layer("bottleneck", 4096, 64, 1, 8, 4096, 3, 1, True)
-    network = FreeNetwork("long", ("a", "b"), 4096, 64, 1, 1, False, chain=chain)
+    network = free_network("long", ("a", "b"), 4096, 64, 1, 1, False, chain=chain)
     small = replace(network, height=4, width=4, chain=tuple(replace(layer, h=4, w=4) for layer in chain))
     tunnel = tuple(replace(q, shape=s) for q, s in zip(random.random_qnet(small).tunnels[0], chain, strict=True))
     qnet = replace(random.random_qnet(small), design=network, tunnels=(tunnel,))
@@ -520,7 +521,7 @@ def test_messages_differ_and_name_the_cause():
 def layers_in_a_row(n: int) -> bytes:
     """n convolutions of 1x1 as one segment."""
     layers = (Layer("conv", 2, 2, 1, 0, 1, 1, 1),) * n
-    network = FreeNetwork("long", ("a",), 2, 2, 1, 1, False, chain=layers)
+    network = free_network("long", ("a",), 2, 2, 1, 1, False, chain=layers)
     apart = pack(random_qnet(np.random.default_rng(0), network), place(network, [(2, [(DIRECT, 1, 0)])] * n))
     rings = {Place("layer", i, "lines"): 1 for i in range(n)} | {Place("layer", i, "ring_at"): 2 * i for i in range(n)}
     fused = {Place("segment", 0, "layers"): n, Place("segment", 0, "out_at"): 0, Place("header", 0, "segments"): 1}

@@ -20,8 +20,7 @@ from patchnet.blob import qnet_file
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan import choice
 from patchnet.plan.place import place
 from patchnet.report import analyze
@@ -279,7 +278,7 @@ def test_files_round_trip(seed, tmp_path):
 
 
 def test_npz_round_trip(tmp_path):
-    network = Network(
+    network = patch_tunnels(
         "n", ("a", "b"), 33, 33, margin_h=9, margin_w=9, stem_out=4, stages=(Stage(6, 1, 2, 2),),
         end=Detection((Scale(((5, 6),)), Scale(((20, 20), (9, 30)), (Stage(8, 1, 2, 0),)))),
     )  # fmt: skip

@@ -23,8 +23,8 @@ from cases import (
 from cengine import Engine
 from difference import check
 from networks import (
-    FreeNetwork,
     fast_qnet,
+    free_network,
     identity_qnet,
     mixed_network,
     random_network,
@@ -37,8 +37,8 @@ from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet
 from patchnet.net.layers import Layer
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.network import Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import place
 
@@ -267,11 +267,11 @@ def test_any_schedule(seed):
             check(Engine(same), wanted, case.picture, case)
 
 
-def small_network(*chain: Layer, **shape) -> FreeNetwork:
+def small_network(*chain: Layer, **shape) -> Network:
     """A stem and what follows it, by default on the five patches of 9 x 7 of a picture of 12 x 10."""
     stem = Layer("conv", 9, 7, 3, 0, chain[0].cin, 3, 1)
     shape = dict(height=12, width=10, k=4, central=True, margin_h=3, margin_w=2) | shape
-    return FreeNetwork("small", ("a", "b", "c"), channels=3, chain=(stem, *chain), **shape)
+    return free_network("small", ("a", "b", "c"), channels=3, chain=(stem, *chain), **shape)
 
 
 EXHAUSTED = {
@@ -401,7 +401,7 @@ def test_started_anew_after_an_interruption(seed):
 def test_papers_vww_network():
     """The size that ships: 66 px, k=4 and a central patch, m=9, in a plan of few bytes."""
     stages = (Stage(8, 1, 1, 1), Stage(16, 2, 2, 6), Stage(24, 2, 2, 6, 5), Stage(40, 2, 2, 6, 7))
-    network = Network("vww", ("no", "yes"), 66, 66, 3, 4, True, 9, 9, 8, 3, 2, stages, 80)
+    network = patch_tunnels("vww", ("no", "yes"), 66, 66, 3, 4, True, 9, 9, 8, 3, 2, stages, 80)
     rng = np.random.default_rng(7)
     qnet, picture = random_qnet(rng, network), random_frame(rng, 96, 96)
     blob = pack(qnet)

@@ -13,9 +13,8 @@ from cases import random_schedule
 from patchnet.net import zoo
 from patchnet.net.budget import paper_peak
 from patchnet.net.layers import Layer
-from patchnet.net.network import aligned
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.network import Network, aligned
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan import choice, costs, options, search
 from patchnet.plan.lines import ring_lines, views
 from patchnet.plan.modes import DIRECT, GROUPS, ROLLING, STORED, WINDOW
@@ -23,11 +22,11 @@ from patchnet.plan.place import areas, lasting, place
 from patchnet.plan.sizes import segment_areas
 from patchnet.report.narrower import narrower
 
-VWW = Network(
+VWW = patch_tunnels(
     "vww", ("no_person", "person"), 66, 66, k=4, central=True, margin_h=9, margin_w=9, stem_out=16,
     stages=(Stage(24, 1, 1), Stage(32, 2, 2), Stage(48, 2, 2), Stage(64, 1, 1)),
 )  # fmt: skip
-OBLONG = Network(
+OBLONG = patch_tunnels(
     "oblong", ("a", "b", "c"), 37, 90, 1, k=1, central=False, stem_out=8, head=40, mean=(128,),
     stages=(Stage(8, 1, 1, 1), Stage(16, 2, 2, 4, 5), Stage(24, 2, 2, 3, 7)),
 )  # fmt: skip
@@ -154,7 +153,7 @@ def test_progress():
     assert told == [(i, 7) for i in range(1, 8)]
 
 
-TINY = Network(
+TINY = patch_tunnels(
     "tiny", ("a",), 13, 15, 1, k=1, central=False, stem_out=4, mean=(128,),
     stages=(Stage(4, 1, 1, 2), Stage(3, 1, 2, 3)),
 )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 import blobs
 from cases import random_plan
-from networks import FreeNetwork, Layer, fast_network, fast_qnet, random_network, random_qnet
+from networks import Layer, fast_network, fast_qnet, free_network, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
 from patchnet.blob import random
@@ -96,7 +96,7 @@ def test_every_kind_of_part(tmp_path):
 def block(mode: int, rows: int, group: int) -> bytes:
     """A stem and a bottleneck 8 -> 32 -> 8 of 6 output lines."""
     chain = Layer("conv", 6, 6, 1, 0, 8, 3, 1), Layer("bottleneck", 6, 6, 8, 32, 8, 5, 1, True)
-    network = FreeNetwork("block", ("a", "b"), 6, 6, 1, 1, False, chain=chain)
+    network = free_network("block", ("a", "b"), 6, 6, 1, 1, False, chain=chain)
     schedule = [(6, [(DIRECT, 1, 0)]), (6, [(mode, rows, group)])]
     return pack(fast_qnet(np.random.default_rng(2), network), place(network, schedule))
 

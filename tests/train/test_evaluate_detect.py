@@ -15,14 +15,13 @@ from patchnet.blob.pack import pack
 from patchnet.board import remote
 from patchnet.evaluate import engines
 from patchnet.evaluate import val as evaluation
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.net.toml import to_dict, write_toml
 from patchnet.tasks.detect import answers as detecting
 from patchnet.tasks.detect import precision
 from patchnet.tasks.detect.end import Detection, Scale
 
-NETWORK = Network(
+NETWORK = patch_tunnels(
     "toy", toys.CLASSES, 24, 32, margin_h=8, margin_w=8, stem_out=6, stages=(Stage(8, 1, 2, 3),), fit="crop",
     end=Detection((Scale(((8, 8), (12, 9))), Scale(((16, 16),), (Stage(8, 1, 2, 2),)))),
 )  # fmt: skip

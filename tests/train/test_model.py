@@ -6,14 +6,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from patchnet import data
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.network import Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.classify.net import PatchTunnelNet
 from patchnet.train.modules import ConvNorm, load_float, normalise, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
-NETWORK = Network(
+NETWORK = patch_tunnels(
     "small",
     ("a", "b", "c"),
     20,
@@ -38,7 +38,7 @@ def settled(network: Network, seed: int = 0) -> PatchTunnelNet:
 @pytest.mark.parametrize("aggregate", ["sum", "concat"])
 @pytest.mark.parametrize(("k", "central"), [(1, False), (4, True), (9, False)])
 def test_shapes(aggregate, k, central):
-    network = Network(
+    network = patch_tunnels(
         "n",
         ("a", "b"),
         24,
@@ -110,7 +110,7 @@ def test_folding_changes_nothing():
 
 
 def test_normalise():
-    network = Network("n", ("a",), 2, 2, mean=(100, 128, 0), std=50.0)
+    network = patch_tunnels("n", ("a",), 2, 2, mean=(100, 128, 0), std=50.0)
     x = normalise(torch.full((1, 2, 2, 3), 150, dtype=torch.uint8), network)
     assert x.shape == (1, 3, 2, 2)
     assert np.allclose(x[0, :, 0, 0], [1.0, 0.44, 3.0])

@@ -10,8 +10,8 @@ from patchnet import data
 from patchnet.blob import qnet_file
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QBottleneck
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.network import Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.classify.net import PatchTunnelNet
 from patchnet.tasks.pictures import prepare
 from patchnet.train import (
@@ -24,19 +24,19 @@ from patchnet.train.modules import normalise, save_float
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
 NETWORKS = {
-    "sum": Network(
+    "sum": patch_tunnels(
         "n", ("a", "b", "c"), 20, 24, margin_h=3, margin_w=2, stem_out=5,
         stages=(Stage(6, 1, 1, 1), Stage(9, 2, 2, 3, 5), Stage(9, 1, 1, 2, 7)), mean=(120, 128, 130),
     ),
-    "concat and head": Network(
+    "concat and head": patch_tunnels(
         "n", ("a", "b"), 18, 18, k=9, central=False, margin_h=3, margin_w=3, stem_out=4, head=12,
         stages=(Stage(6, 2, 1, 4),), aggregate="concat", act="relu",
     ),
-    "plain convolutions": Network(
+    "plain convolutions": patch_tunnels(
         "n", ("a", "b", "c"), 20, 18, margin_h=2, margin_w=2, stem_out=6, head=12,
         stages=(Stage(8, 1, 1, 0, 3), Stage(8, 2, 2, 3), Stage(10, 1, 1, 0, 1)),
     ),
-    "one tunnel, linear": Network(
+    "one tunnel, linear": patch_tunnels(
         "n", ("a", "b"), 16, 16, channels=1, k=1, central=False, stem_out=4, stages=(Stage(8, 2, 2, 2),), act="none",
         mean=(128,),
     ),

@@ -15,8 +15,7 @@ from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
 from patchnet.blob.unpack import read
 from patchnet.net.layers import Layer
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.net.search import design
 from patchnet.net.toml import to_dict, write_toml
 from patchnet.plan import choice
@@ -28,7 +27,7 @@ from patchnet.report.analyze import KINDS, blob_bytes, layer_by_layer
 from patchnet.report.narrower import narrower
 from patchnet.tasks.classify.end import Pooled
 
-TINY = Network(
+TINY = patch_tunnels(
     "tiny", ("a", "b"), 16, 12, k=4, margin_h=2, margin_w=2, stem_out=4, stages=(Stage(4, 1, 1, 3), Stage(6, 1, 2, 1)),
 )  # fmt: skip
 FUSED = place(TINY, [(5, [(DIRECT, 1, 0), (ROLLING, 1, 0)]), (3, [(DIRECT, 1, 0)])])
@@ -156,7 +155,7 @@ def test_strips_by_hand():
 
 
 def test_overlapping_maps_are_counted_once():
-    network = Network("line", ("a",), 8, 8, 1, 1, False, stem_out=4, stem_stride=1, stages=(Stage(4, 2, 1, 4),))
+    network = patch_tunnels("line", ("a",), 8, 8, 1, 1, False, stem_out=4, stem_stride=1, stages=(Stage(4, 2, 1, 4),))
     schedule = [(8, [(DIRECT, 1, 0)]), (8, [(STORED, 1, 4)]), (8, [(STORED, 1, 4)])]
     over, beside = (analyze.analyze_network(network, place(network, schedule, packed)) for packed in (True, False))
     row, all_rows = 8 * 4, 8 * 8 * 4

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.detect import boxes
 from patchnet.tasks.detect.end import Detection, Scale
 
-TWO_SCALES = Network(
+TWO_SCALES = patch_tunnels(
     "n", ("a", "b"), 32, 48, k=4, central=False, margin_h=16, margin_w=16, stem_out=4, stages=(Stage(8, 1, 2, 2),),
     end=Detection((Scale(((6, 4), (9, 12))), Scale(((20, 16),), (Stage(8, 1, 2, 2),)))),
 )  # fmt: skip

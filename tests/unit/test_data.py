@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from patchnet import data
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import patch_tunnels
 from patchnet.tasks.pictures import prepare
 
 RNG = np.random.default_rng(5)
@@ -80,7 +80,7 @@ def test_channels():
 
 
 def test_prepare_gives_what_the_network_reads():
-    network = Network("n", ("a",), 6, 8, channels=1, mean=(128,), fit="crop")
+    network = patch_tunnels("n", ("a",), 6, 8, channels=1, mean=(128,), fit="crop")
     picture = RNG.integers(0, 256, (30, 30, 3), np.uint8)
     ready = prepare(picture, network)
     assert ready.shape == (6, 8, 1) and ready.dtype == np.uint8

@@ -7,8 +7,7 @@ import pytest
 
 from patchnet.net.budget import bottleneck_bytes, check_budget, layer_bytes, paper_peak, plain_bytes
 from patchnet.net.layers import Layer
-from patchnet.net.recipe import PatchTunnels, Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.recipe import PatchTunnels, Stage, patch_tunnels
 from patchnet.net.search import design
 from patchnet.net.toml import from_dict, recipe_from_dict, recipe_to_dict, to_dict, write_toml
 from patchnet.tasks.classify.end import Pooled
@@ -26,14 +25,14 @@ VWW = VWW_RECIPE.network()
     [(224, 4, 18, 130), (66, 4, 9, 42), (66, 9, 4, 26), (66, 16, 3, 20), (66, 1, 9, 66), (65, 4, 0, 33)],
 )
 def test_patch_size_is_equation_1(side, k, margin, patch):
-    network = Network("n", ("a",), side, side, k=k, margin_h=margin, margin_w=margin)
+    network = patch_tunnels("n", ("a",), side, side, k=k, margin_h=margin, margin_w=margin)
     assert network.patch == (patch, patch)
 
 
 @pytest.mark.parametrize("k", [1, 4, 9, 16])
 @pytest.mark.parametrize("central", [True, False])
 def test_patches_cover_the_picture_and_stay_inside(k, central):
-    network = Network("n", ("a",), 67, 50, k=k, central=central, margin_h=5, margin_w=3)
+    network = patch_tunnels("n", ("a",), 67, 50, k=k, central=central, margin_h=5, margin_w=3)
     ph, pw = network.patch
     seen = set()
     for y, x in network.patches():
@@ -45,7 +44,7 @@ def test_patches_cover_the_picture_and_stay_inside(k, central):
 
 def test_paper_figure_for_imagenet():
     """63 KB (254 KB in float32): 130 x 130 x 3 + 65 x 65 x 3."""
-    network = Network("in", ("a",), 224, 224, margin_h=18, margin_w=18, stem_out=3)
+    network = patch_tunnels("in", ("a",), 224, 224, margin_h=18, margin_w=18, stem_out=3)
     assert paper_peak(network) == 63_375
     assert paper_peak(network, bytes_per_element=4) == 253_500
 

@@ -15,8 +15,8 @@ from patchnet.blob.quantized import QNet
 from patchnet.board import remote
 from patchnet.evaluate import engines
 from patchnet.evaluate import val as evaluation
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.network import Network
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.classify import answers
 
 LABELS = ("fox", "ant", "dog", "cat", "bee", "elk", "cow")
@@ -24,7 +24,7 @@ LABELS = ("fox", "ant", "dog", "cat", "bee", "elk", "cow")
 
 def network(labels=LABELS, **changes) -> Network:
     values = dict(k=4, margin_h=3, margin_w=2, stem_out=6, stages=(Stage(8, 1, 2, 3), Stage(8, 1, 1, 2)), fit="crop")
-    return Network("zoo", labels, 20, 24, **{**values, **changes})
+    return patch_tunnels("zoo", labels, 20, 24, **{**values, **changes})
 
 
 def qnet_that_tells(net: Network, pictures: list[np.ndarray], wanted: int = 3) -> QNet:

@@ -313,7 +313,7 @@ def test_shape_that_has_no_fast_mode(index, changes):
     shape = Layer("bottleneck", 9, 9, 8, 8, 4, 3, 1, True)
     shape = replace(shape, **changes)
     chain = (Layer("conv", 9, 9, 3, 0, shape.cin, 3, 1), shape)
-    network = networks.FreeNetwork("shape", ("a",), 9, 9, 3, 1, False, chain=chain)
+    network = networks.free_network("shape", ("a",), 9, 9, 3, 1, False, chain=chain)
     q = networks.random_qnet(np.random.default_rng(1), network)
     usual = place(network, [(9, [(DIRECT, 1, 0), (ROLLING if shape.expand else DIRECT, 1, 0)])])
     with pytest.raises(ValueError, match=f"layer {index}: modes fast and sweep are not for the shape"):

@@ -8,13 +8,12 @@ import pytest
 import networks
 from cases import random_schedule
 from patchnet.format import STATE_BYTES
-from patchnet.net.network import aligned
-from patchnet.net.recipe import Stage
-from patchnet.net.recipe import patch_tunnels as Network
+from patchnet.net.network import Network, aligned
+from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan.modes import DIRECT, GROUPS, ROLLING, STORED, WINDOW
 from patchnet.plan.place import areas, place
 
-VWW = Network(
+VWW = patch_tunnels(
     "vww", ("no_person", "person"), 66, 66, k=4, central=True, margin_h=9, margin_w=9, stem_out=16,
     stages=(Stage(24, 1, 1), Stage(32, 2, 2), Stage(48, 2, 2), Stage(64, 1, 1)),
 )  # fmt: skip
