@@ -55,27 +55,25 @@ def _widened(network: Network, schedule: Schedule, buffer: int | None) -> Schedu
         limit = a.work + plan.arena_bytes - kept - a.total
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
-            ends = segment.first == 0 and view is part[0], staged(network, stop) and view is part[-1]
+            last = staged(network, stop) and view is part[-1]
             in_parts = buffer is not None and streaming.layer_bytes(view.layer, mode) > buffer
             if group and not (in_parts and (mode in FAST_MODES or mode == GROUPS)):
-                group = _widest(network, view, (mode, rows, group), ends, limit)
+                group = _widest(network, view, (mode, rows, group), last, limit)
             wide.append((mode, rows, group))
         out.append((strip, tuple(wide)))
     return tuple(out)
 
 
-def _widest(network: Network, view: View, step: Choice, ends: tuple[bool, bool], limit: int) -> int:
-    """The largest group with which a layer's work area stays within `limit` bytes, or the one that it has.
-
-    `ends`: it is the first layer, it is the last.
-    """
+def _widest(network: Network, view: View, step: Choice, last: bool, limit: int) -> int:
+    """The largest group with which a layer's work area stays within `limit` bytes, or the one that it has. `last`: its
+    lines are staged."""
     mode, rows, group = step
     conv = view.layer.kind == "conv"
 
     def size(wide: int) -> int:
         # only the last one has groups of channels
         more = lasting(network, (mode, rows, wide)).below_last - below if conv and mode == GROUPS else 0
-        return more + work_bytes(work_parts(view, (mode, rows, wide), *ends))
+        return more + work_bytes(work_parts(view, (mode, rows, wide), last))
 
     below = lasting(network, step).below_last
     even = _even_groups(view.layer.cout if conv else view.layer.cexp)

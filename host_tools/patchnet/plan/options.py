@@ -113,7 +113,7 @@ def option_of(view: View, demands: tuple[int, ...], step: Choice, role: Role) ->
     counts = layer_counts(view, goes, step, role.first, role.pools)
     sampled = min(view.layer.kernel, view.lines.lines_in) if role.first and mode == DIRECT else 0
     fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
-    work = work_bytes(work_parts(view, step, role.first, role.pools))
+    work = work_bytes(work_parts(view, step, role.pools))
     kept = kept_lines(goes, view.layer, mode)
     cost = cost_of(counts, role.by)
     if role.buffer is not None:

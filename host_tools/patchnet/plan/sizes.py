@@ -28,14 +28,12 @@ EXPAND_STAGE, PROJECT_STAGE = 20, 36
 GAP, GAP_BY_TWO = 4, 12
 
 
-def work_parts(view: View, step: Choice, first: bool, pools: bool) -> Parts:
-    """What a layer needs at `work_at` while it makes a chunk. `first`: layer 0, which reads the picture.
-
-    `pools`: the network's last layer, whose lines are staged on their way to the pooling.
-    """
+def work_parts(view: View, step: Choice, staged: bool) -> Parts:
+    """What a layer needs at `work_at` while it makes a chunk. `staged`: its lines do not go into a map or to another
+    layer, but by way of the work area to the task."""
     layer, (mode, _, group) = view.layer, step
     parts = dict.fromkeys(WORK_PARTS, 0) | WORK[layer.kind, mode](view, step)
-    if pools:
+    if staged:
         grouped = layer.kind == "conv" and mode == GROUPS
         parts["staging"] = view.n_out * (group if grouped else layer.cout)
     return parts
@@ -260,8 +258,7 @@ def segment_areas(
     if lines is None:
         lines, _ = ring_lines(part, schedule, first)
     works = tuple(
-        work_parts(view, step, first and i == 0, last and i == n - 1)
-        for i, (view, step) in enumerate(zip(part, schedule, strict=True))
+        work_parts(view, step, last and i == n - 1) for i, (view, step) in enumerate(zip(part, schedule, strict=True))
     )
     size_in = 0 if first else part[0].layer.h * part[0].layer.w * part[0].layer.cin
     size_out = 0 if last else map_bytes(part[-1].layer)
