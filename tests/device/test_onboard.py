@@ -1,6 +1,8 @@
 """`val --on PORT` and `bench --on PORT`, the emulated board standing for one at a serial port."""
 
+import contextlib
 import json
+import socket
 import threading
 
 import numpy as np
@@ -141,24 +143,33 @@ def test_a_board_that_is_off_usb_for_a_while_is_found_again(board, monkeypatch):
 
 
 class Plugs:
-    """A line to the board at a TCP port, unplugged after each of `lengths` bytes and at once plugged in again."""
+    """A line to the board at a TCP port, unplugged after each of `lengths` bytes and at once plugged in again. It also
+    stays plugged in when the other side hangs up, as that may try once more."""
 
     def __init__(self, port, lengths):
-        self.port, self.lengths, self.cuts = port, list(lengths), 0
+        self.port, self.lengths, self.cuts, self.closed = port, list(lengths), 0, False
         self.plug = Plug(port, self.lengths.pop(0))
         self.url = self.plug.url
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
     def serve(self):
-        self.plug.thread.join()
-        while self.plug.cut:
-            self.cuts += 1
-            self.plug = Plug(self.port, self.lengths.pop(0) if self.lengths else 10**9, self.url)
+        while True:
             self.plug.thread.join()
+            if self.closed:
+                return
+            left = self.plug.left
+            if self.plug.cut:
+                self.cuts += 1
+                left = self.lengths.pop(0) if self.lengths else 10**9
+            self.plug = Plug(self.port, left, self.url)
 
     def close(self):
-        self.thread.join()
+        self.closed = True
+        while self.thread.is_alive():  # it waits for somebody to call, here or at its next plug
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", int(self.url.rsplit(":", 1)[1]))):
+                pass
+            self.thread.join(0.1)
 
 
 def test_a_board_that_does_not_come_back_is_told(board, monkeypatch):
