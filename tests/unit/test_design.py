@@ -137,6 +137,10 @@ def test_mac_limit_is_kept():
 def test_infeasible_budget_names_the_block():
     with pytest.raises(ValueError, match=r"block 0: needs [0-9,]+ B, budget 2,048 B"):
         design(("a", "b"), 224, 224, 2_048)
+    with pytest.raises(
+        ValueError, match=r"wanted a margin of 0 or more than one patch, got margins \(9,\) and k \(1,\)"
+    ):
+        design(("a", "b"), 66, 66, 18_000, ks=(1,), margins=(9,))
 
 
 DETECT_RECIPE = PatchTunnels(

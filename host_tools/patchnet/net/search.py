@@ -89,6 +89,8 @@ def design(
             beyond.append((peak, macs, network))
             continue
         found[recipe] = Candidate(recipe, peak, macs, network.weights)
+    if not found and not beyond:
+        raise ValueError(f"{name}: wanted a margin of 0 or more than one patch, got margins {margins} and k {ks}")
     if not found:
         _, macs, network = min(beyond, key=lambda one: one[0])
         check_budget(network, budget)
