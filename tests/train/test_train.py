@@ -190,3 +190,21 @@ def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
 def test_labels_must_be_those_of_the_data(tmp_path):
     with pytest.raises(ValueError, match="cifar10: network has labels .*, digits_train has"):
         loop.run("cifar10", out_dir=tmp_path, train="digits_train")
+
+
+# ---------------------------------------------------------------- experiments
+
+
+def test_a_run_stays_what_it_was(tmp_path):
+    """Its config has what the recipe takes for granted; keys of other tasks, which older runs have, are dropped."""
+    e = experiment.load_experiment("digits", noise=5.0)
+    text = experiment.to_toml(e)
+    assert "stem_kernel = 3" in text and "noise" not in text
+    (tmp_path / "config.toml").write_text(text)
+    assert experiment.load_experiment(tmp_path / "config.toml") == e
+
+
+def test_sounds_for_a_network_that_sees_are_refused(tmp_path):
+    np.savez(tmp_path / "s.npz", audio=np.zeros((20, 80), np.int16), rate=8000, labels=[0, 1] * 10, classes=["a", "b"])
+    with pytest.raises(ValueError, match="digits, of .*s.npz: reads pictures, got sounds"):
+        loop.run("digits", tmp_path / "run", train=str(tmp_path / "s.npz"))

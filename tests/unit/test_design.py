@@ -208,3 +208,23 @@ def test_detection_round_trips():
 def test_impossible_detection_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         from_dict({**recipe_to_dict(DETECT_RECIPE), **change})
+
+
+@pytest.mark.parametrize(("where", "values", "said"), [
+    (("chain", 1), dict(kind="foo"), "layer 1: kind: wanted conv or bottleneck, got foo"),
+    (("chain", 0), dict(act="bar"), "layer 0: act: wanted relu6 or relu or none, got bar"),
+    (("chain", 0), dict(stride=0), "layer 0: stride: wanted 1 or more, got 0"),
+    (("chain", 1), dict(cin=7), "layer 1: wanted an input of"),
+    (("readouts", 0, "head"), dict(h=3), "readout 0: head 0: wanted an input of"),
+    ((), dict(chain=[]), "wanted a layer and a patch or more, got 0"),
+    ((), dict(corners=[[0, 60]]), "inside 130 x 130, got one at 0, 60"),
+    ((), dict(end={}), "'task' is missing"),
+])  # fmt: skip
+def test_what_is_wrong_with_an_explicit_network_is_named(where, values, said):
+    table = to_dict(DETECT_RECIPE.network())
+    part = table
+    for key in where:
+        part = part[key]
+    part.update(values)
+    with pytest.raises(ValueError, match=said):
+        from_dict(table)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(command: Callable[..., Parser]) -> None:
-    """design, train, quantize, pack."""
+    """design, anchors, train, quantize, pack."""
     more = "Searches patches, margins and widths whose layers all keep the paper's equations 2 and 3."
     p = command("design", run_design, "Find networks for a memory budget", more)
     p.add_argument("--budget", type=size, required=True, metavar="SIZE", help="memory as the paper counts it, int8")
@@ -141,7 +141,7 @@ def run_train(args) -> int:
         print(f"{made.packed.path}: {made.packed.blob_bytes:,} B, arena {made.packed.ram:,} B")
         if made.test:
             accuracies = ", ".join(f"{on} {value:.2%}" for on, value in made.measured.items())
-            print(f"{made.test}: {accuracies} ({made.measure})")
+            print(f"{made.test}: {accuracies} ({made.name})")
     return 0
 
 

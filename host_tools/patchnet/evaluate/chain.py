@@ -14,12 +14,13 @@ from .val import val
 @dataclass(frozen=True)
 class Chain:
     """What `chain` made. `measured` are those of the experiment's `test` set by engine, empty if it has none: the field
-    `measure` of the task's results."""
+    `measure` of the task's results, which people call `name`."""
 
     run: str
     packed: Packed
     test: str
     measure: str
+    name: str
     measured: dict[str, float]
 
 
@@ -34,4 +35,4 @@ def chain(run_dir: Path, budget: int | None = None, tune: int = 6, track: Track 
     for on, model in (("float", str(run_dir)), ("host", packed.path)) if test else ():
         (result,) = val(model, test, (on,), track=track)
         measured[on] = getattr(result, room.measure)
-    return Chain(str(run_dir), packed, test, room.measure, measured)
+    return Chain(str(run_dir), packed, test, room.measure, room.measured, measured)

@@ -29,6 +29,21 @@ class Layer:
     residual: bool = False
     act: str = "relu6"
 
+    def fault(self) -> str:
+        """What is wrong with it by itself: wanted and got; "" for nothing."""
+        kinds, bottleneck = ("conv", "bottleneck"), self.kind == "bottleneck"
+        for name, got, fits, wanted in (
+            ("kind", self.kind, self.kind in kinds, " or ".join(kinds)),
+            ("act", self.act, self.act in ACTIVATIONS, " or ".join(ACTIVATIONS)),
+            ("stride", self.stride, self.stride >= 1, "1 or more"),
+            ("kernel", self.kernel, self.kernel % 2 == 1, "an odd number"),
+            ("cexp", self.cexp, self.cexp == self.cin if bottleneck and not self.expand else self.cexp >= bottleneck,
+             "cin" if bottleneck and not self.expand else "channels of the expansion"),
+        ):  # fmt: skip
+            if not fits:
+                return f"{name}: wanted {wanted}, got {got}"
+        return ""
+
     @property
     def oh(self) -> int:
         return (self.h + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1

@@ -13,6 +13,8 @@ from typing import ClassVar, Self
 
 from .layers import Layer
 
+Shape = tuple[int, int, int]  # height, width, channels
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -153,17 +155,36 @@ class Network:
 
     def check(self) -> None:
         """ValueError, naming what was wanted, where layers do not follow each other, or the end does not fit them."""
-        self._check_chain("layer", self.chain, (*self.patch, self.channels))
+        if not self.chain or not self.corners:
+            raise ValueError(
+                f"{self.name}: wanted a layer and a patch or more, got {len(self.chain)}, {len(self.corners)}"
+            )
+        (height, width), shape = self.patch, (*self.patch, self.channels)
+        for y, x in self.corners:
+            if not (0 <= y <= self.height - height and 0 <= x <= self.width - width):
+                size = f"{self.height} x {self.width}"
+                raise ValueError(
+                    f"{self.name}: wanted a patch of {height} x {width} inside {size}, got one at {y}, {x}"
+                )
+        self._check_chain("layer", self.chain, shape)
+        shape = *self.end.joined(self.chain[-1]), self.chain[-1].cout
+        for i, readout in enumerate(self.readouts):
+            shape = self._check_chain(f"readout {i}: layer", readout.layers, shape)
+            self._check_chain(f"readout {i}: head", (readout.head,), shape)
         self.end.check(self)
 
-    def _check_chain(self, name: str, layers: Sequence[Layer], shape: tuple[int, int, int]) -> None:
+    def _check_chain(self, name: str, layers: Sequence[Layer], shape: Shape) -> Shape:
+        """That each layer reads what the one before gives, the first a map of `shape`; the last one's shape."""
         for i, layer in enumerate(layers):
+            if fault := layer.fault():
+                raise ValueError(f"{self.name}: {name} {i}: {fault}")
             got = layer.h, layer.w, layer.cin
             if got != shape:
                 raise ValueError(f"{self.name}: {name} {i}: wanted an input of {shape}, got {got}")
             shape = layer.oh, layer.ow, layer.cout
             if layer.residual and got != shape:
                 raise ValueError(f"{self.name}: {name} {i}: residual: wanted an output of {got}, got {shape}")
+        return shape
 
     # ---- sums
 

@@ -21,14 +21,14 @@ def plain(value):
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def known(kind: type, values: dict, where: str, but: tuple[str, ...] = ()) -> dict:
+def known(kind: type, values: dict, where: str, but: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> dict:
     """`values`, if its keys are fields of the dataclass `kind` (those of `but` are not) and none that must be given is
-    missing."""
+    missing. `more`: names that are known elsewhere."""
     own = [f for f in fields(kind) if f.name not in but]
     names = [f.name for f in own]
     for key in values:
         if key not in names:
-            raise ValueError(f"{where}: unknown key {key!r} (known: {', '.join(names)})")
+            raise ValueError(f"{where}: unknown key {key!r} (known: {', '.join([*names, *more])})")
     for f in own:
         if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where}: {f.name!r} is missing")
@@ -60,7 +60,8 @@ def recipe_from_dict(values: dict) -> PatchTunnels:
     if len(sections) > 1:
         raise ValueError(f"network: wanted one of {' and '.join(sections)}")
     given = tuples({k: v for k, v in values.items() if k not in sections})
-    known(PatchTunnels, given, "network", ("end",))
+    others = tuple(room.section for room in rooms.TASKS.values() if room.section)
+    known(PatchTunnels, given, "network", ("end",), others)
     given["stages"] = stages(given.get("stages", ()))
     for key, task in sections.items():
         if values[key] is not None:
@@ -84,6 +85,8 @@ def from_dict(values: dict) -> Network:
         return recipe_from_dict(values).network()
     values = tuples(known(Network, values, "network"))
     end = dict(values["end"])
+    if "task" not in end:
+        raise ValueError("network: end: 'task' is missing")
     values["end"] = rooms.part(end.pop("task"), "end").END.from_dict(end)
     values["patch"] = tuple(values["patch"])
     values["corners"] = tuple(map(tuple, values["corners"]))

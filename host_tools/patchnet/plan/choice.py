@@ -116,7 +116,8 @@ def front(
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
     nothing twice. `progress` hears of layers done and layers. Costs are counted `by` instructions of a Cortex-M7 or
     macs (TABLES); `fast` tells for each layer whether its weights let it run in modes fast and sweep, where its shape
-    does (`fast.fast_layers`). `buffer`: bytes of the one through which weights are read; ValueError if it is too small.
+    does (`blob.order.fast_layers`). `buffer`: bytes of the one through which weights are read; ValueError if it is too
+    small.
     """
     how = How.of(network, by, fast, buffer)
     if buffer is not None:

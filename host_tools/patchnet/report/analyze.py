@@ -1,8 +1,8 @@
 """What a network needs, block by block, from its blob or from its design alone: arena, MACs, weights, flash.
 
-Bytes are those of the plan (`plan.areas`: they are what the device touches), beside two other ways to count: the
-paper's, the largest input plus output of a layer (`design.paper_peak`), and that of an engine which runs layer by layer
-with whole maps. `tables` and `plots` show an analysis to people.
+Bytes are those of the plan (`plan.place.areas`: they are what the device touches), beside two other ways to count: the
+paper's, the largest input plus output of a layer (`net.budget.paper_peak`), and that of an engine which runs layer by
+layer with whole maps. `tables` and `plots` show an analysis to people.
 """
 
 from __future__ import annotations
@@ -462,7 +462,7 @@ def to_dict(analysis: Analysis) -> dict:
 
 
 def describe(candidate: Candidate) -> dict:
-    """A network that `design.design` found, as plain values. Sizes in bytes; `arena` is that of the plan taken."""
+    """A network that `net.search.design` found, as plain values. Sizes in bytes; `arena` is that of the plan taken."""
     n, r = candidate.network, candidate.recipe
     plan = choice.plan(n)
     return {

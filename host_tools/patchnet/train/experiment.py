@@ -13,7 +13,7 @@ import numpy as np
 from .. import rooms
 from ..data import Dataset
 from ..net.network import Network
-from ..net.toml import from_dict, known, plain, tuples, write_toml
+from ..net.toml import from_dict, known, plain, recipe_from_dict, recipe_to_dict, tuples, write_toml
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -32,7 +32,7 @@ class Experiment:
     few pictures may ask for.
 
     `options` are what only networks of this task have, keys of the same TOML table: a dataclass of the task's room.
-    `source` is the network as the file says it, a recipe or its layers.
+    `source` is the network as the file says it, a recipe (in full) or its layers.
     """
 
     name: str
@@ -84,9 +84,13 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
     kind = options_of(network.task)
     names = {f.name for f in fields(kind)}
     options = kind(**tuples({k: v for k, v in values.items() if k in names}))
-    rest = _without_others({k: v for k, v in values.items() if k not in names}, network.task, str(path))
+    rest = _without_others({k: v for k, v in values.items() if k not in names})
     known(Experiment, rest, str(path), ("options", "source"))
-    return replace(Experiment(**tuples({**rest, "network": network})), options=options, source=values["network"])
+    return replace(
+        Experiment(**tuples({**rest, "network": network})),
+        options=options,
+        source=_in_full({"name": values["name"], **values["network"]}),
+    )
 
 
 def options_of(task: str) -> type:
@@ -94,17 +98,16 @@ def options_of(task: str) -> type:
     return rooms.part(task, "training").TRAINING.options
 
 
-def _without_others(values: dict, task: str, where: str) -> dict:
-    """Without keys that only other tasks have, if they say what these take for granted: `config.toml` of older runs has
-    all of them. ValueError names the task that another value is for."""
+def _in_full(network: dict) -> dict:
+    """The table of a network with what it takes for granted, so that a run stays what it was when defaults change."""
+    return network if "chain" in network else recipe_to_dict(recipe_from_dict(network))
+
+
+def _without_others(values: dict) -> dict:
+    """Without keys that only other tasks have: `config.toml` of older runs has all of them."""
     own = {f.name for f in fields(Experiment)}
-    strange = [key for key in values if key not in own]
-    for other in (t for t in rooms.TASKS if t != task and strange):
-        defaults = {f.name: f.default for f in fields(options_of(other))}
-        for key in [key for key in strange if key in defaults]:
-            if tuples({key: values[key]})[key] != defaults[key]:
-                raise ValueError(f"{where}: {key!r} is for networks of task {other}, this one is for {task}")
-            values = {k: v for k, v in values.items() if k != key}
+    for other in rooms.TASKS if values.keys() - own else ():
+        values = {k: v for k, v in values.items() if k in own or k not in {f.name for f in fields(options_of(other))}}
     return values
 
 

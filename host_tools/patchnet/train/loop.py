@@ -64,6 +64,7 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
     training, validation = held_out(data.load(e.train), e.validation)
     torch.manual_seed(e.seed)
     room = rooms.part(e.network.task, "training").TRAINING
+    rooms.part(e.network.task, "answers").ANSWERS.check(training[0][0], f"{e.name}, of {e.train}")
     batches = room.batches(training, e, rank, ranks)
     goal = room.goal(e, training)
     if ranks > 1:

@@ -58,8 +58,8 @@ class Found:
 class DetectResult:
     """Precision of one engine on n pictures with `objects` objects that are not difficult. `map50`: mean average
     precision at an IoU of 0.5, the way of PASCAL VOC, `ap50` that of each class (None where there is no object);
-    `map`: COCO's, over IoU 0.50 to 0.95. `boxes`: how many were found. `identical`: as in `evaluate.Result`, of all
-    boxes and scores."""
+    `map`: COCO's, over IoU 0.50 to 0.95. `boxes`: how many were found. `identical`: as in `classify.answers.Result`, of
+    all boxes and scores."""
 
     on: str
     model: str

@@ -156,10 +156,10 @@ class Detection(EndRecipe):
 
 def recipe_from_dict(values: dict, where: str) -> Detection:
     """The table [network.detection]. ValueError names an unknown or missing key."""
-    known(Detection, values, "detection")
+    known(Detection, values, where)
     found = []
     for scale in values["scales"]:
-        known(Scale, scale, "scale")
+        known(Scale, scale, f"{where}: scale")
         found.append(Scale(tuple(map(tuple, scale["anchors"])), stages(scale.get("stages", ()))))
     return Detection(**{**values, "scales": tuple(found)})
 

@@ -54,7 +54,7 @@ class Scale(nn.Module):
 
 
 class DetectNet(Tunnels):
-    """A network with `detection`: forward gives the codes and class logits of all anchors."""
+    """A network whose end is `Boxes`: forward gives the codes and class logits of all anchors."""
 
     def __init__(self, network: Network, tied: bool = False):
         """`tied` as in `Tunnels`."""
