@@ -46,7 +46,7 @@ def fast_ok(q: QConv | QBottleneck) -> bool:
 
 def fast_layers(qnet: QNet) -> tuple[bool, ...]:
     """Of each layer of `run()`, whether it may run in these modes in all tunnels: they share the plan."""
-    alike = [*zip(*qnet.tunnels, strict=True), *((q,) for q in qnet.tail())]
+    alike = [*zip(*qnet.tunnels, strict=True), *((q,) for q in qnet.behind)]
     return tuple(all(map(fast_ok, layers)) for layers in alike)
 
 

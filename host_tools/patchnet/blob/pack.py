@@ -93,7 +93,7 @@ def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> by
 def _param_records(qnet: QNet, writer: Writer, orders: Sequence[Order | None]) -> bytes:
     out, n = b"", len(qnet.tunnels[0])
     chains = [(f"tunnel {t}, ", tunnel, orders[:n]) for t, tunnel in enumerate(qnet.tunnels)]
-    for name, chain, own in (*chains, ("", qnet.tail(), orders[n:])):
+    for name, chain, own in (*chains, ("", qnet.behind, orders[n:])):
         for i, (q, order) in enumerate(zip(chain, own, strict=True), 0 if name else n):
             where = f"{name}layer {i}"
             if name and q.shape != qnet.tunnels[0][i].shape:
@@ -112,7 +112,7 @@ def _check_net(qnet: QNet) -> None:
     for name, got, wanted in (
         ("tunnels", len(qnet.tunnels), d.tunnels),
         ("layers", [q.shape for q in qnet.tunnels[0]], d.layers()),
-        ("layers behind the tunnels", [q.shape for q in qnet.tail()], d.tail()),
+        ("layers behind the tunnels", [q.shape for q in qnet.behind], d.tail()),
         ("input_zero", len(qnet.input_zero), d.channels),
         ("last zero_out", len({tunnel[-1].zero_out for tunnel in qnet.tunnels}), 1),
     ):

@@ -96,9 +96,6 @@ class QNet:
     end: QEnd
     behind: tuple[QConv | QBottleneck, ...] = ()
 
-    def tail(self) -> tuple[QConv | QBottleneck, ...]:
-        return self.behind
-
     def chains(self) -> tuple[tuple[QConv | QBottleneck, ...], ...]:
         """The tunnels and, where layers follow them, those."""
         return (*self.tunnels, self.behind) if self.behind else self.tunnels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import format as fmt
-from ..net.network import End, Network
+from ..net.network import End, Network, aligned
 from ..plan.place import Plan
 from .quantized import QEnd, QNet, Scaled
 
@@ -152,7 +152,7 @@ class Arrays:
 
     def take(self, kind: str, count: int) -> np.ndarray:
         array = np.frombuffer(self.blob, kind, count, self.at)
-        self.at += -(-array.nbytes // fmt.ALIGN) * fmt.ALIGN
+        self.at += aligned(array.nbytes, fmt.ALIGN)
         return array
 
     def scaled(self, outputs: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Scaled:

@@ -43,7 +43,7 @@ def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Nar
 def _integers(qnet: QNet, i: int) -> list[QConv | QBottleneck]:
     """Layer `i` of `run()` in each tunnel, or once."""
     n = len(qnet.tunnels[0])
-    return [tunnel[i] for tunnel in qnet.tunnels] if i < n else [qnet.tail()[i - n]]
+    return [tunnel[i] for tunnel in qnet.tunnels] if i < n else [qnet.behind[i - n]]
 
 
 def _sum_bits(q: QConv | QBottleneck) -> int:

@@ -32,7 +32,7 @@ class Experiment:
     few pictures may ask for.
 
     `options` are what only networks of this task have, keys of the same TOML table: a dataclass of the task's room.
-    `source` is the network as the file says it, a recipe (in full) or its layers.
+    `source` is the network as the file says it, a recipe or its layers.
     """
 
     name: str
@@ -86,21 +86,12 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
     options = kind(**tuples({k: v for k, v in values.items() if k in names}))
     rest = _without_others({k: v for k, v in values.items() if k not in names})
     known(Experiment, rest, str(path), ("options", "source"))
-    return replace(
-        Experiment(**tuples({**rest, "network": network})),
-        options=options,
-        source=_in_full({"name": values["name"], **values["network"]}),
-    )
+    return replace(Experiment(**tuples({**rest, "network": network})), options=options, source=values["network"])
 
 
 def options_of(task: str) -> type:
     """The dataclass of what only experiments of this task have."""
     return rooms.part(task, "training").TRAINING.options
-
-
-def _in_full(network: dict) -> dict:
-    """The table of a network with what it takes for granted, so that a run stays what it was when defaults change."""
-    return network if "chain" in network else recipe_to_dict(recipe_from_dict(network))
 
 
 def _without_others(values: dict) -> dict:
@@ -112,9 +103,11 @@ def _without_others(values: dict) -> dict:
 
 
 def to_toml(experiment: Experiment) -> str:
+    """With all that a recipe takes for granted, so that a run stays what it was when defaults change."""
     values = asdict(experiment)
-    options, source = values.pop("options"), values.pop("source")
-    return write_toml({**values, **options, "network": plain(source)})
+    options, source = values.pop("options"), {"name": experiment.name, **values.pop("source")}
+    network = source if "chain" in source else recipe_to_dict(recipe_from_dict(source))
+    return write_toml({**values, **options, "network": plain(network)})
 
 
 def held_out(dataset: Dataset, part: float) -> tuple[Dataset, Dataset]:
