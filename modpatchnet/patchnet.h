@@ -15,11 +15,11 @@
 //   blob     bytes to records; the container and its CRC; checks of arrays
 //   plan     which layer works next, on which lines; the check of a plan
 //   run      carrying that out on maps, rings and windows; pictures; weights that come from a file
-//   tasks    what ends a network: classify, detect, sound; pn_task.c is the switch between them
+//   tasks    what ends a network: classify, detect, sound, raw, heat map; pn_task.c is the switch between them
 //   engine   pn_open.c, pn_run.c: the functions below that put it all together
 //
-// Built with PN_NO_DETECT or PN_NO_SOUND defined, the engine has no code for detection networks or audio models and
-// refuses their blobs by name. PN_PORTABLE leaves the assembly out.
+// Built with PN_NO_DETECT, PN_NO_SOUND or PN_NO_HEATMAP defined, the engine has no code for detection networks, audio
+// models or heat maps and refuses their blobs by name. PN_PORTABLE leaves the assembly out.
 #ifndef PATCHNET_H
 #define PATCHNET_H
 
@@ -47,14 +47,21 @@ typedef struct {
 
 // ---- what a model consists of ----
 
+// A kernel along one side of the map: its size, stride, how far it reaches before the map, and the size of a block's
+// second one (0 for other kinds).
+typedef struct {
+    uint8_t kernel, stride, pad, second;
+} pn_axis_t;
+
 // One decoded layer with its input's shape and the integers of the current chain.
 typedef struct {
-    uint8_t index, kind, kernel, stride, flags;
+    uint8_t index, kind, mode, flags;
+    pn_axis_t y, x;
     uint16_t h, w, oh, ow;
-    uint16_t cin, cexp, cout, mode, rows, group, lines;
+    uint16_t cin, cexp, cout, rows, group, lines;
     uint32_t ring_at, wide_at, weight_off;
-    int8_t zero_in, zero_out;
-    uint8_t shift;
+    int8_t zero_in, zero_mid, zero_add, zero_out;
+    uint8_t shift, shift_1, shift_2;
     uint16_t res_mult;
 } pn_layer_t;
 
@@ -118,6 +125,13 @@ typedef struct {
     uint8_t scale; // of the next head
 } pn_detecting_t;
 
+// A heat map's boxes.
+typedef struct {
+    uint32_t threshold; // of 65536, the least score of a cell
+    uint32_t cell; // that is next decided on; once all are, their number and that of the next to begin a box
+    uint16_t spots;
+} pn_heating_t;
+
 // What an audio model has heard.
 typedef struct {
     uint16_t frame; // samples that make a row
@@ -132,18 +146,19 @@ typedef struct {
 typedef struct {
     const uint8_t *blob; // all of it or, streamed, its prefix
     uint8_t task; // PN_TASK_*
-    bool dense; // features are pooled, a fully connected layer follows
-    uint8_t channels, tunnels, layers, segments;
+    bool pools, dense; // the last map is pooled; a fully connected layer follows
+    uint8_t tunnels, layers, segments;
     uint8_t all_layers, all_segments; // of a chain and of what follows the chains
     uint8_t fault_layer; // where an error was found: layer index, or PN_NO_LAYER
-    uint16_t height, width, classes;
+    uint16_t channels, height, width, classes;
     uint16_t patch_h, patch_w;
-    uint16_t map_h, map_w; // of the map that layers behind the chains read, else 0
+    uint16_t map_h, map_w; // of the map that layers behind the chains read, or that the outputs are; else 0
     uint32_t arena_bytes;
     uint32_t features; // channels of the last map, or of what is made of those of several chains
-    uint32_t outputs; // int8 values of a run: one for each class, or all that the heads of a detection network give
+    uint32_t outputs; // int8 values of a run: one for each class, the last map's, or all that a detector's heads give
     union {
         pn_detecting_t detecting;
+        pn_heating_t heating;
         pn_hearing_t hearing;
     } state;
     pn_run_t run;
@@ -188,7 +203,7 @@ size_t pn_labels(const pn_model_t *m, const char **text);
 
 // Real values: input (q - input_zero[channel]) * input_scale, output (q - output_zero) * output_scale.
 typedef struct {
-    int8_t input_zero[4]; // of `channels` channels
+    int8_t input_zero[4]; // of a picture's channels; where the input is no picture, the first one of all
     int16_t output_zero; // of a detection network: of its classes' values, as output_scale
     float input_scale, output_scale;
 } pn_info_t;
@@ -196,12 +211,20 @@ void pn_info(const pn_model_t *m, pn_info_t *info);
 
 // What layer `index` (0..layers - 1) does; it does the same in all tunnels.
 typedef struct {
-    bool bottleneck; // else a dense convolution
-    uint8_t kernel, stride;
+    uint8_t kind; // PN_KIND_*
+    pn_axis_t y, x;
 } pn_op_t;
 pn_op_t pn_op(const pn_model_t *m, uint32_t index);
 
-// Whether the model detects: then pn_detect_prepare and pn_box are for it, else pn_logit, pn_output and pn_score.
+// "classify", "detect", "audio", "raw" or "heatmap".
+const char *pn_task_name(const pn_model_t *m);
+
+// Whether the input is a picture, else it is to be given raw.
+static inline bool pn_sees(const pn_model_t *m) {
+    return m->channels == 1 || m->channels == 3;
+}
+
+// Whether the model detects: its outputs are those of heads, which pn_boxes_prepare asks for, instead of pn_output.
 #ifdef PN_NO_DETECT
 #define pn_detects(m) ((void)(m), false)
 #else
@@ -219,10 +242,35 @@ static inline bool pn_hears(const pn_model_t *m) {
 }
 #endif
 
+// Whether it is a heat map.
+#ifdef PN_NO_HEATMAP
+#define pn_heats(m) ((void)(m), false)
+#else
+static inline bool pn_heats(const pn_model_t *m) {
+    return m->task == PN_TASK_HEATMAP;
+}
+#endif
+
+// Whether it finds boxes: then pn_boxes and what belongs to it is for it.
+static inline bool pn_finds(const pn_model_t *m) {
+    return pn_detects(m) || pn_heats(m);
+}
+
+// Whether its outputs are its last map, map_h x map_w x features.
+static inline bool pn_maps(const pn_model_t *m) {
+    return m->task == PN_TASK_RAW || pn_heats(m);
+}
+
+// Whether it tells classes: then pn_logit, pn_softmax and pn_score are for it.
+static inline bool pn_classifies(const pn_model_t *m) {
+    return !pn_detects(m) && !pn_maps(m);
+}
+
 // ---- running ----
 
-// Begins a run on a picture, or on height * width * channels int8 values (pixel - 128, HWC). `arena`: at a multiple of
-// PN_ARENA_ALIGN, `len` >= arena_bytes, contents of no matter. PN_ERR_ARENA, PN_ERR_ALIGN, PN_ERR_PIXFMT, PN_ERR_ROI.
+// Begins a run on a picture, or on height * width * channels int8 values (of a picture pixel - 128, HWC). `arena`: at a
+// multiple of PN_ARENA_ALIGN, `len` >= arena_bytes, contents of no matter. PN_ERR_ARENA, PN_ERR_ALIGN, PN_ERR_ROI;
+// PN_ERR_PIXFMT also for a picture where the input is none.
 int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image);
 int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
 
@@ -244,12 +292,12 @@ int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format);
 // After a run, or when it is given up: forgets what was borrowed for it, but for the arena, in which the results lie.
 void pn_release(pn_model_t *m);
 
-// After a run, until the next: the logit of a class with 8 fraction bits, and its int8 value.
-int32_t pn_logit(const pn_model_t *m, uint32_t i);
+// After a run, until the next: int8 output `i` of m->outputs, and the logit of a class with 8 fraction bits.
 int8_t pn_output(const pn_model_t *m, uint32_t i);
+int32_t pn_logit(const pn_model_t *m, uint32_t i);
 
-// Softmax over the logits (FORMAT.md, Scores). pn_softmax once, then pn_score(i) = 0..65536 for a probability of
-// n / 65536.
+// The classes' scores (FORMAT.md, Scores): softmax over the logits, or a sigmoid of each. pn_softmax once, then
+// pn_score(i) = 0..65536 for a probability of n / 65536.
 typedef struct {
     int32_t best;
     uint64_t sum;
@@ -257,14 +305,13 @@ typedef struct {
 void pn_softmax(const pn_model_t *m, pn_softmax_t *s);
 uint32_t pn_score(const pn_model_t *m, const pn_softmax_t *s, uint32_t i);
 
-#ifndef PN_NO_DETECT
+// ---- networks that find boxes ----
 
-// ---- detection networks ----
-
-// Before a run; it holds for those after it as well, but for `outputs`, which is for one (pn_release). Boxes with a
-// score of `threshold` (of 65536) or more are candidates; none are before the first call. `outputs`: NULL, or
-// m->outputs bytes for the heads' int8 outputs: scale after scale, row by row, pixel by pixel.
-void pn_detect_prepare(pn_model_t *m, uint32_t threshold, int8_t *outputs);
+// Before a run; it holds for those after it as well, but for `outputs`, which is for one (pn_release). Boxes, or cells
+// of a heat map, with a score of `threshold` (of 65536) or more are candidates; none are before the first call.
+// `outputs`, of a detection network: NULL, or m->outputs bytes for the heads' int8 outputs: scale after scale, row by
+// row, pixel by pixel.
+void pn_boxes_prepare(pn_model_t *m, uint32_t threshold, int8_t *outputs);
 
 // A box that was found, in pixels of the picture (of the network's input if that was raw), inside the region that was
 // looked at.
@@ -274,12 +321,11 @@ typedef struct {
     uint32_t score; // of 65536
 } pn_box_t;
 
-// After a run: drops each candidate that overlaps a better one of its class, intersection / union being more than `iou`
-// of 65536. Returns the number of boxes left, which pn_box tells, best first.
+// After a run: drops each candidate of a detection network that overlaps a better one of its class, intersection / union
+// being more than `iou` of 65536. Returns the number of boxes left, which pn_box tells, best first.
 uint32_t pn_boxes(pn_model_t *m, uint32_t iou);
 void pn_box(const pn_model_t *m, uint32_t i, pn_box_t *box);
 
-#endif
 #ifndef PN_NO_SOUND
 
 // ---- audio models ----

@@ -69,14 +69,15 @@ class Model:
         roi: tuple[int, int, int, int] | None = None,
         pixfmt: int | None = None,
     ) -> list[tuple[str, float]]:
-        """[(label, score), ...], best first; scores are 0..1.
+        """[(label, score), ...], best first; scores are 0..1, and add up to 1 unless each class has one of its own.
 
-        `img`: a picture; for an audio model a clip, a buffer of 16-bit samples. `top`: at most so many, 1 or more;
+        `img`: a picture; for an audio model a clip, a buffer of 16-bit samples; for a network whose input is no picture
+        int8 values, height * width * channels in any buffer. `top`: at most so many, 1 or more;
         None: all. `roi`: (x, y, w, h) in pixels, inside the picture, at most 4096 x 4096. `pixfmt`: GRAYSCALE,
         RGB565 or RGB888 where the picture does not say it and its length does not tell it.
 
-        ValueError naming what is wrong with the picture, or if the model is for detection; TypeError if `img` is
-        neither.
+        ValueError naming what is wrong with the picture, or if the model is for something else; TypeError if `img` is
+        none of these.
         """
 
     def detect(
@@ -87,10 +88,11 @@ class Model:
         roi: tuple[int, int, int, int] | None = None,
         pixfmt: int | None = None,
     ) -> list[tuple[int, int, int, int, str, float]]:
-        """[(x, y, w, h, label, score), ...], best first, in pixels of the picture.
+        """[(x, y, w, h, label, score), ...], best first, in pixels of the picture (of the network's input where that is
+        none). Of a heat map the box's centre is where the object is.
 
         `threshold`: 0..1, the least score. `iou`: 0..1, how much two boxes of one class may share (intersection
-        over union) before the lesser one is left out. `roi`, `pixfmt` and errors: as for classify.
+        over union) before the lesser one is left out; not of a heat map. `roi`, `pixfmt` and errors: as for classify.
         """
 
     def spot(
@@ -117,11 +119,12 @@ class Model:
     def predict(self, x: _Picture | Buffer, out: None = None) -> array[int]: ...
     @overload
     def predict(self, x: _Picture | Buffer, out: _Out) -> _Out:
-        """The network's int8 outputs: one a class, of a detection network those of its heads.
+        """The network's int8 outputs: one a class, of a detection network those of its heads, of a heat map and of a
+        network with raw output its last map.
 
         `x`: a picture, array('h') of samples for an audio model, or raw int8 input, height * width * channels
-        values in any buffer. `out`: writable buffer of output_shape[0] bytes, which is returned; nothing is
-        allocated then. None: a new array('b').
+        values in any buffer. `out`: writable buffer of as many bytes as output_shape tells, which is returned; nothing
+        is allocated then. None: a new array('b').
         """
 
     def profile(self, x: _Picture | Buffer, /) -> list[tuple[str, str, int]]:
@@ -146,18 +149,18 @@ class Model:
         """Bytes of the buffer that the weights are read into; 0 where they are in memory."""
 
     @property
-    def task(self) -> Literal["classify", "detect", "audio"]: ...
+    def task(self) -> Literal["classify", "detect", "audio", "raw", "heatmap"]: ...
     @property
     def labels(self) -> tuple[str, ...]:
-        """One a class, in the order of the outputs."""
+        """One a class, in the order of the outputs; none of a network with raw output."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
 
     @property
-    def output_shape(self) -> tuple[int]:
-        """Bytes that `predict` gives."""
+    def output_shape(self) -> tuple[int, ...]:
+        """How many values `predict` gives; of a heat map and of raw output the map's height, width, channels."""
 
     @property
     def input_scale(self) -> float:
@@ -165,7 +168,7 @@ class Model:
 
     @property
     def input_zero_point(self) -> int | tuple[int, ...]:
-        """int8 value that stands for 0: one number where all channels share it, else one a channel."""
+        """int8 value that stands for 0: one number where all channels share it, else one a channel of the picture."""
 
     @property
     def output_scale(self) -> float:

@@ -17,6 +17,10 @@ from patchnet.blob.quantized import Scaled
 from patchnet.net.network import Network
 from patchnet.plan.modes import DIRECT, FAST, GROUPS, ROLLING, SWEEP
 from patchnet.plan.place import place
+from patchnet.tasks.classify.end import Pooled
+from patchnet.tasks.heatmap.end import HeatMap
+from patchnet.tasks.raw.end import LastMap
+from patchnet.tasks.raw.record import QMap
 
 
 @cache
@@ -25,7 +29,8 @@ def small(channels: int) -> bytes:
     rng = np.random.default_rng(channels)
     while True:
         network = random_network(rng, 300_000, k=4)
-        if network.channels == channels and len(network.layers()) > 2 and len(network.labels) > 3:
+        usual = network.end == Pooled(network.end.aggregate)
+        if network.channels == channels and len(network.layers()) > 2 and len(network.labels) > 3 and usual:
             blob = pack(random_qnet(rng, network))
             if len({bytes(answer) for answer in answers(blob)}) == 4:
                 return blob
@@ -43,6 +48,31 @@ def bottlenecks(side: int, n: int, labels: tuple[str, ...] = ("no", "yes")) -> N
     stem = Layer("conv", side, side, 1, 0, 16, 3, 1, act="relu6")
     block = Layer("bottleneck", side, side, 16, 96, 16, 5, 1, True, True, "none")
     return free_network("test", labels, side, side, 1, 1, False, 0, 0, chain=(stem, *[block] * n))
+
+
+@cache
+def heat() -> bytes:
+    """A heat map of a coloured picture, of which patterns give boxes of several classes and sizes."""
+    chain = Layer("conv", 24, 32, 3, 0, 8, 3, 2), Layer("conv", 12, 16, 8, 0, 4, 3, 2, act="none")
+    network = free_network("heat", ("nothing", "a", "b", "c"), 24, 32, 3, 1, False, chain=chain)
+    qnet = random_qnet(np.random.default_rng(3), replace(network, end=HeatMap(top=5)))
+    return pack(replace(qnet, end=QMap(0.05)))
+
+
+@cache
+def raw() -> bytes:
+    """A network with raw output, of a coloured picture."""
+    chain = (Layer("conv", 8, 6, 3, 0, 2, 3, 2),)
+    network = free_network("raw", ("a",), 8, 6, 3, 1, False, chain=chain)
+    return pack(random_qnet(np.random.default_rng(4), replace(network, end=LastMap(), labels=())))
+
+
+@cache
+def flat() -> bytes:
+    """Sigmoids of pooled values, of an input that is no picture."""
+    chain = (Layer("conv", 1, 12, 5, 0, 3, (1, 3), 1),)
+    network = free_network("flat", ("a", "b", "c"), 1, 12, 5, 1, False, chain=chain)
+    return pack(random_qnet(np.random.default_rng(5), replace(network, end=Pooled(dense=False, scores="sigmoid"))))
 
 
 @cache
@@ -121,8 +151,8 @@ def damaged(blob: bytes) -> dict[str, bytes]:
         "crc": bytes(flipped),
         "version": changed(blob, fmt.HEADER, "version", 9),
         "task": changed(blob, fmt.HEADER, "task", 9),
-        "shape": changed(blob, fmt.HEADER, "channels", 2),
-        "layer_shape": changed(blob, fmt.LAYER, "kernel", 4, layer),
+        "shape": changed(blob, fmt.HEADER, "channels", 0),
+        "layer_shape": changed(blob, fmt.LAYER, "kernel_h", 0, layer),
         "plan": changed(blob, fmt.LAYER, "rows", 0, layer),
         "weights": changed(blob, fmt.PARAM, "weight_off", len(blob), param),
         "labels": changed(blob, fmt.HEADER, "classes", offset["classes"] + 1),

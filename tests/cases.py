@@ -14,14 +14,17 @@ from networks import (
     fast_qnet,
     mixed_network,
     random_detector,
+    random_last_map,
     random_network,
     random_picture,
     random_qnet,
+    random_raw_input,
 )
-from oracle import GREY, RGB565, RGB888, Oracle
+from oracle import GREY, RGB565, RGB888, Oracle, Result
 from oracle.arena import (
     Part,
     Place,
+    end_areas,
     lasting_areas,
     least_shift,
     map_areas,
@@ -45,7 +48,8 @@ from sounds import random_listener, random_sound
 
 Schedule = list[tuple[int, list[tuple[int, int, int]]]]  # of each segment: strip, and (mode, rows, group) of its layers
 TABLES = {table.name: table for table in fmt.TABLES}
-ALIGNED = ("sum_at", "state_at", "work_at", "candidate_at")
+ALIGNED = ("sum_at", "state_at", "work_at", "candidate_at", "spot_at")
+HALF_ALIGNED = ("logit_at", "cell_at")
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Picture:
 
 @dataclass
 class Case:
-    """`picture` is what it is run on, of a network for sound None: that hears `sound`."""
+    """It is run on a `picture`, or else on what is not None of `sound` and `raw`."""
 
     seed: int
     qnet: QNet
@@ -73,6 +77,20 @@ class Case:
     picture: Picture | None
     again: str = ""  # the options of fuzz.py that make it again
     sound: np.ndarray | None = None
+    raw: np.ndarray | None = None
+
+    @property
+    def x(self) -> Picture | np.ndarray:
+        """A picture, a raw input (height, width, channels), or the samples (n,) of a clip."""
+        if self.sound is not None:
+            return self.sound[: self.oracle.samples]
+        return self.raw if self.picture is None else self.picture
+
+    def wanted(self) -> Result:
+        """What the oracle makes of x."""
+        if self.sound is not None:
+            return self.oracle.run_clip(self.x)
+        return self.oracle.run_raw(self.raw) if self.picture is None else self.oracle.run_image(*self.picture.args())
 
 
 def encode(rgb: np.ndarray, pixfmt: int) -> bytes:
@@ -138,18 +156,22 @@ def few(rng, most: int) -> int:
     return int(rng.choice([1, most, rng.integers(1, min(most, 4) + 1), rng.integers(1, most + 1)]))
 
 
-def random_mode(rng, layer: Layer, index: int, alone: bool, fast: bool) -> int:
-    """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map. A layer that may
-    run in modes fast and sweep, `fast`, mostly does."""
+def random_mode(rng, layer: Layer, index: int, alone: bool, columns: bool, fast: bool) -> int:
+    """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map; `columns`: lines
+    are columns. A layer that may run in modes fast and sweep, `fast`, mostly does."""
     if fast and rng.random() < 0.7:
         return int(rng.choice(fast_modes(layer)))
+    small = max(layer.kh, layer.kw) <= fmt.MAX_KERNEL
     if layer.kind == "conv":
         modes = [fmt.MODE_DIRECT] + [fmt.MODE_WINDOW] * (index == 0) + [fmt.MODE_GROUPS] * (alone and index > 0)
-    elif layer.expand:
+    elif layer.kind == "block":
+        modes = [fmt.MODE_ROLLING]
+    elif layer.kind == "bottleneck" and layer.expand:
         modes = [fmt.MODE_ROLLING, fmt.MODE_GROUPS, fmt.MODE_STORED]
     else:
         modes = [fmt.MODE_DIRECT]
-    return int(rng.choice(modes))
+    covers = layer.covers and not columns and layer.kind not in ("bottleneck", "block")
+    return int(rng.choice(modes * small + [fmt.MODE_COVER] * covers))
 
 
 def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int]:
@@ -159,7 +181,7 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
     if mode in MODES:
         return mode, few(rng, lines) if mode == fmt.MODE_SWEEP else 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
-    if layer.kind == "conv" and mode != fmt.MODE_GROUPS:  # pixels
+    if layer.kind == "conv" and mode in (fmt.MODE_DIRECT, fmt.MODE_WINDOW):  # pixels
         group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)]))
     return mode, few(rng, lines) if chunks else 1, group
 
@@ -171,9 +193,12 @@ def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedul
     fast, pooled = fast or [False] * len(layers), len(layers) if network.end.pools() else 0
     for n in random_segments(rng, network):
         fused, height = layers[at : at + n], layers[at + n - 1].oh
-        strip = few(rng, height) if rng.random() < 0.6 and at + n - 1 not in network.heads() else height
+        rows = at + n - 1 in network.heads() or max(max(layer.kh, layer.kw) for layer in fused) > fmt.MAX_KERNEL
+        strip = few(rng, height) if rng.random() < 0.6 and not rows else height
         columns, alone = strip < height, n == 1 and at + 1 == pooled
-        modes = [random_mode(rng, layer, i, alone and not columns, fast[i]) for i, layer in enumerate(fused, at)]
+        modes = [
+            random_mode(rng, layer, i, alone and not columns, columns, fast[i]) for i, layer in enumerate(fused, at)
+        ]
         lines = [layer.ow if columns else layer.oh for layer in fused]
         schedule.append((strip, [random_step(rng, *step) for step in zip(fused, modes, lines, strict=True)]))
         at += n
@@ -187,7 +212,7 @@ def random_plan(rng, network: Network, fast: Sequence[bool] = ()) -> Plan:
 def first_record(blob: bytes, table: fmt.Table) -> int:
     """Where the table's first record lies."""
     head = fmt.HEADER.unpack(blob)
-    return 0 if table is fmt.HEADER else head["task_off" if table is fmt.DETECT else f"{table.name}_off"]
+    return 0 if table is fmt.HEADER else head["task_off" if table in (fmt.DETECT, fmt.HEATMAP) else f"{table.name}_off"]
 
 
 def patched(blob: bytes, values: dict[Place, int]) -> bytes:
@@ -209,14 +234,17 @@ def value_at(blob: bytes, place: Place) -> int:
 def plan_fields(blob: bytes) -> list[Place]:
     """Every number of a plan."""
     info = read(blob)
+    pooled = ("arena_bytes", "sum_at", *(["feature_at"] if info.header["fc_off"] else []), "logit_at")
+    last_map = "arena_bytes", "feature_at"
     names = {
-        "header": ("arena_bytes",) if info.task == "detect" else ("arena_bytes", "sum_at", "feature_at", "logit_at"),
+        "header": {"detect": last_map[:1], "raw": last_map, "heatmap": last_map}.get(info.task, pooled),
         "detect": ("stitch_at", "candidate_at"),
+        "heatmap": ("cell_at", "spot_at"),
         "layer": ("mode", "rows", "group", "lines", "ring_at", "wide_at"),
         "segment": [name for name, _ in fmt.SEGMENT.fields],
     }
-    detects = int(info.task == "detect")
-    counts = {"header": 1, "detect": detects, "layer": len(info.layers), "segment": len(info.segments)}
+    own = {name: int(info.task == name) for name in ("detect", "heatmap")}
+    counts = {"header": 1, **own, "layer": len(info.layers), "segment": len(info.segments)}
     return [Place(table, i, name) for table in names for name in names[table] for i in range(counts[table])]
 
 
@@ -252,9 +280,10 @@ def over_input(part: Part) -> list[tuple[Place, int]]:
     return [(source, max(0, shift)), (target, max(0, -shift))]
 
 
-def is_aligned(oracle: Oracle, place: Place) -> bool:
-    """Whether a place must be a multiple of 4."""
-    return place.field in ALIGNED or (place.field == "wide_at" and oracle.layers[place.index].mode in MODES)
+def alignment(oracle: Oracle, place: Place) -> int:
+    """What a place must be a multiple of."""
+    of_words = place.field == "wide_at" and oracle.layers[place.index].mode in (*MODES, fmt.MODE_COVER)
+    return 4 if place.field in ALIGNED or of_words else 2 if place.field in HALF_ALIGNED else 1
 
 
 def stacked(
@@ -264,7 +293,7 @@ def stacked(
     values = {}
     for i in rng.permutation(len(blocks)):
         at += int(rng.choice([0, 0, rng.integers(0, 17)]))
-        at += -at % 4 if is_aligned(oracle, blocks[i][0][0]) else 0
+        at += -at % alignment(oracle, blocks[i][0][0])
         values |= {place: at + offset for place, offset in blocks[i]}
         at = max(at + offset + sizes[place] for place, offset in blocks[i])
     return values, at
@@ -292,10 +321,9 @@ def scattered(rng, blob: bytes) -> bytes:
         sizes = {place: max(areas[place][1] for areas in strips) for place in strips[0] if place not in last}
         places, end = stacked(rng, oracle, part_blocks(rng, part, sizes), sizes, bottom)
         values, top = values | places, max(top, end)
-    logits = bottom + bottom % 2 + 2 * int(rng.integers(0, 8))
-    if not oracle.detect:
-        top = max(top, logits + 2 * oracle.header.classes)
-        values[Place("header", 0, "logit_at")] = logits
+    ends = {place: n for place, (_, n) in end_areas(oracle).items() if place not in last}
+    places, end = stacked(rng, oracle, [[(place, 0)] for place in ends], ends, bottom + int(rng.integers(0, 16)))
+    values, top = values | places, max(top, end)
     if not below:
         places, top = stacked(rng, oracle, lasts, lasting, top)
         values |= places
@@ -324,6 +352,18 @@ def conv_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case
     blob, d = random_blob(rng, qnet), qnet.design
     again = options("convs", seed, extreme, max_macs)
     return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)
+
+
+def end_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case:
+    """A network that ends with its last map, or whose input is no picture."""
+    rng = np.random.default_rng([seed, extreme, 9])
+    network = random_raw_input(rng, max_macs) if rng.random() < 0.3 else random_last_map(rng, max_macs)
+    qnet = random_qnet(rng, network, extreme=extreme)
+    blob, d, again = random_blob(rng, qnet), qnet.design, options("ends", seed, extreme, max_macs)
+    if d.channels in (1, 3):
+        frame = random_frame(rng, d.height, d.width, extreme)
+        return Case(seed, qnet, blob, Oracle(blob), frame, again)
+    return Case(seed, qnet, blob, Oracle(blob), None, again, raw=random_raw(rng, d))
 
 
 def sound_case(seed: int) -> Case:

@@ -15,12 +15,13 @@ import numpy as np
 
 from cases import Case, Picture, assert_equal
 from cengine import GUARD, Engine, Where
-from oracle import HEAD, Layer, Oracle, Result, arena
+from oracle import HEAD, Layer, Oracle, Result, Steps, arena
 from patchnet.blob.pack import pack
 from patchnet.blob.unpack import blob_qnet
 from patchnet.plan.place import place
 
-MODES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep")
+MODES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")
+KINDS = ("conv", "bottleneck", "block", "maxpool", "meanpool")
 
 
 class Stored(NamedTuple):
@@ -86,10 +87,12 @@ def plan_lines(oracle: Oracle) -> list[str]:
 
 def layer_line(oracle: Oracle, i: int) -> str:
     layer, (source, target) = oracle.layers[i], oracle.shapes[i]
-    kind = ("conv", "bottleneck")[layer.kind - 1] + (" (head)" if layer.flags & HEAD else "")
+    kind = KINDS[layer.kind - 1] + (" (head)" if layer.flags & HEAD else "")
     shapes = " -> ".join("x".join(map(str, shape)) for shape in (source, target))
     how = f"{MODES[layer.mode]}, rows {layer.rows}, group {layer.group}, lines {layer.lines}, flags {layer.flags}"
-    return f"{kind} {layer.kernel}x{layer.kernel} stride {layer.stride}, {shapes}, cexp {layer.cexp}; {how}"
+    pads = "/".join(map(str, Steps.of(layer).pads))
+    kernel = f"{layer.kernel_h}x{layer.kernel_w} stride {layer.stride_h}x{layer.stride_w} pads {pads}"
+    return f"{kind} {kernel}, {shapes}, cexp {layer.cexp}; {how}"
 
 
 # Where it begins
@@ -146,6 +149,9 @@ def stored_by(engine: Engine, oracle: Oracle, wanted: Result, where: Where) -> S
         found = "its output", area(engine, oracle.segments[where.segment + 1].in_at, m), m
     elif oracle.detect:
         found = stitched(engine, oracle, wanted, where.tunnel)
+    elif oracle.maps:
+        m = wanted.maps[0][last]
+        found = "its output", area(engine, oracle.header.feature_at, m), m
     else:
         found = pooled(engine, oracle, wanted, where.tunnel)
     return Stored(where.tunnel, where.segment, *found)
@@ -184,6 +190,9 @@ def pooled(engine: Engine, oracle: Oracle, wanted: Result, tunnel: int) -> tuple
         return "the sums of its output", area(engine, h.sum_at, sums), sums
     n = wanted.maps[0][-1].shape[2]
     first = tunnel * n if concat else 0
+    if not oracle.dense:
+        logits = wanted.logits16[first : first + n]
+        return "the logits of its output", area(engine, h.logit_at + 2 * first, logits), logits
     features = wanted.features[first : first + n]
     return "the features of its output", area(engine, h.feature_at + first, features), features
 
@@ -211,7 +220,7 @@ def by_layers(engine: Engine, oracle: Oracle, wanted: Result, x) -> str:
         qnet = blob_qnet(oracle.blob, "again")
         blob = pack(qnet, place(qnet.design, alone(oracle)), wide=any(layer.flags & 8 for layer in oracle.layers))
         other = Engine(blob, checking=engine.checking)
-        if engine.detects:
+        if engine.finds:
             other.threshold, other.iou = engine.threshold, engine.iou
         return first(other, wanted, x)
     except Exception as e:  # as in `first`

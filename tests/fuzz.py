@@ -1,9 +1,10 @@
 """Longer than a test may take: `python tests/fuzz.py --networks 500 --plans 10 --moved 60 --damage 2000`.
 
-The networks are of all kinds in turn: `any` (one in four with layers for modes fast and sweep), `convs`, `detect` and
-`sound`. Each must give the oracle's bytes in the engine, under its own plan and under `plans` others: any segments,
-strips, modes, places. Each of these also runs in the checking build, where no read may find another's byte, and
-streamed, through a buffer of any size. Networks for sound hear a clip and a stream in chunks of any length.
+The networks are of all kinds in turn: `any` (one in four with layers for modes fast and sweep), `convs`, `detect`,
+`sound` and `ends` (raw output, heat maps, raw input). Each must give the oracle's bytes in the engine, under its own
+plan and under `plans` others: any segments, strips, modes, places. Each of these also runs in the checking build, where
+no read may find another's byte, and streamed, through a buffer of any size. Networks for sound hear a clip and a stream
+in chunks of any length.
 One number of a plan at a time is moved, `moved` times: the loader must say of each what arena.py says. Then the blob is
 damaged at random `damage` times, CRC repaired, and opened and run under ASan and UBSan (csrc/corrupt.c).
 Ends at the first failure and says how to repeat it: `--kind KIND --seed SEED` is one network.
@@ -19,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cases import Case, conv_case, judged, moved, options, random_blob, random_case, random_plan, sound_case
+from cases import Case, conv_case, end_case, judged, moved, options, random_blob, random_case, random_plan, sound_case
 from cengine import Engine, EngineError, sanitized
 from difference import check, explained
 from patchnet.blob.pack import pack
 
-KINDS = ("any", "detect", "any", "sound", "any", "convs")
+KINDS = ("any", "detect", "any", "sound", "ends", "any", "convs", "ends")
 
 
 def made(kind: str, seed: int, extreme: bool, max_macs: int) -> Case:
@@ -32,6 +33,8 @@ def made(kind: str, seed: int, extreme: bool, max_macs: int) -> Case:
         return sound_case(seed)
     if kind == "convs":
         return conv_case(seed, extreme, max_macs)
+    if kind == "ends":
+        return end_case(seed, extreme, max_macs)
     return random_case(seed, extreme, max_macs, detects=kind == "detect")
 
 
@@ -39,7 +42,7 @@ def blob_of(case: Case, rng, i: int) -> bytes:
     """The network by its own plan (0), or by another."""
     if i == 0:
         return case.blob
-    if case.picture is None:  # above everything lies the stream, so nothing is scattered
+    if case.sound is not None:  # above everything lies the stream, so nothing is scattered
         return pack(case.qnet, random_plan(rng, case.qnet.design))
     return random_blob(rng, case.qnet)
 
@@ -47,12 +50,7 @@ def blob_of(case: Case, rng, i: int) -> bytes:
 def run_plans(case: Case, plans: int) -> None:
     """Engine and oracle, under the case's plan and `plans` others: as usual, in the checking build, and streamed."""
     rng = np.random.default_rng(case.seed)
-    if case.picture is None:
-        x = case.sound[: case.oracle.samples]
-        wanted = case.oracle.run_clip(x)
-    else:
-        x = case.picture
-        wanted = case.oracle.run_image(*x.args())
+    x, wanted = case.x, case.wanted()
     for i in range(plans + 1):
         blob = blob_of(case, rng, i)
         for more in ({}, {"checking": True}, {"stream": rng.choice([0, rng.random(), 1])}):
@@ -64,7 +62,7 @@ def run_plans(case: Case, plans: int) -> None:
             if more.get("checking") and engine.fault():
                 said = explained(engine, wanted, x, case, AssertionError(engine.fault()))
                 raise AssertionError("\n".join([f"plan {i}: a byte was read that is another's", *said[1:]]))
-        if case.picture is None:
+        if case.sound is not None:
             hear_stream(case, rng, blob)
 
 
@@ -115,7 +113,7 @@ def damage(blob: bytes, seed: int, times: int, folder: Path) -> Counter:
 def run_case(case: Case, args: argparse.Namespace, folder: Path) -> Counter:
     run_plans(case, args.plans)
     # that the stream lies above all else is no rule of arena.py
-    counts = Counter() if case.picture is None else move_numbers(case, args.moved)
+    counts = Counter() if case.sound is not None else move_numbers(case, args.moved)
     return counts + damage(case.blob, case.seed, args.damage, folder)
 
 

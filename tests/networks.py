@@ -12,16 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import oracle
-from patchnet.blob.quantized import QBottleneck, QConv, QNet, Scaled
+from patchnet.blob.quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from patchnet.format import MAX_SHIFT
-from patchnet.net.layers import ACTIVATIONS, Layer
+from patchnet.net.layers import ACTIVATIONS, POOLS, Layer, Pads, pair
 from patchnet.net.network import Network
 from patchnet.net.recipe import PatchTunnels, Stage
-from patchnet.plan.modes import fast_shape, largest_sums
+from patchnet.plan.modes import FAST_SHIFT, fast_shape
 from patchnet.tasks.classify.end import Pooled
 from patchnet.tasks.classify.record import QPool, QPooled
 from patchnet.tasks.detect.end import Detection, Scale
 from patchnet.tasks.detect.record import QDetect
+from patchnet.tasks.heatmap.end import HeatMap
+from patchnet.tasks.raw.end import LastMap
+from patchnet.tasks.raw.record import QMap
 
 INT31 = (1 << 31) - 1
 
@@ -45,39 +48,78 @@ def macs(network: Network) -> int:
     return network.tunnels * sum(layer.macs for layer in network.layers()) + sum(s.macs for s in network.tail())
 
 
+def random_kernel(rng, h: int, w: int, sizes=(1, 3, 5, 7)) -> dict:
+    """Kernel, stride and padding for a map of h x w: mostly square with padding kernel // 2, else of any shape."""
+    if rng.random() < 0.6:
+        kernel = int(rng.choice(sizes))
+        return dict(kernel=kernel, stride=int(rng.choice([1, 1, 2])))
+    square = int(rng.choice(sizes))
+    sides = [square if rng.random() < 0.4 else int(rng.choice([1, 2, 3, 4, 5, 6, 9, 15])) for _ in range(2)]
+    stride = int(rng.choice([1, 1, 2, 3]))
+    strides = [stride if rng.random() < 0.7 else int(rng.choice([1, 2, 3, 4])) for _ in range(2)]
+    pads: list[int] = []
+    for kernel, size in zip(sides, (h, w), strict=True):
+        before, after = (int(n) for n in rng.integers(0, kernel, 2))
+        missing = max(0, kernel - size - before - after)
+        more = min(missing, kernel - 1 - before)
+        pads += [before + more, min(kernel - 1, after + missing - more)]
+    return dict(kernel=tuple(sides), stride=tuple(strides), pads=tuple(pads))
+
+
+def random_block(rng, h: int, w: int, cin: int, wide: int, act: str) -> Layer:
+    second = int(rng.choice([1, 3, 3, 5]))
+    second = second if rng.random() < 0.8 else (second, int(rng.choice([1, 3, 5])))
+    cexp, cout = (int(n) for n in rng.integers(1, wide + 1, 2))
+    if rng.random() < 0.5:
+        kernel = int(rng.choice([1, 3, 3, 5]))
+        return Layer("block", h, w, cin, cexp, cin, kernel, 1, act=act, second=second)
+    layer = Layer("block", h, w, cin, cexp, cout, **random_kernel(rng, h, w), expand=True, act=act, second=second)
+    return layer if not layer.fault() else random_block(rng, h, w, cin, wide, act)
+
+
 def random_layer(rng, first: bool, h: int, w: int, cin: int, wide: int) -> Layer:
     """Any layer that may follow a map of h x w x cin; up to `wide` output and 3 * `wide` expanded channels."""
-    stride = int(rng.choice([1, 1, 2]))
     cout = int(rng.integers(1, wide + 1))
     act = str(rng.choice(ACTIVATIONS))
+    if rng.random() < 0.08:  # the kernel is the whole map
+        kind = "conv" if first else str(rng.choice(["conv", *POOLS]))
+        return Layer(kind, h, w, cin, 0, cout if kind == "conv" else cin, (h, w), 1, act=act, pads=(0, 0, 0, 0))
     if first or rng.random() < 0.25:
-        return Layer("conv", h, w, cin, 0, cout, int(rng.choice([1, 3, 5, 7])), stride, act=act)
+        return Layer("conv", h, w, cin, 0, cout, **random_kernel(rng, h, w), act=act)
+    if rng.random() < 0.2:
+        return random_block(rng, h, w, cin, wide, act)
+    if rng.random() < 0.25:
+        kind = str(rng.choice(POOLS))
+        return Layer(kind, h, w, cin, 0, cin, **random_kernel(rng, h, w, (1, 2, 3)), act="none")
     expand = bool(rng.random() < 0.75)
     cexp = int(rng.integers(1, 3 * wide + 1)) if expand else cin
-    residual = stride == 1 and bool(rng.random() < 0.6)
-    kernel = int(rng.choice([3, 5, 7]))
-    return Layer("bottleneck", h, w, cin, cexp, cin if residual else cout, kernel, stride, expand, residual, act)
+    shape = random_kernel(rng, h, w, (3, 3, 5, 7))
+    residual = shape["stride"] == 1 and "pads" not in shape and bool(rng.random() < 0.6)
+    return Layer(
+        "bottleneck", h, w, cin, cexp, cin if residual else cout, expand=expand, residual=residual, act=act, **shape
+    )
 
 
 def random_chain(rng, h: int, w: int, channels: int, depth: int, wide: int) -> tuple[Layer, ...]:
     chain = [random_layer(rng, True, h, w, channels, wide)]
-    while len(chain) < depth:
+    while len(chain) < depth or chain[-1].kind == "maxpool":  # which keeps its input's zero point: chains end with one
         last = chain[-1]
         chain.append(random_layer(rng, False, last.oh, last.ow, last.cout, wide))
     return tuple(chain)
 
 
-def random_recipe(rng, max_macs: int = 1_000_000, k: int | None = None) -> Free:
-    """Shapes only. k, central patch, margins, sides, layers, classes, aggregation: all by chance, within max_macs."""
-    k = int(rng.choice([1, 4, 9, 16])) if k is None else k
+def random_recipe(rng, max_macs: int = 1_000_000, k: int | None = None, channels: tuple[int, ...] = (1, 3)) -> Free:
+    """Shapes only. k, central patch, margins, sides, layers, classes, aggregation: all by chance, within max_macs. k 0:
+    the whole picture, and nothing else."""
+    central = k != 0 and bool(rng.random() < 0.5)
+    k = int(rng.choice([1, 4, 9, 16])) if k is None else max(k, 1)
     grid = int(k**0.5)
-    central = bool(rng.random() < 0.5)
     while True:
         height, width = (int(n) for n in rng.integers(max(3, 2 * grid), 24 + 4 * grid, 2))
         margins = [int(rng.integers(0, min(6, n - -(-n // grid)) + 1)) if k > 1 else 0 for n in (height, width)]
         classes = int(rng.integers(1, 12))
         shell = Free(
-            "random", tuple(f"class {i}" for i in range(classes)), height, width, int(rng.choice([1, 3])), k, central,
+            "random", tuple(f"class {i}" for i in range(classes)), height, width, int(rng.choice(channels)), k, central,
             *margins, fit=str(rng.choice(["stretch", "crop"])), aggregate=str(rng.choice(["sum", "concat"])),
         )  # fmt: skip
         chain = random_chain(rng, *shell.patch, shell.channels, int(rng.integers(1, 7)), int(rng.integers(1, 17)))
@@ -86,8 +128,35 @@ def random_recipe(rng, max_macs: int = 1_000_000, k: int | None = None) -> Free:
             return recipe
 
 
+def classifier(rng, network: Network) -> Network:
+    """The network, at times without a fully connected layer, or with scores of each class by itself."""
+    end = Pooled(network.end.aggregate, bool(rng.random() < 0.8), str(rng.choice(["softmax", "softmax", "sigmoid"])))
+    labels = network.labels if end.dense else tuple(f"class {i}" for i in range(end.features(network)))
+    return replace(network, end=end, labels=labels)
+
+
 def random_network(rng, max_macs: int = 1_000_000, k: int | None = None) -> Network:
-    return random_recipe(rng, max_macs, k).network()
+    return classifier(rng, random_recipe(rng, max_macs, k).network())
+
+
+ANY_CHANNELS = (1, 3, 1, 3, 2, 4, 5, 8, 40)  # a picture's, and others
+
+
+def random_last_map(rng, max_macs: int = 1_000_000) -> Network:
+    """A raw network or a heat map, of any input."""
+    base = random_recipe(rng, max_macs, 0, ANY_CHANNELS).network()
+    if rng.random() < 0.4:
+        return replace(base, end=LastMap(), labels=())
+    n = base.chain[-1].cout
+    some = int(rng.choice([0, n - 1, rng.integers(0, n)])) if n > 1 and rng.random() < 0.8 else -1
+    scores = str(rng.choice(["softmax", "softmax", "sigmoid"]))
+    end = HeatMap(some, int(rng.choice([1, 2, 5, 20, 100])), scores)
+    return replace(base, end=end, labels=tuple(f"class {i}" for i in range(n)))
+
+
+def random_raw_input(rng, max_macs: int = 1_000_000) -> Network:
+    """A classifier of an input that is no picture."""
+    return classifier(rng, random_recipe(rng, max_macs, None, (2, 4, 5, 8, 40)).network())
 
 
 def random_scale(rng, first: bool, height: int, width: int) -> Scale:
@@ -155,10 +224,16 @@ class Filler:
             mult[far] = np.clip(100 * unit / limit, 1, INT31)
         return Scaled(weight, bias.astype(np.int32), mult.astype(np.int32))
 
-    def wide(self, sums, weight, products: int, signed: bool) -> Scaled:
-        n, limit = sums.shape[-1], INT31 - (products << 15)
+    def wide(self, sums, weight, products: int, signed: bool) -> tuple[Scaled, int]:
+        """At times with a shift, never one that could overflow."""
+        n, shift = sums.shape[-1], 0
+        if self.rng.random() < 0.2:
+            top = max(s for s in range(MAX_SHIFT + 1) if products << 15 <= INT31 >> s)
+            shift = int(self.rng.integers(0, top + 1))
+        limit = (INT31 >> shift) - (products << 15)
         lo, hi = ((-40, 40) if signed else (0, 120)) if not self.extreme else (-128, 256)
-        return self.fit(sums, weight, 2.0**32, self.rng.uniform(20, 80, n), self.rng.uniform(lo, hi, n), limit)
+        spread, centre = self.rng.uniform(20, 80, n), self.rng.uniform(lo, hi, n)
+        return self.fit(sums, weight, 2.0 ** (32 - shift), spread, centre, limit), shift
 
     def narrow(self, sums, weight, products: int, zero: int) -> tuple[Scaled, int]:
         """The smallest shift that the multipliers need, at times a larger one; never one that could overflow."""
@@ -171,9 +246,13 @@ class Filler:
         return self.fit(sums, weight, 2.0 ** (40 - shift), spread, centre, limit), shift
 
 
+def steps_of(layer: Layer) -> oracle.Steps:
+    return oracle.Steps((layer.kh, layer.kw), (layer.sh, layer.sw), layer.pad)
+
+
 def fill_conv(f: Filler, layer: Layer, x, zero_in, zero_out: int):
-    weight = f.weight(layer.cout, layer.kernel, layer.kernel, layer.cin)
-    sums = oracle.conv_sums(x, zero_in, weight, 0, layer.stride)
+    weight = f.weight(layer.cout, layer.kh, layer.kw, layer.cin)
+    sums = oracle.conv_sums(x, zero_in, weight, 0, steps_of(layer))
     conv, shift = f.narrow(sums, weight, weight[0].size, zero_out)
     out = oracle.narrow(sums + conv.bias, conv.mult.astype(np.int64), shift, zero_out)
     return QConv(layer, conv, shift, zero_out), out
@@ -181,23 +260,70 @@ def fill_conv(f: Filler, layer: Layer, x, zero_in, zero_out: int):
 
 def fill_bottleneck(f: Filler, layer: Layer, x, zero_in, zero_out: int):
     signed = layer.act == "none"
-    expand, e, outside = None, x, zero_in
+    expand, e, outside, expand_shift = None, x, zero_in, 0
     if layer.expand:
         weight = f.weight(layer.cexp, layer.cin)
         sums = oracle.pixel_sums(x, weight.T, 0)
-        expand = f.wide(sums, weight, layer.cin, signed)
-        e, outside = oracle.wide(sums + expand.bias, expand.mult.astype(np.int64), signed), 0
-    weight = f.weight(layer.cexp, layer.kernel, layer.kernel)
-    sums = oracle.depthwise_sums(e, outside, weight.transpose(1, 2, 0), 0, layer.stride)
-    depthwise = f.wide(sums, weight, layer.kernel**2, signed)
-    d = oracle.wide(sums + depthwise.bias, depthwise.mult.astype(np.int64), signed)
+        expand, expand_shift = f.wide(sums, weight, layer.cin, signed)
+        e, outside = oracle.wide(sums + expand.bias, expand.mult.astype(np.int64), expand_shift, signed), 0
+    weight = f.weight(layer.cexp, layer.kh, layer.kw)
+    sums = oracle.depthwise_sums(e, outside, weight.transpose(1, 2, 0), 0, steps_of(layer))
+    depthwise, depthwise_shift = f.wide(sums, weight, layer.taps, signed)
+    d = oracle.wide(sums + depthwise.bias, depthwise.mult.astype(np.int64), depthwise_shift, signed)
     weight = f.weight(layer.cout, layer.cexp)
     sums = oracle.pixel_sums(d, weight.T, 0)
     project, shift = f.narrow(sums, weight, layer.cexp, zero_out)
     res_mult = int(f.rng.choice([1, 32767, f.rng.integers(20, 500)])) if layer.residual else 0
     extra = res_mult * (x.astype(np.int64) - zero_in) if layer.residual else 0
     out = oracle.narrow(sums + project.bias, project.mult.astype(np.int64), shift, zero_out, extra)
-    return QBottleneck(layer, expand, depthwise, project, shift, zero_out, res_mult), out
+    shifts = expand_shift, depthwise_shift
+    return QBottleneck(layer, expand, depthwise, project, shift, zero_out, res_mult, *shifts), out
+
+
+def fill_block(f: Filler, layer: Layer, x, zero_in: int, zero_out: int):
+    zero_mid, second = f.zero(layer.act), oracle.Steps(pair(layer.second), (1, 1), ())
+    y, w = (k // 2 for k in second.kernel)
+    weight = f.weight(layer.cexp, layer.kh, layer.kw, layer.cin)
+    sums = oracle.conv_sums(x, zero_in, weight, 0, steps_of(layer))
+    first, first_shift = f.narrow(sums, weight, weight[0].size, zero_mid)
+    mid = oracle.narrow(sums + first.bias, first.mult.astype(np.int64), first_shift, zero_mid)
+    weight = f.weight(layer.cout, *second.kernel, layer.cexp)
+    sums = oracle.conv_sums(mid, zero_mid, weight, 0, second._replace(pads=(y, y, w, w)))
+    conv, shift = f.narrow(sums, weight, weight[0].size, zero_out)
+    added, zero_add = x[:: layer.sh, :: layer.sw][: layer.oh, : layer.ow].astype(np.int64), zero_in
+    shortcut, shortcut_shift = None, 0
+    if layer.expand:
+        weight, zero_add = f.weight(layer.cout, layer.cin), f.zero()
+        short_sums = oracle.pixel_sums(added, weight.T, 0)
+        shortcut, shortcut_shift = f.narrow(short_sums, weight, layer.cin, zero_add)
+        mult = shortcut.mult.astype(np.int64)
+        added = oracle.narrow(short_sums + shortcut.bias, mult, shortcut_shift, zero_add)
+    res_mult = int(f.rng.choice([1, 32767, *f.rng.integers(20, 500, 4)]))
+    extra = res_mult * (added - zero_add)
+    out = oracle.narrow(sums + conv.bias, conv.mult.astype(np.int64), shift, zero_out, extra)
+    ends = first_shift, zero_mid, shift, zero_out, res_mult, shortcut_shift, zero_add if layer.expand else 0
+    return QBlock(layer, first, conv, shortcut, *ends), out
+
+
+def fill_pooling(f: Filler, layer: Layer, x, zero_in: int, zero_out: int):
+    if layer.kind == "maxpool":
+        seen = oracle.windows(x, -np.inf, steps_of(layer))
+        return QPooling(layer, zero_in), seen.max((3, 4)).astype(np.int64)
+    sums = oracle.windows(x.astype(np.int64) - zero_in, 0, steps_of(layer)).sum((3, 4)).astype(np.int64)
+    steps = f.rng.uniform(0.5, 4) / layer.taps  # of the output, for each 1 of a sum
+    shift = max(0, int(np.ceil(np.log2(2.0**40 * steps / INT31))))
+    mult = int(2.0 ** (40 - shift) * steps)
+    return QPooling(layer, zero_out, mult, shift), oracle.narrow(sums, mult, shift, zero_out)
+
+
+def fill_layer(f: Filler, layer: Layer, x, zero_in, zero_out: int):
+    """(integers, output map)."""
+    fill = {"conv": fill_conv, "bottleneck": fill_bottleneck, "block": fill_block}.get(layer.kind, fill_pooling)
+    return fill(f, layer, x, zero_in, zero_out)
+
+
+def own_zero(f: Filler, layer: Layer) -> int:
+    return f.zero(layer.act if layer.kind in ("conv", "block") else "none")
 
 
 def fill_chain(f: Filler, network: Network, x, input_zero, last_zero: int):
@@ -205,11 +331,10 @@ def fill_chain(f: Filler, network: Network, x, input_zero, last_zero: int):
     chain, zero = [], np.array(input_zero)
     layers = network.layers()
     for i, layer in enumerate(layers):
-        zero_out = last_zero if i == len(layers) - 1 else f.zero(layer.act if layer.kind == "conv" else "none")
-        fill = fill_conv if layer.kind == "conv" else fill_bottleneck
-        step, x = fill(f, layer, x, zero, zero_out)
+        zero_out = last_zero if i == len(layers) - 1 else own_zero(f, layer)
+        step, x = fill_layer(f, layer, x, zero, zero_out)
         chain.append(step)
-        zero = zero_out
+        zero = step.zero_out
     return tuple(chain), x
 
 
@@ -246,11 +371,9 @@ def fill_tail(f: Filler, network: Network, last: list[np.ndarray], zero: int) ->
         here[:] = np.clip(here + part, -128, 127)
     for scale in network.readouts:
         for layer in scale.layers:
-            zero_out = f.zero(layer.act if layer.kind == "conv" else "none")
-            fill = fill_conv if layer.kind == "conv" else fill_bottleneck
-            q, x = fill(f, layer, x, zero, zero_out)
+            q, x = fill_layer(f, layer, x, zero, own_zero(f, layer))
             behind.append(q)
-            zero = zero_out
+            zero = q.zero_out
         behind.append(fill_bottleneck(f, scale.head, x, zero, 0)[0])
     rng = f.rng
     cls_zero = int(rng.choice([0, 60, rng.integers(-200, 200)]))
@@ -278,9 +401,8 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     f = Filler(rng, extreme)
     picture = (extreme_picture if extreme else random_picture)(rng, network.height, network.width, network.channels)
     x = picture.astype(np.int64) - 128
-    input_zero = tuple(f.zero() for _ in range(network.channels))
-    last = network.layers()[-1]
-    last_zero = f.zero(last.act if last.kind == "conv" else "none")
+    input_zero = tuple(f.zero() for _ in range(network.channels if network.channels in (1, 3) else 1))
+    last_zero = own_zero(f, network.layers()[-1])
     ph, pw = network.patch
     patches = [x[top : top + ph, left : left + pw] for top, left in network.patches()]
     pairs = [fill_chain(f, network, patch, input_zero, last_zero) for patch in patches]
@@ -290,7 +412,12 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     if network.readouts:
         behind, end = fill_tail(f, network, last_maps, last_zero)
         return QNet(network, input_zero, tuple(tunnels), end, behind)
+    if isinstance(network.end, LastMap):
+        return QNet(network, input_zero, tuple(tunnels), QMap(float(rng.choice([0.002, 0.02, 0.1, 1.0]))))
     pool, features = fill_pool(f, network, last_maps, last_zero)
+    if not network.end.dense:
+        scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
+        return QNet(network, input_zero, tuple(tunnels), QPooled(pool, None, 0, 0, scale))
     fc, fc_shift, fc_zero = fill_fc(f, features, len(network.labels))
     scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
     return QNet(network, input_zero, tuple(tunnels), QPooled(pool, fc, fc_shift, fc_zero, scale))
@@ -315,9 +442,19 @@ def conv_network(rng, max_macs: int) -> Network:
 # ---------------------------------------------------------------- layers for modes fast and sweep
 
 
+def fast_pads(rng, h: int, w: int, kernel: int, residual: bool) -> Pads:
+    """Any padding for a map of h x w, a residual's such that a map as large comes out."""
+    pads: list[int] = []
+    for size in (h, w):
+        before, after = (int(n) for n in rng.integers(0, kernel, 2))
+        pads += [before, kernel - 1 - before if residual else max(after, kernel - size - before)]
+    return pads[0], pads[1], pads[2], pads[3]
+
+
 def fast_recipe(rng, depth: int = 4, wide: int = 5, k: int = 1) -> Free:
     """A convolution and `depth` bottlenecks with shapes for modes fast and sweep, of up to 4 * `wide` channels: of all
-    kernels, a few without an expansion, some with input channels that are no multiple of 4."""
+    kernels, a few without an expansion, some with input channels that are no multiple of 4, some with padding of any
+    size."""
     shell = Free("fast", ("a", "b", "c"), *(int(n) for n in rng.integers(8, 30, 2)), 3, k, False)
     cin, strides = 4 * int(rng.integers(1, wide + 1)), rng.choice([1, 1, 2], depth)
     cin -= int(rng.choice([0, 0, 0, 1, 2]))
@@ -328,9 +465,9 @@ def fast_recipe(rng, depth: int = 4, wide: int = 5, k: int = 1) -> Free:
         cout = last.cout if residual else 4 * int(rng.integers(1, wide + 1)) + 2 * int(rng.random() < 0.2)
         plain = last.cout % 4 == 0 and rng.random() < 0.2
         kernel, cexp = (3, last.cout) if plain else (int(rng.choice([3, 3, 5, 7])), cexp)
-        chain.append(
-            Layer("bottleneck", last.oh, last.ow, last.cout, cexp, cout, kernel, stride, not plain, residual, "relu6")
-        )
+        pads = fast_pads(rng, last.oh, last.ow, kernel, residual) if rng.random() < 0.4 else None
+        sizes = last.oh, last.ow, last.cout, cexp, cout, kernel, stride
+        chain.append(Layer("bottleneck", *sizes, not plain, residual, "relu6", pads))
     return replace(shell, chain=tuple(chain))
 
 
@@ -348,30 +485,21 @@ def mixed_network(rng, max_macs: int) -> Network:
         if rng.random() < 0.3:
             chain.append(Layer("conv", chain[-1].oh, chain[-1].ow, chain[-1].cout, 0, int(rng.integers(1, 12)), 1, 1))
         aggregate = str(rng.choice(["sum", "concat"]))
-        network = replace(plain, chain=tuple(chain), end=Pooled(aggregate))
+        network = classifier(rng, replace(plain, chain=tuple(chain), end=Pooled(aggregate)))
         if macs(network) <= max_macs:
             return network
 
 
-def in_16_bits(scaled: Scaled, products: int) -> Scaled:
-    """With multipliers that keep every value of up to `products` + |bias| below 2^15: often the largest such ones."""
-    sums = products + np.abs(scaled.bias.astype(np.int64))
-    most = ((1 << 47) - (1 << 31) - 1) // sums
-    return replace(scaled, mult=np.minimum(scaled.mult, most).astype(np.int32))
-
-
-def made_fast(rng, q: QConv | QBottleneck) -> QConv | QBottleneck:
-    """`q` with multipliers that let it run in modes fast and sweep, if its shape does, and at times a larger shift."""
-    if not fast_shape(q.shape):
+def made_fast(rng, q: QLayer) -> QLayer:
+    """`q` with shifts that let it run in modes fast and sweep, if its shape does, and at times a larger one."""
+    if not isinstance(q, QBottleneck) or not fast_shape(q.shape):
         return q
-    products = largest_sums(q.shape)
-    expand = in_16_bits(q.expand, products[0]) if q.expand else None
-    depthwise = in_16_bits(q.depthwise, products[1])
     sums = (q.shape.cexp << 15) + int(np.abs(q.project.bias.astype(np.int64)).max())
     shift = max(s for s in range(int(rng.integers(0, 4)) + 1) if sums <= INT31 >> s)
     mult = np.minimum(q.project.mult.astype(np.int64) << q.shift, INT31) >> shift
     project = replace(q.project, mult=np.maximum(mult, 1).astype(np.int32))
-    return replace(q, expand=expand, depthwise=depthwise, project=project, shift=shift)
+    wide = {name: min(getattr(q, name), FAST_SHIFT) for name in ("expand_shift", "depthwise_shift")}
+    return replace(q, project=project, shift=shift, **wide)
 
 
 def fast_qnet(rng, network: Network, extreme: bool = False) -> QNet:
@@ -390,4 +518,5 @@ def identity_qnet(height: int, width: int, channels: int, k: int = 1, **shape) -
     ones = np.ones(channels, np.int32)
     copy = QConv(layer, Scaled(weight, 0 * ones, ones << 30), 8, 0)  # (4 x << 8) * 2^30 >> 40 = x
     fc = Scaled(np.ones((1, network.features), np.int8), np.zeros(1, np.int32), np.ones(1, np.int32))
-    return QNet(network, (0,) * channels, ((copy,),) * k, QPooled(QPool(1, 0, 0), fc, 0, 0, 1.0))
+    zeros = (0,) * (channels if channels in (1, 3) else 1)
+    return QNet(network, zeros, ((copy,),) * k, QPooled(QPool(1, 0, 0), fc, 0, 0, 1.0))

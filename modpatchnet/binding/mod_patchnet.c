@@ -8,7 +8,8 @@
 //     m.classify(img, top=None, roi=None, pixfmt=None)     -> [(label, score), ...], best first
 //     m.detect(img, threshold=0.4, iou=0.45, roi=None, pixfmt=None) -> [(x, y, w, h, label, score), ...], best first
 //     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation; of a
-//                                  # detection network the outputs of its heads, scale after scale, row by row
+//                                  # detection network the outputs of its heads, scale after scale, row by row; of a
+//                                  # heat map and of a network with raw output its last map
 //     m.profile(x)                 -> [(name, op, microseconds), ...]
 //     m.spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None)  -> (label, score) or None
 //     m.ram, m.arena, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or
@@ -19,7 +20,7 @@
 // returns), perhaps with format() in OpenMV's numbers. `x` is such a picture, or height * width * channels int8 values.
 // Instead of a buffer it may have window(x, y, w, h), which returns a picture of that part of it: for each patch one is
 // taken, so that never more than a patch is in memory. An audio model's classify takes a clip instead, a buffer of
-// 16-bit samples, as its predict and profile take array('h').
+// 16-bit samples, as its predict and profile take array('h'). A network whose input is no picture takes int8 values alone.
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
 // is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and
@@ -98,15 +99,14 @@ static void check_open(const model_obj_t *self) {
     }
 }
 
-static const char *task_name(const pn_model_t *m) {
-    return pn_detects(m) ? "detect" : pn_hears(m) ? "audio" : "classify";
-}
-
 // `fits`: whether a model that is open can do what is wanted.
 static void check_task(const model_obj_t *self, bool fits, const char *wanted) {
     check_open(self);
+    if (self->model.task == PN_TASK_RAW) {
+        mp_raise_ValueError(MP_ERROR_TEXT("model has raw output: use predict"));
+    }
     if (!fits) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("model is for %s, not for %s"), task_name(&self->model),
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("model is for %s, not for %s"), pn_task_name(&self->model),
             wanted);
     }
 }
@@ -744,15 +744,44 @@ static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
 
 #endif
 
-// Begins a run on a picture or, an audio model, on array('h') of samples; or on raw values in any buffer of the right
-// length.
+// Values that the network reads.
+static size_t inputs(const pn_model_t *m) {
+    return (size_t)m->height * m->width * m->channels;
+}
+
+// Begins a run on raw values in any buffer of the right length.
+static void start_values(model_obj_t *self, mp_obj_t x, const mp_buffer_info_t *buf) {
+    const pn_model_t *m = &self->model;
+    if (buf->len != inputs(m)) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
+            m->height, m->width, m->channels, (unsigned int)inputs(m), (unsigned int)buf->len);
+    }
+    start(self, NULL, buf->buf, x, mp_const_none);
+}
+
+// Begins a run on what classify and detect are given: a picture, or raw values where the network's input is none.
+static void start_seen(model_obj_t *self, mp_obj_t img, mp_obj_t roi, mp_obj_t pixfmt) {
+    const pn_model_t *m = &self->model;
+    pn_image_t image;
+    mp_buffer_info_t buf;
+    if (pn_sees(m)) {
+        mp_obj_t keep = get_image(&image, img, roi, pixfmt);
+        start(self, &image, NULL, keep, pixfmt);
+    } else if (is_picture(img)) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("input is %ux%ux%u, raw: wanted %u int8 values"), m->height,
+            m->width, m->channels, (unsigned int)inputs(m));
+    } else {
+        get_buffer("x", img, MP_BUFFER_READ, &buf);
+        start_values(self, img, &buf);
+    }
+}
+
+// Begins a run on a picture or, an audio model, on array('h') of samples; or on raw values.
 static void start_any(model_obj_t *self, mp_obj_t x, uint32_t *us) {
     check_open(self);
     if (is_picture(x)) {
-        pn_image_t image;
         check_not_audio(self);
-        mp_obj_t keep = get_image(&image, x, mp_const_none, mp_const_none);
-        start(self, &image, NULL, keep, mp_const_none);
+        start_seen(self, x, mp_const_none, mp_const_none);
         return;
     }
     mp_buffer_info_t buf;
@@ -761,12 +790,7 @@ static void start_any(model_obj_t *self, mp_obj_t x, uint32_t *us) {
         start_clip(self, x, us);
         return;
     }
-    size_t wanted = (size_t)self->model.height * self->model.width * self->model.channels;
-    if (buf.len != wanted) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
-            self->model.height, self->model.width, self->model.channels, (unsigned int)wanted, (unsigned int)buf.len);
-    }
-    start(self, NULL, buf.buf, x, mp_const_none);
+    start_values(self, x, &buf);
 }
 
 // ---- results ----
@@ -845,7 +869,7 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
-    check_task(self, !pn_detects(&self->model), "classify");
+    check_task(self, pn_classifies(&self->model), "classify");
     mp_int_t top = self->model.classes;
     if (arg[ARG_top].u_obj != mp_const_none) {
         top = MIN(top, mp_obj_get_int(arg[ARG_top].u_obj));
@@ -860,9 +884,7 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
         }
         start_clip(self, arg[ARG_img].u_obj, NULL);
     } else {
-        pn_image_t image;
-        mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
-        start(self, &image, NULL, keep, arg[ARG_pixfmt].u_obj);
+        start_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
     }
     run(self, NULL);
     return ranking(self, top);
@@ -944,7 +966,7 @@ static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
 #define SPOT(X) X(MP_QSTR_spot, model_spot_obj)
 
 #endif
-#ifdef PN_NO_DETECT
+#if defined(PN_NO_DETECT) && defined(PN_NO_HEATMAP)
 
 #define DETECT(X)
 #define take_outputs(self, out) ((void)0)
@@ -995,24 +1017,22 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
     mp_arg_parse_all(n_args - 1, args + 1, kw, MP_ARRAY_SIZE(allowed), allowed, arg);
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
-    check_task(self, pn_detects(&self->model), "detect");
+    check_task(self, pn_finds(&self->model), "detect");
     uint32_t threshold = get_fraction("threshold", arg[ARG_threshold].u_obj, 26214); // 0.4
     uint32_t iou = get_fraction("iou", arg[ARG_iou].u_obj, 29491); // 0.45
-    pn_image_t image;
-    mp_obj_t keep = get_image(&image, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
     check_idle(self);
-    pn_detect_prepare(&self->model, threshold, NULL);
-    start(self, &image, NULL, keep, arg[ARG_pixfmt].u_obj);
+    pn_boxes_prepare(&self->model, threshold, NULL);
+    start_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
     run(self, NULL);
     return boxes(self, iou);
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_detect_obj, 2, model_detect);
 #define DETECT(X) X(MP_QSTR_detect, model_detect_obj)
 
-// The coming run fills `out` as it goes, and looks for no boxes.
+// The coming run looks for no boxes; with heads it fills `out` as it goes.
 static void take_outputs(model_obj_t *self, mp_obj_t out) {
-    self->out = out;
-    pn_detect_prepare(&self->model, 65537, get_out(self, out));
+    self->out = pn_detects(&self->model) ? out : MP_OBJ_NULL;
+    pn_boxes_prepare(&self->model, 65537, get_out(self, out));
 }
 
 #endif
@@ -1031,14 +1051,12 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
     mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.outputs) : arg[ARG_out].u_obj;
     get_out(self, out);
     start_any(self, arg[ARG_x].u_obj, NULL);
-    if (pn_detects(&self->model)) {
+    if (pn_finds(&self->model)) {
         take_outputs(self, out);
-        run(self, NULL);
-        return out;
     }
     run(self, NULL);
     int8_t *to = get_out(self, out); // again, it may have moved
-    for (size_t i = 0; i < self->model.classes; ++i) {
+    for (size_t i = 0; i < self->model.outputs && !pn_detects(&self->model); ++i) {
         to[i] = pn_output(&self->model, i);
     }
     return out;
@@ -1051,13 +1069,14 @@ static MP_DEFINE_CONST_FUN_OBJ_KW(model_predict_obj, 2, model_predict);
 
 // One number where all input channels share it, else a tuple of one per channel.
 static mp_obj_t input_zero_point(const model_obj_t *self, const int8_t *zero) {
-    mp_obj_t all[4];
+    mp_obj_t all[3];
     bool same = true;
-    for (size_t i = 0; i < self->model.channels; ++i) {
+    size_t n = pn_sees(&self->model) ? self->model.channels : 1;
+    for (size_t i = 0; i < n; ++i) {
         all[i] = MP_OBJ_NEW_SMALL_INT(zero[i]);
         same = same && zero[i] == zero[0];
     }
-    return same ? all[0] : mp_obj_new_tuple(self->model.channels, all);
+    return same ? all[0] : mp_obj_new_tuple(n, all);
 }
 
 static mp_obj_t labels(const model_obj_t *self) {
@@ -1096,6 +1115,20 @@ static mp_obj_t get_sound_fact(const pn_model_t *m, qstr name) {
     return (void)m, (void)name, MP_OBJ_NULL;
 }
 
+// m.task
+static qstr task_of(const pn_model_t *m) {
+    if (pn_detects(m)) {
+        return MP_QSTR_detect;
+    }
+    if (pn_hears(m)) {
+        return MP_QSTR_audio;
+    }
+    if (pn_heats(m)) {
+        return MP_QSTR_heatmap;
+    }
+    return pn_maps(m) ? MP_QSTR_raw : MP_QSTR_classify;
+}
+
 // MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
 static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     const pn_model_t *m = &self->model;
@@ -1108,13 +1141,14 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     } else if (name == MP_QSTR_streamed) {
         return mp_obj_new_int_from_uint(m->weights.buffer == NULL ? 0 : m->weights.bytes);
     } else if (name == MP_QSTR_task) {
-        return MP_OBJ_NEW_QSTR(pn_detects(m) ? MP_QSTR_detect : pn_hears(m) ? MP_QSTR_audio : MP_QSTR_classify);
+        return MP_OBJ_NEW_QSTR(task_of(m));
     } else if (name == MP_QSTR_labels) {
         return labels(self);
     } else if (name == MP_QSTR_input_shape) {
         return shape(3, (const mp_int_t[]) { m->height, m->width, m->channels });
     } else if (name == MP_QSTR_output_shape) {
-        return shape(1, (const mp_int_t[]) { m->outputs });
+        return pn_maps(m) ? shape(3, (const mp_int_t[]) { m->map_h, m->map_w, m->features })
+                          : shape(1, (const mp_int_t[]) { m->outputs });
     } else if (name == MP_QSTR_input_scale) {
         return mp_obj_new_float((mp_float_t)info.input_scale);
     } else if (name == MP_QSTR_output_scale) {
@@ -1133,10 +1167,14 @@ static void model_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
     const pn_model_t *m = &self->model;
     if (self->source == MP_OBJ_NULL) {
         mp_print_str(print, "<Model closed>");
-    } else {
-        mp_printf(print, "<Model %s %u x %u x %u -> %u, ram %u%s>", task_name(m), m->height, m->width, m->channels,
-            m->classes, (unsigned int)ram(self), m->weights.buffer == NULL ? "" : ", streamed");
+        return;
     }
+    mp_printf(print, "<Model %s %u x %u x %u -> ", pn_task_name(m), m->height, m->width, m->channels);
+    if (pn_maps(m)) {
+        mp_printf(print, "%u x %u x ", m->map_h, m->map_w);
+    }
+    mp_printf(print, "%u, ram %u%s>", pn_maps(m) ? (unsigned int)m->features : m->classes, (unsigned int)ram(self),
+        m->weights.buffer == NULL ? "" : ", streamed");
 }
 
 // `format` % `values`, as in Python.
@@ -1144,15 +1182,35 @@ static mp_obj_t filled(mp_obj_t format, size_t n, const mp_obj_t *values) {
     return mp_binary_op(MP_BINARY_OP_MODULO, format, mp_obj_new_tuple(n, values));
 }
 
+static mp_obj_t kind_name(uint8_t kind) {
+    switch (kind) {
+        case PN_KIND_CONV:
+            return TEXT("conv");
+        case PN_KIND_BOTTLENECK:
+            return TEXT("bottleneck");
+        case PN_KIND_BLOCK:
+            return TEXT("block");
+        case PN_KIND_MAXPOOL:
+            return TEXT("maxpool");
+        default:
+            return TEXT("meanpool");
+    }
+}
+
 // (name, op, microseconds) of layer `i`, or of what follows the layers.
 static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
-    mp_obj_t row[3] = { TEXT("head"), TEXT("pool, dense"), mp_obj_new_int_from_uint(us) };
-    if (i < self->model.all_layers) {
-        pn_op_t what = pn_op(&self->model, i);
-        mp_obj_t number = MP_OBJ_NEW_SMALL_INT(i), kernel = MP_OBJ_NEW_SMALL_INT(what.kernel);
+    const pn_model_t *m = &self->model;
+    mp_obj_t what_ends = pn_heats(m) ? TEXT("cells") : m->dense ? TEXT("pool, dense") : TEXT("pool");
+    mp_obj_t row[3] = { TEXT("head"), what_ends, mp_obj_new_int_from_uint(us) };
+    if (i < m->all_layers) {
+        pn_op_t what = pn_op(m, i);
+        bool same = what.y.stride == what.x.stride;
+        mp_obj_t number = MP_OBJ_NEW_SMALL_INT(i);
         row[0] = filled(TEXT("layer %u"), 1, &number);
-        row[1] = filled(what.bottleneck ? TEXT("bottleneck %ux%u stride %u") : TEXT("conv %ux%u stride %u"), 3,
-            (const mp_obj_t[]) { kernel, kernel, MP_OBJ_NEW_SMALL_INT(what.stride) });
+        row[1] = filled(same ? TEXT("%s %ux%u stride %u") : TEXT("%s %ux%u stride %ux%u"), 5 - same,
+            (const mp_obj_t[]) { kind_name(what.kind), MP_OBJ_NEW_SMALL_INT(what.y.kernel),
+                MP_OBJ_NEW_SMALL_INT(what.x.kernel), MP_OBJ_NEW_SMALL_INT(what.y.stride),
+                MP_OBJ_NEW_SMALL_INT(what.x.stride) });
     }
     return mp_obj_new_tuple(3, row);
 }
@@ -1160,9 +1218,10 @@ static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
 static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
     model_obj_t *self = MP_OBJ_TO_PTR(self_in);
     check_open(self);
-    size_t rows = self->model.all_layers + !pn_detects(&self->model);
-    uint32_t *us = m_malloc(rows * sizeof(uint32_t)), heard = 0;
-    memset(us, 0, rows * sizeof(uint32_t));
+    const pn_model_t *m = &self->model;
+    size_t layers = m->all_layers, rows = layers + (pn_classifies(m) || pn_heats(m)); // others end with their layers
+    uint32_t *us = m_malloc((layers + 1) * sizeof(uint32_t)), heard = 0;
+    memset(us, 0, (layers + 1) * sizeof(uint32_t));
     start_any(self, x, &heard);
     run(self, us);
     mp_obj_t list = mp_obj_new_list(0, NULL);

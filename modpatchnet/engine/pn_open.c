@@ -49,6 +49,10 @@ const char *pn_error(int err) {
         case PN_ERR_NO_SOUND:
             return "task audio is not in this build";
         #endif
+        #ifdef PN_NO_HEATMAP
+        case PN_ERR_NO_HEATMAP:
+            return "task heatmap is not in this build";
+        #endif
         default:
             return "ok";
     }
@@ -56,7 +60,8 @@ const char *pn_error(int err) {
 
 static int check_header(pn_model_t *m) {
     const uint8_t *b = m->blob;
-    m->channels = b[PN_HEADER_CHANNELS];
+    m->task = b[PN_HEADER_TASK];
+    m->channels = (uint16_t)pn_u16(b + PN_HEADER_CHANNELS);
     m->tunnels = b[PN_HEADER_TUNNELS];
     m->layers = b[PN_HEADER_LAYERS];
     m->height = (uint16_t)pn_u16(b + PN_HEADER_HEIGHT);
@@ -69,10 +74,11 @@ static int check_header(pn_model_t *m) {
     m->segments = m->all_segments = (uint8_t)segments;
     m->all_layers = m->layers;
     m->map_h = m->map_w = 0;
-    bool ok = (m->channels == 1 || m->channels == 3) && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
+    bool ok = m->channels >= 1 && m->channels <= PN_MAX_REDUCTION && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
         && m->layers >= 1 && segments >= 1 && segments <= m->layers && pn_side_ok(m->height) && pn_side_ok(m->width)
-        && m->classes >= 1 && m->patch_h >= 1 && m->patch_h <= m->height && m->patch_w >= 1 && m->patch_w <= m->width
-        && b[PN_HEADER_FIT] <= PN_FIT_CROP && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT;
+        && (m->classes == 0) == (m->task == PN_TASK_RAW) && m->patch_h >= 1 && m->patch_h <= m->height
+        && m->patch_w >= 1 && m->patch_w <= m->width && b[PN_HEADER_FIT] <= PN_FIT_CROP
+        && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT && b[PN_HEADER_SCORES] <= PN_SCORES_SIGMOID;
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
@@ -96,7 +102,7 @@ static int check_tables(const pn_model_t *m) {
 
 static int check_labels(const pn_model_t *m) {
     uint32_t off = pn_u32(m->blob + PN_HEADER_LABEL_OFF), bytes = pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
-    if (!pn_in_prefix(m, off, bytes) || bytes == 0 || m->blob[off + bytes - 1] != '\n') {
+    if (!pn_in_prefix(m, off, bytes) || (bytes > 0 && m->blob[off + bytes - 1] != '\n')) {
         return PN_ERR_LABELS;
     }
     uint32_t lines = 0;
@@ -106,36 +112,80 @@ static int check_labels(const pn_model_t *m) {
     return lines == m->classes ? PN_OK : PN_ERR_LABELS;
 }
 
-static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
-    uint32_t flags = l->index >= m->layers ? l->flags & ~PN_FLAG_HEAD : l->flags; // of what is no head
-    if (l->kernel > 7 || l->kernel % 2 == 0 || l->stride < 1 || l->stride > 2 || l->cout == 0) {
-        return PN_ERR_SHAPE;
-    }
-    // what the fast kernels can do, and what their arrays' order follows from; the plan's check looks at the rest
-    bool fast = pn_fast_mode(l->mode);
-    if (fast && (l->kind != PN_KIND_BOTTLENECK || l->cexp % 4 || l->cexp == 0 || l->cout % 2)) {
-        return PN_ERR_SHAPE;
-    }
-    if (fast && (l->group % 4 || l->group == 0 || l->group > l->cexp)) {
-        return PN_ERR_PLAN;
-    }
-    if (l->kind == PN_KIND_CONV) {
-        bool ok = flags == 0 && l->cexp == 0 && l->kernel * l->kernel * (uint32_t)l->cin <= PN_MAX_REDUCTION;
-        return ok ? PN_OK : PN_ERR_SHAPE;
-    }
-    bool expand = l->flags & PN_FLAG_EXPAND, residual = l->flags & PN_FLAG_RESIDUAL;
-    bool ok = l->kind == PN_KIND_BOTTLENECK && l->index > 0 && l->kernel > 1
-        && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE) && l->cexp >= 1
+// A kernel along one side: `covers` if it may be as long as that.
+static bool axis_ok(const pn_axis_t *a, uint32_t pad_after, bool block, bool covers) {
+    bool second_ok = block ? a->second % 2 == 1 && a->second <= PN_MAX_KERNEL : a->second == 0;
+    return a->kernel >= 1 && (covers || a->kernel <= PN_MAX_KERNEL) && a->stride >= 1 && a->stride <= PN_MAX_KERNEL
+        && a->pad < a->kernel && pad_after < a->kernel && second_ok;
+}
+
+// What the fast kernels can do, and what their arrays' order follows from; the plan's check looks at the rest.
+static bool fast_shape_ok(const pn_layer_t *l) {
+    const pn_axis_t *y = &l->y, *x = &l->x;
+    return l->kind == PN_KIND_BOTTLENECK && l->cexp % 4 == 0 && l->cexp > 0 && l->cout % 2 == 0
+        && y->kernel == x->kernel && y->stride == x->stride && y->stride <= 2 && y->kernel % 2 == 1 && y->kernel >= 3
+        && y->kernel <= PN_MAX_FAST_KERNEL;
+}
+
+static bool bottleneck_shape_ok(const pn_layer_t *l, uint32_t flags) {
+    bool expand = flags & PN_FLAG_EXPAND, residual = flags & PN_FLAG_RESIDUAL,
+         one = l->y.stride == 1 && l->x.stride == 1;
+    return l->index > 0 && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE) && l->cexp >= 1
         && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION && (expand || l->cexp == l->cin)
-        && (!residual || (l->stride == 1 && l->cout == l->cin));
-    return ok ? PN_OK : PN_ERR_SHAPE;
+        && (!residual || (one && l->cout == l->cin && l->oh == l->h && l->ow == l->w));
+}
+
+static bool block_shape_ok(const pn_layer_t *l, uint32_t flags, uint32_t taps) {
+    bool same = l->cout == l->cin && l->oh == l->h && l->ow == l->w && l->y.stride == 1 && l->x.stride == 1;
+    bool reached = (l->oh - 1u) * l->y.stride < l->h && (l->ow - 1u) * l->x.stride < l->w; // by what is added
+    return l->index > 0 && (flags == PN_FLAG_EXPAND || (flags == 0 && same)) && reached && l->cexp >= 1
+        && taps * l->cin <= PN_MAX_REDUCTION && (uint32_t)l->y.second * l->x.second * l->cexp <= PN_MAX_REDUCTION;
+}
+
+static bool kind_shape_ok(const pn_layer_t *l, uint32_t flags) {
+    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
+    switch (l->kind) {
+        case PN_KIND_CONV:
+            return flags == 0 && l->cexp == 0 && (uint64_t)taps * l->cin <= PN_MAX_REDUCTION;
+        case PN_KIND_BOTTLENECK:
+            return bottleneck_shape_ok(l, flags);
+        case PN_KIND_BLOCK:
+            return block_shape_ok(l, flags, taps);
+        case PN_KIND_MAXPOOL:
+        case PN_KIND_MEANPOOL:
+            return l->index > 0 && flags == 0 && l->cexp == 0 && l->cout == l->cin;
+        default:
+            return false;
+    }
+}
+
+static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
+    const uint8_t *r = pn_layer_record(m, l->index);
+    uint32_t head = l->index >= m->layers ? PN_FLAG_HEAD : 0, bottom = r[PN_LAYER_PAD_BOTTOM];
+    uint32_t right = r[PN_LAYER_PAD_RIGHT];
+    bool covers = l->mode == PN_MODE_COVER, block = l->kind == PN_KIND_BLOCK, fast = pn_fast_mode(l->mode);
+    bool whole = l->y.kernel == l->h && l->x.kernel == l->w && l->y.pad + l->x.pad + bottom + right == 0;
+    bool cover_ok = whole && l->kind != PN_KIND_BOTTLENECK && !block;
+    if (!axis_ok(&l->y, bottom, block, covers) || !axis_ok(&l->x, right, block, covers) || (covers && !cover_ok)
+        || l->cout == 0 || l->oh == 0 || l->ow == 0 || pn_u16(r + PN_LAYER_FLAGS) > UINT8_MAX
+        || !kind_shape_ok(l, l->flags & ~head) || (fast && !fast_shape_ok(l))) {
+        return PN_ERR_SHAPE;
+    }
+    return fast && (l->group % 4 || l->group == 0 || l->group > l->cexp) ? PN_ERR_PLAN : PN_OK;
+}
+
+// A zero point of a layer's inside is nought where there is none, and a maximum keeps its input's.
+static bool zeros_ok(const pn_layer_t *l) {
+    bool block = l->kind == PN_KIND_BLOCK, shortcut = block && l->flags & PN_FLAG_EXPAND;
+    return (block || l->zero_mid == 0) && (shortcut || l->zero_add == 0)
+        && (l->kind != PN_KIND_MAXPOOL || l->zero_out == l->zero_in);
 }
 
 static int check_params(const pn_model_t *m, const pn_layer_t *l) {
-    bool residual = l->flags & PN_FLAG_RESIDUAL;
-    bool ok = residual ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0;
+    bool adds = l->kind == PN_KIND_BLOCK || l->flags & PN_FLAG_RESIDUAL;
+    bool ok = adds ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0;
     uint32_t end;
-    return ok ? pn_check_layer_arrays(m, l, &end) : PN_ERR_WEIGHTS;
+    return ok && zeros_ok(l) ? pn_check_layer_arrays(m, l, &end) : PN_ERR_WEIGHTS;
 }
 
 // Layer `i` of a chain, or behind the chains. *l holds the one before and then this one.

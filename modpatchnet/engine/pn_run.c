@@ -76,7 +76,9 @@ static void end_chain(pn_model_t *m) {
         begin_segment(m, m->segments);
     } else {
         end_layers(m, PHASE_END);
-        pn_parts_begin(m, 0, 0);
+        if (m->dense) {
+            pn_parts_begin(m, 0, 0);
+        }
     }
 }
 
@@ -138,6 +140,9 @@ int pn_start(pn_model_t *m, void *arena, size_t len, const pn_image_t *image) {
     m->run.image = *image;
     m->run.image.left = m->run.image.top = 0;
     m->run.windowed = image->data == NULL;
+    if (!pn_sees(m)) {
+        return PN_ERR_PIXFMT;
+    }
     int err = pn_image_prepare(&m->run.image, m->height, m->width, m->blob[PN_HEADER_FIT] == PN_FIT_CROP);
     return err ? err : start(m, arena, len);
 }

@@ -147,10 +147,11 @@ AREA(work, 300000);
 
 // ---------------------------------------------------------------- bottlenecks
 
-// The map of a case: lines of pixels, line after line or, `across`, pixel after pixel; and the strips of a line's
-// output pixels.
+// The map of a case: lines of pixels, line after line or, `across`, pixel after pixel; what the kernel reaches above
+// and below it, before and behind its lines; and the strips of a line's output pixels.
 typedef struct {
     uint32_t lines_in, lines_out, cross_in, cross_out, strip;
+    uint32_t above, below, before, behind;
     bool across, residual, extreme, parts;
     pn_fast_t f;
 } fast_t;
@@ -166,8 +167,13 @@ typedef struct {
 static const fast_kernels_t tested = { pn_fast_begin, pn_fast_take, pn_fast_line, true };
 static const fast_kernels_t reference = { ref_fast_begin, ref_fast_take, ref_fast_line, false };
 
-static uint32_t outputs(uint32_t n, uint32_t stride) {
-    return (n - 1) / stride + 1;
+// What the kernel reaches outside the map at both ends of `n` lines or pixels. Returns how many come out.
+static uint32_t random_pads(const fast_t *c, uint32_t n, uint32_t *first, uint32_t *last) {
+    uint32_t most = c->f.kernel - 1u;
+    *first = one_in(2) ? most / 2 : from_to(0, most);
+    *last = c->residual ? most - *first : one_in(2) ? most / 2 : from_to(0, most);
+    *last = n + *first + *last > most ? *last : most;
+    return (n + *first + *last - c->f.kernel) / c->f.stride + 1;
 }
 
 static void random_fast(fast_t *c) {
@@ -188,15 +194,17 @@ static void random_fast(fast_t *c) {
     f->group = one_in(2) ? f->cexp : (uint16_t)(4 * from_to(1, f->cexp / 4));
     c->lines_in = from_to(1, 9);
     c->cross_in = one_in(6) ? from_to(10, 22) : from_to(1, 9);
-    f->lines = (uint16_t)(f->sweep ? from_to(1, outputs(c->lines_in, f->stride)) : 1);
-    c->lines_out = outputs(c->lines_in, f->stride);
-    c->cross_out = outputs(c->cross_in, f->stride);
+    c->lines_out = random_pads(c, c->lines_in, &c->above, &c->below);
+    c->cross_out = random_pads(c, c->cross_in, &c->before, &c->behind);
+    f->lines = (uint16_t)(f->sweep ? from_to(1, c->lines_out) : 1);
     c->strip = one_in(2) ? c->cross_out : from_to(1, c->cross_out);
     c->across = one_in(2);
     c->extreme = one_in(2);
     c->parts = one_in(2);
     f->zero_in = (int8_t)any();
     f->shift = (uint8_t)(one_in(3) ? from_to(1, 3) : 0);
+    f->shift_expand = (uint8_t)(f->expands && one_in(3) ? from_to(1, PN_FAST_SHIFT) : 0);
+    f->shift_depthwise = (uint8_t)(one_in(3) ? from_to(1, PN_FAST_SHIFT) : 0);
     f->res_mult = c->residual ? (int32_t)from_to(1, one_in(4) ? 32767 : 500) : 0;
     f->zero_q8 = 256 * (int8_t)any() + 128 - f->res_mult * f->zero_in;
 }
@@ -210,19 +218,20 @@ static void put32(uint8_t *p, int32_t v) {
     memcpy(p, &v, 4);
 }
 
-// A bias, and at most the largest multiplier with which sums of up to `products` keep to 16 bits.
-static void random_scale(uint8_t *bias_at, uint8_t *mult_at, uint32_t products) {
-    uint32_t size = one_in(8) ? from_to(0, 1 << 24) : from_to(0, 8192);
-    uint64_t most = (((uint64_t)32768 << 32) - (1u << 31) - 1) / (products + size);
-    most = most < INT32_MAX ? most : INT32_MAX;
-    most >>= from_to(0, 6);
+// A bias with which sums of `products` products fit int32 when they are shifted, one in eight as large as may be; and a
+// multiplier that makes few bits of the largest ones, or any.
+static void random_scale(uint8_t *bias_at, uint8_t *mult_at, uint32_t products, uint32_t shift) {
+    uint32_t sums = products << 15, room = (INT32_MAX >> shift) - sums, small = room < 8192 ? room : 8192;
+    uint32_t size = one_in(8) ? room - from_to(0, small) : from_to(0, small);
+    uint64_t most = (1ull << (32 + from_to(7, 17))) / ((uint64_t)(sums + size) << shift);
+    most = most < INT32_MAX && !one_in(6) ? most + 1 : INT32_MAX - from_to(0, 1 << from_to(0, 30));
     put32(bias_at, one_in(2) ? (int32_t)size : -(int32_t)size);
-    put32(mult_at, most ? (int32_t)most : 1);
+    put32(mult_at, (int32_t)most);
 }
 
 static void random_weights(uint8_t *p, uint32_t n, bool wide16, bool extreme) {
     for (uint32_t i = 0; i < n; i++) {
-        int16_t v = random_value(extreme, -127);
+        int16_t v = random_value(extreme, -128);
         memcpy(p + (i << wide16), &v, wide16 ? 2 : 1);
     }
 }
@@ -251,13 +260,13 @@ static uint8_t *random_group(const fast_t *c, uint8_t *p, uint32_t n) {
     pn_fast_arrays_t a = pn_fast_arrays(f);
     for (uint32_t i = 0; i < n / 2 && f->expands; i++, p += a.pair) {
         bool wide16 = f->wide16 && !pn_fast_eight(f);
-        random_scale(p, p + 8, 16384u * f->cin);
-        random_scale(p + 4, p + 12, 16384u * f->cin);
+        random_scale(p, p + 8, f->cin, f->shift_expand);
+        random_scale(p + 4, p + 12, f->cin, f->shift_expand);
         random_weights(p + 16, (a.pair - 16) >> wide16, wide16, c->extreme);
     }
     for (uint32_t i = 0; i < n; i++, p += a.channel) {
         random_taps(f, p, c->extreme);
-        random_scale(p + a.channel - 8, p + a.channel - 4, (f->expands ? 255u : 128u) * 128 * f->kernel * f->kernel);
+        random_scale(p + a.channel - 8, p + a.channel - 4, (uint32_t)f->kernel * f->kernel, f->shift_depthwise);
     }
     random_weights(p, n * f->cout, f->wide16, c->extreme);
     return p + n * a.project;
@@ -315,11 +324,11 @@ static pn_pixels_t in_line(const fast_t *c, int y, uint32_t pixel) {
         : pixels_at(c, input.at, c->lines_in, c->cross_in, c->f.cin, (uint32_t)y, pixel);
 }
 
-// Takes in the lines that output line `o` finds there; mode 6: channels from..to-1.
+// Takes in the lines that output line `o` finds there, those below the map too; mode 6: channels from..to-1.
 static void take_lines(const fast_t *c, const fast_kernels_t *kernels, uint32_t o, uint32_t pixel, uint32_t from,
     uint32_t to) {
-    int top = (int)(o * c->f.stride) - c->f.kernel / 2;
-    for (int y = top < 0 ? 0 : top; y < top + c->f.kernel - c->f.stride && y < (int)c->lines_in; y++) {
+    int top = (int)(o * c->f.stride) - (int)c->above;
+    for (int y = top < 0 ? 0 : top; y < top + c->f.kernel - c->f.stride; y++) {
         for (uint32_t at = from, end; at < to; at = end) {
             pn_fast_t part = part_of(c, kernels, at);
             end = together(c, kernels, at);
@@ -332,7 +341,7 @@ static void take_lines(const fast_t *c, const fast_kernels_t *kernels, uint32_t 
 static void fast_line(const fast_t *c, const fast_kernels_t *kernels, uint32_t o, uint32_t line, uint32_t pixel,
     uint32_t out_from, uint32_t from, uint32_t to, uint8_t *map) {
     const pn_fast_t *f = &c->f;
-    pn_fast_lines_t l = { .top = (int)(o * f->stride) - f->kernel / 2 };
+    pn_fast_lines_t l = { .top = (int)(o * f->stride) - (int)c->above };
     uint32_t n = pn_fast_lines(f);
     for (uint32_t i = 0; i < n; i++) {
         l.in[i] = in_line(c, l.top + (int)(f->kernel - n + i), pixel);
@@ -378,13 +387,13 @@ static void sweep(const fast_t *c, const fast_kernels_t *kernels, uint32_t pixel
 // The whole map, strip after strip, into `to`. False if a guard was touched.
 static bool run_fast(fast_t *c, const fast_kernels_t *kernels, uint8_t *to) {
     pn_fast_t *f = &c->f;
-    uint32_t half = f->kernel / 2u;
     for (uint32_t out_from = 0; out_from < c->cross_out; out_from += c->strip) {
-        uint32_t left = c->cross_out - out_from, first = out_from * f->stride;
+        uint32_t left = c->cross_out - out_from;
+        int first = (int)(out_from * f->stride) - (int)c->before, in_from = first < 0 ? 0 : first;
         f->out = (uint16_t)(left < c->strip ? left : c->strip);
-        uint32_t from = first < half ? 0 : first - half, end = first + (f->out - 1u) * f->stride + half + 1;
-        f->in = (uint16_t)((end < c->cross_in ? end : c->cross_in) - from);
-        f->pad = (uint8_t)(half - (first - from));
+        int end = first + (f->out - 1) * f->stride + f->kernel;
+        f->in = (uint16_t)((end < (int)c->cross_in ? end : (int)c->cross_in) - in_from);
+        f->pad = (uint8_t)(in_from - first);
         pn_fast_area_t a = pn_fast_area(f);
         if (!lay_out(&wide, a.wide, wide.offset, (uint8_t)any())
             || !lay_out(&work, a.work, work.offset, (uint8_t)any())) {
@@ -392,7 +401,7 @@ static bool run_fast(fast_t *c, const fast_kernels_t *kernels, uint8_t *to) {
         }
         f->wide = wide.at;
         f->work = work.at;
-        (f->sweep ? sweep : roll)(c, kernels, from, out_from, to);
+        (f->sweep ? sweep : roll)(c, kernels, (uint32_t)in_from, out_from, to);
         if (!guarded(&wide) || !guarded(&work)) {
             return false;
         }
@@ -412,10 +421,16 @@ static void print_fast(const fast_t *c) {
     number(", lines ", f->lines);
     number(", group ", f->group);
     number(", 16-bit weights ", f->wide16);
-    number(", shift ", f->shift);
+    number(", shifts ", f->shift);
+    number(" ", f->shift_expand);
+    number(" ", f->shift_depthwise);
     number(", residual ", c->residual);
     number(", lines ", (int32_t)c->lines_in);
     number(" of ", (int32_t)c->cross_in);
+    number(", pads ", (int32_t)c->above);
+    number(" ", (int32_t)c->below);
+    number(" ", (int32_t)c->before);
+    number(" ", (int32_t)c->behind);
     number(", strip ", (int32_t)c->strip);
     number(", across ", c->across);
     number(", extreme ", c->extreme);
@@ -458,10 +473,11 @@ static int32_t check_fast(void) {
 
 // ---------------------------------------------------------------- convolutions
 
+// A line of output pixels, `chunk` at a time; `before`: pixels that the kernel reaches before the input line.
 typedef struct {
     pn_conv_t c;
     uint32_t pixels, chunk;
-    int step;
+    int before, step;
     bool extreme;
 } conv_t;
 
@@ -470,31 +486,35 @@ static void random_conv(conv_t *t) {
     pn_conv_t *c = &t->c;
     memset(t, 0, sizeof(*t));
     t->extreme = one_in(2);
-    c->in.kernel = kernels[any() % sizeof(kernels)];
-    c->cin = (int)(one_in(4) ? from_to(9, c->in.kernel > 3 ? 12 : 70) : from_to(1, 8));
+    c->in.lines = kernels[any() % sizeof(kernels)];
+    c->in.pixels = one_in(4) ? (int)from_to(1, 15) : c->in.lines;
+    c->cin = (int)(one_in(4) ? from_to(9, c->in.lines * c->in.pixels > 9 ? 12 : 70) : from_to(1, 8));
     c->cout = (int)from_to(1, 19);
-    c->stride = (int)from_to(1, 2);
+    c->stride = (int)from_to(1, 3);
     c->shift = (int)from_to(0, 2);
-    c->zero_q8 = 256 * (int8_t)any() + 128;
+    c->res_mult = one_in(3) ? (int)from_to(1, 32767) : 0;
+    c->zero_q8 = 256 * (int8_t)any() + 128 - c->res_mult * (int8_t)any();
     c->zero_step = c->cin <= 3 && one_in(2);
     c->in.w = (int)(one_in(6) ? from_to(10, 40) : from_to(1, 9));
     c->in.step = c->cin * (int)from_to(1, 3);
     bool across = one_in(2);
-    c->in.line_step = across ? c->cin : c->cin * c->in.kernel;
-    c->in.pixel_step = across ? c->cin * c->in.kernel : c->cin;
-    t->pixels = outputs((uint32_t)c->in.w, (uint32_t)c->stride);
+    c->in.line_step = across ? c->cin : c->cin * c->in.pixels;
+    c->in.pixel_step = across ? c->cin * c->in.lines : c->cin;
+    t->before = (int)from_to(0, (uint32_t)c->in.pixels - 1);
+    t->pixels = (uint32_t)(c->in.w - 1 + t->before) / (uint32_t)c->stride + 1;
     t->chunk = 2 * from_to(1, 8);
     t->step = c->cout * (int)from_to(1, 3);
+    c->x_step = c->cout * (int)from_to(1, 2);
 }
 
 // Weights, biases and multipliers one behind the other, as they lie in a blob; the lines at `input`, some of them
 // outside the map.
 static bool random_conv_arrays(conv_t *t) {
     pn_conv_t *c = &t->c;
-    uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.kernel * c->in.kernel * c->cin);
-    uint32_t line = (uint32_t)(c->in.w * c->in.step);
-    if (!lay_out(&arrays, 8 * n + n * products, 0, 0)
-        || !lay_out(&input, line * (uint32_t)c->in.kernel, from_to(0, 3), 0)) {
+    uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.lines * c->in.pixels * c->cin);
+    uint32_t line = (uint32_t)(c->in.w * c->in.step), lines = line * (uint32_t)c->in.lines;
+    uint32_t added = c->res_mult ? t->pixels * (uint32_t)c->x_step : 0;
+    if (!lay_out(&arrays, 8 * n + n * products, 0, 0) || !lay_out(&input, lines + added, from_to(0, 3), 0)) {
         return false;
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -508,8 +528,9 @@ static bool random_conv_arrays(conv_t *t) {
     for (uint32_t i = 0; i < input.used; i++) {
         input.at[i] = (uint8_t)random_value(t->extreme, -128);
     }
-    int inside = (int)from_to(0, (uint32_t)c->in.kernel - 1);
-    for (int l = 0; l < c->in.kernel; l++) {
+    c->x = c->res_mult ? (int8_t *)input.at + lines : NULL;
+    int inside = (int)from_to(0, (uint32_t)c->in.lines - 1);
+    for (int l = 0; l < c->in.lines; l++) {
         c->in.rows[l] = l == inside || !one_in(4) ? input.at + (uint32_t)l * line : NULL;
     }
     return true;
@@ -518,23 +539,29 @@ static bool random_conv_arrays(conv_t *t) {
 static bool run_conv(conv_t *t, void (*make)(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step),
     uint8_t *to) {
     pn_conv_t *c = &t->c;
-    uint32_t quads = pn_conv_quads((uint32_t)c->in.kernel, (uint32_t)c->cin);
+    const int8_t *added = c->x;
+    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
     for (uint32_t x = 0; x < t->pixels; x += t->chunk) {
         uint32_t left = t->pixels - x, n = left < t->chunk ? left : t->chunk;
         if (!lay_out(&work, pn_conv_bytes(quads, n + n % 2), work.offset, (uint8_t)any())) {
             return false;
         }
         c->work = work.at;
-        make(c, (int)x * c->stride - c->in.kernel / 2, n, (int8_t *)to + x * (uint32_t)t->step, t->step);
+        c->x = added == NULL ? NULL : added + x * (uint32_t)c->x_step;
+        make(c, (int)x * c->stride - t->before, n, (int8_t *)to + x * (uint32_t)t->step, t->step);
         if (!guarded(&work)) {
             return false;
         }
     }
+    c->x = added;
     return true;
 }
 
 static void print_conv(const conv_t *t) {
-    number(": kernel ", t->c.in.kernel);
+    number(": kernel ", t->c.in.lines);
+    number(" ", t->c.in.pixels);
+    number(", before ", t->before);
+    number(", added ", t->c.res_mult);
     number(", stride ", t->c.stride);
     number(", channels ", t->c.cin);
     number(" ", t->c.cout);

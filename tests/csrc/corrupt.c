@@ -79,8 +79,10 @@ static void check_boxes(pn_model_t *m) {
 static void finish(pn_model_t *m) {
     while (pn_step(m) == PN_MORE) {
     }
-    if (pn_detects(m)) {
+    if (pn_finds(m)) {
         check_boxes(m);
+    }
+    if (!pn_classifies(m)) {
         return;
     }
     pn_softmax_t s;
@@ -92,21 +94,20 @@ static void finish(pn_model_t *m) {
     }
 }
 
-static int32_t *kept; // logits of the run before, or outputs of the heads
+static int32_t *kept; // logits of the run before, or outputs of the heads, or the last map
 static int8_t *heads;
 
 // Before every run: whatever a detection network may write.
 static void prepare(pn_model_t *m) {
     free(heads);
-    heads = NULL;
-    if (pn_detects(m)) {
-        heads = exactly(m->outputs);
-        pn_detect_prepare(m, 20000, heads);
+    heads = pn_detects(m) ? exactly(m->outputs) : NULL;
+    if (pn_finds(m)) {
+        pn_boxes_prepare(m, 20000, heads);
     }
 }
 
 static int32_t result(const pn_model_t *m, uint32_t i) {
-    return pn_detects(m) ? heads[i] : pn_logit(m, i);
+    return pn_detects(m) ? heads[i] : pn_classifies(m) ? pn_logit(m, i) : pn_output(m, i);
 }
 
 static void keep_scores(const pn_model_t *m) {
@@ -287,10 +288,13 @@ static void run(pn_model_t *m) {
     };
     uint8_t *arena = exactly(m->arena_bytes);
     memset(arena, 0xa5, m->arena_bytes);
-    run_picture(m, arena, &images[0]);
-    run_windows(m, arena, &images[0]);
-    run_picture(m, arena, &images[1]);
-    run_windows(m, arena, &images[1]);
+    for (int i = 0; i < 2 && pn_sees(m); i++) {
+        run_picture(m, arena, &images[i]);
+        run_windows(m, arena, &images[i]);
+    }
+    if (!pn_sees(m) && pn_start(m, arena, m->arena_bytes, &images[0]) != PN_ERR_PIXFMT) {
+        die("a picture for a network that takes none");
+    }
     if (pn_hears(m)) {
         hear(m, arena);
     }

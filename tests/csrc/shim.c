@@ -66,16 +66,21 @@ uint32_t shim_fresh(const pn_model_t *m) {
 
 #endif
 
-// How many int8 values a run gives; whether they are those of heads.
+// How many int8 values a run gives; and what it tells: 1: heads' outputs, 2: boxes, 4: classes.
 uint32_t shim_outputs(const pn_model_t *m) {
     return m->outputs;
 }
 
-int shim_detects(const pn_model_t *m) {
-    return pn_detects(m);
+int shim_tells(const pn_model_t *m) {
+    return pn_detects(m) + 2 * pn_finds(m) + 4 * pn_classifies(m);
 }
 
-#ifndef PN_NO_DETECT
+// The values of a run that does not end with heads.
+void shim_outputs8(const pn_model_t *m, int8_t *outputs) {
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        outputs[i] = pn_output(m, i);
+    }
+}
 
 // The boxes of a run, six numbers each; `boxes` has room for those that the blob allows.
 uint32_t shim_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
@@ -92,8 +97,6 @@ uint32_t shim_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
     }
     return n;
 }
-
-#endif
 
 // The result of a run: `n` classes.
 void shim_results(const pn_model_t *m, uint32_t n, int16_t *logits, int8_t *outputs, uint32_t *scores) {

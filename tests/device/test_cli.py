@@ -61,7 +61,7 @@ def run(capsys, *argv: str) -> tuple[int, str, str]:
 def run_json(capsys, *argv: str):
     """What main prints with --json: nothing else, and no progress bars."""
     status, out, err = run(capsys, *argv, "--json")
-    assert status == 0 and "━" not in err
+    assert status == 0 and "━" not in err, err
     return json.loads(out)
 
 
@@ -137,12 +137,12 @@ WRONG = {
     "model is no blob": (["analyze", "qnet.npz"], "wanted a .pnb blob"),
     "damaged blob": (["analyze", "cut.pnb"], "cut.pnb: bad model: length"),
     "budget in words": (["analyze", "pets.pnb", "--budget", "much"], "such as 24K, 24KB or 24576, got 'much'"),
-    "budget too small": (["pack", "qnet.npz", "-o", "x.pnb", "--budget", "100"], "(block 1, 7x7x4, t=3), budget 100 B"),
+    "budget too small": (["pack", "qnet.npz", "-o", "x.pnb", "--budget", "100"], "496 B at least (stem, 13x13x3), budget 100 B"),
     "buffer too small": (["pack", "qnet.npz", "--stream", "50"], "B of weights at a time, stream 50 B"),
     "wide and streamed": (["pack", "qnet.npz", "--wide", "--stream", "1K"], "not with --stream"),
     "streamed by macs": (["analyze", "pets.pnb", "--stream", "1K", "--by", "macs"], "counted in instructions"),
     "no such buffer": (["analyze", "pets.pnb", "--stream", "50"], "stream: needs "),
-    "no plan so small": (["analyze", "pets.pnb", "--budget", "100"], "B at least (block 1, 7x7x4, t=3), budget 100 B"),
+    "no plan so small": (["analyze", "pets.pnb", "--budget", "100"], "496 B at least (stem, 13x13x3), budget 100 B"),
     "no such network": (["analyze", "mobilenet"], "shapes to plan for: imagenet-63k"),
     "not a design": (["analyze", "bad.toml"], "bad.toml: not TOML"),
     "pareto in words": (["analyze", "pets.pnb", "--pareto", "all"], "unrecognized arguments: all"),
@@ -290,20 +290,20 @@ def test_pack(here, capsys):
 
 def test_pack_for_a_file_that_is_streamed(here, capsys):
     """Both commands tell what the engine does with that buffer."""
-    packed = run_json(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "300")
-    model = patchnet.Model("stream.pnb", stream=300)
-    assert packed["streamed"] == model.ram and model.streamed == 300
+    packed = run_json(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "468")
+    model = patchnet.Model("stream.pnb", stream=468)
+    assert packed["streamed"] == model.ram and model.streamed == 468
     assert packed["ram"] == patchnet.Model("stream.pnb").ram < packed["streamed"]
-    told = run_json(capsys, "analyze", "stream.pnb", "--stream", "300")["streamed"]
+    told = run_json(capsys, "analyze", "stream.pnb", "--stream", "468")["streamed"]
     model.predict(bytes(math.prod(model.input_shape)))
-    assert (told["ram"], told["buffer"], told["least"], told["most"]) == (model.ram, 300, *model.stream_sizes)
+    assert (told["ram"], told["buffer"], told["least"], told["most"]) == (model.ram, 468, *model.stream_sizes)
     assert (told["read"], told["pieces"]) == model.stream_read
-    front = run_json(capsys, "analyze", "stream.pnb", "--stream", "300", "--pareto")["front"]
+    front = run_json(capsys, "analyze", "stream.pnb", "--stream", "468", "--pareto")["front"]
     assert any(choice["read"] == told["read"] and choice["arena"] == packed["ram"] for choice in front)
-    status, out, _ = run(capsys, "analyze", "stream.pnb", "--stream", "300")
-    assert status == 0 and f"{told['ram']:,} B   with the head and a buffer of 300 B" in out
-    status, out, _ = run(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "300")
-    assert status == 0 and f"Model('stream.pnb', stream=300) needs {model.ram:,} B of RAM" in out
+    status, out, _ = run(capsys, "analyze", "stream.pnb", "--stream", "468")
+    assert status == 0 and f"{told['ram']:,} B   with the head and a buffer of 468 B" in out
+    status, out, _ = run(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "468")
+    assert status == 0 and f"Model('stream.pnb', stream=468) needs {model.ram:,} B of RAM" in out
 
 
 def test_planning_shows_progress_once_it_takes_long(monkeypatch):

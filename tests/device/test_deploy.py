@@ -793,7 +793,7 @@ def test_files_that_are_none_are_one_line(tmp_path, capsys):
         path = vector.path_of(good)
         np.savez(path, outputs=np.zeros(1)) if content is None else path.write_bytes(content)
         assert cli.main(["deploy", str(good), "--port", "/dev/none"]) == cli.USER_ERROR
-        assert capsys.readouterr().err == f"patchnet: {path}: wanted picture or sound, and outputs, got {got}\n"
+        assert capsys.readouterr().err == f"patchnet: {path}: wanted picture, sound or raw, and outputs, got {got}\n"
 
 
 def test_a_vector_of_another_network_is_not_held_against_the_board(model, tmp_path):

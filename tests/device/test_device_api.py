@@ -41,6 +41,8 @@ def folder(tmp_path_factory):
     (folder / "colour.pnb").write_bytes(blobs.small(3))
     (folder / "large.pnb").write_bytes(blobs.large())
     (folder / "parts.pnb").write_bytes(blobs.parts())
+    for name in ("heat", "raw", "flat"):
+        (folder / f"{name}.pnb").write_bytes(getattr(blobs, name)())
     for name, blob in blobs.damaged(blobs.small(1)).items():
         (folder / f"bad_{name}.pnb").write_bytes(blob)
     return folder
@@ -51,12 +53,12 @@ def on_cpython(name: str, folder) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("name", ["api", "errors", "stream"])
+@pytest.mark.parametrize("name", ["api", "ends", "errors", "stream"])
 def test_cpython_prints_what_is_expected(folder, name):
     assert on_cpython(name, folder) == expected(name)
 
 
-@pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs", "stream"])
+@pytest.mark.parametrize("name", ["api", "ends", "errors", "memory", "busy", "romfs", "stream"])
 def test_device_prints_what_is_expected(connect, where, folder, name):
     assert connect(where, folder).exec(script(name), PATIENT) == expected(name)
 

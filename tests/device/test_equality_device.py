@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases import Case, Picture, conv_case, is_fast_case, random_blob, random_case
+from cases import Case, Picture, conv_case, end_case, is_fast_case, random_blob, random_case
 from cengine import Engine
 from difference import again, first, plan_lines
 from oracle import HEAD, Oracle
@@ -58,7 +58,7 @@ def told(outputs: list[int]) -> list:
 
 
 def golden_entries() -> list[dict]:
-    return json.loads((GOLDEN / "cases.json").read_text())
+    return make.read_cases(GOLDEN)
 
 
 def printed(text: str) -> list[dict]:
@@ -114,9 +114,9 @@ def has_fast_layers(case: Case) -> bool:
 
 def random_cases(kind: str) -> list[Case]:
     """30 cases of at most 20 KB, three of them extreme. "fast": all with layers of modes 5 or 6; "convs": convolutions
-    alone; "detect": detectors; or "any"."""
+    alone; "detect": detectors; "ends": raw output, heat maps, raw input; or "any"."""
     cases, seed, fast = [], 7000, kind == "fast"
-    make = conv_case if kind == "convs" else random_case
+    make = {"convs": conv_case, "ends": end_case}.get(kind, random_case)
     while len(cases) < 30:
         seed += 1
         if kind == "detect":
@@ -129,7 +129,7 @@ def random_cases(kind: str) -> list[Case]:
     return cases
 
 
-@pytest.fixture(scope="module", params=["any", "fast", "convs", "detect"])
+@pytest.fixture(scope="module", params=["any", "fast", "convs", "detect", "ends"])
 def random_folder(request, tmp_path_factory):
     """30 random networks, each with ten plans: the folder and its cases."""
     cases = random_cases(request.param)
@@ -138,7 +138,7 @@ def random_folder(request, tmp_path_factory):
     for case, entry in zip(cases, entries, strict=True):
         entry["again"] = case.again
     entries += [e for case, entry in zip(cases, entries, strict=True) for e in more_plans(case, entry, folder, 9)]
-    (folder / "cases.json").write_text(json.dumps(entries) + "\n")
+    make.write_lines(entries, folder)
     return folder, entries
 
 
@@ -155,7 +155,7 @@ def test_golden_is_the_oracles_word():
             assert [list(box) for box in result.boxes] == p.get("boxes", [])
             seen |= {"boxes"} if len(result.boxes) > 1 else set()
             seen |= {p["pixfmt"], "part" if roi else "whole", ("aggregate", oracle.header.aggregate)}
-        seen |= {("mode", layer.mode) for layer in oracle.layers}
+        seen |= {("mode", layer.mode) for layer in oracle.layers} | {("kind", layer.kind) for layer in oracle.layers}
         x = (GOLDEN / entry["raw"]["file"]).read_bytes()
         assert oracle.run_raw(x).outputs8.tolist() == entry["raw"]["outputs"]
     assert seen == {
@@ -166,7 +166,8 @@ def test_golden_is_the_oracles_word():
         "whole",
         "boxes",
         *(("aggregate", n) for n in range(2)),
-        *(("mode", n) for n in range(7)),
+        *(("mode", n) for n in range(8)),
+        *(("kind", n) for n in range(1, 6)),
     }
     assert sum(path.stat().st_size for path in GOLDEN.iterdir() if path.is_file()) < 200_000
 

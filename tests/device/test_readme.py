@@ -9,15 +9,35 @@ from pathlib import Path
 
 import pytest
 
+from conftest import require
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PACKAGE = ROOT / "host_tools" / "patchnet"
-COMMANDS = re.findall(r"^\.venv/bin/patchnet (.*)$", README, re.M)
+IMPORTING = re.search(r"^## You have a \.tflite$(.*?)^## ", README, re.M | re.S)[1]
+PATCHNET = re.compile(r"^\.venv/bin/patchnet (.*)$", re.M)
+COMMANDS = PATCHNET.findall(README.replace(IMPORTING, ""))
 QUICK = {"train": "--set epochs=1 --tune 1"}  # the same command, not to its end
+
+
+def run(words: list[str], folder: Path) -> str:
+    """What the command prints, run in `folder`; files of the checkout are found where they are."""
+    words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
+    done = subprocess.run([sys.executable, "-m", "patchnet.cli", *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_commands_are_found():
     assert {command.split()[0] for command in COMMANDS} == {"predict", "analyze", "val", "design", "train"}
+
+
+def test_a_tflite_in_three_commands(tmp_path):
+    """One after the other, as they stand, to the emulated board."""
+    require("qemu")
+    told = [run(shlex.split(command), tmp_path) for command in PATCHNET.findall(IMPORTING)]
+    assert len(told) == 3 and "arena 16,028 B" in told[0]
+    assert re.search(r"person-astronaut.ppm: person [01]\.\d+", told[2])
 
 
 @pytest.mark.parametrize("where", ["unix", "qemu"])
@@ -38,10 +58,7 @@ def test_command(command, tmp_path):
     words = shlex.split(f"{command} {QUICK.get(command.split()[0], '')}")
     if words[0] == "train":
         pytest.importorskip("torch")
-    words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
-    done = subprocess.run([sys.executable, "-m", "patchnet.cli", *words], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert run(words, tmp_path)
     for word in words:
         if word.endswith(".png"):
             assert (tmp_path / word).stat().st_size > 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from cases import Case, assert_equal, moved, random_blob, random_case, random_ra
 from cengine import ROOT, UNTOUCHED, Engine, Where
 from difference import check
 from oracle import Oracle, arena
-from oracle.arena import FAST, GROUPS, STORED, Area, Flow, Part, Place, Stage, Widths
+from oracle.arena import COVER, FAST, GROUPS, STORED, Area, Flow, Part, Place, Stage, Widths
 from oracle.audio import AudioOracle
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
@@ -33,24 +33,28 @@ def touched(engine: Engine, rng, run) -> np.ndarray:
     return used
 
 
-def fast_stages(oracle: Oracle) -> Iterator[tuple[Part, Stage, Widths]]:
-    """Layers of modes 5 and 6, in each strip."""
+def stages(oracle: Oracle, wanted: Callable[[Stage], bool]) -> Iterator[tuple[Part, Stage, Widths]]:
+    """Some layers, in each strip."""
     for part in arena.parts(oracle):
         for strip in part.strips():
             spans = part.spans(strip)
             for stage, before, after in zip(part.stages, spans, spans[1:], strict=False):
-                if stage.fused:
+                if wanted(stage):
                     yield part, stage, Widths.of(stage, before, after)
+
+
+def fast_stages(oracle: Oracle) -> Iterator[tuple[Part, Stage, Widths]]:
+    """Layers of modes 5 and 6."""
+    return stages(oracle, lambda stage: stage.fused)
 
 
 def convolutions(oracle: Oracle) -> Iterator[tuple[Part, Stage, Widths]]:
-    """In each strip."""
-    for part in arena.parts(oracle):
-        for strip in part.strips():
-            spans = part.spans(strip)
-            for stage, before, after in zip(part.stages, spans, spans[1:], strict=False):
-                if stage.conv:
-                    yield part, stage, Widths.of(stage, before, after)
+    """Those that bring windows together, blocks among them."""
+    return stages(oracle, lambda stage: stage.block or (stage.conv and stage.layer.mode != COVER))
+
+
+def windows_work(stage: Stage, widths: Widths) -> int:
+    return arena.block_work(stage, widths) if stage.block else arena.conv_work(stage, widths)
 
 
 def of_fast_layers(oracle: Oracle) -> np.ndarray:
@@ -58,7 +62,7 @@ def of_fast_layers(oracle: Oracle) -> np.ndarray:
     depends on the processor: a Cortex-M7 needs all, see test_fast_layers_use_all_on_device."""
     own = np.zeros(oracle.header.arena_bytes, bool)
     for part, stage, widths in convolutions(oracle):
-        own[part.record.work_at :][: arena.conv_work(stage, widths)] = True
+        own[part.record.work_at :][: windows_work(stage, widths)] = True
     for part, stage, widths in fast_stages(oracle):
         own[part.record.work_at :][: arena.fused_work(stage, widths)] = True
         own[stage.layer.wide_at :][: arena.wide_bytes(stage, widths)] = True
@@ -68,18 +72,20 @@ def of_fast_layers(oracle: Oracle) -> np.ndarray:
 def unused_by_fast(oracle: Oracle) -> int:
     """Bytes of the memory of a layer of modes 5 and 6 that are there for the alignment alone: pixels outside the map in
     16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept. Or a
-    second new line under a kernel that reaches over the whole map. Of convolutions all, if they have one output, else
-    the place beside an odd pixel."""
+    second new line under a kernel that reaches over the whole map. Of convolutions all, if they have one output or are
+    a block's, else the place beside an odd pixel."""
     unused = [0]
     for _, stage, widths in fast_stages(oracle):
-        lines = stage.layer.stride if stage.layer.mode == FAST else min(stage.layer.kernel, stage.lines_in)
+        kernel = stage.along.kernel
+        lines = stage.along.stride if stage.layer.mode == FAST else min(kernel, stage.lines_in)
         outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
-        second = arena.widened(stage, widths) if stage.layer.mode == FAST and stage.lines_in < stage.layer.kernel else 0
+        second = arena.widened(stage, widths) if stage.layer.mode == FAST and stage.lines_in < kernel else 0
         unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp) + second)
     for _, stage, widths in convolutions(oracle):
-        half = 8 * ((stage.layer.kernel**2 * stage.cin + 3) // 4) * (widths.n_out % 2)
+        taps = stage.along.kernel * stage.across.kernel
+        half = 8 * ((taps * stage.cin + 3) // 4) * (widths.n_out % 2)
         outputs = stage.layer.group if stage.layer.mode == GROUPS else stage.layer.cout
-        unused.append(arena.conv_work(stage, widths) if outputs == 1 else half)
+        unused.append(windows_work(stage, widths) if outputs == 1 or stage.block else half)
     return max(unused)
 
 
@@ -160,7 +166,9 @@ def assert_bounded(case: Case, where: Where, changed: np.ndarray) -> None:
     limits = {
         Place("segment", part.index, "work_at"): arena.work_bytes(line, widths, part.staged and last),
         Place("layer", where.layer, "wide_at"): (
-            arena.wide_bytes(stage, widths) if stage.fused else widths.n_in * layer.cexp
+            arena.wide_bytes(stage, widths)
+            if stage.fused or layer.mode == COVER
+            else (widths.n_mid if stage.block else widths.n_in) * layer.cexp
         ),
         Place("layer", where.layer, "ring_at"): widths.n_in * stage.cin if where.layer == 0 else 0,
         Place("segment", part.index, "out_at") if last else Place("layer", where.layer + 1, "ring_at"): (

@@ -164,6 +164,11 @@ def test_command(monkeypatch, capsys):
     assert cli.main(["bench"]) == 0 and "TinyEngine" in capsys.readouterr().out
 
 
+def test_boards_hold_what_fits_and_lose_nothing():
+    jobs = [bench.Job(str(n), "", SMALL, None, bytes(n)) for n in (4, 5, 1, 9, 12, 3, 3, 3)]
+    assert [[len(j.blob) for j in some] for some in bench._boards(jobs, 10)] == [[4, 5, 1], [9], [12], [3, 3, 3]]
+
+
 def test_a_network_by_name_is_measured_alone(monkeypatch, capsys):
     monkeypatch.setattr(bench, "run", None)  # which would measure all
     monkeypatch.setattr(bench, "_counted", lambda jobs, count, firmware, told: [(j.name, j.schedule) for j in jobs])

@@ -84,7 +84,7 @@ def test_kernels_are_portable_c(tmp_path, narrow):
 # (file, text, other text): what a slip of the pen would do to each kernel
 BUGS = {
     "depthwise 3x3 rolling": ("pn_dsp_depthwise3.h", "smlad r11, r8, r2, r11", "smladx r11, r8, r2, r11"),
-    "depthwise 3x3 saturates": ("pn_dsp_depthwise3.h", "usat16 r10, #8, r10", "usat16 r10, #9, r10"),
+    "depthwise 3x3 saturates": ("pn_dsp_depthwise3.h", "usat r10, #8, r10", "usat r10, #9, r10"),
     "depthwise 3x3 of lines": ("pn_dsp_depthwise3.h", "smlabt r10, r9, r5, r10", "smlabb r10, r9, r5, r10"),
     "depthwise 5x5": ("pn_dsp_rows.h", "smlad r11, \\\\c, r2, r11", "smlad r11, \\\\d, r2, r11"),
     "depthwise 7x7": ("pn_dsp_rows.h", "smlabt \\\\y, \\\\d, r5, \\\\y", "smlabb \\\\y, \\\\d, r5, \\\\y"),
@@ -97,6 +97,17 @@ BUGS = {
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
     "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
     "beyond the end": ("pn_dsp_fast.c", "p->words = a->words", "p->words = a->words + 8"),
+    "sums of more than 16 bits": ("pn_dsp_pairs.c", "usat r3, #8, r3", "usat16 r3, #8, r3"),
+    "depthwise sums of more than 16 bits": ("pn_dsp_rows.h", "usat r7, #8, r7", "usat16 r7, #8, r7"),
+    "shifted pixels": ("pn_dsp_widen.c", "sadd16 r6, r6, r6", "mov r6, r6"),
+    "shifted biases": ("pn_dsp_pairs.c", "lsls r1, r2", "mov r1, r1"),
+    "shifted biases of 8 channels": ("pn_dsp_eight.h", "lsl r4, r4, r8", "mov r4, r4"),
+    "depthwise 3x3 shifted": ("pn_dsp_depthwise3.h", "sadd16 r5, r5, r5", "mov r5, r5"),
+    "depthwise 5x5 shifted": ("pn_dsp_rows.h", "cbz r4, 7f", "b 7f"),
+    "two pixels before a line": ("pn_dsp_fast.c", "p->zeros > 0 && f", "false && f"),
+    "two pixels before, no expansion": ("pn_dsp_fast.c", "p->head = f->pad", "p->head = f->pad & 1"),
+    "lines below the map": ("pn_dsp_fast.c", "in.at == NULL ? NULL : f->work", "f->work"),
+    "added to a convolution": ("pn_dsp_conv.c", "t.x += t.x != NULL ? before : 0", "t.x += 0"),
 }  # fmt: skip
 
 

@@ -31,12 +31,12 @@ from networks import (
     random_picture,
     random_qnet,
 )
-from oracle import GREY, RGB565, RGB888, WIDE, Oracle, arena, scores_of
-from oracle.arena import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
+from oracle import EXPAND, GREY, MAXPOOL, RGB565, RGB888, WIDE, Oracle, arena, softmax
+from oracle.arena import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
-from patchnet.blob.quantized import QNet
-from patchnet.net.layers import Layer
+from patchnet.blob.quantized import QBottleneck, QNet
+from patchnet.net.layers import KINDS, POOLS, Layer
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan.modes import fast_modes
@@ -87,37 +87,59 @@ def test_every_stored_map(seed):
     np.testing.assert_array_equal(features[: len(wanted.features)], wanted.features)
 
 
+def layer_traits(s: Layer) -> set:
+    """What occurs in a layer, for test_random_layers_say_something."""
+    top, bottom, left, right = s.pad
+    found = {
+        "oblong": s.kh != s.kw,
+        "lopsided": top != bottom and left != right,
+        "stride 3": max(s.sh, s.sw) >= 3,
+        "skips": s.sh > s.kh or s.sw > s.kw,
+        "covers": s.covers and s.taps > 1,
+    }
+    square = {(s.kind, s.kernel, s.stride)} if s.pads is None else set()
+    flags = {(s.kind, "expand", s.expand), (s.kind, "residual", s.residual)}
+    return square | flags | {("cout", s.cout % 4), s.act} | {(s.kind, name) for name, some in found.items() if some}
+
+
+def test_random_layers_say_something():
+    """All kinds and shapes occur."""
+    wanted = {(kind, k, s) for kind in ("conv", "bottleneck") for k in (3, 5, 7) for s in (1, 2)}
+    wanted |= {("conv", 1, 1), ("conv", 1, 2)} | {("cout", r) for r in range(4)} | {"relu6", "relu", "none"}
+    wanted |= {(kind, trait) for kind in KINDS for trait in ("oblong", "lopsided", "stride 3", "skips")}
+    wanted |= {(kind, "covers") for kind in ("conv", *POOLS)} | {("block", "expand", some) for some in (False, True)}
+    wanted |= {("bottleneck", name, flag) for name in ("expand", "residual") for flag in (False, True)}
+    for seed in range(400):
+        for layer in random_network(np.random.default_rng(seed), 100_000).layers():
+            wanted -= layer_traits(layer)
+    assert not wanted
+
+
 def test_random_networks_say_something():
-    """The generator itself: what comes out varies, saturates seldom, and all shapes occur."""
+    """The generator itself: what comes out varies, and saturates seldom."""
     saturated, distinct, spread, seen = [], [], [], set()
     for seed in range(80):
         case = random_case(seed)
         result = case.oracle.run_image(*case.picture.args())
-        for m in itertools.chain(*result.maps):
-            saturated.append(np.mean((m == -128) | (m == 127)))
+        for m, layer in itertools.chain(*(zip(chain, case.oracle.layers, strict=True) for chain in result.maps)):
+            if layer.kind != MAXPOOL:  # which chooses what is saturated
+                saturated.append(np.mean((m == -128) | (m == 127)))
             distinct.append(len(np.unique(m)) / min(m.size, 256))
         spread.append(np.std(result.logits16) if len(result.logits16) > 1 else 5000)
         d = case.qnet.design
         seen |= {("tunnels", d.tunnels), d.end.aggregate, d.fit, ("channels", d.channels), case.picture.pixfmt}
-        for s in d.layers():
-            seen |= {(s.kind, s.kernel, s.stride), ("cout", s.cout % 4), s.act}
-            seen |= {("expand", s.expand), ("residual", s.residual)}
-    assert np.mean(saturated) < 0.3 and np.mean(distinct) > 0.5 and np.median(spread) > 3000
-    wanted = {(kind, k, s) for kind in ("conv", "bottleneck") for k in (3, 5, 7) for s in (1, 2)}
-    wanted |= (
-        {("conv", 1, 1), ("conv", 1, 2)}
-        | {("tunnels", k + central) for k in (1, 4, 9, 16) for central in (0, 1)}
-        | {("cout", r) for r in range(4)}
-        | {GREY, RGB565, RGB888}
-    )
-    wanted |= {(name, flag) for name in ("expand", "residual") for flag in (False, True)}
-    wanted |= {"sum", "concat", "stretch", "crop", "relu6", "relu", "none", ("channels", 1), ("channels", 3)}
+        bottlenecks = [q for q in case.qnet.tunnels[0] if isinstance(q, QBottleneck)]
+        seen |= {("shifts", q.expand_shift > 0, q.depthwise_shift > 0) for q in bottlenecks}
+    assert np.mean(saturated) < 0.4 and np.mean(distinct) > 0.5 and np.median(spread) > 3000
+    wanted = {("shifts", a, b) for a in (False, True) for b in (False, True)} | {GREY, RGB565, RGB888}
+    wanted |= {("tunnels", k + central) for k in (1, 4, 9, 16) for central in (0, 1)}
+    wanted |= {"sum", "concat", "stretch", "crop", ("channels", 1), ("channels", 3)}
     assert wanted <= seen, wanted - seen
 
 
 def plan_traits(oracle: Oracle) -> set:
     """What occurs in a blob's plan, for test_random_plans_say_something."""
-    seen, parts = set(), arena.parts(oracle)
+    seen, parts, kinds = set(), arena.parts(oracle), dict(enumerate(KINDS, 1))
     for part, before in zip(parts, [None, *parts], strict=False):
         maps = list(arena.map_areas(part).values())
         seen |= {("fused", min(len(part.stages), 3)), ("strips", min(len(part.strips()), 3))}
@@ -125,11 +147,16 @@ def plan_traits(oracle: Oracle) -> set:
         seen |= {"moved"} if before and before.record.out_at != part.record.in_at else set()
         for i, stage in enumerate(part.stages):
             layer = stage.layer
-            seen |= {("mode", stage.conv, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
-            seen |= {("group", layer.mode, layer.group < layer.cexp), ("wide", layer.mode, layer.flags & WIDE > 0)}
-            seen |= {("eight", layer.mode, layer.stride, stage.cin == 8)}
-            seen |= {("residual in", layer.mode, i > 0, part.columns)} if stage.residual else set()
-            seen |= {("fused stride", layer.stride), ("fused kernel", layer.kernel)} if i > 0 else set()
+            kind, along, flags = kinds[layer.kind], stage.along, layer.flags
+            seen |= {("mode", kind, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
+            seen |= {("group", layer.mode, layer.group < layer.cexp), ("wide", layer.mode, flags & WIDE > 0)}
+            seen |= {("eight", layer.mode, along.stride, stage.cin == 8)}
+            seen |= {("adds", kind, layer.mode, i > 0, part.columns)} if stage.residual else set()
+            seen |= {("fused", kind, i > 0, i + 1 < len(part.stages), part.columns)}
+            seen |= {("fused stride", along.stride), ("fused kernel", along.kernel)} if i > 0 else set()
+            seen |= {("fused skips", kind)} if i > 0 and along.stride > along.kernel else set()
+            seen |= {("shortcut", flags & EXPAND > 0, part.columns)} if stage.block else set()
+            seen |= {("cover", kind, i > 0, stage.index == 0, part.staged)} if layer.mode == COVER else set()
     return seen
 
 
@@ -137,15 +164,22 @@ def test_random_plans_say_something():
     """All modes, chunks, strips and residuals occur, alone and fused, maps moved and maps over others."""
     columns, bottlenecks = (False, True), (DIRECT, ROLLING, GROUPS, STORED, FAST, SWEEP)
     wanted = {("fused", n) for n in (1, 2, 3)} | {("strips", n) for n in (1, 2, 3)} | {"moved"}
-    wanted |= {("in place", c) for c in columns} | {("mode", True, GROUPS, False)}
-    wanted |= {("mode", True, mode, c) for mode in (DIRECT, WINDOW) for c in columns}
-    wanted |= {("mode", False, mode, c) for mode in bottlenecks for c in columns}
+    wanted |= {("in place", c) for c in columns} | {("mode", "conv", GROUPS, False)}
+    wanted |= {("mode", "conv", mode, c) for mode in (DIRECT, WINDOW) for c in columns}
+    wanted |= {("mode", "bottleneck", mode, c) for mode in bottlenecks for c in columns}
+    wanted |= {("mode", kind, DIRECT, c) for kind in POOLS for c in columns} | {("mode", "block", ROLLING, False)}
+    wanted |= {("fused", kind, *where) for kind in ("block", *POOLS) for where in itertools.product(columns, repeat=3)}
+    wanted |= {("shortcut", some, c) for some in (False, True) for c in columns}
+    wanted |= {("fused skips", kind) for kind in KINDS}
+    wanted |= {("cover", kind, some, False, False) for kind in ("conv", *POOLS) for some in (False, True)}
+    wanted |= {("cover", "conv", False, True, some) for some in (False, True)} | {("cover", "conv", True, False, True)}
     wanted |= {("rows", mode, n) for mode in (GROUPS, STORED) for n in (1, 2, 3)}
-    wanted |= {("residual in", mode, fused, c) for mode in bottlenecks for fused in (False, True) for c in columns}
+    adding = [("block", ROLLING), *(("bottleneck", mode) for mode in bottlenecks)]
+    wanted |= {("adds", *layer, fused, c) for layer in adding for fused in (False, True) for c in columns}
     wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, SWEEP) for some in (False, True)}
     wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
-    wanted |= {("fused stride", s) for s in (1, 2)} | {("fused kernel", k) for k in (1, 3, 5, 7)}
-    for seed in range(160):
+    wanted |= {("fused stride", s) for s in (1, 2, 3, 4)} | {("fused kernel", k) for k in (1, 2, 3, 4, 5, 6, 7, 9, 15)}
+    for seed in range(300):
         rng = np.random.default_rng(seed)
         qnet = fast_qnet(rng, mixed_network(rng, 50_000)) if seed % 4 == 3 else random_qnet(rng, max_macs=50_000)
         for _ in range(12):
@@ -246,7 +280,7 @@ def test_scores_of_any_logits(scale):
     for pair in logits:
         place[:] = pair
         got.append(engine.results().scores)
-        wanted.append(scores_of(pair, oracle.header.softmax_mult))
+        wanted.append(softmax(pair, oracle.header.softmax_mult))
     assert got == wanted
     powers = (logits[:, 1] - logits[:, 0]) * (oracle.header.softmax_mult / (1 << 24))
     true = 65536 / (1 + 2.0 ** np.clip(powers, -100, 100))
@@ -307,11 +341,43 @@ EXHAUSTED = {
         Layer("bottleneck", 9, 7, 12, 8, 4, 3, 2, True, False),
         Layer("bottleneck", 5, 4, 4, 12, 4, 3, 1, True, True),
     ),
+    "kernel 4 x 1, stride 3 x 2, then 2 x 5 over the edges": small_network(
+        Layer("bottleneck", 9, 7, 4, 5, 6, (4, 1), (3, 2), True, pads=(2, 0, 0, 0)),
+        Layer("bottleneck", 3, 4, 6, 3, 5, (2, 5), 1, True, act="none", pads=(1, 1, 0, 4)),
+    ),
+    "block, stride 2, then bottleneck": small_network(
+        Layer("block", 9, 7, 3, 4, 5, 3, 2, True, second=3),
+        Layer("bottleneck", 5, 4, 5, 5, 5, 3, 1, True, True),
+    ),
+    "bottleneck, then block without shortcut": small_network(
+        Layer("bottleneck", 9, 7, 5, 6, 4, 5, 2, True),
+        Layer("block", 5, 4, 4, 6, 4, 3, 1, second=(5, 3)),
+    ),
+    "block that skips, then block": small_network(
+        Layer("block", 9, 7, 3, 4, 5, (1, 2), (2, 3), True, pads=(0, 0, 1, 1), second=(1, 3), act="none"),
+        Layer("block", 5, 3, 5, 2, 5, 3, 1, second=3),
+    ),
+    "poolings": small_network(
+        Layer("maxpool", 9, 7, 3, 0, 3, 3, 2, pads=(0, 2, 1, 1)),
+        Layer("meanpool", 5, 4, 3, 0, 3, (2, 3), (1, 3), pads=(1, 0, 0, 2)),
+    ),
+    "pooling that skips, then covering": small_network(
+        Layer("meanpool", 9, 7, 3, 0, 3, 1, (3, 2), pads=(0, 0, 0, 0)),
+        Layer("conv", 3, 4, 3, 0, 5, (3, 4), 1, pads=(0, 0, 0, 0)),
+    ),
+    "covering, then over the edge": small_network(
+        Layer("maxpool", 9, 7, 3, 0, 3, (9, 7), 1, pads=(0, 0, 0, 0)),
+        Layer("conv", 1, 1, 3, 0, 4, 3, 1, pads=(2, 2, 1, 2)),
+    ),
 }
 
 
-def all_steps(layer: Layer, lines: int, few: bool = False) -> list[tuple[int, int, int]]:
-    """Every (mode, rows, group) of a bottleneck that makes `lines` lines; `few`: not all rows and groups."""
+def all_steps(layer: Layer, lines: int, columns: bool, few: bool = False) -> list[tuple[int, int, int]]:
+    """Every (mode, rows, group) of a layer that makes `lines` lines; `few`: not all rows and groups."""
+    if layer.kind != "bottleneck":
+        pixels = (0, 2, 4) if layer.kind == "conv" else (0,)
+        usual = [(ROLLING, 1, 0)] if layer.kind == "block" else [(DIRECT, 1, n) for n in pixels]
+        return usual + [(COVER, 1, 0)] * (layer.covers and not columns)
     fused = [(mode, 1, group) for mode in fast_modes(layer) for group in range(4, layer.cexp + 1, 4)]
     if not layer.expand:
         return [(DIRECT, 1, 0), *fused]
@@ -340,24 +406,25 @@ def exhausted(request):
 
 
 def test_every_schedule_of_a_layer(exhausted):
-    """Of each bottleneck every mode with every number of rows and every group, of rows and of the columns of strips."""
+    """Of each layer every mode with every number of rows and every group, of rows and of the columns of strips."""
     network, run = exhausted
     stem, *layers = network.layers()
-    alone = [(stem.oh, [(WINDOW, 1, 0)]), *((layer.oh, [all_steps(layer, 1)[0]]) for layer in layers)]
+    alone = [(stem.oh, [(WINDOW, 1, 0)]), *((layer.oh, [all_steps(layer, 1, False)[0]]) for layer in layers)]
     for i, layer in enumerate(layers, 1):
-        for strip, lines in ((layer.oh, layer.oh), (2, layer.ow)):
-            for step in all_steps(layer, lines):
+        for strip in {layer.oh, min(layer.oh, 2)}:
+            columns = strip < layer.oh
+            for step in all_steps(layer, layer.ow if columns else layer.oh, columns):
                 run([*alone[:i], (strip, [step]), *alone[i + 1 :]])
 
 
 def test_every_strip_of_fused_layers(exhausted):
-    """Two bottlenecks, and all three layers, as one segment: every height of strip with every mode."""
+    """Two layers, and all three, as one segment: every height of strip with every mode."""
     network, run = exhausted
     stem, second, third = network.layers()
     whole = [(stem.oh, [(DIRECT, 1, 0)])]
     for strip in range(1, third.oh + 1):
-        lines = [(layer.oh if strip == third.oh else layer.ow) for layer in (second, third)]
-        steps = [all_steps(layer, n, few=True) for layer, n in zip((second, third), lines, strict=True)]
+        columns = strip < third.oh
+        steps = [all_steps(s, s.ow if columns else s.oh, columns, few=True) for s in (second, third)]
         for i, (a, b) in enumerate(itertools.product(*steps)):
             run([*whole, (strip, [a, b])] if i % 2 else [(strip, [((DIRECT, WINDOW)[i // 2 % 2], 1, 0), a, b])])
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import ctypes
 import re
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cengine import ERRORS, ROOT, Engine, aligned, compile_engine, engine_sources
+from networks import identity_qnet
+from patchnet.blob.pack import pack
 from patchnet.models import resolve
+from patchnet.tasks.heatmap.end import HeatMap
+from patchnet.tasks.raw.end import LastMap
+from patchnet.tasks.raw.record import QMap
 
-BLOBS = {"classify": "person", "detect": "bccd", "audio": "spoken-digits"}
-OPTIONS = {"PN_NO_DETECT": {"detect"}, "PN_NO_SOUND": {"audio"}, "PN_NO_DETECT -DPN_NO_SOUND": {"detect", "audio"}}
-CODES = {"detect": "NO_DETECT", "audio": "NO_SOUND"}
+TASKS = ("classify", "detect", "audio", "raw", "heatmap")
+SHIPPED = {"classify": "person", "detect": "bccd", "audio": "spoken-digits"}
+ALL = "PN_NO_DETECT -DPN_NO_SOUND -DPN_NO_HEATMAP"
+OPTIONS = {"PN_NO_DETECT": {"detect"}, "PN_NO_SOUND": {"audio"}, "PN_NO_HEATMAP": {"heatmap"}}
+OPTIONS[ALL] = {"detect", "audio", "heatmap"}
+CODES = {"detect": "NO_DETECT", "audio": "NO_SOUND", "heatmap": "NO_HEATMAP"}
 
 
 def built(option: str) -> ctypes.CDLL:
@@ -29,16 +38,23 @@ def built(option: str) -> ctypes.CDLL:
 
 
 def blob_of(task: str) -> np.ndarray:
-    data = resolve(BLOBS[task]).read_bytes()
+    data = resolve(SHIPPED[task]).read_bytes() if task in SHIPPED else last_map(task)
     blob = aligned(len(data))
     blob[:] = np.frombuffer(data, np.uint8)
     return blob
 
 
+def last_map(task: str) -> bytes:
+    """A network that copies its input."""
+    copy = identity_qnet(2, 3, 3)
+    end, labels = (LastMap(), ()) if task == "raw" else (HeatMap(), ("a", "b", "c"))
+    return pack(replace(copy, design=replace(copy.design, end=end, labels=labels), end=QMap(1.0)))
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_blobs_of_a_task_that_is_left_out(option):
     lib = built(option)
-    for task in BLOBS:
+    for task in TASKS:
         model, blob = ctypes.create_string_buffer(lib.shim_model_bytes()), blob_of(task)
         for opened in (lib.pn_open, lib.pn_open_streamed):
             err = opened(model, blob.ctypes.data, len(blob))
@@ -51,7 +67,7 @@ def test_blobs_of_a_task_that_is_left_out(option):
 
 def test_classifying_needs_neither():
     """The smallest engine gives the numbers of the whole one."""
-    lib, blob = built("PN_NO_DETECT -DPN_NO_SOUND"), blob_of("classify")
+    lib, blob = built(ALL), blob_of("classify")
     whole = Engine(blob.tobytes())
     model, arena = ctypes.create_string_buffer(lib.shim_model_bytes()), aligned(whole.arena_bytes)
     x = np.random.default_rng(0).integers(-128, 128, (66, 66, 3)).astype(np.int8)
@@ -73,17 +89,19 @@ def test_nothing_of_it_is_compiled(option, tmp_path):
             subprocess.run(["cc", *flags, "-c", "-o", tmp_path / f"{source.stem}.o", source], check=True)
     listed = subprocess.run(["nm", *tmp_path.glob("*.o")], text=True, capture_output=True, check=True).stdout
     symbols = " ".join(line.split()[-1] for line in listed.split("\n") if line and not line.endswith(":"))
-    words = {"detect": ("pn_detect_", "pn_box"), "audio": ("pn_sound", "pn_spectrum", "pn_hear", "pn_spot")}
+    words = {"detect": ("pn_detect_",), "audio": ("pn_sound", "pn_spectrum", "pn_hear", "pn_spot")}
+    words["heatmap"] = ("pn_heatmap_",)
     for task, names in words.items():
         assert any(name in symbols for name in names) == (task not in OPTIONS[option]), task
 
 
 def test_only_the_switch_knows_the_tasks():
-    """Detection and sound are spoken of in their own files, in pn_task.c and in the public header."""
+    """Detection, sound and heat maps are spoken of in their own files, in pn_task.c and in the public header."""
     knows = {"pn_task.c", "pn_detect.c", "pn_detect.h", "pn_sound.c", "pn_sound.h", "pn_spectrum.c", "pn_spectrum.h"}
+    knows |= {"pn_heatmap.c", "pn_heatmap.h"}
     knows |= {"pn_format.h", "pn_open.c"}  # all records; the words of all errors
     words = ["pn_detect", "pn_hears", "pn_sound", "PN_DETECT", "PN_AUDIO", "PN_TASK_DETECT", "PN_TASK_AUDIO"]
-    words += ["detection", "audio", "spectr"]
+    words += ["detection", "audio", "spectr", "pn_heat", "PN_HEATMAP", "PN_TASK_HEATMAP"]
     headers = (ROOT / "modpatchnet" / "engine").rglob("*.h")
     for path in (*engine_sources(), *headers):
         if path.name not in knows:

@@ -1,6 +1,7 @@
 """The planner: its sizes are those of `place`, its costs those of what runs, its front the best of all plans."""
 
 import itertools
+import math
 from dataclasses import replace
 from functools import lru_cache
 
@@ -12,7 +13,7 @@ import networks
 from cases import random_schedule
 from patchnet.net import zoo
 from patchnet.net.budget import paper_peak
-from patchnet.net.layers import Layer
+from patchnet.net.layers import Layer, pair
 from patchnet.net.network import Network, aligned
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan import choice, costs, options, search
@@ -59,13 +60,16 @@ def walked_macs(chain, steps, strip: int) -> list[int]:
     stream.run()
     out = []
     for i, (layer, widths) in enumerate(zip(chain, reached(chain, strip), strict=True)):
-        n_in, n_out = (sum(column) for column in zip(*widths, strict=True))
-        pixels, expanded = stream.done[i] * n_out, stream.expanded[i] * n_in
-        if layer.kind == "conv":
-            out.append(pixels * layer.kernel**2 * layer.cin * layer.cout)
+        n_in, n_mid, n_out = (sum(column) for column in zip(*widths, strict=True))
+        pixels, expanded = stream.done[i] * n_out, stream.expanded[i]
+        if layer.kind == "bottleneck":
+            expanded *= n_in * layer.cin if layer.expand else 0
+            out.append(layer.cexp * (expanded + pixels * (layer.taps + layer.cout)))
+        elif layer.kind == "block":
+            second = math.prod(pair(layer.second)) * layer.cexp + (layer.cin if layer.expand else 0)
+            out.append(expanded * n_mid * layer.taps * layer.cin * layer.cexp + pixels * second * layer.cout)
         else:
-            expanded *= layer.cin if layer.expand else 0
-            out.append(layer.cexp * (expanded + pixels * (layer.kernel**2 + layer.cout)))
+            out.append(pixels * layer.taps * layer.cin * layer.cout if layer.kind == "conv" else 0)
     return out
 
 
@@ -261,7 +265,7 @@ def test_budget_too_small():
 
 def test_budget_too_small_for_the_logits():
     network = replace(TINY, labels=tuple(f"class {i}" for i in range(1000)))
-    with pytest.raises(ValueError, match=r"^needs 2,004 B at least \(features and logits\), budget 2,003 B$"):
+    with pytest.raises(ValueError, match=r"^needs 2,004 B at least \(what ends it\), budget 2,003 B$"):
         choice.plan(network, 2003, by="macs")
     assert choice.binding(network, choice.smallest(network, by="macs")) is None
     assert choice.front(network, by="macs")[0].arena_bytes == 2004

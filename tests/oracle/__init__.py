@@ -17,20 +17,24 @@ from functools import cached_property
 import numpy as np
 
 # Byte order of the fields as FORMAT.md lists them.
-HEADER = struct.Struct("<4sHHII4B4H4b2BH7IiBbBbIIff6I")
+HEADER = struct.Struct("<4sHHII4B6H4b3BbBbH7Ii2I2f6I")
 Header = namedtuple(
     "Header",
-    "magic version header_bytes size crc task channels tunnels layers height width patch_h patch_w z0 z1 z2 z3 fit"
-    " aggregate classes patch_off layer_off segment_off segments param_off label_off label_bytes pool_mult pool_shift"
-    " pool_zero fc_shift fc_zero fc_off softmax_mult input_scale output_scale arena_bytes sum_at feature_at logit_at"
-    " task_off weight_off",
+    "magic version header_bytes size crc task tunnels layers fit channels classes height width patch_h patch_w"
+    " z0 z1 z2 z3 aggregate scores pool_shift pool_zero fc_shift fc_zero spare patch_off layer_off segment_off segments"
+    " param_off label_off label_bytes pool_mult fc_off softmax_mult input_scale output_scale arena_bytes sum_at"
+    " feature_at logit_at task_off weight_off",
 )
-LAYER = struct.Struct("<4B6H2I")
-Layer = namedtuple("Layer", "kind kernel stride flags cexp cout mode rows group lines ring_at wide_at")
+LAYER = struct.Struct("<2BH10B5H2I")
+Layer = namedtuple(
+    "Layer",
+    "kind mode flags kernel_h kernel_w stride_h stride_w pad_top pad_bottom pad_left pad_right second_h second_w cexp"
+    " cout rows group lines ring_at wide_at",
+)
 SEGMENT = struct.Struct("<2BH4I")
 Segment = namedtuple("Segment", "first layers strip in_at out_at state_at work_at")
-PARAM = struct.Struct("<bBHI")
-Param = namedtuple("Param", "zero_out shift res_mult weight_off")
+PARAM = struct.Struct("<2b3BbHI")
+Param = namedtuple("Param", "zero_out zero_mid shift shift_1 shift_2 zero_add res_mult weight_off")
 
 DETECT = struct.Struct("<3Hh2BH7If")
 Detect = namedtuple(
@@ -44,13 +48,16 @@ SCALE = struct.Struct("<4I")
 Scale = namedtuple("Scale", "step_y step_x anchors anchor_off")
 ANCHOR = struct.Struct("<2H")
 Anchor = namedtuple("Anchor", "h w")
+HEATMAP = struct.Struct("<2H2I")
+HeatMap = namedtuple("HeatMap", "background top cell_at spot_at")
 Box = namedtuple("Box", "x y w h label score")
 Candidate = namedtuple("Candidate", "value label left right top bottom")
 
-CLASSIFY, DETECTION = 1, 2
-CONV, BOTTLENECK = 1, 2
+CLASSIFY, DETECTION, AUDIO, RAW, HEAT = 1, 2, 3, 4, 5
+NO_CLASS = 65535
+CONV, BOTTLENECK, BLOCK, MAXPOOL, MEANPOOL = 1, 2, 3, 4, 5
 EXPAND, RESIDUAL, SIGNED, WIDE, HEAD = 1, 2, 4, 8, 16
-FAST, SWEEP = 5, 6
+FAST, SWEEP, COVER = 5, 6, 7
 GREY, RGB565, RGB888 = 1, 2, 3
 
 # round(2^30 * 2^(-2^-b)) for b = 1..16, as FORMAT.md defines (and lists) them
@@ -61,7 +68,9 @@ POWERS = [round(2.0 ** (30 - 2.0**-b)) for b in range(1, 17)]
 class Result:
     """What one run gives. input_q int8 (height, width, channels); logits16, outputs8, scores: one per class.
 
-    maps[tunnel][layer] int8 (h, w, c); features int8; layer -1 of every chain is what is pooled.
+    maps[tunnel][layer] int8 (h, w, c); features int8; layer -1 of every chain is what is pooled. Without a fully
+    connected layer there are no features. Of a raw network and of a heat map outputs8 are the last map; all else is
+    empty, but for a heat map's boxes.
     Of a detection network outputs8 are the heads' outputs one after the other, `heads`; logits16, scores and features
     are empty, and behind[i] is the output of layer i behind the chains.
     """
@@ -84,34 +93,59 @@ def int32(acc: np.ndarray) -> np.ndarray:
     return acc
 
 
-def wide(acc, mult, signed: bool) -> np.ndarray:
+def wide(acc, mult, shift: int, signed: bool) -> np.ndarray:
     lo, hi = (-128, 127) if signed else (0, 255)
-    return np.clip((int32(acc) * mult + (1 << 31)) >> 32, lo, hi)
+    return np.clip((int32(acc << shift) * mult + (1 << 31)) >> 32, lo, hi)
 
 
 def narrow(acc, mult, shift: int, zero_out: int, extra=0) -> np.ndarray:
     return np.clip(((int32(acc << shift) * mult >> 32) + 256 * zero_out + 128 + extra) >> 8, -128, 127)
 
 
-def windows(x: np.ndarray, zero, kernel: int, stride: int) -> np.ndarray:
-    """(h, w, c) -> (oh, ow, c, kernel, kernel): what each output pixel sees; `zero` (one or per channel) outside."""
-    pad = kernel // 2
+class Steps(namedtuple("Steps", "kernel stride pads")):
+    """How a kernel goes over a map: (height, width) of it and of its stride, rows and columns outside (top, bottom,
+    left, right)."""
+
+    @classmethod
+    def of(cls, layer: Layer) -> Steps:
+        """The first, or only, kernel of a layer."""
+        pads = layer.pad_top, layer.pad_bottom, layer.pad_left, layer.pad_right
+        return cls((layer.kernel_h, layer.kernel_w), (layer.stride_h, layer.stride_w), pads)
+
+    @classmethod
+    def second(cls, layer: Layer) -> Steps:
+        """A block's other kernel."""
+        y, x = layer.second_h // 2, layer.second_w // 2
+        return cls((layer.second_h, layer.second_w), (1, 1), (y, y, x, x))
+
+    def size(self, h: int, w: int) -> tuple[int, int]:
+        """Of what comes out of a map of h x w."""
+        top, bottom, left, right = self.pads
+        all_h, all_w = h + top + bottom - self.kernel[0], w + left + right - self.kernel[1]
+        return all_h // self.stride[0] + 1, all_w // self.stride[1] + 1
+
+
+def windows(x: np.ndarray, zero, steps: Steps) -> np.ndarray:
+    """(h, w, c) -> (oh, ow, c, kernel_h, kernel_w): what each output pixel sees; outside, `zero` (one, or for each
+    channel)."""
+    top, bottom, left, right = steps.pads
     h, w, c = x.shape
-    padded = np.empty((h + 2 * pad, w + 2 * pad, c), np.float64)
+    padded = np.empty((h + top + bottom, w + left + right, c), np.float64)
     padded[:] = zero
-    padded[pad : pad + h, pad : pad + w] = x
-    return np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (0, 1))[::stride, ::stride]
+    padded[top : top + h, left : left + w] = x
+    seen = np.lib.stride_tricks.sliding_window_view(padded, steps.kernel, (0, 1))
+    return seen[:: steps.stride[0], :: steps.stride[1]]
 
 
-def conv_sums(x, zero, weight, bias, stride: int) -> np.ndarray:
-    """Dense convolution. weight (cout, kernel, kernel, cin)."""
-    seen = windows(x, zero, weight.shape[1], stride)
+def conv_sums(x, zero, weight, bias, steps: Steps) -> np.ndarray:
+    """Dense convolution. weight (cout, kernel_h, kernel_w, cin)."""
+    seen = windows(x, zero, steps)
     return bias + np.tensordot(seen, weight.astype(np.float64), ((3, 4, 2), (1, 2, 3))).astype(np.int64)
 
 
-def depthwise_sums(x, zero, weight, bias, stride: int) -> np.ndarray:
-    """weight (kernel, kernel, c)."""
-    seen = windows(x, zero, weight.shape[0], stride)
+def depthwise_sums(x, zero, weight, bias, steps: Steps) -> np.ndarray:
+    """weight (kernel_h, kernel_w, c)."""
+    seen = windows(x, zero, steps)
     return bias + np.einsum("hwcyx,yxc->hwc", seen, weight.astype(np.float64)).astype(np.int64)
 
 
@@ -129,8 +163,15 @@ def power(t: int) -> int:
     return 0 if t >> 16 > 30 else e >> (t >> 16)
 
 
-def scores_of(logits16, softmax_mult: int) -> list[int]:
-    """Softmax in integers (FORMAT.md, Scores): n of n / 65536 for each class."""
+def sigmoid(d: int, mult: int) -> int:
+    """Of a value d away from where it is a half (FORMAT.md, Scores): n of n / 65536."""
+    e = power(abs(d) * mult >> 8)
+    total = (1 << 30) + e
+    return (65536 * (e if d < 0 else 1 << 30) + total // 2) // total
+
+
+def softmax(logits16, softmax_mult: int) -> list[int]:
+    """n of n / 65536 for each class."""
     top = int(max(logits16))
     powers = []
     for logit in logits16:
@@ -219,7 +260,7 @@ class FastArrays:
     def read(self):
         """Expansion (None without one), depthwise convolution and projection: bias, mult, weight of each, the weights
         (cexp, cin), (kernel, kernel, cexp) and (cexp, cout)."""
-        cexp, cout, kernel, group = self.layer.cexp, self.layer.cout, self.layer.kernel, self.layer.group
+        cexp, cout, kernel, group = self.layer.cexp, self.layer.cout, self.layer.kernel_h, self.layer.group
         inputs = -(-self.cin // 4) * 4
         expand = self.empty(cexp, (cexp, inputs))
         depthwise = self.empty(cexp, (kernel, kernel, cexp))
@@ -245,7 +286,7 @@ class FastArrays:
         bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
 
     def expansion(self, bias, mult, weight, channels: range):
-        wide = bool(self.layer.flags & WIDE) and not (weight.shape[1] == self.cin == 8 and self.layer.kernel == 3)
+        wide = bool(self.layer.flags & WIDE) and not (weight.shape[1] == self.cin == 8 and self.layer.kernel_h == 3)
         for a in channels[::2]:
             self.pair((bias, mult, weight), a)
             for i in range(0, weight.shape[1], 4):
@@ -254,7 +295,8 @@ class FastArrays:
 
     def depthwise(self, bias, mult, weight, channels: range):
         for channel in channels:
-            lines = self.lines_of(self.numbers(f"{2 * self.layer.kernel * (self.layer.kernel - 1)}b"))
+            kernel = self.layer.kernel_h
+            lines = self.lines_of(self.numbers(f"{2 * kernel * (kernel - 1)}b"))
             weight[:, :, channel] = lines.T if self.columns else lines
             bias[channel], mult[channel] = self.numbers("2i")
 
@@ -266,8 +308,8 @@ class FastArrays:
 
     def lines_of(self, w: tuple[int, ...]) -> np.ndarray:
         """t[l][p] from the numbers of a channel."""
-        kernel, three = self.layer.kernel, self.layer.kernel == 3
-        if three and self.layer.stride == 2:
+        kernel, three = self.layer.kernel_h, self.layer.kernel_h == 3
+        if three and self.layer.stride_h == 2:
             t00, t10, t01, t11, t20, t02, t21, t12, t22, *rest = w
             assert rest == [0, 0, 0]
         elif three and self.layer.flags & EXPAND:
@@ -295,12 +337,15 @@ class Oracle:
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 5 and h.header_bytes == HEADER.size == 112
+        assert h.magic == b"PNB\x1a" and h.version == 6 and h.header_bytes == HEADER.size == 116 and h.spare == 0
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
-        self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels])
+        self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels if h.channels in (1, 3) else 1])
         self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
-        assert h.task in (CLASSIFY, DETECTION, 3)  # 3 is audio_oracle's
-        self.detect, self.behind, more, segments = None, [], 0, 0
+        assert h.task in (CLASSIFY, DETECTION, AUDIO, RAW, HEAT) and h.scores in (0, 1)
+        self.detect, self.heat, self.behind, more, segments = None, None, [], 0, 0
+        self.maps, self.dense = h.task in (RAW, HEAT), h.fc_off != 0  # `maps`: the last map is the output
+        if h.task == HEAT:
+            self.heat = HeatMap(*HEATMAP.unpack_from(self.blob, h.task_off))
         if h.task == DETECTION:
             self.detect = d = Detect(*DETECT.unpack_from(self.blob, h.task_off))
             more, segments = d.layers, d.segments
@@ -325,9 +370,7 @@ class Oracle:
         for i, layer in enumerate(self.layers):
             if i == head.layers:
                 source = self.detect.map_h, self.detect.map_w, source[2]
-            pad = 2 * (layer.kernel // 2) - layer.kernel
-            h, w = ((side + pad) // layer.stride + 1 for side in source[:2])
-            out.append((source, (h, w, layer.cout)))
+            out.append((source, (*Steps.of(layer).size(*source[:2]), layer.cout)))
             source = source if layer.flags & HEAD else out[-1][1]
         return out
 
@@ -353,13 +396,28 @@ class Oracle:
             maps.append(self._chain(x[top : top + h.patch_h, left : left + h.patch_w], params))
         if self.detect:
             return self._detection(x, maps, region or (0, 0, h.width, h.height))
-        features = self._features([chain[-1] for chain in maps])
-        bias, mult, weight = Arrays(self.blob, h.fc_off).scaled(h.classes, h.classes, len(features))
-        acc = pixel_sums(features, weight.T, bias)
-        logits16 = np.clip((int32(acc << h.fc_shift) * mult >> 32) + 256 * h.fc_zero, -32768, 32767)
+        if self.maps:
+            return self._last_map(x, maps, region or (0, 0, h.width, h.height))
+        features, acc, mult, shift, zero = self._logit_sums([chain[-1] for chain in maps])
+        logits16 = np.clip((int32(acc << shift) * mult >> 32) + 256 * zero, -32768, 32767)
+        assert len(logits16) == h.classes
         outputs8 = np.clip((logits16 + 128) >> 8, -128, 127).astype(np.int8)
-        scores = scores_of(logits16, h.softmax_mult)
-        return Result(x, logits16.astype(np.int16), outputs8, scores, features, maps)
+        return Result(x, logits16.astype(np.int16), outputs8, self._scores(logits16, zero), features, maps)
+
+    def _logit_sums(self, last: list[np.ndarray]):
+        """The features, if a fully connected layer reads them; sums, multiplier, shift and zero point of the logits."""
+        h, sums = self.header, self._pooled(last)
+        if not self.dense:
+            return np.zeros(0, np.int8), sums, h.pool_mult, h.pool_shift, h.pool_zero
+        features = narrow(sums, h.pool_mult, h.pool_shift, h.pool_zero).astype(np.int8)
+        bias, mult, weight = Arrays(self.blob, h.fc_off).scaled(h.classes, h.classes, len(features))
+        return features, pixel_sums(features, weight.T, bias), mult, h.fc_shift, h.fc_zero
+
+    def _scores(self, logits16, zero: int) -> list[int]:
+        mult = self.header.softmax_mult
+        if self.header.scores == 1:
+            return [sigmoid(int(logit) - 256 * zero, mult) for logit in logits16]
+        return softmax(logits16, mult)
 
     def _chain(self, x, params) -> list[np.ndarray]:
         maps, zero = [], self.input_zero
@@ -371,9 +429,10 @@ class Oracle:
 
     def _layer(self, x, zero, i: int, param) -> np.ndarray:
         layer = self.layers[i]
-        if layer.kind == CONV:
-            return self._conv(x, zero, layer, param).astype(np.int8)
-        return self._bottleneck(x, zero, layer, param, self.columns[i]).astype(np.int8)
+        if layer.kind == BOTTLENECK:
+            return self._bottleneck(x, zero, layer, param, self.columns[i]).astype(np.int8)
+        kind = {CONV: self._conv, BLOCK: self._block, MAXPOOL: self._maximum, MEANPOOL: self._mean}[layer.kind]
+        return kind(x, zero, layer, param).astype(np.int8)
 
     # Detection
 
@@ -401,10 +460,7 @@ class Oracle:
 
     def score(self, value: int) -> int:
         """Of 65536."""
-        d = value - self.detect.cls_zero
-        e = power(abs(d) * self.detect.cls_mult >> 8)
-        total = (1 << 30) + e
-        return (65536 * (e if d < 0 else 1 << 30) + total // 2) // total
+        return sigmoid(value - self.detect.cls_zero, self.detect.cls_mult)
 
     def _ends(self, cell: int, step: int, side: int, c: int, s: int) -> tuple[int, int]:
         """A box along one axis, in 1 / 32768 of the picture."""
@@ -460,6 +516,51 @@ class Oracle:
             out.append(Box(left, top, right - left, bottom - top, c.label, self.score(c.value)))
         return out
 
+    # Raw output and heat maps
+
+    def _last_map(self, x, maps, region) -> Result:
+        none, (chain,) = np.zeros(0, np.int16), maps
+        boxes = self.spots(chain[-1], region) if self.heat else []
+        return Result(x, none, chain[-1].reshape(-1), [], none, maps, boxes=boxes)
+
+    def cell(self, q: np.ndarray) -> tuple[int, int]:
+        """The best class of a cell's logits but the background, and its score."""
+        classes = [k for k in range(len(q)) if k != self.heat.background]
+        best = max(classes, key=lambda k: q[k])  # the first of equal ones
+        return best, self._scores([256 * int(v) for v in q], self.params[0][-1].zero_out)[best]
+
+    def spots(self, heat: np.ndarray, region) -> list[Box]:
+        """Boxes in the picture, best first; `region` of it is what the network saw."""
+        rows, columns, classes = heat.shape
+        assert classes == self.header.classes and rows * columns < NO_CLASS
+        left = {}  # candidates: (row, column) -> (class, score), in the order of rows
+        for at in np.ndindex(rows, columns):
+            label, score = self.cell(heat[at])
+            if score >= self.threshold:
+                left[at] = label, score
+        found = []
+        while left:
+            start = next(iter(left))
+            (label, best), cells, reached = left.pop(start), [start], [start]
+            while reached:
+                y, x = reached.pop()
+                for near in [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]:
+                    if near in left and left[near][0] == label:
+                        best = max(best, left.pop(near)[1])
+                        cells.append(near)
+                        reached.append(near)
+            found.append((cells, label, best))
+        found = sorted(found, key=lambda spot: -spot[2])[: self.heat.top]  # stable
+        return [self.spot_box(*spot, (rows, columns), region) for spot in found]
+
+    def spot_box(self, cells, label: int, score: int, size: tuple[int, int], region) -> Box:
+        ends = []
+        for axis, first, side in ((1, region[0], region[2]), (0, region[1], region[3])):
+            places, n = [cell[axis] for cell in cells], size[axis]
+            ends.append([first + (2 * at * side + n) // (2 * n) for at in (min(places), max(places) + 1)])
+        (left, right), (top, bottom) = ends
+        return Box(left, top, right - left, bottom - top, label, score)
+
     def region(self, w: int, h: int, roi=None) -> tuple[int, int, int, int]:
         """The region of a picture that the network sees."""
         roi = roi or (0, 0, w, h)
@@ -468,9 +569,37 @@ class Oracle:
     # Layers
 
     def _conv(self, x, zero, layer, param) -> np.ndarray:
-        k, cout = layer.kernel, layer.cout
-        bias, mult, weight = Arrays(self.blob, param.weight_off).scaled(cout, cout, k, k, x.shape[2])
-        return narrow(conv_sums(x, zero, weight, bias, layer.stride), mult, param.shift, param.zero_out)
+        steps, cout = Steps.of(layer), layer.cout
+        bias, mult, weight = Arrays(self.blob, param.weight_off).scaled(cout, cout, *steps.kernel, x.shape[2])
+        return narrow(conv_sums(x, zero, weight, bias, steps), mult, param.shift, param.zero_out)
+
+    def _block(self, x, zero, layer, param) -> np.ndarray:
+        arrays, cin, first, second = (
+            Arrays(self.blob, param.weight_off),
+            x.shape[2],
+            Steps.of(layer),
+            Steps.second(layer),
+        )
+        bias, mult, weight = arrays.scaled(layer.cexp, layer.cexp, *first.kernel, cin)
+        mid = narrow(conv_sums(x, zero, weight, bias, first), mult, param.shift_1, param.zero_mid)
+        bias, mult, weight = arrays.scaled(layer.cout, layer.cout, *second.kernel, layer.cexp)
+        acc = conv_sums(mid, param.zero_mid, weight, bias, second)
+        oh, ow, _ = acc.shape
+        y = x[:: layer.stride_h, :: layer.stride_w][:oh, :ow].astype(np.int64) - zero
+        if layer.flags & EXPAND:
+            short_bias, short_mult, short = arrays.scaled(layer.cout, layer.cout, cin)
+            sums = pixel_sums(y + zero, short.T, short_bias)
+            y = narrow(sums, short_mult, param.shift_2, param.zero_add) - param.zero_add
+        return narrow(acc, mult, param.shift, param.zero_out, param.res_mult * y)
+
+    def _maximum(self, x, zero, layer, param) -> np.ndarray:
+        assert param.zero_out == zero
+        return windows(x, -np.inf, Steps.of(layer)).max((3, 4))
+
+    def _mean(self, x, zero, layer, param) -> np.ndarray:
+        mult = Arrays(self.blob, param.weight_off).take("<i4", 1)
+        sums = windows(x.astype(np.int64) - zero, 0, Steps.of(layer)).sum((3, 4)).astype(np.int64)
+        return narrow(sums, mult, param.shift, param.zero_out)
 
     def _parts(self, layer, param, cin: int, columns: bool):
         """bias, mult and weight of the expansion (None without one), the depthwise convolution and the projection."""
@@ -478,7 +607,7 @@ class Oracle:
             return FastArrays(self.blob, param.weight_off, layer, cin, columns).read()
         arrays = Arrays(self.blob, param.weight_off)
         expand = arrays.scaled(layer.cexp, layer.cexp, cin) if layer.flags & EXPAND else None
-        depthwise = arrays.scaled(layer.cexp, layer.kernel, layer.kernel, layer.cexp)
+        depthwise = arrays.scaled(layer.cexp, layer.kernel_h, layer.kernel_w, layer.cexp)
         return expand, depthwise, arrays.scaled(layer.cout, layer.cexp, layer.cout)
 
     def _bottleneck(self, x, zero, layer, param, columns: bool) -> np.ndarray:
@@ -487,17 +616,16 @@ class Oracle:
         e, outside = x, zero
         if expand is not None:
             bias, mult, weight = expand
-            e, outside = wide(pixel_sums(x, weight.T, bias), mult, signed), 0
+            e, outside = wide(pixel_sums(x, weight.T, bias), mult, param.shift_1, signed), 0
         bias, mult, weight = depthwise
-        d = wide(depthwise_sums(e, outside, weight, bias, layer.stride), mult, signed)
+        d = wide(depthwise_sums(e, outside, weight, bias, Steps.of(layer)), mult, param.shift_2, signed)
         bias, mult, weight = project
         extra = param.res_mult * (x.astype(np.int64) - zero) if layer.flags & RESIDUAL else 0
         return narrow(pixel_sums(d, weight, bias), mult, param.shift, param.zero_out, extra)
 
-    def _features(self, last: list[np.ndarray]) -> np.ndarray:
-        h = self.header
+    def _pooled(self, last: list[np.ndarray]) -> np.ndarray:
+        """Sums of the last maps' channels."""
         zero = self.params[0][-1].zero_out
         assert all(params[-1].zero_out == zero for params in self.params), "all chains must end with the same zero_out"
         sums = [(x.astype(np.int64) - zero).sum((0, 1)) for x in last]
-        acc = np.concatenate(sums) if h.aggregate == 1 else np.sum(sums, axis=0)
-        return narrow(acc, h.pool_mult, h.pool_shift, h.pool_zero).astype(np.int8)
+        return np.concatenate(sums) if self.header.aggregate == 1 else np.sum(sums, axis=0)

@@ -10,12 +10,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from oracle import CONV, EXPAND, HEAD, RESIDUAL, SIGNED, Layer, Oracle, Segment
+from oracle import (
+    BLOCK,
+    BOTTLENECK,
+    CONV,
+    EXPAND,
+    HEAD,
+    MAXPOOL,
+    RESIDUAL,
+    SIGNED,
+    Layer,
+    Oracle,
+    Segment,
+    Steps,
+)
 
-DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, SWEEP = range(7)
+DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, SWEEP, COVER = range(8)
 CHANNEL_GROUPS = (GROUPS, STORED, FAST, SWEEP)
 STATE_BYTES = 60
 MOST_FUSED = 16
+MOST_KERNEL = 15  # but of mode 7
 
 Area = tuple[int, int]  # first byte, bytes
 Span = tuple[int, int]  # first, one past the last
@@ -29,11 +43,30 @@ class Place(NamedTuple):
     field: str
 
 
-def reach(layer: Layer, span: Span, size: int) -> Span:
-    """The lines (or pixels of a line) of an input of `size` that some of the output need."""
-    first = span[0] * layer.stride - layer.kernel // 2
-    last = (span[1] - 1) * layer.stride - layer.kernel // 2 + layer.kernel - 1
-    return max(0, first), min(size, last + 1)
+class Side(NamedTuple):
+    """A kernel along lines, or across them: its size, stride and padding before the map of `size`, whose `outputs`
+    follow. `half`: how far a block's second kernel reaches."""
+
+    kernel: int
+    stride: int
+    pad: int
+    half: int
+    size: int
+    outputs: int
+
+    def under(self, span: Span) -> Span:
+        """Positions of the input under some of the (first) kernel's."""
+        first = span[0] * self.stride - self.pad
+        last = (span[1] - 1) * self.stride - self.pad + self.kernel - 1
+        return max(0, first), min(self.size, last + 1)
+
+    def middle(self, span: Span) -> Span:
+        """Positions between a block's convolutions that outputs need."""
+        return max(0, span[0] - self.half), min(self.outputs, span[1] + self.half)
+
+    def reach(self, span: Span) -> Span:
+        """Positions of the input that outputs need."""
+        return self.under(self.middle(span))
 
 
 @dataclass(frozen=True)
@@ -43,10 +76,28 @@ class Stage:
     index: int
     layer: Layer
     cin: int
-    lines_in: int
-    lines_out: int
-    pixels_in: int
-    pixels_out: int
+    along: Side
+    across: Side
+
+    @property
+    def lines_in(self) -> int:
+        return self.along.size
+
+    @property
+    def lines_out(self) -> int:
+        return self.along.outputs
+
+    @property
+    def pixels_in(self) -> int:
+        return self.across.size
+
+    @property
+    def pixels_out(self) -> int:
+        return self.across.outputs
+
+    @property
+    def block(self) -> bool:
+        return self.layer.kind == BLOCK
 
     @property
     def conv(self) -> bool:
@@ -54,7 +105,8 @@ class Stage:
 
     @property
     def residual(self) -> bool:
-        return bool(self.layer.flags & RESIDUAL)
+        """Whether a line of its input is added to what it makes."""
+        return self.block or bool(self.layer.flags & RESIDUAL)
 
     @property
     def fused(self) -> bool:
@@ -62,22 +114,22 @@ class Stage:
 
     @property
     def expands(self) -> bool:
-        return bool(self.layer.flags & EXPAND)
+        return self.layer.kind == BOTTLENECK and bool(self.layer.flags & EXPAND)
 
     @property
     def takes(self) -> bool:
-        """Whether each input line is read but once (the residual aside), when it is new."""
-        return self.expands and self.layer.mode in (ROLLING, FAST)
+        """Whether each input line is taken into memory of its own as soon as it is new (what is added aside)."""
+        return self.layer.mode in (ROLLING, COVER) or (self.expands and self.layer.mode == FAST)
 
     @property
     def ahead(self) -> int:
         """How many of the first input lines are expanded by themselves, before there is a chunk."""
-        layer = self.layer
-        return layer.kernel - layer.stride - layer.kernel // 2 if layer.mode == FAST and self.takes else 0
+        along = self.along
+        return max(0, along.kernel - along.stride - along.pad) if self.layer.mode == FAST and self.takes else 0
 
     def lines(self, first: int, end: int) -> Span:
         """The input lines under output lines first..end-1."""
-        return reach(self.layer, (first, end), self.lines_in)
+        return self.along.reach((first, end))
 
 
 @dataclass(frozen=True)
@@ -103,7 +155,7 @@ class Part:
         """Which pixels are needed of the lines of each layer's input, and of the last one's output, in one strip."""
         spans = [strip]
         for stage in reversed(self.stages):
-            spans.insert(0, reach(stage.layer, spans[0], stage.pixels_in))
+            spans.insert(0, stage.across.reach(spans[0]))
         return spans
 
 
@@ -113,10 +165,16 @@ def part(oracle: Oracle, index: int) -> Part:
     columns, stages = record.strip != oracle.shapes[end - 1][1][0], []
     for i in range(record.first, end):
         (h, w, cin), (oh, ow, _) = oracle.shapes[i]
-        sides = (w, ow, h, oh) if columns else (h, oh, w, ow)
-        stages.append(Stage(i, oracle.layers[i], cin, *sides))
+        layer = oracle.layers[i]
+        steps, half = Steps.of(layer), (layer.second_h // 2, layer.second_w // 2)
+        y, x = (
+            Side(steps.kernel[k], steps.stride[k], steps.pads[2 * k], half[k], *sizes)
+            for k, sizes in enumerate(((h, oh), (w, ow)))
+        )
+        stages.append(Stage(i, layer, cin, *((x, y) if columns else (y, x))))
     staged = end == last or bool(oracle.layers[end - 1].flags & HEAD)
-    return Part(index, record, stages, columns, staged, end == last and not oracle.detect, end == len(oracle.layers))
+    pools = end == last and not oracle.detect and not oracle.maps
+    return Part(index, record, stages, columns, staged, pools, end == len(oracle.layers))
 
 
 def parts(oracle: Oracle) -> list[Part]:
@@ -130,16 +188,30 @@ def may_be_fused(stage: Stage) -> bool:
     """Whether a bottleneck has the shape for its mode, 5 or 6. That its integers keep to 16 bits is no matter of the
     plan."""
     layer = stage.layer
-    shape = stage.expands or (layer.kernel == 3 and layer.mode == FAST)
+    (y, x), (sy, sx) = (layer.kernel_h, layer.kernel_w), (layer.stride_h, layer.stride_w)
+    shape = y == x and sy == sx <= 2 and (y in (3, 5, 7) if stage.expands else y == 3 and layer.mode == FAST)
     place = stage.takes or layer.wide_at == 0
     return shape and place and not layer.flags & SIGNED and layer.cexp % 4 == layer.cout % 2 == 0
+
+
+def covers(stage: Stage) -> bool:
+    """Whether the kernel is the whole map."""
+    return all(side.kernel == side.size and side.outputs == 1 and side.pad == 0 for side in (stage.along, stage.across))
 
 
 def mode_is_possible(stage: Stage, alone: bool) -> bool:
     """`alone`: the last segment's only layer, over rows of the whole map."""
     mode = stage.layer.mode
     if stage.fused:
-        return not stage.conv and may_be_fused(stage)
+        return stage.layer.kind == BOTTLENECK and may_be_fused(stage)
+    if mode == COVER:
+        return stage.layer.kind not in (BOTTLENECK, BLOCK) and covers(stage)
+    if max(stage.along.kernel, stage.across.kernel) > MOST_KERNEL:
+        return False
+    if stage.block:
+        return mode == ROLLING
+    if stage.layer.kind not in (CONV, BOTTLENECK):
+        return mode == DIRECT
     if stage.conv:
         return mode == DIRECT or (mode == WINDOW and stage.index == 0) or (mode == GROUPS and alone and stage.index > 0)
     return mode in ((ROLLING, GROUPS, STORED) if stage.layer.flags & EXPAND else (DIRECT,))
@@ -154,13 +226,15 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
     layer, ring = stage.layer, has_ring(stage, stage is part.stages[0])
     rows = stage.lines_out if not stage.conv and layer.mode in (GROUPS, STORED, SWEEP) else 1
     most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
-    pixels, fours = stage.conv and layer.mode != GROUPS, layer.group % 4 == layer.wide_at % 4 == 0
+    pixels, fours = stage.conv and layer.mode in (DIRECT, WINDOW), layer.group % 4 == layer.wide_at % 4 == 0
+    if layer.mode == COVER and (part.columns or layer.wide_at % 4):
+        return False
     return (
         mode_is_possible(stage, part.pools and len(part.stages) == 1 and not part.columns)
         and 1 <= layer.rows <= rows
         and (layer.group % 2 == 0 and layer.group <= 4096 if pixels else min(most, 1) <= layer.group <= most)
         and (1 <= layer.lines <= stage.lines_in if ring else layer.lines == layer.ring_at == 0)
-        and (fours if stage.fused else layer.mode == ROLLING or layer.wide_at == 0)
+        and (fours if stage.fused else layer.mode in (ROLLING, COVER) or layer.wide_at == 0)
     )
 
 
@@ -180,6 +254,8 @@ def segments_are_sound(oracle: Oracle) -> bool:
     ranges = all(layer_is_sound(stage, part) for part in parts(oracle) for stage in part.stages)
     if oracle.detect:
         return ends and ranges and oracle.detect.candidate_at % 4 == 0 and all(map(heads_are_sound, parts(oracle)))
+    if oracle.maps:
+        return ends and ranges and (not oracle.heat or oracle.heat.cell_at % 2 == oracle.heat.spot_at % 4 == 0)
     return ends and ranges and head.sum_at % 4 == 0 and head.logit_at % 2 == 0
 
 
@@ -219,39 +295,61 @@ class Flow:
         if has_ring(stage, i == 0) and line < there - stage.layer.lines:
             self.complete = False
 
-    def _expand(self, i: int, end: int, there: int) -> int:
-        """Lines before `end` that are new are read. Returns how many they were."""
-        new = range(self.expanded[i], end)
+    def _expand(self, i: int, lowest: int, end: int, there: int) -> int:
+        """Lines before `end`, of those from `lowest` on, that are new are read. Returns how many they were."""
+        new, picture = range(max(self.expanded[i], lowest), end), self.stages[i].index == 0
         for line in new:
-            self._read(i, line, there)
-        self.expanded[i] += len(new)
+            self._read(i, line, line + 1 if picture else there)  # the picture's are sampled one by one
+        self.expanded[i] = max(self.expanded[i], end)
         return len(new)
 
-    def _expand_alone(self, i: int, there: int) -> None:
+    def _middle(self, i: int, chunk: Span, there: int) -> None:
+        """A block's lines between its convolutions that the chunk needs are made, as far as their input is there."""
+        stage, end = self.stages[i], self.stages[i].along.middle(chunk)[1]
+        while self.expanded[i] < end:
+            first, behind = stage.along.under((self.expanded[i], self.expanded[i] + 1))
+            if behind > there:
+                return
+            self._read(i, first, there)
+            self.expanded[i] += 1
+
+    def _expand_alone(self, i: int, chunk: Span, there: int) -> None:
         stage = self.stages[i]
-        if stage.layer.mode == ROLLING or stage.ahead:
-            self.alone += self._expand(i, min(there, stage.ahead) if stage.ahead else there, there)
+        if stage.block:
+            self._middle(i, chunk, there)
+        elif stage.layer.mode in (ROLLING, COVER) or stage.ahead:
+            lowest = stage.lines(*chunk)[0]
+            self.alone += self._expand(i, lowest, min(there, stage.ahead) if stage.ahead else there, there)
 
     def _chunk(self, i: int, demand: int) -> None:
         stage, first = self.stages[i], self.made[i]
         end = min(first + stage.layer.rows, demand)
         lowest, need = stage.lines(first, end)
         there = self.made[i - 1] if i else need
-        self._expand_alone(i, there)
+        self._expand_alone(i, (first, end), there)
         while there < need:
             self._chunk(i - 1, need)
             there = self.made[i - 1]
-            self._expand_alone(i, there)
+            self._expand_alone(i, (first, end), there)
         if not stage.takes:
             self._read(i, lowest, there)
         else:
-            self._expand(i, need, there)
+            if not stage.block:
+                self._expand(i, lowest, need, there)
             if stage.residual:
-                self._read(i, first, there)
+                self._read(i, first * stage.along.stride, there)
         if i == len(self.stages) - 1:
             self.written += [(row, self._still_read(row, end)) for row in range(first, end)]
         self.chunks.append((stage, first, end))
         self.made[i] = end
+
+    def _untaken(self, need: int) -> list[int]:
+        """The first line before `need` that the segment's first layer has yet to take in, if there is one."""
+        stage, taken = self.stages[0], self.expanded[0]
+        if stage.block:
+            end = stage.along.middle((0, self.asked[0]))[1]
+            return [stage.along.under((taken, taken + 1))[0]] if taken < end else []
+        return [taken] if taken < need else []
 
     def _still_read(self, row: int, end: int) -> int | None:
         """The lowest line of the segment's input that is read when the last layer's line `row`, of a chunk that ends
@@ -264,7 +362,7 @@ class Flow:
             reads += [above] * (above < need)
         if made < self.asked[0]:
             if stage.takes:
-                reads += [self.expanded[0]] * (self.expanded[0] < need) + [made] * stage.residual
+                reads += self._untaken(need) + [made * stage.along.stride] * stage.residual
             else:
                 reads.append(stage.lines(made, made + 1)[0])
         return min(reads, default=None)
@@ -278,17 +376,24 @@ class Widths(NamedTuple):
     first of them."""
 
     n_in: int
+    n_mid: int  # between a block's convolutions
     n_out: int
-    edge: int
+    edge: int  # pixels that the kernel reaches before the needed ones
 
     @classmethod
     def of(cls, stage: Stage, before: Span, after: Span) -> Widths:
-        outside = before[0] - (after[0] * stage.layer.stride - stage.layer.kernel // 2)
-        return cls(before[1] - before[0], after[1] - after[0], outside % 2)
+        outside = before[0] - (after[0] * stage.across.stride - stage.across.pad)
+        lo, hi = stage.across.middle(after)
+        return cls(before[1] - before[0], hi - lo, after[1] - after[0], outside)
 
     @property
     def in_pairs(self) -> int:
         """W of FORMAT.md, Fast schedules."""
+        return (self.edge % 2 + self.n_in + 1) // 2
+
+    @property
+    def reached_pairs(self) -> int:
+        """V."""
         return (self.edge + self.n_in + 1) // 2
 
     @property
@@ -298,7 +403,7 @@ class Widths(NamedTuple):
 
 
 def is_eight(stage: Stage) -> bool:
-    return stage.cin == 8 and stage.layer.kernel == 3 and stage.expands
+    return stage.cin == 8 and stage.layer.kernel_h == 3 and stage.expands
 
 
 def fours(stage: Stage) -> int:
@@ -313,28 +418,28 @@ def widened(stage: Stage, widths: Widths) -> int:
 
 def row_sums(stage: Stage, widths: Widths) -> int:
     """S."""
-    return 2 * widths.out_pairs if stage.layer.stride == 2 else 4 * ((widths.out_pairs + 1) // 2)
+    return 2 * widths.out_pairs if stage.layer.stride_h == 2 else 4 * ((widths.out_pairs + 1) // 2)
 
 
 def row(stage: Stage, widths: Widths) -> int:
     """R."""
     layer = stage.layer
-    return 4 * ((row_sums(stage, widths) * layer.stride // 2 + layer.kernel // 2 + 1) // 2)
+    return 4 * ((row_sums(stage, widths) * layer.stride_h // 2 + layer.kernel_h // 2 + 1) // 2)
 
 
 def fused_work(stage: Stage, widths: Widths) -> int:
     """What FORMAT.md lists for modes 5 and 6."""
     layer, eight = stage.layer, is_eight(stage)
-    r, pixels = layer.stride if stage.expands else layer.kernel, widths.in_pairs
+    r, pixels = layer.stride_h if stage.expands else layer.kernel_h, widths.reached_pairs
     if not stage.expands:
-        pixels = (widths.out_pairs if layer.stride == 1 else widths.n_out) + 1
+        pixels = (widths.out_pairs if layer.stride_h == 1 else widths.n_out) + 1
     bytes_ = r * widened(stage, widths) if stage.expands else 0
     bytes_ += 4 * widths.out_pairs * layer.group
     bytes_ += 8 * widths.out_pairs * layer.cout * layer.rows if layer.group < layer.cexp else 0
-    if layer.kernel > 3:
+    if layer.kernel_h > 3:
         bytes_ += 4 * row(stage, widths) * r + 4 + 8 * row_sums(stage, widths)
     else:
-        bytes_ += 8 * pixels * r + (12 if eight and layer.stride == 2 else 4)
+        bytes_ += 8 * pixels * r + (12 if eight and layer.stride_h == 2 else 4)
     weights = 4 * fours(stage) + 20 if stage.expands and not eight else 0
     kept = layer.group * kept_lines(stage, widths) if layer.mode == SWEEP else 0
     return bytes_ + max(weights, 4 * layer.group + 36) + kept
@@ -342,35 +447,59 @@ def fused_work(stage: Stage, widths: Widths) -> int:
 
 def kept_lines(stage: Stage, widths: Widths) -> int:
     """Of an expanded channel in modes 5 and 6."""
-    layer, pairs = stage.layer, widths.in_pairs
-    if layer.kernel > 3:
-        return (layer.kernel - layer.stride) * row(stage, widths)
-    return 4 * (pairs if layer.stride == 1 else (pairs + 1) // 2)
+    layer, pairs = stage.layer, widths.reached_pairs
+    if layer.kernel_h > 3:
+        return (layer.kernel_h - layer.stride_h) * row(stage, widths)
+    return 4 * (pairs if layer.stride_h == 1 else (pairs + 1) // 2)
 
 
 def wide_bytes(stage: Stage, widths: Widths) -> int:
     """What a layer keeps from line to line besides its input."""
-    layer = stage.layer
+    layer, along = stage.layer, stage.along
     if layer.mode == FAST:
         return layer.cexp * kept_lines(stage, widths)
-    return min(layer.kernel, stage.lines_in) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0
+    if layer.mode == COVER:
+        return layer.cout if layer.kind == MAXPOOL else 4 * layer.cout
+    if stage.block:
+        return min(2 * along.half + 1, along.outputs) * widths.n_mid * layer.cexp
+    return min(along.kernel, along.size) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0
+
+
+def window_bytes(values: int, n_out: int, pairs: int = 0) -> int:
+    """C of FORMAT.md for windows of so many values and lines of n_out pixels. `pairs`: N / 2, or 0 for the usual."""
+    q = (values + 3) // 4
+    pairs = min(pairs or max(64 // q, 1), (n_out + 1) // 2)
+    return 16 * q * pairs + 16 * q + 36
 
 
 def conv_work(stage: Stage, widths: Widths) -> int:
     """What FORMAT.md lists for convolutions."""
+    layer, along, across = stage.layer, stage.along, stage.across
+    values, given = along.kernel * across.kernel * stage.cin, layer.group // 2 if layer.mode != GROUPS else 0
+    pairs = min(given or max(64 // ((values + 3) // 4), 1), widths.out_pairs)
+    block = along.kernel * stage.cin * ((2 * pairs - 1) * across.stride + across.kernel)
+    return window_bytes(values, widths.n_out, given) + (block if layer.mode == WINDOW else 0)
+
+
+def block_work(stage: Stage, widths: Widths) -> int:
+    """What FORMAT.md lists for blocks."""
     layer = stage.layer
-    q = (layer.kernel * layer.kernel * stage.cin + 3) // 4
-    pairs = layer.group // 2 if layer.group and layer.mode != GROUPS else max(64 // q, 1)
-    pairs = min(pairs, widths.out_pairs)
-    block = layer.kernel * stage.cin * ((2 * pairs - 1) * layer.stride + layer.kernel)
-    return 16 * q * pairs + 16 * q + 36 + (block if layer.mode == WINDOW else 0)
+    first = window_bytes(layer.kernel_h * layer.kernel_w * stage.cin, widths.n_mid)
+    second = window_bytes(layer.second_h * layer.second_w * layer.cexp, widths.n_out)
+    if not layer.flags & EXPAND:
+        return max(first, second)
+    return max(first, second, window_bytes(stage.cin, widths.n_out)) + widths.n_out * layer.cout
 
 
 def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
     """What a layer needs while it makes a chunk; `pooled`: its lines do not go into a map."""
     layer, n_out = stage.layer, widths.n_out
-    kernel = min(layer.kernel, stage.lines_in) * widths.n_in
-    if stage.conv:
+    kernel = min(stage.along.kernel, stage.lines_in) * widths.n_in
+    if layer.mode == COVER or layer.kind not in (CONV, BOTTLENECK, BLOCK):
+        bytes_, line = 0, n_out * layer.cout
+    elif stage.block:
+        bytes_, line = block_work(stage, widths), n_out * layer.cout
+    elif stage.conv:
         bytes_ = conv_work(stage, widths)
         line = n_out * (layer.group if layer.mode == GROUPS else layer.cout)
     else:
@@ -387,10 +516,12 @@ def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
 
 
 def lasting_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
-    """The sums and the features, as far as they are alive in a segment."""
+    """The task's areas that are alive in a segment: sums, and features or what is in their place."""
     head, last, areas = oracle.header, oracle.layers[-1], {}
     if oracle.detect:
         return detection_areas(oracle, part)
+    if oracle.maps:
+        return last_map_area(oracle) if part.ends else {}
     several, concat = head.tunnels > 1, head.aggregate == 1
     over_chains = several and not concat
     if part.pools or over_chains:
@@ -398,8 +529,17 @@ def lasting_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
         areas[Place("header", 0, "sum_at")] = head.sum_at, 4 * (last.group if one_group else last.cout)
     if part.pools or (several and concat):
         n = last.cout * head.tunnels if concat else last.cout
-        areas[Place("header", 0, "feature_at")] = head.feature_at, n
+        if oracle.dense:
+            areas[Place("header", 0, "feature_at")] = head.feature_at, n
+        else:
+            areas[Place("header", 0, "logit_at")] = head.logit_at, 2 * n
     return areas
+
+
+def last_map_area(oracle: Oracle) -> dict[Place, Area]:
+    """The output of a raw network or a heat map."""
+    h, w, c = oracle.shapes[-1][1]
+    return {Place("header", 0, "feature_at"): (oracle.header.feature_at, h * w * c)}
 
 
 def detection_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
@@ -440,12 +580,19 @@ def strip_areas(oracle: Oracle, part: Part, strip: Span) -> dict[Place, Area]:
 
 
 def end_areas(oracle: Oracle) -> dict[Place, Area]:
-    """What is alive when the fully connected layer runs."""
+    """What is alive behind the layers."""
     if oracle.detect:
         return {}
-    head, features = oracle.header, Place("header", 0, "feature_at")
-    logits = Place("header", 0, "logit_at")
-    return {features: lasting_areas(oracle, parts(oracle)[-1])[features], logits: (head.logit_at, 2 * head.classes)}
+    if oracle.heat:
+        (h, w, _), heat = oracle.shapes[-1][1], oracle.heat
+        own = {"cell_at": (heat.cell_at, 2 * h * w), "spot_at": (heat.spot_at, 16 * heat.top)}
+        return last_map_area(oracle) | {Place("heatmap", 0, name): area for name, area in own.items()}
+    if oracle.maps:
+        return last_map_area(oracle)
+    head, logits = oracle.header, Place("header", 0, "logit_at")
+    last = lasting_areas(oracle, parts(oracle)[-1])
+    kept = {place: area for place, area in last.items() if place.field == "feature_at"}
+    return kept | {logits: (head.logit_at, 2 * head.classes)}
 
 
 def all_areas(oracle: Oracle) -> Iterator[dict[Place, Area]]:

@@ -20,12 +20,17 @@ from .order import fast_layers
 from .pack import pack
 from .unpack import blob_network, read, read_blob
 
+SOURCES = (".tflite", ".onnx")  # what an imported network was, and is kept beside it as source.tflite, source.onnx
+
 
 def model_file(model: str | Path, on: str) -> Path:
     """The file of `model` (shipped name, .pnb, .npz or run directory) that an engine reads: a blob, or for "float" the
-    trained weights, which for a blob lie beside it. FileNotFoundError tells what was looked for."""
+    trained weights and for "source" the original, which for a blob lie beside it. FileNotFoundError tells what was
+    looked for."""
     path = resolve(model)
-    if path.is_dir():
+    if on == "source":
+        looked = [(path if path.is_dir() else path.parent) / f"source{ending}" for ending in SOURCES]
+    elif path.is_dir():
         looked = [path / "float.npz"] if on == "float" else sorted(path.glob("*.pnb")) or [path / "*.pnb"]
     elif on == "float" and path.suffix == ".pnb":
         looked = [path.with_suffix(".npz"), path.parent / "float.npz"]
@@ -33,9 +38,11 @@ def model_file(model: str | Path, on: str) -> Path:
         looked = [path]
     found = [p for p in looked if p.is_file()]
     if not found:
-        wanted = "trained weights" if on == "float" else "network"
+        wanted = {"float": "trained weights", "source": "original of an imported network"}.get(on, "network")
         shipped = ", ".join(names()) or "none"
         raise FileNotFoundError(f"no {wanted} {', '.join(map(str, looked))} (networks with a bare name: {shipped})")
+    if on == "source":
+        return found[0]
     if len(found) > 1 and on != "float":
         raise ValueError(f"{model}: holds {len(found)} blobs, name one: {', '.join(p.name for p in found)}")
     if on != "float" and found[0].suffix != ".pnb":
@@ -44,9 +51,11 @@ def model_file(model: str | Path, on: str) -> Path:
 
 
 def network_of(path: Path) -> Network:
-    """The network of a blob that the engine accepts, or of trained weights."""
+    """The network of a blob that the engine accepts, of trained weights, or of the original in an imported run."""
     if path.suffix == ".pnb":
         return blob_network(read(read_blob(path)), path.stem)
+    if path.suffix in SOURCES:
+        return qnet_file.load(path.parent / "qnet.npz").design
     with np.load(path, allow_pickle=False) as z:
         if "network" not in z:
             raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {', '.join(z.files[:4])}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..net.layers import Layer
-from ..plan.modes import eight, fast_shape, fours, largest_sums
-from .quantized import QBottleneck, QConv, QNet, Scaled
+from ..plan.modes import FAST_SHIFT, eight, fast_shape, fours
+from .quantized import QBottleneck, QLayer, QNet, Scaled
 
 MIDDLE = [0, 2, 1, 3]  # the two in the middle exchanged
 
@@ -21,25 +21,18 @@ _SCALE = np.dtype([("bias", "<i4", 2), ("mult", "<i4", 2)])
 # ---------------------------------------------------------------- which layers
 
 
-def _largest(scaled: Scaled, products: int) -> int:
-    """What the largest sum becomes before it is clamped; `products` are inputs times weights, at most."""
-    sums = products + np.abs(scaled.bias.astype(np.int64))
-    return int(((sums * scaled.mult.astype(np.int64) + (1 << 31)) >> 32).max())
-
-
-def fast_fault(q: QConv | QBottleneck) -> str:
+def fast_fault(q: QLayer) -> str:
     """Why a layer may not run in these modes; empty if it may."""
     s = q.shape
     if not isinstance(q, QBottleneck) or not fast_shape(s):
         return f"the shape {s}"
-    for name, scaled, products in zip(("expanded", "depthwise"), (q.expand, q.depthwise), largest_sums(s), strict=True):
-        largest = _largest(scaled, products) if scaled else 0
-        if largest > 32767:
-            return f"{name} values: wanted at most 32767 before the clamp, got {largest}"
+    for name, shift in (("expand_shift", q.expand_shift), ("depthwise_shift", q.depthwise_shift)):
+        if shift > FAST_SHIFT:
+            return f"{name}: wanted at most {FAST_SHIFT}, got {shift}"
     return ""
 
 
-def fast_ok(q: QConv | QBottleneck) -> bool:
+def fast_ok(q: QLayer) -> bool:
     """Whether a layer may run in these modes."""
     return not fast_fault(q)
 
@@ -66,9 +59,9 @@ class Order:
 
     def taps(self, s: Layer) -> list[int]:
         """Which of t[l][p], as kernel * l + p, each of a channel's depthwise weights is: -1 for none."""
-        if s.kernel == 3 and (s.stride == 2 or s.expand):
-            return [-1 if tap == "--" else int(tap, 3) for tap in (_BY_TWO if s.stride == 2 else _ROLLING).split()]
-        starts = [s.kernel * line + pixel for line in range(s.kernel) for pixel in range(0, s.kernel - 1, 2)]
+        if s.kh == 3 and (s.sh == 2 or s.expand):
+            return [-1 if tap == "--" else int(tap, 3) for tap in (_BY_TWO if s.sh == 2 else _ROLLING).split()]
+        starts = [s.kh * line + pixel for line in range(s.kh) for pixel in range(0, s.kh - 1, 2)]
         return [start + more for start in starts for more in (0, 1, 1, 2)]
 
     def groups(self, cexp: int) -> list[slice]:
@@ -117,7 +110,7 @@ def to_bytes(q: QBottleneck, order: Order) -> bytes:
     """A layer's arrays."""
     s, wide, taps = q.shape, order.wide and not eight(q.shape), order.taps(q.shape)
     kernel = q.depthwise.weight.swapaxes(1, 2) if order.columns else q.depthwise.weight
-    with_zero = np.pad(kernel.reshape(s.cexp, s.kernel**2), ((0, 0), (0, 1)))
+    with_zero = np.pad(kernel.reshape(s.cexp, s.taps), ((0, 0), (0, 1)))
     channels = _records(_depthwise_type(len(taps)), q.depthwise, weight=with_zero[:, taps])
     project, pairs = _exchanged(q.project.weight), None
     if q.expand is not None:
@@ -156,7 +149,7 @@ def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled | N
         all_pairs = np.concatenate(pairs)
         expand = scaled(all_pairs, _from_quads(all_pairs["weight"], wide)[:, : s.cin])
     all_channels = np.concatenate(channels)
-    weight = all_channels["weight"][:, [taps.index(tap) for tap in range(s.kernel**2)]]
-    kernel = weight.reshape(s.cexp, s.kernel, s.kernel)
+    weight = all_channels["weight"][:, [taps.index(tap) for tap in range(s.taps)]]
+    kernel = weight.reshape(s.cexp, s.kh, s.kw)
     depthwise = scaled(all_channels, kernel.swapaxes(1, 2) if order.columns else kernel)
     return expand, depthwise, scaled(scales, _exchanged(np.concatenate(parts, axis=1)))

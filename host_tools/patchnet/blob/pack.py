@@ -10,14 +10,14 @@ from dataclasses import asdict
 import numpy as np
 
 from .. import format as fmt
-from ..net.layers import Layer
+from ..net.layers import Layer, pair
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
 from ..plan.modes import FAST_MODES
 from ..plan.place import Plan, Step
 from . import order as order_of
 from .order import Order, fast_layers
-from .quantized import QBottleneck, QConv, QNet, Scaled
+from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from .record import Writer, check_arrays, check_sums, padded
 from .unpack import orders, record_of
 
@@ -30,29 +30,69 @@ def _scaled(scaled: Scaled, axes: tuple[int, ...]) -> bytes:
     return scaled.bias.astype("<i4").tobytes() + scaled.mult.astype("<i4").tobytes() + padded(weight)
 
 
+def _checked(scaled: Scaled, shape: tuple[int, ...], axes: tuple[int, ...], shift: int, where: str) -> bytes:
+    check_arrays(scaled, shape, where)
+    check_sums(scaled, 15, shift, where)
+    return _scaled(scaled, axes)
+
+
 def _conv(q: QConv, where: str) -> bytes:
     s = q.shape
-    check_arrays(q.conv, (s.cout, s.kernel, s.kernel, s.cin), where)
-    check_sums(q.conv, 15, q.shift, where)
-    return _scaled(q.conv, (0, 1, 2, 3))
+    return _checked(q.conv, (s.cout, s.kh, s.kw, s.cin), (0, 1, 2, 3), q.shift, where)
 
 
 def _bottleneck(q: QBottleneck, where: str) -> bytes:
     s = q.shape
     if (q.expand is not None) != s.expand or (q.res_mult > 0) != s.residual:
         raise ValueError(f"{where}: expand and res_mult must go with the shape {s}")
-    parts = [(q.depthwise, (s.cexp, s.kernel, s.kernel), (1, 2, 0), 0), (q.project, (s.cout, s.cexp), (1, 0), q.shift)]
-    if q.expand is not None:
-        parts.insert(0, (q.expand, (s.cexp, s.cin), (0, 1), 0))
     out = b""
-    for scaled, shape, axes, shift in parts:
-        check_arrays(scaled, shape, where)
-        check_sums(scaled, 15, shift, where)
-        out += _scaled(scaled, axes)
+    if q.expand is not None:
+        out = _checked(q.expand, (s.cexp, s.cin), (0, 1), q.expand_shift, where)
+    out += _checked(q.depthwise, (s.cexp, s.kh, s.kw), (1, 2, 0), q.depthwise_shift, where)
+    return out + _checked(q.project, (s.cout, s.cexp), (1, 0), q.shift, where)
+
+
+def _block(q: QBlock, where: str) -> bytes:
+    s = q.shape
+    if (q.shortcut is not None) != s.expand or q.res_mult < 1:
+        raise ValueError(f"{where}: shortcut and res_mult must go with the shape {s}")
+    out = _checked(q.first, (s.cexp, s.kh, s.kw, s.cin), (0, 1, 2, 3), q.first_shift, where)
+    out += _checked(q.second, (s.cout, *pair(s.second), s.cexp), (0, 1, 2, 3), q.shift, where)
+    if q.shortcut is not None:
+        out += _checked(q.shortcut, (s.cout, s.cin), (0, 1), q.shortcut_shift, where)
     return out
 
 
-def _fast(q: QConv | QBottleneck, order: Order, where: str) -> bytes:
+def _pooling(q: QPooling, where: str) -> bytes:
+    if q.shape.kind == "maxpool":
+        return b""
+    if not 0 < q.mult < 2**31 or (255 * q.shape.taps) << q.shift >= 2**31:
+        raise ValueError(f"{where}: multiplier {q.mult} or shift {q.shift} is out of range")
+    return struct.pack("<i", q.mult)
+
+
+def layer_bytes(q: QLayer, where: str) -> bytes:
+    """The arrays of a layer in their usual order. ValueError, beginning with `where`, if they do not fit its shape or a
+    sum could leave its range."""
+    if isinstance(q, QConv):
+        return _conv(q, where)
+    if isinstance(q, QBottleneck):
+        return _bottleneck(q, where)
+    return _block(q, where) if isinstance(q, QBlock) else _pooling(q, where)
+
+
+def _params(q: QLayer) -> dict[str, int]:
+    """The fields of a param but the place of its arrays."""
+    own = dict(zero_out=q.zero_out, zero_mid=0, zero_add=0, shift=q.shift, shift_1=0, shift_2=0, res_mult=0)
+    if isinstance(q, QBottleneck):
+        own |= dict(shift_1=q.expand_shift, shift_2=q.depthwise_shift, res_mult=q.res_mult)
+    elif isinstance(q, QBlock):
+        own |= dict(zero_mid=q.zero_mid, zero_add=q.zero_add, shift_1=q.first_shift, shift_2=q.shortcut_shift)
+        own |= dict(res_mult=q.res_mult)
+    return own
+
+
+def _fast(q: QLayer, order: Order, where: str) -> bytes:
     fault, most = order_of.fast_fault(q), q.shape.cexp
     if fault or not isinstance(q, QBottleneck):  # other layers have a fault in any case
         raise ValueError(f"{where}: modes fast and sweep are not for {fault}")
@@ -63,8 +103,8 @@ def _fast(q: QConv | QBottleneck, order: Order, where: str) -> bytes:
 
 def _flags(s: Layer, step: Step, wide: bool, head: bool) -> int:
     own = fmt.FLAG_HEAD * head
-    if s.kind == "conv":
-        return own
+    if s.kind != "bottleneck":
+        return own | fmt.FLAG_EXPAND * s.expand
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
     wide = wide and step.mode in FAST_MODES
     return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide | own
@@ -81,12 +121,14 @@ def short_lines(layers: Sequence[Layer], plan: Plan) -> list[bool]:
 
 
 def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> bytes:
-    kinds = {"conv": fmt.KIND_CONV, "bottleneck": fmt.KIND_BOTTLENECK}
     out = b""
     for s, step, bits in zip(layers, p.steps, flags, strict=True):
+        second = pair(s.second) if s.kind == "block" else (0, 0)
+        pads = dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), s.pad, strict=True))
         out += fmt.LAYER.pack(
-            kind=kinds[s.kind], kernel=s.kernel, stride=s.stride, flags=bits, cexp=s.cexp, cout=s.cout, **asdict(step)
-        )
+            kind=fmt.KINDS[s.kind], flags=bits, kernel_h=s.kh, kernel_w=s.kw, stride_h=s.sh, stride_w=s.sw, **pads,
+            second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout, **asdict(step),
+        )  # fmt: skip
     return out
 
 
@@ -98,12 +140,9 @@ def _param_records(qnet: QNet, writer: Writer, orders: Sequence[Order | None]) -
             where = f"{name}layer {i}"
             if name and q.shape != qnet.tunnels[0][i].shape:
                 raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
-            if isinstance(q, QConv):
-                piece, res_mult = _conv(q, where), 0
-            else:
-                piece, res_mult = _bottleneck(q, where), q.res_mult
-            at = writer.add_once(_fast(q, order, where) if order else piece)
-            out += fmt.PARAM.pack(zero_out=q.zero_out, shift=q.shift, res_mult=res_mult, weight_off=at)
+            piece = layer_bytes(q, where)
+            at = writer.add_once(_fast(q, order, where) if order else piece) if piece else 0
+            out += fmt.PARAM.pack(**_params(q), weight_off=at)
     return out
 
 
@@ -113,7 +152,7 @@ def _check_net(qnet: QNet) -> None:
         ("tunnels", len(qnet.tunnels), d.tunnels),
         ("layers", [q.shape for q in qnet.tunnels[0]], d.layers()),
         ("layers behind the tunnels", [q.shape for q in qnet.behind], d.tail()),
-        ("input_zero", len(qnet.input_zero), d.channels),
+        ("input_zero", len(qnet.input_zero), d.channels if d.channels in (1, 3) else 1),
         ("last zero_out", len({tunnel[-1].zero_out for tunnel in qnet.tunnels}), 1),
     ):
         if got != wanted:
@@ -129,7 +168,8 @@ def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
         magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
         task=fmt.TASKS[d.task],
         channels=d.channels, tunnels=d.tunnels, layers=len(d.layers()), height=d.height, width=d.width,
-        patch_h=d.patch[0], patch_w=d.patch[1], input_zero=(*qnet.input_zero, *(0,) * (4 - d.channels)),
+        patch_h=d.patch[0], patch_w=d.patch[1], spare=0,
+        input_zero=(*qnet.input_zero, *(0,) * (4 - len(qnet.input_zero))),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
         classes=len(d.labels), input_scale=1 / d.std, arena_bytes=p.arena_bytes,
         **{name: p.places.get(name, 0) for name in ("sum_at", "feature_at", "logit_at")},

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from ..net.layers import Layer
 from ..net.toml import from_dict, to_dict
-from .quantized import QBottleneck, QConv, QNet, Scaled
+from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from .unpack import record_of
+
+CLASSES = {"conv": QConv, "bottleneck": QBottleneck, "block": QBlock, "maxpool": QPooling, "meanpool": QPooling}
+PARTS = {  # of a layer, that have arrays; those that it may lack are None then
+    kind: tuple(f.name for f in fields(its) if "Scaled" in str(f.type)) for kind, its in CLASSES.items()
+}
 
 
 def save(qnet: QNet, path: str | Path) -> None:
@@ -46,13 +52,12 @@ def load(path: str | Path) -> QNet:
     def part(name: str) -> Scaled:
         return Scaled(*(arrays[f"{name}.{k}"] for k in ("weight", "bias", "mult")))
 
-    def layer(where: str, shape: Layer, scalars: dict) -> QConv | QBottleneck:
-        if shape.kind == "conv":
-            return QConv(shape, part(f"{where}.conv"), **scalars)
-        expand = part(f"{where}.expand") if shape.expand else None
-        return QBottleneck(shape, expand, part(f"{where}.depthwise"), part(f"{where}.project"), **scalars)
+    def layer(where: str, shape: Layer, scalars: dict) -> QLayer:
+        names = PARTS[shape.kind]
+        parts = {name: part(f"{where}.{name}") if f"{where}.{name}.bias" in arrays else None for name in names}
+        return CLASSES[shape.kind](shape, **parts, **scalars)
 
-    def chain(t: int, shapes: list[Layer]) -> tuple[QConv | QBottleneck, ...]:
+    def chain(t: int, shapes: list[Layer]) -> tuple[QLayer, ...]:
         return tuple(layer(f"{t}.{i}", *of) for i, of in enumerate(zip(shapes, meta["layers"][t], strict=True)))
 
     n = network.tunnels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -115,11 +116,22 @@ class Record:
 
 
 END_FIELDS = (
-    "aggregate", "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult", "output_scale",
+    "aggregate", "scores", "pool_mult", "pool_shift", "pool_zero", "fc_shift", "fc_zero", "softmax_mult",
+    "output_scale",
 )  # fmt: skip
 
 
-# ---------------------------------------------------------------- checks and arrays that tasks share
+# ---------------------------------------------------------------- what tasks share
+
+
+def softmax_mult(output_scale: float) -> int:
+    """FORMAT.md, Scores: a difference of logits (8 fraction bits) times this is a power of two with 24."""
+    return round(output_scale / 256 * math.log2(math.e) * (1 << 24))
+
+
+def by_value(names: Mapping[str, int], value: int) -> str:
+    """The name that a blob has a number for."""
+    return next(name for name, its in names.items() if its == value)
 
 
 def check_arrays(scaled: Scaled, weight_shape: tuple[int, ...], where: str) -> None:
@@ -154,6 +166,10 @@ class Arrays:
         array = np.frombuffer(self.blob, kind, count, self.at)
         self.at += aligned(array.nbytes, fmt.ALIGN)
         return array
+
+    def dense(self, outputs: int, *inputs: int) -> Scaled:
+        """Weights that lie output by output."""
+        return self.scaled(outputs, (outputs, *inputs), tuple(range(1 + len(inputs))))
 
     def scaled(self, outputs: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Scaled:
         """`shape` is that of the weights in the blob, `axes` bring them into the order of Scaled."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from .. import format as fmt
 from .. import rooms
 from ..engine.model import Model
-from ..net.layers import Layer
+from ..net.layers import POOLS, Layer, pair
 from ..net.network import End, Network, Readout
 from ..plan.modes import FAST_MODES
 from ..plan.place import Plan, Segment, Step
 from . import order as order_of
 from .order import Order
-from .quantized import QBottleneck, QConv, QNet
+from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling
 from .record import Arrays, BlobInfo, Record
+
+KIND_NAMES = {code: name for name, code in fmt.KINDS.items()}
 
 
 def record_of(task: str) -> Record:
@@ -66,18 +68,28 @@ def blob_network(info: BlobInfo, name: str) -> Network:
     return Network(
         name, tuple(info.labels), h["height"], h["width"], h["channels"], (h["patch_h"], h["patch_w"]),
         tuple((p["y"], p["x"]) for p in info.patches), tuple(chain), end, _readouts(info, end, chain[-1]),
-        std=1 / h["input_scale"], fit="crop" if h["fit"] == fmt.FIT_CROP else "stretch",
+        mean=tuple(zero + 128 for zero in _input_zeros(h)), std=1 / h["input_scale"],
+        fit="crop" if h["fit"] == fmt.FIT_CROP else "stretch",
     )  # fmt: skip
 
 
 def _shape(record: dict, height: int, width: int, cin: int) -> Layer:
     """The layer of a record, with an input of this shape."""
-    flags = record["flags"]
-    return Layer(
-        "conv" if record["kind"] == fmt.KIND_CONV else "bottleneck", height, width, cin, record["cexp"],
-        record["cout"], record["kernel"], record["stride"], bool(flags & fmt.FLAG_EXPAND),
+    flags, kind = record["flags"], KIND_NAMES[record["kind"]]
+    kernel, stride, second = (
+        _plain(record[f"{name}_h"], record[f"{name}_w"]) for name in ("kernel", "stride", "second")
+    )
+    layer = Layer(
+        kind, height, width, cin, record["cexp"], record["cout"], kernel, stride, bool(flags & fmt.FLAG_EXPAND),
         bool(flags & fmt.FLAG_RESIDUAL), "none" if flags & fmt.FLAG_SIGNED else "relu6",
+        second=second if kind == "block" else 1,
     )  # fmt: skip
+    pads = tuple(record[f"pad_{side}"] for side in ("top", "bottom", "left", "right"))
+    return layer if layer.pad == pads else replace(layer, pads=pads)
+
+
+def _plain(height: int, width: int) -> int | tuple[int, int]:
+    return height if height == width else (height, width)
 
 
 def _readouts(info: BlobInfo, end: End, last: Layer) -> tuple[Readout, ...]:
@@ -125,18 +137,27 @@ def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Or
 # ---------------------------------------------------------------- integers
 
 
-def _layer(blob: bytes, s: Layer, order: Order | None, param: dict) -> QConv | QBottleneck:
-    more = param["shift"], param["zero_out"], param["res_mult"]
+def _layer(blob: bytes, s: Layer, order: Order | None, param: dict) -> QLayer:
+    shift, zero_out, res_mult = param["shift"], param["zero_out"], param["res_mult"]
+    wide_shifts = param["shift_1"], param["shift_2"]
     if order:
-        return QBottleneck(s, *order_of.from_bytes(blob, param["weight_off"], s, order), *more)
-    arrays = Arrays(blob, param["weight_off"])
+        arrays = order_of.from_bytes(blob, param["weight_off"], s, order)
+        return QBottleneck(s, *arrays, shift, zero_out, res_mult, *wide_shifts)
+    take = Arrays(blob, param["weight_off"])
     if s.kind == "conv":
-        conv = arrays.scaled(s.cout, (s.cout, s.kernel, s.kernel, s.cin), (0, 1, 2, 3))
-        return QConv(s, conv, param["shift"], param["zero_out"])
-    expand = arrays.scaled(s.cexp, (s.cexp, s.cin), (0, 1)) if s.expand else None
-    depthwise = arrays.scaled(s.cexp, (s.kernel, s.kernel, s.cexp), (2, 0, 1))
-    project = arrays.scaled(s.cout, (s.cexp, s.cout), (1, 0))
-    return QBottleneck(s, expand, depthwise, project, *more)
+        return QConv(s, take.dense(s.cout, s.kh, s.kw, s.cin), shift, zero_out)
+    if s.kind in POOLS:
+        return QPooling(s, zero_out, int(take.take("<i4", 1)[0]) if s.kind == "meanpool" else 0, shift)
+    if s.kind == "block":
+        first = take.dense(s.cexp, s.kh, s.kw, s.cin)
+        second = take.dense(s.cout, *pair(s.second), s.cexp)
+        shortcut = take.dense(s.cout, s.cin) if s.expand else None
+        ends = param["shift_1"], param["zero_mid"], shift, zero_out, res_mult, param["shift_2"], param["zero_add"]
+        return QBlock(s, first, second, shortcut, *ends)
+    expand = take.dense(s.cexp, s.cin) if s.expand else None
+    depthwise = take.scaled(s.cexp, (s.kh, s.kw, s.cexp), (2, 0, 1))
+    project = take.scaled(s.cout, (s.cexp, s.cout), (1, 0))
+    return QBottleneck(s, expand, depthwise, project, shift, zero_out, res_mult, *wide_shifts)
 
 
 def blob_qnet(blob: bytes, name: str) -> QNet:
@@ -146,11 +167,16 @@ def blob_qnet(blob: bytes, name: str) -> QNet:
     order = orders(network.run(), blob_plan(info), [record["flags"] for record in info.layers])
     n = len(network.chain)
 
-    def chain(tunnel: int, shapes: list[Layer], order: list[Order | None]) -> tuple[QConv | QBottleneck, ...]:
+    def chain(tunnel: int, shapes: list[Layer], order: list[Order | None]) -> tuple[QLayer, ...]:
         params = fmt.PARAM.unpack_all(blob, h["param_off"] + tunnel * n * fmt.PARAM.size, len(shapes))
         return tuple(_layer(blob, *layer) for layer in zip(shapes, order, params, strict=True))
 
     tunnels = tuple(chain(tunnel, network.layers(), order[:n]) for tunnel in range(h["tunnels"]))
     behind = chain(h["tunnels"], network.tail(), order[n:])
     end = record_of(info.task).q_end(blob, info, network)
-    return QNet(network, h["input_zero"][: h["channels"]], tunnels, end, behind)
+    return QNet(network, _input_zeros(h), tunnels, end, behind)
+
+
+def _input_zeros(header: dict) -> tuple[int, ...]:
+    """Of each channel of a picture, or one of an input that is none."""
+    return header["input_zero"][: header["channels"] if header["channels"] in (1, 3) else 1]

@@ -24,19 +24,22 @@ NOT_NPZ = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, Attr
 
 @dataclass(frozen=True)
 class Vector:
-    """input: a picture, uint8 (H, W, 3) or (H, W), or sound, int16 (samples,). outputs: int8, what `predict` gives: the
-    logits of the classes, or all values of the heads that detect."""
+    """input: a picture, uint8 (H, W, 3) or (H, W); sound, int16 (samples,); or raw, int8 (H, W, C). outputs: int8, what
+    `predict` gives: the logits of the classes, all values of the heads that detect, or the last map."""
 
     input: np.ndarray
     outputs: np.ndarray
 
     @property
     def kind(self) -> str:
-        return "sound" if self.input.ndim == 1 else "picture"
+        return "raw" if self.input.dtype == np.int8 else "sound" if self.input.ndim == 1 else "picture"
+
+
+KINDS = {"picture"}, {"sound"}, {"raw"}
 
 
 def raw(x: np.ndarray) -> bytes:
-    """A picture or sound as a board takes it, of samples the low byte first."""
+    """An input as a board takes it, of samples the low byte first."""
     return x.astype(x.dtype.newbyteorder("<")).tobytes()
 
 
@@ -47,8 +50,11 @@ def path_of(blob: str | Path) -> Path:
 def make(blob: bytes) -> Vector:
     """Noise, and what the PC's engine says to it."""
     model, rng = Model(blob), np.random.default_rng(SEED)
+    noise: np.ndarray
     if model.task == "audio":
         noise = rng.integers(-32768, 32768, min(model.clip_samples, SAMPLES), dtype=np.int16)
+    elif model.input_shape[2] not in (1, 3):
+        noise = rng.integers(-128, 128, model.input_shape, dtype=np.int8)
     else:
         height, width, channels = model.input_shape
         shape = (min(height, SIDE), min(width, SIDE)) + ((3,) if channels == 3 else ())
@@ -74,10 +80,10 @@ def load(blob: str | Path) -> Vector:
         with np.load(data, allow_pickle=False) as z:
             stored = dict(z)
     except NOT_NPZ:
-        raise ValueError(f"{path}: wanted picture or sound, and outputs, got no .npz file") from None
+        raise ValueError(f"{path}: wanted picture, sound or raw, and outputs, got no .npz file") from None
     names = set(stored) - {"outputs"}
-    if names not in ({"picture"}, {"sound"}) or "outputs" not in stored:
-        raise ValueError(f"{path}: wanted picture or sound, and outputs, got {', '.join(stored)}")
+    if names not in KINDS or "outputs" not in stored:
+        raise ValueError(f"{path}: wanted picture, sound or raw, and outputs, got {', '.join(stored)}")
     vector = Vector(stored[names.pop()], stored["outputs"])
     if not _is_of(Path(blob).read_bytes(), vector):
         raise ValueError(f"{path}: is not of {Path(blob).name}: delete it")
@@ -87,5 +93,5 @@ def load(blob: str | Path) -> Vector:
 def _is_of(blob: bytes, vector: Vector) -> bool:
     try:
         return bytes(Model(blob).predict(vector.input)) == vector.outputs.tobytes()
-    except (TypeError, ValueError):  # sound for a network that sees, or a picture of no such shape
+    except (TypeError, ValueError):  # an input of another kind than the network's, or of no such shape
         return False

@@ -50,9 +50,25 @@ uint32_t pn_host_layers(const pn_model_t *m) {
     return m->all_layers;
 }
 
-// How many int8 values a run gives.
-uint32_t pn_host_outputs(const pn_model_t *m) {
+// How many int8 values a run gives, and the shape of a map that they are: 0 x 0 if they are none.
+uint32_t pn_host_outputs(const pn_model_t *m, uint32_t shape[3]) {
+    shape[0] = pn_maps(m) ? m->map_h : 0;
+    shape[1] = pn_maps(m) ? m->map_w : 0;
+    shape[2] = m->features;
     return m->outputs;
+}
+
+int32_t pn_host_output_zero(const pn_model_t *m) {
+    pn_info_t info;
+    pn_info(m, &info);
+    return info.output_zero;
+}
+
+// After a run, all of its values, if they are not those of heads.
+void pn_host_values(const pn_model_t *m, int8_t *values) {
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        values[i] = pn_output(m, i);
+    }
 }
 
 // The boxes of a run, six numbers each: x, y, w, h, label, score. `boxes` has room for as many as the blob allows.
@@ -84,13 +100,12 @@ int pn_host_run_layer(pn_model_t *m) {
     return err;
 }
 
-// After a run, of all classes: logits with 8 fraction bits, int8 outputs, scores 0..65536.
-void pn_host_results(const pn_model_t *m, int32_t *logits, int8_t *outputs, uint32_t *scores) {
+// After a run, of all classes: logits with 8 fraction bits, scores 0..65536.
+void pn_host_results(const pn_model_t *m, int32_t *logits, uint32_t *scores) {
     pn_softmax_t softmax;
     pn_softmax(m, &softmax);
     for (uint32_t i = 0; i < m->classes; i++) {
         logits[i] = pn_logit(m, i);
-        outputs[i] = pn_output(m, i);
         scores[i] = pn_score(m, &softmax, i);
     }
 }

@@ -53,11 +53,14 @@ def engine() -> ctypes.CDLL:
         ("pn_host_fresh", u32, pointer),
         ("pn_listen_end", None, pointer),
         ("pn_host_spectrogram", None, pointer, u32, u32, pointer, u32, pointer, pointer),
-        ("pn_detect_prepare", None, pointer, u32, pointer),
+        ("pn_boxes_prepare", None, pointer, u32, pointer),
         ("pn_host_layers", u32, pointer),
-        ("pn_host_outputs", u32, pointer),
+        ("pn_task_name", ctypes.c_char_p, pointer),
+        ("pn_host_outputs", u32, pointer, pointer),
+        ("pn_host_output_zero", ctypes.c_int32, pointer),
+        ("pn_host_values", None, pointer, pointer),
         ("pn_host_boxes", u32, pointer, u32, pointer),
-        ("pn_host_results", None, pointer, pointer, pointer, pointer),
+        ("pn_host_results", None, pointer, pointer, pointer),
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments

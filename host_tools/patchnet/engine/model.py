@@ -7,6 +7,7 @@ pictures are copied here, what a PC does not notice.
 from __future__ import annotations
 
 import ctypes
+import math
 import operator
 import threading
 import time
@@ -33,6 +34,20 @@ T = TypeVar("T")
 Heads: TypeAlias = "ctypes.Array[ctypes.c_int8] | None"
 
 _MORE, _WANT, _WINDOW = (fmt.CODES[name] for name in ("MORE", "WANT", "WINDOW"))
+_ASKED = {  # what models of each task answer, besides predict
+    "classify": ("classify",),
+    "audio": ("classify", "spot"),
+    "detect": ("detect",),
+    "heatmap": ("detect",),
+    "raw": (),
+}
+
+
+def _op(layer: dict) -> str:
+    """What a layer's record says it does, as `profile` tells it."""
+    kind = next(name for name, code in fmt.KINDS.items() if code == layer["kind"])
+    stride = "x".join(str(n) for n in dict.fromkeys((layer["stride_h"], layer["stride_w"])))
+    return f"{kind} {layer['kernel_h']}x{layer['kernel_w']} stride {stride}"
 
 
 class _Pcm:
@@ -59,14 +74,12 @@ def _part(name: str, value: float | None, otherwise: int, unit: float, most: flo
 
 
 class _Results:
-    """Of a run: logits with 8 fraction bits, int8 outputs, scores 0..65536, and nanoseconds per layer."""
+    """Of a run of a classifier: logits with 8 fraction bits, scores 0..65536."""
 
-    def __init__(self, model: ctypes.Array, classes: int, times: list[int]):
+    def __init__(self, model: ctypes.Array, classes: int):
         self.logits = (ctypes.c_int32 * classes)()
-        self.outputs = (ctypes.c_int8 * classes)()
         self.scores = (ctypes.c_uint32 * classes)()
-        self.times = times
-        engine().pn_host_results(model, self.logits, self.outputs, self.scores)
+        engine().pn_host_results(model, self.logits, self.scores)
 
 
 def _fraction(what: str, x: float) -> int:
@@ -97,12 +110,12 @@ class Model:
         if err:
             self._raise_bad(err)
         self._header = fmt.HEADER.unpack(self._blob)
-        self._task = fmt.TASK_NAMES[self._header["task"]]
-        self._hears = self._task == "audio"
-        self._detect: dict[str, Any] = {}  # the record of a detection network
-        if self._task == "detect":
-            self._detect = fmt.DETECT.unpack(self._blob, self._header["task_off"])
-        self._outputs = lib.pn_host_outputs(self._model)
+        self._task = lib.pn_task_name(self._model).decode()
+        self._hears, self._finds = self._task == "audio", self._task in ("detect", "heatmap")
+        self._sees = self._header["channels"] in (1, 3)
+        shape = (ctypes.c_uint32 * 3)()
+        self._outputs = lib.pn_host_outputs(self._model, shape)
+        self._map = tuple(shape) if shape[0] else ()  # of a map that is the output
         needed = lib.pn_host_arena_bytes(self._model)
         self._arena = Arena(bytearray(needed + 8) if arena is None else arena, needed)
         self._given = arena is not None
@@ -130,7 +143,9 @@ class Model:
             raise ValueError("model is closed")
 
     def _check_task(self, task: str) -> None:
-        if task not in {"audio": ("classify", "spot")}.get(self.task, (self.task,)):
+        if self.task == "raw":
+            raise ValueError("model has raw output: use predict")
+        if task not in _ASKED.get(self.task, ()):
             raise ValueError(f"model is for {self.task}, not for {task}")
 
     def _raise_bad(self, err: int) -> NoReturn:
@@ -144,8 +159,8 @@ class Model:
     # ---- running ----
 
     def _start(self, pixels: Pixels | None, raw: bytes | None, threshold: int, heads: Heads) -> None:
-        if self._detect:
-            engine().pn_detect_prepare(self._model, threshold, heads)
+        if self._finds:
+            engine().pn_boxes_prepare(self._model, threshold, heads)
         if self._stream:
             self._stream.taken = self._stream.pieces = 0
         lib, where = engine(), (self._model, self._arena.at, self._arena.bytes)
@@ -170,8 +185,8 @@ class Model:
         self, pixels: Pixels | None, raw: bytes | None, end: Callable[[list[int]], T], threshold: int = 65537,
         heads: Heads = None,
     ) -> T:  # fmt: skip
-        """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, and
-        `heads`, room for what they give, are for detection."""
+        """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, is for
+        those that find boxes, `heads`, room for what they give, for detection."""
         with self._busy():
             self._start(pixels, raw, threshold, heads)
             return end(self._finish(pixels))
@@ -207,13 +222,19 @@ class Model:
         return window
 
     def _results(self, times: list[int]) -> _Results:
-        return _Results(self._model, self._header["classes"], times)
+        return _Results(self._model, self._header["classes"])
+
+    def _values(self) -> ctypes.Array:
+        """The int8 outputs, if they are not those of heads."""
+        values = (ctypes.c_int8 * self._outputs)()
+        engine().pn_host_values(self._model, values)
+        return values
 
     def _boxes(self, iou: int) -> list[Box]:
-        numbers, labels = (ctypes.c_uint32 * (6 * self._detect["top"]))(), self.labels
+        numbers, labels = (ctypes.c_uint32 * (6 * fmt.MAX_TOP))(), self.labels
         n = engine().pn_host_boxes(self._model, iou, numbers)
         rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
-        return [(*box, labels[label], score / 65536) for *box, label, score in rows]
+        return [(x, y, w, h, labels[label], score / 65536) for x, y, w, h, label, score in rows]
 
     def _run_any(self, x: Any, end: Callable[[list[int]], T], heads: Heads = None) -> T:
         """`_run` on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
@@ -224,15 +245,31 @@ class Model:
         if view is None and self._hears:
             raise ValueError("model is for audio: wanted 16-bit samples")
         if view is None:
-            return self._run(Pixels(x, None, None), None, end, heads=heads)
+            return self._run(self._pixels(x), None, end, heads=heads)
         if self._hears and view.format == "h":
             return self._run_clip(_Pcm(x), end)
-        raw = view.tobytes()
-        height, width, channels = self.input_shape
+        return self._run(None, self._raw(view), end, heads=heads)
+
+    def _pixels(self, img: Any, roi: Roi | None = None, pixfmt: int | None = None) -> Pixels:
+        """A picture to run on. TypeError where the network's input is none."""
+        if not self._sees:
+            shape, n = "x".join(map(str, self.input_shape)), math.prod(self.input_shape)
+            raise TypeError(f"input is {shape}, raw: wanted {n} int8 values")
+        return Pixels(adapt(img), roi, pixfmt)
+
+    def _raw(self, view: memoryview) -> bytes:
+        """Raw values to run on."""
+        raw, (height, width, channels) = view.tobytes(), self.input_shape
         wanted = height * width * channels
         if len(raw) != wanted:
             raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
-        return self._run(None, raw, end, heads=heads)
+        return raw
+
+    def _input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> tuple[Pixels | None, bytes | None]:
+        """What classify and detect are given: a picture, or raw values where the network's input is none."""
+        if self._sees or is_picture(adapt(img)):
+            return self._pixels(img, roi, pixfmt), None
+        return None, self._raw(buffer_of("x", img))
 
     # ---- sound
 
@@ -311,7 +348,7 @@ class Model:
     def _run_input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> _Results:
         """Runs on what classify is given."""
         if not self._hears:
-            return self._run(Pixels(adapt(img), roi, pixfmt), None, self._results)
+            return self._run(*self._input(img, roi, pixfmt), self._results)
         if is_picture(adapt(img)) or roi is not None or pixfmt is not None:
             raise ValueError("model is for audio: wanted 16-bit samples")
         return self._run_clip(_Pcm(img), self._results)
@@ -319,9 +356,9 @@ class Model:
     def classify(
         self, img: Picture | Bytes, top: int | None = None, roi: Roi | None = None, pixfmt: int | None = None
     ) -> list[tuple[str, float]]:
-        """[(label, score), ...], best first, at most `top`; scores are 0..1. `img` is a picture or, for an audio model,
-        a clip: a buffer of 16-bit samples. `roi`: (x, y, w, h) inside the picture. `pixfmt`: GRAYSCALE, RGB565 or
-        RGB888 where the picture does not say it."""
+        """[(label, score), ...], best first, at most `top`; scores are 0..1. `img` is a picture; for an audio model a
+        clip: a buffer of 16-bit samples; for one whose input is no picture int8 values in any buffer. `roi`: (x, y, w,
+        h) inside the picture. `pixfmt`: GRAYSCALE, RGB565 or RGB888 where the picture does not say it."""
         self._check_task("classify")
         n = self._header["classes"]
         top = n if top is None else min(n, operator.index(top))
@@ -336,10 +373,10 @@ class Model:
         pixfmt: int | None = None,
     ) -> list[Box]:  # fmt: skip
         """[(x, y, w, h, label, score), ...] in pixels of the picture, best first: scores of `threshold` or more, and of
-        boxes of one class that overlap by more than `iou` the best alone; both 0..1."""
+        boxes of one class that overlap by more than `iou` (not of a heat map) the best alone; both 0..1."""
         self._check_task("detect")
         threshold, iou = _fraction("threshold", threshold), _fraction("iou", iou)
-        return self._run(Pixels(adapt(img), roi, pixfmt), None, lambda _: self._boxes(iou), threshold)
+        return self._run(*self._input(img, roi, pixfmt), lambda _: self._boxes(iou), threshold)
 
     @overload
     def predict(self, x: Picture | Bytes, out: None = None) -> array[int]: ...
@@ -347,16 +384,16 @@ class Model:
     def predict(self, x: Picture | Bytes, out: T) -> T: ...
 
     def predict(self, x: Any, out: Any = None) -> Any:
-        """The int8 outputs of the network, in a new array('b') or in the buffer `out`. `x`: a picture, array('h') of
-        samples for an audio model, or raw int8 input in any buffer of its length."""
+        """The int8 outputs of the network, `output_shape` of them, in a new array('b') or in the buffer `out`. `x`: a
+        picture, array('h') of samples for an audio model, or raw int8 input in any buffer of its length."""
         self._check_open()
         n = self._outputs
         out = array("b", bytes(n)) if out is None else out
         view = buffer_of("out", out, writable=True)
         if view.nbytes != n:
             raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
-        heads = (ctypes.c_int8 * n)() if self._detect else None
-        outputs = self._run_any(x, lambda _: heads or self._results([]).outputs, heads)
+        heads = (ctypes.c_int8 * n)() if self.task == "detect" else None
+        outputs = self._run_any(x, lambda _: heads or self._values(), heads)
         view.cast("B")[:] = bytes(outputs)
         return out
 
@@ -367,13 +404,17 @@ class Model:
         names = []
         for i in range(self._layers()):
             layer = fmt.LAYER.unpack(self._blob, self._header["layer_off"] + i * fmt.LAYER.size)
-            kind = "conv" if layer["kind"] == fmt.KIND_CONV else "bottleneck"
-            names.append((f"layer {i}", "{0} {kernel}x{kernel} stride {stride}".format(kind, **layer)))
-        if not self._detect:
-            names.append(("head", "pool, dense"))
-            if len(times) > len(names):
-                names.insert(0, ("audio", "spectrogram"))
+            names.append((f"layer {i}", _op(layer)))
+        names += self._head()
+        if self._hears and len(times) > len(names):
+            names.insert(0, ("audio", "spectrogram"))
         return [(name, op, ns // 1000) for (name, op), ns in zip(names, times, strict=False)]
+
+    def _head(self) -> list[tuple[str, str]]:
+        """What follows the layers, as `profile` tells it; none if they do it themselves."""
+        if self.task in ("detect", "raw"):
+            return []
+        return [("head", "cells" if self.task == "heatmap" else "pool, dense" if self._header["fc_off"] else "pool")]
 
     # ---- what a person wants to know ----
 
@@ -446,9 +487,10 @@ class Model:
         return self._fact("height"), self._fact("width"), self._fact("channels")
 
     @property
-    def output_shape(self) -> tuple[int]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Height, width and channels of a map, else how many values."""
         self._check_open()
-        return (self._outputs,)
+        return self._map or (self._outputs,)
 
     @property
     def input_scale(self) -> float:
@@ -457,7 +499,7 @@ class Model:
     @property
     def input_zero_point(self) -> int | tuple[int, ...]:
         """One number where all input channels share it, else a tuple of one per channel."""
-        zero = self._fact("input_zero")[: self._fact("channels")]
+        zero = self._fact("input_zero")[: self._fact("channels") if self._sees else 1]
         return zero[0] if len(set(zero)) == 1 else zero
 
     @property
@@ -466,12 +508,13 @@ class Model:
 
     @property
     def output_zero_point(self) -> int:
-        zero = self._fact("fc_zero")
-        return self._detect["cls_zero"] if self._detect else zero
+        self._check_open()
+        return engine().pn_host_output_zero(self._model)
 
     def __repr__(self) -> str:
         if not self._open:
             return "<Model closed>"
         more = ", streamed" if self._stream else ""
         shape = " x ".join(map(str, self.input_shape))
-        return f"<Model {self.task} {shape} -> {self._fact('classes')}, ram {self.ram}{more}>"
+        answer = " x ".join(map(str, self._map)) or self._fact("classes")
+        return f"<Model {self.task} {shape} -> {answer}, ram {self.ram}{more}>"

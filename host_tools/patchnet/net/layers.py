@@ -5,16 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ACTIVATIONS = ("relu6", "relu", "none")
+KINDS = ("conv", "bottleneck", "block", "maxpool", "meanpool")
+POOLS = ("maxpool", "meanpool")
+
+Pair = tuple[int, int]  # along rows of the map and along its columns: (height, width)
+Pads = tuple[int, int, int, int]  # top, bottom, left, right
+
+
+def pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else value
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One step of a chain. `kind` is "conv" (dense k x k, activation) or "bottleneck" (inverted: 1x1 expand, depthwise
-    k x k, 1x1 project; activations after the first two).
+    """One step of a chain: h x w x cin in, oh x ow x cout out. `kind` is
 
-    Input h x w x cin, output oh x ow x cout, padding kernel // 2, `cexp` expanded channels
-    (equal to cin, with `expand` False, when there is no expansion convolution; 0 for a conv).
-    `residual`: the input is added to the output, which then has its shape.
+    * "conv": dense convolution, activation;
+    * "bottleneck": inverted bottleneck: 1x1 expand, depthwise convolution, 1x1 project; activations after the first
+      two. `cexp` expanded channels (equal to cin, with `expand` False, when there is no expansion convolution);
+    * "block": two dense convolutions, the first to `cexp` channels with an activation, the second of `second` kernel,
+      stride 1 and padding second // 2; the input is added, and the activation follows. With `expand` the input goes
+      through a 1x1 convolution of the first one's stride before it is added (a projection shortcut), else the shapes
+      must be equal;
+    * "maxpool", "meanpool": pooling. What is outside the map takes no part in a maximum, and counts as 0 in a mean.
+
+    `kernel`, `stride` (a number for both, or (height, width)) and `pads` (top, bottom, left, right; None: kernel // 2
+    on all sides) are those of the convolution that has such: dense, first, depthwise, or of the pooling.
+    `residual` of a bottleneck: the input is added to the output, which then has its shape. Two things of one that its
+    integers need not know: `out_act`, an activation behind all that (MobileNetV1's), is a clamp, and a `linear`
+    depthwise convolution, one without activation (a separable convolution's), is one with a bias that leaves it none to
+    do. `act`, not "none", is then that of the expansion, if there is one.
     """
 
     kind: str
@@ -23,22 +43,76 @@ class Layer:
     cin: int
     cexp: int
     cout: int
-    kernel: int
-    stride: int
+    kernel: int | Pair
+    stride: int | Pair
     expand: bool = False
     residual: bool = False
     act: str = "relu6"
+    pads: Pads | None = None
+    second: int | Pair = 1
+    out_act: str = "none"
+    linear: bool = False
+
+    @property
+    def kh(self) -> int:
+        return pair(self.kernel)[0]
+
+    @property
+    def kw(self) -> int:
+        return pair(self.kernel)[1]
+
+    @property
+    def sh(self) -> int:
+        return pair(self.stride)[0]
+
+    @property
+    def sw(self) -> int:
+        return pair(self.stride)[1]
+
+    @property
+    def taps(self) -> int:
+        return self.kh * self.kw
+
+    @property
+    def pad(self) -> Pads:
+        """Top, bottom, left, right."""
+        return self.pads or (self.kh // 2, self.kh // 2, self.kw // 2, self.kw // 2)
+
+    @property
+    def square(self) -> int:
+        """The kernel, if it is as high as wide and the stride likewise; else 0."""
+        return self.kh if self.kh == self.kw and self.sh == self.sw else 0
+
+    @property
+    def covers(self) -> bool:
+        """Whether the kernel is the whole map, which gives one pixel."""
+        return (self.kh, self.kw) == (self.h, self.w) and not any(self.pad)
 
     def fault(self) -> str:
         """What is wrong with it by itself: wanted and got; "" for nothing."""
-        kinds, bottleneck = ("conv", "bottleneck"), self.kind == "bottleneck"
+        if min(self.sh, self.sw) < 1:
+            return f"stride: wanted 1 or more, got {self.stride}"
+        between = self.kind == "block" or (self.kind == "bottleneck" and self.expand)
+        own = self.cin if self.kind == "bottleneck" else 0
+        ends = ACTIVATIONS if self.kind == "bottleneck" else ("none",)
+        top, bottom, left, right = self.pad
+        outside = self.kind == "block" and ((self.oh - 1) * self.sh >= self.h or (self.ow - 1) * self.sw >= self.w)
         for name, got, fits, wanted in (
-            ("kind", self.kind, self.kind in kinds, " or ".join(kinds)),
+            ("kind", self.kind, self.kind in KINDS, " or ".join(KINDS)),
             ("act", self.act, self.act in ACTIVATIONS, " or ".join(ACTIVATIONS)),
-            ("stride", self.stride, self.stride >= 1, "1 or more"),
-            ("kernel", self.kernel, self.kernel % 2 == 1, "an odd number"),
-            ("cexp", self.cexp, self.cexp == self.cin if bottleneck and not self.expand else self.cexp >= bottleneck,
-             "cin" if bottleneck and not self.expand else "channels of the expansion"),
+            ("out_act", self.out_act, self.out_act in ends, " or ".join(ends)),
+            ("linear", self.linear, not self.linear or (len(ends) > 1 and self.act != "none"),
+             "it of a bottleneck with an act"),
+            ("kernel", self.kernel, min(self.kh, self.kw) >= 1, "1 or more"),
+            ("pads", self.pads, min(self.pad) >= 0 and max(top, bottom) < self.kh and max(left, right) < self.kw,
+             "0 or more, less than the kernel"),
+            ("kernel", self.kernel, min(self.h + top + bottom - self.kh, self.w + left + right - self.kw) >= 0,
+             f"one that fits into {self.h} x {self.w} with its padding"),
+            ("cexp", self.cexp, self.cexp >= 1 if between else self.cexp == own,
+             "channels between the convolutions" if between else f"{own}"),
+            ("second", self.second, all(k >= 1 and k % 2 for k in pair(self.second)), "odd numbers"),
+            ("pads", self.pads, not outside, "of a block such that each output has an input to add"),
+            ("cout", self.cout, self.kind not in POOLS or self.cout == self.cin, f"{self.cin}, the input's"),
         ):  # fmt: skip
             if not fits:
                 return f"{name}: wanted {wanted}, got {got}"
@@ -46,24 +120,34 @@ class Layer:
 
     @property
     def oh(self) -> int:
-        return (self.h + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1
+        return (self.h + self.pad[0] + self.pad[1] - self.kh) // self.sh + 1
 
     @property
     def ow(self) -> int:
-        return (self.w + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1
+        return (self.w + self.pad[2] + self.pad[3] - self.kw) // self.sw + 1
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one run, nothing recomputed."""
+        pixels = self.oh * self.ow
+        if self.kind in POOLS:
+            return 0
         if self.kind == "conv":
-            return self.oh * self.ow * self.kernel**2 * self.cin * self.cout
+            return pixels * self.taps * self.cin * self.cout
+        if self.kind == "block":
+            return pixels * self.weights
         expand = self.h * self.w * self.cin * self.cexp if self.expand else 0
-        return expand + self.oh * self.ow * self.cexp * (self.kernel**2 + self.cout)
+        return expand + pixels * self.cexp * (self.taps + self.cout)
 
     @property
     def weights(self) -> int:
         """Weights, biases not counted."""
+        if self.kind in POOLS:
+            return 0
         if self.kind == "conv":
-            return self.kernel**2 * self.cin * self.cout
+            return self.taps * self.cin * self.cout
+        if self.kind == "block":
+            kh, kw = pair(self.second)
+            return self.cexp * (self.taps * self.cin + kh * kw * self.cout) + self.expand * self.cin * self.cout
         expand = self.cin * self.cexp if self.expand else 0
-        return expand + self.cexp * (self.kernel**2 + self.cout)
+        return expand + self.cexp * (self.taps + self.cout)

@@ -66,7 +66,7 @@ class End:
     def check(self, network: Network) -> None:
         """ValueError, naming what was wanted, where the network cannot be built."""
 
-    def dense(self, network: Network) -> tuple[int, int] | None:
+    def fully_connected(self, network: Network) -> tuple[int, int] | None:
         """(outputs, inputs) of the fully connected layer at the very end; None without one."""
         raise NotImplementedError
 
@@ -190,17 +190,17 @@ class Network:
 
     @property
     def stride(self) -> int:
-        """Pixels of the picture from one position of a tunnel's last map to the next."""
-        return math.prod(layer.stride for layer in self.chain)
+        """Rows of the picture from one position of a tunnel's last map to the one below."""
+        return math.prod(layer.sh for layer in self.chain)
 
     @property
     def features(self) -> int:
         """Length of the vector that the fully connected layer reads; 0 without one."""
-        dense = self.end.dense(self)
+        dense = self.end.fully_connected(self)
         return dense[1] if dense else 0
 
     def _all(self, each_tunnel: int, behind: int) -> int:
-        outputs, inputs = self.end.dense(self) or (0, 0)
+        outputs, inputs = self.end.fully_connected(self) or (0, 0)
         return self.tunnels * each_tunnel + behind + outputs * inputs
 
     @property

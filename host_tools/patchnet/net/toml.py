@@ -75,7 +75,14 @@ def recipe_from_dict(values: dict) -> PatchTunnels:
 def to_dict(network: Network) -> dict:
     """The network as plain values: its layers one by one. Inverse of `from_dict`."""
     values = asdict(network) | {"end": {"task": network.task, **network.end.to_dict()}}
-    return plain(values)
+    return _given(plain(values))
+
+
+def _given(values):
+    """Without what is None: TOML has no word for it, and it is what layers take for granted."""
+    if isinstance(values, dict):
+        return {k: _given(v) for k, v in values.items() if v is not None}
+    return [_given(v) for v in values] if isinstance(values, list) else values
 
 
 def from_dict(values: dict) -> Network:
@@ -98,7 +105,7 @@ def from_dict(values: dict) -> Network:
 
 
 def layers(values: Iterable[dict]) -> tuple[Layer, ...]:
-    return tuple(Layer(**known(Layer, layer, "layer")) for layer in values)
+    return tuple(Layer(**tuples(known(Layer, layer, "layer"))) for layer in values)
 
 
 def read_design(path: str | Path) -> Network:
@@ -113,14 +120,15 @@ def read_design(path: str | Path) -> Network:
 
 
 def write_toml(values: dict, table: str = "") -> str:
-    """TOML of a dict of plain values: scalars first, then its dicts as tables. Enough for an experiment file.
+    """TOML of a dict of plain values: scalars first, then its dicts as tables, None left out. Enough for an experiment
+    file.
 
     `table` is the name of the table that it is, with a dot at its end.
     """
 
     def value(v) -> str:
         if isinstance(v, dict):
-            return "{" + ", ".join(f"{k} = {value(x)}" for k, x in v.items()) + "}"
+            return "{" + ", ".join(f"{k} = {value(x)}" for k, x in v.items() if x is not None) + "}"
         if isinstance(v, list | tuple):
             return "[" + ", ".join(map(value, v)) + "]"
         return json.dumps(v, ensure_ascii=False)

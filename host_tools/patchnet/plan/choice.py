@@ -206,7 +206,7 @@ def fastest(network: Network, by: str = "instructions", fast: Sequence[bool] | N
 
 
 def binding(network: Network, plan: Plan) -> int | None:
-    """The layer for which the arena is as large as it is; None: the features and logits at the end."""
+    """The layer for which the arena is as large as it is; None: what ends it, features and logits or the like."""
     found = [areas(network, plan, i) for i in range(len(plan.segments))]
     worst = max(range(len(found)), key=lambda i: found[i].total)
     last = plan.steps[len(network.chain) - 1]
@@ -220,7 +220,7 @@ def binding(network: Network, plan: Plan) -> int | None:
 def _needs(network: Network, point: Point) -> str:
     i = binding(network, place(network, point.schedule))
     if i is None:
-        return f"needs {point.arena_bytes:,} B at least (features and logits)"
+        return f"needs {point.arena_bytes:,} B at least (what ends it)"
     layer = network.run()[i]
     t = f", t={layer.cexp / layer.cin:g}" if layer.expand else ""
     return f"needs {point.arena_bytes:,} B at least ({block_name(network, i)}, {layer.h}x{layer.w}x{layer.cin}{t})"

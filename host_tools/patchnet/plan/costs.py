@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..net.layers import Layer
 from ..net.network import Network
-from .lines import Flow, View, ring_lines, views
-from .modes import DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
+from .lines import Axis, Flow, View, axes, ring_lines, views
+from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
 from .place import Plan, staged
-from .sizes import conv_pixels, conv_quads
+from .sizes import block_windows, conv_pixels
 
 # Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
 # `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
@@ -54,12 +56,15 @@ COSTS: dict[str, tuple[float, float, float]] = {
     "residual": (0, 3.25, 0),
     "move": (0, 2.49, 0),
     "pool": (752, 1.49, 0),
-    "fc": (0, 60, 2.5),
+    "pooling": (230, 8, 0),
+    "pooled": (0, 12.2, 0),
+    "cover": (807, 51.9, 2.26),
+    "fc": (0, 60, 2.3),
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
     "conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take", "take rows",
-    "single", "single out", "sums", "residual",
+    "single", "single out", "sums", "residual", "pooled",
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
@@ -78,41 +83,104 @@ def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool)
     return out | own | (_sample_counts(view, flow, step) if first else {})
 
 
-def _conv_chunks(view: View, step: Choice) -> int:
-    """How often a convolution makes a few pixels at a time in a line."""
-    return -(-view.n_out // conv_pixels(view, step))
+@dataclass(frozen=True)
+class Dense:
+    """A dense convolution over lines: the kernel (`lines` x the kernel of `across`), what goes in and comes out,
+    `pixels` that are made at a time, `groups` into which the outputs are cut."""
+
+    lines: int
+    across: Axis
+    cin: int
+    cout: int
+    pixels: int
+    groups: int = 1
+
+    @property
+    def taps(self) -> int:
+        return self.lines * self.across.kernel
+
+    @property
+    def quads(self) -> int:
+        return -(-self.taps * self.cin // 4)
 
 
 def _conv_counts(view: View, flow: Flow, step: Choice) -> Counts:
-    """A dense convolution's. Windows are copied line by line of the kernel where they are `_whole`, else by pixels."""
-    layer, square, (mode, _, group) = view.layer, view.layer.kernel**2, step
+    layer, (mode, _, group) = view.layer, step
     groups = -(-layer.cout // group) if mode == GROUPS else 1
-    lines, pixels, values = flow.made * view.strips * groups, flow.made * view.all_out, 4 * conv_quads(layer)
-    chunks = flow.made * groups * max(view.strips, -(-view.all_out // conv_pixels(view, step)))
-    whole, alone = _whole(layer) if view.strips < 2 else 0, flow.made * view.alone_out * -(-layer.cout // 2)
-    copies, in_place = square - whole * layer.kernel * (layer.kernel - 1), layer.kernel == 1 and layer.cin % 4 == 0
+    dense = Dense(view.lines.axis.kernel, view.across, layer.cin, layer.cout, conv_pixels(view, step), groups)
+    return _dense_counts(dense, flow.made, view.all_out, view.strips, view.alone_out)
+
+
+def _dense_counts(dense: Dense, made: int, all_out: int, strips: int, alone_out: int) -> Counts:
+    """A dense convolution's of `made` lines of `all_out` pixels in `strips` strips, `alone_out` of them made one by
+    one. Windows are copied line by line of the kernel where they are `_whole`, else by pixels."""
+    groups, kernel = dense.groups, dense.across.kernel
+    lines, pixels, values = made * strips * groups, made * all_out, 4 * dense.quads
+    chunks = made * groups * max(strips, -(-all_out // dense.pixels))
+    whole, alone = _whole(dense.across) if strips < 2 else 0, made * alone_out * -(-dense.cout // 2)
+    copies, in_place = dense.taps - whole * dense.lines * (kernel - 1), dense.taps == 1 and dense.cin % 4 == 0
     return {
-        "conv": (lines, pixels * layer.cout, pixels * layer.cout * square * layer.cin),
-        "single out": (alone, alone * conv_quads(layer), 0),
-        "conv stage": (chunks * -(-layer.cout // (2 * groups)), chunks * layer.cout * values // groups, 0),
+        "conv": (lines, pixels * dense.cout, pixels * dense.cout * dense.taps * dense.cin),
+        "single out": (alone, alone * dense.quads, 0),
+        "conv stage": (chunks * -(-dense.cout // (2 * groups)), chunks * dense.cout * values // groups, 0),
         "window": (0 if in_place else pixels * groups, pixels * groups * values, 0),
         "copy": (0 if in_place else int(pixels * groups * copies), 0, 0),
     }
 
 
 @lru_cache(4096)
-def _whole(layer: Layer) -> float:
+def _whole(across: Axis) -> float:
     """The part of a convolution's output pixels whose windows lie inside the lines."""
-    tops = [i * layer.stride - layer.kernel // 2 for i in range(layer.ow)]
-    return sum(0 <= top <= layer.w - layer.kernel for top in tops) / layer.ow
+    tops = [i * across.stride - across.pad for i in range(across.outputs)]
+    return sum(0 <= top <= across.size - across.kernel for top in tops) / across.outputs
+
+
+def _block_counts(view: View, flow: Flow, step: Choice) -> Counts:
+    """A block's convolutions: the first one's lines are made once."""
+    layer, axis, across = view.layer, view.lines.axis, view.across
+    (first, second, *short), out = block_windows(view), (flow.made, view.all_out, view.strips, view.alone_out)
+    over = replace(across, kernel=across.second, stride=1, pad=across.second // 2, size=across.outputs)
+    counts = [
+        _dense_counts(
+            Dense(axis.kernel, across, layer.cin, layer.cexp, first[1]), axis.middle(0, flow.made)[1], view.all_mid,
+            view.strips, 0,
+        ),
+        _dense_counts(Dense(axis.second, over, layer.cexp, layer.cout, second[1]), *out),
+    ]  # fmt: skip
+    for _, pixels in short:
+        one = replace(across, kernel=1, pad=0)
+        counts.append(_dense_counts(Dense(1, one, layer.cin, layer.cout, pixels), *out))
+    names = {name for count in counts for name in count}
+    none = 0, 0, 0
+    calls, outputs, macs = (
+        {name: sum(count.get(name, none)[k] for count in counts) for name in names} for k in range(3)
+    )
+    total = {name: (calls[name], outputs[name], macs[name]) for name in names}
+    return total | {"residual": (0, flow.made * view.all_out * layer.cout, 0)}
+
+
+def _pool_counts(view: View, flow: Flow, step: Choice) -> Counts:
+    pixels, layer = flow.made * view.all_out, view.layer
+    return {"pooling": (pixels, pixels * layer.cout, 0), "pooled": (0, pixels * layer.cout * layer.taps, 0)}
+
+
+def _cover_counts(view: View, flow: Flow, step: Choice) -> Counts:
+    """Of a kernel that is the whole map: a dot product for each output and line, or a pooling."""
+    layer = view.layer
+    if layer.kind == "conv":
+        return {"cover": (layer.h, layer.h * layer.cout, layer.macs)}
+    values = layer.h * layer.w * layer.cin
+    if layer.kind == "maxpool":
+        return {"pooling": (layer.h, 0, 0), "pooled": (0, values, 0)}
+    return {"pool": (layer.h, values, 0)}
 
 
 def _sample_counts(view: View, flow: Flow, step: Choice) -> Counts:
     """Of pixels of the picture; in mode window again and again where windows of two chunks lie one over the other."""
     layer, calls, pixels = view.layer, flow.once * view.strips, flow.once * view.all_in
     if step[0] == WINDOW:
-        chunks = _conv_chunks(view, step)
-        again = (chunks - 1) * view.strips * max(0, layer.kernel - layer.stride)
+        chunks = -(-view.n_out // conv_pixels(view, step))
+        again = (chunks - 1) * view.strips * max(0, view.across.kernel - view.across.stride)
         calls, pixels = flow.read * view.strips * chunks, flow.read * (view.all_in + again)
     return {"sample" if layer.cin == 3 else "sample grey": (calls, pixels * layer.cin, 0)}
 
@@ -125,7 +193,7 @@ def _portable_counts(view: View, flow: Flow, step: Choice) -> Counts:
         lines = flow.once if mode == ROLLING else flow.read
         expanded = lines * view.all_in * layer.cexp
         out["expand"] = lines * view.strips * len(sizes), expanded, expanded * layer.cin
-    pixels, square, added = flow.made * view.all_out, layer.kernel**2, len(sizes) if mode == GROUPS else 1
+    pixels, square, added = flow.made * view.all_out, layer.taps, len(sizes) if mode == GROUPS else 1
     values = pixels * layer.cexp
     out["depthwise"] = pixels * len(sizes), values, values * square
     inside = _inside(layer) if layer.expand else 1.0
@@ -140,11 +208,11 @@ def _portable_counts(view: View, flow: Flow, step: Choice) -> Counts:
 def _inside(layer: Layer) -> float:
     """The part of the kernel's positions that lie inside the map."""
 
-    def reached(size: int, outputs: int) -> float:
-        tops = [i * layer.stride - layer.kernel // 2 for i in range(outputs)]
-        return sum(min(size, top + layer.kernel) - max(0, top) for top in tops) / (layer.kernel * outputs)
+    def reached(axis: Axis) -> float:
+        spans = [axis.under(i, i + 1) for i in range(axis.outputs)]
+        return sum(b - a for a, b in spans) / (axis.kernel * axis.outputs)
 
-    return reached(layer.h, layer.oh) * reached(layer.w, layer.ow)
+    return math.prod(map(reached, axes(layer)))
 
 
 def _fast_counts(view: View, flow: Flow, step: Choice) -> Counts:
@@ -154,15 +222,15 @@ def _fast_counts(view: View, flow: Flow, step: Choice) -> Counts:
     groups, sweeps = -(-layer.cexp // group), mode == SWEEP
     pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, flow.made
     lines = flow.read if sweeps else flow.once
-    primed = max(0, lines - made * layer.stride) if sweeps else 0
-    if sweeps and layer.kernel == 3:
-        made += max(0, primed - (layer.stride == 1))
+    primed = max(0, lines - made * layer.sh) if sweeps else 0
+    if sweeps and layer.kh == 3:
+        made += max(0, primed - (layer.sh == 1))
     calls, pixels, outputs = flow.made * view.strips, flow.made * view.all_out, made * (view.all_out + view.alone_out)
     alone = flow.made * view.alone_out * layer.cout // 2 * groups
-    kind = f"fast depthwise {layer.kernel}" if layer.expand else "plain depthwise"
+    kind = f"fast depthwise {layer.kh}" if layer.expand else "plain depthwise"
     counts = {
-        f"{kind} {layer.stride}": (
-            made * view.strips * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.kernel**2,
+        f"{kind} {layer.sh}": (
+            made * view.strips * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.taps,
         ),
         "fast project": (
             calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
@@ -173,7 +241,7 @@ def _fast_counts(view: View, flow: Flow, step: Choice) -> Counts:
     if sweeps:
         takes = primed * view.strips
         counts["sweep line"], counts["take"] = (calls * groups, 0, 0), (takes * groups, 0, 0)
-        if layer.kernel > 3:
+        if layer.kh > 3:
             counts["take rows"] = takes * pairs, primed * view.all_in * layer.cexp, 0
     else:
         counts["line"] = calls, calls * groups, 0
@@ -198,6 +266,9 @@ COUNTS: dict[tuple[str, int], Callable[[View, Flow, Choice], Counts]] = {
     **{("conv", mode): _conv_counts for mode in (DIRECT, WINDOW, GROUPS)},
     **{("bottleneck", mode): _portable_counts for mode in (DIRECT, ROLLING, GROUPS, STORED)},
     **{("bottleneck", mode): _fast_counts for mode in FAST_MODES},
+    ("block", ROLLING): _block_counts,
+    **{(kind, DIRECT): _pool_counts for kind in ("maxpool", "meanpool")},
+    **{(kind, COVER): _cover_counts for kind in ("conv", "maxpool", "meanpool")},
 }
 
 
@@ -253,5 +324,5 @@ def predicted(network: Network, plan: Plan) -> float:
 
 def end_counts(network: Network) -> Counts:
     """The fully connected layer's, once per picture."""
-    dense = network.end.dense(network)
+    dense = network.end.fully_connected(network)
     return {"fc": (1, dense[0], dense[0] * dense[1])} if dense else {}

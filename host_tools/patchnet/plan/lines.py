@@ -9,61 +9,118 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..net.layers import Layer
-from .modes import DIRECT, ROLLING, Choice, takes_lines
+from ..net.layers import Layer, pair
+from .modes import COVER, DIRECT, FAST, Choice, takes_lines
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A layer along rows or along columns: its kernel there, and how many positions go in and come out. `second`: of a
+    block's second convolution, else 1."""
+
+    kernel: int
+    stride: int
+    pad: int
+    second: int
+    size: int
+    outputs: int
+
+    def middle(self, a: int, b: int) -> tuple[int, int]:
+        """The positions between a block's convolutions that outputs a..b-1 read; those themselves of other kinds."""
+        half = self.second // 2
+        return max(0, a - half), min(self.outputs, b + half)
+
+    def under(self, a: int, b: int) -> tuple[int, int]:
+        """The input positions under positions a..b-1 of the (first) kernel."""
+        return max(0, a * self.stride - self.pad), min(self.size, (b - 1) * self.stride - self.pad + self.kernel)
+
+    def reach(self, a: int, b: int) -> tuple[int, int]:
+        """The input positions that outputs a..b-1 read."""
+        return self.under(*self.middle(a, b))
+
+
+def axes(layer: Layer) -> tuple[Axis, Axis]:
+    """Along rows, along columns."""
+    top, _, left, _ = layer.pad
+    second_h, second_w = pair(layer.second)
+    return (
+        Axis(layer.kh, layer.sh, top, second_h, layer.h, layer.oh),
+        Axis(layer.kw, layer.sw, left, second_w, layer.w, layer.ow),
+    )
 
 
 @dataclass(frozen=True)
 class Lines:
-    """How many lines a layer has and which of its input an output line reads, padding kernel // 2."""
+    """How a layer's lines follow from those of its input, which lie along `axis`. `adds`: its input is added; `block`:
+    it is one, and has lines between its convolutions."""
 
-    kernel: int
-    stride: int
-    residual: bool
-    lines_in: int
-    lines_out: int
+    axis: Axis
+    adds: bool
+    block: bool = False
+
+    @property
+    def lines_in(self) -> int:
+        return self.axis.size
+
+    @property
+    def lines_out(self) -> int:
+        return self.axis.outputs
 
     @property
     def ahead(self) -> int:
         """Input lines that a layer of mode fast takes in before its first output line."""
-        return max(0, self.kernel - self.stride - self.kernel // 2)
+        return max(0, self.axis.kernel - self.axis.stride - self.axis.pad)
+
+    @property
+    def skipped(self) -> int:
+        """Input lines between those of two output lines, which neither reads."""
+        return max(0, self.axis.stride - self.axis.kernel)
 
     def need(self, end: int) -> int:
         """Input lines 0..need-1 are what output lines 0..end-1 reach."""
-        return min(self.lines_in, (end - 1) * self.stride - self.kernel // 2 + self.kernel)
+        return self.axis.reach(0, end)[1]
 
     def lowest(self, start: int) -> int:
         """The first input line that output line `start` or a later one reads: lines_in if there are none."""
-        if start >= self.lines_out:
-            return self.lines_in
-        return max(0, start * self.stride - self.kernel // 2)
+        return self.axis.reach(start, start + 1)[0] if start < self.lines_out else self.lines_in
+
+    def unread(self, made: int) -> int:
+        """Of a layer that takes in each line once, `made` of whose output lines are there: the first one that it has
+        not taken in, or takes in again for a block's next line."""
+        if not self.block:
+            return self.need(made)
+        middle = self.axis.middle(0, made)[1]
+        return self.axis.under(middle, middle + 1)[0] if middle < self.lines_out else self.lines_in
+
+    def added(self, line: int) -> int:
+        """The input line that is added to an output line."""
+        return line * self.axis.stride
 
 
 @dataclass(frozen=True)
 class View:
     """A layer as its segment sees it: its lines, the most pixels of a line that are needed in any strip.
 
-    `all_in`, `all_out` are the needed pixels of a line of all `strips` strips together; `padded` is n_in and one more
-    if the kernel reaches an odd number of pixels before the line. `alone_in`, `alone_out`: pixels that modes fast and
-    sweep make one by one instead of in pairs, in a line of all strips.
+    `n_mid`: of a line between a block's convolutions. `all_in`, `all_mid`, `all_out` are the needed pixels of a line of
+    all `strips` strips together; `reached` is n_in with the pixels that the kernel reaches before the line, `padded`
+    with one of them if their number is odd. `alone_in`, `alone_out`: pixels that modes fast and sweep make one by one
+    instead of in pairs, in a line of all strips.
     """
 
     layer: Layer
     lines: Lines
+    across: Axis
     n_in: int
     padded: int
+    reached: int
+    n_mid: int
     n_out: int
     all_in: int
+    all_mid: int
     all_out: int
     strips: int
     alone_in: int
     alone_out: int
-
-
-def _reach(layer: Layer, size: int, a: int, b: int) -> tuple[int, int]:
-    """Positions a..b-1 of the output, along a side of `size` input positions, read these positions of the input."""
-    pad = layer.kernel // 2
-    return max(0, a * layer.stride - pad), min(size, (b - 1) * layer.stride - pad + layer.kernel)
 
 
 @lru_cache(4096)
@@ -73,14 +130,17 @@ def views(layers: tuple[Layer, ...], strip: int) -> tuple[View, ...]:
     whole = strip == last.oh
     across = [(0, last.ow)] if whole else strips(last, strip)
     for layer in reversed(layers):
-        before = [_reach(layer, layer.w if whole else layer.h, a, b) for a, b in across]
-        n_in, n_out = ([b - a for a, b in parts] for parts in (before, across))
-        pads = [layer.kernel // 2 - (a * layer.stride - lo) for (lo, _), (a, _) in zip(before, across, strict=True)]
-        padded = max(n + pad % 2 for n, pad in zip(n_in, pads, strict=True))
-        sizes = (layer.h, layer.oh) if whole else (layer.w, layer.ow)
-        lines = Lines(layer.kernel, layer.stride, layer.residual, *sizes)
+        along, cross = axes(layer) if whole else axes(layer)[::-1]
+        middle = [cross.middle(a, b) for a, b in across]
+        before = [cross.under(a, b) for a, b in middle]
+        n_in, n_mid, n_out = ([b - a for a, b in parts] for parts in (before, middle, across))
+        pads = [cross.pad - (a * cross.stride - lo) for (lo, _), (a, _) in zip(before, across, strict=True)]
+        padded, reached = (max(map(sum, zip(n_in, more, strict=True))) for more in ([pad % 2 for pad in pads], pads))
+        block = layer.kind == "block"
+        lines = Lines(along, layer.residual or block, block)
         alone = sum(pad % 2 + (n - pad) % 2 for n, pad in zip(n_in, pads, strict=True)), sum(n % 2 for n in n_out)
-        out.append(View(layer, lines, max(n_in), padded, max(n_out), sum(n_in), sum(n_out), len(across), *alone))
+        sizes = max(n_in), padded, reached, max(n_mid), max(n_out), sum(n_in), sum(n_mid), sum(n_out)
+        out.append(View(layer, lines, cross, *sizes, len(across), *alone))
         across = before
     return tuple(reversed(out))
 
@@ -104,9 +164,10 @@ def chunks(demands: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
 class Flow:
     """What follows from the demands on a layer, in lines: its own demands on the layer before, its largest chunk.
 
-    `kept`: input lines from the first one that a chunk reads to the newest one, at most; `kept_rolling`: the same for a
-    rolling layer, which has expanded what the kernel reads, and needs its input for the residual alone; `kept_fast` for
-    a fast one, which takes in lines as they are new, some (`ahead`) beforehand.
+    `kept`: input lines from the first one that a chunk reads to the newest one, at most; `kept_rolling`: the same for
+    one that takes in lines as soon as they are there, and then needs them for what is added alone, or, a block, for the
+    next line between its convolutions; `kept_fast` for a fast one, which takes in lines as they are new, some (`ahead`)
+    beforehand.
     `made` output lines in `chunks` chunks read `read` input lines, chunk by chunk, and `once` different ones.
     """
 
@@ -127,8 +188,9 @@ def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
     asks, chunk, kept, rolling, fast, read, once, n = [0], 0, 0, 0, 0, 0, 0, 0
     for start, end in chunks(demands, rows):
         need, lowest = lines.need(end), lines.lowest(start)
-        chunk, kept, read, n = max(chunk, end - start), max(kept, need - lowest), read + need - lowest, n + 1
-        rolling = max(rolling, need - start if lines.residual else 0)
+        chunk, kept, n = max(chunk, end - start), max(kept, need - lowest), n + 1
+        read += need - lowest - lines.skipped * (end - start - 1)
+        rolling = max(rolling, _rolling(lines, start, need))
         new = need - max(lowest, asks[-1])
         fast = max(fast, new - min(new, lines.ahead) * (start == 0))
         if need > asks[-1]:
@@ -137,11 +199,26 @@ def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
     return Flow(tuple(asks[1:]), chunk, kept, rolling, max(fast, rolling), demands[-1], n, read, once)
 
 
+def _rolling(lines: Lines, start: int, need: int) -> int:
+    """Input lines before `need` that a layer which takes them in still reads when they have come, for the output line
+    `start`."""
+    added = lines.added(start) if lines.adds else need
+    if not lines.block:
+        return need - added
+    first = lines.axis.middle(0, start)[1] if start else 0  # of the lines between the convolutions that are new
+    return need - min(added, lines.axis.under(first, first + 1)[0])
+
+
 def kept_lines(own: Flow, layer: Layer, mode: int) -> int:
     """Lines that a layer's ring must hold for what the layer itself reads."""
     if not takes_lines(layer, mode):
         return own.kept
-    return own.kept_rolling if mode == ROLLING else own.kept_fast
+    return own.kept_fast if mode == FAST else own.kept_rolling
+
+
+def sampled_lines(view: View, mode: int) -> int:
+    """Lines of the ring into which the picture is sampled for the first layer."""
+    return 1 if mode == COVER else min(view.lines.axis.kernel, view.lines.lines_in) if mode == DIRECT else 0
 
 
 def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: bool) -> tuple[list[int], list[Flow]]:
@@ -156,8 +233,7 @@ def ring_lines(part: Sequence[View], schedule: Sequence[Choice], from_picture: b
         flows.append(flow(view.lines, demands, rows))
         demands = flows[-1].asks
     flows.reverse()
-    first = part[0].lines
-    lines = [min(first.kernel, first.lines_in) if from_picture and schedule[0][0] == DIRECT else 0]
+    lines = [sampled_lines(part[0], schedule[0][0]) if from_picture else 0]
     for view, (mode, _, _), own, before in zip(part[1:], schedule[1:], flows[1:], flows, strict=False):
         lines.append(max(kept_lines(own, view.layer, mode), before.chunk))
     return lines, flows

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..format import MAX_SIDE
+from ..format import MAX_KERNEL, MAX_SIDE
+from ..format import MODE_COVER as COVER
 from ..format import MODE_DIRECT as DIRECT
 from ..format import MODE_FAST as FAST
 from ..format import MODE_GROUPS as GROUPS
@@ -19,24 +20,21 @@ from ..format import MODE_WINDOW as WINDOW
 from ..net.layers import Layer
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
-MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep")
+MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")
 FAST_MODES = (FAST, SWEEP)  # those of the fast kernels, with arrays in an order of their own
+FAST_SHIFT = 8  # the largest of the shifts of their expanded and depthwise sums: pixels and weights stay within 16 bits
 
 
 def fast_shape(layer: Layer) -> bool:
     """Whether a layer has the shape for these modes; its integers decide the rest, see `order.fast_fault`."""
-    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and (layer.expand or layer.kernel == 3)
+    kernel = layer.square in ((3, 5, 7) if layer.expand else (3,)) and layer.sh <= 2
+    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and kernel
     return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
-
-
-def largest_sums(layer: Layer) -> tuple[int, int]:
-    """What sums of the expansion and of the depthwise convolution reach besides the bias, at most."""
-    return 128 * 128 * layer.cin, (255 if layer.expand else 128) * 128 * layer.kernel**2
 
 
 def eight(layer: Layer) -> bool:
     """Whether the weights of the expansion are kept in registers, which makes a difference to its arrays and lines."""
-    return layer.expand and layer.cin == 8 and layer.kernel == 3
+    return layer.expand and layer.cin == 8 and layer.square == 3
 
 
 def fours(channels: int) -> int:
@@ -50,10 +48,11 @@ def fours(channels: int) -> int:
 @dataclass(frozen=True)
 class Where:
     """Where a layer stands. `first`: it reads the picture. `alone`: it is all of an unstripped segment that feeds the
-    pooling."""
+    pooling. `columns`: its lines are the columns of strips."""
 
     first: bool
     alone: bool
+    columns: bool
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,17 @@ class Row:
         return 0, MAX_SIDE if self.group == "pixels" else 0
 
 
+def _small(layer: Layer, where: Where) -> bool:
+    """Whether the kernel's lines are few enough to be read at once."""
+    return max(layer.kh, layer.kw) <= MAX_KERNEL
+
+
 def _expands(layer: Layer, where: Where) -> bool:
     return layer.expand
+
+
+def _covers(layer: Layer, where: Where) -> bool:
+    return layer.covers and not where.columns
 
 
 def _fast(layer: Layer, where: Where) -> bool:
@@ -89,9 +97,12 @@ def _fast(layer: Layer, where: Where) -> bool:
 
 
 ROWS: dict[tuple[str, int], Row] = {
-    ("conv", DIRECT): Row(lambda layer, where: True, group="pixels", multiple=2),
-    ("conv", WINDOW): Row(lambda layer, where: where.first, group="pixels", multiple=2),
-    ("conv", GROUPS): Row(lambda layer, where: where.alone and not where.first, group="channels"),
+    ("conv", DIRECT): Row(_small, group="pixels", multiple=2),
+    ("conv", WINDOW): Row(lambda layer, where: where.first and _small(layer, where), group="pixels", multiple=2),
+    ("conv", GROUPS): Row(
+        lambda layer, where: where.alone and not where.first and _small(layer, where), group="channels"
+    ),
+    ("conv", COVER): Row(_covers, takes_lines=True),
     ("bottleneck", DIRECT): Row(lambda layer, where: not layer.expand),
     ("bottleneck", ROLLING): Row(_expands, takes_lines=True),
     ("bottleneck", GROUPS): Row(_expands, chunks=True, group="channels"),
@@ -100,6 +111,11 @@ ROWS: dict[tuple[str, int], Row] = {
     ("bottleneck", SWEEP): Row(
         lambda layer, where: fast_shape(layer) and layer.expand, chunks=True, fast=True, group="channels", multiple=4
     ),
+    ("block", ROLLING): Row(_small, takes_lines=True),
+    ("maxpool", DIRECT): Row(_small),
+    ("maxpool", COVER): Row(_covers, takes_lines=True),
+    ("meanpool", DIRECT): Row(_small),
+    ("meanpool", COVER): Row(_covers, takes_lines=True),
 }
 
 
@@ -107,15 +123,15 @@ def row(layer: Layer, mode: int) -> Row:
     return ROWS[layer.kind, mode]
 
 
-def modes(layer: Layer, first: bool, alone: bool) -> tuple[int, ...]:
-    """Modes that a layer may run in; the arguments are those of `Where`."""
-    where = Where(first, alone)
+def modes(layer: Layer, first: bool, alone: bool, columns: bool = False) -> tuple[int, ...]:
+    """Modes that a layer may run in; the arguments are those of `Where`. None in strips for a large kernel."""
+    where = Where(first, alone, columns)
     return tuple(mode for (kind, mode), row in ROWS.items() if kind == layer.kind and row.may(layer, where))
 
 
 def takes_lines(layer: Layer, mode: int) -> bool:
-    """Whether a layer brings each input line into its own memory once; only the residual is read again."""
-    return layer.expand and row(layer, mode).takes_lines
+    """Whether a layer brings each input line into its own memory once; only what is added is read again."""
+    return row(layer, mode).takes_lines and (layer.kind != "bottleneck" or layer.expand)
 
 
 def fast_modes(layer: Layer) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from ..net.layers import Layer
 from ..net.network import aligned
 from . import streaming
 from .costs import cost_of, layer_counts
-from .lines import View, flow, kept_lines
-from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice
+from .lines import View, flow, kept_lines, sampled_lines
+from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
 
 
@@ -85,11 +85,10 @@ def conv_groups(view: View, tries: Tries) -> list[int]:
 def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
     """Steps worth trying."""
     layer = view.layer
-    if layer.kind == "conv":
-        for pixels in conv_groups(view, tries):
-            yield DIRECT, 1, pixels
-            if role.first:
-                yield WINDOW, 1, pixels
+    if layer.kind != "bottleneck":
+        for mode in modes(layer, role.first, False, view.strips > 1):
+            pixels = conv_groups(view, tries) if mode in (DIRECT, WINDOW) and layer.kind == "conv" else [0]
+            yield from ((mode, 1, number) for number in pixels)
         return
     if role.fast:
         yield from ((FAST, 1, group) for group in fused_groups(layer, tries))
@@ -111,7 +110,7 @@ def option_of(view: View, demands: tuple[int, ...], step: Choice, role: Role) ->
     mode, rows, _ = step
     goes = flow(view.lines, demands, rows)
     counts = layer_counts(view, goes, step, role.first, role.pools)
-    sampled = min(view.layer.kernel, view.lines.lines_in) if role.first and mode == DIRECT else 0
+    sampled = sampled_lines(view, mode) if role.first else 0
     fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
     work = work_bytes(work_parts(view, step, role.pools))
     kept = kept_lines(goes, view.layer, mode)

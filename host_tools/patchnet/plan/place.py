@@ -64,10 +64,11 @@ def block_name(network: Network, i: int) -> str:
     layers = network.layers()
     if i in network.heads():
         return f"head {network.heads().index(i) + 1}"
+    kind = network.run()[i].kind
+    if kind != "conv":
+        return f"{'block' if kind in ('bottleneck', 'block') else kind} {i}"
     if i >= len(layers):
-        return f"{'block' if network.run()[i].kind == 'bottleneck' else 'conv'} {i}"
-    if layers[i].kind == "bottleneck":
-        return f"block {i}"
+        return f"conv {i}"
     return "stem" if i == 0 else "head" if i == len(layers) - 1 else f"conv {i}"
 
 
@@ -115,9 +116,10 @@ def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: 
     """ValueError naming layer and field of the first thing in a segment's schedule that FORMAT.md forbids."""
     for i, (view, (mode, rows, group)) in enumerate(zip(part, schedule, strict=True), first):
         layer = view.layer
-        allowed = modes(layer, i == 0, pools and len(part) == 1 and strip == layer.oh)
+        columns = strip < part[-1].layer.oh
+        allowed = modes(layer, i == 0, pools and len(part) == 1 and not columns, columns)
         if mode not in allowed:
-            names = " or ".join(MODE_NAMES[m] for m in allowed)
+            names = " or ".join(MODE_NAMES[m] for m in allowed) or "lines that are rows"
             raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
         its = row(layer, mode)
         _check_range(f"layer {i}: rows", rows, 1, view.lines.lines_out if its.chunks else 1)

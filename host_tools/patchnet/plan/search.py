@@ -24,8 +24,8 @@ from ..net.layers import Layer
 from ..net.network import Network, aligned
 from . import streaming
 from .costs import cost_of, end_counts, layer_counts
-from .lines import View, flow, views
-from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape
+from .lines import Axis, View, axes, flow, views
+from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape, modes
 from .options import Option, Role, Tries, channel_groups, fits, option_of, options
 from .place import during, lasting
 from .sizes import lead, map_bytes
@@ -88,28 +88,34 @@ def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
     for i, layer in reversed(list(enumerate(layers))):
         if chain.staged(i + 1):  # all of it is needed
             rows, columns = set(range(layer.oh)), set(range(layer.ow))
-        rows_in, columns_in = _needed(layer, rows, layer.h), _needed(layer, columns, layer.w)
+        rows_in, columns_in = map(_needed, axes(layer), (rows, columns))
         view = replace(
             views((layer,), layer.oh)[0],
             all_in=len(columns_in),
+            all_mid=len(columns),
             all_out=len(columns),
             strips=0,
             alone_in=0,
             alone_out=0,
         )
         goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
-        modes = (FAST,) if fast[i] else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
-        steps = [(mode, 1, 0 if mode in (ROLLING, DIRECT) else layer.cexp) for mode in modes]
+        steps = [(mode, 1, layer.cexp if mode in (FAST, GROUPS) else 0) for mode in _usual_modes(layer, fast[i])]
         counts = [layer_counts(view, goes, step, chain.reads_picture(i), chain.staged(i + 1)) for step in steps]
         out.append(min(cost_of(count, by) for count in counts))
         rows, columns = rows_in, columns_in
     return out[::-1]
 
 
-def _needed(layer: Layer, positions: set[int], size: int) -> set[int]:
-    """Positions of a layer's input, along a side of `size`, that these of its output read."""
-    tops = [position * layer.stride - layer.kernel // 2 for position in positions]
-    return {top + i for top in tops for i in range(layer.kernel) if 0 <= top + i < size}
+def _usual_modes(layer: Layer, fast: bool) -> tuple[int, ...]:
+    """Of those that a layer may run in, some of which one is the cheapest."""
+    if layer.kind == "bottleneck":
+        return (FAST,) if fast else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
+    return modes(layer, False, False)
+
+
+def _needed(axis: Axis, positions: set[int]) -> set[int]:
+    """Positions of a layer's input, along a side, that these of its output read."""
+    return {i for position in positions for i in range(*axis.reach(position, position + 1))}
 
 
 # ---------------------------------------------------------------- labels
@@ -313,7 +319,8 @@ class _Grower:
             part = views(self.layers[first : self.stop], strip)
             tail = first == self.stop - 1
             pools, own = self.last and tail, below if tail else 0
-            if not tail and not self._together(first):
+            runs = modes(self.layers[first], self.chain.reads_picture(first), False, part[0].strips > 1)
+            if not runs or (not tail and not self._together(first)):
                 break
             role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first))
             level = _extend(level, part[0], tail, partial(options, part[0], role, self.tries))
@@ -322,8 +329,9 @@ class _Grower:
             if not len(level.cost):
                 break
             level = _prune(level)
-        alone = self.last and strip == self.layers[-1].oh and self.chain.network.end.pools()
-        if alone and self.layers[-1].kind == "conv" and len(self.layers) > 1:
+        last = self.layers[-1]
+        alone = self.last and strip == last.oh and self.chain.network.end.pools() and len(self.layers) > 1
+        if alone and last.kind == "conv" and GROUPS in modes(last, False, True):
             self._collect_head()
 
     def _together(self, first: int) -> bool:

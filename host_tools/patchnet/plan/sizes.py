@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..format import QUAD_BYTES, STATE_BYTES, WIDENED_BYTES
 from ..net.layers import Layer
 from ..net.network import aligned
-from .lines import View, chunks, ring_lines, strips
-from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours, takes_lines
+from .lines import View, axes, chunks, ring_lines, strips
+from .modes import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours, takes_lines
 
 
 def map_bytes(layer: Layer) -> int:
@@ -39,16 +39,43 @@ def work_parts(view: View, step: Choice, staged: bool) -> Parts:
     return parts
 
 
+def _windows(quads: int, pixels: int) -> int:
+    """Room for as many windows, and for the weights of two outputs."""
+    return 8 * quads * pixels + 16 * quads + PROJECT_STAGE
+
+
 def _conv_work(view: View, step: Choice) -> Parts:
-    quads, pixels = conv_quads(view.layer), conv_pixels(view, step)
-    return dict(values=8 * quads * pixels + 16 * quads + PROJECT_STAGE)
+    return dict(values=_windows(conv_quads(view.layer), conv_pixels(view, step)))
 
 
 def _conv_window_work(view: View, step: Choice) -> Parts:
     """The part of the picture under the pixels that are made at a time, too."""
-    layer, pixels = view.layer, conv_pixels(view, step)
-    reach = (pixels - 1) * layer.stride + layer.kernel
-    return _conv_work(view, step) | dict(window=layer.kernel * reach * layer.cin)
+    along, across = view.lines.axis, view.across
+    reach = (conv_pixels(view, step) - 1) * across.stride + across.kernel
+    return _conv_work(view, step) | dict(window=along.kernel * reach * view.layer.cin)
+
+
+def block_windows(view: View) -> tuple[tuple[int, int], ...]:
+    """(quads of a window, pixels that are made at a time) of a block's convolutions: the two, and the shortcut's."""
+    layer = view.layer
+    second = layer.cexp * view.lines.axis.second * view.across.second
+    both = (layer.taps * layer.cin, view.n_mid), (second, view.n_out)
+    return tuple(
+        (-(-values // 4), windows_at_once(-(-values // 4), 0, pixels))
+        for values, pixels in (*both, *[(layer.cin, view.n_out)] * layer.expand)
+    )
+
+
+def _block_work(view: View, step: Choice) -> Parts:
+    """Windows of the convolutions in turn, and a line that the shortcut makes."""
+    return dict(
+        values=max(_windows(*windows) for windows in block_windows(view)),
+        window=view.layer.expand * view.n_out * view.layer.cout,
+    )
+
+
+def _no_work(view: View, step: Choice) -> Parts:
+    return {}
 
 
 def _pixel_work(view: View, step: Choice) -> Parts:
@@ -58,7 +85,7 @@ def _pixel_work(view: View, step: Choice) -> Parts:
 
 def _group_ring(view: View, group: int) -> int:
     """Expanded lines of a group of channels."""
-    return min(view.layer.kernel, view.lines.lines_in) * view.n_in * group
+    return min(view.lines.axis.kernel, view.lines.lines_in) * view.n_in * group
 
 
 def _groups_work(view: View, step: Choice) -> Parts:
@@ -73,14 +100,18 @@ def _stored_work(view: View, step: Choice) -> Parts:
 
 def conv_quads(layer: Layer) -> int:
     """Fours of values of a convolution's window."""
-    return -(-(layer.kernel**2) * layer.cin // 4)
+    return -(-layer.taps * layer.cin // 4)
+
+
+def windows_at_once(quads: int, most: int, pixels: int) -> int:
+    """Pixels of a line that a convolution makes at a time, an even number: `most`, or (0) as many as are worth it."""
+    return min(most or 2 * max(1, WIDENED_BYTES // QUAD_BYTES // quads), 2 * -(-pixels // 2))
 
 
 def conv_pixels(view: View, step: Choice) -> int:
     """Pixels of an output line that a convolution makes at a time, an even number."""
     mode, _, group = step
-    most = 2 * max(1, WIDENED_BYTES // QUAD_BYTES // conv_quads(view.layer)) if mode == GROUPS or not group else group
-    return min(most, 2 * -(-view.n_out // 2))
+    return windows_at_once(conv_quads(view.layer), 0 if mode == GROUPS else group, view.n_out)
 
 
 def _widened_line(view: View) -> int:
@@ -92,32 +123,32 @@ def _widened_line(view: View) -> int:
 def _row_sums(view: View) -> int:
     """Sums of a channel that kernels above 3 keep (FORMAT.md, Fast schedules: S)."""
     pairs = (view.n_out + 1) // 2
-    return (pairs + 1) // 2 * 4 if view.layer.stride == 1 else 2 * pairs
+    return (pairs + 1) // 2 * 4 if view.layer.sh == 1 else 2 * pairs
 
 
 def _row_bytes(view: View) -> int:
     """Bytes of an expanded row of a channel under kernels above 3 (R)."""
     layer = view.layer
-    return (_row_sums(view) * layer.stride // 2 + layer.kernel // 2 + 1) // 2 * 4
+    return (_row_sums(view) * layer.sh // 2 + layer.kh // 2 + 1) // 2 * 4
 
 
 def _kept(view: View) -> int:
     """Bytes of an expanded channel's lines that are kept from line to line in modes fast and sweep."""
-    layer, words = view.layer, (view.padded + 1) // 2
-    if layer.kernel > 3:
-        return (layer.kernel - layer.stride) * _row_bytes(view)
-    return 4 * (words if layer.stride == 1 else (words + 1) // 2)
+    layer, words = view.layer, (view.reached + 1) // 2
+    if layer.kh > 3:
+        return (layer.kh - layer.sh) * _row_bytes(view)
+    return 4 * (words if layer.sh == 1 else (words + 1) // 2)
 
 
 def _fast_work(view: View, step: Choice) -> Parts:
     """Of modes fast and sweep (FORMAT.md, Fast schedules)."""
-    layer, (mode, chunk, group), words, pairs = view.layer, step, (view.padded + 1) // 2, (view.n_out + 1) // 2
-    lines = layer.stride if layer.expand else layer.kernel
-    gap = GAP_BY_TWO if eight(layer) and layer.stride == 2 else GAP
+    layer, (mode, chunk, group), words, pairs = view.layer, step, (view.reached + 1) // 2, (view.n_out + 1) // 2
+    lines = layer.sh if layer.expand else layer.kh
+    gap = GAP_BY_TWO if eight(layer) and layer.sh == 2 else GAP
     sums = 8 * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
-        words = (pairs if layer.stride == 1 else view.n_out) + 1
-    elif layer.kernel > 3:
+        words = (pairs if layer.sh == 1 else view.n_out) + 1
+    elif layer.kh > 3:
         words = _row_bytes(view) // 2
         sums += 8 * _row_sums(view)
     return dict(
@@ -141,6 +172,9 @@ WORK: dict[tuple[str, int], Callable[[View, Choice], Parts]] = {
     ("bottleneck", STORED): _stored_work,
     ("bottleneck", FAST): _fast_work,
     ("bottleneck", SWEEP): _fast_work,
+    ("block", ROLLING): _block_work,
+    **{(kind, DIRECT): _no_work for kind in ("maxpool", "meanpool")},
+    **{(kind, COVER): _no_work for kind in ("conv", "maxpool", "meanpool")},
 }
 
 
@@ -150,12 +184,16 @@ def work_bytes(parts: Parts) -> int:
 
 
 def wide_bytes(view: View, mode: int) -> int:
-    """What a layer keeps from line to line: expanded lines."""
-    layer = view.layer
+    """What a layer keeps from line to line: expanded lines, lines between convolutions, or sums."""
+    layer, axis = view.layer, view.lines.axis
     if not takes_lines(layer, mode):
         return 0
+    if mode == COVER:
+        return layer.cout * (1 if layer.kind == "maxpool" else 4)
+    if layer.kind == "block":
+        return min(axis.second, axis.outputs) * view.n_mid * layer.cexp
     if mode == ROLLING:
-        return min(layer.kernel, view.lines.lines_in) * view.n_in * layer.cexp
+        return min(axis.kernel, axis.size) * view.n_in * layer.cexp
     return layer.cexp * _kept(view)
 
 
@@ -175,7 +213,7 @@ def _strip_reads(part: Sequence[View], strip: int) -> Iterator[tuple[int, int]]:
     for start, end in strips(part[-1].layer, strip):
         lowest = start
         for view in reversed(part):
-            lowest = max(0, lowest * view.layer.stride - view.layer.kernel // 2)
+            lowest = axes(view.layer)[0].reach(lowest, lowest + 1)[0]
         yield end, lowest
 
 
@@ -188,7 +226,9 @@ def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int
             for view in reversed(part[1:]):
                 made = view.lines.need(made)
             yield end, _still_read(first, mode, made)
-        elif not first.layer.expand:
+        elif first.layer.kind == "block":
+            yield end, min(first.lines.added(start), _still_read(first, mode, end))
+        elif not first.layer.expand and mode != COVER:
             yield end, first.lines.lowest(start)
         else:  # row by row: the chunk's next rows are expanded later, as are those of the next chunk
             later = _still_read(first, mode, end)
@@ -200,8 +240,8 @@ def _still_read(view: View, mode: int, made: int) -> int:
     """The lowest input row that a layer, `made` of whose output rows are there, has yet to read."""
     if not takes_lines(view.layer, mode):
         return view.lines.lowest(made)
-    expanded = view.lines.need(made)
-    return min(made, expanded) if view.layer.residual else expanded
+    unread = view.lines.unread(made)
+    return min(view.lines.added(made), unread) if view.lines.adds else unread
 
 
 @dataclass(frozen=True)

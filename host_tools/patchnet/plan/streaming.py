@@ -3,11 +3,13 @@ parts are, and what a plan reads. All sizes are bytes; weights are those of 8 bi
 
 from __future__ import annotations
 
+import math
+
 from ..format import LEAST_OUTPUTS
-from ..net.layers import Layer
+from ..net.layers import POOLS, Layer, pair
 from ..net.network import Network, aligned
 from .lines import Flow, View, flow, views
-from .modes import FAST_MODES, GROUPS, SWEEP, Choice, fours
+from .modes import COVER, FAST_MODES, GROUPS, SWEEP, Choice, fours
 from .place import Plan
 
 READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
@@ -15,12 +17,12 @@ READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a
 
 def _channel(layer: Layer) -> int:
     """Arrays of an expanded channel in modes fast and sweep."""
-    return (8 + fours(layer.cin) if layer.expand else 0) + 2 * layer.kernel * (layer.kernel - 1) + 8 + layer.cout
+    return (8 + fours(layer.cin) if layer.expand else 0) + 2 * layer.kh * (layer.kh - 1) + 8 + layer.cout
 
 
 def _row(layer: Layer) -> int:
     """Arrays of an output of a convolution."""
-    return 8 + layer.kernel**2 * layer.cin
+    return 8 + layer.taps * layer.cin
 
 
 def _scaled(outputs: int, weights: int) -> int:
@@ -34,13 +36,20 @@ def layer_bytes(layer: Layer, mode: int) -> int:
         return 8 * layer.cout + layer.cexp * _channel(layer)
     if layer.kind == "conv":
         return _scaled(layer.cout, layer.weights)
+    if layer.kind in POOLS:
+        return 4 * (layer.kind == "meanpool")
+    if layer.kind == "block":
+        second = math.prod(pair(layer.second)) * layer.cexp
+        first = _scaled(layer.cexp, layer.cexp * layer.taps * layer.cin)
+        shortcut = _scaled(layer.cout, layer.cout * layer.cin) if layer.expand else 0
+        return first + _scaled(layer.cout, layer.cout * second) + shortcut
     expand = _scaled(layer.cexp, layer.cexp * layer.cin) if layer.expand else 0
-    return expand + _scaled(layer.cexp, layer.cexp * layer.kernel**2) + _scaled(layer.cout, layer.cexp * layer.cout)
+    return expand + _scaled(layer.cexp, layer.cexp * layer.taps) + _scaled(layer.cout, layer.cexp * layer.cout)
 
 
 def end_bytes(network: Network) -> int:
     """All arrays of the fully connected layer."""
-    outputs, inputs = network.end.dense(network) or (0, 0)
+    outputs, inputs = network.end.fully_connected(network) or (0, 0)
     return _scaled(outputs, outputs * inputs)
 
 
@@ -64,7 +73,8 @@ def read_bytes(view: View, goes: Flow, step: Choice, buffer: int) -> int:
         raise ValueError(f"layer: needs {whole:,} B of weights at a time, stream {buffer:,} B")
     if layer.kind == "conv":
         once = mode == GROUPS or buffer // _row(layer) >= layer.cout
-        return layer.cout * _row(layer) * (1 if once else goes.made * view.strips)
+        lines = layer.h + 1 if mode == COVER else goes.made
+        return layer.cout * _row(layer) * (1 if once else lines * view.strips)
     ahead = 0 if mode == SWEEP or not layer.expand else min(view.lines.ahead, view.lines.lines_in)
     times = (goes.chunks if mode == SWEEP else goes.made + ahead) * view.strips
     scales, each = 8 * layer.cout, _channel(layer)
@@ -86,11 +96,11 @@ def reads(network: Network, plan: Plan, buffer: int) -> int | None:
         (view, *_), step = part, (steps[0].mode, steps[0].rows, steps[0].group)
         goes = flow(view.lines, (view.lines.lines_out,), step[1])
         total += times * (whole if len(own) > 1 else read_bytes(view, goes, step, buffer))
-    whole, (outputs, inputs) = end_bytes(network), network.end.dense(network) or (0, 0)
+    whole, (outputs, inputs) = end_bytes(network), network.end.fully_connected(network) or (0, 0)
     return total + (whole if whole <= buffer else outputs * (8 + inputs))
 
 
 def end_part(network: Network) -> int:
     """The least part of the fully connected layer, if there is one."""
-    outputs, inputs = network.end.dense(network) or (0, 0)
+    outputs, inputs = network.end.fully_connected(network) or (0, 0)
     return min(outputs, LEAST_OUTPUTS) * (8 + inputs)

@@ -76,6 +76,11 @@ class Answering:
         """Rows of the network in PyTorch."""
         raise NotImplementedError
 
+    def of_logits(self, logits: np.ndarray, item: Item, network: Network, asked: Any) -> Any:
+        """The row that follows from what the original of an imported network gives for an item, real numbers.
+        ValueError where originals of such networks cannot be asked."""
+        raise ValueError(f"{network.name}: source: not for networks of task {network.task}")
+
     def of_host(self, model: Model, item: np.ndarray, labels: Sequence[str], asked: Any) -> Any:
         """The row of the C engine here."""
         raise NotImplementedError

@@ -3,18 +3,21 @@
 #include "engine/blob/pn_blob.h"
 #include "engine/blob/pn_container.h"
 
-int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, int shift) {
-    int64_t room = (INT32_MAX >> shift) - ((int64_t)products << bits);
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t bias = (int32_t)pn_u32(p + 4 * i);
-        if (bias > room || bias < -room) {
-            return PN_ERR_OVERFLOW;
-        }
-        if ((int32_t)pn_u32(p + 4 * (n + i)) <= 0) {
-            return PN_ERR_WEIGHTS;
-        }
+// A bias and a multiplier, wherever they lie; see pn_check_scaled.
+static int check_scale(const uint8_t *bias_at, const uint8_t *mult_at, uint32_t products, int bits, int shift) {
+    int64_t bias = (int32_t)pn_u32(bias_at), room = (INT32_MAX >> shift) - ((int64_t)products << bits);
+    if (bias > room || bias < -room) {
+        return PN_ERR_OVERFLOW;
     }
-    return PN_OK;
+    return (int32_t)pn_u32(mult_at) > 0 ? PN_OK : PN_ERR_WEIGHTS;
+}
+
+int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, int shift) {
+    int err = PN_OK;
+    for (uint32_t i = 0; i < n && err == PN_OK; i++) {
+        err = check_scale(p + 4 * i, p + 4 * (n + i), products, bits, shift);
+    }
+    return err;
 }
 
 // Checks the arrays at *off (n outputs, `weights` weights, see pn_check_scaled) and moves *off behind them. This and
@@ -30,17 +33,6 @@ static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t
     return p == NULL ? PN_OK : pn_check_scaled(p, n, products, bits, shift);
 }
 
-// A bias and a multiplier of a fast bottleneck's wide values: sums of at most `largest` besides the bias must not leave
-// 16 bits when they are scaled, so that two of them are clamped at once.
-static int check_wide(const uint8_t *bias_at, const uint8_t *mult_at, int64_t largest) {
-    int64_t bias = (int32_t)pn_u32(bias_at), mult = (int32_t)pn_u32(mult_at);
-    if (mult <= 0) {
-        return PN_ERR_WEIGHTS;
-    }
-    largest += bias < 0 ? -bias : bias;
-    return largest <= INT32_MAX && (largest * mult + 0x80000000LL) >> 32 <= INT16_MAX ? PN_OK : PN_ERR_OVERFLOW;
-}
-
 // Whether `n` weights of 16 bits hold values of 8, as every bound on sums takes for granted.
 static bool eight_bit_weights(const uint8_t *p, uint32_t n) {
     for (; n > 0; n--, p += 2) {
@@ -54,31 +46,25 @@ static bool eight_bit_weights(const uint8_t *p, uint32_t n) {
 
 // The biases and multipliers of the projection.
 static int check_narrow(const pn_fast_t *f) {
-    const uint8_t *p = (const uint8_t *)f->narrow;
-    int64_t room = (INT32_MAX >> f->shift) - ((int64_t)f->cexp << 15);
-    for (uint32_t i = 0; i < f->cout; i++) {
-        const uint8_t *record = p + i / 2 * 16 + i % 2 * 4;
-        int64_t bias = (int32_t)pn_u32(record);
-        if ((int32_t)pn_u32(record + 8) <= 0) {
-            return PN_ERR_WEIGHTS;
-        }
-        if (bias > room || bias < -room) {
-            return PN_ERR_OVERFLOW;
-        }
+    int err = PN_OK;
+    for (uint32_t i = 0; i < f->cout && err == PN_OK; i++) {
+        const uint8_t *record = (const uint8_t *)f->narrow + i / 2 * 16 + i % 2 * 4;
+        err = check_scale(record, record + 8, f->cexp, 15, f->shift);
     }
-    return PN_OK;
+    return err;
 }
 
 // The arrays of a group of `n` channels.
 static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_fast_arrays_t *bytes, uint32_t n) {
-    int64_t largest = (f->expands ? 255LL : 128LL) * 128 * f->kernel * f->kernel;
     bool wide_pairs = f->wide16 && f->expands && !pn_fast_eight(f);
+    uint32_t taps = (uint32_t)f->kernel * f->kernel;
     int err = PN_OK;
     for (uint32_t c = 0; c < n && err == PN_OK; c++) {
-        const uint8_t *record = w->expand + c / 2 * bytes->pair, *d = w->depthwise + (c + 1) * bytes->channel;
-        err = f->expands ? check_wide(record + c % 2 * 4, record + c % 2 * 4 + 8, 128LL * 128 * f->cin) : PN_OK;
-        err = err ? err : check_wide(d - 8, d - 4, largest);
-        if (err == PN_OK && wide_pairs && !eight_bit_weights(record + 16, 8 * pn_fast_quads(f))) {
+        const uint8_t *pair = w->expand + c / 2 * bytes->pair, *e = pair + c % 2 * 4;
+        const uint8_t *d = w->depthwise + (c + 1) * bytes->channel - 8;
+        err = f->expands ? check_scale(e, e + 8, f->cin, 15, f->shift_expand) : PN_OK;
+        err = err ? err : check_scale(d, d + 4, taps, 15, f->shift_depthwise);
+        if (err == PN_OK && wide_pairs && !eight_bit_weights(pair + 16, 8 * pn_fast_quads(f))) {
             err = PN_ERR_WEIGHTS;
         }
     }
@@ -103,8 +89,10 @@ pn_fast_t pn_fast_layer(const pn_layer_t *l) {
         .cexp = l->cexp,
         .cout = l->cout,
         .group = l->group,
-        .kernel = l->kernel,
+        .kernel = l->y.kernel,
         .shift = l->shift,
+        .shift_expand = l->shift_1,
+        .shift_depthwise = l->shift_2,
         .expands = (l->flags & PN_FLAG_EXPAND) != 0,
         .wide16 = (l->flags & PN_FLAG_WIDE) != 0,
     };
@@ -116,7 +104,8 @@ static int check_fast_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t 
     pn_fast_t f = pn_fast_layer(l);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
     uint64_t total = bytes.narrow + (uint64_t)l->cexp * bytes.each;
-    if (!pn_in_weights(m, *off, total) || l->shift > PN_MAX_SHIFT) {
+    bool shifts_ok = l->shift <= PN_MAX_SHIFT && l->shift_1 <= PN_FAST_SHIFT && l->shift_2 <= PN_FAST_SHIFT;
+    if (!pn_in_weights(m, *off, total) || !shifts_ok) {
         return PN_ERR_WEIGHTS;
     }
     const uint8_t *p = pn_array(m, *off);
@@ -129,26 +118,54 @@ static int check_fast_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t 
     return pn_check_fast(&f, 0, l->cexp);
 }
 
+// `n` outputs of `products` each.
+static int check_dense(const pn_model_t *m, uint32_t *off, uint32_t n, uint32_t products, int shift) {
+    return check_scaled(m, off, n, (uint64_t)n * products, products, 15, shift);
+}
+
+static int check_bottleneck(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, uint32_t *end) {
+    int err = l->flags & PN_FLAG_EXPAND ? check_dense(m, end, l->cexp, l->cin, l->shift_1) : PN_OK;
+    err = err ? err : check_dense(m, end, l->cexp, taps, l->shift_2);
+    return err ? err : check_dense(m, end, l->cout, l->cexp, l->shift);
+}
+
+static int check_block(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, uint32_t *end) {
+    int err = check_dense(m, end, l->cexp, taps * l->cin, l->shift_1);
+    err = err ? err : check_dense(m, end, l->cout, (uint32_t)l->y.second * l->x.second * l->cexp, l->shift);
+    return err || !(l->flags & PN_FLAG_EXPAND) ? err : check_dense(m, end, l->cout, l->cin, l->shift_2);
+}
+
+// The multiplier alone; sums of `taps` values.
+static int check_mean(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, uint32_t *end) {
+    if (!pn_in_weights(m, *end, 4) || l->shift > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    const uint8_t *p = pn_array(m, *end);
+    *end += 4;
+    if (p != NULL && (int32_t)pn_u32(p) <= 0) {
+        return PN_ERR_WEIGHTS;
+    }
+    return ((uint64_t)taps * 255) << l->shift > INT32_MAX ? PN_ERR_OVERFLOW : PN_OK;
+}
+
 int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
-    uint32_t taps = l->kernel * l->kernel;
+    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
     *end = l->weight_off;
-    if (l->mode == PN_MODE_FAST || l->mode == PN_MODE_SWEEP) {
+    if (pn_fast_mode(l->mode)) {
         return check_fast_arrays(m, l, end);
     }
-    if (l->kind == PN_KIND_CONV) {
-        return check_scaled(m, end, l->cout, (uint64_t)l->cout * taps * l->cin, taps * l->cin, 15, l->shift);
+    switch (l->kind) {
+        case PN_KIND_CONV:
+            return check_dense(m, end, l->cout, taps * l->cin, l->shift);
+        case PN_KIND_BOTTLENECK:
+            return check_bottleneck(m, l, taps, end);
+        case PN_KIND_BLOCK:
+            return check_block(m, l, taps, end);
+        case PN_KIND_MEANPOOL:
+            return check_mean(m, l, taps, end);
+        default: // a maximum takes no weights
+            return PN_OK;
     }
-    int err = PN_OK;
-    if (l->flags & PN_FLAG_EXPAND) {
-        err = check_scaled(m, end, l->cexp, (uint64_t)l->cexp * l->cin, l->cin, 15, 0);
-    }
-    if (err == PN_OK) {
-        err = check_scaled(m, end, l->cexp, (uint64_t)l->cexp * taps, taps, 15, 0);
-    }
-    if (err == PN_OK) {
-        err = check_scaled(m, end, l->cout, (uint64_t)l->cexp * l->cout, l->cexp, 15, l->shift);
-    }
-    return err;
 }
 
 int pn_check_dense(const pn_model_t *m, uint32_t *end) {
@@ -173,9 +190,12 @@ int pn_check_arrays(pn_model_t *m, uint32_t tunnel, uint32_t first, uint32_t n, 
             uint32_t behind;
             m->fault_layer = (uint8_t)i;
             err = pn_check_layer_arrays(m, &l, &behind);
-            *from = l.weight_off < *from ? l.weight_off : *from;
-            *end = behind > *end ? behind : *end;
+            if (behind > l.weight_off) {
+                *from = l.weight_off < *from ? l.weight_off : *from;
+                *end = behind > *end ? behind : *end;
+            }
         }
     }
+    *from = *end ? *from : 0;
     return err;
 }

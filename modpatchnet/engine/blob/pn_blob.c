@@ -7,7 +7,7 @@ static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {
         l->h = m->patch_h;
         l->w = m->patch_w;
         l->cin = m->channels;
-        l->zero_in = 0; // layer 0 has one per channel, in the header
+        l->zero_in = (int8_t)m->blob[PN_HEADER_INPUT_ZERO]; // of a picture there is one per channel
     } else if (!(l->flags & PN_FLAG_HEAD)) {
         l->h = index == m->layers ? m->map_h : l->oh;
         l->w = index == m->layers ? m->map_w : l->ow;
@@ -16,29 +16,46 @@ static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {
     }
 }
 
+static pn_axis_t axis_y(const uint8_t *r) {
+    pn_axis_t a = { r[PN_LAYER_KERNEL_H], r[PN_LAYER_STRIDE_H], r[PN_LAYER_PAD_TOP], r[PN_LAYER_SECOND_H] };
+    return a;
+}
+
+static pn_axis_t axis_x(const uint8_t *r) {
+    pn_axis_t a = { r[PN_LAYER_KERNEL_W], r[PN_LAYER_STRIDE_W], r[PN_LAYER_PAD_LEFT], r[PN_LAYER_SECOND_W] };
+    return a;
+}
+
+// Outputs along a side of `size`; 0 where the kernel has no place.
+static uint16_t outputs(const pn_axis_t *a, uint32_t size, uint32_t pad_after) {
+    uint32_t all = size + a->pad + pad_after;
+    return all < a->kernel ? 0 : (uint16_t)((all - a->kernel) / (a->stride ? a->stride : 1u) + 1);
+}
+
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l) {
-    const uint8_t *r = pn_layer_record(m, index);
-    const uint8_t *p = m->blob + pn_u32(m->blob + PN_HEADER_PARAM_OFF) + (tunnel * m->layers + index) * PN_PARAM_BYTES;
+    const uint8_t *r = pn_layer_record(m, index), *p = pn_param_record(m, tunnel, index);
     layer_input(m, index, l);
     l->index = (uint8_t)index;
     l->kind = r[PN_LAYER_KIND];
-    l->kernel = r[PN_LAYER_KERNEL];
-    l->stride = r[PN_LAYER_STRIDE];
+    l->mode = r[PN_LAYER_MODE];
     l->flags = r[PN_LAYER_FLAGS];
+    l->y = axis_y(r);
+    l->x = axis_x(r);
     l->cexp = (uint16_t)pn_u16(r + PN_LAYER_CEXP);
     l->cout = (uint16_t)pn_u16(r + PN_LAYER_COUT);
-    l->mode = (uint16_t)pn_u16(r + PN_LAYER_MODE);
     l->rows = (uint16_t)pn_u16(r + PN_LAYER_ROWS);
     l->group = (uint16_t)pn_u16(r + PN_LAYER_GROUP);
     l->lines = (uint16_t)pn_u16(r + PN_LAYER_LINES);
     l->ring_at = pn_u32(r + PN_LAYER_RING_AT);
     l->wide_at = pn_u32(r + PN_LAYER_WIDE_AT);
-    // odd kernels with padding kernel / 2: every stride-th input row has an output row
-    uint32_t stride = l->stride ? l->stride : 1;
-    l->oh = (uint16_t)((l->h - 1) / stride + 1);
-    l->ow = (uint16_t)((l->w - 1) / stride + 1);
+    l->oh = outputs(&l->y, l->h, r[PN_LAYER_PAD_BOTTOM]);
+    l->ow = outputs(&l->x, l->w, r[PN_LAYER_PAD_RIGHT]);
     l->zero_out = (int8_t)p[PN_PARAM_ZERO_OUT];
+    l->zero_mid = (int8_t)p[PN_PARAM_ZERO_MID];
+    l->zero_add = (int8_t)p[PN_PARAM_ZERO_ADD];
     l->shift = p[PN_PARAM_SHIFT];
+    l->shift_1 = p[PN_PARAM_SHIFT_1];
+    l->shift_2 = p[PN_PARAM_SHIFT_2];
     l->res_mult = (uint16_t)pn_u16(p + PN_PARAM_RES_MULT);
     l->weight_off = pn_u32(p + PN_PARAM_WEIGHT_OFF);
 }
@@ -61,6 +78,6 @@ size_t pn_labels(const pn_model_t *m, const char **text) {
 
 pn_op_t pn_op(const pn_model_t *m, uint32_t index) {
     const uint8_t *r = pn_layer_record(m, index);
-    pn_op_t op = { r[PN_LAYER_KIND] == PN_KIND_BOTTLENECK, r[PN_LAYER_KERNEL], r[PN_LAYER_STRIDE] };
+    pn_op_t op = { r[PN_LAYER_KIND], axis_y(r), axis_x(r) };
     return op;
 }

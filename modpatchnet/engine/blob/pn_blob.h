@@ -32,7 +32,7 @@ static inline bool pn_concat(const pn_model_t *m) {
 
 // Whether the sums of features outlive a chain.
 static inline bool pn_lasting_sums(const pn_model_t *m) {
-    return m->tunnels > 1 && !pn_concat(m) && m->dense;
+    return m->tunnels > 1 && !pn_concat(m) && m->pools;
 }
 
 // Channels of the last map.
@@ -90,8 +90,12 @@ static inline const uint8_t *pn_layer_record(const pn_model_t *m, uint32_t index
     return m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF) + index * PN_LAYER_BYTES;
 }
 
-// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain. The
-// layers behind the chains are those of the last one.
+// The integers of layer `index` of a chain; the layers behind the chains are those of the last one.
+static inline const uint8_t *pn_param_record(const pn_model_t *m, uint32_t tunnel, uint32_t index) {
+    return m->blob + pn_u32(m->blob + PN_HEADER_PARAM_OFF) + (tunnel * m->layers + index) * PN_PARAM_BYTES;
+}
+
+// Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain.
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l);
 
 // Fills *s for segment `index`, but for `columns`, which follows from its last layer's height.

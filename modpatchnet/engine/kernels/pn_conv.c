@@ -24,11 +24,11 @@ static void outside(const pn_conv_t *c, int8_t *to) {
 // One window whose first pixel is `x0`: line by line where that may be, else pixel by pixel.
 static void window(const pn_conv_t *c, int x0, int8_t *to) {
     const pn_taps_t *in = &c->in;
-    bool together = x0 >= 0 && x0 + in->kernel <= in->w && in->step == c->cin && in->pixel_step == c->cin;
-    for (int l = 0; l < in->kernel; l++, to += in->line_step) {
+    bool together = x0 >= 0 && x0 + in->pixels <= in->w && in->step == c->cin && in->pixel_step == c->cin;
+    for (int l = 0; l < in->lines; l++, to += in->line_step) {
         const int8_t *row = (const int8_t *)in->rows[l];
-        int pixels = together && row != NULL ? in->kernel : 1;
-        for (int p = 0; p < in->kernel; p += pixels) {
+        int pixels = together && row != NULL ? in->pixels : 1;
+        for (int p = 0; p < in->pixels; p += pixels) {
             int x = x0 + p;
             if (row != NULL && x >= 0 && x < in->w) {
                 copy(to + p * in->pixel_step, row + x * in->step, pixels * c->cin);
@@ -40,12 +40,12 @@ static void window(const pn_conv_t *c, int x0, int8_t *to) {
 }
 
 pn_windows_t pn_conv_windows(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *room) {
-    int kernel = c->in.kernel;
-    if (kernel == 1 && c->cin % 4 == 0) {
+    int taps = c->in.lines * c->in.pixels;
+    if (taps == 1 && c->cin % 4 == 0) {
         pn_windows_t inside = { (const int8_t *)c->in.rows[0] + x0 * c->in.step, c->stride * c->in.step };
         return inside;
     }
-    pn_windows_t brought = { room, 4 * (int)pn_conv_quads((uint32_t)kernel, (uint32_t)c->cin) };
+    pn_windows_t brought = { room, 4 * (int)pn_conv_quads((uint32_t)taps, (uint32_t)c->cin) };
     for (; pixels > 0; pixels--, x0 += c->stride, room += brought.step) {
         window(c, x0, room);
     }
@@ -53,13 +53,15 @@ pn_windows_t pn_conv_windows(const pn_conv_t *c, int x0, uint32_t pixels, int8_t
 }
 
 void pn_conv_dots(const pn_conv_t *c, pn_windows_t windows, uint32_t pixels, int8_t *out, int step) {
-    int n = c->in.kernel * c->in.kernel * c->cin;
+    int n = c->in.lines * c->in.pixels * c->cin;
+    const int8_t *x = c->x;
     for (; pixels > 0; pixels--, windows.at += windows.step, out += step) {
         const int8_t *weight = c->weight;
         for (int i = 0; i < c->cout; i++, weight += n) {
-            int32_t acc = pn_dot(windows.at, weight, n, c->bias[i]);
-            out[i] = pn_narrow_end(pn_narrow_q8(acc, c->shift, c->mult[i]) + c->zero_q8);
+            int32_t acc = pn_dot(windows.at, weight, n, c->bias[i]), added = x == NULL ? 0 : c->res_mult * x[i];
+            out[i] = pn_narrow_end(pn_narrow_q8(acc, c->shift, c->mult[i]) + c->zero_q8 + added);
         }
+        x = x == NULL ? NULL : x + c->x_step;
     }
 }
 

@@ -5,11 +5,13 @@
 
 #include "engine/kernels/pn_kernels.h"
 
-// What a k x k convolution makes of an output pixel's *window*: its k * k * cin inputs, in the order of an output's
+// What a convolution makes of an output pixel's *window*: the inputs under its kernel, in the order of an output's
 // weights.
 //   in: lines hold cin int8 a pixel
 //   zero: value outside the map, one for each channel (`zero_step` 1) or one for all (`zero_step` 0)
-//   weight: int8, k * k * cin an output channel;  bias, mult: int32[cout];  zero_q8 = 256 * zero_out + 128
+//   weight: int8, as many an output channel;  bias, mult: int32[cout];  zero_q8 = 256 * zero_out + 128
+//   x: what is added to the first pixel, cout int8, `x_step` bytes to the next one's, times res_mult (zero_q8 then has
+//     -res_mult * its zero point); NULL: nothing
 //   work: pn_conv_bytes for as many pixels, at a multiple of 4
 typedef struct {
     pn_taps_t in;
@@ -18,12 +20,14 @@ typedef struct {
     const int32_t *bias, *mult;
     int32_t zero_q8;
     int zero_step, cin, cout, stride, shift;
+    const int8_t *x;
+    int x_step, res_mult;
     uint8_t *work;
 } pn_conv_t;
 
 // Quads of a window: fours of its values, the last one perhaps in part.
-static inline uint32_t pn_conv_quads(uint32_t kernel, uint32_t cin) {
-    return (kernel * kernel * cin + 3) / 4;
+static inline uint32_t pn_conv_quads(uint32_t taps, uint32_t cin) {
+    return (taps * cin + 3) / 4;
 }
 
 // Bytes of `work` for `pixels` output pixels, an even number.

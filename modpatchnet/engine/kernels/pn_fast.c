@@ -7,11 +7,11 @@
 #include "engine/kernels/pn_round.h"
 
 pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
-    uint32_t words = pn_fast_words(f), pairs = (f->out + 1u) / 2, lines = pn_fast_lines(f), by_one = f->stride == 1;
-    uint32_t pixels = pn_fast_quads(f) * 16, weights = pixels + PN_EXPAND_SPILL;
+    uint32_t pairs = (f->out + 1u) / 2, lines = pn_fast_lines(f), by_one = f->stride == 1;
+    uint32_t words = pn_fast_words(f) + f->pad / 2u, pixels = pn_fast_quads(f) * 16, weights = pixels + PN_EXPAND_SPILL;
     uint32_t project = f->group * 4u + PN_PROJECT_SPILL;
     pn_fast_area_t a = {
-        .line = words * pixels,
+        .line = pn_fast_words(f) * pixels,
         .kept = 4 * (by_one ? words : (words + 1) / 2),
         .h_align = 8,
         .words = words,
@@ -89,8 +89,8 @@ static void quads(const uint8_t *p, uint32_t j, uint32_t n, bool wide16, bool ex
     }
 }
 
-static uint8_t wide_end(int32_t acc, int32_t mult) {
-    return (uint8_t)pn_clamp(pn_wide(acc, mult), 0, 255);
+static uint8_t wide_end(int32_t acc, int shift, int32_t mult) {
+    return (uint8_t)pn_clamp(pn_wide(acc, shift, mult), 0, 255);
 }
 
 // A group at work.
@@ -123,7 +123,8 @@ static void expand(const group_t *g, uint32_t channel, pn_pixels_t in, uint8_t *
     }
     for (uint32_t x = 0; x < f->in; x++, in.at += in.step) {
         if (f->expands) {
-            out[x] = wide_end(pn_dot(in.at, w, f->cin, read32(p + channel % 2 * 4)), read32(p + channel % 2 * 4 + 8));
+            int32_t acc = pn_dot(in.at, w, f->cin, read32(p + channel % 2 * 4));
+            out[x] = wide_end(acc, f->shift_expand, read32(p + channel % 2 * 4 + 8));
         } else {
             out[x] = (uint8_t)in.at[channel];
         }
@@ -144,7 +145,7 @@ static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *
             }
             acc += (int8_t)p[tap_at(f, line, pixel)] * value;
         }
-        *out = wide_end(acc, read32(scale + 4));
+        *out = wide_end(acc, f->shift_depthwise, read32(scale + 4));
     }
 }
 
@@ -168,7 +169,7 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
 static void values_of(const group_t *g, const pn_pixels_t *lines, int top, uint32_t c) {
     const pn_fast_t *f = g->f;
     uint8_t *h = f->work + g->area.h;
-    const uint8_t *rows[PN_MAX_KERNEL];
+    const uint8_t *rows[PN_MAX_FAST_KERNEL];
     uint32_t fresh = pn_fast_lines(f), old = f->kernel - fresh;
     for (uint32_t i = 0; i < old; i++) {
         rows[i] = top + (int)i < 0 ? NULL : kept_line(g, c, (uint32_t)(top + (int)i));
@@ -179,7 +180,9 @@ static void values_of(const group_t *g, const pn_pixels_t *lines, int top, uint3
     }
     depthwise(g, c, rows, f->work + g->area.dbuf + (c - g->from));
     for (uint32_t i = 0; i < fresh && f->expands; i++) {
-        memcpy(kept_line(g, c, (uint32_t)(top + (int)(old + i))), h + i * f->in, f->in);
+        if (top + (int)(old + i) >= 0) {
+            memcpy(kept_line(g, c, (uint32_t)(top + (int)(old + i))), h + i * f->in, f->in);
+        }
     }
 }
 

@@ -5,11 +5,16 @@
 
 #include "engine/kernels/pn_kernels.h"
 
+// Pixels and weights that are shifted by it have 16 bits.
+#define PN_FAST_SHIFT 8
+
 // A bottleneck's shapes, its arrays in the order of FORMAT.md, one line's geometry, and the memory to work in.
 //   arrays: of the group that begins with channel `first`, and of those behind it
 //   kernel: 3, 5 or 7, without an expansion 3;  cin = cexp without one
 //   group: expanded channels at a time, a multiple of 4 (cexp: no sums are kept)
-//   in, out: pixels of an input and of an output line;  pad: pixels that the kernel reaches before the input line
+//   in, out: pixels of an input and of an output line, none of the input's behind what the kernel reaches
+//   pad: pixels that the kernel reaches before the input line, less than the kernel
+//   shift, shift_expand, shift_depthwise: of the projection's sums and, at most PN_FAST_SHIFT, of the others
 //   wide16: weights of 16 bits
 //   sweep: a group goes through all lines of a chunk before the next one begins (mode 6), which has `lines` of them;
 //     else (mode 5) lines is 1.
@@ -23,7 +28,7 @@ typedef struct {
     int32_t zero_q8, res_mult;
     uint16_t cin, cexp, cout, group, first;
     uint16_t in, out, lines, line;
-    uint8_t kernel, stride, pad, shift;
+    uint8_t kernel, stride, pad, shift, shift_expand, shift_depthwise;
     int8_t zero_in;
     bool expands, wide16, sweep;
     uint8_t *wide, *work;
@@ -31,7 +36,8 @@ typedef struct {
 
 // Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of
 // an expanded channel's lines, `keep` of all that are kept, which are at `kept_at` in mode 6. h begins at the next
-// multiple of h_align: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line.
+// multiple of h_align: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line,
+// those before its first pixel's included.
 // `acc`: sums, acc_line bytes of a line of the chunk. For kernels above 3: `sums` begin, sum_count sums of a channel,
 // row_words words of 4 pixels in a row of it.
 typedef struct {
@@ -42,7 +48,8 @@ typedef struct {
 } pn_fast_area_t;
 pn_fast_area_t pn_fast_area(const pn_fast_t *f);
 
-// Pairs of pixels of a line of 16-bit pixels.
+// Pairs of pixels of a line of 16-bit pixels. The first one is half outside the map behind an odd pad; whole pairs that
+// lie before it are not among them.
 static inline uint32_t pn_fast_words(const pn_fast_t *f) {
     return (f->pad % 2u + f->in + 1u) / 2;
 }
@@ -56,9 +63,10 @@ static inline uint32_t pn_fast_lines(const pn_fast_t *f) {
     return f->expands ? f->stride : f->kernel;
 }
 
-// How many of them are taken in before the first output line of a map.
-static inline uint32_t pn_fast_ahead(uint32_t kernel, uint32_t stride) {
-    return kernel - stride - kernel / 2;
+// With an expansion, the lines of a map that are taken in before its first output line: `pad` lines are before them
+// under the kernel.
+static inline uint32_t pn_fast_ahead(uint32_t kernel, uint32_t stride, uint32_t pad) {
+    return kernel > stride + pad ? kernel - stride - pad : 0;
 }
 
 // Whether the expansion's weights are kept in registers: 8 input channels under 3x3.
@@ -102,8 +110,8 @@ typedef struct {
 } pn_pixels_t;
 
 // With an expansion, before the first line of a strip (mode 5) or of a group in a chunk (mode 6), and then those input
-// lines, `y` in order, that the kernel reaches before the lines that are new. Channels from..to-1, whole groups: the
-// first ones first, until all are done.
+// lines, `y` in order, that the kernel reaches before the lines that are new: all but those above the map, at NULL one
+// below it. Channels from..to-1, whole groups: the first ones first, until all are done.
 void pn_fast_begin(const pn_fast_t *f);
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to);
 
@@ -111,7 +119,7 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
 //   in: with an expansion the last `stride` of its input lines, else all
 //   residual: the input line at the same place, or at NULL
 typedef struct {
-    pn_pixels_t in[PN_MAX_KERNEL], out, residual;
+    pn_pixels_t in[PN_MAX_FAST_KERNEL], out, residual;
     int top;
 } pn_fast_lines_t;
 // Channels from..to-1, as above; with the last ones the line is written.

@@ -14,21 +14,22 @@
 
 // Where the kernel's pixels lie in a line, -1 for those outside the map.
 static void positions(const pn_taps_t *t, int x0, int *at) {
-    for (int k = 0; k < t->kernel; k++) {
+    for (int k = 0; k < t->pixels; k++) {
         int x = x0 + k;
         at[k] = x < 0 || x >= t->w ? -1 : x * t->step;
     }
 }
 
-static uint8_t wide_end(int32_t acc, int32_t mult, bool is_signed) {
-    int32_t v = pn_wide(acc, mult);
+static uint8_t wide_end(int32_t acc, int shift, int32_t mult, bool is_signed) {
+    int32_t v = pn_wide(acc, shift, mult);
     return is_signed ? (uint8_t)pn_clamp(v, -128, 127) : (uint8_t)pn_clamp(v, 0, 255);
 }
 
 void pn_expand(const pn_expand_t *e, const int8_t *in, int step, int pixels, uint8_t *out) {
     for (int x = 0; x < pixels; x++, in += step) {
         for (int c = 0; c < e->group; c++) {
-            *out++ = wide_end(pn_dot(in, e->weight + c * e->cin, e->cin, e->bias[c]), e->mult[c], e->is_signed);
+            int32_t acc = pn_dot(in, e->weight + c * e->cin, e->cin, e->bias[c]);
+            *out++ = wide_end(acc, e->shift, e->mult[c], e->is_signed);
         }
     }
 }
@@ -53,9 +54,9 @@ static void depthwise_outside(int zero, const int8_t *weight, int n, int32_t *ac
 
 static void depthwise_chunk(const pn_depthwise_t *d, const int *at, int from, int n, int32_t *acc) {
     const pn_taps_t *in = &d->in;
-    for (int ky = 0; ky < in->kernel; ky++) {
+    for (int ky = 0; ky < in->lines; ky++) {
         const int8_t *weight = d->weight + from + ky * in->line_step;
-        for (int kx = 0; kx < in->kernel; kx++, weight += in->pixel_step) {
+        for (int kx = 0; kx < in->pixels; kx++, weight += in->pixel_step) {
             if (in->rows[ky] != NULL && at[kx] >= 0) {
                 depthwise_tap(in->rows[ky] + at[kx] + from, d->in_signed, weight, n, acc);
             } else if (d->zero != 0) {
@@ -74,7 +75,7 @@ void pn_depthwise_pixel(const pn_depthwise_t *d, int x0, uint8_t *out) {
         memcpy(acc, d->bias + from, (size_t)n * sizeof(acc[0]));
         depthwise_chunk(d, at, from, n, acc);
         for (int i = 0; i < n; i++) {
-            *out++ = wide_end(acc[i], d->mult[from + i], d->out_signed);
+            *out++ = wide_end(acc[i], d->shift, d->mult[from + i], d->out_signed);
         }
     }
 }
@@ -114,6 +115,48 @@ void pn_project_add(const pn_project_t *p, const uint8_t *d, int first, int grou
 void pn_project_end(const pn_project_t *p, const int32_t *acc, const int8_t *x, int8_t *out) {
     for (int c = 0; c < p->cout; c++) {
         out[c] = project_end(p, acc[c], c, x);
+    }
+}
+
+// acc or most of channels from..from+n-1 takes in what of the window lies inside.
+static void pool_chunk(const pn_pool_t *p, const int *at, int from, int n, int32_t *acc) {
+    for (int ky = 0; ky < p->in.lines; ky++) {
+        for (int kx = 0; kx < p->in.pixels && p->in.rows[ky] != NULL; kx++) {
+            const int8_t *in = (const int8_t *)p->in.rows[ky] + at[kx] + from;
+            for (int i = 0; i < n && at[kx] >= 0; i++) {
+                acc[i] = p->mean ? acc[i] + in[i] - p->zero_in : acc[i] > in[i] ? acc[i] : in[i];
+            }
+        }
+    }
+}
+
+void pn_pool_pixel(const pn_pool_t *p, int x0, int8_t *out) {
+    int at[PN_MAX_KERNEL];
+    int32_t acc[CHUNK];
+    positions(&p->in, x0, at);
+    for (int from = 0; from < p->channels; from += CHUNK) {
+        int n = p->channels - from < CHUNK ? p->channels - from : CHUNK;
+        for (int i = 0; i < n; i++) {
+            acc[i] = p->mean ? 0 : INT8_MIN;
+        }
+        pool_chunk(p, at, from, n, acc);
+        for (int i = 0; i < n; i++) {
+            *out++ = p->mean ? pn_narrow_end(pn_narrow_q8(acc[i], p->shift, p->mult) + p->zero_q8) : (int8_t)acc[i];
+        }
+    }
+}
+
+void pn_pool_end(const pn_pool_t *p, const int32_t *acc, int8_t *out) {
+    for (int c = 0; c < p->channels; c++) {
+        out[c] = pn_narrow_end(pn_narrow_q8(acc[c], p->shift, p->mult) + p->zero_q8);
+    }
+}
+
+void pn_pool_most(const int8_t *in, int n, int channels, int8_t *most) {
+    for (int i = 0; i < n; i++) {
+        for (int c = 0; c < channels; c++, in++) {
+            most[c] = most[c] > *in ? most[c] : *in;
+        }
     }
 }
 

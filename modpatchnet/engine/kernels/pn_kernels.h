@@ -22,18 +22,19 @@
 #define PN_EXPAND_SPILL 20
 #define PN_PROJECT_SPILL 36
 
-#define PN_MAX_KERNEL 7
+#define PN_MAX_KERNEL 15 // lines, and pixels of a line
+#define PN_MAX_FAST_KERNEL 7
 
-// What a k x k kernel reads: k lines of `w` pixels (rows, or columns of the picture), and the weights' order that goes
-// with them.
-//   rows: k lines, NULL for one outside the map
+// What a kernel of `lines` x `pixels` reads: lines of `w` pixels (rows, or columns of the picture), and the weights'
+// order that goes with them.
+//   rows: as many lines, NULL for one outside the map
 //   step: bytes from one pixel of a line to the next
 //   line_step, pixel_step: bytes from the weights of one tap to those of the tap on the next line, and at the next
 //     pixel
 typedef struct {
     const uint8_t *rows[PN_MAX_KERNEL];
     int w, step;
-    int kernel, line_step, pixel_step;
+    int lines, pixels, line_step, pixel_step;
 } pn_taps_t;
 
 // The expansion of `pixels` pixels, channels 0..group-1 of the pointers given.
@@ -42,7 +43,7 @@ typedef struct {
 typedef struct {
     const int8_t *weight;
     const int32_t *bias, *mult;
-    int cin, group;
+    int cin, group, shift;
     bool is_signed;
 } pn_expand_t;
 void pn_expand(const pn_expand_t *e, const int8_t *in, int step, int pixels, uint8_t *out);
@@ -55,7 +56,7 @@ typedef struct {
     pn_taps_t in;
     const int8_t *weight;
     const int32_t *bias, *mult;
-    int group;
+    int group, shift;
     int8_t zero;
     bool in_signed, out_signed;
 } pn_depthwise_t;
@@ -80,6 +81,24 @@ void pn_project_add(const pn_project_t *p, const uint8_t *d, int first, int grou
 
 // Turns a pixel's sums, bias included, into int8.
 void pn_project_end(const pn_project_t *p, const int32_t *acc, const int8_t *x, int8_t *out);
+
+// Pooling of a pixel's window: the mean of (in - zero_in) over all that it has, or the largest value inside the map.
+typedef struct {
+    pn_taps_t in; // line_step and pixel_step do not matter
+    int channels;
+    bool mean;
+    int8_t zero_in;
+    int32_t zero_q8, mult;
+    int shift;
+} pn_pool_t;
+// x0: the kernel's first pixel, may lie outside
+void pn_pool_pixel(const pn_pool_t *p, int x0, int8_t *out);
+
+// Turns sums of all channels into means.
+void pn_pool_end(const pn_pool_t *p, const int32_t *acc, int8_t *out);
+
+// most[c] = the largest of most[c] and of in[c] of n pixels
+void pn_pool_most(const int8_t *in, int n, int channels, int8_t *most);
 
 // acc[c] += sum over n pixels of (in[c] - zero)
 void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);

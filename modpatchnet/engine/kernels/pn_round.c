@@ -16,3 +16,8 @@ uint64_t pn_exp2_neg(uint64_t t) {
     }
     return t >> 16 > 30 ? 0 : e >> (t >> 16);
 }
+
+uint32_t pn_sigmoid(int32_t d, uint32_t mult) {
+    uint64_t e = pn_exp2_neg((uint64_t)(d < 0 ? -d : d) * mult >> 8), one = 1u << 30, sum = one + e;
+    return (uint32_t)((65536 * (d < 0 ? e : one) + sum / 2) / sum);
+}

@@ -9,15 +9,19 @@ static inline int32_t pn_clamp(int32_t v, int32_t lo, int32_t hi) {
     return v < lo ? lo : v > hi ? hi : v;
 }
 
-// Expanded and depthwise values: single rounding, half up; the caller clamps to 0..255 or -128..127.
-static inline int32_t pn_wide(int32_t acc, int32_t mult) {
-    return (int32_t)(((int64_t)acc * mult + 0x80000000LL) >> 32);
+// `acc << shift` fits int32 (checked at load). Multiplying instead of shifting keeps a negative acc defined in C99.
+static inline int64_t pn_scaled_sum(int32_t acc, int shift, int32_t mult) {
+    return (int64_t)(acc * (1 << shift)) * mult;
 }
 
-// Everything else, with 8 fraction bits kept and not yet rounded. `acc << shift` fits int32 (checked at load).
-// Multiplying instead of shifting keeps a negative acc defined in C99.
+// Expanded and depthwise values: single rounding, half up; the caller clamps to 0..255 or -128..127.
+static inline int32_t pn_wide(int32_t acc, int shift, int32_t mult) {
+    return (int32_t)((pn_scaled_sum(acc, shift, mult) + 0x80000000LL) >> 32);
+}
+
+// Everything else, with 8 fraction bits kept and not yet rounded.
 static inline int32_t pn_narrow_q8(int32_t acc, int shift, int32_t mult) {
-    return (int32_t)(((int64_t)(acc * (1 << shift)) * mult) >> 32);
+    return (int32_t)(pn_scaled_sum(acc, shift, mult) >> 32);
 }
 
 // The int8 value for q8 = pn_narrow_q8(...) + 256 * zero + 128 + residual.
@@ -27,5 +31,8 @@ static inline int8_t pn_narrow_end(int32_t q8) {
 
 // 2^30 * 2^(-t / 65536), by the table of FORMAT.md's Scores.
 uint64_t pn_exp2_neg(uint64_t t);
+
+// The sigmoid of d * mult / 2^24 in powers of two, of 65536.
+uint32_t pn_sigmoid(int32_t d, uint32_t mult);
 
 #endif

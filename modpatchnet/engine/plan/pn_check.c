@@ -89,6 +89,11 @@ static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
     return mode_ok && group_ok && s->rows == 1;
 }
 
+// That a kernel is the whole map was found when the layer was; its lines are rows.
+static bool cover_schedule_ok(const check_t *c, const pn_stage_t *s) {
+    return !c->seg.columns && s->rows == 1 && s->group == 0 && s->wide_at % 4 == 0;
+}
+
 static bool bottleneck_schedule_ok(const pn_stage_t *s) {
     bool grouped = s->mode == PN_MODE_GROUPS || s->mode == PN_MODE_STORED;
     bool group_ok = grouped ? s->group >= 1 && s->group <= s->cexp : s->group == 0;
@@ -97,7 +102,7 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
 }
 
 static bool fast_schedule_ok(const pn_stage_t *s) {
-    bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->kernel == 3 && !sweeps;
+    bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->along.kernel == 3 && !sweeps;
     bool wide_ok = pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0;
     return (pn_expands(s) || plain_ok) && wide_ok && !(s->flags & PN_FLAG_SIGNED) && s->rows >= 1
         && s->rows <= (sweeps ? s->lines_out : 1) && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
@@ -108,14 +113,23 @@ static bool kind_schedule_ok(const check_t *c, int t) {
     if (pn_is_fast(s)) {
         return fast_schedule_ok(s);
     }
-    return s->kind == PN_KIND_CONV ? conv_schedule_ok(c, s, t) : bottleneck_schedule_ok(s);
+    if (s->mode == PN_MODE_COVER) {
+        return cover_schedule_ok(c, s);
+    }
+    if (s->kind == PN_KIND_CONV) {
+        return conv_schedule_ok(c, s, t);
+    }
+    if (s->kind == PN_KIND_BOTTLENECK) {
+        return bottleneck_schedule_ok(s);
+    }
+    return s->mode == (s->kind == PN_KIND_BLOCK ? PN_MODE_ROLLING : PN_MODE_DIRECT) && s->rows == 1 && s->group == 0;
 }
 
 static bool schedule_ok(const check_t *c, int t) {
     const pn_stage_t *s = &c->stages[t];
-    bool ring = t > 0 || (c->first && s->mode == PN_MODE_DIRECT);
+    bool ring = t > 0 || (c->first && s->mode != PN_MODE_WINDOW);
     bool ring_ok = ring ? s->ring_lines >= 1 && s->ring_lines <= s->lines_in : s->ring_lines == 0 && s->ring_at == 0;
-    return kind_schedule_ok(c, t) && ring_ok && (s->mode == PN_MODE_ROLLING || pn_is_fast(s) || s->wide_at == 0);
+    return kind_schedule_ok(c, t) && ring_ok && (pn_rolls(s) || pn_is_fast(s) || s->wide_at == 0);
 }
 
 // Whether input line `y` of stage `t` is still there.
@@ -148,7 +162,7 @@ static bool groups_ok(check_t *c, int t, uint32_t end) {
     for (uint32_t o = s->done; o < end && ok; o++) {
         pn_needs(s, o, o + 1, &lo, &hi);
         write(c, t, o + 1);
-        ok = (hi == bottom || there(c, t, hi)) && (!s->res_mult || there(c, t, o));
+        ok = (hi == bottom || there(c, t, hi)) && (!pn_adds(s) || there(c, t, o));
     }
     return ok;
 }
@@ -164,13 +178,13 @@ static bool chunk_ok(check_t *c, int t, uint32_t end) {
         bool ok = first >= hi || there(c, t, first);
         s->fresh = (uint16_t)hi;
         write(c, t, end);
-        return ok && (!s->res_mult || there(c, t, s->done));
+        return ok && (!pn_adds(s) || there(c, t, s->done));
     }
     if (pn_in_groups(s)) {
         return there(c, t, lo) && groups_ok(c, t, end);
     }
     write(c, t, end);
-    return s->mode == PN_MODE_ROLLING ? !s->res_mult || there(c, t, s->done) : there(c, t, lo);
+    return pn_rolls(s) ? !pn_adds(s) || there(c, t, pn_added_line(s, s->done)) : there(c, t, lo);
 }
 
 // One job, as pn_run does it.
@@ -181,8 +195,12 @@ static bool job_ok(check_t *c, pn_job_t job) {
         ok = chunk_ok(c, job.stage, job.end);
         s->done = job.end;
     } else {
-        uint32_t y = pn_fresh_line(s, job.end);
-        ok = job.action == PN_SAMPLE || there(c, job.stage, y);
+        uint32_t y = pn_fresh_line(s, job.end), first = y, hi;
+        if (s->kind == PN_KIND_BLOCK) {
+            pn_block_needs(s, y, y + 1, &first, &hi);
+        }
+        bool samples = job.stage == 0 && c->first; // also what a covering kernel takes in at once
+        ok = samples || there(c, job.stage, first);
         s->fresh = (uint16_t)(y + 1);
     }
     return ok;

@@ -15,8 +15,9 @@ static rows_t fc_rows(const pn_model_t *m) {
     return r;
 }
 
-static rows_t conv_rows(uint32_t at, uint32_t outputs, uint32_t kernel, uint32_t cin, int shift) {
-    rows_t r = { at, outputs, kernel * kernel * cin, 15, shift };
+static rows_t conv_rows(uint32_t at, uint32_t outputs, const pn_axis_t *a, const pn_axis_t *b, uint32_t cin,
+    int shift) {
+    rows_t r = { at, outputs, a->kernel * b->kernel * cin, 15, shift };
     return r;
 }
 
@@ -35,7 +36,7 @@ static rows_t rows_of(const pn_model_t *m, bool fc) {
         return fc_rows(m);
     }
     const pn_stage_t *s = stage_of(m);
-    return conv_rows(s->weight_off, s->cout, s->kernel, s->cin, s->shift);
+    return conv_rows(pn_weight_off(m, s), s->cout, &s->along, &s->across, s->cin, s->shift);
 }
 
 // Outputs of a convolution or of the fully connected layer from `from` on.
@@ -51,7 +52,7 @@ static pn_part_t next_part(const pn_model_t *m, bool fc) {
         return part_of_rows(m, true, m->all_layers, m->run.row);
     }
     const pn_stage_t *s = stage_of(m);
-    pn_part_t part = { s->index, 0, s->cexp };
+    pn_part_t part = { s->index, 0, s->kind == PN_KIND_MEANPOOL ? 1 : s->cexp };
     if (pn_grouped_conv(s)) {
         part.from = s->channel;
         part.n = (uint16_t)pn_part_channels(m, s);
@@ -93,11 +94,12 @@ static void want_group(pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_shape(s);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
     uint32_t from = m->weights.part.from, weights = m->weights.part.n * bytes.each, stay = m->weights.stay;
+    uint32_t off = pn_weight_off(m, s);
     uint32_t place = from < stay ? from : stay;
     if (from == 0) {
-        want(m, s->weight_off, bytes.narrow + weights, 0);
+        want(m, off, bytes.narrow + weights, 0);
     } else {
-        want(m, s->weight_off + bytes.narrow + from * bytes.each, weights, bytes.narrow + place * bytes.each);
+        want(m, off + bytes.narrow + from * bytes.each, weights, bytes.narrow + place * bytes.each);
     }
 }
 
@@ -161,6 +163,7 @@ void pn_parts_begin(pn_model_t *m, uint32_t first, uint32_t layers) {
     m->weights.parted = m->weights.want_bytes > m->weights.bytes;
     m->weights.stay = staying(m, layers);
     m->weights.held = 0;
+    m->weights.at = end > at ? NULL : m->weights.buffer; // where there are no weights, all are there
 }
 
 // Whether the next step's part is not in the buffer, which it is if it was the last one or stays.
@@ -179,7 +182,7 @@ static int take(pn_model_t *m, bool fc) {
     uint32_t at, end, layers = fc ? 0 : m->run.segment.layers;
     w->asked = 0;
     w->at = w->buffer;
-    w->from = !w->parted ? w->want_at : fc ? pn_u32(m->blob + PN_HEADER_FC_OFF) : stage_of(m)->weight_off;
+    w->from = !w->parted ? w->want_at : fc ? pn_u32(m->blob + PN_HEADER_FC_OFF) : pn_weight_off(m, stage_of(m));
     int err = w->parted ? check_part(m, fc)
                         : pn_check_arrays(m, m->run.tunnel, m->run.segment.first, layers, &at, &end);
     if (err != PN_OK) {
@@ -190,9 +193,14 @@ static int take(pn_model_t *m, bool fc) {
     return err;
 }
 
+static bool takes_no_weights(const pn_model_t *m) {
+    return m->run.job.action == PN_SAMPLE || stage_of(m)->kind == PN_KIND_MAXPOOL;
+}
+
 int pn_parts_ready(pn_model_t *m, bool fc) {
-    bool sampling = m->weights.parted && m->run.job.action == PN_SAMPLE, there = m->weights.at != NULL;
-    if (sampling || (fc && !m->dense) || (there && !(m->weights.parted && lacks(m, fc)))) {
+    bool there = m->weights.at != NULL;
+    if ((m->weights.parted && !fc && takes_no_weights(m)) || (fc && !m->dense)
+        || (there && !(m->weights.parted && lacks(m, fc)))) {
         return PN_OK;
     }
     m->weights.at = NULL;
@@ -220,7 +228,7 @@ static uint32_t least_rows(const rows_t *r, uint32_t n) {
 // Bytes of the smallest parts in which a layer can be done.
 static uint32_t least_part(pn_model_t *m, const pn_layer_t *l, uint32_t tunnel) {
     if (l->kind == PN_KIND_CONV) {
-        rows_t r = conv_rows(0, l->cout, l->kernel, l->cin, 0);
+        rows_t r = conv_rows(0, l->cout, &l->y, &l->x, l->cin, 0);
         return least_rows(&r, l->mode == PN_MODE_GROUPS ? l->group : PN_LEAST_OUTPUTS);
     }
     if (pn_fast_mode(l->mode)) {

@@ -3,13 +3,16 @@
 
 #include <string.h>
 
+#include "engine/kernels/pn_round.h"
 #include "engine/run/pn_arena.h"
 #include "engine/run/pn_image.h"
 
 // one unit with these: with functions that are external the code is 500 bytes larger
 #include "engine/run/pn_stage_places.h"
 #include "engine/run/pn_stage_conv.h"
+#include "engine/run/pn_stage_pool.h"
 #include "engine/run/pn_stage_bottleneck.h"
+#include "engine/run/pn_stage_block.h"
 #include "engine/run/pn_stage_fast.h"
 
 // Output line `o` of stage `t` is there: tells it if it is the task's.
@@ -59,18 +62,44 @@ static bool all_channels(const pn_model_t *m, pn_stage_t *s) {
     return true;
 }
 
+// Makes output line s->done, or the channels of it whose weights are there.
+static void make_line(pn_model_t *m, int t) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    bool covers = s->mode == PN_MODE_COVER;
+    switch (s->kind) {
+        case PN_KIND_CONV:
+            if (covers) {
+                cover_end(m, t);
+            } else {
+                conv_line(m, t, s->done);
+            }
+            break;
+        case PN_KIND_BOTTLENECK:
+            if (pn_is_fast(s)) {
+                fast_line(m, t, s->done);
+            } else {
+                whole_line(m, t, s->done);
+            }
+            break;
+        case PN_KIND_BLOCK:
+            block_line(m, t, s->done);
+            break;
+        default:
+            if (covers) {
+                pool_cover_end(m, t);
+            } else {
+                pool_line(m, t, s->done);
+            }
+    }
+}
+
 static void chunk_step(pn_model_t *m, int t, uint32_t end, pn_made_t *out) {
     pn_stage_t *s = &pn_stages(m)[t];
-    if (s->kind == PN_KIND_CONV) {
-        conv_line(m, t, s->done);
-    } else if (pn_in_groups(s)) {
+    if (s->kind == PN_KIND_BOTTLENECK && pn_in_groups(s)) {
         group_step(m, t, end, out);
         return;
-    } else if (pn_is_fast(s)) {
-        fast_line(m, t, s->done);
-    } else {
-        whole_line(m, t, s->done);
     }
+    make_line(m, t);
     if (all_channels(m, s)) {
         read_again(m, t, s->done);
         made(m, t, s->done, out);
@@ -86,6 +115,26 @@ static void sample_line(pn_model_t *m, uint32_t y) {
     PN_WRITE(out, bytes, TAG(m, TAG_RING, s->index, y));
 }
 
+// Takes in input line `y` by itself, of a block the line between its convolutions, or the channels whose weights are
+// there. The picture's a kernel that is the whole of it samples first.
+static void take_line(pn_model_t *m, int t, uint32_t y) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    if (s->index == 0 && s->channel == 0) {
+        sample_line(m, y);
+    }
+    if (pn_is_fast(s)) {
+        fast_take(m, t, y);
+    } else if (s->kind == PN_KIND_CONV) {
+        cover_line(m, t, y);
+    } else if (s->kind == PN_KIND_BLOCK) {
+        block_middle(m, t, y);
+    } else if (s->kind == PN_KIND_BOTTLENECK) {
+        expand_line(m, t, y);
+    } else {
+        pool_cover_line(m, t, y);
+    }
+}
+
 pn_made_t pn_job_do(pn_model_t *m, pn_job_t job) {
     pn_stage_t *s = &pn_stages(m)[job.stage];
     pn_made_t out = { NULL, 0 };
@@ -95,16 +144,12 @@ pn_made_t pn_job_do(pn_model_t *m, pn_job_t job) {
         return out;
     }
     uint32_t y = pn_fresh_line(s, job.end);
-    bool all = true;
     if (job.action == PN_SAMPLE) {
         sample_line(m, y);
-    } else if (pn_is_fast(s)) {
-        fast_take(m, job.stage, y);
-        all = all_channels(m, s);
     } else {
-        expand_line(m, job.stage, y);
+        take_line(m, job.stage, y);
     }
-    if (all) {
+    if (job.action == PN_SAMPLE || !(pn_is_fast(s) || s->kind == PN_KIND_CONV) || all_channels(m, s)) {
         s->fresh = (uint16_t)(y + 1);
     }
     return out;

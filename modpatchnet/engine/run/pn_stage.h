@@ -12,6 +12,19 @@ static inline bool pn_first_segment(const pn_model_t *m) {
     return m->run.segment_index == 0;
 }
 
+// A stage's integers, where they stand in the blob.
+static inline const uint8_t *pn_stage_param(const pn_model_t *m, const pn_stage_t *s) {
+    return pn_param_record(m, m->run.tunnel, s->index);
+}
+
+static inline uint32_t pn_weight_off(const pn_model_t *m, const pn_stage_t *s) {
+    return pn_u32(pn_stage_param(m, s) + PN_PARAM_WEIGHT_OFF);
+}
+
+static inline int32_t pn_res_mult(const pn_model_t *m, const pn_stage_t *s) {
+    return (int32_t)pn_u16(pn_stage_param(m, s) + PN_PARAM_RES_MULT);
+}
+
 // Where a value of 0 lies, with 8 fraction bits, and the half that rounds.
 static inline int32_t pn_zero_q8(int8_t zero_out) {
     return 256 * zero_out + 128;

@@ -12,33 +12,44 @@ typedef struct {
 
 // For `n` channels from s->channel on.
 static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, bottleneck_t *b) {
-    const uint8_t *p = pn_array(m, s->weight_off);
+    const uint8_t *p = pn_array(m, pn_weight_off(m, s)), *param = pn_stage_param(m, s);
+    int32_t res_mult = pn_res_mult(m, s);
     uint32_t first = s->channel, expanded = pn_expands(s) ? s->cexp : 0;
     bool is_signed = s->flags & PN_FLAG_SIGNED;
     pn_scaled_t a = pn_scaled(p, expanded, expanded * s->cin, &p);
-    b->expand = (pn_expand_t) { a.weight + first * s->cin, a.bias + first, a.mult + first, s->cin, (int)n, is_signed };
-    a = pn_scaled(p, s->cexp, (uint32_t)s->cexp * s->kernel * s->kernel, &p);
+    b->expand = (pn_expand_t) {
+        .weight = a.weight + first * s->cin,
+        .bias = a.bias + first,
+        .mult = a.mult + first,
+        .cin = s->cin,
+        .group = (int)n,
+        .shift = param[PN_PARAM_SHIFT_1],
+        .is_signed = is_signed,
+    };
+    a = pn_scaled(p, s->cexp, (uint32_t)s->cexp * s->along.kernel * s->across.kernel, &p);
     b->depthwise = (pn_depthwise_t) {
         .weight = a.weight + first,
         .bias = a.bias + first,
         .mult = a.mult + first,
         .group = (int)n,
+        .shift = param[PN_PARAM_SHIFT_2],
         .zero = expanded ? 0 : s->zero_in,
         .in_signed = !expanded || is_signed,
         .out_signed = is_signed,
     };
-    tap_order(m, s, s->cexp, &b->depthwise.in);
+    tap_order(m, s->along.kernel, s->across.kernel, s->cexp, &b->depthwise.in);
     b->depthwise.in.step = (int)n;
+    b->depthwise.in.w = (int)pn_pixels_in(s);
     a = pn_scaled(p, s->cout, (uint32_t)s->cexp * s->cout, &p);
     b->project = (pn_project_t) {
         .weight = a.weight,
         .bias = a.bias,
         .mult = a.mult,
-        .zero_q8 = pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in,
+        .zero_q8 = pn_zero_q8(s->zero_out) - res_mult * s->zero_in,
         .cexp = s->cexp,
         .cout = s->cout,
         .shift = s->shift,
-        .res_mult = s->res_mult,
+        .res_mult = res_mult,
         .is_signed = is_signed,
     };
     pn_work_t w = pn_work(s, false);
@@ -49,8 +60,9 @@ static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, 
 
 // The residual of output line `o`, if there is one.
 static line_t residual(const pn_model_t *m, int t, uint32_t o) {
+    const pn_stage_t *s = &pn_stages(m)[t];
     line_t none = { NULL, 0 };
-    return pn_stages(m)[t].res_mult ? line_in(m, t, o) : none;
+    return pn_adds(s) ? line_in(m, t, pn_added_line(s, o)) : none;
 }
 
 static const int8_t *pixel_of(const line_t *line, uint32_t x) {
@@ -61,7 +73,7 @@ static const int8_t *pixel_of(const line_t *line, uint32_t x) {
 static void ring_rows(const pn_stage_t *s, uint32_t o, const uint8_t *ring, size_t bytes, pn_taps_t *taps) {
     uint32_t lo, hi;
     int top = lines_under(s, o, &lo, &hi);
-    for (int k = 0; k < s->kernel; k++) {
+    for (int k = 0; k < s->along.kernel; k++) {
         int y = top + k;
         taps->rows[k] = y < (int)lo || y >= (int)hi ? NULL : ring + (uint32_t)y % pn_kernel_lines(s) * bytes;
     }
@@ -167,12 +179,17 @@ static void read_again(const pn_model_t *m, int t, uint32_t o) {
 #ifdef PN_SHADOW
     const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t lo, hi;
-    size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
-    pn_needs(s, o, o + 1, &lo, &hi);
+    bool block = s->kind == PN_KIND_BLOCK;
+    size_t bytes = (size_t)(block ? pn_middle_pixels(s) : pn_pixels_in(s)) * s->cexp;
+    if (block) {
+        pn_middle(s, false, o, o + 1, &lo, &hi);
+    } else {
+        pn_needs(s, o, o + 1, &lo, &hi);
+    }
     for (uint32_t y = lo; y < hi; y++) {
         if (s->mode == PN_MODE_ROLLING) {
             PN_READ(m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WIDE, s->index, y));
-        } else if (!pn_expands(s) && (s->index || s->mode == PN_MODE_DIRECT)) {
+        } else if (!pn_expands(s) && s->mode != PN_MODE_COVER && (s->index || s->mode == PN_MODE_DIRECT)) {
             line_in(m, t, y);
         }
     }

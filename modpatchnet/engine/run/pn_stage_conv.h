@@ -2,30 +2,34 @@
 #ifndef PN_STAGE_CONV_H
 #define PN_STAGE_CONV_H
 
-// The order of taps of weights that lie as [row][column][n] when lines are rows or columns.
-static void tap_order(const pn_model_t *m, const pn_stage_t *s, int n, pn_taps_t *taps) {
-    taps->kernel = s->kernel;
-    taps->line_step = m->run.segment.columns ? n : n * s->kernel;
-    taps->pixel_step = m->run.segment.columns ? n * s->kernel : n;
-    taps->w = (int)pn_pixels_in(s);
+// The order of taps of weights that lie as [row][column][n], under a kernel of lines x pixels.
+static void tap_order(const pn_model_t *m, int lines, int pixels, int n, pn_taps_t *taps) {
+    bool columns = m->run.segment.columns;
+    taps->lines = lines;
+    taps->pixels = pixels;
+    taps->line_step = columns ? n : n * pixels;
+    taps->pixel_step = columns ? n * lines : n;
 }
 
-// The kernel's first line for output line `o`, which may lie outside the map, and those inside it.
+// The kernel's first line for output line `o` (of a block, for line `o` between its convolutions), which may lie
+// outside the map, and those inside it.
 static int lines_under(const pn_stage_t *s, uint32_t o, uint32_t *lo, uint32_t *hi) {
-    pn_needs(s, o, o + 1, lo, hi);
-    return (int)(o * s->stride) - s->kernel / 2;
+    pn_block_needs(s, o, o + 1, lo, hi);
+    return (int)(o * s->along.stride) - s->along.pad;
 }
 
 // The kernel's first pixel for output pixel `x`, counted from the input line's first needed one.
 static int first_pixel(const pn_stage_t *s, uint32_t x) {
-    return (int)(x * s->stride) - s->kernel / 2 - s->from;
+    return (int)(x * s->across.stride) - s->across.pad - s->from;
 }
 
+// The input lines under the kernel.
 static void map_rows(const pn_model_t *m, int t, uint32_t o, pn_taps_t *taps) {
     const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t lo, hi;
     int top = lines_under(s, o, &lo, &hi);
-    for (int k = 0; k < s->kernel; k++) {
+    taps->w = (int)pn_pixels_in(s);
+    for (int k = 0; k < s->along.kernel; k++) {
         taps->rows[k] = NULL;
         if (top + k >= (int)lo && top + k < (int)hi) {
             line_t line = line_in(m, t, (uint32_t)(top + k));
@@ -35,36 +39,59 @@ static void map_rows(const pn_model_t *m, int t, uint32_t o, pn_taps_t *taps) {
     }
 }
 
+static uint32_t window_values(const pn_stage_t *s) {
+    return (uint32_t)s->along.kernel * s->across.kernel * s->cin;
+}
+
 // For `n` outputs from s->channel on.
 static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
-    pn_scaled_t a = pn_scaled_from(m, s->weight_off, s->cout, (uint32_t)s->kernel * s->kernel * s->cin, s->channel);
+    pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window_values(s), s->channel);
+    bool picture = s->index == 0 && pn_sees(m);
     pn_conv_t c = {
-        .zero = s->index ? &s->zero_in : (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO,
-        .zero_step = s->index == 0,
+        .zero = picture ? (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO : &s->zero_in,
+        .zero_step = picture,
         .weight = a.weight,
         .bias = a.bias,
         .mult = a.mult,
         .zero_q8 = pn_zero_q8(s->zero_out),
         .cin = s->cin,
         .cout = (int)n,
-        .stride = s->stride,
+        .stride = s->across.stride,
         .shift = s->shift,
         .work = m->run.arena + m->run.segment.work_at,
     };
-    tap_order(m, s, s->cin, &c.in);
+    tap_order(m, s->along.kernel, s->across.kernel, s->cin, &c.in);
     return c;
+}
+
+// Tells the checking build that the sums of a kernel that is the whole map are read, as line `y` - 1 left them, and
+// written, when line `y` is added; or read for the last time.
+static void cover_touch(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
+#ifdef PN_SHADOW
+    uint8_t *sums = m->run.arena + s->wide_at;
+    size_t bytes = pn_wide_bytes(s);
+    if (y > 0 && s->channel == 0) {
+        PN_READ(sums, bytes, TAG(m, TAG_WIDE, s->index, y - 1));
+    }
+    if (y < s->lines_in) {
+        PN_WRITE(sums, bytes, TAG(m, TAG_WIDE, s->index, y));
+    }
+#else
+    (void)m, (void)s, (void)y;
+#endif
 }
 
 // Samples what the kernels of `n` output pixels from `x` on reach of the picture, into the work area. Returns the first
 // kernel's first pixel.
 static int sample_block(const pn_model_t *m, const pn_stage_t *s, uint32_t o, uint32_t x, uint32_t n, pn_conv_t *c) {
     uint32_t lo, hi;
-    int top = lines_under(s, o, &lo, &hi), x0 = first_pixel(s, x), end = x0 + (int)(n - 1) * s->stride + s->kernel;
+    int top = lines_under(s, o, &lo, &hi), x0 = first_pixel(s, x);
+    int end = x0 + (int)(n - 1) * s->across.stride + s->across.kernel;
     int from = x0 > 0 ? x0 : 0, to = end < (int)pn_pixels_in(s) ? end : (int)pn_pixels_in(s);
     int8_t *line = (int8_t *)c->work + pn_work(s, false).sums;
     c->in.w = to - from;
     c->in.step = s->cin;
-    for (int y = top; y < top + s->kernel; y++) {
+    for (int y = top; y < top + s->along.kernel; y++) {
         bool inside = y >= (int)lo && y < (int)hi;
         c->in.rows[y - top] = inside ? (const uint8_t *)line : NULL;
         if (inside) {
@@ -99,6 +126,38 @@ static void conv_line(pn_model_t *m, int t, uint32_t o) {
             wrote(m, t, o, out.at, c.cout);
         }
     }
+    PN_READ(c.work, pn_work(s, false).sums + pn_work(s, false).wide, TAG(m, TAG_WORK, s->index, o));
+}
+
+// ---------------------------------------------------------------- a kernel that is the whole map
+
+// Adds input line `y` to the sums: the outputs from s->channel on whose weights are there.
+static void cover_line(const pn_model_t *m, int t, uint32_t y) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t n = pn_part_channels(m, s), row = pn_pixels_in(s) * s->cin, window = window_values(s);
+    pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window, s->channel);
+    int32_t *sums = (int32_t *)(void *)(m->run.arena + s->wide_at) + s->channel;
+    const int8_t *in = line_in(m, t, y).at;
+    cover_touch(m, s, y);
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t before = y == 0 ? a.bias[i] : sums[i];
+        sums[i] = pn_dot(in, a.weight + i * window + y * row, (int)row, before);
+    }
+    line_in(m, t, y); // again, for the checking build
+}
+
+static void cover_end(const pn_model_t *m, int t) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t n = pn_part_channels(m, s);
+    pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window_values(s), s->channel);
+    const int32_t *sums = (const int32_t *)(const void *)(m->run.arena + s->wide_at) + s->channel;
+    int8_t *out = line_out(m, t, 0).at + s->channel;
+    cover_touch(m, s, s->lines_in);
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = pn_narrow_end(pn_narrow_q8(sums[i], s->shift, a.mult[i]) + pn_zero_q8(s->zero_out));
+    }
+    wrote(m, t, 0, out, (int)n);
+    cover_touch(m, s, s->lines_in); // again
 }
 
 #endif

@@ -5,8 +5,10 @@
 pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_shape(s);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
+    f.shift_expand = pn_stage_param(m, s)[PN_PARAM_SHIFT_1];
+    f.shift_depthwise = pn_stage_param(m, s)[PN_PARAM_SHIFT_2];
     f.first = m->weights.parted ? s->channel : 0;
-    f.narrow = (const int32_t *)(const void *)pn_array(m, s->weight_off);
+    f.narrow = (const int32_t *)(const void *)pn_array(m, pn_weight_off(m, s));
     uint32_t place = f.first < m->weights.stay ? f.first : m->weights.stay;
     f.arrays = (const uint8_t *)f.narrow + bytes.narrow + place * bytes.each;
     return f;
@@ -14,8 +16,8 @@ pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s) {
 
 static pn_fast_t fast_of(const pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_stage(m, s);
-    f.zero_q8 = pn_zero_q8(s->zero_out) - s->res_mult * s->zero_in;
-    f.res_mult = s->res_mult;
+    f.res_mult = pn_res_mult(m, s);
+    f.zero_q8 = pn_zero_q8(s->zero_out) - f.res_mult * s->zero_in;
     f.wide = m->run.arena + s->wide_at;
     f.work = m->run.arena + m->run.segment.work_at;
     return f;
@@ -48,6 +50,17 @@ static void fast_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t
     }
 }
 
+// Takes in those of the lines from `y` on that output line `o` does not read anew, for channels s->channel..end-1.
+static void take_lines(const pn_model_t *m, int t, const pn_fast_t *f, uint32_t o, uint32_t y, uint32_t end) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    uint32_t lo, hi;
+    int fresh = lines_under(s, o, &lo, &hi) + s->along.kernel - s->along.stride;
+    for (y = y < lo ? lo : y; (int)y < fresh; y++) {
+        pn_pixels_t below = { NULL, 0 };
+        pn_fast_take(f, y < hi ? pixels(line_in(m, t, y)) : below, y, s->channel, end);
+    }
+}
+
 // The lines that output line `o` is made of. Returns one past the last input line.
 static uint32_t fast_lines(const pn_model_t *m, int t, uint32_t o, pn_fast_lines_t *l) {
     const pn_stage_t *s = &pn_stages(m)[t];
@@ -55,7 +68,7 @@ static uint32_t fast_lines(const pn_model_t *m, int t, uint32_t o, pn_fast_lines
     uint32_t lo, hi, n = pn_fast_lines(&f);
     l->top = lines_under(s, o, &lo, &hi);
     for (uint32_t i = 0; i < n; i++) {
-        int y = l->top + (int)(s->kernel - n + i);
+        int y = l->top + (int)(s->along.kernel - n + i);
         bool inside = y >= (int)lo && y < (int)hi;
         l->in[i] = inside ? pixels(line_in(m, t, (uint32_t)y)) : (pn_pixels_t) { NULL, 0 };
     }
@@ -86,21 +99,13 @@ static void fast_line(pn_model_t *m, int t, uint32_t o) {
     }
     pn_fast_lines_t l;
     uint32_t end = s->channel + pn_part_channels(m, s), read = fast_lines(m, t, o, &l);
+    if (o == 0 && f.expands) {
+        take_lines(m, t, &f, o, s->lines_in, end);
+    }
     pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
         fast_wrote(m, t, o, &l);
         s->fresh = (uint16_t)read;
-    }
-}
-
-// Before the first line of a chunk of mode 6: the lines above those that it reads anew.
-static void sweep_begin(const pn_model_t *m, int t, const pn_fast_t *f) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    uint32_t lo, hi, end = s->channel + pn_part_channels(m, s);
-    int top = lines_under(s, s->done, &lo, &hi);
-    pn_fast_begin(f);
-    for (uint32_t y = lo; y < hi && (int)y < top + s->kernel - s->stride; y++) {
-        pn_fast_take(f, pixels(line_in(m, t, y)), y, s->channel, end);
     }
 }
 
@@ -116,7 +121,8 @@ static void sweep_line(pn_model_t *m, int t) {
         PN_READ(f.work, pn_fast_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
     }
     if (o == s->done) {
-        sweep_begin(m, t, &f);
+        pn_fast_begin(&f);
+        take_lines(m, t, &f, o, 0, end);
     }
     pn_fast_lines_t l;
     fast_lines(m, t, o, &l);

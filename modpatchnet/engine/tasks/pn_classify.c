@@ -33,15 +33,15 @@ int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
     if ((pixels * 255) << b[PN_HEADER_POOL_SHIFT] > INT32_MAX) {
         return PN_ERR_OVERFLOW;
     }
-    if (m->features > PN_MAX_REDUCTION) {
+    if (m->features > PN_MAX_REDUCTION || (!m->dense && m->features != m->classes)) {
         return PN_ERR_SHAPE;
     }
     uint32_t end;
-    return pn_check_dense(m, &end);
+    return m->dense ? pn_check_dense(m, &end) : PN_OK;
 }
 
-// Sums are alive in the segment that makes them, or those of several chains always; features from then on until the
-// end, where logits join them.
+// Sums are alive in the segment that makes them, or those of several chains always; what is made of them from then on
+// until the end: features, which logits join there, or without a fully connected layer the logits.
 void pn_classify_room(const pn_model_t *m, pn_room_t *room) {
     const uint8_t *last = pn_layer_record(m, m->layers - 1u);
     bool lasting = pn_lasting_sums(m);
@@ -49,10 +49,15 @@ void pn_classify_room(const pn_model_t *m, pn_room_t *room) {
     uint32_t sums = grouped && !lasting ? pn_u16(last + PN_LAYER_GROUP) : pn_last_channels(m);
     uint16_t all = m->all_segments, pooled = (uint16_t)(m->segments - 1), end = (uint16_t)(all + 1);
     uint16_t first = pn_concat(m) && m->tunnels > 1 ? 0 : pooled;
-    room->n = 3;
+    uint32_t logit_at = header(m, PN_HEADER_LOGIT_AT);
+    room->n = m->dense ? 3 : 2;
     room->lasting[0] = (pn_lasting_t) { header(m, PN_HEADER_SUM_AT), 4, 4ull * sums, lasting ? 0 : pooled, all };
-    room->lasting[1] = (pn_lasting_t) { header(m, PN_HEADER_FEATURE_AT), 1, m->features, first, end };
-    room->lasting[2] = (pn_lasting_t) { header(m, PN_HEADER_LOGIT_AT), 2, 2ull * m->classes, all, end };
+    room->lasting[1] = (pn_lasting_t) { logit_at, 2, 2ull * m->classes, m->dense ? all : first, end };
+    room->lasting[2] = (pn_lasting_t) { header(m, PN_HEADER_FEATURE_AT), 1, m->features, first, end };
+}
+
+int16_t pn_classify_zero(const pn_model_t *m) {
+    return (int8_t)m->blob[m->dense ? PN_HEADER_FC_ZERO : PN_HEADER_POOL_ZERO];
 }
 
 // ---------------------------------------------------------------- features
@@ -62,17 +67,28 @@ static void clear_sums(const pn_model_t *m, uint32_t n) {
     PN_WRITE(feature_sums(m), 4 * n, TAG_SUMS);
 }
 
-// Turns sums into features first..first+n-1 of the current chain, or of all if those are summed. `sums` is an argument
-// because gcc 12 takes the function for one without effect when it sees both addresses come from the arena's.
-static void end_features(const pn_model_t *m, const int32_t *sums, uint32_t first, uint32_t n) {
+static int16_t logit(int32_t q8) {
+    return (int16_t)pn_clamp(q8, INT16_MIN, INT16_MAX);
+}
+
+// Turns sums into features first..first+n-1 of the current chain, or of all if those are summed; without a fully
+// connected layer into logits. `sums` is an argument because gcc 12 takes the function for one without effect when it
+// sees both addresses come from the arena's.
+static void end_sums(const pn_model_t *m, const int32_t *sums, uint32_t first, uint32_t n) {
     const uint8_t *b = m->blob;
+    first += pn_concat(m) ? m->run.tunnel * pn_last_channels(m) : 0;
     int8_t *out = (int8_t *)m->run.arena + header(m, PN_HEADER_FEATURE_AT) + first;
-    out += pn_concat(m) ? m->run.tunnel * pn_last_channels(m) : 0;
-    int32_t mult = (int32_t)header(m, PN_HEADER_POOL_MULT), zero = pn_zero_q8((int8_t)b[PN_HEADER_POOL_ZERO]);
-    PN_WRITE(out, n, TAG_FEATURES);
+    int16_t *out16 = logits(m) + first;
+    int32_t mult = (int32_t)header(m, PN_HEADER_POOL_MULT), zero = 256 * (int8_t)b[PN_HEADER_POOL_ZERO];
+    PN_WRITE(m->dense ? (void *)out : out16, m->dense ? n : 2 * n, m->dense ? TAG_FEATURES : TAG_LOGITS);
     PN_READ(sums, 4 * n, TAG_SUMS);
     for (uint32_t c = 0; c < n; c++) {
-        out[c] = pn_narrow_end(pn_narrow_q8(sums[c], b[PN_HEADER_POOL_SHIFT], mult) + zero);
+        int32_t q8 = pn_narrow_q8(sums[c], b[PN_HEADER_POOL_SHIFT], mult) + zero;
+        if (m->dense) {
+            out[c] = pn_narrow_end(q8 + 128);
+        } else {
+            out16[c] = logit(q8);
+        }
     }
 }
 
@@ -102,20 +118,24 @@ void pn_classify_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, cons
 
 void pn_classify_channels(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
     if (!pn_lasting_sums(m)) {
-        end_features(m, feature_sums(m), s->channel, n);
+        end_sums(m, feature_sums(m), s->channel, n);
         clear_sums(m, n);
     }
 }
 
 void pn_classify_chain(const pn_model_t *m) {
     if (pn_lasting_sums(m) ? m->run.tunnel + 1 == m->tunnels : !pn_grouped_conv(pn_stages(m))) {
-        end_features(m, feature_sums(m), 0, pn_last_channels(m));
+        end_sums(m, feature_sums(m), 0, pn_last_channels(m));
     }
 }
 
 // ---------------------------------------------------------------- logits
 
 bool pn_classify_step(pn_model_t *m) {
+    if (!m->dense) {
+        PN_READ(logits(m), 2 * m->classes, TAG_LOGITS); // made chain by chain, they must still be there
+        return true;
+    }
     const uint8_t *b = m->blob;
     const int8_t *x = (const int8_t *)m->run.arena + header(m, PN_HEADER_FEATURE_AT);
     const pn_part_t *part = &m->weights.part;
@@ -128,21 +148,26 @@ bool pn_classify_step(pn_model_t *m) {
     PN_READ(x, m->features, TAG_FEATURES);
     for (uint32_t i = 0; i < n; i++) {
         int32_t acc = pn_dot(x, s.weight + i * m->features, (int)m->features, s.bias[i]);
-        out[i] = (int16_t)pn_clamp(pn_narrow_q8(acc, b[PN_HEADER_FC_SHIFT], s.mult[i]) + zero, INT16_MIN, INT16_MAX);
+        out[i] = logit(pn_narrow_q8(acc, b[PN_HEADER_FC_SHIFT], s.mult[i]) + zero);
     }
     m->run.row = (uint16_t)(row + n);
     return m->run.row == m->classes;
 }
 
 int32_t pn_logit(const pn_model_t *m, uint32_t i) {
+    PN_READ(logits(m) + i, 2, TAG_LOGITS);
     return logits(m)[i];
 }
 
-int8_t pn_output(const pn_model_t *m, uint32_t i) {
+int8_t pn_classify_output(const pn_model_t *m, uint32_t i) {
     return (int8_t)pn_clamp((logits(m)[i] + 128) >> 8, -128, 127);
 }
 
-// ---------------------------------------------------------------- scores (FORMAT.md): a softmax in integers
+// ---------------------------------------------------------------- scores (FORMAT.md): in integers
+
+static bool each_by_itself(const pn_model_t *m) {
+    return m->blob[PN_HEADER_SCORES] == PN_SCORES_SIGMOID;
+}
 
 static uint64_t exponential(const pn_model_t *m, const pn_softmax_t *s, uint32_t i) {
     uint64_t d = (uint64_t)(s->best - logits(m)[i]);
@@ -154,12 +179,15 @@ void pn_softmax(const pn_model_t *m, pn_softmax_t *s) {
     for (uint32_t i = 0; i < m->classes; i++) {
         s->best = logits(m)[i] > s->best ? logits(m)[i] : s->best;
     }
-    s->sum = 0;
-    for (uint32_t i = 0; i < m->classes; i++) {
+    s->sum = 0; // not asked for where each class is by itself
+    for (uint32_t i = 0; i < m->classes && !each_by_itself(m); i++) {
         s->sum += exponential(m, s, i);
     }
 }
 
 uint32_t pn_score(const pn_model_t *m, const pn_softmax_t *s, uint32_t i) {
+    if (each_by_itself(m)) {
+        return pn_sigmoid(logits(m)[i] - 256 * pn_classify_zero(m), header(m, PN_HEADER_SOFTMAX_MULT));
+    }
     return (uint32_t)((65536 * exponential(m, s, i) + s->sum / 2) / s->sum);
 }

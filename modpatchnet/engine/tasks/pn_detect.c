@@ -157,12 +157,9 @@ void pn_detect_chain(pn_model_t *m) {
 
 // ---------------------------------------------------------------- candidates
 
-// Sigmoid of a class's value, of 65536.
+// Of a class's value, of 65536.
 static uint32_t score(const pn_model_t *m, int32_t value) {
-    int32_t d = value - pn_detect_zero(m);
-    uint64_t e = pn_exp2_neg((uint64_t)(d < 0 ? -d : d) * record(m, PN_DETECT_CLS_MULT) >> 8);
-    uint64_t one = 1u << 30, sum = one + e;
-    return (uint32_t)((65536 * (d < 0 ? e : one) + sum / 2) / sum);
+    return pn_sigmoid(value - pn_detect_zero(m), record(m, PN_DETECT_CLS_MULT));
 }
 
 void pn_detect_prepare(pn_model_t *m, uint32_t threshold, int8_t *outputs) {
@@ -278,7 +275,7 @@ static bool same_thing(const pn_candidate_t *a, const pn_candidate_t *b, uint32_
     return both << 16 > iou * (sum - both);
 }
 
-uint32_t pn_boxes(pn_model_t *m, uint32_t iou) {
+uint32_t pn_detect_boxes(pn_model_t *m, uint32_t iou) {
     pn_candidate_t *list = candidates(m);
     uint32_t kept = 0, n = m->state.detecting.candidates;
     PN_READ(list, n * sizeof(*list), TAG_TASK);
@@ -300,7 +297,7 @@ static uint32_t pixels(uint32_t at, uint32_t from, uint32_t side) {
     return from + (at * side + WHOLE / 2) / WHOLE;
 }
 
-void pn_box(const pn_model_t *m, uint32_t i, pn_box_t *box) {
+void pn_detect_box(const pn_model_t *m, uint32_t i, pn_box_t *box) {
     const pn_candidate_t *c = &candidates(m)[i];
     const pn_image_t *p = &m->run.image;
     box->x = pixels(c->x0, p->roi_x, p->roi_w);

@@ -15,4 +15,9 @@ void pn_detect_line(pn_model_t *m, const pn_stage_t *s, uint32_t o, const int8_t
 void pn_detect_chain(pn_model_t *m);
 void pn_detect_release(pn_model_t *m);
 
+// As pn_boxes_prepare, pn_boxes and pn_box.
+void pn_detect_prepare(pn_model_t *m, uint32_t threshold, int8_t *outputs);
+uint32_t pn_detect_boxes(pn_model_t *m, uint32_t iou);
+void pn_detect_box(const pn_model_t *m, uint32_t i, pn_box_t *box);
+
 #endif

@@ -8,7 +8,7 @@
 
 // ---- opening: PN_OK or an error ----
 
-// What the description needs of the task and its record, the header's other fields being read: m->task, m->dense, map
+// What the description needs of the task and its record, the header's other fields being read: m->pools, m->dense, map
 // and layers behind the chains.
 int pn_task_read(pn_model_t *m);
 

@@ -1,4 +1,4 @@
-# Runs the cases that cases.json in the current directory lists (tests/golden/make.py): a line for each input, with its
+# Runs the cases that cases.jsonl in the current directory lists (tests/golden/make.py): a line for each input, with its
 # int8 outputs (of many their number and a digest, as a serial line is slow) and, for a picture, [label, score * 65536]
 # best first, or boxes, their scores likewise. Scores are exact in every float.
 import binascii
@@ -24,7 +24,9 @@ def told(outputs):
 
 def run_picture(m, p):
     img = patchnet.Image(p["w"], p["h"], FORMATS[p["pixfmt"]], read(p["file"]))
-    if m.task == "detect":
+    if m.task == "raw":
+        best = []
+    elif m.task in ("detect", "heatmap"):
         best = [box[:5] + (int(box[5] * 65536),) for box in m.detect(img, roi=p["roi"])]
     else:
         best = [(label, int(score * 65536)) for label, score in m.classify(img, roi=p["roi"])]
@@ -32,8 +34,13 @@ def run_picture(m, p):
     return {"file": p["file"], "outputs": outputs, "best": best}
 
 
-for case in json.loads(read("cases.json")):
+def run_case(case):
     with patchnet.Model(case["blob"]) as m:
         for p in case["pictures"]:
             print(json.dumps(run_picture(m, p)))
         print(json.dumps({"file": case["raw"]["file"], "outputs": told(m.predict(read(case["raw"]["file"])))}))
+
+
+with open("cases.jsonl") as f:  # a case at a time: all together may not fit a board's heap
+    for line in f:
+        run_case(json.loads(line))

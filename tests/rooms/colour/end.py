@@ -37,7 +37,7 @@ class Means(End):
         if network.readouts or got != wanted:
             raise ValueError(f"{network.name}: colour: wanted {wanted} channels and no layers behind them, got {got}")
 
-    def dense(self, network: Network) -> None:
+    def fully_connected(self, network: Network) -> None:
         return None
 
     def pools(self) -> bool:

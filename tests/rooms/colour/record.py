@@ -30,7 +30,7 @@ class MeansRecord(Record):
 
     def header(self, qnet: QNet) -> dict[str, float]:
         end = QMeans.of(qnet)
-        return super().header(qnet) | {"fc_zero": end.zero, "output_scale": end.output_scale}
+        return super().header(qnet) | {"pool_zero": end.zero, "output_scale": end.output_scale}
 
     def values(self, qnet: QNet) -> dict[str, Any]:
         return asdict(QMeans.of(qnet))
@@ -45,7 +45,7 @@ class MeansRecord(Record):
         return Means()
 
     def q_end(self, blob: bytes, info: BlobInfo, network: Network) -> QMeans:
-        return QMeans(info.header["output_scale"], info.header["fc_zero"])
+        return QMeans(info.header["output_scale"], info.header["pool_zero"])
 
 
 RECORD = MeansRecord()

@@ -13,6 +13,7 @@ from ...data import Dataset, Item
 from ...engine.model import Model
 from ...net.network import Network
 from ..answers import Answering
+from .end import Pooled
 
 # A device's answer to a picture: class:score in the order of the ranking, scores in 1/65536.
 WORDS = """
@@ -26,7 +27,8 @@ Ranking = list[tuple[int, float]]  # (class, score), best first: of 65536 from i
 @dataclass(frozen=True)
 class Answers:
     """What an engine said of N pictures. `order` (N, classes): classes, best first. `scores` (N, classes), by class:
-    0..65536 from the integer engines, 0..1 from the float one. `ram`: bytes of arena, None for float."""
+    0..65536 from the integer engines, 0..1 from those in real numbers (float, source), which have no `ram`, bytes of
+    arena."""
 
     on: str
     labels: tuple[str, ...]
@@ -37,7 +39,7 @@ class Answers:
 
     def ranking(self, i: int, top: int | None = None) -> list[tuple[str, float]]:
         """[(label, score 0..1), ...] of picture i, best first."""
-        unit = 1 if self.on == "float" else 65536
+        unit = 65536 if self.ram is not None else 1
         return [(self.labels[c], float(self.scores[i, c]) / unit) for c in self.order[i, :top]]
 
 
@@ -107,6 +109,17 @@ class Classifying(Answering):
         scores = model.predict(items)
         order = np.argsort(-scores, 1, kind="stable")
         return [[(c, row[c]) for c in best] for row, best in zip(scores, order, strict=True)]
+
+    def of_logits(self, logits: np.ndarray, item: Item, network: Network, asked: None) -> Ranking:
+        z = logits.reshape(-1)
+        if len(z) == 1:  # one logit tells two classes: the other's is nought
+            z = np.array([0.0, *z])
+        if Pooled.of(network).scores == "sigmoid":
+            scores = 1 / (1 + np.exp(-z))
+        else:
+            scores = np.exp(z - z.max())
+            scores /= scores.sum()
+        return [(int(c), float(scores[c])) for c in np.argsort(-scores, kind="stable")]
 
     def of_host(self, model: Model, item: np.ndarray, labels: Sequence[str], asked: None) -> Ranking:
         place = {label: i for i, label in enumerate(labels)}

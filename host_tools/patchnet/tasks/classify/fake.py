@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...blob.quantized import QNet
-from ...train.fake import FakeNet, affine, fake, fake_weight, narrow, narrow_range, weight_scale
+from ...train.fake import FakeNet, affine, fake, fake_parts, narrow, narrow_range, shift_for, weight_scale
 from .end import Pooled
 from .net import PatchTunnelNet
 from .record import QPool, QPooled
@@ -19,11 +19,13 @@ class FakeClassifier(FakeNet):
     def __init__(self, model: PatchTunnelNet, tied: bool = False):
         """`tied` as in `FakeTunnels`."""
         super().__init__(model, tied)
-        self.fc_weight = nn.Parameter(model.fc.weight.detach().clone())
-        self.fc_bias = nn.Parameter(model.fc.bias.detach().clone())
+        self.dense = model.fc is not None
+        if model.fc is not None:
+            self.fc_weight = nn.Parameter(model.fc.weight.detach().clone())
+            self.fc_bias = nn.Parameter(model.fc.bias.detach().clone())
 
     def pool(self, outputs: list[Tensor]) -> Tensor:
-        """Outputs of all tunnels to features (N, network.features)."""
+        """Outputs of all tunnels to features (N, features)."""
         pooled = [y.mean((2, 3)) for y in outputs]
         return torch.cat(pooled, 1) if Pooled.of(self.network).aggregate == "concat" else torch.stack(pooled).sum(0)
 
@@ -35,14 +37,17 @@ class FakeClassifier(FakeNet):
         self.end_with(min(low for low, _ in ends), max(high for _, high in ends))
         features = self.pool(outputs)
         self.feature_range = narrow_range(features, "none")
-        logits = F.linear(features, self.fc_weight, self.fc_bias)
+        logits = F.linear(features, self.fc_weight, self.fc_bias) if self.dense else features
         self.logit_range = float(logits.min()) * 1.1, float(logits.max()) * 1.1
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) to logits (N, classes)."""
-        features = fake(self.pool(self.maps(x)), *affine(*self.feature_range))
-        scale = weight_scale(self.fc_weight, self.fc_bias, affine(*self.feature_range)[0])
-        return F.linear(features, fake_weight(self.fc_weight, scale), self.fc_bias)
+        features = self.pool(self.maps(x))
+        if not self.dense:
+            return features
+        step, zero = affine(*self.feature_range)
+        scale = weight_scale(self.fc_weight, self.fc_bias, step)
+        return F.linear(fake(features, step, zero), *fake_parts(self.fc_weight, self.fc_bias, scale, step))
 
     def distance(self, logits: Tensor, target: Tensor) -> Tensor:
         """How far the answers are from those of the float network: Kullback-Leibler divergence."""
@@ -52,19 +57,20 @@ class FakeClassifier(FakeNet):
     def quantized(self) -> QNet:
         """The integers. ValueError names the layer that cannot be represented."""
         input_zero, tunnels = self.quantized_tunnels()
-        pool, scale = self.quantized_pool()
         logit_scale, logit_zero = affine(*self.logit_range)
+        if not self.dense:
+            pool = self.quantized_pool(logit_scale, logit_zero)
+            return QNet(self.network, input_zero, tunnels, QPooled(pool, None, 0, 0, logit_scale))
+        scale, zero = affine(*self.feature_range)
+        pool = self.quantized_pool(scale, zero)
         fc_scale = weight_scale(self.fc_weight, self.fc_bias, scale)
         fc, shift = narrow(self.fc_weight, self.fc_bias, fc_scale, scale, pool.zero_out, logit_scale)
         return QNet(self.network, input_zero, tunnels, QPooled(pool, fc, shift, logit_zero, logit_scale))
 
-    def quantized_pool(self) -> tuple[QPool, float]:
-        """The pooling's integers and the scale of its features."""
+    def quantized_pool(self, scale: float, zero: int) -> QPool:
+        """The pooling's integers, its values having this scale and zero point."""
         last = self.network.layers()[-1]
         last_scale, _ = affine(*self.tunnels[0][-1].range)
-        scale, zero = affine(*self.feature_range)
         ratio = last_scale / (last.oh * last.ow * scale)
-        shift = next((s for s in range(9) if round(ratio * 2.0 ** (40 - s)) < 2**31), None)
-        if shift is None:
-            raise ValueError(f"pooling: ratio {ratio:.3g} of scales is too large")
-        return QPool(round(ratio * 2.0 ** (40 - shift)), shift, zero), scale
+        shift = shift_for(ratio, 40)
+        return QPool(round(ratio * 2.0 ** (40 - shift)), shift, zero)

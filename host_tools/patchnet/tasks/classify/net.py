@@ -1,4 +1,4 @@
-"""The classifying network in PyTorch (float32): tunnels, pooling, one fully connected layer."""
+"""The classifying network in PyTorch (float32): tunnels, pooling, one fully connected layer or none."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from .end import Pooled
 
 
 class PatchTunnelNet(Tunnels):
-    """Patches, one tunnel each, pooled features summed or concatenated, one fully connected layer (section 3)."""
+    """Patches, one tunnel each, pooled features summed or concatenated, one fully connected layer (section 3); without
+    one (`fc` is None) the features are the logits."""
 
     def __init__(self, network: Network, tied: bool = False):
         """`tied` as in `Tunnels`."""
         super().__init__(network, tied)
-        self.fc = nn.Linear(network.features, len(network.labels))
+        self.fc = nn.Linear(network.features, len(network.labels)) if network.features else None
         start_weights(self)
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
-        return self.fc(pooled.flatten(1) if Pooled.of(self.network).aggregate == "concat" else pooled.sum(1))
+        features = pooled.flatten(1) if Pooled.of(self.network).aggregate == "concat" else pooled.sum(1)
+        return features if self.fc is None else self.fc(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to logits (N, classes)."""

@@ -29,8 +29,8 @@ def words(m, img):
 @dataclass(frozen=True)
 class Found:
     """What an engine found in N pictures: for each, rows (n, 6) of x, y, w, h (pixels of the picture), class, score,
-    best first; integers and 0..65536 from the integer engines, pixels with fractions and 0..1 from the float one.
-    `ram`: bytes of arena, None for float."""
+    best first; integers and 0..65536 from the integer engines, pixels with fractions and 0..1 from those in real
+    numbers (float, source), which have no `ram`, bytes of arena."""
 
     on: str
     labels: tuple[str, ...]
@@ -41,12 +41,12 @@ class Found:
     def corners(self, i: int) -> np.ndarray:
         """Of picture i: rows of xmin, ymin, xmax, ymax, class, score 0..1."""
         rows = self.boxes[i].astype(np.float64)
-        score = rows[:, 5:] / (1 if self.on == "float" else UNIT)
+        score = rows[:, 5:] / (1 if self.ram is None else UNIT)
         return np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4], rows[:, 4:5], score], 1)
 
     def told(self, i: int) -> list[dict]:
         """Of picture i, best first: {"box": [x, y, w, h], "label", "score" 0..1}."""
-        unit = 1 if self.on == "float" else UNIT
+        unit = 1 if self.ram is None else UNIT
         return [
             {"box": [round(float(v), 1) if unit == 1 else int(v) for v in row[:4]], "label": self.labels[int(row[4])],
              "score": float(row[5]) / unit}
@@ -101,19 +101,16 @@ def as_rows(boxes: Sequence[tuple[int, ...]]) -> np.ndarray:
     return np.array(boxes, np.int64).reshape(-1, 6)
 
 
-class Detecting(Answering):
-    measure, measured = "map50", "mAP50"
-    asked, asked_to_measure = Levels(0.4, OVERLAP), Levels(LEAST, OVERLAP)
+class Finding(Answering):
+    """What is asked of all that find boxes in pictures, and told of them."""
+
+    asked = Levels(0.4, OVERLAP)
 
     def words(self, asked: Levels) -> str:
         return WORDS.format(threshold=asked.threshold, overlap=asked.overlap)
 
     def from_words(self, words: Sequence[str]) -> np.ndarray:
         return as_rows([tuple(map(int, word.split(":"))) for word in words])
-
-    def of_float(self, model: Any, items: Sequence[Item], asked: Levels) -> list[np.ndarray]:
-        found = model.predict(items, *asked)
-        return [np.column_stack([rows[:, :2], rows[:, 2:4] - rows[:, :2], rows[:, 4:]]) for rows in found]
 
     def of_host(self, model: Model, item: np.ndarray, labels: Sequence[str], asked: Levels) -> np.ndarray:
         place = {label: i for i, label in enumerate(labels)}
@@ -122,29 +119,11 @@ class Detecting(Answering):
     def gathered(self, on: str, labels: tuple[str, ...], rows: list, ram: int | None, seconds: float) -> Found:
         return Found(on, labels, tuple(rows), ram, seconds)
 
-    def matched(self, items: Dataset, labels: tuple[str, ...], model: str, name: str) -> Dataset:
-        return of_classes(items, labels)
-
-    def judged(self, answers: Found, items: Dataset, model: str, name: str) -> DetectResult:
-        return judge(answers, items, model, name)
-
     def same(self, a: Found, b: Found) -> bool:
         return a.ram == b.ram and all(np.array_equal(x, y) for x, y in zip(a.boxes, b.boxes, strict=True))
 
     def options(self, threshold: float, iou: float) -> Levels:
         return Levels(threshold, iou)
-
-    def columns(self, results: Sequence[DetectResult]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        names = (self.reads, "objects", "mAP50", "mAP50-95", *results[0].labels)
-        rows = [
-            (str(r.n), str(r.objects), f"{r.map50:.2%}", f"{r.map:.2%}",
-             *("" if p is None else f"{p:.2%}" for p in r.ap50))
-            for r in results
-        ]  # fmt: skip
-        return names, rows
-
-    def remark(self, result: DetectResult) -> str:
-        return f"{result.boxes} boxes"
 
     def told(self, answers: Found, i: int, top: int) -> dict:
         return {"boxes": answers.told(i)}
@@ -159,6 +138,33 @@ class Detecting(Answering):
         from . import drawing  # imported here: matplotlib takes half a second to start
 
         drawing.boxes(items, [row["boxes"] for row in told], path)
+
+
+class Detecting(Finding):
+    measure, measured = "map50", "mAP50"
+    asked_to_measure = Levels(LEAST, OVERLAP)
+
+    def of_float(self, model: Any, items: Sequence[Item], asked: Levels) -> list[np.ndarray]:
+        found = model.predict(items, *asked)
+        return [np.column_stack([rows[:, :2], rows[:, 2:4] - rows[:, :2], rows[:, 4:]]) for rows in found]
+
+    def matched(self, items: Dataset, labels: tuple[str, ...], model: str, name: str) -> Dataset:
+        return of_classes(items, labels)
+
+    def judged(self, answers: Found, items: Dataset, model: str, name: str) -> DetectResult:
+        return judge(answers, items, model, name)
+
+    def columns(self, results: Sequence[DetectResult]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        names = (self.reads, "objects", "mAP50", "mAP50-95", *results[0].labels)
+        rows = [
+            (str(r.n), str(r.objects), f"{r.map50:.2%}", f"{r.map:.2%}",
+             *("" if p is None else f"{p:.2%}" for p in r.ap50))
+            for r in results
+        ]  # fmt: skip
+        return names, rows
+
+    def remark(self, result: DetectResult) -> str:
+        return f"{result.boxes} boxes"
 
 
 ANSWERS = Detecting()

@@ -58,6 +58,9 @@ class Boxes(End):
         if len(self.anchors) != len(network.readouts):
             n = len(network.readouts)
             raise ValueError(f"{network.name}: wanted anchors of {n} scales, got {len(self.anchors)}")
+        for layer in network.run():
+            if layer.sh != layer.sw:
+                raise ValueError(f"{network.name}: wanted the same stride along rows and columns, got {layer.stride}")
         most = 2 * min(network.height, network.width) - 1
         for i, anchors in enumerate(self.anchors):
             bad = [a for a in anchors if len(a) != 2 or not all(1 <= side <= most for side in a)]
@@ -72,7 +75,7 @@ class Boxes(End):
                 size, stride = f"{network.height}x{network.width}", scale.stride
                 raise ValueError(f"{network.name}: scale {i}: cells of {stride} pixels are too large for {size}")
 
-    def dense(self, network: Network) -> None:
+    def fully_connected(self, network: Network) -> None:
         return None
 
     def pools(self) -> bool:
@@ -109,7 +112,7 @@ def scales(network: Network) -> list[ScaleLayers]:
     """The layers of each scale, and the stride of its cells."""
     stride, out = network.stride, []
     for readout in network.readouts:
-        stride *= math.prod(layer.stride for layer in readout.layers)
+        stride *= math.prod(layer.sh for layer in readout.layers)
         out.append(ScaleLayers(readout.layers, readout.head, stride))
     return out
 
@@ -138,7 +141,7 @@ class Detection(EndRecipe):
     def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], Boxes]:
         if recipe.aggregate != "sum":
             raise ValueError(f"{recipe.name}: aggregate: wanted sum for detection, got {recipe.aggregate}")
-        stride = math.prod(layer.stride for layer in chain)
+        stride = math.prod(layer.sh for layer in chain)
         size = -(-recipe.height // stride), -(-recipe.width // stride)
         (h, w), cin, readouts = size, chain[-1].cout, []
         for scale in self.scales:

@@ -35,23 +35,24 @@ class FakeHead(FakeBottleneck):
 
     def __init__(self, layer: Layer, head: Head):
         super().__init__(layer, head)
-        self.classes = head.classes
+        self.classes, self.offset = head.classes, torch.zeros(layer.cout)
 
     def set_scales(self, box_scale: float, cls_scale: float, cls_zero: int) -> None:
         """An int8 value q stands for q * box_scale of a box code, (q - cls_zero) * cls_scale of a class's logit."""
         anchors = self.layer.cout // (4 + self.classes)
         self.channel_scale = torch.tensor([box_scale] * 4 + [cls_scale] * self.classes).repeat(anchors)
         self.offset = torch.tensor([0.0] * 4 + [cls_zero * cls_scale] * self.classes).repeat(anchors)
+        self.means["project_bias"] += self.offset
 
     def end_bias(self) -> Tensor:
-        return self.project_bias + self.offset
+        return super().end_bias() + self.offset
 
     def output(self) -> tuple[Tensor, int]:
         return self.channel_scale, 0
 
     def rounded(self, x: Tensor, y: Tensor) -> Tensor:
         offset, zero = self.offset[:, None, None], torch.zeros(len(self.offset), dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(y + offset, self.channel_scale, zero, 1, -128, 127) - offset
+        return torch.fake_quantize_per_channel_affine(y, self.channel_scale, zero, 1, -128, 127) - offset
 
 
 class FakeScale(nn.Module):
@@ -78,12 +79,12 @@ class FakeDetector(FakeNet):
         """
         y = stitch(self.calibrate_tunnels(x), self.network)
         last, overlaps = self.network.layers()[-1], Boxes.of(self.network).overlaps
-        self.end_with(*narrow_range(y, last.act if last.kind == "conv" and not overlaps else "none"))
-        found, scale = [], affine(*self.tunnels[0][-1].range)[0]
+        self.end_with(*narrow_range(y, last.act if last.kind in ("conv", "block") and not overlaps else "none"))
+        found, span = [], self.tunnels[0][-1].range
         for part in self.scales:
-            y = calibrate_layers(part.layers, y, scale)
-            scale = affine(*part.layers[-1].range)[0] if len(part.layers) else scale
-            found.append(by_anchor(part.head.calibrate(y, scale), len(self.network.labels)))
+            y = calibrate_layers(part.layers, y, span)
+            span = part.layers[-1].range if len(part.layers) else span
+            found.append(by_anchor(part.head.calibrate(y, span), len(self.network.labels)))
         self.choose_head_scales(torch.cat(found, 1))
 
     def choose_head_scales(self, out: Tensor) -> None:

@@ -64,7 +64,7 @@ class Heard(Pooled):
         return replace(super().lasting(network, groups), idle=4 * self.audio.fft, kept=kept)
 
     def to_dict(self) -> dict:
-        return {"aggregate": self.aggregate, "audio": asdict(self.audio)}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> Heard:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from ... import format as fmt
 from ...blob.record import BlobInfo
 from ...net.network import Network
@@ -33,7 +35,7 @@ class HeardRecord(PooledRecord):
         return fmt.AUDIO.unpack(blob, header["task_off"])
 
     def end(self, info: BlobInfo) -> Heard:
-        return Heard(super().end(info).aggregate, audio=from_record(info.record, tuple(info.labels)))
+        return Heard(**asdict(super().end(info)), audio=from_record(info.record, tuple(info.labels)))
 
 
 RECORD = HeardRecord()

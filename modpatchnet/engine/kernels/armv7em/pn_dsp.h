@@ -14,38 +14,40 @@
 #define PN_STR_(x) #x
 #define PN_STR(x) PN_STR_(x)
 
-// What pn_dsp_pairs does with a pair of channels: the depthwise piece and the expansion's. The order is that of the
-// addresses in pn_dsp_pairs.c.
+// The pieces of pn_dsp_pairs, in the order of their addresses in pn_dsp_pairs.c.
 enum {
+    // the depthwise convolution
     PN_DW_PRIME, // none: the expanded line becomes the newest kept one
     PN_DW3_ROLL, // two kept lines and a new one, stride 1
     PN_DW3_ROLL2, // one kept line and two new ones, stride 2
+    PN_DW3_ROLL2_8, // the same, behind PN_EXP8_2
     PN_DW3_LINES, // three new lines, stride 1
     PN_DW3_LINES2, // the same, stride 2
-    PN_EXP_TILE, // any number of input channels
-    PN_EXP8_1, // 8 input channels, one line
-    PN_EXP8_2, // two lines
-    PN_EXP8_3, // three lines
-    PN_DW3_ROLL2_8, // as PN_DW3_ROLL2, behind PN_EXP8_2
+    PN_DW3_SHIFTED, // one of those five with a shift
     PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other, by one of the next four: stride 1, stride 2
     PN_ROW5,
     PN_ROW7,
     PN_ROW5_2,
     PN_ROW7_2,
-    PN_PLAIN, // no expansion
+    // the expansion
+    PN_EXP_TILE, // any number of input channels
+    PN_EXP_SHIFTED, // the same with a shift
+    PN_EXP8_1, // 8 input channels, one line
+    PN_EXP8_2, // two lines
+    PN_PLAIN, // none
+    PN_FRONT, // zeros before the lines of 3x3, then one of those four
 };
 
 // What PN_DW_ROWS needs besides. A row holds a byte a pixel, the pixels before the first one that the kernel reaches
 // included.
 //   src: where each of the kernel's rows lies, from `kept` on; -1: nowhere, it is zero;  dst: where the new lines go
 //   sums: of two channels, sum_bytes each, a multiple of 16, with stride 2 of 8;  row_words: of a row, 4 pixels each
-//   fresh: rows that are used before the new lines are packed;  lines: new lines;  rowfn: PN_ROW...;  kernel: 0: they
-//     are but packed
+//   fresh: rows that are used before the new lines are packed;  lines: new lines;  kernel: 0: they are but packed
 //   weights: bytes of a channel's weights;  channel: bytes of `kept` from a channel to the next
 typedef struct {
     uint32_t src[7], dst[7];
     uint8_t *sums;
-    uint32_t sum_bytes, row_words, kernel, fresh, lines, rowfn, weights, channel;
+    uint32_t sum_bytes, row_words, kernel, fresh, lines, weights, channel;
 } pn_rows_t;
 #define PN_NO_ROW 0xffffffffu
 
@@ -65,11 +67,13 @@ typedef struct {
 //   dbuf: depthwise values, 16 bits: for each pair of output pixels `pitch` bytes, in each for four channels {p0, p1,
 //     p0, p1}
 //   pairs: of channels;  words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels,
-//     a single one last
-//   dwfn, expfn: of the enumeration;  slot: bytes of h from one output pixel to the next;  out_pairs: pairs of output
-//     pixels
+//     a single one last.  PN_PLAIN: head 2: a word of padding first
+//   dwfn, expfn: of the enumeration, stepfn, linefn: those that they go on with;  slot: bytes of h from one output
+//     pixel to the next;  out_pairs: pairs of output pixels
 //   zeros: bytes of h before a line's first word.  PN_PLAIN: the value outside the map, twice;  more: for PN_DW_ROWS,
 //     else NULL
+//   shift_expand, shift_depthwise: of the sums, for PN_EXP_SHIFTED and PN_EXP8 (whose pixels are shifted already), for
+//     PN_DW3_SHIFTED and PN_DW_ROWS
 typedef struct {
     uint32_t b[4];
     uint8_t *unpacked;
@@ -80,8 +84,9 @@ typedef struct {
     uint8_t *kept, *dbuf;
     uint32_t pitch, pairs;
     uint8_t *h;
-    uint32_t stride, words, head, full, tail, dwfn, expfn, slot, out_pairs, wide16, zeros, record;
+    uint32_t stride, words, head, full, tail, dwfn, stepfn, expfn, linefn, slot, out_pairs, wide16, zeros, record;
     const pn_rows_t *more;
+    uint32_t shift_expand, shift_depthwise;
 } pn_pairs_t;
 void pn_dsp_pairs(const pn_pairs_t *p);
 
@@ -96,6 +101,8 @@ typedef struct {
 void pn_dsp_widen(const pn_widen_t *w);
 // the same, pixel after pixel (8 channels)
 void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
+// Multiplies `eights` times 8 of these values by 2^shift, 1..8.
+void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 
 // The second half of a bottleneck's line: the projection. Its frame, in this order.
 //   b, entry, half_entry: room that the calls need;  unpacked: 16 * quads + PN_PROJECT_SPILL bytes;  quads: channels of

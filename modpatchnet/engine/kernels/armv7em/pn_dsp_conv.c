@@ -7,7 +7,7 @@
 #include "engine/kernels/armv7em/pn_dsp.h"
 
 void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step) {
-    uint32_t quads = pn_conv_quads((uint32_t)c->in.kernel, (uint32_t)c->cin), pairs = (pixels + 1) / 2;
+    uint32_t row = (uint32_t)(c->in.lines * c->in.pixels * c->cin), quads = (row + 3) / 4, pairs = (pixels + 1) / 2;
     uint8_t *unpacked = c->work + 16 * quads * pairs;
     // one window into the room for weights, so that none is written over before it is widened
     pn_windows_t windows = pn_conv_windows(c, x0, pixels, (int8_t *)unpacked - 8 * quads * pairs + 4 * quads);
@@ -17,7 +17,6 @@ void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, in
     }
     pn_widen_t w = { windows.at, windows.step, quads, (int16_t *)(void *)c->work, 0, pixels / 2, pixels & 1 };
     pn_dsp_widen(&w);
-    uint32_t row = (uint32_t)(c->in.kernel * c->in.kernel * c->cin);
     pn_tiles_t t = {
         .unpacked = unpacked,
         .quads = quads,
@@ -26,6 +25,9 @@ void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, in
         .d = c->work,
         .out = out,
         .out_step = step,
+        .x = c->x,
+        .x_step = c->x_step,
+        .res_mult = c->res_mult,
         .zero_q8 = c->zero_q8,
         .full = pixels / 2,
         .tail = pixels & 1,
@@ -41,6 +43,7 @@ void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, in
         t.w += before * row;
         t.bm += before;
         t.out += before;
+        t.x += t.x != NULL ? before : 0;
         t.couts = 1;
         pn_dsp_project(&t);
     }

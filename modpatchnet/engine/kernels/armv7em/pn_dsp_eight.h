@@ -2,7 +2,7 @@
 
 // clang-format off
 
-// Two pixels of one channel: 15 instructions, 16 MACs.   r0-r3 weights   r4 bias   r5 mult   r12 input, pixel after
+// Two pixels of one channel: 16 instructions, 16 MACs.   r0-r3 weights   r4 bias   r5 mult   r12 input, pixel after
 // pixel   lr output
     "    .macro DOT8 acc\n"
     "    .if NARROW\n"
@@ -21,13 +21,15 @@
     "    movs r6, #0\n"
     "1:  str r6, [sp, #CH]\n"
     "    ldr r7, [sp, #EW]\n"
-    "    ldr lr, [sp, #HB]\n"
+    "    ldr lr, [sp, #LINE]\n"
+    "    ldr r8, [sp, #SHIFTE]\n"
     "    add r7, r7, r6\n"
     "    add lr, lr, r6, lsl #(\\channel / 8)\n"
     "    ldr r0, [r7, #16]\n"
     "    ldr r2, [r7, #24]\n"
     "    ldr r4, [r7]\n"
     "    ldr r5, [r7, #8]\n"
+    "    lsl r4, r4, r8\n"
     "    sxtb16 r1, r0, ror #8\n"
     "    sxtb16 r0, r0\n"
     "    sxtb16 r3, r2, ror #8\n"
@@ -58,8 +60,9 @@
     "    DOT8 r7\n"
     "    smmulr r6, r6, r5\n"
     "    smmulr r7, r7, r5\n"
-    "    pkhbt r6, r6, r7, lsl #16\n"
-    "    usat16 r6, #8, r6\n"
+    "    usat r6, #8, r6\n"
+    "    usat r7, #8, r7\n"
+    "    orr r6, r6, r7, lsl #16\n"
     "    str r6, [lr], #\\stride\n"
     "    .endr\n"
     "    ldr r8, [sp, #HEND]\n"
@@ -84,7 +87,7 @@
     "    ldr lr, [sp, #HB]\n"
     "    ldr r8, [sp, #DW]\n"
     "    ldr pc, [sp, #DWFN]\n"
-    "7:  ldr r6, [sp, #WORDS]\n"
+    "7:  LINE_WORDS r6, r7\n"
     "8:  str r12, [lr], #\\stride\n"
     "    subs r6, #1\n"
     "    bne 8b\n"
@@ -92,6 +95,5 @@
     "    .endm\n"
     "    LINES8 pn_lines8_1, 8, 8, 4, 4\n"
     "    LINES8 pn_lines8_2, 16, 4, 8, 8\n"
-    "    LINES8 pn_lines8_3, 24, 8, 4, 4\n"
 
 // clang-format on

@@ -29,18 +29,19 @@ static void widen_odd(const pn_widen_t *w, uint32_t channels) {
     }
 }
 
-// A line's pixels become 16-bit ones at `x`.
-static void widen(const pn_fast_t *f, pn_pixels_t in, uint8_t *x) {
-    if (pn_fast_eight(f)) {
-        pn_dsp_widen8(in.at, in.step, f->in, (int16_t *)(void *)x);
-        return;
-    }
+// A line's pixels become 16-bit ones at `x`, multiplied by 2^shift_expand.
+static void widen(const pn_fast_t *f, const pn_fast_area_t *a, pn_pixels_t in, uint8_t *x) {
     uint32_t head = f->pad & 1u, pixels = f->in - head;
     pn_widen_t w = { in.at, in.step, pn_fast_quads(f), (int16_t *)(void *)x, head, pixels / 2, pixels & 1 };
-    if (f->cin % 4) {
+    if (pn_fast_eight(f)) {
+        pn_dsp_widen8(in.at, in.step, f->in, w.x);
+    } else if (f->cin % 4) {
         widen_odd(&w, f->cin);
     } else {
         pn_dsp_widen(&w);
+    }
+    if (f->shift_expand > 0) {
+        pn_dsp_shift(w.x, a->line / 16, f->shift_expand);
     }
 }
 
@@ -52,6 +53,13 @@ static uint32_t depthwise_piece(const pn_fast_t *f) {
         return f->stride == 1 ? PN_DW3_LINES : PN_DW3_LINES2;
     }
     return f->stride == 1 ? PN_DW3_ROLL : pn_fast_eight(f) ? PN_DW3_ROLL2_8 : PN_DW3_ROLL2;
+}
+
+// The pieces for lines with an expansion.
+static void pieces_of(const pn_fast_t *f, pn_pairs_t *p) {
+    uint32_t tile = f->shift_expand > 0 ? PN_EXP_SHIFTED : PN_EXP_TILE;
+    p->linefn = pn_fast_eight(f) ? PN_EXP8_1 - 1u + f->stride : tile;
+    p->expfn = p->zeros > 0 && f->kernel == 3 ? (uint32_t)PN_FRONT : p->linefn;
 }
 
 static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const void *const *rows, uint32_t lines,
@@ -68,20 +76,24 @@ static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const void *co
     p->head = head;
     p->full = pixels / 2;
     p->tail = pixels & 1;
-    p->dwfn = depthwise_piece(f);
-    p->expfn = eight ? PN_EXP8_1 - 1u + fresh : (uint32_t)PN_EXP_TILE;
-    p->slot = p->dwfn == PN_DW3_ROLL2_8 ? 33 : 8 * fresh * f->stride;
+    p->stepfn = depthwise_piece(f);
+    p->dwfn = f->shift_depthwise > 0 && f->kernel == 3 ? (uint32_t)PN_DW3_SHIFTED : p->stepfn;
+    p->slot = p->stepfn == PN_DW3_ROLL2_8 ? 33 : 8 * fresh * f->stride;
     p->out_pairs = (f->out + 1u) / 2;
     p->wide16 = f->wide16 && !eight;
     p->zeros = f->pad / 2u * p->stride;
     p->record = pn_fast_arrays(f).pair;
     p->more = NULL;
+    p->shift_expand = f->shift_expand;
+    p->shift_depthwise = f->shift_depthwise;
+    pieces_of(f, p);
 }
 
 // The same without an expansion, where the lines' pixels are taken as they are.
 static void plain_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
     uint32_t zero = (uint16_t)f->zero_in;
     p->quads = 0;
+    p->head = f->pad;
     p->record = 2;
     p->kept = (uint8_t *)(uintptr_t)step;
     p->zeros = zero | zero << 16;
@@ -106,11 +118,10 @@ static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32
     r->kernel = in ? f->kernel : 0;
     r->fresh = f->stride;
     r->lines = lines;
-    r->rowfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
     r->weights = pn_fast_arrays(f).channel - 8;
     r->channel = a->kept;
     memset(p->h, 0, 16 * words * f->stride);
-    p->words = pn_fast_words(f);
+    p->stepfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
     p->more = r;
 }
 
@@ -143,9 +154,9 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
     const void *rows[2] = { NULL, NULL };
     pn_pairs_t p;
     pn_rows_t r;
-    rows[before] = f->work;
-    if (widens(f, from)) {
-        widen(f, in, f->work);
+    rows[before] = in.at == NULL ? NULL : f->work;
+    if (in.at != NULL && widens(f, from)) {
+        widen(f, &a, in, f->work);
     }
     pairs_of(f, &a, rows, 1 + before, &p);
     if (f->kernel > 3) {
@@ -204,7 +215,7 @@ static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixe
         rows[i] = in[i].at == NULL ? NULL : f->expands ? x : (const void *)in[i].at;
         step = in[i].at == NULL ? step : in[i].step;
         if (in[i].at != NULL && widens(f, from)) {
-            widen(f, in[i], x);
+            widen(f, a, in[i], x);
         }
     }
     return step;
@@ -215,7 +226,7 @@ void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, u
     pn_fast_arrays_t bytes = pn_fast_arrays(f);
     pn_pairs_t p;
     pn_rows_t r;
-    const void *rows[PN_MAX_KERNEL];
+    const void *rows[PN_MAX_FAST_KERNEL];
     int step = input_rows(f, &a, l->in, from, rows);
     pairs_of(f, &a, rows, pn_fast_lines(f), &p);
     if (!f->expands) {

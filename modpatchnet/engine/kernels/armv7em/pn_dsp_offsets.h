@@ -14,13 +14,14 @@
     F(XROW, xrow, 32) F(HROW, hrow, 36) F(ROWS, rows, 40) F(ROWS_END, rows_end, 44) F(EW, ew, 48) F(DW, dw, 52) \
     F(KEPT, kept, 56) F(DBUF, dbuf, 60) F(PITCH, pitch, 64) F(PAIRS, pairs, 68) F(HB, h, 72) \
     F(STRIDE, stride, 76) F(WORDS, words, 80) F(HEAD, head, 84) F(FULL, full, 88) F(TAIL, tail, 92) \
-    F(DWFN, dwfn, 96) F(EXPFN, expfn, 100) F(SLOT, slot, 104) F(OPAIRS, out_pairs, 108) F(WIDE16, wide16, 112) \
-    F(ZEROS, zeros, 116) F(RECORD, record, 120) F(MORE, more, 124)
+    F(DWFN, dwfn, 96) F(STEPFN, stepfn, 100) F(EXPFN, expfn, 104) F(LINEFN, linefn, 108) F(SLOT, slot, 112) \
+    F(OPAIRS, out_pairs, 116) F(WIDE16, wide16, 120) F(ZEROS, zeros, 124) F(RECORD, record, 128) F(MORE, more, 132) \
+    F(SHIFTE, shift_expand, 136) F(SHIFTD, shift_depthwise, 140)
 
 #define PN_ROWS_OFFSETS(F) \
     F(X_SRC, src, 0) F(X_DST, dst, 28) F(X_SUMS, sums, 56) F(X_SUM_BYTES, sum_bytes, 60) \
     F(X_ROW_WORDS, row_words, 64) F(X_KERNEL, kernel, 68) F(X_FRESH, fresh, 72) F(X_LINES, lines, 76) \
-    F(X_ROWFN, rowfn, 80) F(X_WEIGHTS, weights, 84) F(X_CHANNEL, channel, 88)
+    F(X_WEIGHTS, weights, 80) F(X_CHANNEL, channel, 84)
 
 #define PN_TILES_OFFSETS(F) \
     F(W, w, 32) F(BM, bm, 36) F(D, d, 40) F(OUT, out, 44) F(OSTEP, out_step, 48) F(X, x, 52) \

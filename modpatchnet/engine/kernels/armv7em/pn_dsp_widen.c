@@ -103,6 +103,27 @@ __asm__(
     "    subs r2, #1\n"
     "    bne 1b\n"
     "    pop {r4-r7, pc}\n"
+
+// void pn_dsp_shift(x, eights, shift): 7 + 6 * shift instructions for 8 values.
+    "    .global pn_dsp_shift\n"
+    "    .type pn_dsp_shift, %function\n"
+    "    .thumb_func\n"
+    "pn_dsp_shift:\n"
+    "    push {r4-r6, lr}\n"
+    "1:  ldrd r3, r4, [r0]\n"
+    "    ldrd r5, r6, [r0, #8]\n"
+    "    mov r12, r2\n"
+    "2:  sadd16 r3, r3, r3\n"
+    "    sadd16 r4, r4, r4\n"
+    "    sadd16 r5, r5, r5\n"
+    "    sadd16 r6, r6, r6\n"
+    "    subs r12, #1\n"
+    "    bne 2b\n"
+    "    strd r3, r4, [r0], #8\n"
+    "    strd r5, r6, [r0], #8\n"
+    "    subs r1, #1\n"
+    "    bne 1b\n"
+    "    pop {r4-r6, pc}\n"
 );
 // clang-format on
 

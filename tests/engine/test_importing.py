@@ -1,0 +1,146 @@
+"""From a file of someone else's to a run: `import_file`, the command `import`, and what the original says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tflites
+from patchnet import cli
+from patchnet.blob import qnet_file
+from patchnet.data import load
+from patchnet.engine.model import Model
+from patchnet.evaluate import agreement as agreements
+from patchnet.evaluate.importing import TOLD, import_file, labels_of
+from patchnet.evaluate.val import val
+from patchnet.importers.source import Source
+
+LABELS = ("left", "right", "none")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A small int8 network of 8x8 pictures and three classes."""
+    path = tmp_path_factory.mktemp("import") / "small.tflite"
+    path.write_bytes(tflites.small(np.random.default_rng(0), 6 / 255))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    rng = np.random.default_rng(1)
+    path = tmp_path_factory.mktemp("data") / "pictures.npz"
+    images, labels = rng.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8), rng.integers(0, 3, 40)
+    np.savez(path, images=images, labels=labels, classes=np.array(LABELS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(file, tmp_path_factory):
+    return import_file(file, tmp_path_factory.mktemp("runs") / "mine", labels=LABELS)
+
+
+def test_what_is_in_a_run(run, file):
+    folder = Path(run.run)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"qnet.npz", "small.pnb", "small.test.npz", "source.tflite", TOLD}
+    assert (folder / "source.tflite").read_bytes() == file.read_bytes()
+    told = json.loads((folder / TOLD).read_text())
+    assert (told["file"], told["calibration"], told["notes"]) == ("small.tflite", None, list(run.notes))
+    assert qnet_file.load(folder / "qnet.npz").design.labels == LABELS
+    assert Model(run.packed.path).labels == LABELS and run.task == "classify"
+
+
+def test_it_says_what_the_original_says(run, pictures):
+    found = agreements.agreement(run.run, str(pictures))
+    assert (
+        found.n == 40 and found.top1 >= 0.95 and found.mean <= 2 and found.largest <= 8
+    )  # a step before the dense layer
+
+
+def test_each_output_within_a_few_steps(run, file, pictures):
+    """The same by hand, raw: int8 in, int8 out."""
+    model, source = Model(run.packed.path), Source(file)
+    for x, _ in load(pictures):
+        raw = (x.astype(int) - 128).astype(np.int8)
+        got = np.frombuffer(model.predict(raw.tobytes()), np.int8).astype(int)
+        assert np.abs(got - source.run(raw).integers.reshape(-1)).max() <= 8
+
+
+def test_val_asks_the_original_too(run, pictures):
+    original, host = val(run.run, str(pictures), ("source", "host"))
+    assert (original.on, original.ram, original.n) == ("source", None, 40)
+    assert abs(original.top1 - host.top1) <= 0.05
+    assert host.reference is None and original.identical is None
+
+
+def test_an_earlier_import_is_replaced_and_nothing_else_is(run, file, tmp_path):
+    again = import_file(file, run.run, name="other", labels=LABELS)
+    assert [path.name for path in Path(again.run).glob("*.pnb")] == ["other.pnb"]
+    import_file(file, run.run, labels=LABELS)
+    (tmp_path / "float.npz").write_bytes(b"weeks of work")
+    with pytest.raises(ValueError, match="wanted a new folder, or that of an earlier import"):
+        import_file(file, tmp_path)
+    assert (tmp_path / "float.npz").read_bytes() == b"weeks of work"
+
+
+def test_labels_come_from_a_text_file(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_bytes("\ufeffäpfel\r\n  pears \n\n".encode())
+    assert labels_of(path) == ("äpfel", "pears")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="wanted a text file of labels"):
+        labels_of(path)
+
+
+@pytest.mark.parametrize(("name", "data", "said"), [
+    ("x.tflite", b"", "not a TFLite model"),
+    ("x.tflite", b"PK\x03\x04" + bytes(200), "not a TFLite model"),
+    ("x.onnx", b"hello", "not an ONNX model"),
+    ("x.pth", bytes(100), "wanted --family"),
+    ("x.h5", bytes(100), "wanted .tflite, .onnx"),
+])  # fmt: skip
+def test_what_is_no_model_is_told_in_a_line(tmp_path, capsys, name, data, said):
+    (tmp_path / name).write_bytes(data)
+    assert cli.main(["import", str(tmp_path / name), "-o", str(tmp_path / "run")]) == 2
+    out, err = capsys.readouterr()
+    assert said in err and err.count("\n") == 1 and not out
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command(file, pictures, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS))
+    where = ["-o", str(tmp_path / "run"), "--labels", str(tmp_path / "labels.txt")]
+    assert cli.main(["import", str(file), *where, "--check", str(pictures), "--limit", "10", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["packed"]["path"] == str(tmp_path / "run" / "small.pnb") and told["agreement"]["n"] == 10
+    assert cli.main(["import", str(file), *where]) == 0
+    assert "arena" in capsys.readouterr().out
+
+
+def test_wrong_labels_and_obstacles_are_told(file, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("one\ntwo\n")
+    assert cli.main(["import", str(file), "--labels", str(tmp_path / "labels.txt"), "-o", str(tmp_path / "a")]) == 2
+    err = capsys.readouterr().err
+    assert "3" in err and "2" in err
+    odd = tmp_path / "odd.tflite"
+    odd.write_bytes(two_obstacles())
+    assert cli.main(["import", str(odd), "-o", str(tmp_path / "b")]) == 2
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.endswith("odd.tflite: cannot be imported:") and len(lines) >= 2
+    assert any(line.startswith("op 1 HARD_SWISH") for line in lines)
+    assert any(line.startswith("op 2 TANH") for line in lines)
+
+
+def two_obstacles() -> bytes:
+    w = tflites.Writer()
+    steps = {"scale": 0.5, "zero": -128}
+    x = w.tensor("x", (1, 8, 8, 3), "int8", **steps)
+    weight = w.constant("w", np.ones((4, 3, 3, 3), np.int8), "int8", scale=[0.1] * 4, zero=[0] * 4)
+    a, b, c = (w.tensor(name, (1, 8, 8, 4), "int8", **steps) for name in "abc")
+    w.op("CONV_2D", [x, weight, -1], [a], "Conv2DOptions", StrideH=1, StrideW=1, Padding=tflites.SAME,
+         DilationHFactor=1, DilationWFactor=1)  # fmt: skip
+    w.op("HARD_SWISH", [a], [b])
+    w.op("TANH", [b], [c])
+    return w.built([x], [c])
