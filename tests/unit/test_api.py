@@ -5,6 +5,7 @@ What it shares with a board is in tests/device/scripts, run by test_device_api.p
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from PIL import Image as Pillow
 
 import blobs
 import patchnet
-from networks import random_picture, random_qnet
+from networks import free_network, random_picture, random_qnet
 from oracle import RGB888 as ORACLE_RGB888
 from oracle import Oracle
 from patchnet import GRAYSCALE, RGB565, RGB888, Image, Model, api, models
 from patchnet.blob.pack import pack
+from patchnet.net.layers import Layer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -166,3 +168,13 @@ def test_profile_sums_to_the_time_taken(rgb):
     assert names == ("layer 0", "layer 1", "layer 2", "head")
     assert ops == ("conv 3x3 stride 1", *["bottleneck 5x5 stride 1"] * 2, "pool, dense")
     assert all(t > 1000 for t in times[1:3])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_zero_points_of_the_input(channels):
+    """One of each channel of a picture, where they differ; other inputs have one alone."""
+    layer = Layer("conv", 4, 4, channels, 0, 2, 1, 1)
+    network = free_network("channels", ("a", "b"), 4, 4, channels, 1, False, chain=(layer,))
+    qnet = random_qnet(np.random.default_rng(1), network)
+    zeros = (7, 8, -9) if channels == 3 else (7,)
+    assert Model(pack(replace(qnet, input_zero=zeros))).input_zero_point == (zeros if channels == 3 else 7)

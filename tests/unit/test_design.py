@@ -1,5 +1,6 @@
 """Equations 1 to 3 of the paper, its own figures, and the search for a network under a budget."""
 
+import re
 import tomllib
 from dataclasses import replace
 
@@ -211,7 +212,7 @@ def test_impossible_detection_is_refused(change, message):
 
 
 @pytest.mark.parametrize(("where", "values", "said"), [
-    (("chain", 1), dict(kind="foo"), "layer 1: kind: wanted conv or bottleneck, got foo"),
+    (("chain", 1), dict(kind="foo"), "layer 1: kind: wanted conv or bottleneck or block or maxpool or meanpool, got"),
     (("chain", 0), dict(act="bar"), "layer 0: act: wanted relu6 or relu or none, got bar"),
     (("chain", 0), dict(stride=0), "layer 0: stride: wanted 1 or more, got 0"),
     (("chain", 1), dict(cin=7), "layer 1: wanted an input of"),
@@ -228,3 +229,17 @@ def test_what_is_wrong_with_an_explicit_network_is_named(where, values, said):
     part.update(values)
     with pytest.raises(ValueError, match=said):
         from_dict(table)
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    (dict(), ""),
+    (dict(stride=0), "stride: wanted 1 or more, got 0"),
+    (dict(kernel=5, pads=(4, 4, 2, 2)), "pads: wanted of a block such that each output has an input to add"),
+    (dict(kernel=5, pads=(2, 2, 4, 4)), "pads: wanted of a block such that each output has an input to add"),
+    (dict(kernel=5, pads=(2, 1, 2, 2), stride=2), ""),
+    (dict(second=(3, 2)), "second: wanted odd numbers, got \\(3, 2\\)"),
+    (dict(kind="maxpool", cexp=0), "cout: wanted 4, the input's, got 5"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_layer_is_named(values, said):
+    layer = replace(Layer("block", 6, 6, 4, 3, 5, 3, 1, True), **values)
+    assert re.match(said, layer.fault()) and bool(layer.fault()) == bool(said)

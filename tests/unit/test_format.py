@@ -65,7 +65,7 @@ def test_page_knows_sizes_and_limits():
 def test_page_lists_every_mode():
     """Number and name of each, in order; the tests' own numbers are the same."""
     listed = re.findall(r"^\| (\d) \| (\w+) \|", PAGE, re.M)
-    assert [int(n) for n, _ in listed] == list(range(7))
+    assert [int(n) for n, _ in listed] == list(range(8))
     for number, name in listed:
         assert getattr(fmt, f"MODE_{name.upper()}") == getattr(arena, name.upper()) == int(number)
 

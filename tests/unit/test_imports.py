@@ -35,7 +35,8 @@ LINE = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 ONLY = {"": {"api"}, "api": {"engine"}}  # these take in nothing else, so that `import patchnet` is quick
 TORCH = {"tasks", "train", "importers"}  # rooms that may know torch
 # A task is known by its name alone (`tasks` itself has the table), so that one can be added or left out.
-NEIGHBOURS = {("sound", "classify")}  # a network that hears classifies
+# a network that hears classifies; a heat map is a raw one, in which objects are found
+NEIGHBOURS = {("sound", "classify"), ("heatmap", "raw"), ("heatmap", "detect")}
 BOARD_FILES = {"filecam", "filemic"}  # what is `patchnet` to them is the board's module
 REASON = "# imported here:"
 AT_ONCE, IN_FUNCTION, FOR_TYPES = "at once", "in a function", "for type checkers"

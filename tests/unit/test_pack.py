@@ -16,7 +16,7 @@ from patchnet.blob.quantized import QBottleneck, QNet, Scaled
 from patchnet.blob.unpack import blob_plan, blob_qnet, read
 from patchnet.net.layers import Layer
 from patchnet.plan.choice import plan
-from patchnet.plan.modes import fast_modes, largest_sums
+from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import Plan, place
 
 
@@ -62,8 +62,7 @@ def test_tunnels_share_what_is_equal():
     q = networks.random_qnet(np.random.default_rng(1), networks.random_network(np.random.default_rng(2), k=4))
     tied = replace(q, tunnels=q.tunnels[:1] * len(q.tunnels))
     info = read(pack.pack(tied))
-    records = [pack.fmt.PARAM.unpack(pack.pack(tied), info.header["param_off"] + 8 * i) for i in range(
-        info.header["tunnels"] * info.header["layers"])]  # fmt: skip
+    records = fmt.PARAM.unpack_all(pack.pack(tied), info.header["param_off"], len(info.layers) * len(info.patches))
     assert len({r["weight_off"] for r in records}) == info.header["layers"]
     assert len(pack.pack(tied)) < len(pack.pack(q))
 
@@ -277,22 +276,15 @@ def pack_fast(q: QNet, index: int, mode: int = FAST, group: int = 4) -> bytes:
     return pack.pack(q, with_steps(rolling_plan(q.design, [(len(layers), layers[-1].oh)]), {index: (mode, group)}))
 
 
-def reach(scaled, products: int, top: int):
-    """The part with one multiplier that makes `top` of its largest sum."""
-    sums = products + abs(int(scaled.bias[-1]))
-    mult = scaled.mult.copy()
-    mult[-1] = ((top + 1) * 2**32 - 2**31 - 1) // sums
-    return replace(scaled, mult=mult)
-
-
 @pytest.mark.parametrize("name", ["expand", "depthwise"])
-def test_value_of_more_than_16_bits(fast_qnet, name):
+def test_shift_of_a_fast_layer_has_a_bound(fast_qnet, name):
+    """That of weights which fit 16 bits when they are shifted; sums have none of their own."""
     layer = fast_qnet.tunnels[0][1]
-    products = largest_sums(layer.shape)[name == "depthwise"]
-    just = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32767)})
-    beyond = with_layer(fast_qnet, 1, **{name: reach(getattr(layer, name), products, 32768)})
+    scaled = replace(getattr(layer, name), mult=np.full(layer.shape.cexp, 2**31 - 1, np.int32))
+    just = with_layer(fast_qnet, 1, **{name: scaled, f"{name}_shift": 8})
+    beyond = with_layer(fast_qnet, 1, **{name: scaled, f"{name}_shift": 9})
     assert pack_fast(just, 1) and all(fast_layers(just)[1:])
-    with pytest.raises(ValueError, match="tunnel 0, layer 1: .* values: wanted at most 32767 .* got 32768"):
+    with pytest.raises(ValueError, match=f"tunnel 0, layer 1: .*{name}_shift: wanted at most 8, got 9"):
         pack_fast(beyond, 1)
     assert fast_layers(beyond)[1] is False and fast_ok(beyond.tunnels[1][1])
 

@@ -1,6 +1,8 @@
 """Places: rings, overlaps and areas against a little engine that moves line numbers instead of pixels."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,15 +10,55 @@ import pytest
 import networks
 from cases import random_schedule
 from patchnet.format import STATE_BYTES
+from patchnet.net.layers import Layer, pair
 from patchnet.net.network import Network, aligned
 from patchnet.net.recipe import Stage, patch_tunnels
-from patchnet.plan.modes import DIRECT, GROUPS, ROLLING, STORED, WINDOW
+from patchnet.plan.modes import COVER, DIRECT, GROUPS, ROLLING, STORED, WINDOW
 from patchnet.plan.place import areas, place
 
 VWW = patch_tunnels(
     "vww", ("no_person", "person"), 66, 66, k=4, central=True, margin_h=9, margin_w=9, stem_out=16,
     stages=(Stage(24, 1, 1), Stage(32, 2, 2), Stage(48, 2, 2), Stage(64, 1, 1)),
 )  # fmt: skip
+
+
+class Side(NamedTuple):
+    """A layer along lines or across them: kernel, stride and padding, how far a block's second kernel reaches, and how
+    many positions go in and come out."""
+
+    kernel: int
+    stride: int
+    pad: int
+    half: int
+    size: int
+    outputs: int
+
+    def between(self, outs: Iterable[int]) -> set[int]:
+        """Outputs of the (first) kernel from which these follow: of a block, those under the second one."""
+        around = range(-self.half, self.half + 1)
+        return {o + d for o in outs for d in around if 0 <= o + d < self.outputs}
+
+    def under(self, outs: Iterable[int]) -> range:
+        """From the first to the last input under these outputs of the (first) kernel."""
+        tops = [o * self.stride - self.pad for o in outs]
+        inside = [i for top in tops for i in range(top, top + self.kernel) if 0 <= i < self.size]
+        return range(min(inside), max(inside) + 1)
+
+    def reach(self, outs: Iterable[int]) -> range:
+        return self.under(self.between(outs))
+
+    @property
+    def skips(self) -> bool:
+        """Whether there are inputs between the kernels of two outputs, that none reads."""
+        return self.stride > self.kernel
+
+
+def sides(layer: Layer, whole: bool) -> tuple[Side, Side]:
+    """Along lines and across them: these are rows of the whole map, or columns."""
+    (second_h, second_w), (top, _, left, _) = pair(layer.second), layer.pad
+    rows = Side(layer.kh, layer.sh, top, second_h // 2, layer.h, layer.oh)
+    columns = Side(layer.kw, layer.sw, left, second_w // 2, layer.w, layer.ow)
+    return (rows, columns) if whole else (columns, rows)
 
 
 class Ring:
@@ -28,54 +70,69 @@ class Ring:
     def write(self, line: int) -> None:
         self.lines[line % len(self.lines)] = line
 
-    def read(self, first: int, stop: int) -> None:
-        for line in range(first, stop):
+    def read(self, lines: Iterable[int]) -> None:
+        for line in lines:
             assert self.lines[line % len(self.lines)] == line
 
 
 class Stream:
     """A segment, step by step as the engine takes them.
 
-    `log`: ("read", lowest map line) and ("write", lines written); `expanded`: lines that each layer has expanded.
+    `log`: ("read", lowest map line) and ("write", lines written); `expanded`: lines that each layer has expanded, of a
+    block those that it has made between its convolutions.
     """
 
     def __init__(self, layers, steps, whole: bool, from_picture: bool):
         self.layers, self.steps, self.log = layers, steps, []
         self.done, self.fresh, self.expanded = ([0] * len(layers) for _ in range(3))
-        self.size = [(a.h, a.oh) if whole else (a.w, a.ow) for a in layers]
+        self.sides = [sides(layer, whole)[0] for layer in layers]
         self.rings = [Ring(step.lines) for step in steps]
-        self.wides = [Ring(min(a.kernel, size)) for a, (size, _) in zip(layers, self.size, strict=True)]
+        self.wides = [Ring(wide_lines(layer, side)) for layer, side in zip(layers, self.sides, strict=True)]
         self.from_picture = from_picture
 
     def run(self) -> list:
-        while self.done[-1] < self.size[-1][1]:
+        while self.done[-1] < self.sides[-1].outputs:
             self.step()
         return self.log
 
     def step(self) -> None:
-        i, demand = len(self.layers) - 1, self.size[-1][1]
+        i, demand = len(self.layers) - 1, self.sides[-1].outputs
         while True:
-            layer, step, size = self.layers[i], self.steps[i], self.size[i][0]
-            start, end = self.done[i], min(self.done[i] + step.rows, demand)
-            need = min(size, (end - 1) * layer.stride - layer.kernel // 2 + layer.kernel)
+            chunk = range(self.done[i], min(self.done[i] + self.steps[i].rows, demand))
+            need = self.sides[i].reach(chunk).stop
             there = self.done[i - 1] if i else need
-            if step.mode == ROLLING and self.fresh[i] < there:
-                return self.expand(i)
+            if self.takes(i, chunk, there):
+                return
             if there >= need:
-                return self.make(i, start, end, need)
+                return self.make(i, chunk)
             i, demand = i - 1, need
 
-    def expand(self, i: int) -> None:
-        self.read(i, self.fresh[i], self.fresh[i] + 1)
-        self.wides[i].write(self.fresh[i])
-        self.fresh[i] += 1
+    def takes(self, i: int, chunk: range, there: int) -> bool:
+        """Takes in a line by itself, if the layer does that and one is there."""
+        side = self.sides[i]
+        if self.steps[i].mode not in (ROLLING, COVER):
+            return False
+        if self.layers[i].kind == "block":
+            line, stop = self.fresh[i], max(side.between(chunk)) + 1
+            lines = side.under([line]) if line < stop else range(there + 1)
+        else:
+            line = max(self.fresh[i], side.reach(chunk).start)
+            lines = range(line, line + 1)
+        if lines.stop > there:
+            return False
+        if i == 0 and self.from_picture:
+            self.rings[0].write(line)
+        self.read(i, lines)
+        self.wides[i].write(line)
+        self.fresh[i] = line + 1
         self.expanded[i] += 1
+        return True
 
-    def read(self, i: int, first: int, stop: int) -> None:
+    def read(self, i: int, lines: range) -> None:
         if i:
-            self.rings[i].read(first, stop)
+            self.rings[i].read(lines)
         elif not self.from_picture:
-            self.log.append(("read", first))
+            self.log.append(("read", lines.start))
 
     def write(self, i: int, line: int) -> None:
         """A line that comes out."""
@@ -85,30 +142,35 @@ class Stream:
         else:
             self.log.append(("write", line + 1))
 
-    def sample(self, first: int, stop: int) -> None:
-        for line in range(first, stop):
+    def sample(self, lines: range) -> None:
+        for line in lines:
             self.rings[0].write(line)
-        self.rings[0].read(first, stop)
+        self.rings[0].read(lines)
 
-    def make(self, i: int, start: int, end: int, need: int) -> None:
-        layer, mode = self.layers[i], self.steps[i].mode
-        lowest, whole = max(0, start * layer.stride - layer.kernel // 2), mode in (DIRECT, WINDOW)
+    def make(self, i: int, chunk: range) -> None:
+        layer, mode, side = self.layers[i], self.steps[i].mode, self.sides[i]
+        lines = side.reach(chunk)
         if i == 0 and self.from_picture and mode == DIRECT:
-            self.sample(lowest, need)
+            self.sample(lines)
         elif mode == ROLLING:
-            self.wides[i].read(lowest, need)
-        else:
-            self.read(i, lowest, need)
-            self.expanded[i] += need - lowest
-        for line in range(start, end):
+            self.wides[i].read(side.between(chunk) if layer.kind == "block" else lines)
+        elif mode != COVER:
+            self.read(i, lines)
+            self.expanded[i] += len({y for line in chunk for y in side.reach([line])})
+        for line in chunk:
             self.write(i, line)
-            expanded = min(need, line * layer.stride - layer.kernel // 2 + layer.kernel)
-            if whole:
-                self.read(i, lowest, need)
-            elif layer.residual:
-                self.read(i, line, line + 1)
-            if mode in (GROUPS, STORED) and expanded < need:
-                self.read(i, expanded, need)
+            if mode in (DIRECT, WINDOW):
+                self.read(i, lines)
+            elif layer.residual or layer.kind == "block":
+                self.read(i, range(line * side.stride, line * side.stride + 1))
+            below = [y for y in side.reach(range(line, chunk.stop)) if y >= side.reach([line]).stop]
+            if mode in (GROUPS, STORED) and below:
+                self.read(i, range(max(below[0], side.reach([line + 1]).start), lines.stop))
+
+
+def wide_lines(layer: Layer, side: Side) -> int:
+    """Lines that a layer of mode rolling keeps."""
+    return min(2 * side.half + 1, side.outputs) if layer.kind == "block" else min(side.kernel, side.size)
 
 
 def strip_log(layers, strip: int) -> list:
@@ -117,10 +179,7 @@ def strip_log(layers, strip: int) -> list:
     for top in range(0, layers[-1].oh, strip):
         rows = range(top, min(layers[-1].oh, top + strip))
         for layer in reversed(layers):
-            pad = layer.kernel // 2
-            reach = {y for o in rows for y in range(o * layer.stride - pad, o * layer.stride - pad + layer.kernel)}
-            inside = sorted(y for y in reach if 0 <= y < layer.h)
-            rows = range(inside[0], inside[-1] + 1)
+            rows = sides(layer, True)[0].reach(rows)
         log += [("read", rows[0]), ("write", min(layers[-1].oh, top + strip)), ("read", rows[0])]
     return log
 
@@ -164,6 +223,8 @@ def test_rings_are_just_large_enough(seed):
         whole = segment.strip == chain[-1].oh
         Stream(chain, steps, whole, segment.first == 0).run()
         for i in range(1, len(chain)):
+            if sides(chain[i], whole)[0].skips:  # where unread lines come with others a smaller one may do
+                continue
             smaller = [replace(s, lines=s.lines - (j == i)) for j, s in enumerate(steps)]
             with pytest.raises((AssertionError, ZeroDivisionError)):
                 Stream(chain, smaller, whole, segment.first == 0).run()
@@ -179,7 +240,7 @@ def test_maps_lie_over_each_other_as_far_as_is_safe(seed):
         least, lead = map_lead(chain, steps, segment.strip), segment.in_at - segment.out_at
         size_in, size_out = chain[0].h * chain[0].w * chain[0].cin, chain[-1].oh * chain[-1].ow * chain[-1].cout
         assert lead >= least
-        if all(layer.kernel > 1 for layer in chain):  # a 1x1 convolution of stride 2 leaves lines unread
+        if not any(side.skips for layer in chain for side in sides(layer, True)):
             assert lead <= aligned(max(least, size_out - size_in))
 
 
@@ -193,57 +254,82 @@ def test_maps_apart():
     assert plan.arena_bytes > place(network, schedule).arena_bytes
 
 
-def reached(chain, strip: int) -> list[list[tuple[int, int]]]:
-    """(n in, n out) of each layer in each strip, by marking what is needed."""
+def reached(chain, strip: int) -> list[list[tuple[int, int, int]]]:
+    """(n in, n mid, n out) of each layer in each strip, by marking what is needed."""
     whole = strip == chain[-1].oh
     found = [[] for _ in chain]
     for top in [0] if whole else range(0, chain[-1].oh, strip):
-        out = set(range(chain[-1].ow)) if whole else set(range(top, min(chain[-1].oh, top + strip)))
+        out = range(chain[-1].ow) if whole else range(top, min(chain[-1].oh, top + strip))
         for i, layer in reversed(list(enumerate(chain))):
-            pad, size = layer.kernel // 2, layer.w if whole else layer.h
-            reach = {x for o in out for x in range(o * layer.stride - pad, o * layer.stride - pad + layer.kernel)}
-            inside = {x for x in range(size) if min(reach) <= x <= max(reach)}
-            found[i].append((len(inside), len(out)))
+            across = sides(layer, whole)[1]
+            inside = across.reach(out)
+            found[i].append((len(inside), len(across.between(out)), len(out)))
             out = inside
     return found
 
 
-def conv_work(layer, step, n_out: int) -> int:
-    """FORMAT.md's C, and what layer 0 samples in mode window."""
-    k, quads = layer.kernel, (layer.kernel**2 * layer.cin + 3) // 4
-    usual = step.group == 0 or step.mode == GROUPS
-    n = min(max(128 // quads // 2 * 2, 2) if usual else step.group, n_out + n_out % 2)
-    sampled = k * ((n - 1) * layer.stride + k) * layer.cin if step.mode == WINDOW else 0
-    return 8 * quads * n + 16 * quads + 36 + sampled
+def windows(values: int, most: int, pixels: int) -> tuple[int, int]:
+    """FORMAT.md's N and C of windows of so many values; `most`: the group that N is, or 0."""
+    quads = (values + 3) // 4
+    n = min(most or max(128 // quads // 2 * 2, 2), pixels + pixels % 2)
+    return n, 8 * quads * n + 16 * quads + 36
 
 
-def work(layer, step, lines_in: int, n_in: int, n_out: int, last: bool) -> int:
-    """FORMAT.md's table of modes, its last column, and the place for lines on their way to the pooling."""
-    k, rows, group = layer.kernel, step.rows, step.group
-    bottleneck = layer.kind == "bottleneck"
-    sizes = {
+def conv_work(layer, step, along: Side, across: Side, n_out: int) -> int:
+    """C, and what layer 0 samples in mode window."""
+    n, c = windows(layer.taps * layer.cin, 0 if step.mode == GROUPS else step.group, n_out)
+    sampled = along.kernel * ((n - 1) * across.stride + across.kernel) * layer.cin
+    return c + (sampled if step.mode == WINDOW else 0)
+
+
+def block_work(layer, n_mid: int, n_out: int) -> int:
+    second_h, second_w = pair(layer.second)
+    each = [(layer.taps * layer.cin, n_mid), (second_h * second_w * layer.cexp, n_out), (layer.cin, n_out)]
+    most = max(windows(values, 0, pixels)[1] for values, pixels in each[: 2 + layer.expand])
+    return most + (n_out * layer.cout if layer.expand else 0)
+
+
+def bottleneck_work(layer, step, along: Side, n_in: int, n_out: int) -> int:
+    rows, group, ring = step.rows, step.group, min(along.kernel, along.size) * n_in * step.group
+    return {
         DIRECT: layer.cexp,
         ROLLING: layer.cexp,
-        GROUPS: 4 * rows * n_out * layer.cout + min(k, lines_in) * n_in * group + group,
-        STORED: rows * n_out * layer.cexp + min(k, lines_in) * n_in * group,
-    }
-    channels = group if step.mode == GROUPS and not bottleneck else layer.cout
-    own = sizes[step.mode] if bottleneck else conv_work(layer, step, n_out)
+        GROUPS: 4 * rows * n_out * layer.cout + ring + group,
+        STORED: rows * n_out * layer.cexp + ring,
+    }[step.mode]
+
+
+def work(layer, step, along: Side, across: Side, widths: tuple[int, int, int], last: bool) -> int:
+    """FORMAT.md's table of modes, its last column, and the place for lines on their way to the pooling."""
+    (n_in, n_mid, n_out), own = widths, 0
+    if layer.kind == "conv" and step.mode != COVER:
+        own = conv_work(layer, step, along, across, n_out)
+    elif layer.kind == "block":
+        own = block_work(layer, n_mid, n_out)
+    elif layer.kind == "bottleneck":
+        own = bottleneck_work(layer, step, along, n_in, n_out)
+    channels = step.group if step.mode == GROUPS and layer.kind == "conv" else layer.cout
     return aligned(own) + (n_out * channels if last else 0)
+
+
+def wide_bytes(layer, step, along: Side, widths: tuple[int, int, int]) -> int:
+    n_in, n_mid, _ = widths
+    if step.mode == COVER:
+        return layer.cout if layer.kind == "maxpool" else 4 * layer.cout
+    pixels = n_mid if layer.kind == "block" else n_in
+    return wide_lines(layer, along) * pixels * layer.cexp if step.mode == ROLLING else 0
 
 
 def live_areas(network: Network, plan, segment, chain, steps) -> list[tuple[int, int]]:
     """(first byte, bytes) of rings, wide rings, state and work of a segment."""
     whole = segment.strip == chain[-1].oh
     out, most = [(segment.state_at, STATE_BYTES * len(chain))], 0
-    for i, (layer, step, widths) in enumerate(zip(chain, steps, reached(chain, segment.strip), strict=True)):
-        n_in, n_out = (max(column) for column in zip(*widths, strict=True))
-        number, lines_in = segment.first + i, layer.h if whole else layer.w
-        out.append((step.ring_at, step.lines * n_in * layer.cin))
-        if step.mode == ROLLING:
-            out.append((step.wide_at, min(layer.kernel, lines_in) * n_in * layer.cexp))
-        last = number == len(network.layers()) - 1
-        most = max(most, work(layer, step, lines_in, n_in, n_out, last))
+    for i, (layer, step, found) in enumerate(zip(chain, steps, reached(chain, segment.strip), strict=True)):
+        widths, (along, across) = tuple(max(column) for column in zip(*found, strict=True)), sides(layer, whole)
+        out.append((step.ring_at, step.lines * widths[0] * layer.cin))
+        out.append((step.wide_at, wide_bytes(layer, step, along, widths)))
+        last = segment.first + i == len(network.layers()) - 1
+        most = max(most, work(layer, step, along, across, widths, last))
     return [*out, (segment.work_at, most)]
 
 

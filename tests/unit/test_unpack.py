@@ -1,25 +1,30 @@
 """A blob read back gives what was packed."""
 
+from dataclasses import fields, is_dataclass, replace
+
 import numpy as np
 import pytest
 
 from cases import random_plan
 from networks import random_network, random_qnet
 from patchnet.blob.pack import pack
-from patchnet.blob.quantized import QBottleneck, Scaled
+from patchnet.blob.quantized import QNet, Scaled
 from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
+from patchnet.net.layers import KINDS, Layer, pair
 
 
-def same(a: Scaled | None, b: Scaled | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("weight", "bias", "mult"))
+def same(a, b) -> bool:
+    """Two layers, two parts of them, or two numbers."""
+    if isinstance(a, Scaled) and isinstance(b, Scaled):
+        return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("weight", "bias", "mult"))
+    if is_dataclass(a) and not isinstance(a, Layer):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    return a == b
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(40))
 def test_shapes_integers_and_plan(seed):
-    rng = np.random.default_rng(seed)
-    qnet = random_qnet(rng, random_network(rng, 200_000))
+    qnet, rng = network_of(seed)
     plan = random_plan(rng, qnet.design)
     blob = pack(qnet, plan)
     info, again = read(blob), blob_qnet(blob, "again")
@@ -30,7 +35,23 @@ def test_shapes_integers_and_plan(seed):
     assert same(a.fc, b.fc) and a.output_scale == np.float32(b.output_scale)
     for got, wanted in zip(again.tunnels, qnet.tunnels, strict=True):
         for a, b in zip(got, wanted, strict=True):
-            assert type(a) is type(b) and (a.shift, a.zero_out) == (b.shift, b.zero_out)
-            names = ("expand", "depthwise", "project") if isinstance(b, QBottleneck) else ("conv",)
-            assert all(same(getattr(a, name), getattr(b, name)) for name in names)
-            assert getattr(a, "res_mult", 0) == getattr(b, "res_mult", 0)
+            assert same(replace(a, shape=b.shape), b) and told(a.shape) == told(b.shape)
+
+
+def told(layer: Layer) -> Layer:
+    """What a blob tells of a layer: of its activation only whether a bottleneck has one, and all in full."""
+    act = ("none" if layer.act == "none" else "relu6") if layer.kind == "bottleneck" else "none"
+    sides = dict(kernel=pair(layer.kernel), stride=pair(layer.stride), pads=layer.pad, second=pair(layer.second))
+    return replace(layer, act=act, **sides)
+
+
+def network_of(seed: int) -> tuple[QNet, np.random.Generator]:
+    rng = np.random.default_rng(seed)
+    return random_qnet(rng, random_network(rng, 200_000)), rng
+
+
+def test_networks_are_of_all_kinds():
+    layers = [layer for seed in range(40) for layer in network_of(seed)[0].design.layers()]
+    assert {layer.kind for layer in layers} == set(KINDS)
+    assert {layer.expand for layer in layers if layer.kind == "block"} == {False, True}
+    assert any(layer.kh != layer.kw for layer in layers) and any(layer.pad[0] != layer.pad[1] for layer in layers)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..models import names
-from . import boards, looking, making
+from . import boards, importing, looking, making
 from .arguments import USER_ERROR, Parser
 
 EPILOG = """\
@@ -33,7 +33,7 @@ def build_parser() -> Parser:
         sub.add_argument("--json", action="store_true", help="print JSON and nothing else")
         return sub
 
-    for group in (making, looking, boards):
+    for group in (making, importing, looking, boards):
         group.add(command)
     return parser
 
@@ -46,8 +46,10 @@ def explain(error: Exception) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, USER_ERROR with one line on stderr, DIFFERENT (see val)."""
+    """Exit status: 0, USER_ERROR with one line on stderr (of what cannot be imported one for each obstacle), DIFFERENT
+    (see val)."""
     from ..board.remote import LinkLost, RemoteError, RemoteTimeout  # imported here: after --help
+    from ..importers.graph import Unsupported  # imported here: after --help
 
     args = build_parser().parse_args(argv)
     try:
@@ -57,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # a reader such as `head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Unsupported as e:
+        print(f"patchnet: {args.file}: cannot be imported:", *e.lines, sep="\n", file=sys.stderr)
+        return USER_ERROR
     except (ValueError, OSError, MemoryError, ImportError, LinkLost, RemoteError, RemoteTimeout) as e:
         print(f"patchnet: {explain(e)}", file=sys.stderr)
         return USER_ERROR

@@ -43,7 +43,10 @@ def add(command: Callable[..., Parser]) -> None:
     p = command("val", run_val, "Measure accuracy", more)
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--data", required=True, metavar="DATA", help="an .npz, a folder of class folders, or digits")
-    more = "float, host, unix, qemu or the port of a board; several for a comparison (default: host)"
+    more = (
+        "float, source (the file that an imported network came from, in its own interpreter), host, unix, qemu or the "
+        "port of a board; several for a comparison (default: host)"
+    )
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
     p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")

@@ -14,15 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import rooms
 from ..blob.files import network_of
 from ..board import onboard, remote
-from ..data import Dataset
+from ..data import Dataset, Item
 from ..engine.model import Model
 from ..net.network import Network
 from ..tasks.answers import Answering
 
-ENGINES = ("float", "host", "unix", "qemu")
+ENGINES = ("float", "source", "host", "unix", "qemu")
+REAL = ("float", "source")  # of which answers are not equal to the others' to the bit
 FLOAT_BATCH = 64
 CHUNK_BYTES = 6 << 20  # of files that go to a device at once; the emulated board's ROM has 9 MiB
 DEVICE_SECONDS, ITEM_SECONDS = 60, 30  # patience with a device: to start and per item
@@ -64,6 +67,26 @@ def _on_float(path: Path, items: Dataset, room: Answering, asked: Any, tick: Tic
         some = [items[i][0] for i in range(start, min(len(items), start + FLOAT_BATCH))]
         rows += room.of_float(model, some, asked)
         tick(len(some))
+    return rows, None
+
+
+def source_input(item: Item, network: Network) -> np.ndarray:
+    """What an imported network's original is given for an item: pixels as real numbers in its own scale, or int8 values
+    of an input that is no picture as they are."""
+    x = rooms.part(network.task, "input").prepare(item, network)
+    if x.dtype == np.int8:
+        return x
+    return (x - np.array(network.mean[: network.channels], np.float64)) / network.std
+
+
+def _on_source(path: Path, items: Dataset, room: Answering, asked: Any, tick: Tick) -> Rows:
+    """The original in the interpreter that it was made for."""
+    from ..importers.source import Source  # imported here: it needs packages that may not be installed
+
+    source, network, rows = Source(path), network_of(path), []
+    for item, _ in items:
+        rows.append(room.of_logits(source.run(source_input(item, network)).real, item, network, asked))
+        tick(1)
     return rows, None
 
 
@@ -148,6 +171,8 @@ def run(on: str, path: Path, items: Dataset, asked: Any = None, tick: Tick = lam
         room.check(items[0][0], str(path))
     if on == "float":
         rows, ram = _on_float(path, items, room, asked, tick)
+    elif on == "source":
+        rows, ram = _on_source(path, items, room, asked, tick)
     elif on == "host":
         rows, ram = _on_host(path, items, room, asked, tick)
     else:

@@ -15,7 +15,7 @@ import numpy as np
 from ..blob.files import model_file, network_of
 from ..data import Dataset, decode, load
 from ..progress import Track, no_track
-from .engines import room_of, run
+from .engines import REAL, room_of, run
 
 
 def val(
@@ -36,9 +36,9 @@ def val(
         tick = track(f"{Path(file).stem} on {engine}", len(items))
         answers = run(engine, file, matched[engine], room.asked_to_measure, tick)
         result = room.judged(answers, matched[engine], str(model), data)
-        if engine != "float" and reference is not None:
+        if engine not in REAL and reference is not None:
             result = replace(result, reference=reference.on, identical=room.same(reference, answers))
-        elif engine != "float":
+        elif engine not in REAL:
             reference = answers
         results.append(result)
     return results

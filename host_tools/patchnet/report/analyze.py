@@ -7,6 +7,7 @@ layer with whole maps. `tables` and `plots` show an analysis to people.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,7 @@ from ..engine.model import Model
 from ..net import zoo
 from ..net.budget import paper_peak
 from ..net.layers import Layer
-from ..net.network import Network, aligned
+from ..net.network import Network, Shape, aligned
 from ..net.search import Candidate
 from ..net.toml import read_design
 from ..plan import choice, costs, streaming
@@ -56,8 +57,8 @@ class Block:
     shape_in: tuple[int, int, int]
     shape_out: tuple[int, int, int]
     t: float
-    kernel: int
-    stride: int
+    kernel: str
+    stride: str
     residual: bool
     segment: int | None
     mode: str
@@ -241,8 +242,7 @@ def analyze_network(
         a = areas(network, plan, index)
         blocks += _blocks(network, plan, index, a, counts)
         segments.append(_fused(network, plan, index, a, blocks))
-    dense = network.end.dense(network)
-    ends = [_end(network, plan, *dense)] if dense else []
+    ends = _ends(network, plan)
     bound, most = choice.binding(network, plan), max(s.live for s in segments)
     qnet = None if blob is None else blob_qnet(blob, network.name)
     its = lasting(network, _last(network, plan))
@@ -292,12 +292,19 @@ def _shape_out(layer: Layer) -> tuple[int, int, int]:
     return layer.oh, layer.ow, layer.cout
 
 
+def _size(height: int, width: int) -> str:
+    return f"{height}" if height == width else f"{height}x{width}"
+
+
 def layer_by_layer(layer: Layer) -> tuple[tuple[str, int], ...]:
     """(operation, bytes) of a layer in the usual order: whole int8 input and output maps of each convolution, and the
     block's input as long as a residual needs it."""
     first, last = layer.h * layer.w * layer.cin, map_bytes(layer)
-    if layer.kind == "conv":
-        return (("conv", first + last),)
+    if layer.kind == "block":
+        middle, shortcut = layer.oh * layer.ow * layer.cexp, last * layer.expand
+        return ("first", first + middle), ("shortcut", first + middle + shortcut), ("second", first + middle + last)
+    if layer.kind != "bottleneck":
+        return ((layer.kind, first + last),)
     kept = first if layer.residual else 0
     wide, narrow = layer.h * layer.w * layer.cexp, layer.oh * layer.ow * layer.cexp
     if not layer.expand:
@@ -329,9 +336,9 @@ def _blocks(network: Network, plan: Plan, index: int, a: Areas, counts: Sequence
             shape_in=(layer.h, layer.w, layer.cin),
             shape_out=_shape_out(layer),
             t=layer.cexp / layer.cin,
-            kernel=layer.kernel,
-            stride=layer.stride,
-            residual=layer.residual,
+            kernel=_size(layer.kh, layer.kw),
+            stride=_size(layer.sh, layer.sw),
+            residual=layer.residual or layer.kind == "block",
             segment=index,
             mode=MODE_NAMES[step.mode],
             rows=step.rows,
@@ -382,21 +389,34 @@ def _last(network: Network, plan: Plan) -> tuple[int, int, int]:
     return step.mode, step.rows, step.group
 
 
-def _end(network: Network, plan: Plan, classes: int, n: int) -> Block:
-    """`n` features, fully connected layer and logits. The pooling is part of the last segment."""
-    last = network.chain[-1]
-    end = lasting(network, _last(network, plan)).end
-    features = plan.places["logit_at"]  # and the sums below them, if these outlive the tunnels
-    logits = 2 * classes
-    alive = dict.fromkeys(KINDS, 0) | dict(features=features, logits=logits, other=end - features - logits)
+def _ends(network: Network, plan: Plan) -> list[Block]:
+    """What is alive behind the layers, if anything is: features, fully connected layer and logits, or what the task has
+    instead. The pooling is part of the last segment."""
+    end, dense = lasting(network, _last(network, plan)).end, network.end.fully_connected(network)
+    last, alive = network.chain[-1], dict.fromkeys(KINDS, 0)
+    if network.end.pools():
+        features, logits = plan.places["logit_at"], 2 * len(network.labels)  # sums below them if these outlive tunnels
+        alive |= dict(features=features, logits=logits, other=end - features - logits)
+    else:
+        alive |= dict(features=end)
+    if dense:
+        classes, n = dense
+        layerwise = ("pool", map_bytes(last) + n), ("fc", n + classes)
+        return [_end("fc", (1, 1, n), (1, 1, classes), alive, layerwise)]
+    shape = _shape_out(last)
+    return [_end("end", shape, shape, alive, (("end", map_bytes(last)),))] if end else []
+
+
+def _end(name: str, shape_in: Shape, shape_out: Shape, alive: dict, layerwise: tuple) -> Block:
+    weights = math.prod(shape_in + shape_out) if name == "fc" else 0
     return Block(
-        name="fc",
-        op="fc",
-        shape_in=(1, 1, n),
-        shape_out=(1, 1, classes),
+        name=name,
+        op=name,
+        shape_in=shape_in,
+        shape_out=shape_out,
         t=0,
-        kernel=1,
-        stride=1,
+        kernel="1",
+        stride="1",
         residual=False,
         segment=None,
         mode="",
@@ -409,12 +429,12 @@ def _end(network: Network, plan: Plan, classes: int, n: int) -> Block:
         wide_ring=0,
         sums=0,
         scratch=0,
-        live=end,
+        live=sum(alive.values()),
         alive=alive,
-        layerwise=(("pool", map_bytes(last) + n), ("fc", n + classes)),
-        macs=n * classes,
-        executed_macs=n * classes,
-        weights=n * classes,
+        layerwise=layerwise,
+        macs=weights,
+        executed_macs=weights,
+        weights=weights,
     )
 
 
@@ -449,7 +469,7 @@ def stored_weights(blob: bytes) -> int:
     for i, layer in enumerate([*network.chain * h["tunnels"], *network.tail()]):
         param = fmt.PARAM.unpack(blob, h["param_off"] + i * fmt.PARAM.size)
         seen[param["weight_off"]] = layer.weights
-    outputs, inputs = network.end.dense(network) or (0, 0)
+    outputs, inputs = network.end.fully_connected(network) or (0, 0)
     return sum(seen.values()) + outputs * inputs
 
 

@@ -24,7 +24,7 @@ from ..blob.pack import pack
 from ..blob.quantized import QNet
 from ..blob.random import random_qnet
 from ..blob.unpack import blob_plan, blob_qnet, read, read_blob
-from ..board.remote import FIRMWARE, PATIENCE, Board
+from ..board.remote import FIRMWARE, PATIENCE, ROM_SIZE, Board
 from ..net import zoo
 from ..net.layers import Layer
 from ..net.network import Network, aligned
@@ -33,6 +33,7 @@ from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, modes
 from ..plan.place import Plan, Segment, Step, areas, block_name, place
 
 PER_MICROSECOND = 1000
+ROM_SPARE = 1 << 16  # of the emulated board's ROM, for names and alignment of files
 
 # Four blocks of MobileNetV2's kind, and what others take for them: instructions per multiply-accumulate, counted alike
 BLOCKS = (
@@ -172,7 +173,7 @@ def layerwise(qnet: QNet) -> Plan:
     layers = qnet.design.run()
     schedule = []
     for i, (layer, fast) in enumerate(zip(layers, fast_layers(qnet), strict=True)):
-        step = (FAST, 1, layer.cexp) if fast else (DIRECT if DIRECT in modes(layer, i == 0, True) else ROLLING, 1, 0)
+        step = (FAST, 1, layer.cexp) if fast else (modes(layer, i == 0, True)[0], 1, 0)
         schedule.append((layer.oh, (step,)))
     return place(qnet.design, schedule)
 
@@ -220,8 +221,9 @@ import gc, json, patchnet
 with open("picture", "rb") as f:
     x = patchnet.Image({width}, {height}, patchnet.RGB565, f.read({width} * {height} * 2))
 with patchnet.Model("{name}") as m:
-    if m.task == "audio":  # a spectrogram; docs/audio.md has the front-end
-        x = bytes(m.input_shape[0] * m.input_shape[1])
+    height, width, channels = m.input_shape
+    if m.task == "audio" or channels not in (1, 3):  # no picture; docs/audio.md has the front-end of sounds
+        x = bytes(height * width * channels)
     print(json.dumps([row[2] for row in m.profile(x)]))
 x = None
 gc.collect()
@@ -253,8 +255,9 @@ def _block_count(board: Board, job: Job, file: str) -> BlockCount:
 def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
     network = job.network
     counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
-    end = "fully connected" if network.end.dense(network) else "boxes"
-    names = [block_name(network, i) for i in range(len(counts) - 1)] + [end]
+    names = [block_name(network, i) for i in range(len(network.run()))]
+    if len(counts) > len(names):
+        names.append("fully connected" if network.end.fully_connected(network) else "end")
     n, predicted = sum(counts), costs.predicted(network, job.plan)
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),
@@ -268,18 +271,30 @@ def _picture(jobs: Sequence[Job]) -> bytes:
     return np.random.default_rng(0).integers(0, 256, 2 * pixels, dtype=np.uint8).tobytes()
 
 
+def _boards(jobs: Iterable[Job], room: int) -> Iterator[list[Job]]:
+    """The jobs in their order, as many at a time as a board's `room` for blobs holds."""
+    together: list[Job] = []
+    for job in jobs:
+        if together and sum(len(j.blob) for j in (*together, job)) > room:
+            yield together
+            together = []
+        together.append(job)
+    yield together
+
+
 def _counted(jobs: Sequence[Job], count: Callable, firmware: Path, told: Progress) -> list:
-    """`count` of each job on one board, its counter checked first."""
-    out = []
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "picture").write_bytes(_picture(jobs))
-        for i, job in enumerate(jobs):
-            (Path(folder) / f"{i}.pnb").write_bytes(job.blob)
-        with Board.qemu(folder, firmware, icount=True) as board:
-            check_counter(board)
-            for i, job in enumerate(jobs):
-                told(f"{job.name}, {job.schedule}")
-                out.append(count(board, job, f"{i}.pnb"))
+    """`count` of each job, on as few boards as have room for them, each board's counter checked first."""
+    out, picture = [], _picture(jobs)
+    for together in _boards(jobs, ROM_SIZE - len(picture) - ROM_SPARE):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "picture").write_bytes(picture)
+            for i, job in enumerate(together):
+                (Path(folder) / f"{i}.pnb").write_bytes(job.blob)
+            with Board.qemu(folder, firmware, icount=True) as board:
+                check_counter(board)
+                for i, job in enumerate(together):
+                    told(f"{job.name}, {job.schedule}")
+                    out.append(count(board, job, f"{i}.pnb"))
     return out
 
 
@@ -300,7 +315,6 @@ def run(
     measured = []
     for name, qnet in networks(runs, told) if with_networks else ():
         told(f"{name}: planning")
-        # one board each: together they may be more than its ROM
         measured += _counted(list(network_jobs(name, qnet)), _network_count, firmware, told)
     return Bench(counts, measured)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..blob.quantized import QBottleneck, QConv, QNet
+from ..blob.quantized import QBottleneck, QLayer, QNet
 from ..net.network import Network
 from ..plan.place import Plan, areas
 
@@ -40,13 +40,13 @@ def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Nar
     return out
 
 
-def _integers(qnet: QNet, i: int) -> list[QConv | QBottleneck]:
+def _integers(qnet: QNet, i: int) -> list[QLayer]:
     """Layer `i` of `run()` in each tunnel, or once."""
     n = len(qnet.tunnels[0])
     return [tunnel[i] for tunnel in qnet.tunnels] if i < n else [qnet.behind[i - n]]
 
 
-def _sum_bits(q: QConv | QBottleneck) -> int:
+def _sum_bits(q: QLayer) -> int:
     """Bits of the largest sum of a projection: |bias| + sum of |weight| * the largest depthwise value."""
     assert isinstance(q, QBottleneck)  # only these have sums
     weight = np.abs(q.project.weight.astype(np.int64)).sum(1)

@@ -61,7 +61,7 @@ def _block(a: Analysis, i: int, b: Block) -> list[str]:
         *(f"{n:,}" if n else "" for n in sizes),
         f"{b.live:,}",
         f"{b.macs:,}",
-        f"{b.executed_macs / b.macs:.2f}x",
+        f"{b.executed_macs / b.macs:.2f}x" if b.macs else "",
     ]
 
 

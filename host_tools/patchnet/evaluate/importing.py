@@ -1,0 +1,125 @@
+"""A network of someone else's becomes a run, and is compared with its original.
+
+The run is a folder as `train` and `quantize` leave one, with the integers (qnet.npz), the blob (NAME.pnb) and a copy of
+the file (source.tflite, source.onnx), by which it can be asked what it says itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import rooms
+from ..blob import qnet_file
+from ..blob.files import SOURCES, Packed, pack_file
+from ..blob.quantized import QNet
+from ..data import load
+from ..importers.exact import exact
+from ..importers.graph import Imported
+from ..importers.match import match
+from ..importers.read import read
+from ..importers.real import Pixels, real
+from ..progress import Track, no_track
+
+TOLD = "import.json"  # what was imported, and what there is to know of it
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How integers are chosen for a network in real numbers: by `pictures` of a data set, evenly spread, and then
+    `tune` epochs of fine-tuning towards the network's own answers to them."""
+
+    data: str
+    pictures: int = 64
+    tune: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `import_file` made: the run's folder, the task, what the user should know, the blob."""
+
+    run: str
+    task: str
+    notes: tuple[str, ...]
+    packed: Packed
+
+
+def labels_of(path: str | Path) -> tuple[str, ...]:
+    """The lines of a text file (.txt), without empty ones at its end; or the classes of a data set."""
+    if Path(path).suffix.lower() != ".txt":
+        return load(path).classes
+    try:
+        lines = Path(path).read_text("utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: wanted a text file of labels, a line each") from None
+    return tuple(line.strip() for line in lines)
+
+
+def import_file(
+    file: str | Path,
+    out: str | Path | None = None,
+    *,
+    name: str = "",
+    labels: tuple[str, ...] = (),
+    calibration: Calibration | None = None,
+    pixels: Pixels | None = None,
+    family: str = "",
+    config: str | Path | None = None,
+    budget: int | None = None,
+    track: Track = no_track,
+) -> Run:
+    """Makes a run of a file. `name`: of the network, by default the file's. `out`: its folder, by default
+    runs/<task>/<name>.
+
+    Integers are taken as they are, if the file has some; with `calibration` they are chosen anew. `pixels`: what a
+    picture's pixels are to a network in real numbers. `family`, `config`: what a file of PyTorch's weights is of.
+    graph.Unsupported has everything that is in the way. `budget`: arena of the blob.
+    """
+    graph, prepared = read(file, family, config)
+    matched = replace(match(graph, labels, calibration is not None), name=name or Path(file).stem)
+    imported = exact(matched) if calibration is None else real(matched, pixels or prepared)
+    network = imported.network
+    folder = Path(out) if out else Path("runs") / network.task / network.name
+    claim(folder)
+    qnet = imported.qnet if calibration is None else calibrated(imported, calibration, folder)
+    qnet_file.save(qnet, folder / "qnet.npz")
+    keep(Path(file), folder, imported.notes, calibration)
+    return Run(str(folder), network.task, tuple(imported.notes), pack_file(folder, budget=budget, track=track))
+
+
+def claim(folder: Path) -> None:
+    """Makes the folder, or empties it of an earlier import. ValueError for one that holds something else."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / TOLD).is_file():
+            raise ValueError(f"{folder}: wanted a new folder, or that of an earlier import (-o names another)")
+        for path in (*folder.glob("*.pnb"), *folder.glob("*.npz"), *folder.glob("source.*")):
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QNet:
+    """Integers for a network in real numbers, which are saved in the run as float.npz."""
+    from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
+    from ..train.imported import float_model  # imported here: for the same reason
+    from ..train.modules import save_float  # imported here: for the same reason
+
+    network, model = imported.network, float_model(imported)
+    save_float(model, folder / "float.npz")
+    prepare = rooms.part(network.task, "input").prepare
+    inputs = np.stack([prepare(x, network) for x, _ in load(calibration.data, calibration.pictures)])
+    net = quantize.calibrated(model, inputs)
+    if calibration.tune:
+        quantize.fine_tune_towards(net, model, inputs, calibration.tune)
+    return net.quantized()
+
+
+def keep(file: Path, folder: Path, notes: list[str], calibration: Calibration | None) -> None:
+    """What was imported: a copy of a file that has an interpreter, and a few words on it."""
+    if file.suffix.lower() in SOURCES:
+        shutil.copyfile(file, folder / f"source{file.suffix.lower()}")
+    told = {"file": file.name, "calibration": None if calibration is None else vars(calibration), "notes": notes}
+    (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n")
