@@ -98,7 +98,7 @@ def test_sum_adds_the_tunnels():
 
 def test_folding_changes_nothing():
     torch.manual_seed(1)
-    unit = ConvNorm(6, 6, 3, 2, 6, "none")
+    unit = ConvNorm(6, 6, "none", (3, 3), (2, 2), (1, 1, 1, 1), 6)
     for _ in range(30):
         unit(torch.randn(4, 6, 9, 9) * 3 + 1)
     unit.norm.weight.data.uniform_(0.5, 2)

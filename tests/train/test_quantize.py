@@ -110,7 +110,7 @@ def test_contract(case):
     assert len(qnet.tunnels) == network.tunnels
     for tunnel in qnet.tunnels:
         for shape, layer in zip(network.layers(), tunnel, strict=True):
-            assert layer.shape == shape and 0 <= layer.shift <= 8 and -128 <= layer.zero_out <= 127
+            assert layer.shape == shape and 0 <= layer.shift <= 16 and -128 <= layer.zero_out <= 127
             parts = [v for v in vars(layer).values() if hasattr(v, "mult")]
             assert len(parts) == (1 if shape.kind == "conv" else 2 + shape.expand)
             for part in parts:
@@ -154,8 +154,8 @@ def test_sums_that_could_overflow_are_refused():
     weight, bias, scale = torch.ones(1, 100_000), torch.zeros(1), torch.full((1,), 1 / 127)
     with pytest.raises(ValueError, match="overflow int32"):
         fake.narrow(weight, bias, scale, 1.0, 0, 1.0)
-    with pytest.raises(ValueError, match="out of range"):
-        fake.narrow(weight, bias, scale, 1.0, 0, 1e-4)
+    with pytest.raises(ValueError, match="ratio of scales: wanted less than 128, got 787"):
+        fake.narrow(weight, bias, scale, 1.0, 0, 1e-5)
 
 
 def test_narrow_multiplies_by_the_ratio_of_scales():
@@ -166,13 +166,13 @@ def test_narrow_multiplies_by_the_ratio_of_scales():
     assert scaled.mult[0] / 2.0 ** (40 - shift) == pytest.approx(0.1 / 127 / 0.02, rel=1e-6)
 
 
-def test_scale_of_wide_values_ignores_rare_outliers():
-    x = torch.rand(4, 2, 30, 30)
-    x[0, 1, 0, 0] = 500.0
-    plain = fake.wide_scale(x, "relu6")
-    assert plain[0] == pytest.approx(1 / 255, rel=0.05)
-    assert plain[1] <= 6 / 255 + 1e-6, "relu6 ends at 6"
-    assert fake.wide_scale(-x, "relu6").min() > 0
+def test_scale_of_wide_values():
+    x = torch.rand(4, 3, 30, 30) * torch.tensor([1.0, 4.0, 16.0]).view(1, 3, 1, 1)
+    assert fake.wide_scale(x, "relu6").tolist() == pytest.approx([6 / 255] * 3), "relu6 ends at 6"
+    assert fake.wide_scale(x, "relu").tolist() == pytest.approx([8 / 255, 8 / 255, 16 / 255], rel=0.01)
+    assert fake.wide_scale(-x, "relu").min() > 0
+    rare = torch.randn(4, 1, 200, 200)
+    assert 0.7 * rare.abs().max() < 127 * fake.wide_scale(rare, "none") < rare.abs().max(), "rare outliers are cut off"
 
 
 def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
@@ -182,7 +182,7 @@ def test_fine_tuning_comes_nearer_to_the_float_network(tmp_path):
     model = settled(e.network)
     save_float(model, tmp_path / "float.npz")
     plain = quantize.run(tmp_path, epochs=0, out=tmp_path / "plain.npz")
-    tuned = quantize.run(tmp_path, epochs=4)
+    tuned = quantize.run(tmp_path, epochs=4, lr=2e-5)
     assert tuned == tmp_path / "qnet.npz"
     pictures = [picture for picture, _ in data.load("digits", limit=100)]
     wanted = model.predict(pictures)

@@ -136,9 +136,14 @@ def make_optimizer(model: nn.Module, e: Experiment, steps: int):
     warm = max(1, int(e.warmup * steps))
 
     def factor(step: int) -> float:
-        return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
+        return warm_cosine(step, warm, step / max(1, steps))
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def warm_cosine(step: int, warm: int, done: float) -> float:
+    """The learning rate's factor: it rises over `warm` steps, and falls to 0 as `done` becomes 1."""
+    return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 class Reporter:

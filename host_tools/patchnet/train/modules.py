@@ -11,22 +11,66 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import rooms
-from ..net.layers import Layer
+from ..net.layers import POOLS, Layer, Pads, Pair, pair
 from ..net.network import Network
 from ..net.toml import from_dict, to_dict
 
 ACTIVATION = {"relu6": nn.ReLU6, "relu": nn.ReLU, "none": nn.Identity}
+NO_PADS = (0, 0, 0, 0)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pads: Pads, groups: int = 1) -> Tensor:
+    """Convolution of x (N, C, H, W) with zeros around it: `pads` rows and columns (top, bottom, left, right)."""
+    top, bottom, left, right = pads
+    if (top, left) == (bottom, right):
+        return F.conv2d(x, weight, bias, stride, (top, left), groups=groups)
+    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, groups=groups)
+
+
+def pool(x: Tensor, layer: Layer) -> Tensor:
+    """The pooling of x (N, C, H, W) that `layer` is. What is outside takes no part in a maximum, and is 0 in a mean."""
+    (top, bottom, left, right), highest = layer.pad, layer.kind == "maxpool"
+    x = F.pad(x, (left, right, top, bottom), value=-math.inf if highest else 0.0) if any(layer.pad) else x
+    kernel, stride = (layer.kh, layer.kw), (layer.sh, layer.sw)
+    return F.max_pool2d(x, kernel, stride) if highest else F.avg_pool2d(x, kernel, stride)
+
+
+def second_pads(layer: Layer) -> Pads:
+    """Those of a block's second convolution."""
+    kh, kw = pair(layer.second)
+    return kh // 2, kh // 2, kw // 2, kw // 2
+
+
+class Conv(nn.Conv2d):
+    """Convolution without bias that may be padded otherwise on each side."""
+
+    def __init__(self, cin: int, cout: int, kernel: Pair, stride: Pair, pads: Pads, groups: int):
+        super().__init__(cin, cout, kernel, stride, groups=groups, bias=False)
+        self.pads = pads
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self.weight, None, self.stride, self.pads, self.groups)
 
 
 class ConvNorm(nn.Sequential):
     """Convolution without bias, batch norm and, unless it is linear, an activation."""
 
-    def __init__(self, cin: int, cout: int, kernel: int, stride: int, groups: int, act: str):
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        act: str,
+        kernel: Pair = (1, 1),
+        stride: Pair = (1, 1),
+        pads: Pads = NO_PADS,
+        groups: int = 1,
+    ):
         super().__init__()
-        self.conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.conv = Conv(cin, cout, kernel, stride, pads, groups)
         self.norm = nn.BatchNorm2d(cout)
         self.act = ACTIVATION[act]()
 
@@ -37,26 +81,68 @@ class ConvNorm(nn.Sequential):
         return weight.detach(), (self.norm.bias - self.norm.running_mean * gain).detach()
 
 
+def main_convolution(layer: Layer, cin: int, cout: int, groups: int = 1) -> ConvNorm:
+    """The one of the layer's kernel, stride and pads: dense, first, or depthwise."""
+    act, kernel, stride = "none" if layer.linear else layer.act, (layer.kh, layer.kw), (layer.sh, layer.sw)
+    return ConvNorm(cin, cout, act, kernel, stride, layer.pad, groups)
+
+
 class Bottleneck(nn.Module):
-    """Inverted bottleneck: 1x1 expand, depthwise, 1x1 project without activation, residual where shapes allow."""
+    """Inverted bottleneck: 1x1 expand, depthwise, 1x1 project, residual where shapes allow, mostly no activation."""
 
     def __init__(self, layer: Layer):
         super().__init__()
         self.residual = layer.residual
-        self.expand = ConvNorm(layer.cin, layer.cexp, 1, 1, 1, layer.act) if layer.expand else None
-        self.depthwise = ConvNorm(layer.cexp, layer.cexp, layer.kernel, layer.stride, layer.cexp, layer.act)
-        self.project = ConvNorm(layer.cexp, layer.cout, 1, 1, 1, "none")
+        self.expand = ConvNorm(layer.cin, layer.cexp, layer.act) if layer.expand else None
+        self.depthwise = main_convolution(layer, layer.cexp, layer.cexp, layer.cexp)
+        self.project = ConvNorm(layer.cexp, layer.cout, "none")
+        self.act = ACTIVATION[layer.out_act]()
 
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
-        return x + y if self.residual else y
+        return self.act(x + y if self.residual else y)
+
+
+class Block(nn.Module):
+    """Two dense convolutions, what goes in (through a 1x1 convolution, the shortcut, if there is one) added,
+    activation."""
+
+    def __init__(self, layer: Layer):
+        super().__init__()
+        self.first = main_convolution(layer, layer.cin, layer.cexp)
+        self.second = ConvNorm(layer.cexp, layer.cout, "none", pair(layer.second), pads=second_pads(layer))
+        stride = layer.sh, layer.sw
+        self.shortcut = ConvNorm(layer.cin, layer.cout, "none", stride=stride) if layer.expand else None
+        self.act = ACTIVATION[layer.act]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.first(x))
+        return self.act(y + as_large(x if self.shortcut is None else self.shortcut(x), y))
+
+
+def as_large(x: Tensor, y: Tensor) -> Tensor:
+    """A shortcut's map without the last rows and columns that the map `y` beside it, by its padding, lacks."""
+    return x[:, :, : y.shape[2], : y.shape[3]]
+
+
+class Pooling(nn.Module):
+    """Pooling, which has no weights."""
+
+    def __init__(self, layer: Layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool(x, self.layer)
 
 
 def build_layer(layer: Layer) -> nn.Module:
-    if layer.kind == "bottleneck":
-        return Bottleneck(layer)
-    return ConvNorm(layer.cin, layer.cout, layer.kernel, layer.stride, 1, layer.act)
+    if layer.kind in POOLS:
+        return Pooling(layer)
+    if layer.kind == "conv":
+        return main_convolution(layer, layer.cin, layer.cout)
+    return {"bottleneck": Bottleneck, "block": Block}[layer.kind](layer)
 
 
 class Tunnels(nn.Module):
@@ -83,7 +169,7 @@ def start_weights(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             # torch's own fan_out forgets the groups and starts depthwise weights far too small
-            fan_out = module.kernel_size[0] ** 2 * module.out_channels / module.groups
+            fan_out = math.prod(module.kernel_size) * module.out_channels / module.groups
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
 
 
@@ -93,9 +179,10 @@ def build(network: Network, tied: bool = False) -> Tunnels:
 
 
 def normalise(pixels: Tensor, network: Network) -> Tensor:
-    """uint8 (N, H, W, C) to float32 (N, C, H, W): (p - mean) / std."""
-    mean = torch.tensor(network.mean[: network.channels], dtype=torch.float32)
-    x = (pixels.float() - mean) / network.std
+    """uint8 (N, H, W, C) to float32 (N, C, H, W): (p - mean) / std. Floats are real inputs, and stay as they are."""
+    x = pixels.float()
+    if not pixels.is_floating_point():
+        x = (x - torch.tensor(network.mean[: network.channels], dtype=torch.float32)) / network.std
     return x.permute(0, 3, 1, 2)  # stays channels-last in memory, which oneDNN wants
 
 
