@@ -110,8 +110,9 @@ def library(checking: bool = False) -> ctypes.CDLL:
     lib.pn_sound.argtypes, lib.pn_sound.restype = [p], Sound
     lib.pn_spot.argtypes = [p, ctypes.POINTER(Sound), ctypes.POINTER(u32)]
     lib.shim_hears.argtypes = lib.shim_fresh.argtypes = [p]
-    lib.pn_detect_prepare.argtypes = [p, u32, p]
-    lib.shim_outputs.argtypes = lib.shim_detects.argtypes = [p]
+    lib.pn_boxes_prepare.argtypes = [p, u32, p]
+    lib.shim_outputs.argtypes = lib.shim_tells.argtypes = [p]
+    lib.shim_outputs8.argtypes = [p, p]
     lib.shim_boxes.argtypes = [p, u32, p]
     lib.shim_results.argtypes = [p, u32, p, p, p]
     if checking:
@@ -180,9 +181,10 @@ class Engine:
             self._open_head(stream)
         self.hears = bool(self.lib.shim_hears(self.model))
         self.arena_bytes = self.lib.shim_arena_bytes(self.model)
-        self.classes, self.outputs = int.from_bytes(blob[34:36], "little"), self.lib.shim_outputs(self.model)
+        self.classes, self.outputs = fmt.HEADER.unpack(blob)["classes"], self.lib.shim_outputs(self.model)
         self.threshold, self.iou = 26214, 29491
-        self.detects = bool(self.lib.shim_detects(self.model))
+        tells = self.lib.shim_tells(self.model)
+        self.detects, self.finds, self.classifies = (bool(tells & bit) for bit in (1, 2, 4))
         self.fill, self.keep = 0xA5, None
 
     def _check(self, code: int) -> None:
@@ -209,9 +211,9 @@ class Engine:
         if self.checking:
             self.tags = np.full(self.arena_bytes, UNTOUCHED, np.uint32)
             self.lib.shadow_begin(self.arena.ctypes.data, self.arena_bytes, self.tags.ctypes.data)
-        if self.detects:
+        if self.finds:
             self.heads = np.full(self.outputs + 2 * GUARD, 0x5C, np.int8)
-            self.lib.pn_detect_prepare(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
+            self.lib.pn_boxes_prepare(self.model, self.threshold, self.heads[GUARD:].ctypes.data)
         return self.arena
 
     def start_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> None:
@@ -265,17 +267,27 @@ class Engine:
 
     def results(self) -> Output:
         """What the arena holds after a run, and the scores that follow from it; the boxes and the heads' outputs."""
-        if self.detects:
-            guards = np.concatenate([self.heads[:GUARD], self.heads[GUARD + self.outputs :]])
-            assert (guards == 0x5C).all(), "bytes beside the heads' outputs were written"
-            boxes = np.zeros((1000, 6), np.uint32)
-            n = self.lib.shim_boxes(self.model, self.iou, boxes.ctypes.data)
-            heads = self.heads[GUARD : GUARD + self.outputs].copy()
-            return Output(np.zeros(0, np.int16), heads, [], [tuple(box) for box in boxes[:n].tolist()])
+        if not self.classifies:
+            return Output(np.zeros(0, np.int16), self._values(), [], self._boxes() if self.finds else [])
         logits, outputs = np.zeros(self.classes, np.int16), np.zeros(self.classes, np.int8)
         scores = np.zeros(self.classes, np.uint32)
         self.lib.shim_results(self.model, self.classes, logits.ctypes.data, outputs.ctypes.data, scores.ctypes.data)
         return Output(logits, outputs, scores.tolist(), [])
+
+    def _boxes(self) -> list[tuple[int, ...]]:
+        boxes = np.zeros((1000, 6), np.uint32)
+        n = self.lib.shim_boxes(self.model, self.iou, boxes.ctypes.data)
+        return [tuple(box) for box in boxes[:n].tolist()]
+
+    def _values(self) -> np.ndarray:
+        """The heads' outputs, or the last map."""
+        if self.detects:
+            guards = np.concatenate([self.heads[:GUARD], self.heads[GUARD + self.outputs :]])
+            assert (guards == 0x5C).all(), "bytes beside the heads' outputs were written"
+            return self.heads[GUARD : GUARD + self.outputs].copy()
+        outputs = np.zeros(self.outputs, np.int8)
+        self.lib.shim_outputs8(self.model, outputs.ctypes.data)
+        return outputs
 
     def run_image(self, data: bytes, w: int, h: int, pixfmt: int, roi=None) -> Output:
         self.start_image(data, w, h, pixfmt, roi)
@@ -298,7 +310,8 @@ class Engine:
 
     def rows(self) -> np.ndarray:
         """The last rows, int8, one behind the other: as many as the network looks at."""
-        height, width = (int.from_bytes(self.blob[at : at + 2].tobytes(), "little") for at in (20, 22))
+        head = fmt.HEADER.unpack(self.blob)
+        height, width = head["height"], head["width"]
         at = self.lib.pn_rows(self.model) - self.arena.ctypes.data
         return self.arena[at : at + height * width].view(np.int8).reshape(height, width, 1)
 

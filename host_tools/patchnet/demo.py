@@ -30,7 +30,7 @@ for name in sorted(file[:-4] for file in os.listdir() if file[-4:] == ".pnb"):
     cam = filemic.FileMic(name) if model.task == "audio" else filecam.FileCam(name)
     for _ in range(len(cam)):
         img = cam.read() if model.task == "audio" else cam.snapshot()
-        if model.task == "detect":
+        if model.task in ("detect", "heatmap"):
             found = [(label, score, x, y, w, h) for x, y, w, h, label, score in patchnet.detect(img)]
         else:
             found = patchnet.classify(img)

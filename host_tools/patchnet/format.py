@@ -14,26 +14,38 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 MAGIC = b"PNB\x1a"
-VERSION = 5
+VERSION = 6
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASKS = {  # by m.task
     "classify": 1,
     "detect": 2,
     "audio": 3,
+    "raw": 4,
+    "heatmap": 5,
 }
 TASK_NAMES = {code: name for name, code in TASKS.items()}
-KIND_CONV, KIND_BOTTLENECK = 1, 2
+KINDS = {  # by Layer.kind
+    "conv": 1,
+    "bottleneck": 2,
+    "block": 3,
+    "maxpool": 4,
+    "meanpool": 5,
+}
 FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
+SCORES_SOFTMAX, SCORES_SIGMOID = 0, 1
+SCORES = {"softmax": SCORES_SOFTMAX, "sigmoid": SCORES_SIGMOID}  # by what an end has for `scores`
 FIT_STRETCH, FIT_CROP = 0, 1
 MODE_DIRECT, MODE_ROLLING, MODE_WINDOW, MODE_GROUPS, MODE_STORED = range(5)
-MODE_FAST, MODE_SWEEP = 5, 6
+MODE_FAST, MODE_SWEEP, MODE_COVER = 5, 6, 7
 
 # limits that keep every int32 sum in range and every table small; the loader refuses what is beyond
 MAX_SIDE = 4096  # of the network's picture, and of the part of a camera picture that it reads
 MAX_REDUCTION = 32768  # products in one sum
 MAX_SHIFT = 16
+MAX_KERNEL = 15  # rows and columns, but of what covers the whole map
+MAX_COVER = 255  # rows and columns of that
 MAX_TUNNELS = 17
 MAX_LAYERS = 255
 MAX_FUSED = 16  # layers of a segment
@@ -41,8 +53,8 @@ STATE_BYTES = 60  # of the arena for each of them
 MIN_FFT, MAX_FFT = 32, 2048
 MAX_TWIDDLE = (1 << 30) + (1 << 16)  # square of a twiddle's length, 15 fraction bits
 NO_CLASS = 65535
-MAX_TOP = 1000  # candidates of a detection network
-CANDIDATE_BYTES = 12  # of the arena for each of them
+MAX_TOP = 1000  # candidates of a detection network, boxes of a heat map
+CANDIDATE_BYTES, SPOT_BYTES = 12, 16  # of the arena for each of them
 CENTRE, SIZE = 0.1, 0.2  # SSD's variances: what one unit of a box code is worth
 
 # what host and engine both count with
@@ -71,6 +83,7 @@ ERRORS = (
     ("ROI", "region empty, outside the picture, or larger than 4096 x 4096"),
     ("NO_DETECT", "a detection network, and the engine is built without (PN_NO_DETECT)"),
     ("NO_SOUND", "an audio model, and the engine is built without (PN_NO_SOUND)"),
+    ("NO_HEATMAP", "a heat map, and the engine is built without (PN_NO_HEATMAP)"),
 )
 CODES = {"OK": 0}
 CODES |= {name: 1 + i for i, (name, _) in enumerate(PROGRESS)}
@@ -132,17 +145,23 @@ HEADER = Table(
         ("size", "I"),
         ("crc", "I"),
         ("task", "B"),
-        ("channels", "B"),
         ("tunnels", "B"),
         ("layers", "B"),
+        ("fit", "B"),
+        ("channels", "H"),
+        ("classes", "H"),
         ("height", "H"),
         ("width", "H"),
         ("patch_h", "H"),
         ("patch_w", "H"),
         ("input_zero", "4b"),
-        ("fit", "B"),
         ("aggregate", "B"),
-        ("classes", "H"),
+        ("scores", "B"),
+        ("pool_shift", "B"),
+        ("pool_zero", "b"),
+        ("fc_shift", "B"),
+        ("fc_zero", "b"),
+        ("spare", "H"),
         ("patch_off", "I"),
         ("layer_off", "I"),
         ("segment_off", "I"),
@@ -151,10 +170,6 @@ HEADER = Table(
         ("label_off", "I"),
         ("label_bytes", "I"),
         ("pool_mult", "i"),
-        ("pool_shift", "B"),
-        ("pool_zero", "b"),
-        ("fc_shift", "B"),
-        ("fc_zero", "b"),
         ("fc_off", "I"),
         ("softmax_mult", "I"),
         ("input_scale", "f"),
@@ -174,12 +189,20 @@ LAYER = Table(
     "layer",
     (
         ("kind", "B"),
-        ("kernel", "B"),
-        ("stride", "B"),
-        ("flags", "B"),
+        ("mode", "B"),
+        ("flags", "H"),
+        ("kernel_h", "B"),
+        ("kernel_w", "B"),
+        ("stride_h", "B"),
+        ("stride_w", "B"),
+        ("pad_top", "B"),
+        ("pad_bottom", "B"),
+        ("pad_left", "B"),
+        ("pad_right", "B"),
+        ("second_h", "B"),
+        ("second_w", "B"),
         ("cexp", "H"),
         ("cout", "H"),
-        ("mode", "H"),
         ("rows", "H"),
         ("group", "H"),
         ("lines", "H"),
@@ -201,7 +224,19 @@ SEGMENT = Table(
     ),
 )
 
-PARAM = Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("weight_off", "I")))
+PARAM = Table(
+    "param",
+    (
+        ("zero_out", "b"),
+        ("zero_mid", "b"),
+        ("shift", "B"),
+        ("shift_1", "B"),
+        ("shift_2", "B"),
+        ("zero_add", "b"),
+        ("res_mult", "H"),
+        ("weight_off", "I"),
+    ),
+)
 
 AUDIO = Table(
     "audio",
@@ -257,13 +292,16 @@ SCALE = Table("scale", (("step_y", "I"), ("step_x", "I"), ("anchors", "I"), ("an
 
 ANCHOR = Table("anchor", (("h", "H"), ("w", "H")))
 
-TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR, AUDIO)
+HEATMAP = Table("heatmap", (("background", "H"), ("top", "H"), ("cell_at", "I"), ("spot_at", "I")))
+
+TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR, AUDIO, HEATMAP)
 CONSTANTS = (
-    "KIND_CONV", "KIND_BOTTLENECK", "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD",
+    "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD",
     "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW",
-    "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_SWEEP", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT", "MAX_TUNNELS",
-    "MAX_LAYERS", "MAX_FUSED", "STATE_BYTES", "MAX_TOP", "CANDIDATE_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE",
-    "NO_CLASS", "LEAST_OUTPUTS", "WIDENED_BYTES", "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
+    "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_SWEEP", "MODE_COVER", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT",
+    "MAX_KERNEL", "MAX_COVER", "SCORES_SOFTMAX", "SCORES_SIGMOID", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED",
+    "STATE_BYTES", "MAX_TOP", "CANDIDATE_BYTES", "SPOT_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE", "NO_CLASS",
+    "LEAST_OUTPUTS", "WIDENED_BYTES", "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
 )  # fmt: skip
 
 
@@ -291,6 +329,7 @@ def c_header() -> str:
     ]
     lines += [f"#define PN_{name} {globals()[name]}" for name in ("VERSION", "ALIGN")]
     lines += [f"#define PN_TASK_{name.upper()} {code}" for name, code in TASKS.items()]
+    lines += [f"#define PN_KIND_{name.upper()} {code}" for name, code in KINDS.items()]
     lines += [f"#define PN_{name} {globals()[name]}" for name in CONSTANTS]
     for table in TABLES:
         prefix = f"PN_{table.name.upper()}_"

@@ -31,6 +31,8 @@ TASKS = {
     "classify": Room("classify"),
     "detect": Room("detect", "detection"),
     "audio": Room("sound", "audio"),
+    "raw": Room("raw"),
+    "heatmap": Room("heatmap"),
 }
 
 

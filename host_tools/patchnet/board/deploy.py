@@ -202,6 +202,8 @@ def _input(test: vector.Vector) -> str:
     """MicroPython for the input of a test vector, whose bytes are `data`."""
     if test.kind == "sound":
         return "array.array('h', bytes(data))"
+    if test.kind == "raw":
+        return "data"
     height, width, *depth = test.input.shape
     return f"patchnet.Image({width}, {height}, patchnet.{'RGB888' if depth else 'GRAYSCALE'}, data)"
 

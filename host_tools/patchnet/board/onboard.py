@@ -25,7 +25,7 @@ LOSSES = 5  # in a row, without an answer in between
 ANSWER_SECONDS = 120 * remote.PATIENCE
 
 # 0, offset, data: a part of what goes into `store`; 1, path: open the model there, or in `store`; 2, size: a new
-# `store`; 3, width, height, bytes per pixel: look at the picture in it; 4, size: hear the samples in it.
+# `store`; 3, width, height, bytes per pixel: look at the picture in it; 4, size: at the samples or raw values in it.
 ON_BOARD = """
 import gc, patchnet
 store = bytearray({size})
@@ -96,12 +96,12 @@ class Session:
             self._link.ask(b"\x00" + _number(at) + data[at : at + step])
 
     def ask(self, x: np.ndarray) -> list[str]:
-        """The words of the board's answer to a picture, uint8 (H, W, 3) or (H, W), or to int16 samples."""
+        """The words of the board's answer to a picture, uint8 (H, W, 3) or (H, W), to int16 samples or int8 values."""
         if x.nbytes > self._room:
             self._link.ask(b"\x02" + _number(x.nbytes))
             self._room = x.nbytes
         self._store(vector.raw(x))
-        if x.ndim == 1:
+        if x.dtype != np.uint8:
             what = b"\x04" + _number(x.nbytes)
         else:
             height, width, depth = x.shape if x.ndim == 3 else (*x.shape, 1)
@@ -138,8 +138,8 @@ def ask(
     port: str, path: Path, inputs: Iterable[np.ndarray], tick: Callable[[int], None], words: str
 ) -> tuple[list[list[str]], int]:
     """The words of the board's answers, one list for each of `inputs` (as for Session.ask), and m.ram. `words` is
-    MicroPython: words(m, x) returns the answer to a picture, or to bytes of samples, as a list of strings; `labels` are
-    the model's."""
+    MicroPython: words(m, x) returns the answer to a picture, or to bytes of samples or raw values, as a list of
+    strings; `labels` are the model's."""
     first = _open(port, path, words, 0)
     session: Session | None = first
     ram, answers = first.ram, []

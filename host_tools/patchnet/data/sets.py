@@ -43,8 +43,9 @@ def reader_of(path: Path) -> Callable[[Path], Dataset]:
 
 def load_npz(path: Path) -> Dataset:
     """A set as packed in an .npz: `images` (N, H, W[, 3]), or `data` and `offsets` of encoded files, or `audio`, int16
-    (N, samples) or all clips in a row with their `offsets`, and its `rate`; `classes`, `labels`, and for detection
-    `boxes`, `box_labels`, `box_difficult`, `box_start`."""
+    (N, samples) or all clips in a row with their `offsets`, and its `rate`, or `features`, int8 (N, H, W[, C]), that a
+    network reads as they are; `classes`, `labels`, and for detection `boxes`, `box_labels`, `box_difficult`,
+    `box_start`."""
     with np.load(path, allow_pickle=False) as npz:
         z = {key: npz[key] for key in npz.files if not key.startswith("xml")}
     if "images" in z:
@@ -52,12 +53,15 @@ def load_npz(path: Path) -> Dataset:
     elif "data" in z:
         blob, offsets = z["data"].tobytes(), z["offsets"]
         sources = [blob[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    elif "features" in z:
+        sources = list(from_features(path, z["features"]))
     elif "audio" in z and "rate" in z and ("offsets" in z or z["audio"].ndim == 2):
         clips = z["audio"] if z["audio"].ndim == 2 else np.split(z["audio"], z["offsets"][1:-1])
         sources = [Clip(pcm, int(z["rate"])) for pcm in clips]
     else:
         raise ValueError(
-            f"{path}: holds no pictures or sounds (wanted 'images', 'data' or 'audio' and 'rate', got {', '.join(z)})"
+            f"{path}: holds no pictures or sounds (wanted 'images', 'data', 'features', or 'audio' and 'rate', "
+            f"got {', '.join(z)})"
         )
     boxes = None
     if "boxes" in z:
@@ -66,6 +70,16 @@ def load_npz(path: Path) -> Dataset:
     labels = z["labels"].astype(np.int64) if "labels" in z else np.full(len(sources), -1)
     names = tuple(map(str, z["names"])) if "names" in z else tuple(map(str, range(len(sources))))
     return Dataset(tuple(map(str, z["classes"])), sources, labels, names, boxes)
+
+
+def from_features(path: Path, values: np.ndarray) -> np.ndarray:
+    """int8 values of one or three channels are pictures of which a network reads just these, pixel - 128."""
+    if values.dtype != np.int8 or values.ndim not in (3, 4):
+        raise ValueError(f"{path}: features: wanted int8 (N, H, W[, C]), got {values.dtype} {values.shape}")
+    if values.ndim == 4 and values.shape[3] not in (1, 3):
+        return values
+    pixels = (values.astype(np.int16) + 128).astype(np.uint8)
+    return pixels[..., 0] if values.shape[3:] == (1,) else pixels
 
 
 def load_folder(root: Path) -> Dataset:
