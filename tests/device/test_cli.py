@@ -137,7 +137,10 @@ WRONG = {
     "model is no blob": (["analyze", "qnet.npz"], "wanted a .pnb blob"),
     "damaged blob": (["analyze", "cut.pnb"], "cut.pnb: bad model: length"),
     "budget in words": (["analyze", "pets.pnb", "--budget", "much"], "such as 24K, 24KB or 24576, got 'much'"),
-    "budget too small": (["pack", "qnet.npz", "-o", "x.pnb", "--budget", "100"], "496 B at least (stem, 13x13x3), budget 100 B"),
+    "budget too small": (
+        ["pack", "qnet.npz", "-o", "x.pnb", "--budget", "100"],
+        "496 B at least (stem, 13x13x3), budget 100 B",
+    ),
     "buffer too small": (["pack", "qnet.npz", "--stream", "50"], "B of weights at a time, stream 50 B"),
     "wide and streamed": (["pack", "qnet.npz", "--wide", "--stream", "1K"], "not with --stream"),
     "streamed by macs": (["analyze", "pets.pnb", "--stream", "1K", "--by", "macs"], "counted in instructions"),
