@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 ACTIVATIONS = ("relu6", "relu", "none")
 KINDS = ("conv", "bottleneck", "block", "maxpool", "meanpool")
@@ -53,37 +54,37 @@ class Layer:
     out_act: str = "none"
     linear: bool = False
 
-    @property
+    @cached_property
     def kh(self) -> int:
         return pair(self.kernel)[0]
 
-    @property
+    @cached_property
     def kw(self) -> int:
         return pair(self.kernel)[1]
 
-    @property
+    @cached_property
     def sh(self) -> int:
         return pair(self.stride)[0]
 
-    @property
+    @cached_property
     def sw(self) -> int:
         return pair(self.stride)[1]
 
-    @property
+    @cached_property
     def taps(self) -> int:
         return self.kh * self.kw
 
-    @property
+    @cached_property
     def pad(self) -> Pads:
         """Top, bottom, left, right."""
         return self.pads or (self.kh // 2, self.kh // 2, self.kw // 2, self.kw // 2)
 
-    @property
+    @cached_property
     def square(self) -> int:
         """The kernel, if it is as high as wide and the stride likewise; else 0."""
         return self.kh if self.kh == self.kw and self.sh == self.sw else 0
 
-    @property
+    @cached_property
     def covers(self) -> bool:
         """Whether the kernel is the whole map, which gives one pixel."""
         return (self.kh, self.kw) == (self.h, self.w) and not any(self.pad)
@@ -118,15 +119,15 @@ class Layer:
                 return f"{name}: wanted {wanted}, got {got}"
         return ""
 
-    @property
+    @cached_property
     def oh(self) -> int:
         return (self.h + self.pad[0] + self.pad[1] - self.kh) // self.sh + 1
 
-    @property
+    @cached_property
     def ow(self) -> int:
         return (self.w + self.pad[2] + self.pad[3] - self.kw) // self.sw + 1
 
-    @property
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of one run, nothing recomputed."""
         pixels = self.oh * self.ow
@@ -139,7 +140,7 @@ class Layer:
         expand = self.h * self.w * self.cin * self.cexp if self.expand else 0
         return expand + pixels * self.cexp * (self.taps + self.cout)
 
-    @property
+    @cached_property
     def weights(self) -> int:
         """Weights, biases not counted."""
         if self.kind in POOLS:

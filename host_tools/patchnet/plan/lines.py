@@ -39,6 +39,7 @@ class Axis:
         return self.under(*self.middle(a, b))
 
 
+@lru_cache(maxsize=1024)
 def axes(layer: Layer) -> tuple[Axis, Axis]:
     """Along rows, along columns."""
     top, _, left, _ = layer.pad
