@@ -17,3 +17,8 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     """The blob's path for a bare name ("person"), any other name or path as it is. It need not exist."""
     shipped = FOLDER / f"{name}.pnb"
     return shipped if Path(name).name == str(name) and shipped.exists() else Path(name)
+
+
+def weights(name: str) -> Path:
+    """Where the float32 weights of a shipped network lie, or of one to begin with ("lite0"). They need not exist."""
+    return FOLDER / f"{name}.npz"

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from .. import data, rooms
+from .. import data, models, rooms
 from ..net.network import Network
 from .experiment import Experiment, held_out, load_experiment, to_toml
 from .modules import load_float, read_float, save_float
@@ -118,9 +118,9 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
 
 
 def init_of(e: Experiment, out: Path) -> Path:
-    """Where the experiment's `init` lies: a path, or a run beside `out` or of another task."""
-    places = [Path(e.init), out.parent / e.init, *sorted(out.parent.parent.glob(f"*/{e.init}"))]
-    return next((place for place in places if place.exists()), places[1])
+    """Where the experiment's `init` lies: a path, a run beside `out` or of another task, or a shipped network."""
+    beside = [out.parent / e.init, *sorted(out.parent.parent.glob(f"*/{e.init}"))]
+    return next((place for place in (Path(e.init), *beside, models.weights(e.init)) if place.exists()), beside[0])
 
 
 def make_optimizer(model: nn.Module, e: Experiment, steps: int):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,8 +189,12 @@ def normalise(pixels: Tensor, network: Network) -> Tensor:
 
 def save_float(model: Tunnels, path: Path) -> None:
     """Weights and network in one .npz, no pickles: arrays by their state-dict names, the network as JSON."""
-    arrays = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    np.savez(path, network=json.dumps(to_dict(model.network)), **arrays)
+    write_float(path, model.network, {name: value.detach().numpy() for name, value in model.state_dict().items()})
+
+
+def write_float(path: Path, network: Network, arrays: dict[str, Any]) -> None:
+    """The same from arrays, which may be float16."""
+    np.savez(path, network=json.dumps(to_dict(network)), **arrays)
 
 
 def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:
@@ -197,6 +202,7 @@ def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:
     path = Path(path)
     with np.load(path / "float.npz" if path.is_dir() else path, allow_pickle=False) as z:
         arrays = {name: torch.from_numpy(z[name]) for name in z.files if name != "network"}
+        arrays = {name: value.float() if value.dtype == torch.float16 else value for name, value in arrays.items()}
         return from_dict(json.loads(str(z["network"]))), arrays
 
 

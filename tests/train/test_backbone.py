@@ -1,0 +1,71 @@
+"""The weights to begin with mean what they did where they were learnt."""
+
+import numpy as np
+import pytest
+import torch
+
+from patchnet import models
+from patchnet.importers.families import Chain, Style
+from patchnet.net.recipe import PatchTunnels, Stage
+from patchnet.train import backbone, loop
+from patchnet.train.modules import build, read_float
+
+
+def recipe(blocks: int, size: int = 64, **more) -> PatchTunnels:
+    given = {"k": 1, "central": False, "stem_out": backbone.STEM, "stages": backbone.cut(blocks)} | more
+    return PatchTunnels("t", ("a", "b"), size, size, mean=backbone.MEAN, std=backbone.STD, **given)
+
+
+def begun(network) -> torch.nn.Module:
+    """The network with the backbone's weights where it has a place for them."""
+    net = build(network)
+    module = torch.nn.Module()
+    module.net = net
+    loop.start_from(module, *read_float(models.weights("lite0")))
+    return net.eval()
+
+
+def test_stages_are_cut():
+    assert backbone.cut(1) == (Stage(16, 1, 1, 1, 3),)
+    assert backbone.cut(7)[-1] == Stage(80, 2, 2, 6, 3) and backbone.cut(11) == backbone.STAGES
+    for blocks in (0, 12):
+        with pytest.raises(ValueError, match=f"blocks: wanted 1 to 11, got {blocks}"):
+            backbone.cut(blocks)
+
+
+def original(state: dict[str, torch.Tensor], blocks: int) -> Chain:
+    """The network that the weights are of, with TensorFlow's padding."""
+    names = {"0": "stem"} | {str(i + 1): f"blocks.{i}" for i in range(blocks)}
+    own = {}
+    for name, value in state.items():
+        _, _, layer, rest = name.split(".", 3)
+        if layer in names:
+            own[f"{names[layer]}.{rest}"] = value
+    last = own[f"blocks.{blocks - 1}.project.conv.weight"].shape[0]
+    own |= {"classifier.weight": torch.zeros(2, last), "classifier.bias": torch.zeros(2)}
+    strides = [2] + [s.stride if i == 0 else 1 for s in backbone.cut(blocks) for i in range(s.n)]
+    residuals = [i > 0 for s in backbone.cut(blocks) for i in range(s.n)]
+    chain = Chain(own, strides, residuals, Style(True, torch.nn.BatchNorm2d(1).eps, ((0,) * 3, (1,) * 3)))
+    chain.load_state_dict(own)
+    return chain.eval()
+
+
+def test_maps_are_those_of_the_original_a_few_pixels_on():
+    """TensorFlow's strides of two look one pixel further to the right and down, at each scale: 1 + 2 + 4 + 8."""
+    blocks, size = 8, 256
+    chain = original(read_float(models.weights("lite0"))[1], blocks)
+    x = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 3, size + 16, size + 16)).astype(np.float32))
+    with torch.no_grad():
+        wanted = chain.blocks(chain.stem(x))
+        got = begun(recipe(blocks, size).network()).maps(x[:, :, 15 : 15 + size, 15 : 15 + size])[:, 0]
+    inner = slice(6, 10)  # of 16 cells, where no border is seen
+    assert wanted.abs().max() > 1
+    np.testing.assert_allclose(got[:, :, inner, inner], wanted[:, :, inner, inner], atol=1e-3)
+
+
+def test_every_tunnel_begins_with_them_and_what_is_new_at_random():
+    net = begun(recipe(5, 48, k=4, margin_h=4, margin_w=4, head=24).network())
+    _, theirs = read_float(models.weights("lite0"))
+    for i in range(4):
+        assert torch.equal(net.tunnels[i][5].project.conv.weight, theirs["tunnels.0.5.project.conv.weight"])
+    assert net.tunnels[0][6].conv.weight.shape == (24, 40, 1, 1)
