@@ -163,9 +163,9 @@ def test_ranks_share_an_epoch():
 
 def test_run_learns(tmp_path):
     out = loop.run("digits", out_dir=tmp_path / "run", **FEW)
-    assert {p.name for p in out.iterdir()} == {"config.toml", "float.npz", "log.csv", "checkpoint.pt"}
+    assert {p.name for p in out.iterdir()} == {"config.toml", "float.npz", "log.csv", "checkpoint.pt", "batch.png"}
     rows = (out / "log.csv").read_text().splitlines()
-    assert rows[0] == "epoch,loss,accuracy,seconds" and len(rows) == 4
+    assert rows[0] == "epoch,loss,accuracy,lr,seconds" and len(rows) == 4
     assert float(rows[3].split(",")[1]) < float(rows[1].split(",")[1])
     assert training.float_accuracy(load_float(out), data.load("digits", limit=200)) > 0.3
 

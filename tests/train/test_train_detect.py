@@ -184,9 +184,9 @@ def test_run_learns_to_detect(tmp_path):
     (tmp_path / "toy.toml").write_text(experiments.to_toml(e))
     assert experiments.load_experiment(tmp_path / "toy.toml") == e
     out = loop.run(tmp_path / "toy.toml", out_dir=tmp_path / "run")
-    assert {p.name for p in out.iterdir()} == {"config.toml", "float.npz", "log.csv", "checkpoint.pt"}
+    assert {p.name for p in out.iterdir()} == {"config.toml", "float.npz", "log.csv", "checkpoint.pt", "batch.png"}
     rows = (out / "log.csv").read_text().splitlines()
-    assert rows[0] == "epoch,loss,map50,seconds" and float(rows[-1].split(",")[1]) < float(rows[1].split(",")[1]) / 2
+    assert rows[0] == "epoch,loss,map50,lr,seconds" and float(rows[-1].split(",")[1]) < float(rows[1].split(",")[1]) / 2
     assert detect_training.map50(load_float(out), data.load(tmp_path / "test.npz")) > 0.6
 
 

@@ -1,4 +1,4 @@
-"""analyze, val, predict, bench."""
+"""analyze, val, predict, report, bench."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from .arguments import DIFFERENT, STREAM, Parser, engines, fraction, positive, size
+from .arguments import DIFFERENT, STREAM, Parser, count, engines, fraction, positive, size
 from .output import print_json, progress, wide_console, written
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add(command: Callable[..., Parser]) -> None:
-    """analyze, val, predict, bench."""
+    """analyze, val, predict, report, bench."""
     # imported here: with the commands, numpy
     from ..net.zoo import NAMES
     from ..plan.costs import TABLES
@@ -61,6 +61,18 @@ def add(command: Callable[..., Parser]) -> None:
     more = "networks that detect: of two boxes of a class that overlap more, one goes (default: 0.45)"
     p.add_argument("--iou", type=fraction, default=0.45, metavar="IOU", help=more)
     p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the pictures with labels and patches, or boxes")
+
+    more = (
+        "RUN/report.html, which needs nothing beside it: curves of the training, the confusion matrix or precision and "
+        "recall, worst mistakes, memory. Training writes it after each epoch."
+    )
+    p = command("report", run_report, "Write a page about a run", more)
+    p.add_argument("run_dir", type=Path, metavar="RUN")
+    p.add_argument("--data", metavar="DATA", help="what to try it on (default: the test set of its experiment, if any)")
+    more = "as for val; what the last one says is shown (default: float, if there is one, and host)"
+    p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
+    p.add_argument("--limit", type=positive, metavar="N", help="use N items, evenly spread over the set")
+    p.add_argument("--clock", type=count, default=480_000_000, metavar="HZ", help="of the processor (default: 480M)")
 
     more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
     p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
@@ -166,6 +178,22 @@ def run_predict(args) -> int:
     if args.out:
         room.draw(seen(args.model, args.pictures, on), rows, network, args.out)
         written(args.out)
+    return 0
+
+
+def run_report(args) -> int:
+    # imported here: the stage alone
+    from ..report import run as report
+
+    if not args.run_dir.is_dir():
+        raise ValueError(f"{args.run_dir}: wanted a run, the folder that training or import left")
+    given = [name for names in args.on or [[]] for name in names]
+    on = list(dict.fromkeys(given)) or [*(["float"] if (args.run_dir / "float.npz").is_file() else []), "host"]
+    data = args.data or report.test_of(args.run_dir)
+    with progress(args) as track:
+        asked = report.ask(args.run_dir, data, on, args.limit, track) if data else None
+        path = report.write(args.run_dir, asked, args.clock)
+    print_json({"report": str(path)}) if args.json else written(path)
     return 0
 
 

@@ -126,13 +126,15 @@ def run_train(args) -> int:
     from ..evaluate.chain import chain  # imported here: the stage alone
 
     with quiet_stdout(args), needs_torch():
+        from ..report import run as report  # imported here: matplotlib takes half a second to start
         from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
 
-        run = loop.run(args.experiment, args.out, args.resume, **dict(args.settings))
+        run = loop.run(args.experiment, args.out, args.resume, report.write, **dict(args.settings))
         made = None
         if args.chain:
             with progress(args) as track:
                 made = chain(run, args.budget, args.tune, track)
+                report.write(run, report.ask(run, made.test, ("float", "host"), track=track) if made.test else None)
     if args.json:
         print_json({"run": str(run)} if made is None else told(made))
     elif made is None:

@@ -50,6 +50,11 @@ def _lines(axes: Axes, lines: Sequence[tuple[str, int | None, str, str]]) -> Non
 
 
 def memory(a: Analysis, path: str | Path) -> None:
+    """`memory_figure` as a PNG file."""
+    memory_figure(a).savefig(path, dpi=130)
+
+
+def memory_figure(a: Analysis) -> Figure:
     """Memory over the blocks, as figure 1 of the paper: above, our live bytes before those of layer-by-layer execution;
     below, what they consist of, segment by segment, with the arena and, if there is one, the budget."""
     figure = Figure(figsize=(max(9, 3.5 + 0.68 * len(a.blocks)), 8), layout="constrained")
@@ -63,7 +68,7 @@ def memory(a: Analysis, path: str | Path) -> None:
     tunnels = f"{a.tunnels} tunnels over patches of {a.patch[0]}x{a.patch[1]}" if a.tunnels > 1 else "one tunnel"
     times = f"{a.executed_macs / a.macs:.2f}x the nominal MACs"
     figure.suptitle(f"{a.name}: {picture}, {tunnels}; arena {a.arena:,} B at {times}", fontsize=11)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def _tick(b: Block) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data import Clip, Dataset, Item, as_picture
 from ..engine.model import Model
 from ..net.network import Network
+
+if TYPE_CHECKING:
+    from .html import Section
 
 
 def pnm(picture: np.ndarray) -> bytes:
@@ -127,6 +130,10 @@ class Answering:
     def draw(self, items: Sequence[np.ndarray], told: Sequence[dict], network: Network, path: Path) -> None:
         """Items as `seen` gives them with what was told of them, as a PNG file."""
         raise NotImplementedError
+
+    def sections(self, answers: Any, items: Dataset) -> list[Section]:
+        """What a page shows of an engine's answers to `items`, which are in terms of the network's labels."""
+        return []
 
     def draw_confusion(self, result: Any, path: Path) -> None:
         raise ValueError("--confusion: wanted a network that classifies, this one does not")

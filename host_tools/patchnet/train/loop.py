@@ -1,7 +1,7 @@
 """Training in float32, read from top to bottom.
 
-`run("person")` leaves runs/classify/person/{config.toml,float.npz,log.csv,checkpoint.pt}. Started by torchrun it
-trains on several processes (DDP). What is trained, on which batches, by which loss and measure, the task's room tells.
+`run("person")` leaves runs/classify/person/{config.toml,float.npz,log.csv,checkpoint.pt,batch.png}. Started by torchrun
+it trains on several processes (DDP). What is trained, on which batches, by which loss and measure, the room tells.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -52,8 +53,15 @@ def moving_average(decay: float) -> Callable:
     return update
 
 
-def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool = False, **overrides) -> Path:
+def run(
+    experiment: str | Path,
+    out_dir: str | Path | None = None,
+    resume: bool = False,
+    seen: Callable[[Path], object] = lambda _run: None,
+    **overrides,
+) -> Path:
     """Train an experiment (TOML file or shipped name), fields replaced by `overrides`; returns the run directory.
+    `seen` is called with it after each epoch.
 
     `float.npz` always holds the newest averaged weights: with a cosine schedule the last are the best, and nothing is
     chosen by the held-out pictures.
@@ -92,10 +100,13 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
 
     report = Reporter(out, e, resume, goal.measured) if rank == 0 else None
     for epoch in range(done, e.epochs):
-        start, losses = time.time(), []
+        start = time.time()
+        losses: list[float] = []
         torch.manual_seed((e.seed * 1000 + epoch) * ranks + rank)  # so that a resumed run goes on as it would have
         model.train()
         for pixels, targets in batches.epoch(epoch):
+            if rank == 0 and epoch == done and not losses:
+                save_batch(pixels, out / "batch.png")
             loss = goal.loss(model, pixels=pixels, targets=targets)
             optimizer.zero_grad()
             loss.backward()
@@ -109,12 +120,26 @@ def run(experiment: str | Path, out_dir: str | Path | None = None, resume: bool 
             measured = goal.measure(average.module, validation) if due else None
             save_float(average.module, out / "float.npz")
             torch.save({**{k: p.state_dict() for k, p in parts.items()}, "epoch": epoch + 1}, out / "checkpoint.pt")
-            report(epoch + 1, float(np.mean(losses)), measured, time.time() - start)
+            report(epoch + 1, float(np.mean(losses)), measured, schedule.get_last_lr()[0], time.time() - start)
+            seen(out)
     if rank == 0 and e.test:
         print(f"{e.name}: test {goal.measured} {goal.measure(load_float(out), data.load(e.test)):.4f} ({e.test})")
     if ranks > 1:
         torch.distributed.destroy_process_group()
     return out
+
+
+def save_batch(pixels: Tensor, path: Path) -> None:
+    """At most 24 inputs (N, H, W, C) of a batch beside each other, as they are cropped and flipped; colours are changed
+    later, batch by batch."""
+    if pixels.dtype != torch.uint8:
+        return
+    some = pixels[:24].numpy()
+    columns = min(8, len(some))
+    some = np.concatenate([some, np.zeros((-len(some) % columns, *some.shape[1:]), np.uint8)])
+    rows = [np.concatenate(list(some[i : i + columns]), 1) for i in range(0, len(some), columns)]
+    grid = np.concatenate(rows)
+    Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(path)
 
 
 def init_of(e: Experiment, out: Path) -> Path:
@@ -153,7 +178,7 @@ class Reporter:
         self.measured = measured
         self.path, self.e, self.board, self.progress = out / "log.csv", e, None, None
         if not resume:
-            self.path.write_text(f"epoch,loss,{measured},seconds\n")
+            self.path.write_text(f"epoch,loss,{measured},lr,seconds\n")
         if e.tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # imported here: few have it
 
@@ -163,10 +188,10 @@ class Reporter:
             self.progress.start()
             self.task = self.progress.add_task(e.name, total=e.epochs)
 
-    def __call__(self, epoch: int, loss: float, result: float | None, seconds: float) -> None:
+    def __call__(self, epoch: int, loss: float, result: float | None, lr: float, seconds: float) -> None:
         shown = "" if result is None else f"{result:.4f}"
         with self.path.open("a", newline="") as f:
-            csv.writer(f).writerow([epoch, f"{loss:.4f}", shown, f"{seconds:.1f}"])
+            csv.writer(f).writerow([epoch, f"{loss:.4f}", shown, f"{lr:.3g}", f"{seconds:.1f}"])
         line = f"{self.e.name} epoch {epoch}/{self.e.epochs} loss {loss:.4f} held-out {shown or '-'} {seconds:.1f} s"
         if self.board:
             self.board.add_scalar("loss", loss, epoch)

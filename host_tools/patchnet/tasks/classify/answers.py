@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ...engine.model import Model
 from ...net.network import Network
 from ..answers import Answering
 from .end import Pooled
+
+if TYPE_CHECKING:
+    from ..html import Section
 
 # A device's answer to a picture: class:score in the order of the ranking, scores in 1/65536.
 WORDS = """
@@ -155,6 +158,12 @@ class Classifying(Answering):
 
         rankings = [[(one["label"], one["score"]) for one in row["ranking"]] for row in told]
         drawing.patches(items, rankings, network, path)
+
+    def sections(self, answers: Answers, items: Dataset) -> list[Section]:
+        from . import showing  # imported here: matplotlib takes half a second to start
+
+        unit = 1 if answers.ram is None else 65536
+        return showing.sections(answers.labels, answers.order, answers.scores / unit, items)
 
     def draw_confusion(self, result: Result, path: Path) -> None:
         from . import drawing  # imported here: matplotlib takes half a second to start

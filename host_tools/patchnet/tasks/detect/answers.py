@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ...engine.model import Model
 from ...net.network import Network
 from ..answers import Answering
 from . import precision
+
+if TYPE_CHECKING:
+    from ..html import Section
 
 LEAST, OVERLAP = 0.02, 0.45  # threshold of scores and of suppression while precision is measured: all of the curve
 UNIT = 65536  # of the integer engines' scores
@@ -162,6 +165,11 @@ class Detecting(Finding):
             for r in results
         ]  # fmt: skip
         return names, rows
+
+    def sections(self, answers: Found, items: Dataset) -> list[Section]:
+        from . import showing  # imported here: matplotlib takes half a second to start
+
+        return showing.sections(answers.labels, [answers.corners(i) for i in range(len(items))], items)
 
     def remark(self, result: DetectResult) -> str:
         return f"{result.boxes} boxes"

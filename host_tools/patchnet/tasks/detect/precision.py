@@ -43,22 +43,25 @@ def judged(found: np.ndarray, truth: np.ndarray, most: float) -> np.ndarray:
     return out
 
 
+def ranked(found: Rows, truth: Rows, label: int, most: float = 0.5) -> tuple[np.ndarray, int]:
+    """Whether each answer of a class, best first over all pictures, was right, those that are not counted left out; and
+    how many objects of it there are."""
+    scores, hits, wanted = [], [], 0
+    for have, real in zip(found, truth, strict=True):
+        have, real = have[have[:, 4] == label], real[real[:, 4] == label]
+        have = have[np.argsort(-have[:, 5], kind="stable")]
+        scores.append(have[:, 5])
+        hits.append(judged(have, real, most))
+        wanted += int((real[:, 5] == 0).sum())
+    hit = np.concatenate(hits)[np.argsort(-np.concatenate(scores), kind="stable")]
+    return hit[hit >= 0], wanted
+
+
 def voc_precisions(found: Rows, truth: Rows, classes: int, most: float = 0.5) -> list[float | None]:
     """Average precision of each class the way of PASCAL VOC: difficult objects neither count nor cost. None for a class
     of which there is no object."""
-    out: list[float | None] = []
-    for label in range(classes):
-        scores, hits, wanted = [], [], 0
-        for have, real in zip(found, truth, strict=True):
-            have, real = have[have[:, 4] == label], real[real[:, 4] == label]
-            have = have[np.argsort(-have[:, 5], kind="stable")]
-            scores.append(have[:, 5])
-            hits.append(judged(have, real, most))
-            wanted += int((real[:, 5] == 0).sum())
-        order = np.argsort(-np.concatenate(scores), kind="stable")
-        hit = np.concatenate(hits)[order]
-        out.append(average_precision(hit[hit >= 0], wanted) if wanted else None)
-    return out
+    pairs = [ranked(found, truth, label, most) for label in range(classes)]
+    return [average_precision(hits, wanted) if wanted else None for hits, wanted in pairs]
 
 
 def mean(precisions: Sequence[float | None]) -> float:

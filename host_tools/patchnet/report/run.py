@@ -1,0 +1,152 @@
+"""The report of a run: report.html in its folder, which needs nothing beside it.
+
+What there is so far is shown: while it trains curves and a batch, later memory, and what the network makes of its test
+set, engine by engine.
+"""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure  # not pyplot: no window, no state
+from PIL import Image
+
+from ..blob.files import model_file, network_of
+from ..data import Dataset, load
+from ..evaluate import engines
+from ..progress import Track, no_track
+from ..tasks.answers import Answering
+from ..tasks.html import Section, drawing, note, page, picture, table, text
+from . import analyze, plots
+
+PAGE = "report.html"
+BATCH = "batch.png"  # pictures as the network sees them while it learns, left by training
+CLOCK = 480_000_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What engines said of a data set: a result of each, and the answers of the last."""
+
+    data: str
+    room: Answering
+    results: list[Any]
+    answers: Any
+    items: Dataset
+
+
+def ask(run: Path, data: str, on: Sequence[str], limit: int | None = None, track: Track = no_track) -> Asked:
+    """Asks engines, as `val` does, and keeps the last one's answers."""
+    items, results, reference = load(data, limit), [], None
+    for engine in on:
+        file = model_file(run, engine)
+        network = network_of(file)
+        room = engines.room_of(network)
+        own = room.matched(items, network.labels, str(run), data)
+        answers = engines.run(engine, file, own, room.asked_to_measure, track(f"{run.name} on {engine}", len(items)))
+        results.append(room.judged(answers, own, str(run), data))
+        reference = answers
+    return Asked(data, room, results, reference, own)
+
+
+def test_of(run: Path) -> str:
+    """The test set of a trained run's experiment; "" if there is none."""
+    path = run / "config.toml"
+    return str(tomllib.loads(path.read_text()).get("test", "")) if path.is_file() else ""
+
+
+def write(run: str | Path, asked: Asked | None = None, clock: int = CLOCK) -> Path:
+    """RUN/report.html of what lies in the run and of what engines were `asked`. `clock`: of the processor, Hz, by
+    which predicted instructions are told as time."""
+    run = Path(run)
+    facts, sections = [], []
+    if asked:
+        facts += [measured(asked)]
+        sections += [Section("Engines", results(asked))]
+    sections += curves(run)
+    blobs = sorted(run.glob("*.pnb"))
+    if len(blobs) == 1:
+        analysis = analyze.analyze(blobs[0])
+        facts += figures(analysis, blobs[0], clock)
+        sections.append(
+            Section("Memory over the network", drawing(plots.memory_figure(analysis), "memory over blocks"))
+        )
+    if asked:
+        sections += asked.room.sections(asked.answers, asked.items)
+    sections += batch(run) + settings(run)
+    out = run / PAGE
+    out.write_text(page(run.resolve().name, facts, sections), encoding="utf-8")
+    return out
+
+
+def measured(asked: Asked) -> tuple[str, str]:
+    value = getattr(asked.results[-1], asked.room.measure)
+    return f"{asked.room.measured} of {len(asked.items)}, {asked.results[-1].on}", f"{value:.2%}"
+
+
+def figures(a: analyze.Analysis, blob: Path, clock: int) -> list[tuple[str, str]]:
+    return [
+        ("RAM (arena)", f"{a.arena:,} B"),
+        ("flash (.pnb)", f"{blob.stat().st_size:,} B"),
+        ("multiply-accumulates", f"{a.macs / 1e6:.1f} M"),
+        (f"predicted, an instruction a cycle at {clock / 1e6:g} MHz", f"{1000 * a.cost / clock:.0f} ms"),
+    ]
+
+
+def results(asked: Asked) -> str:
+    """Float beside int8, on each engine that was asked."""
+    names, rows = asked.room.columns(asked.results)
+    whole = [
+        (r.on, *values, "" if r.ram is None else f"{r.ram:,} B", f"{r.seconds:.1f} s")
+        for r, values in zip(asked.results, rows, strict=True)
+    ]
+    return table(("engine", *names, "RAM", "time"), whole) + note(f"Data: {asked.data}")
+
+
+def curves(run: Path) -> list[Section]:
+    """Of log.csv: loss, what is measured on held-out items, learning rate, over epochs."""
+    path = run / "log.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    if not rows:
+        return []
+    names = [name for name in rows[0] if name not in ("epoch", "seconds")]
+    figure = Figure(figsize=(3.4 * len(names), 2.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        points = [(int(row["epoch"]), float(row[name])) for row in rows if row[name]]
+        if points:
+            axes.plot(*zip(*points, strict=True), "-", color="#1f77b4", marker="." if len(points) < 40 else "")
+            last = points[-1]
+            axes.annotate(f"{last[1]:.4g}", last, textcoords="offset points", xytext=(-4, 6), ha="right", fontsize=9)
+        axes.set_title(name if name in ("loss", "lr") else f"{name}, held-out", fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    seconds = np.array([float(row["seconds"]) for row in rows])
+    below = note(f"{len(rows)} epochs, {seconds.sum() / 60:.1f} minutes, {np.median(seconds):.1f} s each.")
+    return [Section("Training", drawing(figure, "loss and accuracy over epochs") + below)]
+
+
+def batch(run: Path) -> list[Section]:
+    """Pictures as the network saw them."""
+    path = run / BATCH
+    if not path.is_file():
+        return []
+    return [Section("A batch as the network sees it", picture(np.asarray(Image.open(path).convert("RGB")), whole=True))]
+
+
+def settings(run: Path) -> list[Section]:
+    found = [
+        Section(name, text((run / name).read_text()))
+        for name in ("config.toml", "import.json")
+        if (run / name).is_file()
+    ]
+    commands = [f"patchnet val {run} --data DATA --on float,host,unix,qemu", f"patchnet deploy {run}"]
+    return [*found, Section("By hand", text("\n".join(commands)))]
