@@ -208,3 +208,14 @@ def test_sounds_for_a_network_that_sees_are_refused(tmp_path):
     np.savez(tmp_path / "s.npz", audio=np.zeros((20, 80), np.int16), rate=8000, labels=[0, 1] * 10, classes=["a", "b"])
     with pytest.raises(ValueError, match="digits, of .*s.npz: reads pictures, got sounds"):
         loop.run("digits", tmp_path / "run", train=str(tmp_path / "s.npz"))
+
+
+def test_classes_of_few_pictures_count_as_much():
+    assert training.class_weights(np.array([0, 0, 0, 1]), 3).tolist() == pytest.approx([2 / 3, 2, 4 / 2])
+    e = experiment.load_experiment("digits", balanced=True, smoothing=0.0)
+    few = data.load("digits_train", limit=64)
+    labels = np.where(few.labels == 0, 0, 1)
+    loss = training.loss_for(e, replace(few, labels=labels))
+    logits, wanted = torch.zeros(2, 10), torch.eye(10)[:2]
+    alone = [loss(logits[:1], wanted[i : i + 1]).item() for i in (0, 1)]
+    assert alone[0] / alone[1] == pytest.approx((labels == 1).sum() / (labels == 0).sum())

@@ -159,3 +159,21 @@ def test_digits_split_is_fixed_and_disjoint():
     assert data.load("digits").names == test.names
     picture, label = test[0]
     assert picture.shape == (8, 8) and picture.dtype == np.uint8 and 0 <= label < 10
+
+
+def test_several_sets_are_one(tmp_path):
+    grey = np.zeros((2, 4, 4), np.uint8)
+    np.savez(tmp_path / "a.npz", images=grey, labels=[0, 1], classes=["cat", "dog"], names=["1", "2"])
+    np.savez(tmp_path / "b.npz", images=grey + 9, labels=[0, 1], classes=["dog", "fox"], names=["3", "4"])
+    both = data.load(f"{tmp_path}/a.npz, {tmp_path}/b.npz")
+    assert both.classes == ("cat", "dog", "fox") and both.labels.tolist() == [0, 1, 1, 2]
+    assert both.names == ("1", "2", "3", "4") and [int(x.max()) for x, _ in both] == [0, 0, 9, 9]
+    boxes = dict(boxes=np.array([[0, 0, 1, 1]]), box_labels=[1], box_difficult=[0], box_start=[0, 1, 1])
+    np.savez(tmp_path / "c.npz", images=grey, classes=["owl", "cat"], **boxes)
+    np.savez(tmp_path / "d.npz", images=grey, classes=["cat"], **(boxes | {"box_labels": [0]}))
+    both = data.load(f"{tmp_path}/d.npz,{tmp_path}/c.npz")
+    assert both.classes == ("cat", "owl") and [rows[:, 4].tolist() for rows in both.boxes] == [[0], [], [0], []]
+    with pytest.raises(ValueError, match="wanted sets of one kind"):
+        data.load(f"{tmp_path}/a.npz,{tmp_path}/c.npz")
+    with pytest.raises(FileNotFoundError, match="no data set 'nosuch'"):
+        data.load(f"{tmp_path}/a.npz,nosuch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,12 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     (`boxed.reader`), or a name.
 
     Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of
-    .npz files in the folder $PATCHNET_DATA or in `data`. FileNotFoundError lists where was looked.
+    .npz files in the folder $PATCHNET_DATA or in `data`; "a,b" is both sets as one (`joined`). FileNotFoundError lists
+    where was looked.
     """
     name, path = str(path_or_name), Path(path_or_name)
+    if "," in name and not path.exists():
+        return joined([load(part.strip()) for part in name.split(",")], name).limit(limit)
     if name in ("digits", "digits_train", "digits_test") and not path.exists():
         return load_digits(train=name == "digits_train").limit(limit)
     folders = [Path(os.environ["PATCHNET_DATA"])] if "PATCHNET_DATA" in os.environ else []
@@ -30,6 +33,25 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     if found is None:
         raise FileNotFoundError(f"no data set {name!r}: looked for {', '.join(map(str, tried))}")
     return reader_of(found)(found).limit(limit)
+
+
+def joined(parts: Sequence[Dataset], name: str) -> Dataset:
+    """Sets of one kind as one: of the classes of all of them, the first set's first. ValueError for boxes and class
+    labels together."""
+    classes = tuple(dict.fromkeys(c for part in parts for c in part.classes))
+    labels, boxes = [], []
+    for part in parts:
+        own = np.array([classes.index(c) for c in part.classes] + [-1])  # the last: of what has no label
+        labels.append(own[part.labels])
+        for rows in part.boxes or ():
+            rows = rows.copy()
+            rows[:, 4] = own[rows[:, 4].astype(int)]
+            boxes.append(rows)
+    sources = [source for part in parts for source in part.sources]
+    if boxes and len(boxes) != len(sources):
+        raise ValueError(f"{name}: wanted sets of one kind, got some with boxes and some with class labels")
+    names = tuple(n for part in parts for n in part.names)
+    return Dataset(classes, sources, np.concatenate(labels), names, tuple(boxes) if boxes else None)
 
 
 def reader_of(path: Path) -> Callable[[Path], Dataset]:

@@ -110,7 +110,8 @@ def loss_for(e: Experiment, dataset: Dataset, made: tuple[str, ...] = ()) -> Cal
     batches make them. ValueError if labels do not match."""
     labels, classes = e.network.labels, (*dataset.classes, *made)
     if dataset.boxes is None and labels == classes:
-        return lambda logits, target: F.cross_entropy(logits, target, label_smoothing=e.smoothing)
+        weight = class_weights(dataset.labels, len(classes)) if e.options.balanced else None
+        return lambda logits, target: F.cross_entropy(logits, target, weight, label_smoothing=e.smoothing)
     if dataset.boxes is not None and labels == classes:
         return presence_loss
     if dataset.boxes is None or len(labels) != 2 or labels[1] not in classes:
@@ -126,6 +127,12 @@ def loss_for(e: Experiment, dataset: Dataset, made: tuple[str, ...] = ()) -> Cal
         return F.cross_entropy(logits[sure], target[sure, column].long(), weight, label_smoothing=e.smoothing)
 
     return loss
+
+
+def class_weights(labels: np.ndarray, classes: int) -> Tensor:
+    """By which all classes count alike, and a class without a picture not at all; their mean over pictures is 1."""
+    counts = np.bincount(labels, minlength=classes)
+    return torch.tensor(len(labels) / (np.count_nonzero(counts) * np.maximum(1, counts)), dtype=torch.float32)
 
 
 def batch_loss(model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tensor, targets: Tensor) -> Tensor:
@@ -159,7 +166,9 @@ def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
 
 @dataclass(frozen=True)
 class Options:
-    """Classifying has no options of its own."""
+    """`balanced`: of sets of class labels all classes count alike in the loss, however many pictures they have."""
+
+    balanced: bool = False
 
 
 class Classification(Training):

@@ -13,6 +13,7 @@ from ...train.batches import Batches
 from ...train.experiment import Experiment
 from ...train.task import Goal
 from ..classify.training import Classification, Heads, batch_loss, float_accuracy, loss_for
+from ..classify.training import Options as ClassOptions
 from .end import Heard, samples
 from .front import spectrogram
 
@@ -107,7 +108,7 @@ class SoundBatches(Batches):
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ClassOptions):
     """`shift` (seconds) moves a clip, `speed` plays it faster or slower by up to that part, `gain` (dB) changes its
     level, `noise` is how many dB below the clip noise may reach (0: none), `masks` bands and rows of the spectrogram
     are blanked out; a part `background` of the clips are made to be none of the words."""
