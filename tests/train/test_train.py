@@ -219,3 +219,21 @@ def test_classes_of_few_pictures_count_as_much():
     logits, wanted = torch.zeros(2, 10), torch.eye(10)[:2]
     alone = [loss(logits[:1], wanted[i : i + 1]).item() for i in (0, 1)]
     assert alone[0] / alone[1] == pytest.approx((labels == 1).sum() / (labels == 0).sum())
+
+
+def test_a_training_of_so_many_minutes_ends_with_its_learning_rate(tmp_path, monkeypatch):
+    """Each look at the clock takes a second here."""
+    now = iter(range(10_000))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(now)))
+    out = loop.run("digits", tmp_path / "run", **{**SMALL, "epochs": 1000, "minutes": 1})
+    rows = [line.split(",") for line in (out / "log.csv").read_text().splitlines()[1:]]
+    assert 1 <= len(rows) < 20 and float(rows[-1][3]) < 1e-4 and rows[-1][2]
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["seconds"] >= 60
+
+
+def test_a_training_that_is_stopped_keeps_what_it_learnt(tmp_path):
+    asked = iter([False] * 5 + [True] * 100)
+    out = loop.run("digits", tmp_path / "run", stop=lambda: next(asked), **SMALL)
+    rows = (out / "log.csv").read_text().splitlines()
+    assert len(rows) < 2 + SMALL["epochs"] and rows[-1].split(",")[2]
+    assert load_float(out).network.name == "digits"

@@ -23,13 +23,14 @@ class Experiment:
     """Everything that a training depends on. `train` and `test` are data sets as `data.load` takes them.
 
     `validation` is the part of `train` held out by name (the same pictures in every experiment); `init` a run whose
-    tunnels are the starting point. Augmentation: random crops of `crop` (min, max) of the area, sides stretched by
-    up to `aspect`, a part `whole` of the pictures uncropped; `via` > 0 shrinks half of them through that many pixels;
-    crops smaller than the network are enlarged "bilinear" or in "box"es, as the engine enlarges small pictures; `flip`;
-    `colour` jitter; `mixup` (alpha of its beta distribution). Detection sets: a part `mosaic` of the pictures are made
-    of crops of four, half of the other three from `extra`, a set of class labels, if there is one; `auxiliary` weighs
-    the loss of the classes present in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which
-    few pictures may ask for.
+    tunnels are the starting point, or a network that comes with patchnet. `minutes` > 0 ends a training when they
+    are over, if `epochs` are not done by then, with a learning rate that has come to its end too. Augmentation:
+    random crops of `crop` (min, max) of the area, sides stretched by up to `aspect`, a part `whole` of the pictures
+    uncropped; `via` > 0 shrinks half of them through that many pixels; crops smaller than the network are enlarged
+    "bilinear" or in "box"es, as the engine enlarges small pictures; `flip`; `colour` jitter; `mixup` (alpha of its
+    beta distribution). Detection sets: a part `mosaic` of the pictures are made of crops of four, half of the other
+    three from `extra`, a set of class labels, if there is one; `auxiliary` weighs the loss of the classes present
+    in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which few pictures may ask for.
 
     `options` are what only networks of this task have, keys of the same TOML table: a dataclass of the task's room.
     `source` is the network as the file says it, a recipe or its layers.
@@ -42,6 +43,7 @@ class Experiment:
     validation: float = 0.1
     init: str = ""
     epochs: int = 30
+    minutes: float = 0.0
     batch: int = 64
     optimizer: str = "adamw"
     lr: float = 2e-3

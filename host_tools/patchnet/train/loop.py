@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -58,10 +58,11 @@ def run(
     out_dir: str | Path | None = None,
     resume: bool = False,
     seen: Callable[[Path], object] = lambda _run: None,
+    stop: Callable[[], bool] = lambda: False,
     **overrides,
 ) -> Path:
     """Train an experiment (TOML file or shipped name), fields replaced by `overrides`; returns the run directory.
-    `seen` is called with it after each epoch.
+    `seen` is called with it after each epoch, `stop` is asked after each step whether that was enough.
 
     `float.npz` always holds the newest averaged weights: with a cosine schedule the last are the best, and nothing is
     chosen by the held-out pictures.
@@ -87,8 +88,8 @@ def run(
     module = module.to(memory_format=torch.channels_last)
     model = nn.parallel.DistributedDataParallel(module) if ranks > 1 else module
     average = AveragedModel(module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
-    steps = e.epochs * len(batches)
-    optimizer, schedule = make_optimizer(module, e, steps)
+    clock = Clock(e.minutes)
+    optimizer, schedule = make_optimizer(module, e, e.epochs * len(batches), clock.share)
 
     done = 0
     parts = {"heads": module, "average": average, "optimizer": optimizer, "schedule": schedule}
@@ -97,9 +98,12 @@ def run(
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         done = saved["epoch"]
+        clock.began -= saved.get("seconds", 0.0)
 
-    report = Reporter(out, e, resume, goal.measured) if rank == 0 else None
+    report = Reporter(out, e, resume, goal.measured, len(batches)) if rank == 0 else None
     for epoch in range(done, e.epochs):
+        if clock.share() >= 1 or stop():
+            break
         start = time.time()
         losses: list[float] = []
         torch.manual_seed((e.seed * 1000 + epoch) * ranks + rank)  # so that a resumed run goes on as it would have
@@ -115,13 +119,21 @@ def run(
             schedule.step()
             average.update_parameters(module.net)
             losses.append(loss.item())
+            if report is not None:
+                report.step(len(losses), losses[-1], clock.share())
+            if clock.share() >= 1 or stop():
+                break
         if report is not None:
-            due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or epoch + 1 == e.epochs)
+            last = epoch + 1 == e.epochs or clock.share() >= 1 or stop()
+            due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or last)
             measured = goal.measure(average.module, validation) if due else None
             save_float(average.module, out / "float.npz")
-            torch.save({**{k: p.state_dict() for k, p in parts.items()}, "epoch": epoch + 1}, out / "checkpoint.pt")
+            state = {"epoch": epoch + 1, "seconds": clock.seconds()}
+            torch.save({k: p.state_dict() for k, p in parts.items()} | state, out / "checkpoint.pt")
             report(epoch + 1, float(np.mean(losses)), measured, schedule.get_last_lr()[0], time.time() - start)
             seen(out)
+    if report is not None:
+        report.end()
     if rank == 0 and e.test:
         print(f"{e.name}: test {goal.measured} {goal.measure(load_float(out), data.load(e.test)):.4f} ({e.test})")
     if ranks > 1:
@@ -148,9 +160,24 @@ def init_of(e: Experiment, out: Path) -> Path:
     return next((place for place in (Path(e.init), *beside, models.weights(e.init)) if place.exists()), beside[0])
 
 
-def make_optimizer(model: nn.Module, e: Experiment, steps: int):
-    """AdamW or SGD and its schedule: linear warm-up, then a cosine to zero. No decay on norms, biases and depthwise
-    weights, which are too few to overfit."""
+class Clock:
+    """Time of a training that may take `minutes` (0: as long as it takes)."""
+
+    def __init__(self, minutes: float):
+        self.began, self.limit = time.monotonic(), 60 * minutes
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def share(self) -> float:
+        """What of the time is over, 0..1 and more."""
+        return self.seconds() / self.limit if self.limit else 0.0
+
+
+def make_optimizer(model: nn.Module, e: Experiment, steps: int, share: Callable[[], float] = lambda: 0.0):
+    """AdamW or SGD and its schedule: linear warm-up, then a cosine to zero, over so many `steps`, or as the `share` of
+    the time that is over tells, whichever is further. No decay on norms, biases and depthwise weights, which are too
+    few to overfit."""
     decays = [p for p in model.parameters() if p.ndim > 1 and p.shape[1] > 1]
     others = [p for p in model.parameters() if p.ndim <= 1 or p.shape[1] == 1]
     groups = [{"params": decays, "weight_decay": e.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -161,21 +188,22 @@ def make_optimizer(model: nn.Module, e: Experiment, steps: int):
     warm = max(1, int(e.warmup * steps))
 
     def factor(step: int) -> float:
-        return warm_cosine(step, warm, step / max(1, steps))
+        at = max(step, share() * steps)
+        return warm_cosine(at, warm, at / max(1, steps))
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def warm_cosine(step: int, warm: int, done: float) -> float:
+def warm_cosine(step: float, warm: int, done: float) -> float:
     """The learning rate's factor: it rises over `warm` steps, and falls to 0 as `done` becomes 1."""
     return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 class Reporter:
-    """One line per epoch in log.csv, and a progress bar on a terminal or a plain line elsewhere."""
+    """One line per epoch in log.csv, and a bar that moves with every step on a terminal or a plain line elsewhere."""
 
-    def __init__(self, out: Path, e: Experiment, resume: bool, measured: str = "accuracy"):
-        self.measured = measured
+    def __init__(self, out: Path, e: Experiment, resume: bool, measured: str = "accuracy", steps: int = 1):
+        self.measured, self.steps, self.epoch, self.best = measured, steps, 0, 0.0
         self.path, self.e, self.board, self.progress = out / "log.csv", e, None, None
         if not resume:
             self.path.write_text(f"epoch,loss,{measured},lr,seconds\n")
@@ -184,12 +212,22 @@ class Reporter:
 
             self.board = SummaryWriter(out)
         if Console().is_terminal:
-            self.progress = Progress()
+            columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+            self.progress = Progress(*columns)
             self.progress.start()
-            self.task = self.progress.add_task(e.name, total=e.epochs)
+            self.task = self.progress.add_task(e.name, total=1.0)
+
+    def step(self, n: int, loss: float, share: float) -> None:
+        """After step `n` of an epoch, a `share` of the time being over."""
+        if self.progress:
+            done = max((self.epoch + n / self.steps) / self.e.epochs, share)
+            best = f", best {self.best:.4f}" if self.best else ""
+            said = f"{self.e.name} epoch {self.epoch + 1} loss {loss:.3f}{best}"
+            self.progress.update(self.task, completed=min(1.0, done), description=said)
 
     def __call__(self, epoch: int, loss: float, result: float | None, lr: float, seconds: float) -> None:
         shown = "" if result is None else f"{result:.4f}"
+        self.epoch, self.best = epoch, max(self.best, result or 0.0)
         with self.path.open("a", newline="") as f:
             csv.writer(f).writerow([epoch, f"{loss:.4f}", shown, f"{lr:.3g}", f"{seconds:.1f}"])
         line = f"{self.e.name} epoch {epoch}/{self.e.epochs} loss {loss:.4f} held-out {shown or '-'} {seconds:.1f} s"
@@ -198,8 +236,10 @@ class Reporter:
             if result is not None:
                 self.board.add_scalar(self.measured, result, epoch)
         if self.progress:
-            self.progress.update(self.task, completed=epoch, description=line)
-            if epoch == self.e.epochs:
-                self.progress.stop()
+            self.progress.console.print(line, highlight=False)
         else:
             print(line, flush=True)
+
+    def end(self) -> None:
+        if self.progress:
+            self.progress.stop()
