@@ -1,0 +1,211 @@
+"""What a data set of one's own is: counts, sizes, what is odd about it, and parts of it for training and test.
+
+Near-identical pictures stay on one side, so that a test tells of pictures that were not seen.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .dataset import Clip, Dataset, as_picture
+from .sets import load
+
+TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
+TEST_SHARE = 0.15
+NEAR = 4  # of the 64 bits of two pictures' hashes that may differ
+BAD_SHARE = 0.1  # of files that may be unreadable
+FEWEST = 5  # items of a class, else it cannot be told whether it is learnt
+
+
+@dataclass(frozen=True)
+class Looked:
+    """`kind`: pictures, boxes or sounds. `sizes`: (height, width) of the smallest, middle and largest picture, or
+    (samples, rate) of clips. `notes`: what a user should know."""
+
+    kind: str
+    train: Dataset
+    test: Dataset
+    sizes: tuple[tuple[int, int], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    def counts(self, part: Dataset) -> list[int]:
+        """Items of each class; of boxes, objects."""
+        own = part.labels if part.boxes is None else np.concatenate([rows[:, 4] for rows in part.boxes])
+        return np.bincount(own.astype(int), minlength=len(self.classes)).tolist()
+
+
+def look(path: str | Path, test: str = "", tick: Callable[[int], None] = lambda _done: None) -> Looked:
+    """Reads all of a set once. `test`: what to try it on; a folder with train and test (or val) in it keeps those, any
+    other set gives some of its own. ValueError where nothing can be
+    learnt of it: one class, or one with less than FEWEST items, or too many files that cannot be read."""
+    parts = (str(path), test) if test else splits(Path(path))
+    notes: list[str] = []
+    if parts:
+        train, test = (Seen.of(load(part), notes, tick) for part in parts)
+        if train.items.classes != test.items.classes:
+            raise ValueError(
+                f"{parts[0]} has classes {', '.join(train.items.classes)}, {parts[1]} has "
+                f"{', '.join(test.items.classes)}"
+            )
+        twice = len(set(test.hashes) & set(train.hashes) - {None})
+        if twice:
+            notes.append(f"{twice} pictures of {parts[1]} are in {parts[0]} as well: the test flatters")
+        learnt, tried = train.items, test.items
+        notes.append(f"split as it is: {parts[0]}, {parts[1]}")
+    else:
+        seen = Seen.of(load(path), notes, tick)
+        learnt, tried = seen.parted(notes)
+        train = seen
+    out = Looked(kind_of(learnt), learnt, tried, train.sizes(), tuple(notes))
+    check(out, str(path))
+    return out
+
+
+def check(looked: Looked, where: str) -> None:
+    if len(looked.classes) < 2 and looked.kind != "boxes":
+        raise ValueError(f"{where}: wanted two classes or more, got {', '.join(looked.classes) or 'none'}")
+    few = [c for c, n in zip(looked.classes, looked.counts(looked.train), strict=True) if n < FEWEST]
+    if few:
+        raise ValueError(f"{where}: wanted {FEWEST} to learn from or more of each class, got less of {', '.join(few)}")
+    if not len(looked.test):
+        raise ValueError(f"{where}: nothing is left for a test, of {len(looked.train)} items")
+
+
+def kind_of(items: Dataset) -> str:
+    if items.boxes is not None:
+        return "boxes"
+    return "sounds" if isinstance(items.sources[0], Clip) else "pictures"
+
+
+def splits(path: Path) -> tuple[str, str] | None:
+    """The folders of a set that is split already, for training and test."""
+    if not path.is_dir():
+        return None
+    folders = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
+    train, *tests = (next((folders[n] for n in names if n in folders), None) for names in (TRAIN, TEST, VALIDATION))
+    test = next((t for t in tests if t is not None), None)
+    return (str(train), str(test)) if train and test else None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A set of which every item was read: hashes of its pictures (None of sounds) and their (height, width)."""
+
+    items: Dataset
+    hashes: tuple[int | None, ...]
+    shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, items: Dataset, notes: list[str], tick: Callable[[int], None]) -> Seen:
+        """Without what cannot be read, which is noted."""
+        kept, bad = [], []
+        hashes: list[int | None] = []
+        shapes: list[tuple[int, int]] = []
+        for i, name in enumerate(items.names):
+            try:
+                item, _ = items[i]
+            except (OSError, ValueError, SyntaxError) as e:
+                bad.append(f"{name} ({' '.join(str(e).split())[:80]})")
+                continue
+            finally:
+                tick(1)
+            kept.append(i)
+            if isinstance(item, Clip):
+                hashes.append(None)
+                shapes.append((len(item.pcm), item.rate))
+            else:
+                hashes.append(difference_hash(as_picture(item)))
+                shapes.append(item.shape[:2])
+        if len(bad) > BAD_SHARE * len(items):
+            raise ValueError(f"{len(bad)} of {len(items)} files cannot be read: {'; '.join(bad[:3])}")
+        if bad:
+            notes.append(f"{len(bad)} files cannot be read and are left out: {', '.join(bad[:3])}")
+        return cls(items.take(kept), tuple(hashes), tuple(shapes))
+
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        order = sorted(self.shapes, key=lambda s: s[0] * s[1])
+        return order[0], order[len(order) // 2], order[-1]
+
+    def parted(self, notes: list[str]) -> tuple[Dataset, Dataset]:
+        """For training and test, by a checksum of names: the same whenever it is done, and for sets that grew."""
+        groups = near(self.hashes)
+        alike = len(self.items) - len(set(groups))
+        if alike:
+            notes.append(f"{alike} pictures are nearly the same as others, and are kept on one side with them")
+        names = self.items.names
+        chosen = np.array([zlib.crc32(names[g].encode()) % 10000 < TEST_SHARE * 10000 for g in groups], bool)
+        return self.items.take(np.flatnonzero(~chosen)), self.items.take(np.flatnonzero(chosen))
+
+
+def difference_hash(picture: np.ndarray) -> int:
+    """64 bits: which of neighbours in an 8 x 9 picture is brighter."""
+    grey = np.asarray(Image.fromarray(picture).convert("L").resize((9, 8), Image.Resampling.BOX), int)
+    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+
+
+def near(hashes: Sequence[int | None]) -> list[int]:
+    """For each item the first one that it is nearly the same as, by way of others, or itself."""
+    first = list(range(len(hashes)))
+
+    def root(i: int) -> int:
+        while first[i] != i:
+            first[i] = first[first[i]]
+            i = first[i]
+        return i
+
+    known = [i for i, h in enumerate(hashes) if h is not None]
+    bits = np.array([hashes[i] for i in known], np.uint64)
+    for at in range(len(known)):
+        for other in np.flatnonzero(ones(bits[at + 1 :] ^ bits[at]) <= NEAR):
+            a, b = sorted((root(known[at]), root(known[at + 1 + other])))
+            first[b] = a
+    return [root(i) for i in range(len(hashes))]
+
+
+def ones(values: np.ndarray) -> np.ndarray:
+    """How many bits of uint64 values are set."""
+    return np.unpackbits(values[:, None].view(np.uint8), axis=1).sum(1)
+
+
+# ---------------------------------------------------------------- kept in a run
+
+
+def store(items: Dataset, path: Path, side: int) -> None:
+    """The set as an .npz (sets.load_npz), pictures with at least `side` pixels along their shorter side as JPEG: what
+    was decoded once need not be again, and a run has all that it was made of."""
+    arrays: dict[str, Any] = {"classes": np.array(items.classes), "names": np.array(items.names)}
+    encoded = [jpeg(as_picture(item), side) for item, _ in items]
+    arrays["data"] = np.frombuffer(b"".join(encoded), np.uint8)
+    arrays["offsets"] = np.cumsum([0, *map(len, encoded)])
+    if items.boxes is None:
+        arrays["labels"] = items.labels
+    else:
+        rows = np.concatenate(items.boxes)
+        arrays |= {"boxes": rows[:, :4], "box_labels": rows[:, 4].astype(int), "box_difficult": rows[:, 5].astype(int)}
+        arrays["box_start"] = np.cumsum([0, *map(len, items.boxes)])
+    beside = path.with_suffix(".part.npz")
+    np.savez(beside, **arrays)
+    beside.replace(path)
+
+
+def jpeg(picture: np.ndarray, side: int) -> bytes:
+    image = Image.fromarray(picture)
+    times = side / min(image.size)
+    if times < 1:
+        size = max(1, round(image.width * times)), max(1, round(image.height * times))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=93)
+    return out.getvalue()
