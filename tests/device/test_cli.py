@@ -20,7 +20,20 @@ from patchnet.blob.pack import pack
 from patchnet.board import remote
 from patchnet.net.recipe import Stage, patch_tunnels
 
-COMMANDS = ("design", "train", "quantize", "pack", "import", "analyze", "val", "predict", "report", "bench", "deploy")
+COMMANDS = (
+    "make",
+    "design",
+    "train",
+    "quantize",
+    "pack",
+    "import",
+    "analyze",
+    "val",
+    "predict",
+    "report",
+    "bench",
+    "deploy",
+)
 NET = patch_tunnels(
     "pets", ("ant", "bee", "cat"), 20, 20, k=4, margin_h=3, margin_w=3, stem_out=4, stages=(Stage(6, 1, 2, 3),)
 )

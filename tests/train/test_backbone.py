@@ -6,14 +6,15 @@ import torch
 
 from patchnet import models
 from patchnet.importers.families import Chain, Style
+from patchnet.net import trunk
 from patchnet.net.recipe import PatchTunnels, Stage
-from patchnet.train import backbone, loop
+from patchnet.train import loop
 from patchnet.train.modules import build, read_float
 
 
 def recipe(blocks: int, size: int = 64, **more) -> PatchTunnels:
-    given = {"k": 1, "central": False, "stem_out": backbone.STEM, "stages": backbone.cut(blocks)} | more
-    return PatchTunnels("t", ("a", "b"), size, size, mean=backbone.MEAN, std=backbone.STD, **given)
+    given = {"k": 1, "central": False, "stem_out": trunk.STEM, "stages": trunk.cut(blocks)} | more
+    return PatchTunnels("t", ("a", "b"), size, size, mean=trunk.MEAN, std=trunk.STD, **given)
 
 
 def begun(network) -> torch.nn.Module:
@@ -26,11 +27,11 @@ def begun(network) -> torch.nn.Module:
 
 
 def test_stages_are_cut():
-    assert backbone.cut(1) == (Stage(16, 1, 1, 1, 3),)
-    assert backbone.cut(7)[-1] == Stage(80, 2, 2, 6, 3) and backbone.cut(11) == backbone.STAGES
+    assert trunk.cut(1) == (Stage(16, 1, 1, 1, 3),)
+    assert trunk.cut(7)[-1] == Stage(80, 2, 2, 6, 3) and trunk.cut(11) == trunk.STAGES
     for blocks in (0, 12):
         with pytest.raises(ValueError, match=f"blocks: wanted 1 to 11, got {blocks}"):
-            backbone.cut(blocks)
+            trunk.cut(blocks)
 
 
 def original(state: dict[str, torch.Tensor], blocks: int) -> Chain:
@@ -43,8 +44,8 @@ def original(state: dict[str, torch.Tensor], blocks: int) -> Chain:
             own[f"{names[layer]}.{rest}"] = value
     last = own[f"blocks.{blocks - 1}.project.conv.weight"].shape[0]
     own |= {"classifier.weight": torch.zeros(2, last), "classifier.bias": torch.zeros(2)}
-    strides = [2] + [s.stride if i == 0 else 1 for s in backbone.cut(blocks) for i in range(s.n)]
-    residuals = [i > 0 for s in backbone.cut(blocks) for i in range(s.n)]
+    strides = [2] + [s.stride if i == 0 else 1 for s in trunk.cut(blocks) for i in range(s.n)]
+    residuals = [i > 0 for s in trunk.cut(blocks) for i in range(s.n)]
     chain = Chain(own, strides, residuals, Style(True, torch.nn.BatchNorm2d(1).eps, ((0,) * 3, (1,) * 3)))
     chain.load_state_dict(own)
     return chain.eval()

@@ -13,6 +13,7 @@ from test_train_detect import experiment
 
 import toys
 from patchnet import cli
+from patchnet.evaluate.val import answered
 from patchnet.report import run as report
 from patchnet.train import loop, quantize
 from patchnet.train.experiment import to_toml
@@ -65,7 +66,7 @@ def test_it_has_boxes(tmp_path):
     toys.save(tmp_path / "test.npz", 8, seed=1)
     (tmp_path / "toy.toml").write_text(to_toml(experiment(train=str(tmp_path / "train.npz"))))
     out = loop.run(tmp_path / "toy.toml", tmp_path / "run", epochs=1)
-    asked = report.ask(out, str(tmp_path / "test.npz"), ("float",))
+    asked = answered(out, str(tmp_path / "test.npz"), ("float",))
     page = report.write(out, asked).read_text()
     assert headings(page)[2:5] == ["Precision and recall", "Classes", "What is there, and what was found"]
 

@@ -18,6 +18,7 @@ ORDER = (
     ("", "demo", "filecam", "filemic"),  # "": the package itself, with the board's API, which the board's own files use
     ("api",),
     ("cli",),
+    ("make",),
     ("report",),
     ("evaluate",),
     ("board",),

@@ -183,6 +183,7 @@ def run_predict(args) -> int:
 
 def run_report(args) -> int:
     # imported here: the stage alone
+    from ..evaluate.val import answered
     from ..report import run as report
 
     if not args.run_dir.is_dir():
@@ -191,7 +192,7 @@ def run_report(args) -> int:
     on = list(dict.fromkeys(given)) or [*(["float"] if (args.run_dir / "float.npz").is_file() else []), "host"]
     data = args.data or report.test_of(args.run_dir)
     with progress(args) as track:
-        asked = report.ask(args.run_dir, data, on, args.limit, track) if data else None
+        asked = answered(args.run_dir, data, on, args.limit, track) if data else None
         path = report.write(args.run_dir, asked, args.clock)
     print_json({"report": str(path)}) if args.json else written(path)
     return 0

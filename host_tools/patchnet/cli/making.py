@@ -1,4 +1,4 @@
-"""design, anchors, train, quantize, pack."""
+"""make, design, anchors, train, quantize, pack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import STREAM, Parser, count, positive, setting, size
+from .arguments import DIFFERENT, STREAM, Parser, count, positive, setting, size
 from .output import needs_torch, print_json, progress, quiet_stdout, wide_console, written
 
 if TYPE_CHECKING:
@@ -15,7 +15,26 @@ if TYPE_CHECKING:
 
 
 def add(command: Callable[..., Parser]) -> None:
-    """design, anchors, train, quantize, pack."""
+    """make, design, anchors, train, quantize, pack."""
+    more = (
+        "All stages, one after the other, with their files: looks at DATA (a folder of class folders, or a data set), "
+        "chooses a network for the budgets, trains it from what EfficientNet-Lite0 knows, quantizes, packs, tries it "
+        "on every engine here, and writes a page about it. Goes on where it was stopped; ^C ends the training early. "
+        "Needs PyTorch."
+    )
+    p = command("make", run_make, "From a folder of pictures to a network for the board", more)
+    p.add_argument("data", metavar="DATA")
+    p.add_argument("--ram", type=size, required=True, metavar="SIZE", help="arena at most")
+    p.add_argument("--flash", type=size, metavar="SIZE", help="blob at most")
+    p.add_argument("--ms", type=float, metavar="N", help="milliseconds a picture at most, an instruction a cycle")
+    p.add_argument("--clock", type=count, default=480_000_000, metavar="HZ", help="of the processor (default: 480M)")
+    p.add_argument("--minutes", type=float, default=30.0, metavar="N", help="of training (default: 30)")
+    more = "weights to begin with: lite0 (default), or nothing"
+    p.add_argument("--from", choices=("lite0", "nothing"), default="lite0", dest="begin", help=more)
+    p.add_argument("--test", default="", metavar="DATA", help="what to test with (default: a part of DATA)")
+    p.add_argument("--name", default="", help="of the network (default: the data's)")
+    p.add_argument("-o", dest="out", type=Path, metavar="RUN", help="the run's directory (default: runs/make/NAME)")
+
     more = "Searches patches, margins and widths whose layers all keep the paper's equations 2 and 3."
     p = command("design", run_design, "Find networks for a memory budget", more)
     p.add_argument("--budget", type=size, required=True, metavar="SIZE", help="memory as the paper counts it, int8")
@@ -75,6 +94,34 @@ def add(command: Callable[..., Parser]) -> None:
     )
 
 
+def run_make(args) -> int:
+    with quiet_stdout(args), needs_torch():
+        # imported here: the stage alone
+        from ..make.choose import Wanted
+        from ..make.stages import Order, make
+
+        name = args.name or Path(args.data).stem
+        wanted = Wanted(args.ram, args.flash, args.ms, args.clock)
+        begin = "" if args.begin == "nothing" else args.begin
+        out = args.out or Path("runs") / "make" / name
+        with progress(args) as track:
+            made = make(Order(name, args.data, args.test, wanted, args.minutes, begin), out, track)
+    results = [*made.answers.results, *(made.emulated.results[1:] if made.emulated else [])]
+    if args.json:
+        print_json({"run": made.run, "packed": asdict(made.packed), "report": made.report,
+                    "results": [{k: v for k, v in asdict(r).items() if v is not None} for r in results]})  # fmt: skip
+        return 0
+    print(f"{made.packed.path}: {made.packed.blob_bytes:,} B, arena {made.packed.ram:,} B")
+    for r in results:
+        same = "" if r.identical is None else ", identical" if r.identical else ", NOT identical"
+        print(f"  {r.on}: {getattr(r, made.answers.room.measure):.2%} of {r.n}{same}")
+    print(f"{made.report}\nnext:")
+    print(f"  patchnet deploy {made.packed.path}")
+    print(f"  patchnet predict {made.run} PICTURE")
+    print(f"  patchnet val {made.run} --data {made.run}/test.npz --on auto")
+    return DIFFERENT if any(r.identical is False for r in results) else 0
+
+
 def run_design(args) -> int:
     # imported here: the stage alone
     from .. import data
@@ -123,18 +170,21 @@ def run_anchors(args) -> int:
 
 
 def run_train(args) -> int:
-    from ..evaluate.chain import chain  # imported here: the stage alone
+    # imported here: the stage alone
+    from ..evaluate.chain import chain
+    from ..evaluate.val import answered
 
     with quiet_stdout(args), needs_torch():
         from ..report import run as report  # imported here: matplotlib takes half a second to start
         from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
 
-        run = loop.run(args.experiment, args.out, args.resume, report.write, **dict(args.settings))
+        run = loop.run(args.experiment, args.out, args.resume, report.Live(), **dict(args.settings))
+        report.write(run)
         made = None
         if args.chain:
             with progress(args) as track:
                 made = chain(run, args.budget, args.tune, track)
-                report.write(run, report.ask(run, made.test, ("float", "host"), track=track) if made.test else None)
+                report.write(run, answered(run, made.test, ("float", "host"), track=track) if made.test else None)
     if args.json:
         print_json({"run": str(run)} if made is None else told(made))
     elif made is None:

@@ -53,22 +53,21 @@ def look(path: str | Path, test: str = "", tick: Callable[[int], None] = lambda 
     parts = (str(path), test) if test else splits(Path(path))
     notes: list[str] = []
     if parts:
-        train, test = (Seen.of(load(part), notes, tick) for part in parts)
-        if train.items.classes != test.items.classes:
+        own, other = (Seen.of(load(part), notes, tick) for part in parts)
+        if own.items.classes != other.items.classes:
             raise ValueError(
-                f"{parts[0]} has classes {', '.join(train.items.classes)}, {parts[1]} has "
-                f"{', '.join(test.items.classes)}"
+                f"{parts[0]} has classes {', '.join(own.items.classes)}, {parts[1]} has "
+                f"{', '.join(other.items.classes)}"
             )
-        twice = len(set(test.hashes) & set(train.hashes) - {None})
+        twice = len(set(other.hashes) & set(own.hashes) - {None})
         if twice:
             notes.append(f"{twice} pictures of {parts[1]} are in {parts[0]} as well: the test flatters")
-        learnt, tried = train.items, test.items
+        learnt, tried = own.items, other.items
         notes.append(f"split as it is: {parts[0]}, {parts[1]}")
     else:
-        seen = Seen.of(load(path), notes, tick)
-        learnt, tried = seen.parted(notes)
-        train = seen
-    out = Looked(kind_of(learnt), learnt, tried, train.sizes(), tuple(notes))
+        own = Seen.of(load(path), notes, tick)
+        learnt, tried = own.parted(notes)
+    out = Looked(kind_of(learnt), learnt, tried, own.sizes(), tuple(notes))
     check(out, str(path))
     return out
 
@@ -145,7 +144,9 @@ class Seen:
         if alike:
             notes.append(f"{alike} pictures are nearly the same as others, and are kept on one side with them")
         names = self.items.names
-        chosen = np.array([zlib.crc32(names[g].encode()) % 10000 < TEST_SHARE * 10000 for g in groups], bool)
+        # another checksum than that by which trainings hold items out for validation
+        sums = [zlib.crc32(b"test " + names[group].encode()) % 10000 for group in groups]
+        chosen = np.array(sums) < TEST_SHARE * 10000
         return self.items.take(np.flatnonzero(~chosen)), self.items.take(np.flatnonzero(chosen))
 
 

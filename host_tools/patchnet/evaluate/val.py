@@ -6,7 +6,7 @@ The integer engines must give equal answers; whether they did is part of the res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,26 @@ import numpy as np
 from ..blob.files import model_file, network_of
 from ..data import Dataset, decode, load
 from ..progress import Track, no_track
+from ..tasks.answers import Answering
 from .engines import REAL, room_of, run
 
 
-def val(
-    model: str, data: str, on: Sequence[str] = ("host",), limit: int | None = None, track: Track = no_track
-) -> list[Any]:
-    """The results of `model` on at most `limit` items of a data set (`data.load`), on each engine of `on`, as the
-    task's room has them: accuracy, or of a network that finds boxes mean average precision.
+@dataclass(frozen=True)
+class Answered:
+    """What engines say of a data set: a result of each, and of the last one the answers to the items, in terms of the
+    network's labels."""
+
+    data: str
+    room: Answering
+    results: list[Any]
+    answers: Any
+    items: Dataset
+
+
+def answered(
+    model: str | Path, data: str, on: Sequence[str] = ("host",), limit: int | None = None, track: Track = no_track
+) -> Answered:
+    """Asks each engine of `on` about at most `limit` items of a data set (`data.load`).
 
     ValueError where the data set has no labels of that kind, or others than the model.
     """
@@ -41,7 +53,15 @@ def val(
         elif engine not in REAL:
             reference = answers
         results.append(result)
-    return results
+    return Answered(data, room, results, answers, matched[engine])
+
+
+def val(
+    model: str | Path, data: str, on: Sequence[str] = ("host",), limit: int | None = None, track: Track = no_track
+) -> list[Any]:
+    """The results of `answered`, as the task's room has them: accuracy, or of a network that finds boxes mean average
+    precision."""
+    return answered(model, data, on, limit, track).results
 
 
 def to_dict(result: Any) -> dict:

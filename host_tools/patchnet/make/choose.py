@@ -1,26 +1,25 @@
 """Networks for what a user has: bytes of RAM and of flash, milliseconds a picture.
 
-All begin with the layers of EfficientNet-Lite0 that come with patchnet (models/lite0.npz), cut where flash ends, over a
-picture as large as RAM and time allow, whole or in four overlapping patches. Budgets are those that hold in the end: the
-arena of a plan, the bytes of a blob, the instructions that the planner predicts.
+All begin with the layers of EfficientNet-Lite0 that come with patchnet (models/lite0.npz), cut where flash ends, over
+a picture as large as RAM and time allow, whole or in four overlapping patches. Budgets are those that hold in the end:
+the arena of a plan, the bytes of a blob, the instructions that the planner predicts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 from ..blob.pack import pack
 from ..blob.random import random_qnet
 from ..net.network import Network
-from ..net.recipe import PatchTunnels, Stage
+from ..net.recipe import PatchTunnels
+from ..net.trunk import BLOCKS, MEAN, STD, STEM, cut
 from ..plan import choice, costs
 from ..plan.place import Plan
 
 SIZES = (224, 192, 160, 144, 128, 112, 96, 80, 64, 48, 32)
-STEM, MEAN, STD = 32, (127, 127, 127), 128.0
-TRUNK = (Stage(16, 1, 1, 1), Stage(24, 2, 2), Stage(40, 2, 2, kernel=5), Stage(80, 3, 2), Stage(112, 3, 1, kernel=5))
-BLOCKS = sum(stage.n for stage in TRUNK)
 FEWEST_BLOCKS = 3
 HEADS = (256, 192, 160, 128, 96, 64)
 SLOW = 1.6  # instructions per multiply-accumulate: plans beyond save memory by working several times as long
@@ -55,16 +54,6 @@ class Candidate:
         return 1000 * self.instructions / clock
 
 
-def cut(blocks: int) -> tuple[Stage, ...]:
-    """The stages of the first `blocks` bottlenecks of the trunk."""
-    out, left = [], blocks
-    for stage in TRUNK:
-        if left > 0:
-            out.append(replace(stage, n=min(left, stage.n)))
-        left -= stage.n
-    return tuple(out)
-
-
 def recipe(name: str, labels: tuple[str, ...], size: int, patches: int, blocks: int, head: int) -> PatchTunnels:
     """A trunk of `blocks` over a picture of size x size in that many patches, and a 1x1 convolution of `head`."""
     margin = size // 12 if patches > 1 else 0
@@ -96,7 +85,7 @@ def depths(name: str, labels: tuple[str, ...], flash: int | None) -> list[tuple[
     """(blocks, head): the three deepest trunks of which a blob fits, each with the largest head that does."""
     out = []
     for blocks in range(BLOCKS, FEWEST_BLOCKS - 1, -1):
-        fits = (head for head in HEADS if flash is None or blob_bytes(name, labels, blocks, head) <= flash)
+        fits = (head for head in HEADS if flash is None or fits_flash(name, labels, blocks, head, flash))
         if head := next(fits, 0):
             out.append((blocks, head))
         if len(out) == 3:
@@ -107,6 +96,13 @@ def depths(name: str, labels: tuple[str, ...], flash: int | None) -> list[tuple[
     return out
 
 
+def fits_flash(name: str, labels: tuple[str, ...], blocks: int, head: int, flash: int) -> bool:
+    """Its weights alone tell of most that they do not."""
+    network = recipe(name, labels, 64, 1, blocks, head).network()
+    return network.weights <= flash and blob_bytes(name, labels, blocks, head) <= flash
+
+
+@lru_cache
 def blob_bytes(name: str, labels: tuple[str, ...], blocks: int, head: int) -> int:
     """Flash of such a network; its picture's size and plan make a difference of a few bytes, which is added."""
     network = recipe(name, labels, 64, 4, blocks, head).network()

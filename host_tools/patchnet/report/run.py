@@ -7,21 +7,15 @@ set, engine by engine.
 from __future__ import annotations
 
 import csv
+import time
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot: no window, no state
 from PIL import Image
 
-from ..blob.files import model_file, network_of
-from ..data import Dataset, load
-from ..evaluate import engines
-from ..progress import Track, no_track
-from ..tasks.answers import Answering
+from ..evaluate.val import Answered
 from ..tasks.html import Section, drawing, note, page, picture, table, text
 from . import analyze, plots
 
@@ -30,38 +24,13 @@ BATCH = "batch.png"  # pictures as the network sees them while it learns, left b
 CLOCK = 480_000_000
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What engines said of a data set: a result of each, and the answers of the last."""
-
-    data: str
-    room: Answering
-    results: list[Any]
-    answers: Any
-    items: Dataset
-
-
-def ask(run: Path, data: str, on: Sequence[str], limit: int | None = None, track: Track = no_track) -> Asked:
-    """Asks engines, as `val` does, and keeps the last one's answers."""
-    items, results, reference = load(data, limit), [], None
-    for engine in on:
-        file = model_file(run, engine)
-        network = network_of(file)
-        room = engines.room_of(network)
-        own = room.matched(items, network.labels, str(run), data)
-        answers = engines.run(engine, file, own, room.asked_to_measure, track(f"{run.name} on {engine}", len(items)))
-        results.append(room.judged(answers, own, str(run), data))
-        reference = answers
-    return Asked(data, room, results, reference, own)
-
-
 def test_of(run: Path) -> str:
     """The test set of a trained run's experiment; "" if there is none."""
     path = run / "config.toml"
     return str(tomllib.loads(path.read_text()).get("test", "")) if path.is_file() else ""
 
 
-def write(run: str | Path, asked: Asked | None = None, clock: int = CLOCK) -> Path:
+def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK) -> Path:
     """RUN/report.html of what lies in the run and of what engines were `asked`. `clock`: of the processor, Hz, by
     which predicted instructions are told as time."""
     run = Path(run)
@@ -85,7 +54,19 @@ def write(run: str | Path, asked: Asked | None = None, clock: int = CLOCK) -> Pa
     return out
 
 
-def measured(asked: Asked) -> tuple[str, str]:
+class Live:
+    """Writes the page of a run that is trained, but no more often than every `seconds`."""
+
+    def __init__(self, seconds: float = 15.0):
+        self.seconds, self.last = seconds, -seconds
+
+    def __call__(self, run: Path) -> None:
+        if time.monotonic() - self.last >= self.seconds:
+            write(run)
+            self.last = time.monotonic()
+
+
+def measured(asked: Answered) -> tuple[str, str]:
     value = getattr(asked.results[-1], asked.room.measure)
     return f"{asked.room.measured} of {len(asked.items)}, {asked.results[-1].on}", f"{value:.2%}"
 
@@ -99,7 +80,7 @@ def figures(a: analyze.Analysis, blob: Path, clock: int) -> list[tuple[str, str]
     ]
 
 
-def results(asked: Asked) -> str:
+def results(asked: Answered) -> str:
     """Float beside int8, on each engine that was asked."""
     names, rows = asked.room.columns(asked.results)
     whole = [

