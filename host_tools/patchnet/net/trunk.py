@@ -1,5 +1,5 @@
-"""The shape of the trunk whose weights come with patchnet (models/lite0.npz, made by `train.backbone`): the stem and all
-but the last two stages of EfficientNet-Lite0, which are three quarters of its weights."""
+"""The shape of the trunk whose weights come with patchnet (models/lite0.npz, made by `train.backbone`): the stem and
+all but the last two stages of EfficientNet-Lite0, which are three quarters of its weights."""
 
 from __future__ import annotations
 
