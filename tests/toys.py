@@ -1,6 +1,9 @@
 """A detection set that a tiny network learns in seconds: bright squares and dark discs on grey noise."""
 
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 from patchnet.data.sets import Dataset
 
@@ -40,3 +43,18 @@ def save(path, n: int, seed: int = 0) -> None:
         box_labels=rows[:, 4].astype(int), box_difficult=rows[:, 5].astype(int),
         box_start=np.cumsum([0, *map(len, made.boxes)]),
     )  # fmt: skip
+
+
+COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
+
+
+def folder(root: Path, each: int = 30) -> Path:
+    """Class folders of PNG files: squares of three colours on noise."""
+    rng = np.random.default_rng(0)
+    for label, colour in COLOURS.items():
+        (root / label).mkdir(parents=True)
+        for i in range(each):
+            pixels, (x, y) = rng.integers(0, 120, (40, 50, 3)), rng.integers(0, 20, 2)
+            pixels[y : y + 18, x : x + 18] = np.array(colour) + rng.integers(-30, 30, 3)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / label / f"{i}.png")
+    return root

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import toys
 from conftest import require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +18,10 @@ PACKAGE = ROOT / "host_tools" / "patchnet"
 IMPORTING = re.search(r"^## You have a \.tflite$(.*?)^## ", README, re.M | re.S)[1]
 PATCHNET = re.compile(r"^\.venv/bin/patchnet (.*)$", re.M)
 COMMANDS = PATCHNET.findall(README.replace(IMPORTING, ""))
-QUICK = {"train": "--set epochs=1 --tune 1"}  # the same command, not to its end
+QUICK = {
+    "train": "--set epochs=1 --tune 1",
+    "make": "--minutes 0.1 --ram 9K --flash 40K",
+}  # the same command, not to its end
 
 
 def run(words: list[str], folder: Path) -> str:
@@ -29,7 +33,7 @@ def run(words: list[str], folder: Path) -> str:
 
 
 def test_commands_are_found():
-    assert {command.split()[0] for command in COMMANDS} == {"predict", "analyze", "val", "design", "train"}
+    assert {command.split()[0] for command in COMMANDS} == {"predict", "analyze", "val", "design", "train", "make"}
 
 
 def test_a_tflite_in_three_commands(tmp_path):
@@ -56,8 +60,10 @@ def test_example(connect, where, tmp_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, tmp_path):
     words = shlex.split(f"{command} {QUICK.get(command.split()[0], '')}")
-    if words[0] == "train":
+    if words[0] in ("train", "make"):
         pytest.importorskip("torch")
+    if "PICTURES" in words:
+        toys.folder(tmp_path / "PICTURES")
     assert run(words, tmp_path)
     for word in words:
         if word.endswith(".png"):

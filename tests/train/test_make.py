@@ -2,30 +2,19 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip("torch")
 
+import toys
 from patchnet import cli
 from patchnet.make import choose, stages
 from patchnet.make.choose import Wanted
 
-COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Squares of three colours on noise."""
-    root, rng = tmp_path_factory.mktemp("data") / "squares", np.random.default_rng(0)
-    for label, colour in COLOURS.items():
-        (root / label).mkdir(parents=True)
-        for i in range(30):
-            pixels, (x, y) = rng.integers(0, 120, (40, 50, 3)), rng.integers(0, 20, 2)
-            pixels[y : y + 18, x : x + 18] = np.array(colour) + rng.integers(-30, 30, 3)
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / label / f"{i}.png")
-    return root
+    return toys.folder(tmp_path_factory.mktemp("data") / "squares")
 
 
 def test_networks_keep_to_the_budgets():
