@@ -8,6 +8,7 @@ from patchnet import models
 from patchnet.importers.families import Chain, Style
 from patchnet.net import trunk
 from patchnet.net.recipe import PatchTunnels, Stage
+from patchnet.tasks.detect.end import Detection, Scale
 from patchnet.train import loop
 from patchnet.train.modules import build, read_float
 
@@ -70,3 +71,12 @@ def test_every_tunnel_begins_with_them_and_what_is_new_at_random():
     for i in range(4):
         assert torch.equal(net.tunnels[i][5].project.conv.weight, theirs["tunnels.0.5.project.conv.weight"])
     assert net.tunnels[0][6].conv.weight.shape == (24, 40, 1, 1)
+
+
+def test_layers_behind_the_tunnels_go_on_with_them():
+    end = Detection((Scale(((8, 8),)), Scale(((20, 20),), (Stage(80, 3, 2), Stage(112, 1, 1, kernel=5)))))
+    net = begun(recipe(5, 64, end=end).network())
+    _, theirs = read_float(models.weights("lite0"))
+    assert torch.equal(net.scales[1].layers[2].depthwise.conv.weight, theirs["tunnels.0.8.depthwise.conv.weight"])
+    assert torch.equal(net.scales[1].layers[3].expand.norm.bias, theirs["tunnels.0.9.expand.norm.bias"])
+    assert net.scales[0].head.depthwise.conv.weight.shape[0] == 40

@@ -29,17 +29,26 @@ from .modules import load_float, read_float, save_float
 
 def start_from(module: nn.Module, source: Network, theirs: dict[str, Tensor]) -> None:
     """Warm start: every tunnel takes the weights of one of the source's tunnels, where shapes agree, and so do other
-    parts of the same name; an auxiliary head takes those of the source's fully connected layer."""
+    parts of the same name; layers behind the tunnels go on where those end, if the source has more of them; an
+    auxiliary head takes those of the source's fully connected layer."""
     for name, value in module.state_dict().items():
-        part = name.split(".")
-        if part[0] == "auxiliary":
-            origin = f"fc.{part[1]}"
-        elif part[1] == "tunnels":
-            origin = ".".join(["tunnels", str(int(part[2]) % source.tunnels), *part[3:]])
-        else:
-            origin = ".".join(part[1:])
-        if origin in theirs and theirs[origin].shape == value.shape:
-            value.copy_(theirs[origin])
+        found = next((theirs[n] for n in origins(name.split("."), module.net.network, source) if n in theirs), None)
+        if found is not None and found.shape == value.shape:
+            value.copy_(found)
+
+
+def origins(part: list[str], network: Network, source: Network) -> list[str]:
+    """What the source may call the weight of that name, likely ones first."""
+    if part[0] == "auxiliary":
+        return [f"fc.{part[1]}"]
+    if part[1] == "tunnels":
+        return [".".join(["tunnels", str(int(part[2]) % source.tunnels), *part[3:]])]
+    own = ".".join(part[1:])
+    if part[1] == "scales" and part[3] == "layers":
+        before = network.readouts[: int(part[2])]
+        index = len(network.chain) + sum(len(readout.layers) for readout in before) + int(part[4])
+        return [own, ".".join(["tunnels", "0", str(index), *part[5:]])]
+    return [own]
 
 
 def moving_average(decay: float) -> Callable:
