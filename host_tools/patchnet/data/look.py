@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .dataset import Clip, Dataset, as_picture
+from .dataset import Clip, Dataset, as_clip, as_picture
 from .sets import load
+from .sounds import SOUNDS, at_rate
 
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
 TEST_SHARE = 0.15
@@ -85,7 +86,9 @@ def check(looked: Looked, where: str) -> None:
 def kind_of(items: Dataset) -> str:
     if items.boxes is not None:
         return "boxes"
-    return "sounds" if isinstance(items.sources[0], Clip) else "pictures"
+    first = items.sources[0]
+    heard = isinstance(first, Clip) or (isinstance(first, Path) and first.suffix.lower() in SOUNDS)
+    return "sounds" if heard else "pictures"
 
 
 def splits(path: Path) -> tuple[str, str] | None:
@@ -185,11 +188,18 @@ def ones(values: np.ndarray) -> np.ndarray:
 
 def store(items: Dataset, path: Path, side: int) -> None:
     """The set as an .npz (sets.load_npz), pictures with at least `side` pixels along their shorter side as JPEG: what
-    was decoded once need not be again, and a run has all that it was made of."""
+    was decoded once need not be again, and a run has all that it was made of. Clips must be of one rate."""
     arrays: dict[str, Any] = {"classes": np.array(items.classes), "names": np.array(items.names)}
-    encoded = [jpeg(as_picture(item), side) for item, _ in items]
-    arrays["data"] = np.frombuffer(b"".join(encoded), np.uint8)
-    arrays["offsets"] = np.cumsum([0, *map(len, encoded)])
+    read = [item for item, _ in items]
+    if isinstance(read[0], Clip):
+        clips = [as_clip(item) for item in read]
+        rates = {clip.rate for clip in clips}
+        arrays |= {"rate": max(rates), "audio": np.concatenate([at_rate(clip, max(rates)) for clip in clips])}
+        arrays["offsets"] = np.cumsum([0, *(len(at_rate(clip, max(rates))) for clip in clips)])
+    else:
+        encoded = [jpeg(as_picture(item), side) for item in read]
+        arrays["data"] = np.frombuffer(b"".join(encoded), np.uint8)
+        arrays["offsets"] = np.cumsum([0, *map(len, encoded)])
     if items.boxes is None:
         arrays["labels"] = items.labels
     else:

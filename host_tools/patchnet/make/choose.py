@@ -1,8 +1,7 @@
 """Networks for what a user has: bytes of RAM and of flash, milliseconds a picture.
 
-All begin with the layers of EfficientNet-Lite0 that come with patchnet (models/lite0.npz), cut where flash ends, over
-a picture as large as RAM and time allow, whole or in four overlapping patches. Budgets are those that hold in the end:
-the arena of a plan, the bytes of a blob, the instructions that the planner predicts.
+Budgets are those that hold in the end: the arena of a plan, the bytes of a blob, the instructions that the planner
+predicts. Which networks there may be the task's room knows (`tasks.making`).
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ from ..blob.pack import pack
 from ..blob.random import random_qnet
 from ..net.network import Network
 from ..net.recipe import PatchTunnels
-from ..net.trunk import BLOCKS, MEAN, STD, STEM, cut
 from ..plan import choice, costs
 from ..plan.place import Plan
+from ..tasks.making import Making
 
-SIZES = (224, 192, 160, 144, 128, 112, 96, 80, 64, 48, 32)
-FEWEST_BLOCKS = 3
-HEADS = (256, 192, 160, 128, 96, 64)
 SLOW = 1.6  # instructions per multiply-accumulate: plans beyond save memory by working several times as long
-ENLARGED = 1.25  # a network's picture may be that much larger than what most pictures are
+DEPTHS = 3  # how many of those that flash has room for are looked at
+SHOWN = 4
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """`ram`, `flash`: bytes (flash None: as it comes). `ms`: a picture at `clock` Hz, an instruction a cycle."""
+    """`ram`, `flash`: bytes (flash None: as it comes). `ms`: a picture at `clock` Hz, an instruction a cycle. `macs`:
+    multiply-accumulates at most."""
 
     ram: int
     flash: int | None = None
     ms: float | None = None
     clock: int = 480_000_000
+    macs: int | None = None
 
     def instructions(self) -> float | None:
         return None if self.ms is None else self.ms * self.clock / 1000
@@ -44,7 +43,7 @@ class Candidate:
     """What a network would need: bytes of arena and flash, instructions of a picture by its plan."""
 
     recipe: PatchTunnels
-    blocks: int
+    depth: int
     arena: int
     flash: int
     macs: int
@@ -54,78 +53,90 @@ class Candidate:
         return 1000 * self.instructions / clock
 
 
-def recipe(name: str, labels: tuple[str, ...], size: int, patches: int, blocks: int, head: int) -> PatchTunnels:
-    """A trunk of `blocks` over a picture of size x size in that many patches, and a 1x1 convolution of `head`."""
-    margin = size // 12 if patches > 1 else 0
-    return PatchTunnels(
-        name, labels, size, size, 3, patches, False, margin, margin, STEM, stages=cut(blocks), head=head, mean=MEAN,
-        std=STD,
-    )  # fmt: skip
-
-
-def candidates(
-    name: str, labels: tuple[str, ...], side: int, wanted: Wanted, tick: Callable[[int], None] = lambda _done: None
-) -> list[Candidate]:
-    """Those that keep to `wanted`, at most four, that with the most work first, which is the one to take. `side`: the
-    shorter side of most pictures. ValueError tells which budget is in the way."""
+def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lambda _done: None) -> list[Candidate]:
+    """Those that keep to `wanted`, at most SHOWN, that with the most work first, which is the one to take. ValueError
+    tells which budget is in the way."""
     found: list[Candidate] = []
-    for blocks, head in depths(name, labels, wanted.flash):
-        for patches in (1, 4):
-            best = largest(name, labels, side, wanted, patches, blocks, head)
+    for depth, head in depths(making, wanted.flash):
+        for patches in making.patches:
+            best = largest(making, wanted, patches, depth, head)
             tick(1)
             if best:
                 found.append(best)
     if not found:
-        limit = f", {wanted.ms:g} ms at {wanted.clock / 1e6:g} MHz" if wanted.ms else ""
-        raise ValueError(f"{name}: no network of this kind keeps to {wanted.ram:,} B of RAM{limit}")
-    return sorted(found, key=lambda c: c.macs, reverse=True)[:4]
+        raise ValueError(f"{making.name}: no network of this kind keeps to {told(wanted)}; {least(making, wanted)}")
+    return sorted(found, key=lambda c: c.macs, reverse=True)[:SHOWN]
 
 
-def depths(name: str, labels: tuple[str, ...], flash: int | None) -> list[tuple[int, int]]:
-    """(blocks, head): the three deepest trunks of which a blob fits, each with the largest head that does."""
+def told(wanted: Wanted) -> str:
+    limits = [f"{wanted.ram:,} B of RAM"]
+    if wanted.ms is not None:
+        limits.append(f"{wanted.ms:g} ms at {wanted.clock / 1e6:g} MHz")
+    if wanted.macs is not None:
+        limits.append(f"{wanted.macs:,} multiply-accumulates")
+    return ", ".join(limits)
+
+
+def least(making: Making, wanted: Wanted) -> str:
+    """What the smallest of them needs."""
+    network = small(making, making.depths[-1], making.heads[-1])
+    points = [p for p in choice.front(network) if p.cost <= SLOW * network.macs] or [choice.front(network)[-1]]
+    little, quick = (f"{p.arena_bytes:,} B at {1000 * p.cost / wanted.clock:.1f} ms" for p in (points[0], points[-1]))
+    return f"the smallest needs {little} to {quick}, and has {network.macs:,} multiply-accumulates"
+
+
+def depths(making: Making, flash: int | None) -> list[tuple[int, int]]:
+    """(depth, head): the deepest of which a blob fits, each with the largest head that does."""
     out = []
-    for blocks in range(BLOCKS, FEWEST_BLOCKS - 1, -1):
-        fits = (head for head in HEADS if flash is None or fits_flash(name, labels, blocks, head, flash))
-        if head := next(fits, 0):
-            out.append((blocks, head))
-        if len(out) == 3:
+    for depth in making.depths:
+        fits = (head for head in making.heads if flash is None or fits_flash(making, depth, head, flash))
+        head = next(fits, None)
+        if head is not None:
+            out.append((depth, head))
+        if len(out) == DEPTHS:
             break
     if not out:
-        least = blob_bytes(name, labels, FEWEST_BLOCKS, HEADS[-1])
-        raise ValueError(f"{name}: needs {least:,} B of flash at least, wanted at most {flash:,} B")
+        least = blob_bytes(small(making, making.depths[-1], making.heads[-1]))
+        raise ValueError(f"{making.name}: needs {least:,} B of flash at least, wanted at most {flash:,} B")
     return out
 
 
-def fits_flash(name: str, labels: tuple[str, ...], blocks: int, head: int, flash: int) -> bool:
+def small(making: Making, depth: int, head: int) -> Network:
+    """The smallest picture's network, in whose place of flash any other's goes but for some bytes."""
+    return making.recipe(making.sizes[-1], 1, depth, head).network()
+
+
+def fits_flash(making: Making, depth: int, head: int, flash: int) -> bool:
     """Its weights alone tell of most that they do not."""
-    network = recipe(name, labels, 64, 1, blocks, head).network()
-    return network.weights <= flash and blob_bytes(name, labels, blocks, head) <= flash
+    network = small(making, depth, head)
+    return network.weights <= flash and blob_bytes(network) <= flash
 
 
 @lru_cache
-def blob_bytes(name: str, labels: tuple[str, ...], blocks: int, head: int) -> int:
-    """Flash of such a network; its picture's size and plan make a difference of a few bytes, which is added."""
-    network = recipe(name, labels, 64, 4, blocks, head).network()
-    return len(pack(random_qnet(network), choice.fastest(network))) + 64
+def blob_bytes(network: Network) -> int:
+    """Flash of such a network; its picture's size, patches and plan make a difference of some bytes, which are
+    added."""
+    return len(pack(random_qnet(network), choice.fastest(network))) + 512
 
 
-def largest(
-    name: str, labels: tuple[str, ...], side: int, wanted: Wanted, patches: int, blocks: int, head: int
-) -> Candidate | None:
+def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int) -> Candidate | None:
     """The one with the largest picture that keeps to RAM and time."""
     most = wanted.instructions()
-    for size in SIZES:
-        if size > ENLARGED * side and size > SIZES[-1]:
+    for size in filter(making.fits, making.sizes):
+        try:
+            recipe = making.recipe(size, patches, depth, head)
+            network = recipe.network()
+        except ValueError:  # patches that do not go together
             continue
-        one = recipe(name, labels, size, patches, blocks, head)
-        network = one.network()
+        if wanted.macs is not None and network.macs > wanted.macs:
+            continue
         plan = planned(network, wanted.ram)
         if plan is None:
             continue
         instructions = costs.predicted(network, plan)
         if most is None or instructions <= most:
-            flash = blob_bytes(name, labels, blocks, head)
-            return Candidate(one, blocks, plan.arena_bytes, flash, network.macs, instructions)
+            flash = blob_bytes(small(making, depth, head))
+            return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, instructions)
     return None
 
 

@@ -15,9 +15,10 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from .. import rooms
 from ..blob.files import Packed, network_of, pack_file
 from ..board.remote import FIRMWARE, UNIX
 from ..data import Dataset, load
@@ -27,12 +28,17 @@ from ..evaluate.engines import run as ask
 from ..evaluate.val import Answered, answered
 from ..net.toml import recipe_to_dict, write_toml
 from ..progress import Track, no_track
-from .choose import Candidate, Wanted, candidates
+from ..tasks.making import Making
+from .choose import DEPTHS, Candidate, Wanted, candidates
 
 ORDER = "make.json"
+TASKS = {"pictures": "classify", "boxes": "detect", "sounds": "audio"}  # what such data are for
 LOST = 0.005  # of accuracy, by calibration alone, from which on fine-tuning is worth its time
 TUNE_EPOCHS, TUNE_LR = 3, 2e-5
 EMULATED = 100  # items that the emulated board is asked: it takes half a second for each
+MOST_EPOCHS = 1000  # whatever time there is
+FEWEST_EPOCHS = 8  # else a smaller network learns more in that time
+LEARNING = 0.7  # of a training's time; the rest reads pictures, and looks at those held out
 DETAIL = 1.5  # pictures are kept that much larger than the network's, for crops to be taken of them
 
 Told = Callable[[str], object]
@@ -94,23 +100,41 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
     seen = look(order.data, order.test, track("reading", len(load(order.data))))
     for line in described(seen):
         told(line)
-    if seen.kind != "pictures":
-        raise ValueError(f"{order.data}: wanted pictures in class folders, got {seen.kind}")
-    side = min(seen.sizes[1])
-    found = candidates(order.name, seen.classes, side, order.wanted, track("choosing a network", 6))
-    for line in listed(found, order.wanted):
+    making: Making = rooms.part(TASKS[seen.kind], "making").making(order.name, seen)
+    found = candidates(making, order.wanted, track("choosing a network", DEPTHS * len(making.patches)))
+    for line in listed(making, found, order.wanted):
         told(line)
     chosen = found[0]
+    epochs = epochs_of(order, making, chosen)
+    if epochs < FEWEST_EPOCHS:
+        told(f"{order.minutes:g} minutes are {epochs:.1f} epochs of it on this machine: a smaller one")
+        wanted = replace(order.wanted, macs=int(chosen.macs * epochs / FEWEST_EPOCHS))
+        found = candidates(making, wanted, track("choosing a smaller one", DEPTHS * len(making.patches)))
+        for line in listed(making, found, wanted):
+            told(line)
+        chosen = found[0]
     for name, part in (("train", seen.train), ("test", seen.test)):
         store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))
     beside = out / "experiment.part"
-    beside.write_text(experiment(order, out, seen, chosen))
+    beside.write_text(experiment(order, out, making, chosen))
     beside.replace(out / "experiment.toml")
+
+
+def epochs_of(order: Order, making: Making, chosen: Candidate) -> float:
+    """How many there is time for."""
+    from ..train.speed import inputs_a_second  # imported here: torch takes seconds to start, and may not be installed
+
+    settings = making.settings(chosen.recipe, bool(order.begin))
+    speed = inputs_a_second(chosen.recipe.network(), settings["batch"], settings["tied"])
+    return 60 * order.minutes * LEARNING * speed / len(making.seen.train)
 
 
 def described(seen: Looked) -> list[str]:
     """The data set in a few lines."""
-    smallest, middle, largest = (f"{w}x{h}" for h, w in seen.sizes)
+    if seen.kind == "sounds":
+        smallest, middle, largest = (f"{samples / rate:.1f} s" for samples, rate in seen.sizes)
+    else:
+        smallest, middle, largest = (f"{w}x{h}" for h, w in seen.sizes)
     lines = [f"{len(seen.train)} {seen.kind} to learn from, {len(seen.test)} to test with; {smallest} to {largest}, "
              f"most about {middle}"]  # fmt: skip
     rows = zip(seen.classes, seen.counts(seen.train), seen.counts(seen.test), strict=True)
@@ -118,39 +142,27 @@ def described(seen: Looked) -> list[str]:
     return lines + [f"note: {note}" for note in seen.notes]
 
 
-def listed(found: list[Candidate], wanted: Wanted) -> list[str]:
+def listed(making: Making, found: list[Candidate], wanted: Wanted) -> list[str]:
     """The networks that were weighed, the one that is taken first."""
     lines = ["networks that fit; the first, which does most work, is taken:"]
     for c in found:
-        r = c.recipe
-        patches = "whole" if r.k == 1 else f"{r.k} patches of {r.patch[1]}x{r.patch[0]}"
         lines.append(
-            f"  {r.width}x{r.height} {patches}, {c.blocks} bottlenecks: RAM {c.arena:,} B, flash {c.flash:,} B, "
+            f"  {making.described(c.recipe, c.depth)}: RAM {c.arena:,} B, flash {c.flash:,} B, "
             f"{c.macs / 1e6:.1f} M MACs, {c.ms(wanted.clock):.0f} ms at {wanted.clock / 1e6:g} MHz"
         )
     return lines
 
 
-def experiment(order: Order, out: Path, seen: Looked, chosen: Candidate) -> str:
+def experiment(order: Order, out: Path, making: Making, chosen: Candidate) -> str:
     """The TOML of the training."""
-    counts, least = seen.counts(seen.train), len(seen.train)
+    pretrained = bool(order.begin) and making.pretrained
     values = {
         "name": order.name,
         "train": str(out / "train.npz"),
-        "test": "",
-        "init": order.begin,
-        "validation": 0.1,
-        "epochs": 1000,
+        "init": order.begin if pretrained else "",
+        "epochs": MOST_EPOCHS,
         "minutes": order.minutes,
-        "batch": max(4, min(32, least // 8)),
-        "lr": 1e-3 if order.begin else 2e-3,
-        "weight_decay": 0.05,
-        "warmup": 0.1 if order.begin else 0.03,
-        "smoothing": 0.1,
-        "ema": 0.995,
-        "colour": 0.3,
-        "balanced": max(counts) > 1.5 * min(counts),
-        "tied": chosen.recipe.k > 1,
+        **making.settings(chosen.recipe, pretrained),
         "network": recipe_to_dict(chosen.recipe),
     }
     return write_toml(values)
