@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 import toys
-from patchnet import cli, rooms
+from patchnet import cli
 from patchnet.data.look import look
 from patchnet.make import choose, stages
 from patchnet.make.choose import Wanted
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 
 
 def making(path, task):
-    return rooms.part(task, "making").making("n", look(path))
+    return choose.making_for("n", look(path), task)
 
 
 def test_networks_keep_to_the_budgets(folder):

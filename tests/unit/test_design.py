@@ -1,16 +1,20 @@
 """Equations 1 to 3 of the paper, its own figures, and the search for a network under a budget."""
 
+import json
 import re
 import tomllib
 from dataclasses import replace
 
 import pytest
 
+import toys
+from patchnet import cli
 from patchnet.net.budget import bottleneck_bytes, check_budget, layer_bytes, paper_peak, plain_bytes
 from patchnet.net.layers import Layer
 from patchnet.net.recipe import PatchTunnels, Stage, patch_tunnels
 from patchnet.net.search import design
 from patchnet.net.toml import from_dict, recipe_from_dict, recipe_to_dict, to_dict, write_toml
+from patchnet.plan import choice
 from patchnet.tasks.classify.end import Pooled
 from patchnet.tasks.detect.end import Detection, Scale, scales
 
@@ -142,6 +146,40 @@ def test_infeasible_budget_names_the_block():
         ValueError, match=r"wanted a margin of 0 or more than one patch, got margins \(9,\) and k \(1,\)"
     ):
         design(("a", "b"), 66, 66, 18_000, ks=(1,), margins=(9,))
+
+
+def told(capsys, *args):
+    """What `patchnet design` prints as JSON; of what is wrong, its one line."""
+    status = cli.main(["design", *map(str, args), "--json"])
+    out, err = capsys.readouterr()
+    return json.loads(out) if status == 0 else err.splitlines()[-1]
+
+
+def test_designs_for_data_keep_to_real_budgets(tmp_path, capsys):
+    folder, out = toys.folder(tmp_path / "squares", 12), tmp_path / "d.toml"
+    found = told(capsys, "--ram", "10K", "--flash", "60K", "--ms", 20, "--data", folder, "--pick", 2, "-o", out)
+    assert 2 <= len(found) <= 4
+    for one in found:
+        plan = choice.plan(recipe_from_dict(one["recipe"]).network(), 10 << 10)
+        assert one["arena"] == plan.arena_bytes <= 10 << 10 and one["flash"] <= 60 << 10 and one["ms"] <= 20
+    written = tomllib.loads(out.read_text())
+    assert recipe_from_dict(written["network"]) == recipe_from_dict(found[1]["recipe"])
+    assert (written["train"], written["test"], written["init"]) == (str(folder), "", "lite0")
+    assert "for task classify, not detect" in told(capsys, "--ram", "10K", "--data", folder, "--task", "detect")
+    assert "--ram: wanted --data as well" in told(capsys, "--ram", "10K")
+
+
+def test_designs_by_equations_keep_to_flash_and_time(tmp_path, capsys):
+    size = ("--budget", "18K", "--height", 66, "--width", 66)
+    best = told(capsys, *size, "--top", 1)[0]
+    limits = ("--flash", best["blob_bytes"] // 2, "--ms", best["instructions"] / 480e3 / 2)
+    found = told(capsys, *size, "--top", 2, *limits)
+    assert all(2 * one["blob_bytes"] <= best["blob_bytes"] and 2 * one["instructions"] <= best["instructions"]
+               for one in found)  # fmt: skip
+    assert "keeps to 1,024 B of flash" in told(capsys, *size, "--flash", "1K")
+    assert "wanted --height and --width" in told(capsys, "--budget", "18K")
+    toys.save(tmp_path / "toys.npz", 12)
+    assert "toys.npz has boxes: --ram is for them" in told(capsys, *size, "--data", tmp_path / "toys.npz")
 
 
 DETECT_RECIPE = PatchTunnels(

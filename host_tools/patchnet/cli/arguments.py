@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..make.choose import Wanted
 
 STREAM = "weights go through a buffer of this size"
 USER_ERROR = 2
@@ -53,6 +57,19 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"wanted a number from 0 to 1, got {text!r}")
     return value
+
+
+def limits(p: Parser) -> None:
+    """Besides --ram, what a network has to keep to."""
+    p.add_argument("--flash", type=size, metavar="SIZE", help="blob at most")
+    p.add_argument("--ms", type=float, metavar="N", help="milliseconds a picture at most, an instruction a cycle")
+    p.add_argument("--clock", type=count, default=480_000_000, metavar="HZ", help="of the processor (default: 480M)")
+
+
+def wanted(args: argparse.Namespace) -> Wanted:
+    from ..make.choose import Wanted  # imported here: `patchnet --help` needs none of it
+
+    return Wanted(args.ram, args.flash, args.ms, args.clock, getattr(args, "max_macs", None))
 
 
 def engines(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..models import names
-from . import boards, importing, looking, making
+from . import boards, designing, importing, looking, making, training
 from .arguments import USER_ERROR, Parser
 
 EPILOG = """\
@@ -33,7 +33,7 @@ def build_parser() -> Parser:
         sub.add_argument("--json", action="store_true", help="print JSON and nothing else")
         return sub
 
-    for group in (making, importing, looking, boards):
+    for group in (making, designing, training, importing, looking, boards):
         group.add(command)
     return parser
 

@@ -29,13 +29,15 @@ FEWEST = 5  # items of a class, else it cannot be told whether it is learnt
 @dataclass(frozen=True)
 class Looked:
     """`kind`: pictures, boxes or sounds. `sizes`: (height, width) of the smallest, middle and largest picture, or
-    (samples, rate) of clips. `notes`: what a user should know."""
+    (samples, rate) of clips. `notes`: what a user should know. `where`: train and test as `load` takes them, if they
+    are two sets; test "" if it is a part of train."""
 
     kind: str
     train: Dataset
     test: Dataset
     sizes: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
+    where: tuple[str, str]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ def look(path: str | Path, test: str = "", tick: Callable[[int], None] = lambda 
     else:
         own = Seen.of(load(path), notes, tick)
         learnt, tried = own.parted(notes)
-    out = Looked(kind_of(learnt), learnt, tried, own.sizes(), tuple(notes))
+    out = Looked(kind_of(learnt), learnt, tried, own.sizes(), tuple(notes), parts or (str(path), ""))
     check(out, str(path))
     return out
 

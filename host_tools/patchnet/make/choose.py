@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+from .. import rooms
 from ..blob.pack import pack
 from ..blob.random import random_qnet
+from ..data.look import Looked
+from ..net import trunk
 from ..net.network import Network
 from ..net.recipe import PatchTunnels
+from ..net.toml import recipe_to_dict
 from ..plan import choice, costs
 from ..plan.place import Plan
 from ..tasks.making import Making
@@ -21,14 +26,16 @@ from ..tasks.making import Making
 SLOW = 1.6  # instructions per multiply-accumulate: plans beyond save memory by working several times as long
 DEPTHS = 3  # how many of those that flash has room for are looked at
 SHOWN = 4
+TASKS = {"pictures": "classify", "boxes": "detect", "sounds": "audio"}  # what such data are for
+BOTH = ("boxes", "classify")  # and may be for
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """`ram`, `flash`: bytes (flash None: as it comes). `ms`: a picture at `clock` Hz, an instruction a cycle. `macs`:
-    multiply-accumulates at most."""
+    """At most so much; None: as it comes. `ram`, `flash`: bytes. `ms`: a picture at `clock` Hz, an instruction a cycle.
+    `macs`: multiply-accumulates."""
 
-    ram: int
+    ram: int | None = None
     flash: int | None = None
     ms: float | None = None
     clock: int = 480_000_000
@@ -36,6 +43,21 @@ class Wanted:
 
     def instructions(self) -> float | None:
         return None if self.ms is None else self.ms * self.clock / 1000
+
+    def allow(self, flash: int, instructions: float) -> bool:
+        """A network with so many bytes of blob and instructions a picture."""
+        most = self.instructions()
+        return (self.flash is None or flash <= self.flash) and (most is None or instructions <= most)
+
+    def limits(self) -> str:
+        """They, told."""
+        told = (
+            "" if self.ram is None else f"{self.ram:,} B of RAM",
+            "" if self.flash is None else f"{self.flash:,} B of flash",
+            "" if self.ms is None else f"{self.ms:g} ms at {self.clock / 1e6:g} MHz",
+            "" if self.macs is None else f"{self.macs:,} multiply-accumulates",
+        )
+        return ", ".join(filter(None, told))
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,20 @@ class Candidate:
         return 1000 * self.instructions / clock
 
 
+def making_for(name: str, seen: Looked, task: str | None = None) -> Making:
+    """The networks for a data set, and a task if it is not what such data are for. ValueError if it cannot be."""
+    usual = TASKS[seen.kind]
+    if task not in (None, usual) and (seen.kind, task) != BOTH:
+        raise ValueError(f"{seen.where[0]}: has {seen.kind}, which are for task {usual}, not {task}")
+    making: Making = rooms.part(task or usual, "making").making(name, seen)
+    return making
+
+
+def rounds(making: Making) -> int:
+    """How many times `candidates` ticks."""
+    return DEPTHS * len(making.patches)
+
+
 def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lambda _done: None) -> list[Candidate]:
     """Those that keep to `wanted`, at most SHOWN, that with the most work first, which is the one to take. ValueError
     tells which budget is in the way."""
@@ -64,17 +100,23 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
             if best:
                 found.append(best)
     if not found:
-        raise ValueError(f"{making.name}: no network of this kind keeps to {told(wanted)}; {least(making, wanted)}")
+        raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
     return sorted(found, key=lambda c: c.macs, reverse=True)[:SHOWN]
 
 
-def told(wanted: Wanted) -> str:
-    limits = [f"{wanted.ram:,} B of RAM"]
-    if wanted.ms is not None:
-        limits.append(f"{wanted.ms:g} ms at {wanted.clock / 1e6:g} MHz")
-    if wanted.macs is not None:
-        limits.append(f"{wanted.macs:,} multiply-accumulates")
-    return ", ".join(limits)
+def listed(making: Making, found: list[Candidate], clock: int) -> list[str]:
+    """The networks that were weighed, a line each."""
+    return [
+        f"  {i}. {making.described(c.recipe, c.depth)}: RAM {c.arena:,} B, flash {c.flash:,} B, "
+        f"{c.macs / 1e6:.1f} M MACs, {c.ms(clock):.0f} ms at {clock / 1e6:g} MHz"
+        for i, c in enumerate(found, 1)
+    ]
+
+
+def training_of(making: Making, recipe: PatchTunnels, begin: str = trunk.NAME) -> dict[str, Any]:
+    """What a training of that network is, but for its data, name and length."""
+    init = begin if making.pretrained else ""
+    return {"init": init, **making.settings(recipe, bool(init)), "network": recipe_to_dict(recipe)}
 
 
 def least(making: Making, wanted: Wanted) -> str:
@@ -121,7 +163,6 @@ def blob_bytes(network: Network) -> int:
 
 def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int) -> Candidate | None:
     """The one with the largest picture that keeps to RAM and time."""
-    most = wanted.instructions()
     for size in filter(making.fits, making.sizes):
         try:
             recipe = making.recipe(size, patches, depth, head)
@@ -133,14 +174,13 @@ def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int)
         plan = planned(network, wanted.ram)
         if plan is None:
             continue
-        instructions = costs.predicted(network, plan)
-        if most is None or instructions <= most:
-            flash = blob_bytes(small(making, depth, head))
+        instructions, flash = costs.predicted(network, plan), blob_bytes(small(making, depth, head))
+        if wanted.allow(flash, instructions):
             return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, instructions)
     return None
 
 
-def planned(network: Network, ram: int) -> Plan | None:
+def planned(network: Network, ram: int | None) -> Plan | None:
     """The quickest plan within `ram` bytes of arena, if there is one that is not SLOW."""
     try:
         plan = choice.plan(network, ram)

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .. import rooms
 from ..blob.files import Packed, network_of, pack_file
 from ..board.remote import FIRMWARE, UNIX
 from ..data import Dataset, load
@@ -26,13 +25,12 @@ from ..data.look import Looked, look, store
 from ..evaluate.engines import room_of
 from ..evaluate.engines import run as ask
 from ..evaluate.val import Answered, answered
-from ..net.toml import recipe_to_dict, write_toml
+from ..net.toml import write_toml
 from ..progress import Track, no_track
 from ..tasks.making import Making
-from .choose import DEPTHS, Candidate, Wanted, candidates
+from .choose import Candidate, Wanted, candidates, listed, making_for, rounds, training_of
 
 ORDER = "make.json"
-TASKS = {"pictures": "classify", "boxes": "detect", "sounds": "audio"}  # what such data are for
 LOST = 0.005  # of accuracy, by calibration alone, from which on fine-tuning is worth its time
 TUNE_EPOCHS, TUNE_LR = 3, 2e-5
 EMULATED = 100  # items that the emulated board is asked: it takes half a second for each
@@ -100,24 +98,27 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
     seen = look(order.data, order.test, track("reading", len(load(order.data))))
     for line in described(seen):
         told(line)
-    making: Making = rooms.part(TASKS[seen.kind], "making").making(order.name, seen)
-    found = candidates(making, order.wanted, track("choosing a network", DEPTHS * len(making.patches)))
-    for line in listed(making, found, order.wanted):
-        told(line)
-    chosen = found[0]
+    making = making_for(order.name, seen)
+    chosen = taken(order, making, order.wanted, track, told)
     epochs = epochs_of(order, making, chosen)
     if epochs < FEWEST_EPOCHS:
         told(f"{order.minutes:g} minutes are {epochs:.1f} epochs of it on this machine: a smaller one")
         wanted = replace(order.wanted, macs=int(chosen.macs * epochs / FEWEST_EPOCHS))
-        found = candidates(making, wanted, track("choosing a smaller one", DEPTHS * len(making.patches)))
-        for line in listed(making, found, wanted):
-            told(line)
-        chosen = found[0]
+        chosen = taken(order, making, wanted, track, told)
     for name, part in (("train", seen.train), ("test", seen.test)):
         store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))
     beside = out / "experiment.part"
     beside.write_text(experiment(order, out, making, chosen))
     beside.replace(out / "experiment.toml")
+
+
+def taken(order: Order, making: Making, wanted: Wanted, track: Track, told: Told) -> Candidate:
+    """The one that does most work of those that fit."""
+    found = candidates(making, wanted, track("choosing a network", rounds(making)))
+    told("networks that fit; the first, which does most work, is taken:")
+    for line in listed(making, found, order.wanted.clock):
+        told(line)
+    return found[0]
 
 
 def epochs_of(order: Order, making: Making, chosen: Candidate) -> float:
@@ -142,28 +143,14 @@ def described(seen: Looked) -> list[str]:
     return lines + [f"note: {note}" for note in seen.notes]
 
 
-def listed(making: Making, found: list[Candidate], wanted: Wanted) -> list[str]:
-    """The networks that were weighed, the one that is taken first."""
-    lines = ["networks that fit; the first, which does most work, is taken:"]
-    for c in found:
-        lines.append(
-            f"  {making.described(c.recipe, c.depth)}: RAM {c.arena:,} B, flash {c.flash:,} B, "
-            f"{c.macs / 1e6:.1f} M MACs, {c.ms(wanted.clock):.0f} ms at {wanted.clock / 1e6:g} MHz"
-        )
-    return lines
-
-
 def experiment(order: Order, out: Path, making: Making, chosen: Candidate) -> str:
     """The TOML of the training."""
-    pretrained = bool(order.begin) and making.pretrained
     values = {
         "name": order.name,
         "train": str(out / "train.npz"),
-        "init": order.begin if pretrained else "",
         "epochs": MOST_EPOCHS,
         "minutes": order.minutes,
-        **making.settings(chosen.recipe, pretrained),
-        "network": recipe_to_dict(chosen.recipe),
+        **training_of(making, chosen.recipe, order.begin),
     }
     return write_toml(values)
 

@@ -63,10 +63,11 @@ def design(
     depth: int = 2,
     central: bool = True,
     max_macs: int | None = None,
-    top: int = 5,
+    top: int | None = 5,
     name: str = "designed",
 ) -> list[Candidate]:
-    """Networks for a memory budget in bytes (int8 elements), those of the most MACs first (section 3 of the paper).
+    """Networks for a memory budget in bytes (int8 elements), those of the most MACs first, `top` of them (section 3
+    of the paper).
 
     Searches k, margins (None: none, 1/16, 1/12, 1/8 and 1/7 of the height), width multipliers, expansions and stems for
     networks whose layers all keep eq. 2 and eq. 3, at most `max_macs` per picture. If there is none, ValueError names

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .recipe import Stage
 
+NAME = "lite0"
 STEM = 32
 MEAN, STD = (127, 127, 127), 128.0  # of the pixels that it learnt from
 STAGES = (
@@ -17,6 +18,8 @@ STAGES = (
     Stage(112, 3, 1, 6, 5),
 )
 BLOCKS = sum(stage.n for stage in STAGES)
+WHOLE = (*STAGES, Stage(192, 4, 2, 6, 5), Stage(320, 1, 1, 6, 3))  # all of EfficientNet-Lite0
+HEAD = 1280  # and the 1x1 convolution behind it
 
 
 def cut(blocks: int) -> tuple[Stage, ...]:

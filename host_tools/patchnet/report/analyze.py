@@ -498,4 +498,5 @@ def describe(candidate: Candidate) -> dict:
         "macs": candidate.macs,
         "weights": candidate.weights,
         "blob_bytes": blob_bytes(n, plan),
+        "instructions": costs.predicted(n, plan),
     }

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .. import data, models, rooms
 from ..net.network import Network
+from . import backbone
 from .experiment import Experiment, held_out, load_experiment, to_toml
 from .modules import load_float, read_float, save_float
 
@@ -93,7 +94,7 @@ def run(
 
     module = goal.module
     if e.init:
-        start_from(module, *read_float(init_of(e, out)))
+        start_from(module, *beginning(e, out))
     module = module.to(memory_format=torch.channels_last)
     model = nn.parallel.DistributedDataParallel(module) if ranks > 1 else module
     average = AveragedModel(module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
@@ -163,10 +164,13 @@ def save_batch(pixels: Tensor, path: Path) -> None:
     Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(path)
 
 
-def init_of(e: Experiment, out: Path) -> Path:
-    """Where the experiment's `init` lies: a path, a run beside `out` or of another task, or a shipped network."""
+def beginning(e: Experiment, out: Path) -> tuple[Network, dict[str, Tensor]]:
+    """The experiment's `init`: a path, a run beside `out` or of another task, a shipped network, EfficientNet-Lite0."""
+    if e.init == backbone.LITE0:
+        return backbone.packaged()
     beside = [out.parent / e.init, *sorted(out.parent.parent.glob(f"*/{e.init}"))]
-    return next((place for place in (Path(e.init), *beside, models.weights(e.init)) if place.exists()), beside[0])
+    places = Path(e.init), *beside, models.weights(e.init)
+    return read_float(next((place for place in places if place.exists()), beside[0]))
 
 
 class Clock:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ... import data
 from ...data import Dataset
 from ...net.network import Network
 from ...train.batches import WHOLE, Batches, PictureBatches, jitter, mix
 from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
+from ...train.teacher import NOBODY_KNOWS, Teacher, blended
 from .fake import FakeClassifier
 from .net import PatchTunnelNet
 
@@ -67,6 +69,9 @@ class ClassBatches(PictureBatches):
     """Targets are class indices (N,), or for sets of boxes presence labels (N, 1 + cells, classes)."""
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
+        if dataset.boxes is None and experiment.extra:  # pictures like any others, but without labels
+            dataset = with_untold(dataset, data.load(experiment.extra))
+            experiment = replace(experiment, extra="")
         super().__init__(dataset, experiment, rank, ranks)
         self.areas = cell_areas(experiment.network)
 
@@ -78,6 +83,14 @@ class ClassBatches(PictureBatches):
             return pixels, self.dataset.labels[i]
         pixels, boxes = self.mosaic(i, size, rng) if rng.random() < self.e.mosaic else self.part(i, size, rng)
         return pixels, presence(boxes, self.areas, len(self.dataset.classes))
+
+
+def with_untold(dataset: Dataset, extra: Dataset) -> Dataset:
+    """The set, and pictures of another whose classes are other ones: NOBODY_KNOWS what they are."""
+    labels = np.concatenate([dataset.labels, np.full(len(extra), NOBODY_KNOWS)])
+    return replace(
+        dataset, sources=(*dataset.sources, *extra.sources), labels=labels, names=(*dataset.names, *extra.names)
+    )
 
 
 # ---------------------------------------------------------------- module and loss
@@ -135,7 +148,9 @@ def class_weights(labels: np.ndarray, classes: int) -> Tensor:
     return torch.tensor(len(labels) / (np.count_nonzero(counts) * np.maximum(1, counts)), dtype=torch.float32)
 
 
-def batch_loss(model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tensor, targets: Tensor) -> Tensor:
+def batch_loss(
+    model: nn.Module, e: Experiment, loss_of: Callable, teacher: Teacher | None, pixels: Tensor, targets: Tensor
+) -> Tensor:
     """Loss of one batch as `Batches` makes it, augmented further here, where whole batches are quick."""
     x = normalise(pixels, e.network)
     x = jitter(x, e.colour) if e.colour else x
@@ -143,7 +158,10 @@ def batch_loss(model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tenso
         logits, cells = model(x)
         loss = loss_of(logits, targets[:, 0])
         return loss if cells is None else loss + e.auxiliary * presence_loss(cells, targets[:, 1:])
-    targets = F.one_hot(targets, len(e.network.labels)).float()
+    if teacher is None:
+        targets = F.one_hot(targets, len(e.network.labels)).float()
+    else:
+        targets = blended(targets, teacher(x, e.network), e.options.teaching)
     x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
     return loss_of(model(x)[0], targets)
 
@@ -166,9 +184,13 @@ def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
 
 @dataclass(frozen=True)
 class Options:
-    """`balanced`: of sets of class labels all classes count alike in the loss, however many pictures they have."""
+    """For sets of class labels. `balanced`: all classes count alike in the loss, however many pictures they have.
+    `teacher`: a trained run with the same labels, whose answers to the pictures as they are augmented make up the share
+    `teaching` of what is learnt, and all of it for the pictures of `extra`, whose labels play no part."""
 
     balanced: bool = False
+    teacher: str = ""
+    teaching: float = 0.7
 
 
 class Classification(Training):
@@ -184,7 +206,15 @@ class Classification(Training):
         return ClassBatches(dataset, e, rank, ranks)
 
     def goal(self, e: Experiment, training: Dataset) -> Goal:
-        loss = functools.partial(batch_loss, e=e, loss_of=loss_for(e, training))
+        own: Options = e.options
+        if training.boxes is None and e.extra and not own.teacher:
+            raise ValueError(
+                f"{e.name}: extra pictures of a set of class labels want a teacher, who tells what they are"
+            )
+        if training.boxes is not None and own.teacher:
+            raise ValueError(f"{e.name}: a teacher is for sets of class labels, {e.train} has boxes")
+        teacher = Teacher(own.teacher, e.network.labels) if own.teacher else None
+        loss = functools.partial(batch_loss, e=e, loss_of=loss_for(e, training), teacher=teacher)
         module = Heads(self.model(e.network, e.tied), len(training.classes) if e.auxiliary else 0)
         return Goal(module, loss, float_accuracy, "accuracy")
 

@@ -1,0 +1,106 @@
+"""train, quantize, pack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import STREAM, Parser, positive, setting, size
+from .output import needs_torch, print_json, progress, quiet_stdout
+
+if TYPE_CHECKING:
+    from ..evaluate.chain import Chain
+
+
+def add(command: Callable[..., Parser]) -> None:
+    """In the order of work."""
+    more = "EXPERIMENT is a TOML file or the name of one that comes with patchnet. Needs PyTorch."
+    p = command("train", run_train, "Train an experiment in float32", more)
+    p.add_argument("experiment", metavar="EXPERIMENT")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/classify/NAME)")
+    p.add_argument("--resume", action="store_true", help="go on where the run was stopped")
+    more = "replace a value of the experiment, for instance epochs=2"
+    p.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", dest="settings", help=more)
+    p.add_argument("--chain", action="store_true", help="then quantize, pack, and compare accuracies")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob, as for pack")
+    p.add_argument("--tune", type=int, default=6, metavar="N", help="with --chain: epochs of fine-tuning (default: 6)")
+
+    more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
+    p = command("quantize", run_quantize, "Turn a trained run into integers", more)
+    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    p.add_argument("--epochs", type=int, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
+    p.add_argument("--lr", type=float, default=2e-4, help="of fine-tuning (default: 2e-4)")
+    p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.npz", help="default: qnet.npz in the run")
+
+    from ..plan.choice import DEFAULT_LIMIT  # imported here: with the commands, numpy
+
+    limit = f"at most {DEFAULT_LIMIT:g} times the instructions of the fastest"
+    more = f"Without a budget: the plan of the smallest arena that takes {limit}."
+    p = command("pack", run_pack, "Plan the memory and write the .pnb blob", more)
+    p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
+    p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
+    p.add_argument("--stream", type=size, metavar="SIZE", help=f"for a file that is streamed: {STREAM}")
+    p.add_argument(
+        "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
+    )
+
+
+def run_train(args) -> int:
+    # imported here: the stage alone
+    from ..evaluate.chain import chain
+    from ..evaluate.val import answered
+
+    with quiet_stdout(args), needs_torch():
+        from ..report import run as report  # imported here: matplotlib takes half a second to start
+        from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
+
+        run = loop.run(args.experiment, args.out, args.resume, report.Live(), **dict(args.settings))
+        report.write(run)
+        made = None
+        if args.chain:
+            with progress(args) as track:
+                made = chain(run, args.budget, args.tune, track)
+                report.write(run, answered(run, made.test, ("float", "host"), track=track) if made.test else None)
+    if args.json:
+        print_json({"run": str(run)} if made is None else told(made))
+    elif made is None:
+        print(run)
+    else:
+        print(f"{made.packed.path}: {made.packed.blob_bytes:,} B, arena {made.packed.ram:,} B")
+        if made.test:
+            accuracies = ", ".join(f"{on} {value:.2%}" for on, value in made.measured.items())
+            print(f"{made.test}: {accuracies} ({made.name})")
+    return 0
+
+
+def told(made: Chain) -> dict:
+    """Plain values: what was measured as float_top1, host_top1, or by the name that the task has for it."""
+    measured = {f"{on}_{made.measure}": value for on, value in made.measured.items()}
+    return {"run": made.run, "packed": asdict(made.packed), "test": made.test, **measured}
+
+
+def run_quantize(args) -> int:
+    with quiet_stdout(args), needs_torch():
+        from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
+
+        path = quantize.run(args.run_dir, args.epochs, args.lr, args.calibration, args.out)
+    print_json({"qnet": str(path)}) if args.json else print(path)
+    return 0
+
+
+def run_pack(args) -> int:
+    from ..blob.files import pack_file  # imported here: the stage alone
+
+    with progress(args) as track:
+        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream)
+    if args.json:
+        print_json({name: value for name, value in asdict(packed).items() if value is not None})
+    else:
+        print(f"{packed.path}: {packed.blob_bytes:,} B, arena {packed.ram:,} B")
+        if args.stream is not None:
+            print(f"Model({Path(packed.path).name!r}, stream={args.stream}) needs {packed.streamed:,} B of RAM in all")
+    return 0

@@ -1,0 +1,45 @@
+"""Distillation: a larger network, trained on the same classes, tells a smaller one what it sees in each picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..net.network import Network
+from .modules import load_float
+
+NOBODY_KNOWS = -1  # the label of a picture that has none: the teacher's answer is all that there is of it
+
+
+class Teacher:
+    """The float network of a run, which stays as it is."""
+
+    def __init__(self, run: str | Path, labels: tuple[str, ...]):
+        """ValueError if it does not tell `labels`."""
+        self.model = load_float(run).to(memory_format=torch.channels_last)
+        self.network = self.model.network
+        if self.network.labels != labels or self.network.task != "classify":
+            told = ", ".join(self.network.labels)
+            raise ValueError(f"teacher {run}: wanted a network that tells {', '.join(labels)}, got one for {told}")
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, pupil: Network) -> Tensor:
+        """Probabilities (N, classes) for the pictures (N, C, H, W) as `pupil` sees them, enlarged to its own size."""
+        own = self.network
+
+        def row(values: tuple[int, ...]) -> Tensor:
+            return torch.tensor(values[: x.shape[1]], dtype=torch.float32)[:, None, None]
+
+        x = (x * pupil.std + row(pupil.mean) - row(own.mean)) / own.std
+        x = F.interpolate(x, (own.height, own.width), mode="bilinear", align_corners=False)
+        return self.model(x.contiguous(memory_format=torch.channels_last)).softmax(1)
+
+
+def blended(labels: Tensor, told: Tensor, share: float) -> Tensor:
+    """Targets (N, classes): `share` of what the teacher `told`, the rest of the labels (N,), where there are some."""
+    known = (labels != NOBODY_KNOWS).float()[:, None]
+    hard = F.one_hot(labels.clamp(min=0), told.shape[1]).float()
+    return told + known * (1 - share) * (hard - told)
