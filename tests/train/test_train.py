@@ -11,7 +11,7 @@ pytest.importorskip("sklearn")
 from patchnet import data
 from patchnet.tasks.classify import training
 from patchnet.train import experiment, loop
-from patchnet.train.batches import as_boxes, cut, moved
+from patchnet.train.batches import as_boxes, cut, moved, pictures
 from patchnet.train.modules import load_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
@@ -141,6 +141,15 @@ def test_held_out_part_goes_by_name():
     assert len(rest) + len(part) == len(dataset) and 0.15 < len(part) / len(dataset) < 0.25
     backwards = dataset.take(range(len(dataset))[::-1])
     assert set(experiment.held_out(backwards, 0.2)[1].names) == set(part.names)
+
+
+def test_large_pictures_are_kept_as_large_as_crops_need():
+    """16 pixels of a quarter of the area, sides 4:1 at most: 64 pixels along a side."""
+    e = experiment.load_experiment("digits", crop=(0.25, 1.0), aspect=4.0, network=ONE_TUNNEL)
+    shapes = (900, 1200), (64, 64), (127, 500), (130, 128), (20, 20)
+    kept = pictures(data.Dataset(("a",), [np.full(s, 7, np.uint8) for s in shapes], np.zeros(5, int), "abcde"), e)
+    assert [image.size for image in kept] == [(86, 65), (64, 64), (500, 127), (64, 65), (20, 20)]
+    assert all(np.asarray(image).min() == 7 for image in kept)
 
 
 def test_batches_depend_on_seed_and_epoch_only():

@@ -24,6 +24,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--minutes", type=float, default=30.0, metavar="N", help="of training (default: 30)")
     more = "weights to begin with: lite0 (default), or nothing"
     p.add_argument("--from", choices=("lite0", "nothing"), default="lite0", dest="begin", help=more)
+    more = "first teach all of EfficientNet-Lite0, in two fifths of the time, and learn from its answers, too"
+    p.add_argument("--teacher", action="store_true", help=more)
     p.add_argument("--test", default="", metavar="DATA", help="what to test with (default: a part of DATA)")
     p.add_argument("--name", default="", help="of the network (default: the data's)")
     p.add_argument("-o", dest="out", type=Path, metavar="RUN", help="the run's directory (default: runs/make/NAME)")
@@ -38,7 +40,7 @@ def run_make(args) -> int:
         begin = "" if args.begin == "nothing" else args.begin
         out = args.out or Path("runs") / "make" / name
         with progress(args) as track:
-            made = make(Order(name, args.data, args.test, wanted(args), args.minutes, begin), out, track)
+            made = make(Order(name, args.data, args.test, wanted(args), args.minutes, begin, args.teacher), out, track)
     results = [*made.answers.results, *(made.emulated.results[1:] if made.emulated else [])]
     if args.json:
         print_json({"run": made.run, "packed": asdict(made.packed), "report": made.report,

@@ -24,7 +24,7 @@ from ..plan.place import Plan
 from ..tasks.making import Making
 
 SLOW = 1.6  # instructions per multiply-accumulate: plans beyond save memory by working several times as long
-DEPTHS = 3  # how many of those that flash has room for are looked at
+DEPTHS = 3  # networks of so many, the deepest that fit, are weighed
 SHOWN = 4
 TASKS = {"pictures": "classify", "boxes": "detect", "sounds": "audio"}  # what such data are for
 BOTH = ("boxes", "classify")  # and may be for
@@ -85,8 +85,8 @@ def making_for(name: str, seen: Looked, task: str | None = None) -> Making:
 
 
 def rounds(making: Making) -> int:
-    """How many times `candidates` ticks."""
-    return DEPTHS * len(making.patches)
+    """How many times `candidates` ticks at most."""
+    return len(making.depths) * len(making.patches)
 
 
 def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lambda _done: None) -> list[Candidate]:
@@ -99,6 +99,8 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
             tick(1)
             if best:
                 found.append(best)
+        if len({c.depth for c in found}) == DEPTHS:
+            break
     if not found:
         raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
     return sorted(found, key=lambda c: c.macs, reverse=True)[:SHOWN]
@@ -128,15 +130,13 @@ def least(making: Making, wanted: Wanted) -> str:
 
 
 def depths(making: Making, flash: int | None) -> list[tuple[int, int]]:
-    """(depth, head): the deepest of which a blob fits, each with the largest head that does."""
+    """(depth, head): those of which a blob fits, the deepest first, each with the widest head that does."""
     out = []
     for depth in making.depths:
         fits = (head for head in making.heads if flash is None or fits_flash(making, depth, head, flash))
         head = next(fits, None)
         if head is not None:
             out.append((depth, head))
-        if len(out) == DEPTHS:
-            break
     if not out:
         least = blob_bytes(small(making, making.depths[-1], making.heads[-1]))
         raise ValueError(f"{making.name}: needs {least:,} B of flash at least, wanted at most {flash:,} B")

@@ -1,6 +1,7 @@
 """From a folder of pictures to a network that was tried on every engine: each stage is a verb with the files it leaves.
 
     train.npz, test.npz, experiment.toml     look, choose
+    teacher/                                 patchnet train teacher/experiment.toml, if one is asked for
     config.toml, float.npz, checkpoint.pt    patchnet train experiment.toml
     qnet.npz                                 patchnet quantize
     NAME.pnb                                 patchnet pack --budget
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..blob.files import Packed, network_of, pack_file
 from ..board.remote import FIRMWARE, UNIX
@@ -25,6 +27,7 @@ from ..data.look import Looked, look, store
 from ..evaluate.engines import room_of
 from ..evaluate.engines import run as ask
 from ..evaluate.val import Answered, answered
+from ..net import trunk
 from ..net.toml import write_toml
 from ..progress import Track, no_track
 from ..tasks.making import Making
@@ -37,6 +40,8 @@ EMULATED = 100  # items that the emulated board is asked: it takes half a second
 MOST_EPOCHS = 1000  # whatever time there is
 FEWEST_EPOCHS = 8  # else a smaller network learns more in that time
 LEARNING = 0.7  # of a training's time; the rest reads pictures, and looks at those held out
+TEACHING = 0.4  # of the time is the teacher's
+TEACHER_SIDE = 128  # of its pictures, at least
 DETAIL = 1.5  # pictures are kept that much larger than the network's, for crops to be taken of them
 
 Told = Callable[[str], object]
@@ -44,14 +49,16 @@ Told = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. `begin`: the weights that training begins with, "" for random ones."""
+    """What is asked for. `begin`: the weights that training begins with, "" for random ones. `teacher`: whether all of
+    EfficientNet-Lite0 learns first, in TEACHING of the time, and tells the network then what it sees."""
 
     name: str
     data: str
     test: str
     wanted: Wanted
     minutes: float = 30.0
-    begin: str = "lite0"
+    begin: str = trunk.NAME
+    teacher: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def make(order: Order, out: Path, track: Track = no_track, told: Told = print) -
     claim(order, out)
     if not (out / "experiment.toml").is_file():
         begin(order, out, track, told)
-    train(order, out, told)
+    train(out, told)
     packed = integers(order, out, track, told)
     return tried(out, packed, track)
 
@@ -98,6 +105,8 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
     seen = look(order.data, order.test, track("reading", len(load(order.data))))
     for line in described(seen):
         told(line)
+    if order.teacher and seen.kind != "pictures":
+        raise ValueError(f"{order.name}: a teacher tells classes of pictures, and no {seen.kind}")
     making = making_for(order.name, seen)
     chosen = taken(order, making, order.wanted, track, told)
     epochs = epochs_of(order, making, chosen)
@@ -107,9 +116,11 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
         chosen = taken(order, making, wanted, track, told)
     for name, part in (("train", seen.train), ("test", seen.test)):
         store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))
-    beside = out / "experiment.part"
-    beside.write_text(experiment(order, out, making, chosen))
-    beside.replace(out / "experiment.toml")
+    if order.teacher:
+        teacher = out / "teacher"
+        teacher.mkdir(exist_ok=True)
+        write(teacher / "experiment.toml", of_teacher(order, out, making, chosen))
+    write(out / "experiment.toml", of_network(order, out, making, chosen))
 
 
 def taken(order: Order, making: Making, wanted: Wanted, track: Track, told: Told) -> Candidate:
@@ -127,7 +138,8 @@ def epochs_of(order: Order, making: Making, chosen: Candidate) -> float:
 
     settings = making.settings(chosen.recipe, bool(order.begin))
     speed = inputs_a_second(chosen.recipe.network(), settings["batch"], settings["tied"])
-    return 60 * order.minutes * LEARNING * speed / len(making.seen.train)
+    minutes = order.minutes * (1 - TEACHING * order.teacher)
+    return 60 * minutes * LEARNING * speed / len(making.seen.train)
 
 
 def described(seen: Looked) -> list[str]:
@@ -143,16 +155,32 @@ def described(seen: Looked) -> list[str]:
     return lines + [f"note: {note}" for note in seen.notes]
 
 
-def experiment(order: Order, out: Path, making: Making, chosen: Candidate) -> str:
-    """The TOML of the training."""
-    values = {
-        "name": order.name,
-        "train": str(out / "train.npz"),
-        "epochs": MOST_EPOCHS,
-        "minutes": order.minutes,
-        **training_of(making, chosen.recipe, order.begin),
-    }
-    return write_toml(values)
+def of_network(order: Order, out: Path, making: Making, chosen: Candidate) -> dict[str, Any]:
+    """The experiment that the network is trained by."""
+    own: dict[str, Any] = {"name": order.name, "minutes": order.minutes * (1 - TEACHING * order.teacher)}
+    if order.teacher:
+        own["teacher"] = str(out / "teacher")
+    return lasting(out) | own | training_of(making, chosen.recipe, order.begin)
+
+
+def of_teacher(order: Order, out: Path, making: Making, chosen: Candidate) -> dict[str, Any]:
+    """The one by which all of EfficientNet-Lite0 learns the same."""
+    side = max(TEACHER_SIDE, chosen.recipe.height)
+    whole: dict[str, Any] = {"k": 1, "margin_h": 0, "margin_w": 0, "stages": trunk.WHOLE, "head": trunk.HEAD}
+    recipe = replace(chosen.recipe, name="teacher", height=side, width=side, **whole)
+    own = {"name": "teacher", "minutes": order.minutes * TEACHING}
+    return lasting(out) | own | training_of(making, recipe, trunk.LITE0) | {"lr": 3e-4}
+
+
+def lasting(out: Path) -> dict[str, Any]:
+    """What is so of every training here."""
+    return {"train": str(out / "train.npz"), "epochs": MOST_EPOCHS}
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    beside = path.with_suffix(".part")
+    beside.write_text(write_toml(values))
+    beside.replace(path)
 
 
 # ---------------------------------------------------------------- weights and integers
@@ -176,17 +204,17 @@ def stoppable(told: Told) -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def train(order: Order, out: Path, told: Told) -> None:
-    """`trained` is there when it is over."""
+def train(out: Path, told: Told) -> None:
+    """The network of `out`, its teacher first, if it has one. `trained` is in the folder of what is over."""
     from ..report import run as report  # imported here: matplotlib takes half a second to start
     from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
 
-    if (out / "trained").is_file():
-        return
-    with stoppable(told) as stop:
-        resume = (out / "checkpoint.pt").is_file()
-        loop.run(out / "experiment.toml", out, resume, report.Live(), stop)
-    (out / "trained").touch()
+    for run in (out / "teacher", out):
+        if (run / "trained").is_file() or not (run / "experiment.toml").is_file():
+            continue
+        with stoppable(told) as stop:
+            loop.run(run / "experiment.toml", run, (run / "checkpoint.pt").is_file(), report.Live(), stop)
+        (run / "trained").touch()
 
 
 def integers(order: Order, out: Path, track: Track, told: Told) -> Packed:

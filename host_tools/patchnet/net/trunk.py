@@ -18,7 +18,8 @@ STAGES = (
     Stage(112, 3, 1, 6, 5),
 )
 BLOCKS = sum(stage.n for stage in STAGES)
-WHOLE = (*STAGES, Stage(192, 4, 2, 6, 5), Stage(320, 1, 1, 6, 3))  # all of EfficientNet-Lite0
+LITE0 = "efficientnet-lite0"  # all of it:
+WHOLE = (*STAGES, Stage(192, 4, 2, 6, 5), Stage(320, 1, 1, 6, 3))
 HEAD = 1280  # and the 1x1 convolution behind it
 
 

@@ -22,10 +22,8 @@ from .. import models
 from ..importers.families import family, read_weights
 from ..net.network import Network
 from ..net.recipe import PatchTunnels, Stage
-from ..net.trunk import HEAD, MEAN, STAGES, STD, STEM, WHOLE
+from ..net.trunk import HEAD, LITE0, MEAN, STAGES, STD, STEM, WHOLE
 from .modules import build, write_float
-
-LITE0 = "efficientnet-lite0"
 
 
 def weights_of(path: str | Path, stages: tuple[Stage, ...], head: int) -> tuple[Network, dict[str, Tensor]]:

@@ -58,17 +58,31 @@ class Batches:
         raise NotImplementedError
 
 
+def pictures(dataset: Dataset, e: Experiment) -> list[Image.Image]:
+    """All of a set, decoded once. Large photographs are kept in a size of which the smallest crop still has as many
+    pixels as the network: a hundred of twelve megapixels would take 3.6 GB."""
+    mode = "L" if e.network.channels == 1 else "RGB"
+    enough = max(e.network.height, e.network.width) * math.sqrt(e.aspect / max(e.crop[0], 0.01))
+
+    def read(i: int) -> Image.Image:
+        image = Image.fromarray(as_picture(dataset[i][0])).convert(mode)
+        times = int(min(image.size) // enough)
+        return image.reduce(times) if times > 1 else image
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(read, range(len(dataset))))
+
+
 class PictureBatches(Batches):
     """Those of pictures, cropped, resized, flipped, or several in one; `boxes` are empty where the set has none."""
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
         super().__init__(dataset, experiment, rank, ranks)
-        mode = "L" if experiment.network.channels == 1 else "RGB"
-        self.images = [Image.fromarray(as_picture(picture)).convert(mode) for picture, _ in dataset]
+        self.images = pictures(dataset, experiment)
         self.boxes = (np.zeros((0, 6), np.float32),) * len(dataset) if dataset.boxes is None else dataset.boxes
         if experiment.extra:
             extra, _ = held_out(data.load(experiment.extra), experiment.validation)
-            self.images += [Image.fromarray(as_picture(picture)).convert(mode) for picture, _ in extra]
+            self.images += pictures(extra, experiment)
             self.boxes = dataset.need_boxes() + as_boxes(extra, dataset.classes).need_boxes()
 
     def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from .. import data, models, rooms
+from ..net import trunk
 from ..net.network import Network
 from . import backbone
 from .experiment import Experiment, held_out, load_experiment, to_toml
@@ -166,7 +167,7 @@ def save_batch(pixels: Tensor, path: Path) -> None:
 
 def beginning(e: Experiment, out: Path) -> tuple[Network, dict[str, Tensor]]:
     """The experiment's `init`: a path, a run beside `out` or of another task, a shipped network, EfficientNet-Lite0."""
-    if e.init == backbone.LITE0:
+    if e.init == trunk.LITE0:
         return backbone.packaged()
     beside = [out.parent / e.init, *sorted(out.parent.parent.glob(f"*/{e.init}"))]
     places = Path(e.init), *beside, models.weights(e.init)

@@ -149,7 +149,7 @@ def class_weights(labels: np.ndarray, classes: int) -> Tensor:
 
 
 def batch_loss(
-    model: nn.Module, e: Experiment, loss_of: Callable, teacher: Teacher | None, pixels: Tensor, targets: Tensor
+    model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tensor, targets: Tensor, teacher: Teacher | None = None
 ) -> Tensor:
     """Loss of one batch as `Batches` makes it, augmented further here, where whole batches are quick."""
     x = normalise(pixels, e.network)
