@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,14 +53,20 @@ def add(command: Callable[..., Parser]) -> None:
 
     p = command("predict", run_predict, "Classify pictures or sounds, or find objects in pictures")
     p.add_argument("model", metavar="MODEL")
-    p.add_argument("pictures", nargs="+", metavar="PICTURE")
+    more = "files, or folders of them; one named as its folder is has that label"
+    p.add_argument("pictures", nargs="+", metavar="PICTURE", help=more)
     p.add_argument("--on", type=engines, default=["host"], metavar="ENGINE", help="float, host (default), unix or qemu")
     p.add_argument("--top", type=positive, default=5, metavar="N", help="labels per picture (default: 5)")
     more = "networks that detect: least score (default: 0.4)"
     p.add_argument("--threshold", type=fraction, default=0.4, metavar="SCORE", help=more)
     more = "networks that detect: of two boxes of a class that overlap more, one goes (default: 0.45)"
     p.add_argument("--iou", type=fraction, default=0.45, metavar="IOU", help=more)
-    p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the pictures with labels and patches, or boxes")
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.png",
+        help="draw them with labels and patches, or boxes: PNG, or pages of a PDF",
+    )
 
     more = (
         "RUN/report.html, which needs nothing beside it: curves of the training, the confusion matrix or precision and "
@@ -160,24 +166,33 @@ def run_predict(args) -> int:
     # imported here: the stage alone
     from ..blob.files import model_file, network_of
     from ..evaluate.engines import room_of
-    from ..evaluate.val import predict, seen
+    from ..evaluate.val import files_in, predict, seen
+    from ..tasks.answers import Shown
 
     if len(args.on) > 1:
         raise ValueError(f"--on: wanted one engine, got {', '.join(args.on)}")
     on = args.on[0]
     network = network_of(model_file(args.model, on))
     room = room_of(network)
+    files = files_in(args.pictures)
     with progress(args) as track:
-        answers = predict(args.model, args.pictures, on, room.options(args.threshold, args.iou), track)
-    rows = [room.told(answers, i, args.top) for i in range(len(args.pictures))]
+        answers = predict(args.model, files, on, room.options(args.threshold, args.iou), track)
+    rows = [room.told(answers, i, args.top) for i in range(len(files))]
+    truths = [room.truth(file, network.labels) for file in files]
+    shown = [Shown(str(f), row, t) for f, row, t in zip(files, rows, truths, strict=True)]
     if args.json:
-        print_json([{"picture": path, "on": on, **row} for path, row in zip(args.pictures, rows, strict=True)])
+        known = [{} if one.truth is None else {"truth": one.truth} for one in shown]
+        print_json([{"picture": one.name, "on": on, **one.told, **k} for one, k in zip(shown, known, strict=True)])
     else:
-        for path, row in zip(args.pictures, rows, strict=True):
-            print("\n".join(room.lines(row, path)))
+        for one in shown:
+            print("\n".join(room.lines(one.told, one.name)) + (f" (is {one.truth})" if one.right is False else ""))
+        judged = [one.right for one in shown if one.right is not None]
+        if judged:
+            print(f"right: {sum(judged)} of {len(judged)}")
     if args.out:
-        room.draw(seen(args.model, args.pictures, on), rows, network, args.out)
-        written(args.out)
+        pixels = seen(args.model, files, on)
+        for path in room.draw([replace(s, pixels=p) for s, p in zip(shown, pixels, strict=True)], network, args.out):
+            written(path)
     return 0
 
 

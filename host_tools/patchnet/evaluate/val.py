@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..blob.files import model_file, network_of
-from ..data import Dataset, decode, load
+from ..data import PICTURES, SOUNDS, Dataset, decode, load
 from ..progress import Track, no_track
 from ..tasks.answers import Answering
 from .engines import REAL, room_of, run
@@ -69,12 +69,26 @@ def to_dict(result: Any) -> dict:
     return {key: value for key, value in asdict(result).items() if value is not None}
 
 
-def item_files(paths: Sequence[str | Path]) -> Dataset:
-    """Files as a set without labels. FileNotFoundError names one that is missing."""
+def files_in(paths: Sequence[str | Path]) -> list[Path]:
+    """Files, and those that can be read in folders and below, by their names. FileNotFoundError names what is missing,
+    ValueError a folder without such files."""
+    found: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_file():
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*PICTURES, *SOUNDS) and p.is_file())
+            if not inside:
+                raise ValueError(f"{path}: no pictures or sounds in it ({', '.join((*PICTURES, *SOUNDS))})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
             raise FileNotFoundError(f"no such picture: {path}")
-    found = tuple(map(Path, paths))
+    return found
+
+
+def item_files(paths: Sequence[str | Path]) -> Dataset:
+    """Files as a set without labels, as `files_in` finds them."""
+    found = tuple(files_in(paths))
     return Dataset((), found, np.full(len(found), -1), tuple(map(str, found)))
 
 
@@ -89,4 +103,4 @@ def predict(
 def seen(model: str, paths: Sequence[str | Path], on: str = "host") -> list[np.ndarray]:
     """What a network reads of files, to be drawn: pictures, or spectrograms (rows, bands)."""
     network = network_of(model_file(model, on))
-    return [room_of(network).seen(decode(Path(path)), network) for path in paths]
+    return [room_of(network).seen(decode(Path(path)), network) for path in files_in(paths)]

@@ -14,15 +14,16 @@ from matplotlib.patches import Rectangle
 from ..plan import streaming
 from .analyze import KINDS, Analysis, Block, Fused
 
+# from what lasts longest, at the bottom of a bar, to what only the block at work needs
 NAMES = {
-    "features": "features and their sums",
+    "features": "features of all tunnels",
     "map_in": "input map of the segment",
-    "map_out": "output map, beside the input map",
-    "rings": "rings of input lines",
-    "wide_rings": "rings of expanded lines",
-    "state": "state of the segment",
-    "sums": "int32 sums",
-    "scratch": "scratch of the block",
+    "map_out": "output map (what is not over the input)",
+    "rings": "last lines of maps within the segment",
+    "wide_rings": "last lines of expanded channels",
+    "state": "where each block of the segment is",
+    "sums": "int32 sums of outputs",
+    "scratch": "working memory of the block",
     "logits": "logits",
     "other": "alignment",
 }
@@ -33,17 +34,29 @@ COLOURS = {
     "rings": "#b279a2",
     "wide_rings": "#f58518",
     "state": "#79706e",
-    "sums": "#e45756",
+    "sums": "#eeca3b",
     "scratch": "#ffbf79",
     "logits": "#88d27a",
     "other": "#bab0ac",
 }
-BUDGET, PAPER = "#c00000", "#7a5195"
+SEEN = 0.01  # of the arena: what is never more is not in the legend
+MODES = {
+    "direct": "each output line from its input lines",
+    "window": "pixels are sampled from the camera's picture as outputs need them",
+    "rolling": "each line is expanded once and kept as long as the kernel needs it",
+    "groups": "a few expanded channels at a time go through many lines, outputs are summed up",
+    "stored": "as groups, but the expanded channels are kept instead of sums",
+    "fast": "each line is expanded once and kept as long as the kernel needs it (fast kernels)",
+    "sweep": "a few expanded channels at a time go through many lines, outputs are summed up (fast kernels)",
+    "cover": "each input line is added to the sums of all outputs",
+}
+BUDGET, PAPER, PLAIN = "#c00000", "#7a5195", "#6f6f6f"  # red is for budgets alone
+CLOCK = 480_000_000  # Hz
 BESIDE: dict[str, Any] = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
 
 
 def _lines(axes: Axes, lines: Sequence[tuple[str, int | None, str, str]]) -> None:
-    """Horizontal lines of (name, bytes, colour, style); None for no line."""
+    """Horizontal lines of (name, bytes, colour, style), told in the legend; None for no line."""
     for name, size, colour, style in lines:
         if size is not None:
             axes.axhline(size / 1024, color=colour, linewidth=1.2, linestyle=style, label=f"{name}: {size:,} B")
@@ -66,8 +79,13 @@ def memory_figure(a: Analysis) -> Figure:
     below.set_xlim(-0.6, len(a.blocks) - 0.4)
     picture = "x".join(map(str, a.picture))
     tunnels = f"{a.tunnels} tunnels over patches of {a.patch[0]}x{a.patch[1]}" if a.tunnels > 1 else "one tunnel"
-    times = f"{a.executed_macs / a.macs:.2f}x the nominal MACs"
-    figure.suptitle(f"{a.name}: {picture}, {tunnels}; arena {a.arena:,} B at {times}", fontsize=11)
+    figure.suptitle(f"{a.name}: {picture}, {tunnels}; arena {a.arena:,} B", fontsize=11)
+    used = [f"{mode}: {MODES[mode]}" for mode in dict.fromkeys(b.mode for b in a.blocks) if mode]
+    notes = [
+        "A segment's maps are never whole but for the first and the last; the frame is round what takes most.",
+        *used,
+    ]
+    figure.supxlabel("\n".join(notes), fontsize=7, ha="left", x=0.02)
     return figure
 
 
@@ -83,31 +101,34 @@ def _profile(axes: Axes, a: Analysis, x: np.ndarray) -> None:
         edges += [i - 0.5 + (j + 1) / n for j in range(n)]
         heights += [size / 1024 for _, size in block.layerwise]
     axes.stairs(heights, edges, fill=True, color="#e4e4e4")
-    axes.stairs(heights, edges, color="#8a8a8a", linewidth=1, label=f"layer by layer: {a.layerwise:,} B")
+    axes.stairs(heights, edges, color="#8a8a8a", linewidth=1, label=f"whole maps, layer by layer: {a.layerwise:,} B")
     live = [b.live / 1024 for b in a.blocks]
-    axes.bar(x, live, 1, color=COLOURS["map_in"], label=f"patchnet: {a.arena:,} B")
-    _lines(axes, [("paper's accounting", a.paper_accounting, PAPER, "-."), ("budget", a.budget, BUDGET, "--")])
+    axes.bar(x, live, 1, color=COLOURS["map_in"], label=f"this plan: {a.arena:,} B")
+    _lines(
+        axes, [("input and output alone (paper)", a.paper_accounting, PAPER, "-."), ("budget", a.budget, BUDGET, "--")]
+    )
     axes.set_ylabel("KB (1024 bytes)")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, fontsize=8, title="int8, peak", title_fontsize=8, **BESIDE)
+    axes.legend(frameon=False, fontsize=8, title="highest, int8", title_fontsize=8, alignment="left", **BESIDE)
     axes.tick_params(bottom=False)
 
 
 def _stack(axes: Axes, a: Analysis, x: np.ndarray) -> None:
     """Live bytes by kind; the bars of a segment touch each other."""
-    top = 1.15 * max(a.arena, min(a.budget or 0, 2 * a.arena)) / 1024  # a far budget is seen above
+    top = 1.18 * max(a.arena, min(a.budget or 0, 2 * a.arena)) / 1024  # a far budget is seen above
     left, right = _edges(a)
     bottom = np.zeros(len(a.blocks))
     for kind in KINDS:
         sizes = np.array([b.alive[kind] for b in a.blocks]) / 1024
         if sizes.any():
-            axes.bar(left, sizes, right - left, bottom, align="edge", color=COLOURS[kind], label=NAMES[kind])
+            name = NAMES[kind] if sizes.max() >= SEEN * a.arena / 1024 else None
+            axes.bar(left, sizes, right - left, bottom, align="edge", color=COLOURS[kind], label=name)
         bottom += sizes
     _lines(axes, [("arena", a.arena, "black", ":"), ("budget", a.budget, BUDGET, "--")])
     for segment in a.segments:
         _mark(axes, segment, top)
     axes.set_ylim(0, top)
-    axes.set_ylabel("live KB")
+    axes.set_ylabel("in use, KB")
     axes.grid(axis="y", alpha=0.3)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, **BESIDE)  # in the order of the stack
@@ -135,14 +156,14 @@ def _mark(axes: Axes, segment: Fused, top: float) -> None:
         return
     left, right = segment.first - 0.42, segment.first + segment.layers - 0.58
     text = ", ".join(t for t in (f"{segment.layers} fused" if segment.layers > 1 else "", strips) if t)
-    axes.plot([left, left, right, right], np.array([0.955, 0.97, 0.97, 0.955]) * top, color="black", linewidth=1)
-    axes.text((left + right) / 2, 0.975 * top, text, ha="center", va="bottom", fontsize=6.5)
+    axes.plot([left, left, right, right], np.array([0.935, 0.95, 0.95, 0.935]) * top, color="black", linewidth=1)
+    axes.text((left + right) / 2, 0.955 * top, text, ha="center", va="bottom", fontsize=6.5)
 
 
 def front(a: Analysis, path: str | Path) -> None:
-    """The plans to choose from: arena against what they are compared by, with this plan, the budget and other ways to
-    count."""
-    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    """The plans to choose from: arena against what they are compared by, both on logarithmic axes, with this plan, the
+    ends, the budget and other ways to count."""
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes, plans = figure.subplots(), a.plans()
     if a.by == "macs":
         costs, own = [c.times for c in plans], a.executed_macs / a.macs
@@ -154,15 +175,50 @@ def front(a: Analysis, path: str | Path) -> None:
         what = f"instructions per nominal multiply-accumulate, predicted{reading}"
     sizes = [c.arena / 1024 for c in plans]
     axes.step(costs, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)
-    axes.plot(costs, sizes, ".", color=COLOURS["map_in"], markersize=4, label=f"{len(plans)} plans")
-    axes.plot(own, a.arena / 1024, "o", color="black", markersize=8, label=f"this plan: {a.arena:,} B, {own:.2f}")
-    lines = [("layer by layer", a.layerwise, "#8a8a8a", "-"), ("paper's accounting", a.paper_accounting, PAPER, "-.")]
-    _lines(axes, [*lines, ("budget", a.budget, BUDGET, "--")])
+    axes.plot(costs, sizes, ".", color=COLOURS["map_in"], markersize=4)
+    axes.plot(own, a.arena / 1024, "o", color="black", markersize=7)
+    marks = [(own, a.arena, "this plan", (8, 6)), (costs[-1], plans[-1].arena, "fastest", (8, 2)),
+             (costs[0], plans[0].arena, "smallest", (-4, -14))]  # fmt: skip
+    for cost, arena, name, (dx, dy) in marks:
+        if name == "this plan" or arena != a.arena:
+            axes.annotate(
+                f"{name}: {arena:,} B at {cost:.2f}", (cost, arena / 1024), (dx, dy), textcoords="offset points",
+                fontsize=8, ha="right" if dx < 0 else "left",
+            )  # fmt: skip
+    lines = [("whole maps, layer by layer", a.layerwise, PLAIN), ("input and output alone (paper)", a.paper_accounting,
+             PAPER), ("budget", a.budget, BUDGET)]  # fmt: skip
+    for name, size, colour in lines:
+        if size is not None:
+            axes.axhline(size / 1024, color=colour, linewidth=1, linestyle="--")
+            at: dict[str, Any] = dict(xycoords=("axes fraction", "data"), textcoords="offset points")
+            told = f"{name}: {size:,} B"
+            axes.annotate(told, (1, size / 1024), (-4, 3), ha="right", fontsize=8, color=colour, **at)
     axes.set_yscale("log", base=2)
+    axes.set_ylim(bottom=sizes[0] * 0.75)
+    axes.set_xlim(costs[-1] / 1.05, costs[0] * 1.05)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _logarithmic(axes)
+    if a.by != "macs":
+        above, times = axes.twiny(), 1000 * a.macs / CLOCK
+        above.set_xlim(*(end * times for end in axes.get_xlim()))
+        _logarithmic(above)
+        above.set_xlabel(f"milliseconds at {CLOCK / 1e6:g} MHz, were it an instruction a cycle", fontsize=8)
     axes.set_xlabel(what)
-    axes.set_ylabel("KB (1024 bytes)")
+    axes.set_ylabel("arena, KB (1024 bytes)")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
-    axes.set_title(f"{a.name}: arena of every plan worth having, {a.macs:,} MACs nominal", fontsize=10)
+    axes.set_title(
+        f"{a.name}: the {len(plans)} plans to choose from, {a.macs / 1e6:.1f} M multiply-accumulates", fontsize=10
+    )
     figure.savefig(path, dpi=130)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """The horizontal axis, marked at few round numbers."""
+    low, high = axes.get_xlim()
+    steps = (1, 2, 3, 5) if high > 3 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    ticks = [step * 10.0**power for power in range(-2, 7) for step in steps]
+    axes.set_xscale("log")
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlim(low, high)

@@ -7,6 +7,7 @@ a row, of the task's own kind. Rows of the integer engines must be equal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,22 @@ def pnm(picture: np.ndarray) -> bytes:
     """uint8 (H, W, 3) or (H, W) as a binary PPM or PGM file."""
     kind = b"P6" if picture.ndim == 3 else b"P5"
     return kind + b" %d %d 255\n" % (picture.shape[1], picture.shape[0]) + picture.tobytes()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A file, what was told of it (`Answering.told`), the label that it has, if that is known, and, to be drawn, what
+    the network reads of it."""
+
+    name: str
+    told: dict
+    truth: str | None
+    pixels: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint8))
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the first label is the right one; None: not known."""
+        return None if self.truth is None else self.told["ranking"][0]["label"] == self.truth
 
 
 class Answering:
@@ -127,8 +144,12 @@ class Answering:
         """The same in words."""
         raise NotImplementedError
 
-    def draw(self, items: Sequence[np.ndarray], told: Sequence[dict], network: Network, path: Path) -> None:
-        """Items as `seen` gives them with what was told of them, as a PNG file."""
+    def truth(self, file: Path, labels: Sequence[str]) -> str | None:
+        """The label that a file has, if where it lies tells."""
+        return None
+
+    def draw(self, shown: Sequence[Shown], network: Network, path: Path) -> list[Path]:
+        """PNG files, or one PDF (`gallery.write`)."""
         raise NotImplementedError
 
     def sections(self, answers: Any, items: Dataset) -> list[Section]:

@@ -12,7 +12,7 @@ import numpy as np
 from ...data import Dataset, Item
 from ...engine.model import Model
 from ...net.network import Network
-from ..answers import Answering
+from ..answers import Answering, Shown
 from .end import Pooled
 
 if TYPE_CHECKING:
@@ -153,11 +153,14 @@ class Classifying(Answering):
     def lines(self, told: dict, name: str) -> list[str]:
         return [f"{name}: " + ", ".join(f"{one['label']} {one['score']:.4f}" for one in told["ranking"])]
 
-    def draw(self, items: Sequence[np.ndarray], told: Sequence[dict], network: Network, path: Path) -> None:
+    def truth(self, file: Path, labels: Sequence[str]) -> str | None:
+        folder = file.absolute().parent.name
+        return folder if folder in labels else None
+
+    def draw(self, shown: Sequence[Shown], network: Network, path: Path) -> list[Path]:
         from . import drawing  # imported here: matplotlib takes half a second to start
 
-        rankings = [[(one["label"], one["score"]) for one in row["ranking"]] for row in told]
-        drawing.patches(items, rankings, network, path)
+        return drawing.patches(shown, network, path)
 
     def sections(self, answers: Answers, items: Dataset) -> list[Section]:
         from . import showing  # imported here: matplotlib takes half a second to start

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,37 +14,35 @@ from matplotlib.patches import Rectangle
 
 from ...data import crop
 from ...net.network import Network
-from ..gallery import gallery
+from ..answers import Shown
+from ..gallery import write
 
-TUNNEL_COLOURS = ("#ffd92f", "#66c2a5", "#fc8d62", "#8da0cb", "#e78ac3", "#a6d854")
-
-
-def patches(
-    pictures: Sequence[np.ndarray], rankings: Sequence[Sequence[tuple[str, float]]], network: Network, path: str | Path
-) -> None:
-    """Pictures (uint8, H x W [x 3]), the best labels of each above it, the patches that the tunnels read over it."""
-    figure, all_axes = gallery(pictures)
-    for axes, picture, ranking in zip(all_axes, pictures, rankings, strict=False):
-        _patched(axes, picture, ranking, network)
-    figure.savefig(path, dpi=120)
+FRAME: dict[str, Any] = dict(fill=False, linewidth=0.8)
 
 
-def _patched(axes: Axes, picture: np.ndarray, ranking: Sequence[tuple[str, float]], network: Network) -> None:
+def patches(shown: Sequence[Shown], network: Network, path: Path) -> list[Path]:
+    """Pictures (uint8, H x W [x 3]) below their best labels, thin frames round the patches that the tunnels read."""
+    return write(shown, partial(_patched, network=network), path)
+
+
+def _patched(axes: Axes, one: Shown, network: Network) -> str:
+    picture = one.pixels
     height, width = picture.shape[:2]
     left, top, w, h = crop(width, height, None, (network.height, network.width), network.fit)
     sy, sx = h / network.height, w / network.width
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    for i, (y, x) in enumerate(network.corners):
-        inset = 0.004 * width * (i + 1)  # a little inside one another, so that shared edges stay apart
-        place = (left + x * sx - 0.5 + inset, top + y * sy - 0.5 + inset)
-        size = (network.patch[1] * sx - 2 * inset, network.patch[0] * sy - 2 * inset)
-        colour = TUNNEL_COLOURS[i % len(TUNNEL_COLOURS)]
-        axes.add_patch(Rectangle(place, *size, fill=False, edgecolor=colour, linewidth=2))
-        number = dict(boxstyle="square,pad=0.15", facecolor=colour, edgecolor="none")
-        axes.text(place[0] + 0.01 * width, place[1] + 0.012 * width, str(i + 1), fontsize=8, va="top", bbox=number)
-    (label, score), *rest = ranking
-    others = ", ".join(f"{name} {value:.3f}" for name, value in rest[:3])
-    axes.set_title(f"{label} {score:.3f}" + (f"\n{others}" if others else ""), fontsize=10)
+    for y, x in network.corners if len(network.corners) > 1 else ():
+        place, size = (left + x * sx - 0.5, top + y * sy - 0.5), (network.patch[1] * sx, network.patch[0] * sy)
+        for colour, style in (("black", "-"), ("white", (0, (4, 4)))):  # to be seen on dark and on bright
+            axes.add_patch(Rectangle(place, *size, edgecolor=colour, linestyle=style, **FRAME))
+    return ranked(one)
+
+
+def ranked(one: Shown) -> str:
+    """What stands above an item: the best labels, and the right one if that is another."""
+    (first, *rest) = (f"{row['label']} {row['score']:.3f}" for row in one.told["ranking"])
+    known = "" if one.right is None else " ✓" if one.right else f" ✗ is {one.truth}"
+    return f"{first}{known}" + (f"\n{', '.join(rest[:3])}" if rest else "")
 
 
 def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str, path: str | Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ...data import Dataset, Item, as_picture, in_pixels, of_classes
 from ...engine.model import Model
 from ...net.network import Network
-from ..answers import Answering
+from ..answers import Answering, Shown
 from . import precision
 
 if TYPE_CHECKING:
@@ -137,10 +137,10 @@ class Finding(Answering):
         each = [f"  {one['label']} {one['score']:.4f} at {at}" for one, at in zip(boxes, where, strict=True)]
         return [f"{name}: {len(boxes)} objects", *each]
 
-    def draw(self, items: Sequence[np.ndarray], told: Sequence[dict], network: Network, path: Path) -> None:
+    def draw(self, shown: Sequence[Shown], network: Network, path: Path) -> list[Path]:
         from . import drawing  # imported here: matplotlib takes half a second to start
 
-        drawing.boxes(items, [row["boxes"] for row in told], path)
+        return drawing.boxes(shown, path)
 
 
 class Detecting(Finding):

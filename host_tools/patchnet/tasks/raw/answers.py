@@ -12,7 +12,7 @@ import numpy as np
 from ...data import Dataset, Item
 from ...engine.model import Model
 from ...net.network import Network
-from ..answers import Answering
+from ..answers import Answering, Shown
 
 # A device's answer to a picture: the map's shape, and its values in hexadecimal digits.
 WORDS = """
@@ -70,7 +70,7 @@ class Mapping(Answering):
         more = ", ..." if len(values) > 8 else ""
         return [f"{name}: {shape} values from {min(values):g} to {max(values):g}: {first}{more}"]
 
-    def draw(self, items: Sequence[np.ndarray], told: Sequence[dict], network: Network, path: Path) -> None:
+    def draw(self, shown: Sequence[Shown], network: Network, path: Path) -> list[Path]:
         raise ValueError("--out: wanted a network that classifies or finds objects, this one has raw output")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from ...data import Item, as_clip
 from ...data.sounds import at_rate, fit, to_wav
 from ...net.network import Network
+from ..answers import Shown
 from ..classify.answers import Classifying
 from .end import Heard, samples
 from .input import prepare
@@ -31,6 +35,11 @@ class Hearing(Classifying):
     def seen(self, item: Item, network: Network) -> np.ndarray:
         """Its spectrogram (rows, bands)."""
         return prepare(item, network)[:, :, 0]
+
+    def draw(self, shown: Sequence[Shown], network: Network, path: Path) -> list[Path]:
+        from . import drawing  # imported here: matplotlib takes half a second to start
+
+        return drawing.spectrograms(shown, network, path)
 
 
 ANSWERS = Hearing()
