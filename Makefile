@@ -184,6 +184,12 @@ DAMAGE ?= 100000
 fuzz: setup
 	$(VENV)/bin/python tests/fuzz.py --networks $(NETWORKS) --damage $(DAMAGE)
 
+#: make transfer      what pretrained weights are worth, three seeds each (an hour): SETS="flowers imagenette vww_coco raccoon"
+SETS ?= flowers imagenette vww_coco raccoon
+.PHONY: transfer
+transfer: setup-train
+	for set in $(SETS); do $(VENV)/bin/python tests/transfer.py $${set}_train $${set}_test -o runs/transfer/$$set || exit 1; done
+
 #: make clean         remove build/; .venv stays
 .PHONY: clean
 clean:

@@ -62,7 +62,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a network would need: bytes of arena and flash, instructions of a picture by its plan."""
+    """What a network would need: bytes of arena and flash, instructions of a picture by its plan. `worth`: the
+    multiply-accumulates that it would be without what patches do twice."""
 
     recipe: PatchTunnels
     depth: int
@@ -70,6 +71,7 @@ class Candidate:
     flash: int
     macs: int
     instructions: float
+    worth: int
 
     def ms(self, clock: int) -> float:
         return 1000 * self.instructions / clock
@@ -90,20 +92,23 @@ def rounds(making: Making) -> int:
 
 
 def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lambda _done: None) -> list[Candidate]:
-    """Those that keep to `wanted`, at most SHOWN, that with the most work first, which is the one to take. ValueError
-    tells which budget is in the way."""
+    """Those that keep to `wanted`, at most SHOWN, the one to take first: that of the most worth, of the same worth the
+    quickest. ValueError tells which budget is in the way."""
     found: list[Candidate] = []
+    left = rounds(making)
     for depth, head in depths(making, wanted.flash):
         for patches in making.patches:
             best = largest(making, wanted, patches, depth, head)
             tick(1)
+            left -= 1
             if best:
                 found.append(best)
         if len({c.depth for c in found}) == DEPTHS:
             break
+    tick(left)
     if not found:
         raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
-    return sorted(found, key=lambda c: c.macs, reverse=True)[:SHOWN]
+    return sorted(found, key=lambda c: (-c.worth, c.instructions))[:SHOWN]
 
 
 def listed(making: Making, found: list[Candidate], clock: int) -> list[str]:
@@ -176,7 +181,8 @@ def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int)
             continue
         instructions, flash = costs.predicted(network, plan), blob_bytes(small(making, depth, head))
         if wanted.allow(flash, instructions):
-            return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, instructions)
+            worth = making.recipe(size, 1, depth, head).network().macs
+            return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, instructions, worth)
     return None
 
 

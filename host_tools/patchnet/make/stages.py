@@ -124,9 +124,9 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
 
 
 def taken(order: Order, making: Making, wanted: Wanted, track: Track, told: Told) -> Candidate:
-    """The one that does most work of those that fit."""
+    """The best one of those that fit."""
     found = candidates(making, wanted, track("choosing a network", rounds(making)))
-    told("networks that fit; the first, which does most work, is taken:")
+    told("networks that fit; the first, which makes most of a picture, is taken:")
     for line in listed(making, found, order.wanted.clock):
         told(line)
     return found[0]

@@ -25,8 +25,9 @@ from .. import data, models, rooms
 from ..net import trunk
 from ..net.network import Network
 from . import backbone
+from .batches import jitter
 from .experiment import Experiment, held_out, load_experiment, to_toml
-from .modules import load_float, read_float, save_float
+from .modules import load_float, normalise, read_float, save_float
 
 
 def start_from(module: nn.Module, source: Network, theirs: dict[str, Tensor]) -> None:
@@ -121,7 +122,7 @@ def run(
         model.train()
         for pixels, targets in batches.epoch(epoch):
             if rank == 0 and epoch == done and not losses:
-                save_batch(pixels, out / "batch.png")
+                save_batch(pixels, e, out / "batch.png")
             loss = goal.loss(model, pixels=pixels, targets=targets)
             optimizer.zero_grad()
             loss.backward()
@@ -152,12 +153,15 @@ def run(
     return out
 
 
-def save_batch(pixels: Tensor, path: Path) -> None:
-    """At most 24 inputs (N, H, W, C) of a batch beside each other, as they are cropped and flipped; colours are changed
-    later, batch by batch."""
+def save_batch(pixels: Tensor, e: Experiment, path: Path) -> None:
+    """At most 24 inputs (N, H, W, C) of a batch beside each other, as the network learns from them, but for mixup."""
     if pixels.dtype != torch.uint8:
         return
-    some = pixels[:24].numpy()
+    network = e.network
+    with torch.random.fork_rng():  # the training's own numbers stay what they are
+        x = jitter(normalise(pixels[:24], network), e.colour).permute(0, 2, 3, 1)
+    x = x * network.std + torch.tensor(network.mean[: network.channels], dtype=torch.float32)
+    some = x.round().clamp(0, 255).to(torch.uint8).numpy()
     columns = min(8, len(some))
     some = np.concatenate([some, np.zeros((-len(some) % columns, *some.shape[1:]), np.uint8)])
     rows = [np.concatenate(list(some[i : i + columns]), 1) for i in range(0, len(some), columns)]
