@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from patchnet.make import boards
+
 ROOT = Path(__file__).resolve().parents[2]
 PORT = ROOT / "build" / "micropython" / "ports" / "stm32"
 BOARDS = sorted(mk.parent for mk in (ROOT / "boards").glob("*/mpconfigboard.mk") if "stm32h7.mk" in mk.read_text())
@@ -131,3 +133,13 @@ def test_a_board_that_the_tree_lacks_is_named(tmp_path):
         ["make", "-C", tmp_path, f"BOARD_DIR={tmp_path}/NO_SUCH_BOARD"], capture_output=True, text=True
     )
     assert done.returncode and "this MicroPython has no board NO_SUCH_BOARD" in done.stderr
+
+
+def test_what_networks_are_chosen_by_is_what_the_docs_say():
+    """Clock, ROMFS and heap of each folder's board."""
+    row = re.compile(r"^\| (\w+) \| STM32H7[^|]*\| (\d+) MHz \| ([\d,]+) KiB at [^|]*\| (\d+) KiB \|", re.M)
+    told = {
+        name: (int(clock) * 10**6, int(romfs.replace(",", "")) << 10, int(heap) << 10)
+        for name, clock, romfs, heap in row.findall(DOCS.read_text())
+    }
+    assert told == boards.BOARDS and told.keys() == {board.name for board in BOARDS}

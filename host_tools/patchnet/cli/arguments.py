@@ -61,15 +61,29 @@ def fraction(text: str) -> float:
 
 def limits(p: Parser) -> None:
     """Besides --ram, what a network has to keep to."""
+    from ..make.boards import BOARDS  # imported here: with the commands
+
     p.add_argument("--flash", type=size, metavar="SIZE", help="blob at most")
     p.add_argument("--ms", type=float, metavar="N", help="milliseconds a picture at most, an instruction a cycle")
-    p.add_argument("--clock", type=count, default=480_000_000, metavar="HZ", help="of the processor (default: 480M)")
+    p.add_argument("--clock", type=count, metavar="HZ", help="of the processor (default: 480M)")
+    p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help="whose flash and clock: a folder of boards/")
 
 
 def wanted(args: argparse.Namespace) -> Wanted:
-    from ..make.choose import Wanted  # imported here: `patchnet --help` needs none of it
+    """ValueError if the board has not as much."""
+    # imported here: `patchnet --help` needs none of it
+    from ..make.boards import BOARDS, ROMFS_OWN
+    from ..make.choose import CLOCK, Wanted
 
-    return Wanted(args.ram, args.flash, args.ms, args.clock, getattr(args, "max_macs", None))
+    flash, clock = args.flash, args.clock or CLOCK
+    if args.board:
+        board = BOARDS[args.board]
+        room, clock = board.romfs - ROMFS_OWN, args.clock or board.clock
+        for what, asked, most in (("--ram", args.ram, board.heap), ("--flash", flash, room)):
+            if asked is not None and asked > most:
+                raise ValueError(f"{what}: {args.board} has room for {most:,} B, got {asked:,} B")
+        flash = flash or room
+    return Wanted(args.ram, flash, args.ms, clock, getattr(args, "max_macs", None))
 
 
 def engines(text: str) -> list[str]:

@@ -85,13 +85,14 @@ def weigh(args) -> Found:
         raise ValueError("--ram: wanted --data as well, which the network is to be for")
     seen = look(args.data, args.test)
     making = choose.making_for(args.name, seen, args.task)
+    most = wanted(args)
     with progress(args) as track:
-        found = choose.candidates(making, wanted(args), track("choosing", choose.rounds(making)))[: args.top]
+        found = choose.candidates(making, most, track("choosing", choose.rounds(making)))[: args.top]
     parts = {"name": args.name, "train": seen.where[0], "test": seen.where[1]}
-    told = [asdict(c) | {"ms": c.ms(args.clock)} for c in found]
+    told = [asdict(c) | {"ms": c.ms(most.clock)} for c in found]
     for one, c in zip(told, found, strict=True):
         one["recipe"] = recipe_to_dict(c.recipe)
-    lines = "\n".join(choose.listed(making, found, args.clock))
+    lines = "\n".join(choose.listed(making, found, most.clock))
     return told, lines, [parts | choose.training_of(making, c.recipe) for c in found]
 
 
