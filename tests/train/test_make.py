@@ -1,6 +1,8 @@
 """`patchnet make`: from a folder to a blob in one command, stopped and begun again."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 import toys
-from patchnet import cli
+from patchnet import cli, whole
 from patchnet.data.look import look
 from patchnet.make import choose, stages
 from patchnet.make.choose import Wanted
@@ -96,6 +98,39 @@ def test_a_teacher_learns_first(folder, tmp_path, capsys, monkeypatch):
     toys.save(tmp_path / "toys.npz", 60)
     command = ["make", str(tmp_path / "toys.npz"), "--ram", "40K", "--ms", "60", "--teacher", "-o", str(tmp_path / "b")]
     assert cli.main(command) == cli.USER_ERROR and "and no boxes" in capsys.readouterr().err
+
+
+class Killed(BaseException):
+    """Nobody catches it."""
+
+
+def test_it_may_be_killed_at_any_point(folder, tmp_path, capsys, monkeypatch):
+    """The first run dies with its first file, the second with its second, and so on, until one ends."""
+    monkeypatch.setattr(stages, "MOST_EPOCHS", 2)
+    monkeypatch.setattr(stages, "EMULATED", 3)
+    out, written, replace = tmp_path / "run", [], os.replace
+    command = ["make", str(folder), "--ram", "9K", "--flash", "40K", "--ms", "10", "-o", str(out)]
+
+    def killed(source, target):
+        written.append(Path(target).name)
+        if len(written) == most:
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr(whole.os, "replace", killed)
+    for most in range(1, 60):
+        written.clear()
+        try:
+            assert cli.main(command) == 0
+            break
+        except Killed:
+            assert most < 50
+    names = {"make.json", "train.npz", "test.npz", "experiment.toml", "config.toml", "float.npz", "log.csv",
+             "checkpoint.pt", "qnet.npz", "squares.pnb", "squares.test.npz", "report.html"}  # fmt: skip
+    left = {path.name for path in out.iterdir()}
+    assert names <= left and not any("part" in name or name.startswith("try") for name in left)
+    assert [row.split(",")[0] for row in (out / "log.csv").read_text().splitlines()] == ["epoch", "1", "2"]
+    capsys.readouterr()
 
 
 def test_one_command(folder, tmp_path, capsys, monkeypatch):

@@ -168,7 +168,9 @@ def test_designs_for_data_keep_to_real_budgets(tmp_path, capsys):
     assert "for task classify, not detect" in told(capsys, "--ram", "10K", "--data", folder, "--task", "detect")
     board = ("--data", folder, "--board", "NUCLEO_H723ZG")
     least = told(capsys, "--ram", "10K", *board)
-    assert all(one["flash"] <= 252 << 10 for one in least) and least[0]["ms"] == pytest.approx(least[0]["instructions"] / 550e3)
+    assert all(one["flash"] <= 252 << 10 for one in least) and least[0]["ms"] == pytest.approx(
+        least[0]["instructions"] / 550e3
+    )
     assert "--ram: NUCLEO_H723ZG has room for 75,776 B, got 81,920 B" in told(capsys, "--ram", "80K", *board)
     assert "--ram: wanted --data as well" in told(capsys, "--ram", "10K")
 

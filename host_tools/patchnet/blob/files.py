@@ -15,6 +15,7 @@ from ..net.network import Network
 from ..net.toml import from_dict
 from ..plan.choice import plan
 from ..progress import Track, no_track, planning
+from ..whole import write_bytes
 from . import qnet_file, vector
 from .order import fast_layers
 from .pack import pack
@@ -102,7 +103,7 @@ def pack_file(
     progress = planning(track, net.design.name)
     blob = pack(net, plan(net.design, budget, fast=fast, buffer=stream, progress=progress), wide)
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
-    out.write_bytes(blob)
+    write_bytes(out, blob)
     vector.save(out)
     streamed = None if stream is None else Model(str(out), stream=stream).ram
     return Packed(str(out), len(blob), Model(str(out)).ram, streamed)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..net.layers import Layer
 from ..net.toml import from_dict, to_dict
+from ..whole import whole
 from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from .unpack import record_of
 
@@ -39,7 +40,8 @@ def save(qnet: QNet, path: str | Path) -> None:
         "layers": scalars,
         **{name: value for name, value in end.items() if name not in arrays},
     }
-    np.savez_compressed(path, meta=json.dumps(meta), **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
+    with whole(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, meta=json.dumps(meta), **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
 
 
 def load(path: str | Path) -> QNet:

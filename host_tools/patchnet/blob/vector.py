@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.model import Model
+from ..whole import whole
 
 SIDE = 32  # pixels at most: the engine stretches a picture to what the network sees
 SAMPLES = 1024  # at most: the engine puts them between zeros
@@ -66,7 +67,8 @@ def save(blob: str | Path) -> Path:
     """Writes the vector of the blob at `blob` beside it."""
     vector = make(Path(blob).read_bytes())
     arrays = {vector.kind: vector.input, "outputs": vector.outputs}
-    np.savez_compressed(path_of(blob), **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
+    with whole(path_of(blob)) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
     return path_of(blob)
 
 

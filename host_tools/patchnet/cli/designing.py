@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import rooms
+from ..whole import write_text
 from .arguments import Parser, count, limits, positive, size, wanted
 from .output import print_json, progress, wide_console, written
 
@@ -69,7 +70,7 @@ def run_design(args) -> int:
     if args.out:
         if args.pick > len(experiments):
             raise ValueError(f"--pick {args.pick}: only {len(experiments)} were found")
-        args.out.write_text(write_toml(experiments[args.pick - 1]))
+        write_text(args.out, write_toml(experiments[args.pick - 1]))
         written(args.out)
     return 0
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..whole import whole
 from .dataset import Clip, Dataset, as_clip, as_picture
 from .sets import load
 from .sounds import SOUNDS, at_rate
@@ -208,9 +209,8 @@ def store(items: Dataset, path: Path, side: int) -> None:
         rows = np.concatenate(items.boxes)
         arrays |= {"boxes": rows[:, :4], "box_labels": rows[:, 4].astype(int), "box_difficult": rows[:, 5].astype(int)}
         arrays["box_start"] = np.cumsum([0, *map(len, items.boxes)])
-    beside = path.with_suffix(".part.npz")
-    np.savez(beside, **arrays)
-    beside.replace(path)
+    with whole(path) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def jpeg(picture: np.ndarray, side: int) -> bytes:

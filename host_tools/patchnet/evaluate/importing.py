@@ -7,7 +7,6 @@ the file (source.tflite, source.onnx), by which it can be asked what it says its
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from ..importers.match import match
 from ..importers.read import read
 from ..importers.real import Pixels, real
 from ..progress import Track, no_track
+from ..whole import write_bytes, write_text
 
 TOLD = "import.json"  # what was imported, and what there is to know of it
 
@@ -120,6 +120,6 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
 def keep(file: Path, folder: Path, notes: list[str], calibration: Calibration | None) -> None:
     """What was imported: a copy of a file that has an interpreter, and a few words on it."""
     if file.suffix.lower() in SOURCES:
-        shutil.copyfile(file, folder / f"source{file.suffix.lower()}")
+        write_bytes(folder / f"source{file.suffix.lower()}", file.read_bytes())
     told = {"file": file.name, "calibration": None if calibration is None else vars(calibration), "notes": notes}
-    (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n")
+    write_text(folder / TOLD, json.dumps(told, indent=1) + "\n")

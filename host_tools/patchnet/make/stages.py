@@ -31,6 +31,7 @@ from ..net import trunk
 from ..net.toml import write_toml
 from ..progress import Track, no_track
 from ..tasks.making import Making
+from ..whole import write_text
 from .choose import Candidate, Wanted, candidates, listed, making_for, rounds, training_of
 
 ORDER = "make.json"
@@ -94,7 +95,7 @@ def claim(order: Order, out: Path) -> None:
     elif out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: wanted a new folder, or one that `make` began (-o names another)")
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked, indent=1) + "\n")
+    write_text(path, json.dumps(asked, indent=1) + "\n")
 
 
 # ---------------------------------------------------------------- data and network
@@ -119,8 +120,8 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
     if order.teacher:
         teacher = out / "teacher"
         teacher.mkdir(exist_ok=True)
-        write(teacher / "experiment.toml", of_teacher(order, out, making, chosen))
-    write(out / "experiment.toml", of_network(order, out, making, chosen))
+        write_text(teacher / "experiment.toml", write_toml(of_teacher(order, out, making, chosen)))
+    write_text(out / "experiment.toml", write_toml(of_network(order, out, making, chosen)))
 
 
 def taken(order: Order, making: Making, wanted: Wanted, track: Track, told: Told) -> Candidate:
@@ -175,12 +176,6 @@ def of_teacher(order: Order, out: Path, making: Making, chosen: Candidate) -> di
 def lasting(out: Path) -> dict[str, Any]:
     """What is so of every training here."""
     return {"train": str(out / "train.npz"), "epochs": MOST_EPOCHS}
-
-
-def write(path: Path, values: dict[str, Any]) -> None:
-    beside = path.with_suffix(".part")
-    beside.write_text(write_toml(values))
-    beside.replace(path)
 
 
 # ---------------------------------------------------------------- weights and integers

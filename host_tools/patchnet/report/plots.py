@@ -12,6 +12,7 @@ from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.patches import Rectangle
 
 from ..plan import streaming
+from ..tasks.gallery import save
 from .analyze import KINDS, Analysis, Block, Fused
 
 # from what lasts longest, at the bottom of a bar, to what only the block at work needs
@@ -64,7 +65,7 @@ def _lines(axes: Axes, lines: Sequence[tuple[str, int | None, str, str]]) -> Non
 
 def memory(a: Analysis, path: str | Path) -> None:
     """`memory_figure` as a PNG file."""
-    memory_figure(a).savefig(path, dpi=130)
+    save(memory_figure(a), path, 130)
 
 
 def memory_figure(a: Analysis) -> Figure:
@@ -209,7 +210,7 @@ def front(a: Analysis, path: str | Path) -> None:
     axes.set_title(
         f"{a.name}: the {len(plans)} plans to choose from, {a.macs / 1e6:.1f} M multiply-accumulates", fontsize=10
     )
-    figure.savefig(path, dpi=130)
+    save(figure, path, 130)
 
 
 def _logarithmic(axes: Axes) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..evaluate.val import Answered
 from ..tasks.html import Section, drawing, note, page, picture, table, text
+from ..whole import write_text
 from . import analyze, plots
 
 PAGE = "report.html"
@@ -50,7 +51,7 @@ def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK) ->
         sections += asked.room.sections(asked.answers, asked.items)
     sections += batch(run) + settings(run)
     out = run / PAGE
-    out.write_text(page(run.resolve().name, facts, sections), encoding="utf-8")
+    write_text(out, page(run.resolve().name, facts, sections))
     return out
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure  # not pyplot: no window, no state
 
+from ..whole import whole
 from .answers import Shown
 
 COLUMNS, PAGE = 3, 12
@@ -22,14 +23,20 @@ def write(shown: Sequence[Shown], draw: Callable[[Axes, Shown], str], path: Path
     an item and returns the lines above it. Returns what was written."""
     pages = [shown[at : at + PAGE] for at in range(0, len(shown), PAGE)]
     if path.suffix.lower() == ".pdf":
-        with PdfPages(path, metadata={"CreationDate": None}) as file:
+        with whole(path) as beside, PdfPages(beside, metadata={"CreationDate": None}) as file:
             for page in pages:
                 file.savefig(_page(page, draw))
         return [path]
     paths = [path] if len(pages) == 1 else [path.with_stem(f"{path.stem}-{i}") for i in range(1, len(pages) + 1)]
     for page, own in zip(pages, paths, strict=True):
-        _page(page, draw).savefig(own, dpi=120)
+        save(_page(page, draw), own)
     return paths
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 120) -> None:
+    """In the format that the file's name ends with, else PNG."""
+    with whole(path) as beside:
+        figure.savefig(beside, dpi=dpi, format=Path(path).suffix[1:] or "png")
 
 
 def _page(shown: Sequence[Shown], draw: Callable[[Axes, Shown], str]) -> Figure:

@@ -6,7 +6,6 @@ it trains on several processes (DDP). What is trained, on which batches, by whic
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
@@ -24,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from .. import data, models, rooms
 from ..net import trunk
 from ..net.network import Network
+from ..whole import whole, write_text
 from . import backbone
 from .batches import jitter
 from .experiment import Experiment, held_out, load_experiment, to_toml
@@ -92,7 +92,7 @@ def run(
         torch.distributed.init_process_group("gloo")
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "config.toml").write_text(to_toml(e))
+        write_text(out / "config.toml", to_toml(e))
 
     module = goal.module
     if e.init:
@@ -112,7 +112,7 @@ def run(
         done = saved["epoch"]
         clock.began -= saved.get("seconds", 0.0)
 
-    report = Reporter(out, e, resume, goal.measured, len(batches)) if rank == 0 else None
+    report = Reporter(out, e, done, goal.measured, len(batches)) if rank == 0 else None
     for epoch in range(done, e.epochs):
         if clock.share() >= 1 or stop():
             break
@@ -140,9 +140,10 @@ def run(
             due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or last)
             measured = goal.measure(average.module, validation) if due else None
             save_float(average.module, out / "float.npz")
-            state = {"epoch": epoch + 1, "seconds": clock.seconds()}
-            torch.save({k: p.state_dict() for k, p in parts.items()} | state, out / "checkpoint.pt")
             report(epoch + 1, float(np.mean(losses)), measured, schedule.get_last_lr()[0], time.time() - start)
+            state = {"epoch": epoch + 1, "seconds": clock.seconds()}
+            with whole(out / "checkpoint.pt") as beside:  # the last, for what is there then is what a run goes on from
+                torch.save({k: p.state_dict() for k, p in parts.items()} | state, beside)
             seen(out)
     if report is not None:
         report.end()
@@ -166,7 +167,8 @@ def save_batch(pixels: Tensor, e: Experiment, path: Path) -> None:
     some = np.concatenate([some, np.zeros((-len(some) % columns, *some.shape[1:]), np.uint8)])
     rows = [np.concatenate(list(some[i : i + columns]), 1) for i in range(0, len(some), columns)]
     grid = np.concatenate(rows)
-    Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(path)
+    with whole(path) as beside:
+        Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(beside, "PNG")
 
 
 def beginning(e: Experiment, out: Path) -> tuple[Network, dict[str, Tensor]]:
@@ -218,13 +220,14 @@ def warm_cosine(step: float, warm: int, done: float) -> float:
 
 
 class Reporter:
-    """One line per epoch in log.csv, and a bar that moves with every step on a terminal or a plain line elsewhere."""
+    """One line per epoch in log.csv, and a bar that moves with every step on a terminal or a plain line elsewhere. Of
+    a log that is there the lines of the first `done` epochs stay."""
 
-    def __init__(self, out: Path, e: Experiment, resume: bool, measured: str = "accuracy", steps: int = 1):
-        self.measured, self.steps, self.epoch, self.best = measured, steps, 0, 0.0
+    def __init__(self, out: Path, e: Experiment, done: int, measured: str = "accuracy", steps: int = 1):
+        self.measured, self.steps, self.epoch, self.best = measured, steps, done, 0.0
         self.path, self.e, self.board, self.progress = out / "log.csv", e, None, None
-        if not resume:
-            self.path.write_text(f"epoch,loss,{measured},lr,seconds\n")
+        old = self.path.read_text().splitlines()[1 : 1 + done] if done and self.path.is_file() else []
+        self.rows = [f"epoch,loss,{measured},lr,seconds", *old]
         if e.tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # imported here: few have it
 
@@ -246,8 +249,8 @@ class Reporter:
     def __call__(self, epoch: int, loss: float, result: float | None, lr: float, seconds: float) -> None:
         shown = "" if result is None else f"{result:.4f}"
         self.epoch, self.best = epoch, max(self.best, result or 0.0)
-        with self.path.open("a", newline="") as f:
-            csv.writer(f).writerow([epoch, f"{loss:.4f}", shown, f"{lr:.3g}", f"{seconds:.1f}"])
+        self.rows.append(f"{epoch},{loss:.4f},{shown},{lr:.3g},{seconds:.1f}")
+        write_text(self.path, "\n".join([*self.rows, ""]))
         line = f"{self.e.name} epoch {epoch}/{self.e.epochs} loss {loss:.4f} held-out {shown or '-'} {seconds:.1f} s"
         if self.board:
             self.board.add_scalar("loss", loss, epoch)

@@ -19,6 +19,7 @@ from .. import rooms
 from ..net.layers import POOLS, Layer, Pads, Pair, pair
 from ..net.network import Network
 from ..net.toml import from_dict, to_dict
+from ..whole import whole
 
 ACTIVATION = {"relu6": nn.ReLU6, "relu": nn.ReLU, "none": nn.Identity}
 NO_PADS = (0, 0, 0, 0)
@@ -194,7 +195,8 @@ def save_float(model: Tunnels, path: Path) -> None:
 
 def write_float(path: Path, network: Network, arrays: dict[str, Any]) -> None:
     """The same from arrays, which may be float16."""
-    np.savez(path, network=json.dumps(to_dict(network)), **arrays)
+    with whole(path) as beside, beside.open("wb") as file:
+        np.savez(file, network=json.dumps(to_dict(network)), **arrays)
 
 
 def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from ...data import crop
 from ...net.network import Network
 from ..answers import Shown
-from ..gallery import write
+from ..gallery import save, write
 
 FRAME: dict[str, Any] = dict(fill=False, linewidth=0.8)
 
@@ -63,4 +63,4 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str
         for (i, j), count in np.ndenumerate(matrix):
             colour = "white" if share[i, j] > 0.6 else "black"
             axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=colour)
-    figure.savefig(path, dpi=120)
+    save(figure, path)

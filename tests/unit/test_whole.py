@@ -1,0 +1,56 @@
+"""What is written is there whole, or as it was before."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import patchnet
+from patchnet.whole import whole, write_bytes, write_text
+
+ROOT = Path(patchnet.__file__).parent
+
+
+def test_it_takes_the_place_of_what_was_there(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with whole(path) as beside:
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_leaves_the_old_and_nothing_else(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    with pytest.raises(OSError, match="No space"), whole(path) as beside:
+        beside.write_bytes(b"ne")
+        raise OSError(28, "No space left on device")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_links_and_what_is_no_file(tmp_path):
+    target, link = tmp_path / "there" / "a.txt", tmp_path / "link"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    write_text(link, "x")
+    assert link.is_symlink() and target.read_text() == "x"
+    write_text(os.devnull, "x")
+    assert not Path(os.devnull).is_file()
+
+
+def test_nothing_is_written_in_place():
+    """What makes files that last goes through here; the rest are temporary folders."""
+    direct = re.compile(
+        r"\.write_(?:text|bytes)\(|np\.savez\w*\((?!file,)|\.savefig\((?!beside|out|_page)|torch\.save\("
+    )
+    found = {
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in ROOT.rglob("*.py")
+        if path.name != "whole.py"
+        for line in path.read_text().splitlines()
+        if direct.search(line) and "beside" not in line
+    }
+    temporary = ("evaluate/engines.py", "report/analyze.py", "report/bench.py", "tasks/gallery.py")
+    assert {line for line in found if not line.startswith(temporary)} == set()
