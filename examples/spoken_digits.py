@@ -7,8 +7,8 @@ anything that can be iterated for buffers of 16-bit samples, 8000 of them a seco
 import patchnet
 from filemic import FileMic
 
-mic = FileMic("sounds", chunk=256, gap=0.5)
-patchnet.load("/rom/spoken-digits.pnb")
+m = patchnet.load("/rom/spoken-digits.pnb")
+mic = FileMic("sounds", chunk=256, gap=0.5, rate=m.sample_rate)
 
 for chunk in mic:
     heard = patchnet.spot(chunk)

@@ -110,7 +110,8 @@ def _pictures(path):
     path = path.rstrip("/") or "/"
     if not os.stat(path)[0] & 0x4000:
         return [path]
-    return [path.rstrip("/") + "/" + name for name in sorted(os.listdir(path)) if name[-4:].lower() in ENDINGS]
+    names = [name for name in sorted(os.listdir(path)) if name[-4:].lower() in ENDINGS and name[0] != "."]
+    return [path.rstrip("/") + "/" + name for name in names]
 
 
 def _decode(data, size, format):

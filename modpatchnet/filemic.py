@@ -1,12 +1,13 @@
 """A microphone whose sound comes from WAV files, for ports without one; also works on CPython.
 
-    mic = filemic.FileMic("clips")      # a folder, or one file
+    mic = filemic.FileMic("clips", rate=m.sample_rate)      # a folder, or one file
     for chunk in mic:
         heard = patchnet.spot(chunk)
 
 Reads PCM with 16 bits; channels are averaged. Files come in the order of their names, with `gap` seconds of silence
-after each one. len(mic) is how many there are, mic.rate the samples a second, mic.name the file that the last chunk is
-of, and mic.read() a whole one as array('h'), for patchnet.classify: the next, and after the last the first again.
+after each one. `rate`: the samples a second that the network wants; a file with others is a ValueError. len(mic) is how
+many there are, mic.rate the samples a second, mic.name the file that the last chunk is of, and mic.read() a whole one as
+array('h'), for patchnet.classify: the next, and after the last the first again.
 """
 
 import os
@@ -17,13 +18,14 @@ from array import array
 class FileMic:
     """chunk: samples in each chunk, the last of a file may be shorter. A chunk's memory is used again for the next."""
 
-    def __init__(self, path=".", chunk=512, gap=0):
+    def __init__(self, path=".", chunk=512, gap=0, rate=0):
         self._paths = _sounds(path)
         if not self._paths:
             raise OSError(f"{path}: no sound (.wav)")
         self._chunk = chunk
         self._gap = gap
         self._next = 0
+        self.rate = rate
         wav, (self.rate, _, _) = self._open(self._paths[0])
         wav.close()
         self.name = None
@@ -47,9 +49,6 @@ class FileMic:
 
     def _chunks(self, path):
         wav, (rate, channels, left) = self._open(path)
-        if rate != self.rate:
-            wav.close()
-            raise ValueError(f"{path}: {rate} samples a second, those before have {self.rate}")
         pcm = array("h", bytes(2 * self._chunk * channels))
         with wav:
             while left:
@@ -75,7 +74,10 @@ class FileMic:
         self.name = path.split("/")[-1]
         wav = open(path, "rb")  # noqa: SIM115, the caller closes it
         try:
-            return wav, _header(wav)
+            found = _header(wav)
+            if found[0] != self.rate and self.rate:
+                raise ValueError(f"{found[0]} samples a second, wanted {self.rate}")
+            return wav, found
         except ValueError as error:
             wav.close()
             raise ValueError(f"{path}: {error}") from None
@@ -87,11 +89,14 @@ def _sounds(path):
     path = path.rstrip("/") or "/"
     if not os.stat(path)[0] & 0x4000:
         return [path]
-    return [path.rstrip("/") + "/" + name for name in sorted(os.listdir(path)) if name[-4:].lower() == ".wav"]
+    names = [name for name in sorted(os.listdir(path)) if name[-4:].lower() == ".wav" and name[0] != "."]
+    return [path.rstrip("/") + "/" + name for name in names]
 
 
 def _header(wav):
     """Reads up to the first sample: samples a second, channels, samples of each."""
+    left = wav.seek(0, 2)
+    wav.seek(0)
     head = wav.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise ValueError("not a WAV file")
@@ -102,7 +107,10 @@ def _header(wav):
             raise ValueError("WAV without samples")
         name, size = struct.unpack("<4sI", head)
         if name == b"data":
+            left -= wav.tell()
             break
+        if size > left:
+            raise ValueError("WAV header is cut off")
         body = wav.read(size + size % 2)
         if name == b"fmt ":
             if len(body) < 16:
@@ -114,6 +122,12 @@ def _header(wav):
                 raise ValueError(f"WAV of format {kind} with {bits} bits; wanted PCM with 16")
     if not rate:
         raise ValueError("WAV without a format")
+    if size in (0, 0xFFFFFFFF):  # written into a pipe, by a program that could not know
+        size = left
+    if size > left:
+        raise ValueError("is cut off")
+    if size < 2 * channels:
+        raise ValueError("WAV without samples")
     return rate, channels, size // (2 * channels)
 
 

@@ -27,7 +27,7 @@ ON_DEVICE = """\
 import os, filecam, filemic, patchnet
 for name in sorted(file[:-4] for file in os.listdir() if file[-4:] == ".pnb"):
     model = patchnet.load(name + ".pnb")
-    cam = filemic.FileMic(name) if model.task == "audio" else filecam.FileCam(name)
+    cam = filemic.FileMic(name, rate=model.sample_rate) if model.task == "audio" else filecam.FileCam(name)
     for _ in range(len(cam)):
         img = cam.read() if model.task == "audio" else cam.snapshot()
         if model.task in ("detect", "heatmap"):

@@ -17,9 +17,10 @@ mic = filemic.FileMic("sounds", chunk=50, gap=0.01)
 for chunk in mic:
     out.append([mic.name, list(chunk)])
 print(json.dumps([len(mic), mic.rate, out, [list(mic.read()) for _ in range(3)]]))
-for name in ("empty", "bad.wav", "eight.wav", "cut.wav"):
+print(json.dumps([list(filemic.FileMic(name, rate=8000).read()) for name in ("piped.wav", "piped0.wav")]))
+for name in ("empty", "bad.wav", "eight.wav", "cut.wav", "none.wav", "huge.wav", "slow.wav"):
     try:
-        mic = filemic.FileMic(name)
+        mic = filemic.FileMic(name, rate=8000)
         mic.read()
     except (OSError, ValueError) as error:
         print(error)
@@ -56,7 +57,14 @@ def folder(tmp_path):
     (tmp_path / "empty" / "readme.txt").write_text("nothing")
     (tmp_path / "bad.wav").write_bytes(b"RIFFxxxxWAVEjunk")
     write(tmp_path / "eight.wav", one % 256, width=1)
-    (tmp_path / "cut.wav").write_bytes((sounds / "a.wav").read_bytes()[:-10])
+    whole = (sounds / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[:-10])
+    for name, size in (("piped", b"\xff" * 4), ("piped0", bytes(4))):  # as programs write into a pipe
+        (tmp_path / f"{name}.wav").write_bytes(whole[:40] + size + whole[44:])
+    (tmp_path / "none.wav").write_bytes(whole[:40] + bytes(4))
+    (tmp_path / "huge.wav").write_bytes(whole[:12] + b"LIST" + b"\xff" * 4 + whole[12:])
+    write(tmp_path / "slow.wav", one, rate=4000)
+    (sounds / "._a.wav").write_bytes(b"left by a file manager")
     return tmp_path, one[:, 0].tolist(), (two.sum(1) // 2).tolist()
 
 
@@ -72,12 +80,15 @@ ERRORS = """empty: no sound (.wav)
 bad.wav: WAV without samples
 eight.wav: WAV of format 1 with 8 bits; wanted PCM with 16
 cut.wav: is cut off
+none.wav: WAV without samples
+huge.wav: WAV header is cut off
+slow.wav: 4000 samples a second, wanted 8000
 """
 
 
 def check(printed: str, one: list[int], two: list[int]) -> None:
-    first, *errors = printed.splitlines(keepends=True)
-    assert json.loads(first) == expected(one, two)
+    first, piped, *errors = printed.splitlines(keepends=True)
+    assert json.loads(first) == expected(one, two) and json.loads(piped) == [one, one]
     assert "".join(errors) == ERRORS
 
 
@@ -97,5 +108,5 @@ def test_on_device(connect, where, folder):
 def test_rates_must_agree(tmp_path):
     write(tmp_path / "a.wav", np.zeros((10, 1)))
     write(tmp_path / "b.wav", np.zeros((10, 1)), rate=16000)
-    with pytest.raises(ValueError, match="b.wav: 16000 samples a second, those before have 8000"):
+    with pytest.raises(ValueError, match="b.wav: 16000 samples a second, wanted 8000"):
         list(filemic.FileMic(str(tmp_path)))

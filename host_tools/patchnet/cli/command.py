@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -45,12 +46,21 @@ def explain(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+class Notes(logging.Handler):
+    """What the package's log has to say, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"patchnet: note: {record.getMessage()}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, USER_ERROR with one line on stderr (of what cannot be imported one for each obstacle), DIFFERENT
     (see val)."""
     from ..board.remote import LinkLost, RemoteError, RemoteTimeout  # imported here: after --help
     from ..importers.graph import Unsupported  # imported here: after --help
 
+    log = logging.getLogger("patchnet")
+    log.handlers, log.propagate = [Notes()], False
     args = build_parser().parse_args(argv)
     try:
         status = args.run(args)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from .pictures import read_picture
 from .sounds import SOUNDS, Clip, read_sound
 
 Item = np.ndarray | Clip
-PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp")
+BAD_SHARE = 0.1  # of files that may be unreadable
+CHECKED = 64  # pixels that pictures are reduced to while it is only to be known whether they can be read
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,11 @@ class Dataset:
         return len(self.sources)
 
     def __getitem__(self, i: int) -> tuple[Item, int]:
-        return decode(self.sources[i]), int(self.labels[i])
+        """ValueError, with its name, for one that cannot be read."""
+        try:
+            return decode(self.sources[i]), int(self.labels[i])
+        except ValueError as e:
+            raise ValueError(named(self.names[i], e)) from None
 
     def __iter__(self) -> Iterator[tuple[Item, int]]:
         return (self[i] for i in range(len(self)))
@@ -64,14 +70,44 @@ class Dataset:
         return self.take([i * len(self) // n for i in range(n)])
 
 
-def decode(source: bytes | Path | np.ndarray | Clip) -> Item:
-    """One picture as uint8 (H, W, 3), or (H, W) if it is grey; or a Clip."""
+def named(name: str, error: Exception) -> str:
+    """What is wrong with the item of that name, on a line."""
+    told = " ".join(str(error).split())
+    return told if told.startswith(name) else f"{name}: {told}"
+
+
+def readable(dataset: Dataset) -> Dataset:
+    """The set without files that cannot be read, of which the log tells. ValueError if more than BAD_SHARE are such, or
+    none is left."""
+    bad: dict[int, str] = {}
+    for i, source in enumerate(dataset.sources):
+        try:
+            decode(source, CHECKED)
+        except ValueError as e:
+            bad[i] = named(dataset.names[i], e)
+    if not bad:
+        return dataset
+    log.warning(left_out(bad, len(dataset)))
+    return dataset.take([i for i in range(len(dataset)) if i not in bad])
+
+
+def left_out(bad: dict[int, str], n: int) -> str:
+    """A line about those of `n` items that cannot be read, each with what is wrong about it. ValueError if they are
+    more than BAD_SHARE."""
+    told = "; ".join(list(bad.values())[:3])
+    if len(bad) > BAD_SHARE * n:
+        raise ValueError(f"{len(bad)} of {n} files cannot be read: {told}")
+    return f"{len(bad)} of {n} files cannot be read and are left out: {told}"
+
+
+def decode(source: bytes | Path | np.ndarray | Clip, side: int | None = None) -> Item:
+    """One picture as uint8 (H, W, 3), or (H, W) if it is grey; or a Clip. `side`: of pictures, as for `read_picture`.
+    ValueError for what cannot be read, without its name if it is a picture."""
     if isinstance(source, np.ndarray | Clip):
         return source
     if isinstance(source, Path) and source.suffix.lower() in SOUNDS:
         return read_sound(source)
-    picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    return np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
+    return read_picture(source) if side is None else read_picture(source, side)
 
 
 def as_picture(item: Item) -> np.ndarray:

@@ -16,14 +16,13 @@ import numpy as np
 from PIL import Image
 
 from ..whole import whole
-from .dataset import Clip, Dataset, as_clip, as_picture
+from .dataset import Clip, Dataset, as_clip, as_picture, left_out
+from .parts import parts_of
 from .sets import load
 from .sounds import SOUNDS, at_rate
 
-TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
 TEST_SHARE = 0.15
 NEAR = 4  # of the 64 bits of two pictures' hashes that may differ
-BAD_SHARE = 0.1  # of files that may be unreadable
 FEWEST = 5  # items of a class, else it cannot be told whether it is learnt
 
 
@@ -95,13 +94,10 @@ def kind_of(items: Dataset) -> str:
 
 
 def splits(path: Path) -> tuple[str, str] | None:
-    """The folders of a set that is split already, for training and test."""
-    if not path.is_dir():
-        return None
-    folders = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
-    train, *tests = (next((folders[n] for n in names if n in folders), None) for names in (TRAIN, TEST, VALIDATION))
-    test = next((t for t in tests if t is not None), None)
-    return (str(train), str(test)) if train and test else None
+    """The folders of a set that is split already, for training and test, which may be that for validation."""
+    parts = parts_of(path) if path.exists() else {}
+    test = parts.get("test") or parts.get("validation")
+    return (str(parts["train"]), str(test)) if parts and test else None
 
 
 @dataclass(frozen=True)
@@ -115,14 +111,15 @@ class Seen:
     @classmethod
     def of(cls, items: Dataset, notes: list[str], tick: Callable[[int], None]) -> Seen:
         """Without what cannot be read, which is noted."""
-        kept, bad = [], []
+        kept: list[int] = []
+        bad: dict[int, str] = {}
         hashes: list[int | None] = []
         shapes: list[tuple[int, int]] = []
-        for i, name in enumerate(items.names):
+        for i in range(len(items)):
             try:
                 item, _ = items[i]
-            except (OSError, ValueError, SyntaxError) as e:
-                bad.append(f"{name} ({' '.join(str(e).split())[:80]})")
+            except ValueError as e:
+                bad[i] = str(e)
                 continue
             finally:
                 tick(1)
@@ -133,10 +130,8 @@ class Seen:
             else:
                 hashes.append(difference_hash(as_picture(item)))
                 shapes.append(item.shape[:2])
-        if len(bad) > BAD_SHARE * len(items):
-            raise ValueError(f"{len(bad)} of {len(items)} files cannot be read: {'; '.join(bad[:3])}")
         if bad:
-            notes.append(f"{len(bad)} files cannot be read and are left out: {', '.join(bad[:3])}")
+            notes.append(left_out(bad, len(items)))
         return cls(items.take(kept), tuple(hashes), tuple(shapes))
 
     def sizes(self) -> tuple[tuple[int, int], ...]:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from . import boxed
-from .dataset import PICTURES, Dataset
+from .coco import ROBOFLOW, load_coco
+from .dataset import Dataset
+from .parts import NAMES, is_junk, parts_of
+from .pictures import PICTURES
 from .sounds import SOUNDS, Clip
+from .voc import load_voc, load_voc_part
+from .yolo import is_yolo, load_yolo
+
+log = logging.getLogger(__name__)
 
 
 def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     """A data set from an .npz file, a folder `class/picture.jpg` or `class/sound.wav`, a detection set
-    (`boxed.reader`), or a name.
+    (`reader_of`), or a name. Of a set that is split already (`parts.parts_of`) the part for training, and the log tells
+    where the others are.
 
     Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of
     .npz files in the folder $PATCHNET_DATA or in `data`; "a,b" is both sets as one (`joined`). FileNotFoundError lists
@@ -32,7 +41,32 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     found = next((p for p in tried if p.exists()), None)
     if found is None:
         raise FileNotFoundError(f"no data set {name!r}: looked for {', '.join(map(str, tried))}")
-    return reader_of(found)(found).limit(limit)
+    parts = parts_of(found)
+    if parts:
+        others = ", ".join(str(part) for key, part in parts.items() if key != "train")
+        log.warning(
+            "%s: taken is its part %s%s", found, parts["train"], f"; by themselves are {others}" if others else ""
+        )
+        found = parts["train"]
+    dataset = reader_of(found)(found)
+    check_classes(dataset.classes, name)
+    return dataset.limit(limit)
+
+
+def check_classes(classes: Sequence[str], where: str) -> None:
+    """ValueError for names of classes that no network can tell apart or a blob cannot hold."""
+    wrong = [c for c in classes if not c.strip() or not c.isprintable()]
+    if wrong:
+        raise ValueError(f"{where}: class names: wanted printable characters on a line, got {wrong[0]!r}")
+    twice = [c for c, n in Counter(classes).items() if n > 1]
+    if twice:
+        raise ValueError(f"{where}: class names: there are two classes {twice[0]!r}")
+    alike = [c for c, n in Counter(c.strip().casefold() for c in classes).items() if n > 1]
+    if alike:
+        log.warning("%s: class names: several differ from %r in case or blanks only", where, alike[0])
+    commas = [c for c in classes if "," in c]
+    if commas:
+        log.warning("%s: class names: %r has a comma, which --labels and --classes take for two", where, commas[0])
 
 
 def joined(parts: Sequence[Dataset], name: str) -> Dataset:
@@ -55,12 +89,27 @@ def joined(parts: Sequence[Dataset], name: str) -> Dataset:
 
 
 def reader_of(path: Path) -> Callable[[Path], Dataset]:
-    """The function that reads the set at `path`."""
-    if with_boxes := boxed.reader(path):
-        return with_boxes
-    if not path.is_dir() and not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: wanted an .npz file, a folder, a .json of COCO or a name")
-    return load_folder if path.is_dir() else load_npz
+    """The function that reads the set at `path`: an .npz file, a folder of class folders, or a detection set, which is
+
+    a VOC folder (Annotations and JPEGImages in it, or XML files beside pictures), or one of its ImageSets/Main/*.txt
+    for a part of it;
+    a COCO .json, the pictures beside it, in `images`, or in a folder that its name ends with (instances_val2017.json),
+    or Roboflow's folder with such a file;
+    a folder with `images` and `labels` in it, or one below `images` (YOLO), its classes in classes.txt or data.yaml.
+    """
+    if path.suffix == ".json" or (path / ROBOFLOW).is_file():
+        return load_coco
+    if path.suffix == ".txt" and path.parts[-3:-1] == ("ImageSets", "Main"):
+        return load_voc_part
+    if path.is_dir():
+        if (path / "Annotations").is_dir() or any(path.glob("*.xml")):
+            return load_voc
+        return load_yolo if is_yolo(path) else load_folder
+    if path.suffix.lower() in (".zip", ".gz", ".tar", ".tgz", ".7z", ".rar"):
+        raise ValueError(f"{path}: is packed: unpack it first")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: wanted an .npz file, a folder, a .json of COCO, a data.yaml of YOLO or a name")
+    return load_npz
 
 
 def load_npz(path: Path) -> Dataset:
@@ -105,15 +154,41 @@ def from_features(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def load_folder(root: Path) -> Dataset:
-    """A folder with one sub-folder per class; classes in alphabetical order. Sounds if there is no picture."""
-    classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
-    files = [(p, i) for i, c in enumerate(classes) for p in sorted((root / c).iterdir())]
+    """A folder with one sub-folder per class, in alphabetical order; what is in folders below one is of its class, too.
+    Sounds if there is no picture. The log tells of classes without files and of files of other kinds."""
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not is_junk(p))
+    classes = tuple(p.name for p in folders)
+    files = [(p, i) for i, folder in enumerate(folders) for p in files_below(folder)]
     pictures = [(p, i) for p, i in files if p.suffix.lower() in PICTURES]
     found = pictures or [(p, i) for p, i in files if p.suffix.lower() in SOUNDS]
     if not found:
-        raise ValueError(f"{root}: no pictures or sounds (wanted {root}/<class>/*.jpg, .png, .ppm, .bmp, .wav, .flac)")
+        loose = sum(p.suffix.lower() in (*PICTURES, *SOUNDS) for p in root.iterdir())
+        what = f"{loose} beside each other, in no folder of a class" if loose else f"got {kinds(files) or 'none'}"
+        raise ValueError(f"{root}: wanted pictures or sounds as {root}/<class>/*.jpg, .png, .wav ..., {what}")
+    if {c.lower() for c in classes} <= {name for names in NAMES.values() for name in names}:
+        raise ValueError(f"{root}: {', '.join(classes)} are parts of a set, but have no folders of classes in them")
+    others = [(p, i) for p, i in files if (p, i) not in set(found)]
+    if others:
+        log.warning("%s: %d files of other kinds are left out: %s", root, len(others), kinds(others))
+    counts = Counter(i for _, i in found)
+    empty = [c for i, c in enumerate(classes) if not counts[i]]
+    if empty:
+        log.warning("%s: nothing in it is of class %s", root, ", ".join(empty))
     paths, labels = zip(*found, strict=True)
     return Dataset(classes, paths, np.array(labels), tuple(str(p.relative_to(root)) for p in paths))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files in it and in folders below, links followed, by name; without what file managers leave behind."""
+    own = sorted(p for p in folder.iterdir() if not is_junk(p))
+    below = [file for p in own if p.is_dir() for file in files_below(p)]
+    return [p for p in own if p.is_file() and p.name not in ("Thumbs.db", "desktop.ini")] + below
+
+
+def kinds(files: Sequence[tuple[Path, int]]) -> str:
+    """How many there are of which ending."""
+    counted = Counter(p.suffix.lower() or p.name for p, _ in files)
+    return ", ".join(f"{n} {kind}" for kind, n in counted.most_common(4))
 
 
 def load_digits(train: bool) -> Dataset:

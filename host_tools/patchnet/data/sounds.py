@@ -21,17 +21,33 @@ class Clip:
 
 
 def read_sound(path: str | Path) -> Clip:
-    """A sound file with its channels averaged. ValueError names one that cannot be read."""
+    """A sound file with its channels averaged; what floating point has beyond -1..1 is cut off. ValueError names one
+    that cannot be read, has no samples, or some that are no numbers."""
     try:
         # imported here: only who reads sound files needs its C library
         import soundfile
 
-        pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(measured(Path(path).read_bytes()))) as file:
+            real = file.subtype in ("FLOAT", "DOUBLE")
+            pcm, rate = file.read(dtype="float64" if real else "int16", always_2d=True), file.samplerate
     except ImportError as e:
         raise ValueError(f"{path}: needs the package {e.name!r}: pip install soundfile") from None
     except RuntimeError as e:
-        raise ValueError(f"{path}: {e}") from None
-    return Clip(pcm[:, 0] if pcm.shape[1] == 1 else pcm.mean(1).round().astype(np.int16), rate)
+        raise ValueError(f"{path}: {str(e).rpartition('>: ')[2]}") from None
+    if len(pcm) == 0:
+        raise ValueError(f"{path}: has no samples")
+    if real and not np.isfinite(pcm).all():
+        raise ValueError(f"{path}: has samples that are no numbers")
+    mean = (pcm * 32768 if real else pcm).mean(1).round().clip(-32768, 32767)
+    return Clip(mean.astype(np.int16), rate)
+
+
+def measured(data: bytes) -> bytes:
+    """A WAV file with the size of its samples, which a program that wrote it into a pipe could not know."""
+    at = data.find(b"data", 12)
+    if data[:4] != b"RIFF" or at < 0 or int.from_bytes(data[at + 4 : at + 8], "little") not in (0, 0xFFFFFFFF):
+        return data
+    return data[: at + 4] + (len(data) - at - 8).to_bytes(4, "little") + data[at + 8 :]
 
 
 def at_rate(clip: Clip, rate: int) -> np.ndarray:
