@@ -159,7 +159,7 @@ def test_trained_network_loses_nothing(tmp_path):
     qnet, test = qnet_file.load(path), toys.dataset(32, seed=1)
     wanted = detect_training.map50(load_float(run), test)
     oracle = Oracle(pack(qnet))
-    oracle.threshold, oracle.iou = int(detect_training.THRESHOLD * 65536), int(detect_training.OVERLAP * 65536)
+    oracle.threshold, oracle.iou = int(detect_training.LEAST * 65536), int(detect_training.OVERLAP * 65536)
     found = []
     for picture, _ in test:
         rows = oracle.run_image(picture.tobytes(), picture.shape[1], picture.shape[0], 3).boxes

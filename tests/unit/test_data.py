@@ -143,7 +143,7 @@ def test_what_is_not_a_data_set(tmp_path):
     with pytest.raises(FileNotFoundError, match="no data set 'nothing_here': looked for"):
         data.load("nothing_here")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="wanted pictures or sounds as .*got none"):
         data.load(tmp_path)
     np.savez(tmp_path / "sound.npz", audio=np.zeros(3), classes=["x"])
     with pytest.raises(ValueError, match="holds no pictures"):

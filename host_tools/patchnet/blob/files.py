@@ -7,12 +7,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..engine.model import Model
 from ..models import names, resolve
 from ..net.network import Network
 from ..net.toml import from_dict
+from ..npz import npz
 from ..plan.choice import plan
 from ..progress import Track, no_track, planning
 from ..whole import write_bytes
@@ -57,7 +56,7 @@ def network_of(path: Path) -> Network:
         return blob_network(read(read_blob(path)), path.stem)
     if path.suffix in SOURCES:
         return qnet_file.load(path.parent / "qnet.npz").design
-    with np.load(path, allow_pickle=False) as z:
+    with npz(path) as z:
         if "network" not in z:
             raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {', '.join(z.files[:4])}")
         return from_dict(json.loads(str(z["network"])))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..net.layers import Layer
 from ..net.toml import from_dict, to_dict
+from ..npz import npz
 from ..whole import whole
 from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from .unpack import record_of
@@ -46,8 +47,8 @@ def save(qnet: QNet, path: str | Path) -> None:
 
 def load(path: str | Path) -> QNet:
     """The QNet in a file that `save` wrote. KeyError names an array that is missing."""
-    with np.load(path, allow_pickle=False) as npz:
-        arrays = {name: npz[name] for name in npz.files}
+    with npz(path) as z:
+        arrays = {name: z[name] for name in z.files}
     meta = json.loads(str(arrays.pop("meta")))
     network = from_dict(meta["design"])
 

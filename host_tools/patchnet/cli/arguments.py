@@ -22,8 +22,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def size(text: str) -> int:
-    """Bytes of "24K", "24KB", "1.5M" or "24576"."""
-    digits = text.strip().upper().removesuffix("B").strip()
+    """Bytes of "24K", "24KB", "24 KiB", "1.5M" or "24576"."""
+    digits = text.strip().upper().removesuffix("IB").removesuffix("B").strip()
     unit = {"K": 1 << 10, "M": 1 << 20}.get(digits[-1:], 1)
     try:
         value = float(digits if unit == 1 else digits[:-1]) * unit
@@ -37,6 +37,12 @@ def size(text: str) -> int:
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"wanted a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def not_negative(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 0 on, got {text!r}")
     return int(text)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import STREAM, Parser, positive, setting, size
+from .arguments import STREAM, Parser, not_negative, positive, setting, size
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 if TYPE_CHECKING:
@@ -21,16 +21,19 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("experiment", metavar="EXPERIMENT")
     p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/classify/NAME)")
     p.add_argument("--resume", action="store_true", help="go on where the run was stopped")
+    p.add_argument("--force", action="store_true", help="what another training left in the directory goes")
     more = "replace a value of the experiment, for instance epochs=2"
     p.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", dest="settings", help=more)
     p.add_argument("--chain", action="store_true", help="then quantize, pack, and compare accuracies")
     p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob, as for pack")
-    p.add_argument("--tune", type=int, default=6, metavar="N", help="with --chain: epochs of fine-tuning (default: 6)")
+    p.add_argument(
+        "--tune", type=not_negative, default=6, metavar="N", help="with --chain: epochs of fine-tuning (default: 6)"
+    )
 
     more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
     p = command("quantize", run_quantize, "Turn a trained run into integers", more)
     p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    p.add_argument("--epochs", type=int, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
+    p.add_argument("--epochs", type=not_negative, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
     p.add_argument("--lr", type=float, default=2e-4, help="of fine-tuning (default: 2e-4)")
     p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.npz", help="default: qnet.npz in the run")
@@ -58,7 +61,7 @@ def run_train(args) -> int:
         from ..report import run as report  # imported here: matplotlib takes half a second to start
         from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
 
-        run = loop.run(args.experiment, args.out, args.resume, report.Live(), **dict(args.settings))
+        run = loop.run(args.experiment, args.out, args.resume, report.Live(), force=args.force, **dict(args.settings))
         report.write(run)
         made = None
         if args.chain:

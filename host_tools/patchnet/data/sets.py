@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..npz import npz
 from .coco import ROBOFLOW, load_coco
 from .dataset import Dataset
 from .parts import NAMES, is_junk, parts_of
@@ -117,8 +118,8 @@ def load_npz(path: Path) -> Dataset:
     (N, samples) or all clips in a row with their `offsets`, and its `rate`, or `features`, int8 (N, H, W[, C]), that a
     network reads as they are; `classes`, `labels`, and for detection `boxes`, `box_labels`, `box_difficult`,
     `box_start`."""
-    with np.load(path, allow_pickle=False) as npz:
-        z = {key: npz[key] for key in npz.files if not key.startswith("xml")}
+    with npz(path) as archive:
+        z = {key: archive[key] for key in archive.files if not key.startswith("xml")}
     if "images" in z:
         sources = list(z["images"])
     elif "data" in z:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..blob.files import model_file, network_of
-from ..data import PICTURES, SOUNDS, Dataset, decode, load
+from ..data import PICTURES, SOUNDS, Dataset, decode, load, readable
 from ..progress import Track, no_track
 from ..tasks.answers import Answering
 from .engines import REAL, room_of, run
@@ -39,7 +39,7 @@ def answered(
     ValueError where the data set has no labels of that kind, or others than the model.
     """
     files = {engine: model_file(model, engine) for engine in on}
-    items = load(data, limit)
+    items = readable(load(data, limit))
     networks = {engine: network_of(file) for engine, file in files.items()}
     matched = {e: room_of(n).matched(items, n.labels, str(model), data) for e, n in networks.items()}
     results, reference = [], None

@@ -208,7 +208,8 @@ def train(out: Path, told: Told) -> None:
         if (run / "trained").is_file() or not (run / "experiment.toml").is_file():
             continue
         with stoppable(told) as stop:
-            loop.run(run / "experiment.toml", run, (run / "checkpoint.pt").is_file(), report.Live(), stop)
+            resume = (run / "checkpoint.pt").is_file()
+            loop.run(run / "experiment.toml", run, resume, report.Live(), stop, force=not resume)
         (run / "trained").touch()
 
 

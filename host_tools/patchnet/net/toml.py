@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .. import rooms
 from .layers import Layer
@@ -22,17 +25,53 @@ def plain(value):
 
 
 def known(kind: type, values: dict, where: str, but: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> dict:
-    """`values`, if its keys are fields of the dataclass `kind` (those of `but` are not) and none that must be given is
-    missing. `more`: names that are known elsewhere."""
+    """`values`, if its keys are fields of the dataclass `kind` (those of `but` are not), its values are of their types,
+    and none that must be given is missing. `more`: names that are known elsewhere."""
     own = [f for f in fields(kind) if f.name not in but]
-    names = [f.name for f in own]
-    for key in values:
+    names, hints = [*(f.name for f in own), *more], get_type_hints(kind)
+    for key, value in values.items():
         if key not in names:
-            raise ValueError(f"{where}: unknown key {key!r} (known: {', '.join([*names, *more])})")
+            raise ValueError(f"{where}: unknown key {key!r} ({meant(key, names)}known: {', '.join(names)})")
+        if key not in more and not fits(value, hints[key]):
+            raise ValueError(f"{where}: {key}: wanted {wanted(hints[key])}, got {value!r}")
     for f in own:
         if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where}: {f.name!r} is missing")
     return values
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """The one of `names` that was likely meant, as a question to put before them; "" if none is near."""
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value of TOML or JSON may become a field of that type. What is a dataclass is checked elsewhere."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is tuple:
+        args = get_args(hint)
+        if not isinstance(value, list | tuple):
+            return False
+        kinds = args[:1] * len(value) if args[-1] is ... else args
+        return len(kinds) == len(value) and all(map(fits, value, kinds))
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return not isinstance(hint, type) or hint not in PLAIN or isinstance(value, hint)
+
+
+PLAIN = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "nothing"}
+
+
+def wanted(hint: Any) -> str:
+    """A type in words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(wanted, get_args(hint)))
+    if get_origin(hint) is tuple:
+        args = get_args(hint)
+        return f"a list of {wanted(args[0])}" if args[-1] is ... else f"a list ({', '.join(map(wanted, args))})"
+    return PLAIN.get(hint, "a table")
 
 
 def tuples(values: dict) -> dict:
@@ -108,13 +147,18 @@ def layers(values: Iterable[dict]) -> tuple[Layer, ...]:
     return tuple(Layer(**tuples(known(Layer, layer, "layer"))) for layer in values)
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file. ValueError tells in which line it is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: not TOML: {e}") from None
+
+
 def read_design(path: str | Path) -> Network:
     """The network of a TOML file: an experiment with a [network] table, or the table's keys alone."""
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path}: not TOML: {e}") from None
+    values = read_toml(path)
     network = values.get("network", values)
     return from_dict({"name": values.get("name", path.stem), **network})
 

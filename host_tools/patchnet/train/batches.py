@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from .. import data
 from ..data import Dataset, as_picture
 from .experiment import Experiment, held_out
 
+log = logging.getLogger(__name__)
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
 SAME = {"airplane": "aeroplane", "automobile": "car", "ship": "boat"}  # CIFAR-10's and VOC's names
 
@@ -34,14 +36,17 @@ class Batches:
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
         self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
+        self.batch = max(1, min(experiment.batch, len(dataset) // ranks))
+        if self.batch < experiment.batch:
+            log.warning("%s: %d items make batches of %d", experiment.train, len(dataset), self.batch)
 
     def __len__(self) -> int:
-        return len(self.dataset) // (self.e.batch * self.ranks)
+        return len(self.dataset) // (self.batch * self.ranks)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in an order that depends on seed and number only; batches are made two ahead, by two threads."""
         order = np.random.default_rng((self.e.seed, number)).permutation(len(self.dataset))
-        chunks = order[: len(self) * self.e.batch * self.ranks].reshape(-1, self.e.batch)[self.rank :: self.ranks]
+        chunks = order[: len(self) * self.batch * self.ranks].reshape(-1, self.batch)[self.rank :: self.ranks]
         with ThreadPoolExecutor(2) as pool:
             jobs = ((chunk, np.random.default_rng((self.e.seed, number, *chunk[:2]))) for chunk in chunks)
             ahead = [pool.submit(self.collate, *job) for job in islice(jobs, 2)]

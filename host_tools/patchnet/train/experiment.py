@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 import zlib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -13,7 +12,17 @@ import numpy as np
 from .. import rooms
 from ..data import Dataset
 from ..net.network import Network
-from ..net.toml import from_dict, known, plain, recipe_from_dict, recipe_to_dict, tuples, write_toml
+from ..net.toml import (
+    from_dict,
+    known,
+    meant,
+    plain,
+    read_toml,
+    recipe_from_dict,
+    recipe_to_dict,
+    tuples,
+    write_toml,
+)
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -76,19 +85,50 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
     if not path.is_file():
         path = EXPERIMENTS / f"{path_or_name}.toml"
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in EXPERIMENTS.glob("*.toml")))
-        raise FileNotFoundError(f"no experiment {path_or_name!r} (no such file; shipped: {shipped})")
-    values = {**tomllib.loads(path.read_text()), **overrides}
+        shipped = sorted(p.stem for p in EXPERIMENTS.glob("*.toml"))
+        near = meant(str(path_or_name), shipped)
+        raise FileNotFoundError(
+            f"no experiment {str(path_or_name)!r} ({near}no such file; shipped: {', '.join(shipped)})"
+        )
+    values = {**read_toml(path), **overrides}
     for key in ("name", "network"):
         if key not in values:
             raise ValueError(f"{path}: {key!r} is missing")
-    network = from_dict({"name": values["name"], **values["network"]})
+    try:
+        network = from_dict({"name": values["name"], **values["network"]})
+    except (TypeError, AttributeError, ValueError) as e:
+        raise ValueError(f"{path}: {e}") from None
     kind = options_of(network.task)
     names = {f.name for f in fields(kind)}
-    options = kind(**tuples({k: v for k, v in values.items() if k in names}))
+    options = kind(**tuples(known(kind, {k: v for k, v in values.items() if k in names}, str(path))))
     rest = _without_others({k: v for k, v in values.items() if k not in names})
     known(Experiment, rest, str(path), ("options", "source"))
-    return replace(Experiment(**tuples({**rest, "network": network})), options=options, source=values["network"])
+    made = replace(Experiment(**tuples({**rest, "network": network})), options=options, source=values["network"])
+    check(made, str(path))
+    return made
+
+
+RANGES = {  # least, most, whether the ends may be
+    "validation": (0, 1, "[)"), "epochs": (1, 10**6, "[]"), "minutes": (0, 10**6, "[]"), "batch": (1, 10**6, "[]"),
+    "lr": (0, 1e3, "(]"), "weight_decay": (0, 1e3, "[]"), "warmup": (0, 1, "[]"), "smoothing": (0, 1, "[)"),
+    "ema": (0, 1, "[)"), "aspect": (1, 100, "[]"), "whole": (0, 1, "[]"), "via": (0, 4096, "[]"),
+    "colour": (0, 10, "[]"), "mixup": (0, 100, "[]"), "mosaic": (0, 1, "[]"), "auxiliary": (0, 1e6, "[]"),
+    "evaluate_every": (1, 10**6, "[]"),
+}  # fmt: skip
+
+
+def check(e: Experiment, where: str) -> None:
+    """ValueError names a value that is out of its range."""
+    for name, (least, most, ends) in RANGES.items():
+        value = getattr(e, name)
+        inside = least < value < most or (value == least and ends[0] == "[") or (value == most and ends[1] == "]")
+        if not inside:
+            raise ValueError(f"{where}: {name}: wanted {ends[0]}{least}, {most}{ends[1]}, got {value}")
+    if not 0 < e.crop[0] <= e.crop[1] <= 1:
+        raise ValueError(f"{where}: crop: wanted two parts of the area, 0 < least <= most <= 1, got {list(e.crop)}")
+    for name, choices in (("optimizer", ("adamw", "sgd")), ("enlarge", ("bilinear", "box"))):
+        if getattr(e, name) not in choices:
+            raise ValueError(f"{where}: {name}: wanted {' or '.join(choices)}, got {getattr(e, name)!r}")
 
 
 def options_of(task: str) -> type:

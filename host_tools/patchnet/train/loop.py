@@ -6,10 +6,12 @@ it trains on several processes (DDP). What is trained, on which batches, by whic
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from .. import data, models, rooms
+from ..data import Dataset
 from ..net import trunk
 from ..net.network import Network
 from ..whole import whole, write_text
 from . import backbone
 from .batches import jitter
 from .experiment import Experiment, held_out, load_experiment, to_toml
+from .folder import checkpoint_of, locked, make_way
 from .modules import load_float, normalise, read_float, save_float
+
+log = logging.getLogger(__name__)
 
 
 def start_from(module: nn.Module, source: Network, theirs: dict[str, Tensor]) -> None:
@@ -71,87 +77,141 @@ def run(
     resume: bool = False,
     seen: Callable[[Path], object] = lambda _run: None,
     stop: Callable[[], bool] = lambda: False,
+    force: bool = False,
     **overrides,
 ) -> Path:
     """Train an experiment (TOML file or shipped name), fields replaced by `overrides`; returns the run directory.
-    `seen` is called with it after each epoch, `stop` is asked after each step whether that was enough.
+    `seen` is called with it after each epoch, `stop` is asked after each step whether that was enough. `force`: what
+    another training left in the directory goes.
 
     `float.npz` always holds the newest averaged weights: with a cosine schedule the last are the best, and nothing is
-    chosen by the held-out pictures.
+    chosen by the held-out pictures. ValueError where nothing can be learnt, the loss is no number, or the directory is
+    another run's; what was there then stays as it was.
     """
     e = load_experiment(experiment, **overrides)
     out = Path(out_dir) if out_dir else Path("runs") / e.network.task / e.name
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    training, validation = held_out(data.load(e.train), e.validation)
-    torch.manual_seed(e.seed)
-    room = rooms.part(e.network.task, "training").TRAINING
+    training, validation = parts_of(e)
+    saved = checkpoint_of(out, e) if resume else None
+    with locked(out) if rank == 0 else nullcontext():
+        if rank == 0 and not resume:
+            make_way(out, force)
+        return Trainer(e, out, training, validation, rank, ranks).run(saved, seen, stop)
+
+
+def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
+    """What is learnt from, and what is held out. ValueError where nothing can be learnt of it."""
+    training, validation = held_out(data.readable(data.load(e.train)), e.validation)
+    if not len(training):
+        raise ValueError(f"{e.train}: nothing is left to learn from, {len(validation)} items being held out")
     rooms.part(e.network.task, "answers").ANSWERS.check(training[0][0], f"{e.name}, of {e.train}")
-    batches = room.batches(training, e, rank, ranks)
-    goal = room.goal(e, training)
-    if ranks > 1:
-        torch.distributed.init_process_group("gloo")
-    if rank == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "config.toml", to_toml(e))
+    own = training.labels if training.boxes is None else np.concatenate([rows[:, 4] for rows in training.boxes])
+    counts = np.bincount(own[own >= 0].astype(int), minlength=len(training.classes))
+    none = [c for c, n in zip(training.classes, counts, strict=True) if n == 0]
+    if training.boxes is None and (none or len(training.classes) < 2):
+        what = f"nothing of {', '.join(none)}" if none else f"only {', '.join(training.classes) or 'none'}"
+        raise ValueError(f"{e.train}: wanted items of two classes or more to learn from, got {what}")
+    if training.boxes is not None and not counts.sum():
+        raise ValueError(f"{e.train}: wanted boxes to learn from, got none in {len(training)} pictures")
+    if none:
+        log.warning("%s: no box to learn from is of class %s", e.train, ", ".join(none))
+    return training, validation
 
-    module = goal.module
-    if e.init:
-        start_from(module, *beginning(e, out))
-    module = module.to(memory_format=torch.channels_last)
-    model = nn.parallel.DistributedDataParallel(module) if ranks > 1 else module
-    average = AveragedModel(module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
-    clock = Clock(e.minutes)
-    optimizer, schedule = make_optimizer(module, e, e.epochs * len(batches), clock.share)
 
-    done = 0
-    parts = {"heads": module, "average": average, "optimizer": optimizer, "schedule": schedule}
-    if resume:
-        saved = torch.load(out / "checkpoint.pt", weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-        done = saved["epoch"]
-        clock.began -= saved.get("seconds", 0.0)
+# ---------------------------------------------------------------- the training
 
-    report = Reporter(out, e, done, goal.measured, len(batches)) if rank == 0 else None
-    for epoch in range(done, e.epochs):
-        if clock.share() >= 1 or stop():
-            break
-        start = time.time()
-        losses: list[float] = []
-        torch.manual_seed((e.seed * 1000 + epoch) * ranks + rank)  # so that a resumed run goes on as it would have
-        model.train()
-        for pixels, targets in batches.epoch(epoch):
-            if rank == 0 and epoch == done and not losses:
-                save_batch(pixels, e, out / "batch.png")
-            loss = goal.loss(model, pixels=pixels, targets=targets)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(module.net)
-            losses.append(loss.item())
+
+class Trainer:
+    """One training, and its state: weights, their average, optimizer and schedule."""
+
+    def __init__(self, e: Experiment, out: Path, training: Dataset, validation: Dataset, rank: int, ranks: int):
+        torch.manual_seed(e.seed)
+        room = rooms.part(e.network.task, "training").TRAINING
+        self.e, self.out, self.validation, self.rank, self.ranks = e, out, validation, rank, ranks
+        self.batches = room.batches(training, e, rank, ranks)
+        self.goal = goal = room.goal(e, training)
+        if ranks > 1:
+            torch.distributed.init_process_group("gloo")
+        if e.init:
+            start_from(goal.module, *beginning(e, out))
+        self.module = goal.module.to(memory_format=torch.channels_last)
+        self.model = nn.parallel.DistributedDataParallel(self.module) if ranks > 1 else self.module
+        self.average = AveragedModel(self.module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
+        self.clock = Clock(e.minutes)
+        steps = e.epochs * len(self.batches)
+        self.optimizer, self.schedule = make_optimizer(self.module, e, steps, self.clock.share)
+        self.parts = {
+            "heads": self.module, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule
+        }  # fmt: skip
+
+    def run(self, saved: dict | None, seen: Callable[[Path], object], stop: Callable[[], bool]) -> Path:
+        """All epochs, or those that are left after what was `saved`."""
+        e, out, done = self.e, self.out, 0
+        if saved is not None:
+            for name, part in self.parts.items():
+                part.load_state_dict(saved[name])
+            done = saved["epoch"]
+            self.clock.began -= saved.get("seconds", 0.0)
+        report = Reporter(out, e, done, self.goal.measured, len(self.batches)) if self.rank == 0 else None
+        if self.rank == 0:
+            write_text(out / "config.toml", to_toml(e))
+        try:
+            for epoch in range(done, e.epochs):
+                if self.clock.share() >= 1 or stop():
+                    break
+                start = time.time()
+                loss = self.epoch(epoch, epoch == done, report, stop)
+                if report is not None:
+                    self.keep(epoch, loss, report, start, stop)
+                    seen(out)
+        finally:
             if report is not None:
-                report.step(len(losses), losses[-1], clock.share())
-            if clock.share() >= 1 or stop():
+                report.end()
+        if self.rank == 0 and e.test:
+            measured = self.goal.measure(load_float(out), data.readable(data.load(e.test)))
+            print(f"{e.name}: test {self.goal.measured} {measured:.4f} ({e.test})")
+        if self.ranks > 1:
+            torch.distributed.destroy_process_group()
+        return out
+
+    def epoch(self, epoch: int, first: bool, report: Reporter | None, stop: Callable[[], bool]) -> float:
+        """The mean loss. ValueError if it is no number."""
+        e, losses = self.e, list[float]()
+        # so that a resumed run goes on as it would have
+        torch.manual_seed((e.seed * 1000 + epoch) * self.ranks + self.rank)
+        self.model.train()
+        for pixels, targets in self.batches.epoch(epoch):
+            if self.rank == 0 and first and not losses:
+                save_batch(pixels, e, self.out / "batch.png")
+            loss = self.goal.loss(self.model, pixels=pixels, targets=targets)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise ValueError(
+                    f"{e.name}: epoch {epoch + 1}: the loss is {losses[-1]}: try a smaller lr than {e.lr:g}"
+                )
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.module.net)
+            if report is not None:
+                report.step(len(losses), losses[-1], self.clock.share())
+            if self.clock.share() >= 1 or stop():
                 break
-        if report is not None:
-            last = epoch + 1 == e.epochs or clock.share() >= 1 or stop()
-            due = len(validation) and ((epoch + 1) % e.evaluate_every == 0 or last)
-            measured = goal.measure(average.module, validation) if due else None
-            save_float(average.module, out / "float.npz")
-            report(epoch + 1, float(np.mean(losses)), measured, schedule.get_last_lr()[0], time.time() - start)
-            state = {"epoch": epoch + 1, "seconds": clock.seconds()}
-            with whole(out / "checkpoint.pt") as beside:  # the last, for what is there then is what a run goes on from
-                torch.save({k: p.state_dict() for k, p in parts.items()} | state, beside)
-            seen(out)
-    if report is not None:
-        report.end()
-    if rank == 0 and e.test:
-        print(f"{e.name}: test {goal.measured} {goal.measure(load_float(out), data.load(e.test)):.4f} ({e.test})")
-    if ranks > 1:
-        torch.distributed.destroy_process_group()
-    return out
+        return float(np.mean(losses))
+
+    def keep(self, epoch: int, loss: float, report: Reporter, start: float, stop: Callable[[], bool]) -> None:
+        """Files of a run whose epoch is over; the checkpoint last, for it is what a run goes on from."""
+        e, out = self.e, self.out
+        last = epoch + 1 == e.epochs or self.clock.share() >= 1 or stop()
+        due = len(self.validation) and ((epoch + 1) % e.evaluate_every == 0 or last)
+        measured = self.goal.measure(self.average.module, self.validation) if due else None
+        save_float(self.average.module, out / "float.npz")
+        report(epoch + 1, loss, measured, self.schedule.get_last_lr()[0], time.time() - start)
+        state = {"epoch": epoch + 1, "seconds": self.clock.seconds()}
+        with whole(out / "checkpoint.pt") as beside:
+            torch.save({k: p.state_dict() for k, p in self.parts.items()} | state, beside)
 
 
 def save_batch(pixels: Tensor, e: Experiment, path: Path) -> None:

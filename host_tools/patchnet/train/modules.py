@@ -19,6 +19,7 @@ from .. import rooms
 from ..net.layers import POOLS, Layer, Pads, Pair, pair
 from ..net.network import Network
 from ..net.toml import from_dict, to_dict
+from ..npz import npz
 from ..whole import whole
 
 ACTIVATION = {"relu6": nn.ReLU6, "relu": nn.ReLU, "none": nn.Identity}
@@ -200,12 +201,19 @@ def write_float(path: Path, network: Network, arrays: dict[str, Any]) -> None:
 
 
 def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:
-    """Network and weights of a `float.npz`, or of the run directory that holds one."""
+    """Network and weights of a `float.npz`, or of the run directory that holds one. ValueError where it is damaged, or
+    weights are no numbers."""
     path = Path(path)
-    with np.load(path / "float.npz" if path.is_dir() else path, allow_pickle=False) as z:
+    path = path / "float.npz" if path.is_dir() else path
+    with npz(path) as z:
         arrays = {name: torch.from_numpy(z[name]) for name in z.files if name != "network"}
-        arrays = {name: value.float() if value.dtype == torch.float16 else value for name, value in arrays.items()}
-        return from_dict(json.loads(str(z["network"]))), arrays
+        if "network" not in z:
+            raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {', '.join(z.files[:4])}")
+        network = from_dict(json.loads(str(z["network"])))
+    wrong = [name for name, value in arrays.items() if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        raise ValueError(f"{path}: {wrong[0]} has weights that are no numbers: its training went wrong")
+    return network, {n: value.float() if value.dtype == torch.float16 else value for n, value in arrays.items()}
 
 
 def load_float(path: str | Path) -> Tunnels:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,11 @@ def run(
     augmented training items follow (0: post-training quantization alone).
     """
     run_dir = Path(run_dir)
-    e = load_experiment(run_dir / "config.toml", epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, weight_decay=0.0)
+    e = load_experiment(run_dir / "config.toml")
+    e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, weight_decay=0.0)
     torch.manual_seed(e.seed)
     teacher = load_float(run_dir)
-    training, _ = held_out(data.load(e.train), e.validation)
+    training, _ = held_out(data.readable(data.load(e.train)), e.validation)
     prepare = rooms.part(e.network.task, "input").prepare
     pixels = np.stack([prepare(x, e.network) for x, _ in training.limit(calibration)])
     net = calibrated(teacher, pixels, e.tied).to(memory_format=torch.channels_last)

@@ -17,10 +17,9 @@ from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
 from . import boxes, precision
+from .answers import LEAST, OVERLAP
 from .fake import FakeDetector
 from .net import DetectNet
-
-THRESHOLD, OVERLAP = 0.02, 0.5  # of scores and of suppression, while mean average precision is measured
 
 
 class BoxBatches(PictureBatches):
@@ -108,7 +107,7 @@ def map50(net: DetectNet, dataset: Dataset) -> float:
     """Mean average precision at an IoU of 0.5, the way of PASCAL VOC, of whole pictures."""
     pictures = [as_picture(picture) for picture, _ in dataset]
     dataset = of_classes(dataset, net.network.labels)
-    found = net.predict(pictures, THRESHOLD, OVERLAP)
+    found = net.predict(pictures, LEAST, OVERLAP)
     truth = [in_pixels(rows, picture.shape) for rows, picture in zip(dataset.need_boxes(), pictures, strict=True)]
     return precision.mean(precision.voc_precisions(found, truth, len(dataset.classes)))
 

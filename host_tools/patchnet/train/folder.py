@@ -1,0 +1,59 @@
+"""The directory of a run: who may write to it, and what is in it already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from .experiment import Experiment, load_experiment
+
+LOCK = ".lock"
+MADE = ("float.npz", "checkpoint.pt", "qnet.npz", "*.pnb")  # what took time to make
+BESIDE = ("log.csv", "batch.png", "report.html", "*.test.npz")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """The directory, made if need be, while no other training is at work in it."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"{out}: another training is at work there") from None
+    try:
+        yield
+    finally:
+        (out / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def make_way(out: Path, force: bool) -> None:
+    """What another training left goes, if that is wanted; else ValueError."""
+    left = [path for pattern in MADE for path in sorted(out.glob(pattern))]
+    if left and not force:
+        raise ValueError(
+            f"{out}: has a run ({left[0].name}): --resume goes on, --force begins anew, --out names another"
+        )
+    for path in (*left, *(path for pattern in BESIDE for path in out.glob(pattern))):
+        path.unlink()
+
+
+def checkpoint_of(out: Path, e: Experiment) -> dict:
+    """What a run goes on from. ValueError if there is nothing, it is damaged, or another network's."""
+    path = out / "checkpoint.pt"
+    if not path.is_file():
+        raise ValueError(f"{out}: nothing to resume, there is no checkpoint.pt")
+    try:
+        saved = torch.load(path, weights_only=True)
+    except Exception as error:  # whatever unpickling makes of bytes that are none
+        why = (str(error).splitlines() or [""])[0][:100]
+        raise ValueError(f"{path}: damaged, --force begins anew ({why})") from None
+    before = load_experiment(out / "config.toml") if (out / "config.toml").is_file() else e
+    if before.network != e.network:
+        raise ValueError(f"{out}: was begun with another network than {e.name}'s: --out names another directory")
+    return saved

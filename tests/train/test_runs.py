@@ -1,0 +1,158 @@
+"""What a training refuses, and what it leaves then: nothing new, and all that was there."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from filelock import FileLock
+
+import toys
+from patchnet import cli
+from patchnet.net.toml import write_toml
+from patchnet.tasks.classify import training
+from patchnet.train import folder, loop
+
+torch.set_num_threads(1)
+
+NETWORK = {
+    "labels": list(toys.COLOURS), "height": 16, "width": 16, "k": 1, "central": False, "stem_out": 8,
+    "stages": [{"out": 16, "stride": 2, "t": 2}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    return toys.folder(tmp_path_factory.mktemp("data") / "squares", 8)
+
+
+@pytest.fixture
+def experiment(tmp_path, squares):
+    """Writes an experiment with other values, gives its path."""
+
+    def write(**values):
+        usual = {"name": "toy", "train": str(squares), "epochs": 1, "batch": 8, "validation": 0.0, "network": NETWORK}
+        path = tmp_path / "toy.toml"
+        path.write_text(write_toml(usual | values))
+        return path
+
+    return write
+
+
+def said(capsys, *args) -> str:
+    """The one line of a command that fails."""
+    capsys.readouterr()
+    assert cli.main([*map(str, args)]) == cli.USER_ERROR
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_fewer_pictures_than_a_batch_learn(experiment, tmp_path, caplog, monkeypatch):
+    run = loop.run(experiment(batch=64, epochs=3, lr=1e-2), tmp_path / "run")
+    losses = [float(row.split(",")[1]) for row in (run / "log.csv").read_text().splitlines()[1:]]
+    assert len(losses) == 3 and losses[2] < losses[0]
+    assert "24 items make batches of 24" in caplog.text
+
+
+def test_settings_out_of_range(experiment, tmp_path, capsys):
+    wrong = {
+        "epochs=0": "epochs: wanted [1, 1000000], got 0",
+        "epochs=-3": "epochs: wanted",
+        "epochs=ten": "epochs: wanted a whole number, got 'ten'",
+        "epochs=2.5": "epochs: wanted a whole number, got 2.5",
+        "validation=1": "validation: wanted [0, 1), got 1",
+        "batch=0": "batch: wanted",
+        "lr=0": "lr: wanted (0,",
+        "lr=NaN": "lr: wanted (0,",
+        "flip=1": "flip: wanted true or false, got 1",
+        "crop=[0.9,0.3]": "crop: wanted two parts of the area",
+        "crop=0.5": "crop: wanted a list (a number, a number), got 0.5",
+        "optimizer=adam": "optimizer: wanted adamw or sgd, got 'adam'",
+        "epoch=3": "unknown key 'epoch' (did you mean 'epochs'? known:",
+        "teaching=x": "teaching: wanted a number, got 'x'",
+    }
+    path, out = experiment(), tmp_path / "run"
+    for setting, line in wrong.items():
+        assert line in said(capsys, "train", path, "--out", out, "--set", setting)
+        assert not out.exists()
+
+
+def test_nothing_to_learn(experiment, tmp_path, capsys, squares):
+    one = tmp_path / "one"
+    toys.folder(one, 2)
+    for label in ("green", "red"):
+        for path in (one / label).iterdir():
+            path.unlink()
+    out = tmp_path / "run"
+    line = said(capsys, "train", experiment(train=str(one)), "--out", out)
+    assert "wanted items of two classes or more to learn from, got nothing of green, red" in line
+    for label in ("green", "red"):
+        (one / label).rmdir()
+    few = {**NETWORK, "labels": ["blue"]}
+    assert "got only blue" in said(capsys, "train", experiment(train=str(one), network=few), "--out", out)
+    assert not out.exists()
+
+
+def test_a_loss_that_is_no_number_ends_it(experiment, tmp_path, capsys, monkeypatch):
+    run = loop.run(experiment(), tmp_path / "run")
+    before = {name: (run / name).read_bytes() for name in ("float.npz", "checkpoint.pt", "log.csv")}
+    monkeypatch.setattr(training, "jitter", lambda x, strength: x * np.inf)
+    line = said(capsys, "train", experiment(epochs=3), "--out", run, "--resume")
+    assert "toy: epoch 2: the loss is nan: try a smaller lr than 0.002" in line
+    assert before == {name: (run / name).read_bytes() for name in before}
+
+
+def test_a_run_is_not_trained_over(experiment, tmp_path, capsys):
+    path, out = experiment(), tmp_path / "run"
+    command = "train", path, "--out", out
+    assert cli.main([*map(str, command)]) == 0
+    (out / "toy.pnb").write_bytes(b"of the first run")
+    kept = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert "has a run (float.npz): --resume goes on, --force begins anew" in said(capsys, *command)
+    assert kept == {p.name: p.read_bytes() for p in out.iterdir()}
+    assert cli.main([*map(str, command), "--force"]) == 0
+    assert not (out / "toy.pnb").exists() and (out / "float.npz").exists()
+
+
+def test_one_training_at_a_time(experiment, tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / folder.LOCK):
+        assert "another training is at work there" in said(capsys, "train", experiment(), "--out", out)
+    assert cli.main(["train", str(experiment()), "--out", str(out)]) == 0
+    assert not (out / folder.LOCK).exists()
+
+
+def test_what_cannot_be_resumed(experiment, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = "train", experiment(epochs=2), "--out", out, "--resume"
+    assert "nothing to resume, there is no checkpoint.pt" in said(capsys, *command)
+    assert not out.exists()
+    loop.run(experiment(), out)
+    kept = {p.name: p.read_bytes() for p in out.iterdir()}
+    other = {**NETWORK, "stem_out": 16}
+    line = said(capsys, "train", experiment(network=other, epochs=2), "--out", out, "--resume")
+    assert "was begun with another network than toy's" in line
+    whole = (out / "checkpoint.pt").read_bytes()
+    for cut in (whole[: len(whole) // 2], b""):
+        (out / "checkpoint.pt").write_bytes(cut)
+        command = "train", experiment(epochs=2), "--out", out, "--resume"
+        assert "checkpoint.pt: damaged, --force begins anew" in said(capsys, *command)
+    (out / "checkpoint.pt").write_bytes(whole)
+    assert kept == {p.name: p.read_bytes() for p in out.iterdir()}
+
+
+def test_weights_that_are_damaged_or_no_numbers(experiment, tmp_path, capsys):
+    run = loop.run(experiment(), tmp_path / "run")
+    whole = (run / "float.npz").read_bytes()
+    commands = ("quantize", run, "--epochs", 0), ("val", run, "--on", "float", "--data", "digits")
+    for cut in (whole[: len(whole) // 2], b""):
+        (run / "float.npz").write_bytes(cut)
+        for command in commands:
+            assert "float.npz: no .npz file, or a damaged one" in said(capsys, *command)
+    (run / "float.npz").write_bytes(whole)
+    arrays = dict(np.load(run / "float.npz"))
+    name = next(n for n in arrays if n.endswith("conv.weight"))
+    arrays[name].flat[0] = np.nan
+    np.savez(run / "float.npz", **arrays)
+    line = said(capsys, *commands[0])
+    assert f"{name} has weights that are no numbers" in line and not (run / "qnet.npz").exists()
