@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..board.remote import LinkLost, RemoteError, RemoteTimeout  # imported here: after --help
     from ..importers.graph import Unsupported  # imported here: after --help
 
-    log = logging.getLogger("patchnet")
-    log.handlers, log.propagate = [Notes()], False
     args = build_parser().parse_args(argv)
+    log, notes = logging.getLogger("patchnet"), Notes()
+    log.addHandler(notes)
     try:
         status = args.run(args)
         sys.stdout.flush()
@@ -78,3 +78,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("patchnet: interrupted", file=sys.stderr)
         return 130
+    finally:
+        log.removeHandler(notes)

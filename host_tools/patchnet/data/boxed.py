@@ -120,31 +120,31 @@ class Collected:
             raise ValueError(f"{where}: wanted a box of four numbers, got {told}")
         self.boxes += 1
         x0, y0, x1, y1 = box
+        inside = [min(1.0, max(0.0, v)) for v in frame.fractions(box)]
+        if x0 >= x1 or y0 >= y1 or inside[0] >= inside[2] or inside[1] >= inside[3]:
+            self.faults.append(f"{where}: box {told} has no area in the picture and is left out")
+            return
+        self.rows[frame.path].append([*inside, label, difficult])
         if min(x0, y0) < -SLACK or x1 > frame.width + SLACK or y1 > frame.height + SLACK:
             size = f"{frame.width:g} x {frame.height:g}"
             self.faults.append(f"{where}: box {told} leaves the picture of {size} pixels and is cut off")
-        inside = [min(1.0, max(0.0, v)) for v in frame.fractions(box)]
-        if inside[0] < inside[2] and inside[1] < inside[3] and x0 < x1 and y0 < y1:
-            self.rows[frame.path].append([*inside, label, difficult])
-        else:
-            self.faults.append(f"{where}: box {told} has no area in the picture and is left out")
 
     def dataset(self, classes: Iterable[str]) -> Dataset:
         if not self.rows:
             raise ValueError(self.missing[0] if self.missing else f"{self.where}: no pictures in it")
-        told(self.missing, len(self.missing) + len(self.rows), "pictures")
-        told(self.faults, self.boxes, "boxes")
+        told(self.missing, len(self.missing) + len(self.rows), "pictures", 0)
+        told(self.faults, self.boxes, "boxes", 1)
         found = tuple(np.array(own, np.float32).reshape(-1, 6) for own in self.rows.values())
         names = tuple(path.stem for path in self.rows)
         return Dataset(tuple(classes), list(self.rows), np.full(len(self.rows), -1), names, found)
 
 
-def told(faults: list[str], n: int, what: str) -> None:
-    """The log tells of faults; too many are an error."""
+def told(faults: list[str], n: int, what: str, few: int) -> None:
+    """The log tells of faults; more than BAD_SHARE are an error, if they are more than `few`."""
     if not faults:
         return
     some = "; ".join(faults[:3])
-    if len(faults) > 1 and len(faults) > BAD_SHARE * n:
+    if len(faults) > max(few, BAD_SHARE * n):
         raise ValueError(f"{len(faults)} of {n} {what} are wrong: {some}")
     log.warning("%d of %d %s: %s", len(faults), n, what, some)
 

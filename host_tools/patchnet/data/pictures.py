@@ -7,11 +7,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 PICTURES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 MOST_SIDE = 4096  # of pictures that are given on; larger ones are reduced when they are read
-MOST_PIXELS = 200_000_000  # more are not a photograph, but an attack or an accident: 600 MB
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # 179 million: Pillow refuses more, as an attack or an accident
 BACKGROUND = 255  # what is seen through transparent pixels: white, as on a page
 
 
@@ -20,20 +20,11 @@ def opened(source: bytes | str | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except Image.DecompressionBombError:
         raise ValueError(f"wanted at most {MOST_PIXELS // 10**6} million pixels, got more") from None
     except Image.UnidentifiedImageError:
         raise ValueError("no picture, or of an unknown kind") from None
-    if picture.width * picture.height > MOST_PIXELS:
-        size = f"{picture.width} x {picture.height}"
-        raise ValueError(f"wanted at most {MOST_PIXELS // 10**6} million pixels, got {size}")
-    return picture
-
-
-def turned(picture: Image.Image) -> bool:
-    """Whether height and width change places when it is upright."""
-    return picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
 
 
 def read_picture(source: bytes | Path, side: int = MOST_SIDE) -> np.ndarray:
