@@ -13,6 +13,7 @@ from PIL import Image
 from test_evaluate import FakeDevice, make_pictures, qnet_that_tells
 
 import patchnet
+import toys
 from conftest import PATIENT
 from patchnet import cli, data, models, progress
 from patchnet.blob import qnet_file
@@ -120,7 +121,17 @@ def test_nothing_but_training_and_float_needs_torch(folder):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("24K", 24576), ("24KB", 24576), ("24kb", 24576), ("24576", 24576), ("1.5K", 1536), ("1M", 1 << 20), ("7B", 7)],
+    [
+        ("24K", 24576),
+        ("24KB", 24576),
+        ("24kb", 24576),
+        ("24576", 24576),
+        ("1.5K", 1536),
+        ("1M", 1 << 20),
+        ("7B", 7),
+        ("32KiB", 32768),
+        ("2 MiB", 2 << 20),
+    ],
 )
 def test_sizes(text, value):
     assert cli.size(text) == value
@@ -166,24 +177,105 @@ WRONG = {
     "pack nothing": (["pack", "gone.npz"], "gone.npz: No such file"),
     "design impossible": (["design", "--budget", "1K", "--height", "99", "--width", "99"], "budget 1,024 B"),
     "no picture": (["predict", "pets.pnb", "gone.png"], "no such picture: gone.png"),
-    "not a picture": (["predict", "pets.pnb", "qnet.npz"], "cannot identify image file"),
+    "not a picture": (["predict", "pets.pnb", "qnet.npz"], "qnet.npz: no picture, or of an unknown kind"),
     "two engines": (["predict", "pets.pnb", "a.png", "--on", "host,unix"], "wanted one engine, got host, unix"),
     "no experiment": (["train", "gone.toml"], "no experiment 'gone.toml'"),
     "bad setting": (["train", "digits", "--set", "epochs"], "wanted KEY=VALUE, got 'epochs'"),
-    "unknown setting": (["train", "digits", "--set", "epoch=1"], "unknown key 'epoch'"),
+    "unknown setting": (["train", "digits", "--set", "epoch=1"], "unknown key 'epoch' (did you mean 'epochs'?"),
+    "command mistyped": (["trian", "digits"], "invalid choice: 'trian' (did you mean 'train'?"),
+    "network mistyped": (["predict", "persn", "a.png"], "no network persn (did you mean 'person'?"),
+    "data mistyped": (["val", "pets.pnb", "--data", "digit"], "no data set 'digit': did you mean 'digits'?"),
+    "experiment mistyped": (["train", "digit"], "no experiment 'digit' (did you mean 'digits'?"),
+    "setting of another type": (["train", "digits", "--set", "epochs=ten"], "epochs: wanted a whole number, got 'ten'"),
+    "setting out of range": (["train", "digits", "--set", "epochs=0"], "epochs: wanted [1, 1000000], got 0"),
+    "no training to resume": (["train", "digits", "--out", "new", "--resume"], "new: nothing to resume"),
+    "epochs below nothing": (["quantize", ".", "--epochs", "-1"], "from 0 on, got '-1'"),
+    "quantize no run": (["quantize", "pictures", "--epochs", "0"], "config.toml'"),
+    "toml with an error": (["train", "bad.toml"], "bad.toml: not TOML: Invalid value"),
+    "toml without a network": (["train", "short.toml"], "short.toml: 'network' is missing"),
+    "toml with a wrong type": (["train", "odd.toml"], "odd.toml: network: height: wanted a whole number, got '16'"),
+    "toml with a wrong table": (["train", "list.toml"], "list.toml: network: wanted a table, got [1, 2]"),
+    "half a picture": (["predict", "pets.pnb", "a.png", "half.jpg"], "half.jpg: damaged"),
+    "empty folder": (["predict", "pets.pnb", "none"], "none: no pictures or sounds in it"),
+    "a sound for pictures": (["predict", "spoken-digits", "a.png"], "reads sounds, got pictures"),
+    "threshold of two": (["predict", "bccd", "a.png", "--threshold", "2"], "from 0 to 1, got '2'"),
+    "data empty": (["val", "pets.pnb", "--data", "none"], "none: wanted pictures or sounds as none/<class>/"),
+    "data loose": (["val", "pets.pnb", "--data", "other/fox"], "1 beside each other, in no folder of a class"),
+    "data packed": (["val", "pets.pnb", "--data", "set.zip"], "set.zip: is packed: unpack it first"),
+    "data cut": (["val", "pets.pnb", "--data", "half.npz"], "half.npz: no .npz file, or a damaged one"),
+    "boxes for classes": (["val", "pets.pnb", "--data", "boxes"], "pictures with one class each"),
+    "classes for boxes": (["val", "bccd", "--data", "pictures"], "wanted a set of boxes, got one of class labels"),
+    "anchors of classes": (["anchors", "--data", "pictures", "--height", "9", "--width", "9"], "wanted a set of boxes"),
+    "anchors of no class": (
+        ["anchors", "--data", "boxes", "--height", "9", "--width", "9", "--classes", "cow"],
+        "no class 'cow' in the data set (it has thing)",
+    ),
+    "confusion of boxes": (["val", "bccd", "--data", "boxes", "--confusion", "c.png"], ""),
+    "design without a budget": (["design"], "one of the arguments --ram --budget is required"),
+    "design with both": (["design", "--ram", "9K", "--budget", "9K"], "not allowed with argument"),
+    "design for no data": (["design", "--ram", "9K"], "--ram: wanted --data as well"),
+    "design without a size": (["design", "--budget", "9K"], "--budget: wanted --height and --width"),
+    "design of boxes by equations": (
+        ["design", "--budget", "9K", "--height", "32", "--width", "32", "--data", "boxes"],
+        "boxes has boxes: --ram is for them, or --task classify",
+    ),
+    "design for the wrong task": (
+        ["design", "--ram", "9K", "--data", "squares", "--task", "audio"],
+        "squares: has pictures, which are for task classify, not audio",
+    ),
+    "design for no such board": (["design", "--ram", "9K", "--data", "squares", "--board", "ESP32"], "'ESP32'"),
+    "design beyond a board": (
+        ["design", "--ram", "90K", "--data", "squares", "--board", "NUCLEO_H723ZG"],
+        "has room for 75,776 B",
+    ),
+    "design in too little": (["design", "--ram", "1K", "--data", "squares"], "keeps to 1,024 B of RAM; the smallest"),
+    "design in too little flash": (
+        ["design", "--ram", "9K", "--flash", "2K", "--data", "squares"],
+        "B of flash at least",
+    ),
+    "design picks too far": (
+        ["design", "--ram", "20K", "--data", "squares", "--pick", "9", "-o", "x.toml"],
+        "--pick 9: only ",
+    ),
+    "make without memory": (["make", "pictures"], "required: --ram"),
+    "make of nothing": (["make", "nowhere", "--ram", "20K"], "no data set 'nowhere'"),
+    "make of too few": (["make", "other", "--ram", "20K"], "wanted two classes or more, got fox"),
+    "make into something": (["make", "pictures", "--ram", "20K", "-o", "pictures"], "wanted a new folder"),
+    "report of no run": (["report", "nowhere"], "nowhere: wanted a run"),
+    "import of nothing": (["import", "gone.tflite"], "gone.tflite"),
+    "import of something": (["import", "a.png"], "a.png"),
+    "bench of nothing": (["bench", "gone.pnb"], "gone.pnb"),
+    "deploy to no board": (["deploy", "pets.pnb", "--port", "/dev/nowhere"], "/dev/nowhere"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     argv, message = WRONG[case]
-    if argv[:1] == ["train"] and "digits" not in argv[1:2] or "unknown setting" in case:
+    if argv[:1] in (["train"], ["quantize"], ["make"]) and case != "bad setting":
         pytest.importorskip("torch")
     (here / "bad.toml").write_text("height = [")
+    (here / "short.toml").write_text('name = "short"\n')
+    (here / "odd.toml").write_text(
+        'name = "odd"\ntrain = "digits"\nnetwork = {labels = ["a"], height = "16", width = 9}'
+    )
+    (here / "list.toml").write_text('name = "list"\ntrain = "digits"\nnetwork = [1, 2]\n')
+    (here / "set.zip").write_bytes(b"PK\3\4")
+    (here / "half.npz").write_bytes((here / "qnet.npz").read_bytes()[:999])
+    (here / "none").mkdir(exist_ok=True)
+    for folder_ in ("images", "labels"):
+        (here / "boxes" / folder_).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (9, 9)).save(here / "boxes" / "images" / "a.png")
+    (here / "boxes" / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (here / "boxes" / "classes.txt").write_text("thing\n")
     (here / "cut.pnb").write_bytes((here / "pets.pnb").read_bytes()[:300])
     (here / "other" / "fox").mkdir(parents=True, exist_ok=True)
     Image.new("L", (9, 9)).save(here / "other" / "fox" / "a.png")
     Image.new("L", (9, 9)).save(here / "a.png")
+    Image.effect_noise((40, 40), 99).save(here / "half.jpg")
+    (here / "half.jpg").write_bytes((here / "half.jpg").read_bytes()[:-300])
+    if "design" in case and not (here / "squares").exists():
+        toys.folder(here / "squares", 7)
     status, out, err = run(capsys, *argv)
     lines = [line for line in err.splitlines() if line.startswith("patchnet")]
     assert status == 2 and not out and len(lines) == 1, err

@@ -15,6 +15,7 @@ from ..npz import npz
 from ..plan.choice import plan
 from ..progress import Track, no_track, planning
 from ..whole import write_bytes
+from ..words import meant
 from . import qnet_file, vector
 from .order import fast_layers
 from .pack import pack
@@ -39,8 +40,10 @@ def model_file(model: str | Path, on: str) -> Path:
     found = [p for p in looked if p.is_file()]
     if not found:
         wanted = {"float": "trained weights", "source": "original of an imported network"}.get(on, "network")
-        shipped = ", ".join(names()) or "none"
-        raise FileNotFoundError(f"no {wanted} {', '.join(map(str, looked))} (networks with a bare name: {shipped})")
+        shipped, near = ", ".join(names()) or "none", meant(str(model), names())
+        raise FileNotFoundError(
+            f"no {wanted} {', '.join(map(str, looked))} ({near}networks with a bare name: {shipped})"
+        )
     if on == "source":
         return found[0]
     if len(found) > 1 and on != "float":

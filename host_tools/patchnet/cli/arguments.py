@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from typing import TYPE_CHECKING
+
+from ..words import meant
 
 if TYPE_CHECKING:
     from ..make.choose import Wanted
@@ -15,9 +18,13 @@ DIFFERENT = 1  # engines that must agree do not
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line."""
+    """argparse, but an error is one line, and asks whether another word was meant."""
 
     def error(self, message: str):
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong:
+            names = [name.strip().strip("'") for name in wrong[2].split(",")]
+            message = message.replace("(choose from", f"({meant(wrong[1], names)}choose from")
         self.exit(USER_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

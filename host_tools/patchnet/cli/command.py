@@ -7,6 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+import shtab
 
 from ..models import names
 from . import boards, designing, importing, looking, making, training
@@ -26,6 +29,8 @@ def build_parser() -> Parser:
         epilog=EPILOG.format(names=", ".join(names()) or "none in this installation"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"patchnet {version('patchnet')}")
+    shtab.add_argument_to(parser, ["--print-completion"], help="for a shell: bash, zsh or tcsh")
     commands = parser.add_subparsers(title="commands, in the order of work", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable, summary: str, more: str = "") -> Parser:
@@ -59,10 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..board.remote import LinkLost, RemoteError, RemoteTimeout  # imported here: after --help
     from ..importers.graph import Unsupported  # imported here: after --help
 
-    args = build_parser().parse_args(argv)
     log, notes = logging.getLogger("patchnet"), Notes()
     log.addHandler(notes)
     try:
+        args = build_parser().parse_args(argv)
         status = args.run(args)
         sys.stdout.flush()
         return status

@@ -66,10 +66,10 @@ def run_design(args) -> int:
     from ..net.toml import write_toml
 
     found, table, experiments = run(args)
+    if args.out and args.pick > len(experiments):
+        raise ValueError(f"--pick {args.pick}: only {len(experiments)} were found")
     print_json(found) if args.json else wide_console().print(table, highlight=False)
     if args.out:
-        if args.pick > len(experiments):
-            raise ValueError(f"--pick {args.pick}: only {len(experiments)} were found")
         write_text(args.out, write_toml(experiments[args.pick - 1]))
         written(args.out)
     return 0

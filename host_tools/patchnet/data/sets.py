@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..npz import npz
+from ..words import meant
 from .coco import ROBOFLOW, load_coco
 from .dataset import Dataset
 from .parts import NAMES, is_junk, parts_of
@@ -41,7 +42,9 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     tried = [path] + [f / f"{name}.npz" for f in (*folders, Path("data"))]
     found = next((p for p in tried if p.exists()), None)
     if found is None:
-        raise FileNotFoundError(f"no data set {name!r}: looked for {', '.join(map(str, tried))}")
+        there = [p.stem for folder in (*folders, Path("data")) for p in folder.glob("*.npz")]
+        near = meant(name, ["digits", *there])
+        raise FileNotFoundError(f"no data set {name!r}: {near}looked for {', '.join(map(str, tried))}")
     parts = parts_of(found)
     if parts:
         others = ", ".join(str(part) for key, part in parts.items() if key != "train")
@@ -108,7 +111,7 @@ def reader_of(path: Path) -> Callable[[Path], Dataset]:
         return load_yolo if is_yolo(path) else load_folder
     if path.suffix.lower() in (".zip", ".gz", ".tar", ".tgz", ".7z", ".rar"):
         raise ValueError(f"{path}: is packed: unpack it first")
-    if not zipfile.is_zipfile(path):
+    if path.suffix != ".npz" and not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: wanted an .npz file, a folder, a .json of COCO, a data.yaml of YOLO or a name")
     return load_npz
 

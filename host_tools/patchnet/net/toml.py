@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .. import rooms
+from ..words import meant
 from .layers import Layer
 from .network import Network, Readout
 from .recipe import PatchTunnels, Stage
@@ -38,12 +38,6 @@ def known(kind: type, values: dict, where: str, but: tuple[str, ...] = (), more:
         if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where}: {f.name!r} is missing")
     return values
-
-
-def meant(name: str, names: Iterable[str]) -> str:
-    """The one of `names` that was likely meant, as a question to put before them; "" if none is near."""
-    near = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -15,7 +15,6 @@ from ..net.network import Network
 from ..net.toml import (
     from_dict,
     known,
-    meant,
     plain,
     read_toml,
     recipe_from_dict,
@@ -23,6 +22,7 @@ from ..net.toml import (
     tuples,
     write_toml,
 )
+from ..words import meant
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -94,9 +94,11 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
     for key in ("name", "network"):
         if key not in values:
             raise ValueError(f"{path}: {key!r} is missing")
+    if not isinstance(values["network"], dict):
+        raise ValueError(f"{path}: network: wanted a table, got {values['network']!r}")
     try:
         network = from_dict({"name": values["name"], **values["network"]})
-    except (TypeError, AttributeError, ValueError) as e:
+    except ValueError as e:
         raise ValueError(f"{path}: {e}") from None
     kind = options_of(network.task)
     names = {f.name for f in fields(kind)}
