@@ -6,11 +6,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+import torch.nn.functional as F
+
 from patchnet import data
 from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.train import loop
 from patchnet.train.modules import build, load_float, normalise, save_float
-from patchnet.train.teacher import NOBODY_KNOWS, Teacher, blended
+from patchnet.train.teacher import NOBODY_KNOWS, Teacher, labelled, taught
 
 torch.set_num_threads(1)
 
@@ -53,11 +55,25 @@ def test_another_one_is_refused(saved):
         Teacher(saved, ("x", "y"))
 
 
-def test_targets_are_blended():
-    told = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
-    got = blended(torch.tensor([2, NOBODY_KNOWS]), told, 0.25)
-    torch.testing.assert_close(got, torch.tensor([[0.125, 0.075, 0.8], [0.1, 0.8, 0.1]]))
-    torch.testing.assert_close(blended(torch.tensor([0, 1]), told, 1.0), told)
+def test_what_is_told_and_what_is_known_make_up_the_loss():
+    """Weights of classes count for labels alone; a picture without a label is learnt from the teacher."""
+    logits, told = (
+        torch.randn(3, 2, generator=torch.Generator().manual_seed(1)),
+        torch.tensor([[0.5, 0.5], [0.1, 0.9], [1, 0.0]]),
+    )
+    labels = labelled(torch.tensor([1, 0, NOBODY_KNOWS]), 2)
+    assert labels.tolist() == [[0, 1], [1, 0], [0, 0]]
+    weight, logs = torch.tensor([5.0, 0.5]), logits.log_softmax(1)
+
+    def own(logits, labels):
+        return F.cross_entropy(logits, labels, weight)
+
+    got = taught(logits, labels, told, 0.25, own)
+    soft = -(told * logs).sum(1)
+    hard = -0.5 * logs[0, 1], -5 * logs[1, 0]
+    wanted = (0.25 * soft[:2].sum() + soft[2]) / 3 + 0.75 * 2 / 3 * sum(hard) / 2
+    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(taught(logits, labels, told, 1.0, own), soft.mean())
 
 
 def test_a_pupil_learns_what_it_is_told(tmp_path):

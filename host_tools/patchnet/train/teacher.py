@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,8 +39,22 @@ class Teacher:
         return self.model(x.contiguous(memory_format=torch.channels_last)).softmax(1)
 
 
-def blended(labels: Tensor, told: Tensor, share: float) -> Tensor:
-    """Targets (N, classes): `share` of what the teacher `told`, the rest of the labels (N,), where there are some."""
-    known = (labels != NOBODY_KNOWS).float()[:, None]
-    hard = F.one_hot(labels.clamp(min=0), told.shape[1]).float()
-    return told + known * (1 - share) * (hard - told)
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def taught(logits: Tensor, labels: Tensor, told: Tensor, share: float, own: Loss) -> Tensor:
+    """The loss of a batch: `share` of it tells how far the answers are from what the teacher `told`, the rest is
+    `own`, of the labels (N, classes) that there are; those that NOBODY_KNOWS are all zeros. What a teacher tells needs
+    no weights of classes: they were weighed when it learnt."""
+    known = labels.sum(1) > 0
+    soft = F.cross_entropy(logits, told, reduction="none")
+    loss = (soft * torch.where(known, share, 1.0)).mean()
+    if known.any():
+        loss = loss + (1 - share) * known.float().mean() * own(logits[known], labels[known])
+    return loss
+
+
+def labelled(labels: Tensor, classes: int) -> Tensor:
+    """Labels (N,) as distributions (N, classes): zeros where NOBODY_KNOWS."""
+    hard = F.one_hot(labels.clamp(min=0), classes).float()
+    return hard * (labels != NOBODY_KNOWS)[:, None]

@@ -22,7 +22,7 @@ from ...train.batches import WHOLE, Batches, PictureBatches, jitter, mix
 from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
-from ...train.teacher import NOBODY_KNOWS, Teacher, blended
+from ...train.teacher import NOBODY_KNOWS, Teacher, labelled, taught
 from .fake import FakeClassifier
 from .net import PatchTunnelNet
 
@@ -158,12 +158,15 @@ def batch_loss(
         logits, cells = model(x)
         loss = loss_of(logits, targets[:, 0])
         return loss if cells is None else loss + e.auxiliary * presence_loss(cells, targets[:, 1:])
+    targets = labelled(targets, len(e.network.labels))
     if teacher is None:
-        targets = F.one_hot(targets, len(e.network.labels)).float()
-    else:
-        targets = blended(targets, teacher(x, e.network), e.options.teaching)
-    x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
-    return loss_of(model(x)[0], targets)
+        x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
+        return loss_of(model(x)[0], targets)
+    told = teacher(x, e.network)
+    if e.mixup:
+        x, both = mix(x, torch.cat([targets, told], 1), e.mixup)
+        targets, told = both.chunk(2, 1)
+    return taught(model(x)[0], targets, told, e.options.teaching, loss_of)
 
 
 def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
