@@ -75,6 +75,7 @@ $(VENV)/bin/python: | tools
 
 ENGINE_FILES = $(wildcard $(addsuffix /*.[ch],modpatchnet modpatchnet/engine modpatchnet/engine/* modpatchnet/engine/*/*))
 $(READY): pyproject.toml setup.py $(ENGINE_FILES) $(wildcard host_tools/patchnet/engine/*.c) | $(VENV)/bin/python
+	@rm -f host_tools/patchnet/engine/_engine*.so # one that an older setup.py named otherwise would be found first
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[test]"
 	@touch $@
 
@@ -138,6 +139,25 @@ native: mpy-cross tools
 		FROZEN_MANIFEST=$(CURDIR)/boards/MPS2_AN500/manifest.py $(call logged,qemu-stock)
 	@$(MAKE) --no-print-directory natmod ARCH=armv7emsp
 	@$(MAKE) --no-print-directory natmod ARCH=x64
+
+#: make release       dist/: wheel and sdist, which hold the native module too, and package.json with its files for `mpremote mip install`
+DIST ?= $(CURDIR)/dist
+.PHONY: release
+release: natmod
+	@$(MAKE) --no-print-directory packages
+
+# With what `make natmod` made, from a copy of what git knows: setuptools takes along what it finds lying about.
+TREE = $(DIST)/.patchnet
+.PHONY: packages
+packages:
+	@echo "packing wheel and sdist"
+	@rm -rf $(TREE) $(DIST)/patchnet-*.whl $(DIST)/patchnet-*.tar.gz && mkdir -p $(TREE)
+	@git ls-files -z | xargs -0 cp -P --parents -t $(TREE)
+	@cp $(NATMOD)/patchnet.mpy $(NATMOD)/package.json $(TREE)/host_tools/patchnet
+	@$(VENV)/bin/python -m build --no-isolation --outdir $(DIST) $(TREE) $(call logged,packages)
+	@cp $(addprefix $(NATMOD)/,patchnet.mpy package.json filecam.py filemic.py patchnet.pyi) $(DIST)
+	@rm -r $(TREE)
+	@ls $(DIST)
 
 #: make firmware      build/firmware-$(BOARD)/firmware.{dfu,hex,bin} of a board, needs a full tree as MICROPYTHON_DIR; COMPARE=1: sizes without patchnet, too
 BOARD ?= NUCLEO_H743ZI2

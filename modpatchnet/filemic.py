@@ -5,9 +5,10 @@
         heard = patchnet.spot(chunk)
 
 Reads PCM with 16 bits; channels are averaged. Files come in the order of their names, with `gap` seconds of silence
-after each one. `rate`: the samples a second that the network wants; a file with others is a ValueError. len(mic) is how
-many there are, mic.rate the samples a second, mic.name the file that the last chunk is of, and mic.read() a whole one as
-array('h'), for patchnet.classify: the next, and after the last the first again.
+after each one. `rate`: the samples a second that the network wants; a file with others is a ValueError.
+
+len(mic) is how many there are, mic.rate the samples a second, mic.name the file that the last chunk is of, and
+mic.read() a whole one as array('h'), for patchnet.classify: the next, and after the last the first again.
 """
 
 import os

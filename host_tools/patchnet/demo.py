@@ -3,7 +3,7 @@ unix port.
 
 Prints `demo <port> <file> <label> <score>` per picture or sound, with ` <x> <y> <w> <h>` behind it for each box of a
 network that detects (label - and score 0 if it found none), and `demo <port> ram <bytes> <network>` per network. The
-exit status is 1 when the ports disagree in any number.
+exit status is 1 when the ports disagree in any number, 2 when one was not built.
 """
 
 import shutil
@@ -73,6 +73,12 @@ def run_on(port: str, folder: Path) -> list[str]:
 
 
 def main() -> int:
+    try:
+        remote.check_built(remote.FIRMWARE, "qemu")
+        remote.check_built(remote.UNIX, "unix")
+    except FileNotFoundError as e:
+        print(f"demo: {e}", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="patchnet-demo-") as name:
         lay_out(Path(name))
         results = {port: run_on(port, Path(name)) for port in PORTS}

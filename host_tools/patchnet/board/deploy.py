@@ -23,10 +23,11 @@ from ..progress import Track, no_track
 from . import boards, partition
 from .boards import Facts
 from .link import Link
-from .remote import PATIENCE, ROOT, Board, LinkLost, RemoteError, RemoteTimeout, connect
+from .remote import CLONE, PATIENCE, ROOT, Board, LinkLost, RemoteError, RemoteTimeout, connect
 
 MODEL_BYTES = 512  # of heap for the objects of a model, beside blob and arena
 NATMOD = ROOT / "build" / "natmod"
+RELEASED = Path(__file__).resolve().parents[1] / "patchnet.mpy"  # for every H7; `make release` puts it into the wheel
 NATIVE_ARCH = {"armv7emsp": "armv7emsp", "armv7emdp": "armv7emsp", "x64": "x64"}  # board -> what `make natmod` makes
 
 WRITE_FILE = """
@@ -153,9 +154,11 @@ def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: 
     if native is None or version != (boards.MPY_VERSION, boards.MPY_SUBVERSION):
         raise ValueError(f"{facts.machine} has no patchnet{why}, and there is no .mpy for {facts.arch}, .mpy version "
                          f"{version[0]}.{version[1]}: build the firmware with it, see ports/README.md")  # fmt: skip
-    file = NATMOD / native / "patchnet.mpy"
+    file = RELEASED if RELEASED.is_file() and native == "armv7emsp" else NATMOD / native / "patchnet.mpy"
     if not file.is_file():
-        raise ValueError(f"{facts.machine} has no patchnet{why}; `make natmod` builds {file}, which can be installed")
+        where = "" if CLONE else " in a clone of patchnet's repository"
+        raise ValueError(f"{facts.machine} has no patchnet{why}; `make natmod`{where} builds {file.name}, "
+                         "which can be installed")  # fmt: skip
     if "flash" not in facts.places:
         raise ValueError(f"{facts.machine} has no patchnet{why}, and no flash file system to install it to")
     folder = facts.places["flash"].rstrip("/") + "/lib"

@@ -35,9 +35,11 @@ from . import romfs
 ROOT = Path(__file__).resolve().parents[3]
 FIRMWARE = ROOT / "build" / "qemu" / "firmware.elf"
 UNIX = ROOT / "build" / "unix" / "micropython"
+CLONE = (ROOT / "ports" / "get-micropython").is_file()  # else the package was installed by itself
 
 ROM_ADDRESS, ROM_SIZE = 0x60400000, 9 << 20  # boards/MPS2_AN500/rom.c
 MEMORY_BYTES = 16 << 20  # its external RAM: heap, ROMFS, /flash, /sd
+NO_CLONE = "{0} needs a clone of patchnet's repository, in which `make {0}` builds it"
 PR_SET_PDEATHSIG = 1
 # What every time-out is multiplied by, but for those after which something else is tried: for a machine that is busy.
 PATIENCE = float(os.environ.get("PATCHNET_PATIENCE", 1))
@@ -128,12 +130,20 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def check_built(program: str | Path, name: str) -> None:
+    """FileNotFoundError if `program`, which `make name` builds, is not there."""
+    if Path(program).is_file():
+        return
+    if not CLONE and program in (UNIX, FIRMWARE):
+        raise FileNotFoundError(NO_CLONE.format(name))
+    raise FileNotFoundError(f"{program} is missing: run `make {name}`")
+
+
 class Qemu:
     """A running emulator. `port` is the pseudo-terminal of the board's serial line."""
 
     def __init__(self, firmware: Path, image: bytes | None, icount: bool, storage: str | Path | None = None):
-        if not Path(firmware).is_file():
-            raise FileNotFoundError(f"{firmware} is missing: run `make qemu`")
+        check_built(firmware, "qemu")
         command = ["qemu-system-arm", "-machine", "mps2-an500", "-nographic", "-monitor", "null", "-semihosting",
                    "-serial", "pty", "-kernel", str(firmware)]  # fmt: skip
         command += ["-icount", "shift=0"] if icount else []
@@ -345,8 +355,7 @@ class Unix:
     """The unix port with the interface of Board. Each `exec` is a new process, so no names stay."""
 
     def __init__(self, files: str | Path | None = None, program: str | Path = UNIX, heap: str = "4m"):
-        if not Path(program).is_file():
-            raise FileNotFoundError(f"{program} is missing: run `make unix`")
+        check_built(program, "unix")
         self._command = [str(program), "-X", f"heapsize={heap}"]
         self._files = files
         self._process: subprocess.Popen[str] | None = None

@@ -100,12 +100,16 @@ def wanted(args: argparse.Namespace) -> Wanted:
 
 
 def engines(text: str) -> list[str]:
-    from ..evaluate.engines import ENGINES, is_port  # imported here: `patchnet --help` needs none of it
+    # imported here: `patchnet --help` needs none of it
+    from ..board.remote import CLONE, NO_CLONE
+    from ..evaluate.engines import ENGINES, is_port
 
     names = text.split(",")
     for name in names:
         if name not in ENGINES and not is_port(name):
             raise argparse.ArgumentTypeError(f"wanted some of {', '.join(ENGINES)} or a port, got {name!r}")
+        if name in ("unix", "qemu") and not CLONE:  # before another engine works for minutes
+            raise argparse.ArgumentTypeError(NO_CLONE.format(name))
     return names
 
 

@@ -38,7 +38,8 @@ def add(command: Callable[..., Parser]) -> None:
 
     more = (
         "Engines: PyTorch (float), the C engine on this machine (host), MicroPython on this machine (unix), and "
-        "MicroPython on an emulated Cortex-M7 (qemu). Exit status 1 if engines that must give equal scores do not."
+        "MicroPython on an emulated Cortex-M7 (qemu); the last two need a clone of patchnet's repository. Exit status "
+        "1 if engines that must give equal scores do not."
     )
     p = command("val", run_val, "Measure accuracy", more)
     p.add_argument("model", metavar="MODEL")
@@ -80,7 +81,9 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--limit", type=positive, metavar="N", help="use N items, evenly spread over the set")
     p.add_argument("--clock", type=count, default=480_000_000, metavar="HZ", help="of the processor (default: 480M)")
 
-    more = "Blocks and networks in each schedule, beside what others publish. `make qemu` builds the firmware."
+    more = (
+        "Blocks and networks in each schedule, beside what others publish. `make qemu`, in a clone, builds the board."
+    )
     p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
     more = "this network alone: a shipped name, .pnb or run, or (not on a board) known shapes"
     p.add_argument("model", metavar="MODEL", nargs="?", help=more)
@@ -214,7 +217,9 @@ def run_report(args) -> int:
 
 
 def run_bench(args) -> int:
-    from ..report import bench  # imported here: the stage alone
+    # imported here: the stage alone
+    from ..board.remote import CLONE, NO_CLONE
+    from ..report import bench
 
     if args.on != "qemu":
         return _profile(args)
@@ -222,8 +227,10 @@ def run_bench(args) -> int:
     def told(what: str) -> None:
         print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
 
+    firmware = args.firmware or bench.FIRMWARE
+    if not (CLONE or args.firmware):
+        raise FileNotFoundError(NO_CLONE.format("qemu"))
     try:
-        firmware = args.firmware or bench.FIRMWARE
         if args.model:
             found = bench.run_model(args.model, firmware, told)
         else:
