@@ -164,7 +164,7 @@ for qnet in qnets:
 print(json.dumps(sorted({name.split(".")[2] for name in sys.modules if name.startswith("patchnet.tasks.")})))
 """
 NAMED = {  # who asks for a task's room by its name: module, task, part of the room
-    ("cli.making", "detect", "boxes"),  # `patchnet anchors`
+    ("cli.designing", "detect", "boxes"),  # `patchnet anchors`
     ("net.recipe", "classify", "end"),  # a recipe that asks for no other end
     ("report.bench", "classify", "end"),  # blocks that are measured want one
 }

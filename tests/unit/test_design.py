@@ -157,7 +157,8 @@ def told(capsys, *args):
 
 def test_designs_for_data_keep_to_real_budgets(tmp_path, capsys):
     folder, out = toys.folder(tmp_path / "squares", 12), tmp_path / "d.toml"
-    found = told(capsys, "--ram", "10K", "--flash", "60K", "--ms", 20, "--data", folder, "--pick", 2, "-o", out)
+    limits = ("--flash", "60K", "--ms", 20, "--max-macs", "4M")
+    found = told(capsys, "--ram", "10K", *limits, "--data", folder, "--pick", 2, "-o", out)
     assert 2 <= len(found) <= 4
     for one in found:
         plan = choice.plan(recipe_from_dict(one["recipe"]).network(), 10 << 10)
@@ -166,7 +167,7 @@ def test_designs_for_data_keep_to_real_budgets(tmp_path, capsys):
     assert recipe_from_dict(written["network"]) == recipe_from_dict(found[1]["recipe"])
     assert (written["train"], written["test"], written["init"]) == (str(folder), "", "lite0")
     assert "for task classify, not detect" in told(capsys, "--ram", "10K", "--data", folder, "--task", "detect")
-    board = ("--data", folder, "--board", "NUCLEO_H723ZG")
+    board = ("--data", folder, "--board", "NUCLEO_H723ZG", "--max-macs", "4M")
     least = told(capsys, "--ram", "10K", *board)
     assert all(one["flash"] <= 252 << 10 for one in least) and least[0]["ms"] == pytest.approx(
         least[0]["instructions"] / 550e3
@@ -176,7 +177,7 @@ def test_designs_for_data_keep_to_real_budgets(tmp_path, capsys):
 
 
 def test_designs_by_equations_keep_to_flash_and_time(tmp_path, capsys):
-    size = ("--budget", "18K", "--height", 66, "--width", 66)
+    size = ("--budget", "6K", "--height", 32, "--width", 32, "-k", 4)
     best = told(capsys, *size, "--top", 1)[0]
     limits = ("--flash", best["blob_bytes"] // 2, "--ms", best["instructions"] / 480e3 / 2)
     found = told(capsys, *size, "--top", 2, *limits)

@@ -146,7 +146,7 @@ def test_data_without_one_class_each_is_refused(zoo, tmp_path):
     np.savez(tmp_path / "boxes.npz", images=np.zeros((1, 8, 8), np.uint8), classes=["ant"], box_start=[0, 1], **boxes)
     np.savez(tmp_path / "nothing.npz", images=np.zeros((0, 8, 8), np.uint8), classes=["ant"], labels=[])
     (tmp_path / "text.npz").write_text("no")
-    for name, message in (("boxes", "with boxes"), ("nothing", "got 0 pictures"), ("text", "wanted an .npz")):
+    for name, message in (("boxes", "with boxes"), ("nothing", "got 0 pictures"), ("text", "no .npz file")):
         with pytest.raises(ValueError, match=message):
             evaluation.val(str(zoo[0] / "zoo.pnb"), str(tmp_path / f"{name}.npz"))
 

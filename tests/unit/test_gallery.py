@@ -8,14 +8,18 @@ from PIL import Image
 
 from patchnet import cli
 from patchnet.evaluate.val import files_in
+from patchnet.tasks import gallery
 from patchnet.tasks.answers import Shown
 from patchnet.tasks.classify.drawing import ranked
-from patchnet.tasks.gallery import LONGEST, PAGE, shortened
+from patchnet.tasks.gallery import LONGEST, shortened
+
+PAGE = 3
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path, monkeypatch):
     """Two class folders of a network that comes with patchnet; the pictures are grey, so one of them is wrong."""
+    monkeypatch.setattr(gallery, "PAGE", PAGE)
     for label, n in (("person", 2), ("no_person", PAGE - 1)):
         (tmp_path / "tree" / label).mkdir(parents=True)
         for i in range(n):
