@@ -190,7 +190,7 @@ WRONG = {
     "setting out of range": (["train", "digits", "--set", "epochs=0"], "epochs: wanted [1, 1000000], got 0"),
     "no training to resume": (["train", "digits", "--out", "new", "--resume"], "new: nothing to resume"),
     "epochs below nothing": (["quantize", ".", "--epochs", "-1"], "from 0 on, got '-1'"),
-    "quantize no run": (["quantize", "pictures", "--epochs", "0"], "config.toml'"),
+    "quantize no run": (["quantize", "pictures"], "pictures: wanted the directory of a training"),
     "toml with an error": (["train", "bad.toml"], "bad.toml: not TOML: Invalid value"),
     "toml without a network": (["train", "short.toml"], "short.toml: 'network' is missing"),
     "toml with a wrong type": (["train", "odd.toml"], "odd.toml: network: height: wanted a whole number, got '16'"),

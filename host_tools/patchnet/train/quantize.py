@@ -55,6 +55,8 @@ def run(
     augmented training items follow (0: post-training quantization alone).
     """
     run_dir = Path(run_dir)
+    if not (run_dir / "config.toml").is_file():
+        raise ValueError(f"{run_dir}: wanted the directory of a training, with its config.toml")
     e = load_experiment(run_dir / "config.toml")
     e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, weight_decay=0.0)
     torch.manual_seed(e.seed)
