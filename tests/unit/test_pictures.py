@@ -1,5 +1,7 @@
 """Picture files as people have them."""
 
+import contextlib
+import io
 import struct
 import zlib
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import patchnet
 from patchnet import cli, data
 from patchnet.data import pictures
 from patchnet.data.dataset import readable
@@ -40,6 +43,16 @@ def test_a_turned_copy_scores_as_the_upright_one(tmp_path, capsys):
     assert cli.main(["predict", "person", *(str(tmp_path / f"{n}.png") for n in "abc")]) == 0
     scores = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]
     assert scores[0] == scores[1] == scores[2]
+
+
+def test_pictures_of_pillow_are_taken_as_their_files_are(tmp_path):
+    turned(tmp_path / "a.png", 6)
+    model = patchnet.Model("person")
+    wanted = model.classify(np.asarray(UPRIGHT))
+    with Image.open(tmp_path / "a.png") as stored:
+        assert model.classify(stored) == wanted
+    grey = RNG.integers(0, 65536, (20, 30), np.uint16)
+    assert model.classify(Image.fromarray(grey)) == model.classify((grey >> 8).astype(np.uint8))
 
 
 def test_sixteen_bits(tmp_path):
@@ -140,3 +153,16 @@ def test_what_is_damaged_is_left_out_of_a_set(damaged, caplog):
         (root / name).rename(root / "set" / "none" / name)
     with pytest.raises(ValueError, match="4 of 34 files cannot be read: none/cut.png: damaged"):
         readable(data.load(root / "set"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM"])
+def test_damage_anywhere_is_a_line_or_a_picture(kind):
+    out = io.BytesIO()
+    UPRIGHT.save(out, kind)
+    whole, rng = out.getvalue(), np.random.default_rng(11)
+    for i in range(120):
+        spoilt = bytearray(whole[: len(whole) if i % 3 else int(rng.integers(len(whole)))])
+        for at in rng.integers(0, min(len(spoilt), 200) or 1, 3) if spoilt else ():
+            spoilt[at] = rng.integers(256)
+        with contextlib.suppress(ValueError):
+            read_picture(bytes(spoilt))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,20 @@ MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # 179 million: Pillow refuses m
 BACKGROUND = 255  # what is seen through transparent pixels: white, as on a page
 
 
+# what decoders make of damage
+DAMAGE = (
+    OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError,
+    struct.error,
+)  # fmt: skip
+
+
+def damaged(error: Exception) -> Exception:
+    """What is said of a file that a decoder stumbled over; the error itself if it is the file system's."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    return ValueError(f"damaged: {' '.join(str(error).split())}")
+
+
 def opened(source: bytes | str | Path) -> Image.Image:
     """A picture of which the head was read. ValueError, without its name, if it is none, or has over MOST_PIXELS."""
     try:
@@ -25,6 +40,8 @@ def opened(source: bytes | str | Path) -> Image.Image:
         raise ValueError(f"wanted at most {MOST_PIXELS // 10**6} million pixels, got more") from None
     except Image.UnidentifiedImageError:
         raise ValueError("no picture, or of an unknown kind") from None
+    except DAMAGE as e:
+        raise damaged(e) from None
 
 
 def read_picture(source: bytes | Path, side: int = MOST_SIDE) -> np.ndarray:
@@ -38,12 +55,18 @@ def read_picture(source: bytes | Path, side: int = MOST_SIDE) -> np.ndarray:
     try:
         if max(picture.size) > side:
             picture.draft(picture.mode, (side, side))  # a JPEG's decoder is quicker with an eighth of the pixels
-        picture = ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, ValueError, EOFError) as e:  # whatever decoders make of damage
-        raise ValueError(f"damaged: {' '.join(str(e).split())}") from None
+        picture.load()
+        turned = ImageOps.exif_transpose(picture)
+    except DAMAGE as e:
+        raise damaged(e) from None
+    picture = eight_bits(turned)
     times = -(-max(picture.size) // side)
-    picture = eight_bits(picture)
     return np.asarray(picture.reduce(times) if times > 1 else picture)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Turned as EXIF says, in mode L or RGB. ValueError for more than 16 bits."""
+    return eight_bits(ImageOps.exif_transpose(picture))
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:

@@ -61,10 +61,13 @@ class Image(bytes):
 
 
 def adapt(x: Any) -> Any:
-    """Pillow images, and numpy arrays of pixels, as an Image; anything else as it is."""
+    """Pillow images, upright and with 8 bits as `data` reads files, and numpy arrays of pixels, as an Image; anything
+    else as it is."""
     formats = {1: GRAYSCALE, 2: RGB565, 3: RGB888}
     if hasattr(x, "getbands"):  # Pillow
-        x = x if x.mode in ("L", "RGB") else x.convert("RGB")
+        from ..data.pictures import upright  # imported here: who has a picture of Pillow's has Pillow
+
+        x = upright(x)
         width, height = x.size
         return Image(width, height, formats[len(x.mode)], x.tobytes())
     if hasattr(x, "__array_interface__") and x.dtype == "uint8" and x.ndim in (2, 3):
