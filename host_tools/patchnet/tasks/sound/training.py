@@ -109,7 +109,7 @@ class SoundBatches(Batches):
 
 @dataclass(frozen=True)
 class Options(ClassOptions):
-    """Those of class labels, and how clips are varied."""
+    """Those of what classifies, and how clips are varied."""
 
     shift: float = 0.0
     """Seconds by which a clip is moved at most, to either side."""
