@@ -269,7 +269,7 @@ def arguments(args: ast.arguments) -> list[str]:
 def wrapped(name: str, parts: list[str], end: str) -> str:
     """Of several lines where one would be long."""
     one = f"{name}({', '.join(parts)}){end}"
-    return one if len(one) <= 100 else f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){end}"
+    return one if len(one) <= 90 else f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){end}"
 
 
 if __name__ == "__main__":
