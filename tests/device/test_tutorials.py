@@ -25,7 +25,7 @@ PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 STUBS = Path(__file__).parents[1] / "stubs"
 FEWER = (
     (stages, "MOST_EPOCHS", 1), (stages, "TUNE_EPOCHS", 1), (stages, "EMULATED", 3),
-    (Making, "depths", (3,)), (Making, "patches", (1,)), (Finds, "depths", (6,)), (Finds, "heads", (64,)),
+    (Making, "depths", (3,)), (Making, "patches", (1,)), (Finds, "depths", (6,)), (Finds, "heads", (16,)),
     (Hears, "depths", (12,)),
 )  # fmt: skip
 SAID = {
