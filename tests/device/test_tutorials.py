@@ -39,7 +39,7 @@ SAID = {
     "patchnet deploy": r"^/rom/[\w-]+\.pnb .* answers as this PC does",
     "patchnet.classify(cam": r"^(\('(blue|green|red)', 0\.\d+\)\n){3}",
     "patchnet.detect(cam": r"^\d+ bytes of RAM, \('square', 'disc'\)",
-    "FileMic": r"^8000 8000 \('high', 'low', 'noise'\)\n\('(high|low|noise)', 0\.\d+\)",
+    "FileMic": r"^8000 \('high', 'low', 'noise'\)\n\('(high|low|noise)', 0\.\d+\)",
     "mpremote cp": "",
 }
 
