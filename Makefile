@@ -8,6 +8,7 @@ MPY := $(BUILD)/micropython
 MPY_CROSS := $(BUILD)/mpy-cross/mpy-cross
 READY := $(VENV)/.patchnet-ready
 TRAIN_READY := $(VENV)/.patchnet-train-ready
+DOCS_READY := $(VENV)/.patchnet-docs-ready
 TORCH := 2.13.0
 
 # Without the ceiling, a tree unpacked inside this repository would take this repository's version for its own.
@@ -55,7 +56,7 @@ format: $(READY)
 # files of its own, so that what a file's tests share is seldom made twice, and then takes tests of those behind.
 WORKERS = $(shell expr $(JOBS) + 1)
 .PHONY: test
-test: check setup-train unix qemu native
+test: check setup-train $(DOCS_READY) unix qemu native
 	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
@@ -88,6 +89,17 @@ $(TRAIN_READY): pyproject.toml $(READY)
 		$(PIP_TORCH) "torch==$(TORCH)"; }
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[test,train]"
 	@touch $@
+
+$(DOCS_READY): pyproject.toml $(READY)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[docs]"
+	@touch $@
+
+#: make docs          build/site: the docs as a site, and docs/reference anew from the sources
+.PHONY: docs
+docs: $(DOCS_READY)
+	$(VENV)/bin/python docs/make_reference.py
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -q
+	@echo "$(BUILD)/site/index.html; to search it: $(VENV)/bin/python -m http.server -d $(BUILD)/site"
 
 #: make micropython   get MicroPython's sources (MICROPYTHON_DIR, git or Debian) into build/micropython
 .PHONY: micropython

@@ -149,7 +149,9 @@ class Model:
         """Bytes of the buffer that the weights are read into; 0 where they are in memory."""
 
     @property
-    def task(self) -> Literal["classify", "detect", "audio", "raw", "heatmap"]: ...
+    def task(self) -> Literal["classify", "detect", "audio", "raw", "heatmap"]:
+        """What the network is for."""
+
     @property
     def labels(self) -> tuple[str, ...]:
         """One a class, in the order of the outputs; none of a network with raw output."""

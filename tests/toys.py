@@ -1,11 +1,14 @@
-"""A detection set that a tiny network learns in seconds: bright squares and dark discs on grey noise."""
+"""Sets that tiny networks learn in seconds. With boxes: bright squares and dark discs on grey noise, in every layout;
+of class labels: squares of three colours; of sounds: two tones, and noise."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from patchnet.data.sets import Dataset
+from patchnet.data.dataset import Dataset
+from patchnet.data.sounds import to_wav
 
 CLASSES = ("square", "disc")
 
@@ -45,6 +48,51 @@ def save(path, n: int, seed: int = 0) -> None:
     )  # fmt: skip
 
 
+def yolo(root: Path, n: int) -> Path:
+    """The set as images, labels and classes.txt."""
+    for kind in ("images", "labels"):
+        (root / kind).mkdir(parents=True)
+    (root / "classes.txt").write_text("\n".join(CLASSES))
+    for name, pixels, rows in each(n):
+        Image.fromarray(pixels).save(root / "images" / f"{name}.png")
+        lines = [f"{int(c)} {(x0 + x1) / 2} {(y0 + y1) / 2} {x1 - x0} {y1 - y0}" for x0, y0, x1, y1, c, _ in rows]
+        (root / "labels" / f"{name}.txt").write_text("\n".join(lines))
+    return root
+
+
+def voc(root: Path, n: int) -> Path:
+    """The set as JPEGImages and Annotations."""
+    for kind in ("JPEGImages", "Annotations"):
+        (root / kind).mkdir(parents=True)
+    for name, pixels, rows in each(n):
+        Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.jpg")
+        objects = ""
+        for x0, y0, x1, y1, c, _ in rows * (*2 * pixels.shape[1::-1], 1, 1):
+            box = f"<xmin>{x0 + 1}</xmin><ymin>{y0 + 1}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
+            objects += f"<object><name>{CLASSES[int(c)]}</name><bndbox>{box}</bndbox></object>"
+        (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    return root
+
+
+def coco(file: Path, n: int) -> Path:
+    """The set as a file of instances, and images beside it."""
+    (file.parent / "images").mkdir(parents=True)
+    told = {"images": [], "annotations": [], "categories": [{"id": i, "name": c} for i, c in enumerate(CLASSES)]}
+    for name, pixels, rows in each(n):
+        Image.fromarray(pixels).save(file.parent / "images" / f"{name}.png")
+        told["images"].append({"id": name, "file_name": f"{name}.png"})
+        for x0, y0, x1, y1, c, _ in (rows * (*2 * pixels.shape[1::-1], 1, 1)).tolist():
+            one = {"id": len(told["annotations"]), "image_id": name, "category_id": int(c)}
+            told["annotations"].append(one | {"bbox": [x0, y0, x1 - x0, y1 - y0]})
+    file.write_text(json.dumps(told))
+    return file
+
+
+def each(n: int):
+    made = dataset(n)
+    return zip(made.names, made.sources, made.boxes, strict=True)
+
+
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
 
@@ -57,4 +105,19 @@ def folder(root: Path, each: int = 30) -> Path:
             pixels, (x, y) = rng.integers(0, 120, (40, 50, 3)), rng.integers(0, 20, 2)
             pixels[y : y + 18, x : x + 18] = np.array(colour) + rng.integers(-30, 30, 3)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / label / f"{i}.png")
+    return root
+
+
+TONES = {"low": 300, "high": 1500, "noise": None}  # Hz
+
+
+def sounds(root: Path, each: int = 20, rate: int = 8000) -> Path:
+    """Class folders of WAV files, a second each: tones in noise, and noise alone."""
+    rng = np.random.default_rng(0)
+    for label, hertz in TONES.items():
+        (root / label).mkdir(parents=True)
+        for i in range(each):
+            tone = 8000 * np.sin(2 * np.pi * hertz * np.arange(rate) / rate) if hertz else 0
+            wave = rng.normal(0, 300, rate) + tone
+            (root / label / f"{i}.wav").write_bytes(to_wav(wave.astype(np.int16), rate))
     return root

@@ -17,18 +17,19 @@ from .network import End, Network, Readout
 
 @dataclass(frozen=True)
 class Stage:
-    """`n` inverted bottlenecks with `out` channels; the first has `stride`, the others 1.
-
-    `t` is the expansion (1: no expansion convolution), `kernel` the depthwise kernel (3, 5 or 7).
-    A bottleneck gets a residual when its stride is 1 and its input has `out` channels.
-    With t = 0 these are plain convolutions instead, dense, `kernel` x `kernel` (1, 3, 5 or 7), with the activation.
-    """
+    """Inverted bottlenecks in a row. One gets a residual when its stride is 1 and its input has as many channels as its
+    output."""
 
     out: int
+    """Channels of their outputs."""
     n: int = 1
+    """How many there are."""
     stride: int = 1
+    """Of the first one; the others have 1."""
     t: int = 6
+    """Expansion; 1: no expansion convolution; 0: plain convolutions instead, dense, with the activation."""
     kernel: int = 3
+    """Side of the depthwise kernel, 3, 5 or 7; of plain convolutions 1, 3, 5 or 7."""
 
     def layers(self, h: int, w: int, cin: int, act: str) -> Iterable[Layer]:
         """On a map of h x w x cin."""
@@ -57,33 +58,49 @@ class EndRecipe:
 
 @dataclass(frozen=True)
 class PatchTunnels:
-    """k patches in a grid, each enlarged by the margins towards its neighbours, and a `central` one of the same size.
-
-    An ordinary network is the case k=1, central=False: one tunnel over the whole picture. `head` > 0 adds a 1x1
-    convolution with that many channels at the end of each tunnel. `aggregate`: features of tunnels are summed
-    ("sum") or concatenated ("concat"). `mean`, `std` and `fit` are those of `Network`; `end`: None for classification.
-    """
+    """Patches in a grid, each enlarged by the margins towards its neighbours, and a central one of the same size. An
+    ordinary network is the case `k = 1`, `central = false`: one tunnel over the whole picture."""
 
     name: str
+    """The experiment's."""
     labels: tuple[str, ...]
+    """Names of the classes, in the order of the outputs."""
     height: int
+    """Of the picture that the network sees, in pixels; of a spectrogram its rows."""
     width: int
+    """The same; of a spectrogram its mel bands."""
     channels: int = 3
+    """3: colour, 1: grey, or a spectrogram."""
     k: int = 4
+    """Patches in the grid: 1, 4, 9 or 16."""
     central: bool = True
+    """Whether there is a patch in the picture's middle as well."""
     margin_h: int = 0
+    """Pixels by which a patch reaches into those above and below."""
     margin_w: int = 0
+    """Pixels by which it reaches into those beside it."""
     stem_out: int = 16
+    """Channels of the first convolution."""
     stem_kernel: int = 3
+    """Side of its kernel."""
     stem_stride: int = 2
+    """Its stride."""
     stages: tuple[Stage, ...] = ()
+    """What follows it in each tunnel."""
     head: int = 0
+    """More than 0: a 1x1 convolution with that many channels at the end of each tunnel."""
     act: str = "relu6"
+    """Activation: `"relu6"`, `"relu"` or `"none"`."""
     aggregate: str = "sum"
+    """Features of the tunnels are added up, `"sum"`, or laid side by side, `"concat"`."""
     mean: tuple[int, ...] = (128, 128, 128)
+    """0..255, one for each channel: what is subtracted from pixels."""
     std: float = 64.0
+    """What they are divided by then."""
     fit: str = "stretch"
+    """`"stretch"` reads all of a picture, `"crop"` its largest centred rectangle of the network's aspect."""
     end: EndRecipe | None = None
+    """Its table; None for classification."""
 
     @property
     def grid(self) -> int:

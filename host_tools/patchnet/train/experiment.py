@@ -29,54 +29,76 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that a training depends on. `train` and `test` are data sets as `data.load` takes them.
-
-    `validation` is the part of `train` held out by name (the same pictures in every experiment); `init` a run whose
-    tunnels are the starting point, or a network that comes with patchnet. `minutes` > 0 ends a training when they
-    are over, if `epochs` are not done by then, with a learning rate that has come to its end too. Augmentation:
-    random crops of `crop` (min, max) of the area, sides stretched by up to `aspect`, a part `whole` of the pictures
-    uncropped; `via` > 0 shrinks half of them through that many pixels; crops smaller than the network are enlarged
-    "bilinear" or in "box"es, as the engine enlarges small pictures; `flip`; `colour` jitter; `mixup` (alpha of its
-    beta distribution). Detection sets: a part `mosaic` of the pictures are made of crops of four, half of the other
-    three from `extra`, a set of class labels, if there is one; `auxiliary` weighs the loss of the classes present
-    in each cell of the tunnels' last maps. `tied` tunnels learn the same weights, which few pictures may ask for.
-
-    `options` are what only networks of this task have, keys of the same TOML table: a dataclass of the task's room.
-    `source` is the network as the file says it, a recipe or its layers.
-    """
+    """Everything that a training depends on: the keys of one TOML file."""
 
     name: str
+    """What the network is called; its run is `runs/<task>/<name>`."""
     network: Network
+    """Its table."""
     train: str
+    """The data set to learn from: a path, or a name that is looked for in the folders of data sets."""
     test: str = ""
+    """The data set to test with when the training is over; chooses nothing."""
     validation: float = 0.1
+    """Part of `train` that is held out to watch the training, by name: the same pictures in every experiment."""
     init: str = ""
+    """What to begin with: `"lite0"`, a run, a network that comes with patchnet, or a file of weights; `""`: nothing.
+    Its tunnels' weights are taken where shapes agree."""
     epochs: int = 30
+    """How many times all of `train` is seen, at most."""
     minutes: float = 0.0
+    """More than 0: the training ends when they are over, if `epochs` are not done by then, with a learning rate that
+    has come to its end too."""
     batch: int = 64
+    """Pictures or clips in a step."""
     optimizer: str = "adamw"
+    """`"adamw"` or `"sgd"`."""
     lr: float = 2e-3
+    """Learning rate after the warm-up; from there it falls to 0 as a cosine."""
     weight_decay: float = 0.02
+    """Of dense weights; norms, biases and depthwise weights have none."""
     warmup: float = 0.03
+    """Part of all steps in which the learning rate rises to `lr`."""
     smoothing: float = 0.0
+    """Label smoothing: that share of what is to be answered is spread over all classes."""
     ema: float = 0.999
+    """Decay of the moving average of the weights, which is what is kept."""
     crop: tuple[float, float] = (0.3, 1.0)
+    """Least and most of a picture's area that is cut out at random."""
     aspect: float = 1.33
+    """By what factor a cut's sides, against each other, may differ from the picture's at most."""
     whole: float = 0.0
+    """Part of the pictures that are not cut."""
     via: int = 0
+    """More than 0: half of the pictures are shrunk through that many pixels, as if they had been smaller."""
     enlarge: str = "bilinear"
+    """How cuts that are too small are enlarged: `"bilinear"`, or `"box"`, as the engine does it with small pictures."""
     flip: bool = True
+    """Half of the pictures are mirrored left to right."""
     colour: float = 0.3
+    """How much brightness, contrast, saturation and white balance vary; 0: not at all."""
     mixup: float = 0.0
+    """More than 0: pictures and labels are blended in pairs; alpha of the beta distribution of the shares."""
     mosaic: float = 0.0
+    """Sets of boxes: part of the pictures that are made of cuts of four."""
     extra: str = ""
+    """Sets of boxes: a set of class labels from which half of the other three pictures of a mosaic come. Sets of class
+    labels with a `teacher`: pictures of other classes, of which the teacher alone tells what they are."""
     auxiliary: float = 0.0
+    """Sets of boxes, networks that classify: weight of the loss of the classes that are in each cell of the tunnels'
+    last maps; learnt beside, not kept."""
     tied: bool = False
+    """Tunnels learn the same weights, which few pictures may ask for; the file holds them once."""
     evaluate_every: int = 1
+    """Epochs from one look at the held-out part to the next."""
     tensorboard: bool = False
+    """Also write TensorBoard's files."""
     seed: int = 1
+    """Of all random numbers."""
     options: Any = None
+    """What only networks of this task have, keys of the same TOML table: a dataclass of the task's room."""
     source: dict = field(default_factory=dict, compare=False)
+    """The network as the file says it, a recipe or its layers."""
 
 
 def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:

@@ -187,13 +187,15 @@ def float_accuracy(model: PatchTunnelNet, dataset: Dataset) -> float:
 
 @dataclass(frozen=True)
 class Options:
-    """For sets of class labels. `balanced`: all classes count alike in the loss, however many pictures they have.
-    `teacher`: a trained run with the same labels, whose answers to the pictures as they are augmented make up the share
-    `teaching` of what is learnt, and all of it for the pictures of `extra`, whose labels play no part."""
+    """For sets of class labels."""
 
     balanced: bool = False
+    """All classes count alike in the loss, however many pictures they have."""
     teacher: str = ""
+    """A trained run with the same labels, whose answers to the pictures as they are augmented are learnt, too; of the
+    pictures of `extra`, whose labels play no part, nothing else."""
     teaching: float = 0.7
+    """The teacher's share of what is learnt."""
 
 
 class Classification(Training):

@@ -122,11 +122,12 @@ def scales(network: Network) -> list[ScaleLayers]:
 
 @dataclass(frozen=True)
 class Scale:
-    """One scale: `stages` (none, or as in the recipe) make its map of the scale before, the first of the stitched map,
-    and a head predicts a box for each of `anchors` at each cell of the map."""
+    """A map, and a head that predicts a box for each anchor at each cell of it."""
 
     anchors: Anchors
+    """Sides of the boxes that its boxes are told by, in pixels of the network's picture (`patchnet anchors`)."""
     stages: tuple[Stage, ...] = ()
+    """What makes its map of the scale's before, of the first scale of the stitched map; none: it is that map."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,9 @@ class Detection(EndRecipe):
     The grid's patches supply their parts of it, the central one is added."""
 
     scales: tuple[Scale, ...]
+    """One after the other, each reading the map of the one before."""
     top: int = 100
+    """Candidates that are kept of a picture, the best, before overlapping ones are dropped."""
     task = "detect"
 
     def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], Boxes]:

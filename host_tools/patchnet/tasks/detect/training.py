@@ -114,14 +114,16 @@ def map50(net: DetectNet, dataset: Dataset) -> float:
 
 @dataclass(frozen=True)
 class Options:
-    """Anchors whose IoU with a box lies in `ignore` (low, high) are left out of the loss, from `high` on they learn it;
-    `focal` (alpha, gamma) of the class loss, `box_weight` of the boxes' share. `turn` also mirrors half of the pictures
-    top to bottom."""
+    """How anchors learn boxes."""
 
     ignore: tuple[float, float] = (0.4, 0.5)
+    """Low and high: anchors whose IoU with a box lies between are left out of the loss, from high on they learn it."""
     focal: tuple[float, float] = (0.25, 2.0)
+    """Alpha and gamma of the focal loss of the classes."""
     box_weight: float = 1.0
+    """Weight of the boxes' loss beside that of the classes."""
     turn: bool = False
+    """Half of the pictures are also mirrored top to bottom."""
 
 
 class DetectionTraining(Training):

@@ -14,28 +14,35 @@ from ..classify.end import Pooled
 
 @dataclass(frozen=True)
 class Audio(EndRecipe):
-    """How samples become a network's picture: a row of the spectrogram every `hop` samples (time goes down), a column
-    per mel band between `low` and `high` Hz (0: half the rate), the rows being `frame` samples long and transformed by
-    an FFT of `fft` (a power of two). `floor` and `top`: the level of a sine in dB of full scale that gives 0 and 255.
-
-    The rest are the defaults of `spot`: the network runs every `every` rows, its scores are averaged with a weight
-    `smooth` (0..1] of the newest, a label is answered from `threshold` on and then none for `pause` seconds; the label
-    `background` is never answered.
-    """
+    """How samples become a network's picture, a spectrogram: time goes down, mel bands go across. From `every` on they
+    are the defaults of `spot`."""
 
     rate: int
+    """Samples a second."""
     frame: int
+    """Samples that a row is made of, at most `fft`."""
     hop: int
+    """Samples from one row to the next, at most `frame`."""
     fft: int
+    """Length of the Fourier transform, a power of two from 32 to 2048."""
     low: float = 60.0
+    """Hz where the lowest mel band begins."""
     high: float = 0.0
+    """Hz where the highest one ends; 0: half the rate."""
     floor: float = -90.0
+    """Level of a sine, in dB of full scale, that gives the least value."""
     top: float = 0.0
+    """Level that gives the largest."""
     every: int = 8
+    """Rows from one run of the network to the next."""
     smooth: float = 0.5
+    """Weight of the newest scores in the average, more than 0, at most 1."""
     threshold: float = 0.6
+    """Least average score that is answered, 0..1."""
     pause: float = 0.5
+    """Seconds without another answer after one."""
     background: str = ""
+    """The label that is never answered; `""`: there is none."""
     task = "audio"
 
     def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], Heard]:

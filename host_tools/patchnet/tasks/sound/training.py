@@ -109,16 +109,20 @@ class SoundBatches(Batches):
 
 @dataclass(frozen=True)
 class Options(ClassOptions):
-    """`shift` (seconds) moves a clip, `speed` plays it faster or slower by up to that part, `gain` (dB) changes its
-    level, `noise` is how many dB below the clip noise may reach (0: none), `masks` bands and rows of the spectrogram
-    are blanked out; a part `background` of the clips are made to be none of the words."""
+    """Those of what classifies, and how clips are varied."""
 
     shift: float = 0.0
+    """Seconds by which a clip is moved at most, to either side."""
     speed: float = 0.0
+    """Part by which it is played faster or slower at most."""
     gain: float = 0.0
+    """dB by which it is louder or softer at most."""
     noise: float = 0.0
+    """dB below the clip that noise may reach; 0: there is none."""
     masks: int = 0
+    """Stretches of rows, and as many of bands, of the spectrogram that are blanked out (SpecAugment)."""
     background: float = 0.0
+    """Part of the clips that are made to be none of the words, the network's last label."""
 
 
 class SoundTraining(Classification):
