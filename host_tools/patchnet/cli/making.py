@@ -52,6 +52,6 @@ def run_make(args) -> int:
         print(f"  {r.on}: {getattr(r, made.answers.room.measure):.2%} of {r.n}{same}")
     print(f"{made.report}\nnext:")
     print(f"  patchnet deploy {made.packed.path}")
-    print(f"  patchnet predict {made.run} PICTURE")
+    print(f"  patchnet predict {made.run} {made.answers.room.reads.upper().rstrip('S')}")
     print(f"  patchnet val {made.run} --data {made.run}/test.npz --on auto")
     return DIFFERENT if any(r.identical is False for r in results) else 0

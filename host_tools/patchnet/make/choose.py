@@ -97,9 +97,10 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
     quickest. ValueError tells which budget is in the way."""
     found: list[Candidate] = []
     left = rounds(making)
-    for depth, head in depths(making, wanted.flash):
+    for depth, heads in depths(making, wanted.flash):
         for patches in making.patches:
-            best = largest(making, wanted, patches, depth, head)
+            every = (largest(making, wanted, patches, depth, head) for head in heads)
+            best = next(filter(None, every), None)
             tick(1)
             left -= 1
             if best:
@@ -135,14 +136,15 @@ def least(making: Making, wanted: Wanted) -> str:
     return f"the smallest needs {little} to {quick}, and has {network.macs:,} multiply-accumulates"
 
 
-def depths(making: Making, flash: int | None) -> list[tuple[int, int]]:
-    """(depth, head): those of which a blob fits, the deepest first, each with the widest head that does."""
+def depths(making: Making, flash: int | None) -> list[tuple[int, tuple[int, ...]]]:
+    """(depth, heads): those of which a blob fits, the deepest and the widest first."""
     out = []
     for depth in making.depths:
-        fits = (head for head in making.heads if flash is None or fits_flash(making, depth, head, flash))
-        head = next(fits, None)
-        if head is not None:
-            out.append((depth, head))
+        heads = tuple(making.heads)
+        while heads and flash is not None and not fits_flash(making, depth, heads[0], flash):
+            heads = heads[1:]
+        if heads:
+            out.append((depth, heads))
     if not out:
         least = blob_bytes(small(making, making.depths[-1], making.heads[-1]))
         raise ValueError(f"{making.name}: needs {least:,} B of flash at least, wanted at most {flash:,} B")

@@ -149,7 +149,8 @@ def described(seen: Looked) -> list[str]:
         smallest, middle, largest = (f"{samples / rate:.1f} s" for samples, rate in seen.sizes)
     else:
         smallest, middle, largest = (f"{w}x{h}" for h, w in seen.sizes)
-    lines = [f"{len(seen.train)} {seen.kind} to learn from, {len(seen.test)} to test with; {smallest} to {largest}, "
+    what = "pictures with boxes" if seen.kind == "boxes" else seen.kind
+    lines = [f"{len(seen.train)} {what} to learn from, {len(seen.test)} to test with; {smallest} to {largest}, "
              f"most about {middle}"]  # fmt: skip
     rows = zip(seen.classes, seen.counts(seen.train), seen.counts(seen.test), strict=True)
     lines += [f"  {name}: {learnt} + {tried}" for name, learnt, tried in rows]
