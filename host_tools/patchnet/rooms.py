@@ -6,7 +6,8 @@ A task is a room, the folder `tasks/<room>`, of modules with fixed names:
     record    how that stands in a blob, and its integers (blob.record.Record)
     input     prepare(x, network): what such a network reads of a picture or a sound
     training  float and fake-quantized modules, batches, loss, measure (train.task.Training); needs torch
-    answers   what engines are asked, and how answers are judged and told (tasks.answers.Answers)
+    answers   what engines are asked, and how answers are judged and told (tasks.answers.Answering)
+    making    the networks that `make` weighs for data of one's own (tasks.making.Making); a task may do without
 
 Nothing below `tasks` names a task: it asks this table for the room of the network in hand, and no other is loaded.
 """

@@ -1,5 +1,11 @@
 """What a training refuses, and what it leaves then: nothing new, and all that was there."""
 
+import os
+import pty
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -156,3 +162,25 @@ def test_weights_that_are_damaged_or_no_numbers(experiment, tmp_path, capsys):
     np.savez(run / "float.npz", **arrays)
     line = said(capsys, *commands[0])
     assert f"{name} has weights that are no numbers" in line and not (run / "qnet.npz").exists()
+
+
+def test_a_typed_interrupt_gives_the_cursor_back(experiment, tmp_path):
+    """rich hides it while a bar is shown."""
+    master, slave = pty.openpty()
+    path, out = experiment(epochs=100_000), tmp_path / "r"
+    command = [sys.executable, "-m", "patchnet.cli", "train", str(path), "--out", str(out)]
+    env = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True) as process:
+        os.close(slave)
+        seen = b""
+        while b"epoch 3/" not in seen:
+            seen += os.read(master, 4096)
+        process.send_signal(signal.SIGINT)
+        while True:
+            try:
+                seen += os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+    assert process.returncode == 130 and b"interrupted" in seen
+    assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") >= 0
+    assert (out / "checkpoint.pt").is_file() and not (out / folder.LOCK).exists()
