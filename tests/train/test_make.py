@@ -145,6 +145,7 @@ def test_one_command(folder, tmp_path, capsys, monkeypatch):
     assert all(r.get("identical", True) for r in made["results"])
     page = (out / "report.html").read_text()
     assert "Confusion matrix" in page and "Memory over the network" in page
+    assert all(f"<td>{on}</td>" in page for on in engines)
 
     before = {p.name: p.stat().st_mtime_ns for p in out.iterdir() if p.name in ("float.npz", "qnet.npz", "train.npz")}
     (out / "squares.pnb").unlink()

@@ -80,7 +80,7 @@ def make(order: Order, out: Path, track: Track = no_track, told: Told = print) -
         begin(order, out, track, told)
     train(out, told)
     packed = integers(order, out, track, told)
-    return tried(out, packed, track)
+    return tried(order, out, packed, track)
 
 
 def claim(order: Order, out: Path) -> None:
@@ -255,7 +255,7 @@ def score(path: Path, on: str, items: Dataset) -> float:
 # ---------------------------------------------------------------- tried
 
 
-def tried(out: Path, packed: Packed, track: Track) -> Made:
+def tried(order: Order, out: Path, packed: Packed, track: Track) -> Made:
     """On every engine that there is here; the page about it."""
     from ..report import run as report  # imported here: matplotlib takes half a second to start
 
@@ -263,4 +263,4 @@ def tried(out: Path, packed: Packed, track: Track) -> Made:
     on = ["float", *(["unix"] if UNIX.is_file() else []), "host"]
     answers = answered(out, test, on, track=track)
     emulated = answered(out, test, ("host", "qemu"), EMULATED, track) if FIRMWARE.is_file() else None
-    return Made(str(out), packed, answers, emulated, str(report.write(out, answers)))
+    return Made(str(out), packed, answers, emulated, str(report.write(out, answers, order.wanted.clock, emulated)))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot: no window, no state
@@ -31,14 +33,14 @@ def test_of(run: Path) -> str:
     return str(tomllib.loads(path.read_text()).get("test", "")) if path.is_file() else ""
 
 
-def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK) -> Path:
-    """RUN/report.html of what lies in the run and of what engines were `asked`. `clock`: of the processor, Hz, by
-    which predicted instructions are told as time."""
+def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None) -> Path:
+    """RUN/report.html of what lies in the run, of what engines were `asked`, and of what the last one was of a part of
+    the items. `clock`: of the processor, Hz, by which predicted instructions are told as time."""
     run = Path(run)
     facts, sections = [], []
     if asked:
         facts += [measured(asked)]
-        sections += [Section("Engines", results(asked))]
+        sections += [Section("Engines", results(asked, [*asked.results, *(of_part.results[-1:] if of_part else [])]))]
     sections += curves(run)
     blobs = sorted(run.glob("*.pnb"))
     if len(blobs) == 1:
@@ -81,12 +83,12 @@ def figures(a: analyze.Analysis, blob: Path, clock: int) -> list[tuple[str, str]
     ]
 
 
-def results(asked: Answered) -> str:
+def results(asked: Answered, every: Sequence[Any]) -> str:
     """Float beside int8, on each engine that was asked."""
-    names, rows = asked.room.columns(asked.results)
+    names, rows = asked.room.columns(every)
     whole = [
         (r.on, *values, "" if r.ram is None else f"{r.ram:,} B", f"{r.seconds:.1f} s")
-        for r, values in zip(asked.results, rows, strict=True)
+        for r, values in zip(every, rows, strict=True)
     ]
     return table(("engine", *names, "RAM", "time"), whole) + note(f"Data: {asked.data}")
 
