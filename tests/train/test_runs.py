@@ -5,6 +5,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -169,10 +170,16 @@ def test_a_typed_interrupt_gives_the_cursor_back(experiment, tmp_path):
     master, slave = pty.openpty()
     path, out = experiment(epochs=100_000), tmp_path / "r"
     command = [sys.executable, "-m", "patchnet.cli", "train", str(path), "--out", str(out)]
-    env = os.environ | {"TERM": "xterm"}
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True) as process:
+    own = {
+        "stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True,
+        "env": os.environ | {"TERM": "xterm"},
+        # a shell's background jobs, and so the tests where they are one, ignore it
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }  # fmt: skip
+    with subprocess.Popen(command, **own) as process:
         os.close(slave)
-        seen = b""
+        patience, seen = threading.Timer(300, process.kill), b""
+        patience.start()
         while b"epoch 3/" not in seen:
             seen += os.read(master, 4096)
         process.send_signal(signal.SIGINT)
@@ -181,6 +188,7 @@ def test_a_typed_interrupt_gives_the_cursor_back(experiment, tmp_path):
                 seen += os.read(master, 4096)
             except OSError:  # the other end is closed
                 break
+        patience.cancel()
     assert process.returncode == 130 and b"interrupted" in seen
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") >= 0
     assert (out / "checkpoint.pt").is_file() and not (out / folder.LOCK).exists()

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..board.remote import LinkLost, RemoteError, RemoteTimeout  # imported here: after --help
     from ..importers.graph import Unsupported  # imported here: after --help
 
+    warnings.filterwarnings("ignore", module="PIL")  # what it would say of a file is said here, with the file's name
     log, notes = logging.getLogger("patchnet"), Notes()
     log.addHandler(notes)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +32,7 @@ def damaged(error: Exception) -> Exception:
 def opened(source: bytes | str | Path) -> Image.Image:
     """A picture of which the head was read. ValueError, without its name, if it is none, or has over MOST_PIXELS."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except Image.DecompressionBombError:
         raise ValueError(f"wanted at most {MOST_PIXELS // 10**6} million pixels, got more") from None
     except Image.UnidentifiedImageError:
