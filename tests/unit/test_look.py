@@ -27,7 +27,7 @@ def save(path, pixels):
 def test_a_folder_of_classes(tmp_path):
     seen = look(fill(tmp_path / "pets"))
     assert (seen.kind, seen.classes, seen.notes) == ("pictures", ("cat", "dog"), ())
-    assert seen.sizes == ((24, 32),) * 3 and sum(seen.counts(seen.train)) + sum(seen.counts(seen.test)) == 40
+    assert seen.sizes == ((24, 32),) * 3 and sum(seen.train.counts()) + sum(seen.test.counts()) == 40
     assert not set(seen.train.names) & set(seen.test.names)
     again = look(tmp_path / "pets")
     assert again.test.names == seen.test.names

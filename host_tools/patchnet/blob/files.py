@@ -7,6 +7,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from numpy.lib.npyio import NpzFile
+
 from ..engine.model import Model
 from ..models import names, resolve
 from ..net.network import Network
@@ -60,9 +62,15 @@ def network_of(path: Path) -> Network:
     if path.suffix in SOURCES:
         return qnet_file.load(path.parent / "qnet.npz").design
     with npz(path) as z:
-        if "network" not in z:
-            raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {', '.join(z.files[:4])}")
-        return from_dict(json.loads(str(z["network"])))
+        return network_in(z, path)
+
+
+def network_in(weights: NpzFile, path: Path) -> Network:
+    """The network that trained weights (float.npz) are of. ValueError for another archive."""
+    if "network" not in weights:
+        got = ", ".join(weights.files[:4])
+        raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {got}")
+    return from_dict(json.loads(str(weights["network"])))
 
 
 @dataclass(frozen=True)

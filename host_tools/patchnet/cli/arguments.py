@@ -86,7 +86,8 @@ def wanted(args: argparse.Namespace) -> Wanted:
     """ValueError if the board has not as much."""
     # imported here: `patchnet --help` needs none of it
     from ..make.boards import BOARDS, ROMFS_OWN
-    from ..make.choose import CLOCK, Wanted
+    from ..make.choose import Wanted
+    from ..plan.costs import CLOCK
 
     flash, clock = args.flash, args.clock or CLOCK
     if args.board:

@@ -8,9 +8,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-
-import shtab
 
 from ..models import names
 from . import boards, designing, importing, looking, making, training
@@ -22,6 +19,22 @@ Sizes are bytes, or end in K, KB, M, MB (of 1024). `patchnet COMMAND --help` tel
 """
 
 
+class Version(argparse.Action):
+    def __call__(self, parser, *_) -> None:
+        from importlib.metadata import version  # imported here: every start would wait for it
+
+        print(f"patchnet {version('patchnet')}")
+        parser.exit()
+
+
+class Completion(argparse.Action):
+    def __call__(self, parser, _namespace, shell, *_) -> None:
+        import shtab  # imported here: every start would wait for it
+
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
 def build_parser() -> Parser:
     parser = Parser(
         prog="patchnet",
@@ -30,8 +43,9 @@ def build_parser() -> Parser:
         epilog=EPILOG.format(names=", ".join(names()) or "none in this installation"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"patchnet {version('patchnet')}")
-    shtab.add_argument_to(parser, ["--print-completion"], help="for a shell: bash, zsh or tcsh")
+    parser.add_argument("--version", action=Version, nargs=0, help="print it")
+    more = "print what a shell completes commands by"
+    parser.add_argument("--print-completion", action=Completion, choices=("bash", "zsh", "tcsh"), help=more)
     commands = parser.add_subparsers(title="commands, in the order of work", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable, summary: str, more: str = "") -> Parser:

@@ -21,7 +21,7 @@ def add(command: Callable[..., Parser]) -> None:
     """analyze, val, predict, report, bench."""
     # imported here: with the commands, numpy
     from ..net.zoo import NAMES
-    from ..plan.costs import TABLES
+    from ..plan.costs import CLOCK, TABLES
 
     more = f"The arena is what the device will need, to the byte. Known shapes: {', '.join(NAMES)}."
     p = command("analyze", run_analyze, "Show memory, work and size, block by block", more)
@@ -79,7 +79,7 @@ def add(command: Callable[..., Parser]) -> None:
     more = "as for val; what the last one says is shown (default: float, if there is one, and host)"
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N items, evenly spread over the set")
-    p.add_argument("--clock", type=count, default=480_000_000, metavar="HZ", help="of the processor (default: 480M)")
+    p.add_argument("--clock", type=count, default=CLOCK, metavar="HZ", help="of the processor (default: 480M)")
 
     more = (
         "Blocks and networks in each schedule, beside what others publish. `make qemu`, in a clone, builds the board."

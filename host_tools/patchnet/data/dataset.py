@@ -53,6 +53,11 @@ class Dataset:
             raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(self.classes)})")
         return self.boxes
 
+    def counts(self) -> list[int]:
+        """Items of each class; of a set of boxes, objects."""
+        own = self.labels if self.boxes is None else np.concatenate([rows[:, 4] for rows in self.boxes])
+        return np.bincount(own[own >= 0].astype(int), minlength=len(self.classes)).tolist()
+
     def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The items at `indices`, in that order."""
         return replace(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..progress import Track, no_track
 from ..whole import whole
 from .dataset import Clip, Dataset, as_clip, as_picture, left_out
 from .parts import parts_of
@@ -43,20 +44,15 @@ class Looked:
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
 
-    def counts(self, part: Dataset) -> list[int]:
-        """Items of each class; of boxes, objects."""
-        own = part.labels if part.boxes is None else np.concatenate([rows[:, 4] for rows in part.boxes])
-        return np.bincount(own.astype(int), minlength=len(self.classes)).tolist()
 
-
-def look(path: str | Path, test: str = "", tick: Callable[[int], None] = lambda _done: None) -> Looked:
+def look(path: str | Path, test: str = "", track: Track = no_track) -> Looked:
     """Reads all of a set once. `test`: what to try it on; a folder with train and test (or val) in it keeps those, any
-    other set gives some of its own. ValueError where nothing can be
-    learnt of it: one class, or one with less than FEWEST items, or too many files that cannot be read."""
+    other set gives some of its own. ValueError where nothing can be learnt of it: one class, or one with less than
+    FEWEST items, or too many files that cannot be read."""
     parts = (str(path), test) if test else splits(Path(path))
     notes: list[str] = []
     if parts:
-        own, other = (Seen.of(load(part), notes, tick) for part in parts)
+        own, other = (Seen.of(load(part), notes, track) for part in parts)
         if own.items.classes != other.items.classes:
             raise ValueError(
                 f"{parts[0]} has classes {', '.join(own.items.classes)}, {parts[1]} has "
@@ -68,7 +64,7 @@ def look(path: str | Path, test: str = "", tick: Callable[[int], None] = lambda 
         learnt, tried = own.items, other.items
         notes.append(f"split as it is: {parts[0]}, {parts[1]}")
     else:
-        own = Seen.of(load(path), notes, tick)
+        own = Seen.of(load(path), notes, track)
         learnt, tried = own.parted(notes)
     out = Looked(kind_of(learnt), learnt, tried, own.sizes(), tuple(notes), parts or (str(path), ""))
     check(out, str(path))
@@ -78,7 +74,7 @@ def look(path: str | Path, test: str = "", tick: Callable[[int], None] = lambda 
 def check(looked: Looked, where: str) -> None:
     if len(looked.classes) < 2 and looked.kind != "boxes":
         raise ValueError(f"{where}: wanted two classes or more, got {', '.join(looked.classes) or 'none'}")
-    few = [c for c, n in zip(looked.classes, looked.counts(looked.train), strict=True) if n < FEWEST]
+    few = [c for c, n in zip(looked.classes, looked.train.counts(), strict=True) if n < FEWEST]
     if few:
         raise ValueError(f"{where}: wanted {FEWEST} to learn from or more of each class, got less of {', '.join(few)}")
     if not len(looked.test):
@@ -109,9 +105,10 @@ class Seen:
     shapes: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, items: Dataset, notes: list[str], tick: Callable[[int], None]) -> Seen:
+    def of(cls, items: Dataset, notes: list[str], track: Track) -> Seen:
         """Without what cannot be read, which is noted."""
         kept: list[int] = []
+        tick = track("reading", len(items))
         bad: dict[int, str] = {}
         hashes: list[int | None] = []
         shapes: list[tuple[int, int]] = []

@@ -23,7 +23,6 @@ from ..plan import choice, costs
 from ..plan.place import Plan
 from ..tasks.making import Making
 
-CLOCK = 480_000_000  # Hz, if nothing else is said
 SLOW = 1.6  # instructions per multiply-accumulate: plans beyond save memory by working several times as long
 DEPTHS = 3  # networks of so many, the deepest that fit, are weighed
 SHOWN = 4
@@ -39,7 +38,7 @@ class Wanted:
     ram: int | None = None
     flash: int | None = None
     ms: float | None = None
-    clock: int = CLOCK
+    clock: int = costs.CLOCK
     macs: int | None = None
 
     def instructions(self) -> float | None:

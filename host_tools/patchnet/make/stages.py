@@ -103,7 +103,7 @@ def claim(order: Order, out: Path) -> None:
 
 def begin(order: Order, out: Path, track: Track, told: Told) -> None:
     """Looks at the data, chooses a network, writes both down."""
-    seen = look(order.data, order.test, track("reading", len(load(order.data))))
+    seen = look(order.data, order.test, track)
     for line in described(seen):
         told(line)
     if order.teacher and seen.kind != "pictures":
@@ -152,7 +152,7 @@ def described(seen: Looked) -> list[str]:
     what = "pictures with boxes" if seen.kind == "boxes" else seen.kind
     lines = [f"{len(seen.train)} {what} to learn from, {len(seen.test)} to test with; {smallest} to {largest}, "
              f"most about {middle}"]  # fmt: skip
-    rows = zip(seen.classes, seen.counts(seen.train), seen.counts(seen.test), strict=True)
+    rows = zip(seen.classes, seen.train.counts(), seen.test.counts(), strict=True)
     lines += [f"  {name}: {learnt} + {tried}" for name, learnt, tried in rows]
     return lines + [f"note: {note}" for note in seen.notes]
 
@@ -246,8 +246,9 @@ def integers(order: Order, out: Path, track: Track, told: Told) -> Packed:
 
 def score(path: Path, on: str, items: Dataset) -> float:
     """What the task measures, of an engine's answers to `items`."""
-    room = room_of(network_of(path))
-    own = room.matched(items, network_of(path).labels, str(path), "held-out items")
+    network = network_of(path)
+    room = room_of(network)
+    own = room.matched(items, network.labels, str(path), "held-out items")
     answers = ask(on, path, own, room.asked_to_measure)
     return getattr(room.judged(answers, own, str(path), "held-out items"), room.measure)
 

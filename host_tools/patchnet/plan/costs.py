@@ -74,6 +74,8 @@ TABLES = {"instructions": COSTS, "macs": MACS}
 
 Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, multiply-accumulates
 
+CLOCK = 480_000_000  # Hz of a processor of which nothing else is said
+
 
 def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool) -> Counts:
     """What a layer does in all strips of its segment together. `first`: layer 0; `pools`: the last layer."""

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.patches import Rectangle
 
 from ..plan import streaming
+from ..plan.costs import CLOCK
 from ..tasks.gallery import save
 from .analyze import KINDS, Analysis, Block, Fused
 
@@ -52,7 +53,6 @@ MODES = {
     "cover": "each input line is added to the sums of all outputs",
 }
 BUDGET, PAPER, PLAIN = "#c00000", "#7a5195", "#6f6f6f"  # red is for budgets alone
-CLOCK = 480_000_000  # Hz
 BESIDE: dict[str, Any] = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # a legend that is never over the bars
 
 

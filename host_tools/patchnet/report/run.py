@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import time
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,20 @@ from matplotlib.figure import Figure  # not pyplot: no window, no state
 from PIL import Image
 
 from ..evaluate.val import Answered
+from ..net.toml import read_toml
+from ..plan.costs import CLOCK
 from ..tasks.html import Section, drawing, note, page, picture, table, text
 from ..whole import write_text
 from . import analyze, plots
 
 PAGE = "report.html"
 BATCH = "batch.png"  # pictures as the network sees them while it learns, left by training
-CLOCK = 480_000_000
 
 
 def test_of(run: Path) -> str:
     """The test set of a trained run's experiment; "" if there is none."""
     path = run / "config.toml"
-    return str(tomllib.loads(path.read_text()).get("test", "")) if path.is_file() else ""
+    return str(read_toml(path).get("test", "")) if path.is_file() else ""
 
 
 def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None) -> Path:

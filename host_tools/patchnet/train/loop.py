@@ -105,13 +105,12 @@ def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
     if not len(training):
         raise ValueError(f"{e.train}: nothing is left to learn from, {len(validation)} items being held out")
     rooms.part(e.network.task, "answers").ANSWERS.check(training[0][0], f"{e.name}, of {e.train}")
-    own = training.labels if training.boxes is None else np.concatenate([rows[:, 4] for rows in training.boxes])
-    counts = np.bincount(own[own >= 0].astype(int), minlength=len(training.classes))
+    counts = training.counts()
     none = [c for c, n in zip(training.classes, counts, strict=True) if n == 0]
     if training.boxes is None and (none or len(training.classes) < 2):
         what = f"nothing of {', '.join(none)}" if none else f"only {', '.join(training.classes) or 'none'}"
         raise ValueError(f"{e.train}: wanted items of two classes or more to learn from, got {what}")
-    if training.boxes is not None and not counts.sum():
+    if training.boxes is not None and not any(counts):
         raise ValueError(f"{e.train}: wanted boxes to learn from, got none in {len(training)} pictures")
     if none:
         log.warning("%s: no box to learn from is of class %s", e.train, ", ".join(none))

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import rooms
+from ..blob.files import network_in
 from ..net.layers import POOLS, Layer, Pads, Pair, pair
 from ..net.network import Network
-from ..net.toml import from_dict, to_dict
+from ..net.toml import to_dict
 from ..npz import npz
 from ..whole import whole
 
@@ -206,10 +207,8 @@ def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:
     path = Path(path)
     path = path / "float.npz" if path.is_dir() else path
     with npz(path) as z:
+        network = network_in(z, path)
         arrays = {name: torch.from_numpy(z[name]) for name in z.files if name != "network"}
-        if "network" not in z:
-            raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {', '.join(z.files[:4])}")
-        network = from_dict(json.loads(str(z["network"])))
     wrong = [name for name, value in arrays.items() if value.is_floating_point() and not value.isfinite().all()]
     if wrong:
         raise ValueError(f"{path}: {wrong[0]} has weights that are no numbers: its training went wrong")

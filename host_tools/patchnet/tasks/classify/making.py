@@ -15,7 +15,7 @@ class Classes(Making):
         return self.over_trunk(size, patches, depth, head=head)
 
     def settings(self, recipe: PatchTunnels, pretrained: bool) -> dict[str, Any]:
-        counts = self.seen.counts(self.seen.train)
+        counts = self.seen.train.counts()
         own = {"smoothing": 0.1, "colour": 0.3, "balanced": max(counts) > 1.5 * min(counts)}
         return super().settings(recipe, pretrained) | own
 

@@ -42,6 +42,6 @@ class Finds(Making):
 
 
 def making(name: str, seen: Looked) -> Finds:
-    boxes = sum(seen.counts(seen.train))
+    boxes = sum(seen.train.counts())
     anchors, _ = anchors_for(seen.train, UNIT, UNIT, max(1, min(9, boxes // 4)))
     return Finds(name, seen, tuple(anchors))
