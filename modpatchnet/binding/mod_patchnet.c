@@ -125,6 +125,10 @@ static void get_buffer(const char *what, mp_obj_t obj, mp_uint_t flags, mp_buffe
     }
 }
 
+static bool holds_bytes(const mp_buffer_info_t *buf) {
+    return buf->typecode == 'b' || buf->typecode == 'B' || buf->typecode == BYTEARRAY_TYPECODE;
+}
+
 // ---- the board's own memory for an arena ----
 
 #if PATCHNET_BOARD_ARENA
@@ -424,7 +428,7 @@ static mp_obj_t picture_buffer(mp_obj_t img, mp_buffer_info_t *buf) {
         }
         get_buffer("picture", img, MP_BUFFER_READ, buf);
     }
-    if (buf->typecode != 'b' && buf->typecode != 'B' && buf->typecode != BYTEARRAY_TYPECODE) {
+    if (!holds_bytes(buf)) {
         mp_raise_TypeError(MP_ERROR_TEXT("picture: wanted a buffer of bytes"));
     }
     return img;
@@ -684,7 +688,7 @@ typedef struct {
 
 static size_t get_samples(mp_obj_t pcm, mp_buffer_info_t *buf) {
     get_buffer("pcm16", pcm, MP_BUFFER_READ, buf);
-    if (buf->typecode != 'h' && buf->typecode != 'b' && buf->typecode != 'B' && buf->typecode != BYTEARRAY_TYPECODE) {
+    if (buf->typecode != 'h' && !holds_bytes(buf)) {
         mp_raise_TypeError(MP_ERROR_TEXT("pcm16: wanted a buffer of 16-bit samples"));
     }
     if (buf->len % 2) {
@@ -749,9 +753,12 @@ static size_t inputs(const pn_model_t *m) {
     return (size_t)m->height * m->width * m->channels;
 }
 
-// Begins a run on raw values in any buffer of the right length.
+// Begins a run on raw values in any buffer of bytes of the right length.
 static void start_values(model_obj_t *self, mp_obj_t x, const mp_buffer_info_t *buf) {
     const pn_model_t *m = &self->model;
+    if (!holds_bytes(buf)) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("x: wanted int8 values, got an array of '%c'"), buf->typecode);
+    }
     if (buf->len != inputs(m)) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
             m->height, m->width, m->channels, (unsigned int)inputs(m), (unsigned int)buf->len);

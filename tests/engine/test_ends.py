@@ -4,6 +4,7 @@ heat maps; and inputs that are no pictures. Engine against oracle, plans, refusa
 from __future__ import annotations
 
 import subprocess
+from array import array
 from dataclasses import replace
 
 import numpy as np
@@ -344,6 +345,21 @@ def test_raw_input_is_no_picture():
             ask(picture)
         with pytest.raises(ValueError, match="shape: wanted 1 x 1 x 640 = 640 bytes, got 3"):
             ask(bytes(3))
+
+
+@pytest.mark.parametrize("x, kind, text", [
+    (np.zeros(640, np.uint8), TypeError, "x: wanted int8 values, got an array of uint8"),
+    (np.zeros(160, np.float32), TypeError, "x: wanted int8 values, got an array of float32"),
+    (array("h", bytes(640)), TypeError, "x: wanted int8 values, got an array of 'h'"),
+    (np.zeros((5, 16, 8), np.int8), ValueError, "shape: wanted 16 x 8 x 5, got 5 x 16 x 8"),
+])  # fmt: skip
+def test_raw_input_of_other_kinds(x, kind, text):
+    network = free_network("flat", ("a", "b"), 16, 8, 5, 1, False, chain=(Layer("conv", 16, 8, 5, 0, 2, 1, 1),))
+    m = patchnet.Model(pack(random_integers(network)))
+    with pytest.raises(kind, match=text):
+        m.predict(x)
+    given = np.arange(640, dtype=np.uint8).view(np.int8).reshape(16, 8, 5)
+    assert m.predict(given) == m.predict(given[None]) == m.predict(given.tobytes())
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -87,9 +87,10 @@ def test_arrays_that_are_no_pictures(model, wrong):
         model.classify(wrong)
 
 
-def test_array_of_four_channels(model):
-    with pytest.raises(ValueError, match="shape"):
-        model.classify(np.zeros((4, 4, 4), np.uint8))
+@pytest.mark.parametrize("wrong", [(4, 4, 4), (3, 4, 4), (1, 8, 8, 3)])
+def test_arrays_of_other_shapes(model, wrong):
+    with pytest.raises((ValueError, TypeError), match=f"picture: wanted .* got .*{' x '.join(map(str, wrong))}"):
+        model.classify(np.zeros(wrong, np.uint8))
 
 
 def test_pillow_pictures(model, rgb):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 from .. import format as fmt
 from .files import Arena, Stream, is_file, read
 from .library import buffer_of, engine, error
-from .pictures import GRAYSCALE, JPEG, RGB565, RGB888, Image, Pixels, adapt, is_picture
+from .pictures import GRAYSCALE, JPEG, RGB565, RGB888, Image, Pixels, adapt, is_picture, times
 
 if TYPE_CHECKING:
     from .files import Source
@@ -57,6 +57,8 @@ class _Pcm:
         view = buffer_of("pcm16", buffer)
         if view.format not in ("h", "b", "B"):
             raise TypeError("pcm16: wanted a buffer of 16-bit samples")
+        if max(view.shape, default=1) < math.prod(view.shape):
+            raise ValueError(f"pcm16: wanted samples of one channel, got an array of {times(view.shape)}")
         if view.nbytes % 2:
             raise ValueError(f"pcm16: wanted whole 16-bit samples, got {view.nbytes} bytes")
         self.n = view.nbytes // 2
@@ -248,7 +250,7 @@ class Model:
             return self._run(self._pixels(x), None, end, heads=heads)
         if self._hears and view.format == "h":
             return self._run_clip(_Pcm(x), end)
-        return self._run(None, self._raw(view), end, heads=heads)
+        return self._run(None, self._raw(x, view), end, heads=heads)
 
     def _pixels(self, img: Any, roi: Roi | None = None, pixfmt: int | None = None) -> Pixels:
         """A picture to run on. TypeError where the network's input is none."""
@@ -257,19 +259,23 @@ class Model:
             raise TypeError(f"input is {shape}, raw: wanted {n} int8 values")
         return Pixels(adapt(img), roi, pixfmt)
 
-    def _raw(self, view: memoryview) -> bytes:
-        """Raw values to run on."""
-        raw, (height, width, channels) = view.tobytes(), self.input_shape
-        wanted = height * width * channels
-        if len(raw) != wanted:
-            raise ValueError(f"shape: wanted {height} x {width} x {channels} = {wanted} bytes, got {len(raw)}")
-        return raw
+    def _raw(self, x: Any, view: memoryview) -> bytes:
+        """The raw values of `x`, seen as `view`, to run on. An array of several dimensions has to have the network's."""
+        kind = str(getattr(x, "dtype", view.format))
+        if kind not in ("int8", "b", "B"):
+            raise TypeError(f"x: wanted int8 values, got an array of {kind if len(kind) > 1 else repr(kind)}")
+        wanted, n = times(self.input_shape), math.prod(self.input_shape)
+        if view.nbytes != n:
+            raise ValueError(f"shape: wanted {wanted} = {n} bytes, got {view.nbytes}")
+        if view.ndim > 1 and [n for n in view.shape if n > 1] != [n for n in self.input_shape if n > 1]:
+            raise ValueError(f"shape: wanted {wanted}, got {times(view.shape)}")
+        return view.tobytes()
 
     def _input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> tuple[Pixels | None, bytes | None]:
         """What classify and detect are given: a picture, or raw values where the network's input is none."""
         if self._sees or is_picture(adapt(img)):
             return self._pixels(img, roi, pixfmt), None
-        return None, self._raw(buffer_of("x", img))
+        return None, self._raw(img, buffer_of("x", img))
 
     # ---- sound
 

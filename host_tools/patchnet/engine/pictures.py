@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .library import buffer_of
@@ -72,8 +72,14 @@ def adapt(x: Any) -> Any:
         return Image(width, height, formats[len(x.mode)], x.tobytes())
     if hasattr(x, "__array_interface__") and x.dtype == "uint8" and x.ndim in (2, 3):
         height, width, depth = (*x.shape, 1)[:3]
-        return Image(width, height, formats.get(depth, 0), x.tobytes())
+        if depth not in formats:
+            raise ValueError(f"picture: wanted an array of H x W, or H x W x 3 for RGB, got {times(x.shape)}")
+        return Image(width, height, formats[depth], x.tobytes())
     return x
+
+
+def times(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def is_picture(x: Any) -> bool:
@@ -115,7 +121,9 @@ class Pixels:
 
     def __init__(self, img: Any, roi: Roi | None, pixfmt: int | None):
         if not is_picture(img):
-            raise TypeError("picture: wanted width(), height() and a buffer")
+            array = hasattr(img, "dtype")
+            came = f"; or a uint8 array, got {img.dtype} of {times(img.shape)}" if array else ""
+            raise TypeError(f"picture: wanted width(), height() and a buffer{came}")
         width, height = operator.index(img.width()), operator.index(img.height())
         self.width, self.height = _size(width), _size(height)
         x, y, w, h = (0, 0, self.width, self.height) if roi is None else roi

@@ -1,5 +1,6 @@
 # Every error that a user can make: its type and its words. In the current directory lie grey.pnb, and damaged ones.
 import os
+from array import array
 
 import patchnet
 
@@ -67,6 +68,8 @@ attempt("arena empty", patchnet.Model, "grey.pnb", bytearray(0))
 
 attempt("raw short", m.predict, right[1:])
 attempt("raw long", m.predict, right + b"x")
+attempt("raw floats", m.predict, array("f", list(right)))
+attempt("raw int16", m.predict, array("h", list(right)))
 attempt("raw number", m.predict, 5)
 attempt("raw none", m.predict, None)
 attempt("raw list", m.predict, list(right))
