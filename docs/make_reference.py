@@ -44,6 +44,7 @@ TYPES = {
     "str": "text",
     "int": "integer",
     "float": "number",
+    "float | str": "number or text",
     "bool": "true or false",
     "tuple[float, float]": "two numbers",
     "tuple[int, ...]": "integers",

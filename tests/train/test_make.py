@@ -11,10 +11,12 @@ pytest.importorskip("torch")
 
 import toys
 from patchnet import cli, whole
+from patchnet.data import load
 from patchnet.data.look import look
 from patchnet.make import choose, stages
 from patchnet.make.choose import Wanted
 from patchnet.progress import no_track
+from patchnet.train import loop
 from patchnet.train.experiment import load_experiment
 
 
@@ -59,6 +61,22 @@ def test_boxes(tmp_path, capsys):
     assert made["packed"]["ram"] <= 40 << 10 and {r["on"] for r in made["results"]} >= {"float", "host"}
     assert all(r.get("identical", True) for r in made["results"]) and made["results"][0]["map50"] > 0
     assert "Precision and recall" in (out / "report.html").read_text()
+
+
+def test_parts_for_validation(tmp_path, capsys):
+    """Beside parts for training and test: the training is watched by it, and learns from the other alone."""
+    for part in ("train", "valid", "test"):
+        toys.folder(tmp_path / "set" / part)
+    order = stages.Order("n", str(tmp_path / "set"), "", Wanted(9 << 10, ms=10), minutes=10)
+    out = tmp_path / "run"
+    out.mkdir()
+    stages.begin(order, out, no_track, print)
+    e = load_experiment(out / "experiment.toml")
+    assert (e.train, e.validation) == (str(out / "train.npz"), str(out / "validation.npz"))
+    training, watched = loop.parts_of(e)
+    n = len(load(tmp_path / "set" / "train"))
+    assert len(training) == len(watched) == n and watched.classes == training.classes
+    assert f"{n} to watch it by, {n} to test with" in capsys.readouterr().out
 
 
 def test_sounds(tmp_path, capsys):

@@ -135,6 +135,17 @@ def test_extra_pictures_appear_in_mosaics_only():
         assert (pixels.amax() > 0) == (mosaic > 0) == bool((targets[:, 1:] == training.ABSENT).any())
 
 
+def test_a_set_of_its_own_is_held_out(tmp_path):
+    learnt, watched = (data.Dataset(("a", "b"), [np.zeros((4, 4), np.uint8)] * n, np.arange(n) % 2, tuple("abcd"[:n]))
+                       for n in (4, 2))  # fmt: skip
+    for name, classes in (("watched", watched.classes), ("other", ("a", "c"))):
+        np.savez(tmp_path / f"{name}.npz", images=np.stack(watched.sources), labels=watched.labels, classes=classes)
+    rest, part = experiment.held_out(learnt, str(tmp_path / "watched.npz"))
+    assert rest is learnt and len(part) == 2
+    with pytest.raises(ValueError, match="wanted the classes a, b, got a, c"):
+        experiment.held_out(learnt, str(tmp_path / "other.npz"))
+
+
 def test_held_out_part_goes_by_name():
     dataset = data.load("digits_train")
     rest, part = experiment.held_out(dataset, 0.2)

@@ -302,7 +302,8 @@ def test_roboflow(tmp_path, caplog):
         assert np.allclose(dataset.boxes[2], [[0.35, 0.35, 0.65, 0.65, 1, 0]])
     assert "taken is its part" in caplog.text
     assert data.load(root / "valid").names == ("valid0", "valid1")
-    assert splits(root) == (str(root / "train" / "images"), str(root / "test" / "images"))
+    train, valid, test = (str(root / part / "images") for part in ("train", "valid", "test"))
+    assert splits(root) == ((train, test), valid)
 
 
 def test_ultralytics(tmp_path):
@@ -314,7 +315,7 @@ def test_ultralytics(tmp_path):
         assert data.load(root / name).names == ("train0", "train1", "train2")
     dataset = data.load(root / "images" / "val")
     assert dataset.classes == ("cat", "dog") and len(dataset) == 2
-    assert splits(root / "data.yaml") == (str(root / "images" / "train"), str(root / "images" / "val"))
+    assert splits(root / "data.yaml") == ((str(root / "images" / "train"), str(root / "images" / "val")), None)
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,10 @@ def test_parts_stay_apart(tmp_path, caplog):
     dataset = data.load(tmp_path)
     assert dataset.classes == ("cat", "dog") and len(dataset) == 6
     assert f"taken is its part {tmp_path / 'train'}; by themselves are {tmp_path / 'val'}" in caplog.text
-    assert splits(tmp_path) == (str(tmp_path / "train"), str(tmp_path / "val"))
+    train, val, test = (str(tmp_path / part) for part in ("train", "val", "test"))
+    assert splits(tmp_path) == ((train, val), None)
     fill(tmp_path / "test" / "cat")
-    assert splits(tmp_path)[1] == str(tmp_path / "test")
+    assert splits(tmp_path) == ((train, test), val)
 
 
 @pytest.mark.parametrize(

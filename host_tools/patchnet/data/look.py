@@ -29,7 +29,8 @@ FEWEST = 5  # items of a class, else it cannot be told whether it is learnt
 
 @dataclass(frozen=True)
 class Looked:
-    """`kind`: pictures, boxes or sounds. `sizes`: (height, width) of the smallest, middle and largest picture, or
+    """`kind`: pictures, boxes or sounds. `validation`: a part of its own, where the set has one beside that for tests;
+    it has no part in the other figures. `sizes`: (height, width) of the smallest, middle and largest picture, or
     (samples, rate) of clips. `notes`: what a user should know. `where`: train and test as `load` takes them, if they
     are two sets; test "" if it is a part of train."""
 
@@ -39,6 +40,7 @@ class Looked:
     sizes: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
     where: tuple[str, str]
+    validation: Dataset | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -49,24 +51,25 @@ def look(path: str | Path, test: str = "", track: Track = no_track) -> Looked:
     """Reads all of a set once. `test`: what to try it on; a folder with train and test (or val) in it keeps those, any
     other set gives some of its own. ValueError where nothing can be learnt of it: one class, or one with less than
     FEWEST items, or too many files that cannot be read."""
-    parts = (str(path), test) if test else splits(Path(path))
+    parts, validation = ((str(path), test), None) if test else splits(Path(path))
     notes: list[str] = []
+    watched = Seen.of(load(validation), notes, track).items if validation else None
     if parts:
         own, other = (Seen.of(load(part), notes, track) for part in parts)
-        if own.items.classes != other.items.classes:
-            raise ValueError(
-                f"{parts[0]} has classes {', '.join(own.items.classes)}, {parts[1]} has "
-                f"{', '.join(other.items.classes)}"
-            )
+        for part, items in ((parts[1], other.items), (validation, watched)):
+            if items and items.classes != own.items.classes:
+                raise ValueError(
+                    f"{parts[0]} has classes {', '.join(own.items.classes)}, {part} has {', '.join(items.classes)}"
+                )
         twice = len(set(other.hashes) & set(own.hashes) - {None})
         if twice:
             notes.append(f"{twice} pictures of {parts[1]} are in {parts[0]} as well: the test flatters")
         learnt, tried = own.items, other.items
-        notes.append(f"split as it is: {parts[0]}, {parts[1]}")
+        notes.append(f"split as it is: {', '.join(filter(None, (*parts, validation)))}")
     else:
         own = Seen.of(load(path), notes, track)
         learnt, tried = own.parted(notes)
-    out = Looked(kind_of(learnt), learnt, tried, own.sizes(), tuple(notes), parts or (str(path), ""))
+    out = Looked(kind_of(learnt), learnt, tried, own.sizes(), tuple(notes), parts or (str(path), ""), watched)
     check(out, str(path))
     return out
 
@@ -89,11 +92,14 @@ def kind_of(items: Dataset) -> str:
     return "sounds" if heard else "pictures"
 
 
-def splits(path: Path) -> tuple[str, str] | None:
-    """The folders of a set that is split already, for training and test, which may be that for validation."""
-    parts = parts_of(path) if path.exists() else {}
-    test = parts.get("test") or parts.get("validation")
-    return (str(parts["train"]), str(test)) if parts and test else None
+def splits(path: Path) -> tuple[tuple[str, str] | None, str | None]:
+    """The folders of a set that is split already: for training and test, and for validation, which is that for tests
+    where there is no other."""
+    parts = {key: str(part) for key, part in (parts_of(path) if path.exists() else {}).items()}
+    validation = parts.get("validation")
+    if "test" in parts:
+        return (parts["train"], parts["test"]), validation
+    return ((parts["train"], validation) if validation else None), None
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,9 @@ class _Pcm:
         view = buffer_of("pcm16", buffer)
         if view.format not in ("h", "b", "B"):
             raise TypeError("pcm16: wanted a buffer of 16-bit samples")
-        if max(view.shape, default=1) < math.prod(view.shape):
-            raise ValueError(f"pcm16: wanted samples of one channel, got an array of {times(view.shape)}")
+        shape = view.shape or ()
+        if max(shape, default=1) < math.prod(shape):
+            raise ValueError(f"pcm16: wanted samples of one channel, got an array of {times(shape)}")
         if view.nbytes % 2:
             raise ValueError(f"pcm16: wanted whole 16-bit samples, got {view.nbytes} bytes")
         self.n = view.nbytes // 2
@@ -260,15 +261,16 @@ class Model:
         return Pixels(adapt(img), roi, pixfmt)
 
     def _raw(self, x: Any, view: memoryview) -> bytes:
-        """The raw values of `x`, seen as `view`, to run on. An array of several dimensions has to have the network's."""
+        """The raw values of `x`, seen as `view`, to run on; those of an array of several dimensions in its order."""
         kind = str(getattr(x, "dtype", view.format))
         if kind not in ("int8", "b", "B"):
             raise TypeError(f"x: wanted int8 values, got an array of {kind if len(kind) > 1 else repr(kind)}")
         wanted, n = times(self.input_shape), math.prod(self.input_shape)
         if view.nbytes != n:
             raise ValueError(f"shape: wanted {wanted} = {n} bytes, got {view.nbytes}")
-        if view.ndim > 1 and [n for n in view.shape if n > 1] != [n for n in self.input_shape if n > 1]:
-            raise ValueError(f"shape: wanted {wanted}, got {times(view.shape)}")
+        shape = view.shape or ()
+        if len(shape) > 1 and [n for n in shape if n > 1] != [n for n in self.input_shape if n > 1]:
+            raise ValueError(f"shape: wanted {wanted}, got {times(shape)}")
         return view.tobytes()
 
     def _input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> tuple[Pixels | None, bytes | None]:

@@ -1,6 +1,6 @@
 """From a folder of pictures to a network that was tried on every engine: each stage is a verb with the files it leaves.
 
-    train.npz, test.npz, experiment.toml     look, choose
+    train.npz, test.npz, experiment.toml     look, choose; validation.npz, if the set has such a part
     teacher/                                 patchnet train teacher/experiment.toml, if one is asked for
     config.toml, float.npz, checkpoint.pt    patchnet train experiment.toml
     qnet.npz                                 patchnet quantize
@@ -115,8 +115,9 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
         told(f"{order.minutes:g} minutes are {epochs:.1f} epochs of it on this machine: a smaller one")
         wanted = replace(order.wanted, macs=int(chosen.macs * epochs / FEWEST_EPOCHS))
         chosen = taken(order, making, wanted, track, told)
-    for name, part in (("train", seen.train), ("test", seen.test)):
-        store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))
+    for name, part in (("train", seen.train), ("test", seen.test), ("validation", seen.validation)):
+        if part:
+            store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))
     if order.teacher:
         teacher = out / "teacher"
         teacher.mkdir(exist_ok=True)
@@ -150,7 +151,8 @@ def described(seen: Looked) -> list[str]:
     else:
         smallest, middle, largest = (f"{w}x{h}" for h, w in seen.sizes)
     what = "pictures with boxes" if seen.kind == "boxes" else seen.kind
-    lines = [f"{len(seen.train)} {what} to learn from, {len(seen.test)} to test with; {smallest} to {largest}, "
+    watch = f"{len(seen.validation)} to watch it by, " if seen.validation else ""
+    lines = [f"{len(seen.train)} {what} to learn from, {watch}{len(seen.test)} to test with; {smallest} to {largest}, "
              f"most about {middle}"]  # fmt: skip
     rows = zip(seen.classes, seen.train.counts(), seen.test.counts(), strict=True)
     lines += [f"  {name}: {learnt} + {tried}" for name, learnt, tried in rows]
@@ -176,7 +178,8 @@ def of_teacher(order: Order, out: Path, making: Making, chosen: Candidate) -> di
 
 def lasting(out: Path) -> dict[str, Any]:
     """What is so of every training here."""
-    return {"train": str(out / "train.npz"), "epochs": MOST_EPOCHS}
+    own, watched = {"train": str(out / "train.npz"), "epochs": MOST_EPOCHS}, out / "validation.npz"
+    return own | ({"validation": str(watched)} if watched.is_file() else {})
 
 
 # ---------------------------------------------------------------- weights and integers

@@ -86,7 +86,9 @@ class PictureBatches(Batches):
         self.images = pictures(dataset, experiment)
         self.boxes = (np.zeros((0, 6), np.float32),) * len(dataset) if dataset.boxes is None else dataset.boxes
         if experiment.extra:
-            extra, _ = held_out(data.load(experiment.extra), experiment.validation)
+            extra = data.load(experiment.extra)
+            if not isinstance(experiment.validation, str):
+                extra, _ = held_out(extra, experiment.validation)
             self.images += pictures(extra, experiment)
             self.boxes = dataset.need_boxes() + as_boxes(extra, dataset.classes).need_boxes()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import rooms
-from ..data import Dataset
+from ..data import Dataset, load, readable
 from ..net.network import Network
 from ..net.toml import (
     from_dict,
@@ -39,8 +39,9 @@ class Experiment:
     """The data set to learn from: a path, or a name that is looked for in the folders of data sets."""
     test: str = ""
     """The data set to test with when the training is over; chooses nothing."""
-    validation: float = 0.1
-    """Part of `train` that is held out to watch the training, by name: the same pictures in every experiment."""
+    validation: float | str = 0.1
+    """What the training is watched by: a part of `train`, which is held out, by name: the same pictures in every
+    experiment; or a data set of its own, as for `train`."""
     init: str = ""
     """What to begin with: `"lite0"`, a run, a network that comes with patchnet, or a file of weights; `""`: nothing.
     Its tunnels' weights are taken where shapes agree."""
@@ -145,6 +146,8 @@ def check(e: Experiment, where: str) -> None:
     """ValueError names a value that is out of its range."""
     for name, (least, most, ends) in RANGES.items():
         value = getattr(e, name)
+        if isinstance(value, str):
+            continue  # a data set, where a number may be
         inside = least < value < most or (value == least and ends[0] == "[") or (value == most and ends[1] == "]")
         if not inside:
             raise ValueError(f"{where}: {name}: wanted {ends[0]}{least}, {most}{ends[1]}, got {value}")
@@ -176,7 +179,13 @@ def to_toml(experiment: Experiment) -> str:
     return write_toml({**values, **options, "network": plain(network)})
 
 
-def held_out(dataset: Dataset, part: float) -> tuple[Dataset, Dataset]:
-    """(the rest, held-out part), chosen by a checksum of the picture's name, hence equal in every run."""
+def held_out(dataset: Dataset, part: float | str) -> tuple[Dataset, Dataset]:
+    """(what is learnt from, what is held out): by a checksum of the picture's name, hence equal in every run; or all
+    of it, and the set `part`. ValueError if that has other classes."""
+    if isinstance(part, str):
+        other = readable(load(part))
+        if other.classes != dataset.classes:
+            raise ValueError(f"{part}: wanted the classes {', '.join(dataset.classes)}, got {', '.join(other.classes)}")
+        return dataset, other
     inside = np.array([zlib.crc32(name.encode()) % 10000 < part * 10000 for name in dataset.names])
     return dataset.take(np.flatnonzero(~inside)), dataset.take(np.flatnonzero(inside))
