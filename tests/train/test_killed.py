@@ -1,0 +1,132 @@
+"""Verbs that are killed, before each file that they leave and at random: what was there stays whole, and the verb ends
+well when it is run again. `PATCHNET_KILLS`: how often each at random."""
+
+import itertools
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import toys
+from patchnet import Model, cli, whole
+from patchnet.blob import qnet_file
+from patchnet.net.toml import read_toml, write_toml
+from patchnet.train.modules import load_float
+
+NETWORK = {
+    "labels": list(toys.COLOURS), "height": 16, "width": 16, "k": 1, "central": False, "stem_out": 8,
+    "stages": [{"out": 16, "stride": 2, "t": 2}],
+}  # fmt: skip
+KILLS = int(os.environ.get("PATCHNET_KILLS", "3"))
+# what each process is forked from has imported everything, and run nothing: threads would not survive
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["test_killed", "patchnet.train.loop", "patchnet.train.quantize", "patchnet.report.run"])
+
+
+def verb(argv: list[str], folder: Path, files: int) -> None:
+    """In a process of its own: runs `argv` in `folder`, and dies where its file number `files` would be there."""
+    left, replace = [files], os.replace
+
+    def replaced(source, target):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    whole.os.replace = replaced
+    raise SystemExit(cli.main(argv))
+
+
+def run(argv: list[str], folder: Path, files: int = 0, seconds: float | None = None) -> int:
+    """The exit status of a verb that is killed after so many seconds, or files."""
+    process = CONTEXT.Process(target=verb, args=(argv, folder, files))
+    process.start()
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return process.exitcode
+
+
+READERS = {
+    "float.npz": load_float,
+    "qnet.npz": qnet_file.load,
+    "toy.pnb": Model,
+    "checkpoint.pt": lambda path: torch.load(path, weights_only=True),
+    "config.toml": read_toml,
+    "report.html": lambda path: path.read_text().rindex("</html>"),
+}
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    """All files that a run is made of, each of which can be read."""
+    for name, reader in READERS.items():
+        if (folder / "run" / name).exists():
+            reader(folder / "run" / name)
+    rows = (folder / "run" / "log.csv").read_text()
+    assert rows.endswith("\n") and len({row.count(",") for row in rows.splitlines()}) == 1
+    return {path.name: path.read_bytes() for path in (folder / "run").iterdir() if path.suffix != ".part"}
+
+
+VERBS = {
+    "train": ["train", "toy.toml", "--out", "run", "--resume", "--set", "epochs=4"],
+    "quantize": ["quantize", "run", "--epochs", "0", "--calibration", "5"],
+    "pack": ["pack", "run", "--budget", "4K"],
+    "report": ["report", "run", "--data", "squares"],
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Gives a folder with a run in it that was trained, quantized and packed."""
+    first = tmp_path_factory.mktemp("first")
+    toys.folder(first / "squares", 8)
+    usual = {"name": "toy", "train": "squares", "epochs": 2, "batch": 8, "validation": 0.2, "network": NETWORK}
+    (first / "toy.toml").write_text(write_toml(usual))
+    for argv in (["train", "toy.toml", "--out", "run"], ["quantize", "run", "--epochs", "0"], ["pack", "run"]):
+        assert run(argv, first) == 0
+    return first
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_killed(name, made, tmp_path):
+    argv, folder, whole_one = VERBS[name], tmp_path / "killed", tmp_path / "whole"
+    for copy in (folder, whole_one):
+        shutil.copytree(made, copy)
+    before, began = state(folder), time.monotonic()
+    assert run(argv, whole_one) == 0
+    seconds, after = time.monotonic() - began, state(whole_one)
+    timed = {"log.csv", "report.html", "checkpoint.pt", "batch.png"}  # have seconds in them, or where it went on
+    assert any(before.get(file) != data for file, data in after.items())
+
+    def holds() -> None:
+        now = state(folder)
+        for file in now.keys() | before.keys():
+            assert file in timed or now.get(file) in (before.get(file), after.get(file)), file
+
+    for files in itertools.count(1):
+        status = run(argv, folder, files)
+        state(folder)
+        if name != "train":  # which goes on from where it was: at weights of other epochs
+            holds()
+        if status != -signal.SIGKILL:
+            break
+    assert status == 0 and files > 1
+    rng = random.Random(1)
+    for _ in range(KILLS):
+        run(argv, folder, seconds=rng.uniform(0, seconds))
+        state(folder)
+    assert run(argv, folder) == 0
+    now = state(folder)
+    assert {file: data for file, data in now.items() if file not in timed} == {
+        file: data for file, data in after.items() if file not in timed
+    }
+    assert not list((folder / "run").glob("*.part"))
