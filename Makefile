@@ -167,6 +167,8 @@ packages:
 	@git ls-files -z | xargs -0 cp -P --parents -t $(TREE)
 	@cp $(NATMOD)/patchnet.mpy $(NATMOD)/package.json $(TREE)/host_tools/patchnet
 	@$(VENV)/bin/python -m build --no-isolation --outdir $(DIST) $(TREE) $(call logged,packages)
+	@cd $(DIST) && for wheel in patchnet-*-linux_*.whl; do test ! -e $$wheel || \
+		{ PATH=$(VENV)/bin:$$PATH auditwheel repair -w . $$wheel $(call logged,auditwheel) && rm $$wheel; } done
 	@cp $(addprefix $(NATMOD)/,patchnet.mpy package.json filecam.py filemic.py patchnet.pyi) $(DIST)
 	@rm -r $(TREE)
 	@ls $(DIST)
