@@ -36,7 +36,7 @@ demo: setup unix qemu
 	@$(VENV)/bin/python -m patchnet.demo
 
 #: make check         before every commit, less than a minute: format, lint, types, tests that are quick and need no device
-C_FILES = git ls-files $(foreach folder,modpatchnet host_tools tests boards,'$(folder)/*.[ch]')
+C_FILES = git ls-files $(foreach folder,modpatchnet host_tools tests boards ports,'$(folder)/*.[ch]')
 .PHONY: check
 check: $(READY)
 	$(VENV)/bin/ruff format --check -q .
@@ -126,6 +126,10 @@ qemu: mpy-cross tools
 	@$(call renewed,qemu$(NARROW_DIR))
 	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu$(NARROW_DIR) BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
 		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(NARROW_ARGS) $(MPY_ARGS) $(call logged,qemu)
+	@$(CC) -std=c99 -O2 -Wall -Wextra -Werror -shared -fPIC -DPLUGIN_VERSION=$(PLUGIN_VERSION) -o $(BUILD)/qemu$(NARROW_DIR)/blocks.so ports/qemu/blocks.c
+
+# Of QEMU's interface for plugins: from its version 9 on it wants the second one or later.
+PLUGIN_VERSION = $(shell qemu-system-arm --version | sed -n 's/.*version \([0-9]*\).*/\1/p' | awk '{ print $$1 < 9 ? 1 : 2 }')
 
 #: make natmod        build/natmod/ARCH/patchnet.mpy, to be installed on a stock firmware: ARCH=armv7emsp (every H7), armv7emdp, x64, rv32imc
 ARCH ?= armv7emsp

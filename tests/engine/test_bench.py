@@ -19,8 +19,9 @@ from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.plan import costs
 from patchnet.plan.modes import DIRECT, FAST, SWEEP, fast_shape
 from patchnet.plan.place import block_name
-from patchnet.report import bench
+from patchnet.report import bench, cycles
 from patchnet.report.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
+from patchnet.report.cycles import Cycles
 from patchnet.tasks.detect.end import Detection, Scale
 
 RECIPE = PatchTunnels(
@@ -136,16 +137,19 @@ def test_schedules_of_a_network_that_detects():
 
 
 def made() -> Bench:
-    blocks = [BlockCount(f"block {i}", "fast", 3_000_000, 2_000_000, 1.5, 9_436) for i in range(1, 5)]
-    layers = {"stem": 700, "fully connected": 300}
-    return Bench(blocks, [NetworkCount("net", "cheapest", 1_000, 800, 1.25, 4_096, 1_020, 5_000, layers)])
+    cycles = Cycles(2_900_000, 2_500_000, 4_000_000)
+    blocks = [BlockCount(f"block {i}", "fast", 3_000_000, 2_000_000, 1.5, 9_436, cycles) for i in range(1, 5)]
+    layers, modelled = {"stem": 700, "fully connected": 300}, {"stem": cycles, "fully connected": cycles}
+    return Bench(blocks, [NetworkCount("net", "cheapest", 1_000, 800, 1.25, 4_096, 1_020, 5_000, layers, modelled)])
 
 
 def test_json_has_the_named_fields():
     values = json.loads(json.dumps(bench.to_dict(made())))
     assert set(values) == {"blocks", "networks"}
-    assert set(values["blocks"][0]) == {"name", "schedule", "instructions", "macs", "per_mac", "scratch"}
+    assert set(values["blocks"][0]) == {"name", "schedule", "instructions", "macs", "per_mac", "scratch", "cycles"}
     assert values["networks"][0]["layers"] == {"stem": 700, "fully connected": 300}
+    stem = values["networks"][0]["cycles"]["stem"]
+    assert stem == {"instructions": 2_900_000, "least": 2_500_000, "most": 4_000_000}
 
 
 def test_tables_show_the_peers():
@@ -153,7 +157,20 @@ def test_tables_show_the_peers():
     for table in bench.tables(made()):
         console.print(table)
     text = console.file.getvalue()
-    for word in ("65x65x8", "CMSIS-NN", "5.73", "2.85", "TinyEngine", "9,436 B", "1.250", "+2.0%", "4,096 B"):
+    for word in (
+        "65x65x8",
+        "CMSIS-NN",
+        "5.73",
+        "2.85",
+        "TinyEngine",
+        "9,436 B",
+        "1.250",
+        "+2.0%",
+        "4,096 B",
+        "2.50 to 4.00 M",
+        "0.50 to 0.80",
+        "5.00 to 8.00 M",
+    ):
         assert word in text
 
 
@@ -225,3 +242,22 @@ def test_costs_predict_a_network(connect, tmp_path):
         counts = bench.measure(board, f"{i}.pnb", job.network.width, job.network.height)
         assert len(counts) == len(job.network.layers()) + 1
         assert costs.predicted(job.network, job.plan) == pytest.approx(sum(counts), rel=0.05)
+
+
+def test_cycles_of_two_networks(connect, tmp_path):
+    """The plugin counts the instructions of each layer that the board's clock does, but for what is between steps."""
+    jobs = [next(bench.network_jobs(name, random.random_qnet(network)))
+            for name, network in (("small", SMALL), ("mcunet-vww1", zoo.network("mcunet-vww1")))]  # fmt: skip
+    picture = bench._picture(jobs)
+    found = cycles.measured([job.blob for job in jobs], picture)
+    (tmp_path / "picture").write_bytes(picture)
+    for i, job in enumerate(jobs):
+        (tmp_path / f"{i}.pnb").write_bytes(job.blob)
+    board = connect("qemu", tmp_path, icount=True)
+    for i, job in enumerate(jobs):
+        counts = bench.measure(board, f"{i}.pnb", job.network.width, job.network.height)
+        assert len(found[i]) == len(counts)
+        whole = sum(found[i], Cycles())
+        assert (0.8 if job.name == "small" else 0.94) < whole.instructions / sum(counts) < 1
+        assert 0.9 < whole.least / whole.instructions <= whole.most / whole.instructions < 1.4
+        assert 0.4 < job.network.macs / whole.most < 1 or job.name == "small"

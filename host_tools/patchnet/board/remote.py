@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,10 +142,13 @@ def check_built(program: str | Path, name: str) -> None:
 class Qemu:
     """A running emulator. `port` is the pseudo-terminal of the board's serial line."""
 
-    def __init__(self, firmware: Path, image: bytes | None, icount: bool, storage: str | Path | None = None):
+    def __init__(
+        self, firmware: Path, image: bytes | None, icount: bool, storage: str | Path | None = None,
+        more: Sequence[str] = (),
+    ):  # fmt: skip
         check_built(firmware, "qemu")
         command = ["qemu-system-arm", "-machine", "mps2-an500", "-nographic", "-monitor", "null", "-semihosting",
-                   "-serial", "pty", "-kernel", str(firmware)]  # fmt: skip
+                   "-serial", "pty", "-kernel", str(firmware), *more]  # fmt: skip
         command += ["-icount", "shift=0"] if icount else []
         if storage is not None:
             backend = f"memory-backend-file,id=psram,mem-path={storage},size={MEMORY_BYTES},share=on"
@@ -176,8 +179,12 @@ class Qemu:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
+    process.terminate()  # plugins write then what they have counted
+    try:
+        process.wait(10 * PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     if process.stdout:
         process.stdout.close()
 
@@ -202,14 +209,15 @@ class Board:
     @classmethod
     def qemu(
         cls, files: str | Path | None = None, firmware: str | Path = FIRMWARE, icount: bool = False,
-        storage: str | Path | None = None,
+        storage: str | Path | None = None, more: Sequence[str] = (),
     ) -> "Board":  # fmt: skip
         """Start the emulated Cortex-M7. With `icount` a microsecond of its clock is 1000 instructions, exactly.
-        `storage` is a file that holds its flash and card, so that they outlive it; it is made if there is none."""
+        `storage` is a file that holds its flash and card, so that they outlive it; it is made if there is none.
+        `more`: arguments of QEMU."""
         image = None if files is None else romfs.build(files)
         if image is not None and len(image) > ROM_SIZE:
             raise ValueError(f"{files}: {len(image)} bytes, the emulated board has room for {ROM_SIZE}, use parts")
-        emulator = Qemu(Path(firmware), image, icount, storage)
+        emulator = Qemu(Path(firmware), image, icount, storage, more)
         try:
             board = cls(emulator.port)
             board._qemu = emulator

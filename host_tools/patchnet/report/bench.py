@@ -1,7 +1,8 @@
 """Counting instructions on the emulated Cortex-M7: the four blocks that others publish, and whole networks.
 
 A microsecond of the emulated clock is 1000 instructions, exactly (`remote.Board.qemu`, icount), so `Model.profile`
-counts instructions layer by layer. Instructions are not cycles: a load of four words counts once.
+counts instructions layer by layer. Instructions are not cycles, a load of four words counts once: these are modelled
+(`cycles`), of the engine alone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from ..net.network import Network, aligned
 from ..plan import choice, costs
 from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, modes
 from ..plan.place import Plan, Segment, Step, areas, block_name, place
+from . import cycles
+from .cycles import Cycles
 
 PER_MICROSECOND = 1000
 ROM_SPARE = 1 << 16  # of the emulated board's ROM, for names and alignment of files
@@ -92,6 +95,7 @@ class BlockCount:
     macs: int
     per_mac: float
     scratch: int
+    cycles: Cycles
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class NetworkCount:
     """Instructions of a network, all tunnels together, and of its layers, the fully connected one last.
 
     `macs` are nominal. `predicted` is what the planner says, `large` the instructions with a picture of LARGE pixels.
+    `cycles`: modelled, of the layers.
     """
 
     name: str
@@ -110,6 +115,10 @@ class NetworkCount:
     predicted: int
     large: int
     layers: dict[str, int]
+    cycles: dict[str, Cycles]
+
+    def all_cycles(self) -> Cycles:
+        return sum(self.cycles.values(), Cycles())
 
 
 LARGE = (320, 240)
@@ -246,13 +255,15 @@ def measure(board: Board, name: str, width: int, height: int, timeout: float = 6
     return [PER_MICROSECOND * us for us in json.loads(answer)]
 
 
-def _block_count(board: Board, job: Job, file: str) -> BlockCount:
+def _block_count(board: Board, job: Job, file: str, modelled: Sequence[Cycles]) -> BlockCount:
     block = job.network.layers()[1]
     n = measure(board, file, job.network.width, job.network.height)[1]
-    return BlockCount(job.name, job.schedule, n, block.macs, n / block.macs, scratch(job.network, job.plan, 1))
+    return BlockCount(
+        job.name, job.schedule, n, block.macs, n / block.macs, scratch(job.network, job.plan, 1), modelled[1]
+    )  # fmt: skip
 
 
-def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
+def _network_count(board: Board, job: Job, file: str, modelled: Sequence[Cycles]) -> NetworkCount:
     network = job.network
     counts, large = (measure(board, file, *size) for size in ((network.width, network.height), LARGE))
     names = [block_name(network, i) for i in range(len(network.run()))]
@@ -261,7 +272,7 @@ def _network_count(board: Board, job: Job, file: str) -> NetworkCount:
     n, predicted = sum(counts), costs.predicted(network, job.plan)
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),
-        dict(zip(names, counts, strict=True)),
+        dict(zip(names, counts, strict=True)), dict(zip(names, modelled, strict=True)),
     )  # fmt: skip
 
 
@@ -290,11 +301,13 @@ def _counted(jobs: Sequence[Job], count: Callable, firmware: Path, told: Progres
             (Path(folder) / "picture").write_bytes(picture)
             for i, job in enumerate(together):
                 (Path(folder) / f"{i}.pnb").write_bytes(job.blob)
+            told("cycles")
+            modelled = cycles.measured([job.blob for job in together], picture, firmware)
             with Board.qemu(folder, firmware, icount=True) as board:
                 check_counter(board)
                 for i, job in enumerate(together):
                     told(f"{job.name}, {job.schedule}")
-                    out.append(count(board, job, f"{i}.pnb"))
+                    out.append(count(board, job, f"{i}.pnb", modelled[i]))
     return out
 
 
@@ -350,13 +363,25 @@ def _shape(block: Layer) -> str:
 
 
 def _block_table(i: int, counts: Iterable[BlockCount]) -> Table:
-    columns = ("instructions", "per MAC", "scratch")
+    columns = ("instructions", "per MAC", "cycles", "MAC a cycle", "scratch")
     out = _table(f"block {i + 1}: {_shape(BLOCKS[i])}", ("schedule",), columns)
     for peer, figures in PEERS.items():
-        out.add_row(peer, "", f"{figures[i]:.2f}", "")
+        out.add_row(peer, "", f"{figures[i]:.2f}", "", "", "")
     for c in counts:
-        out.add_row(c.schedule, f"{c.instructions:,}", f"{c.per_mac:.2f}", f"{c.scratch:,} B")
+        out.add_row(
+            c.schedule, f"{c.instructions:,}", f"{c.per_mac:.2f}", _range(c.cycles), _rate(c.macs, c.cycles),
+            f"{c.scratch:,} B",
+        )  # fmt: skip
     return out
+
+
+def _range(c: Cycles) -> str:
+    return f"{c.least / 1e6:.2f} to {c.most / 1e6:.2f} M"
+
+
+def _rate(macs: int, c: Cycles) -> str:
+    """Multiply-accumulates a cycle, the least first."""
+    return f"{macs / c.most:.2f} to {macs / c.least:.2f}"
 
 
 def _layer_table(name: str, counts: Sequence[NetworkCount]) -> Table:
@@ -367,6 +392,8 @@ def _layer_table(name: str, counts: Sequence[NetworkCount]) -> Table:
         ("all", lambda c: f"{c.instructions:,}"),
         ("per MAC", lambda c: f"{c.per_mac:.3f}"),
         ("predicted", lambda c: f"{c.predicted / c.instructions - 1:+.1%}"),
+        ("cycles, modelled", lambda c: _range(c.all_cycles())),
+        ("MAC a cycle", lambda c: _rate(c.macs, c.all_cycles())),
         (f"all, picture {LARGE[0]}x{LARGE[1]}", lambda c: f"{c.large:,}"),
         ("arena", lambda c: f"{c.arena:,} B"),
     )

@@ -1,0 +1,129 @@
+"""Modelled cycles of a network's layers on a Cortex-M7: QEMU counts how often each block of the engine's code runs in
+each layer (ports/qemu/blocks.c), and `pipeline` models how long a block takes.
+
+What is between two steps of the engine, in MicroPython and the binding, is left out, and so is what is called outside
+of the engine, as to copy memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ..board.remote import FIRMWARE, PATIENCE, Board, check_built
+from ..engine.model import Model
+
+PLUGIN = "blocks.so"  # beside the firmware
+MOST_LAYERS = 64  # numbers that the plugin counts by, for each network
+ENGINE = "pn_"  # what the engine's functions begin with
+STEP, OPEN = "pn_step", "pn_open"
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Of a layer, or several: instructions of the engine, and the least and most cycles that they are modelled to
+    take."""
+
+    instructions: int = 0
+    least: int = 0
+    most: int = 0
+
+    def __add__(self, other: Cycles) -> Cycles:
+        return Cycles(
+            self.instructions + other.instructions, self.least + other.least, self.most + other.most
+        )  # fmt: skip
+
+
+class Firmware:
+    """Code of a firmware, by address."""
+
+    def __init__(self, path: Path):
+        """FileNotFoundError without it, ImportError without pyelftools."""
+        from elftools.elf.elffile import ELFFile  # imported here: only this needs it
+        from elftools.elf.sections import SymbolTableSection  # imported here: the same
+
+        with path.open("rb") as file:
+            elf = ELFFile(file)
+            text, table = (elf.get_section_by_name(name) for name in (".text", ".symtab"))
+            if text is None or not isinstance(table, SymbolTableSection):
+                raise ValueError(f"{path}: wanted a program with its symbols")
+            self.start, self.code = text["sh_addr"], text.data()
+            symbols = table.iter_symbols()
+            self.functions = sorted(
+                (s["st_value"] & ~1, s.name) for s in symbols if s["st_info"]["type"] == "STT_FUNC"
+            )  # fmt: skip
+
+    def address(self, name: str) -> int:
+        return next(at for at, own in self.functions if own == name)
+
+    def function(self, address: int) -> str:
+        return self.functions[bisect_right(self.functions, (address, "\x7f")) - 1][1]
+
+    @cache  # noqa: B019, one firmware lives as long as its blocks are asked for
+    def block(self, address: int, instructions: int) -> tuple[int, int]:
+        """Least and most cycles of a block. ImportError without capstone."""
+        from . import pipeline  # imported here: a wheel's user need not have what disassembles
+
+        at = address - self.start
+        # an instruction has four bytes at most
+        return pipeline.modelled(pipeline.disassembled(self.code[at : at + 4 * instructions], address, instructions))
+
+
+def counted(blocks: str, firmware: Firmware, steps: int) -> dict[int, Cycles]:
+    """What the plugin wrote, as cycles of each number. RuntimeError if the engine did not take so many steps."""
+    head, *lines = blocks.splitlines()
+    if int(head.split()[1]) != steps:
+        raise RuntimeError(f"the emulated board took {head.split()[1]} steps, wanted {steps}")
+    out: dict[int, Cycles] = {}
+    for line in lines:
+        start, *words = line.split()
+        address, (instructions, number, count) = int(start, 16), map(int, words)
+        if firmware.function(address).startswith(ENGINE):
+            least, most = firmware.block(address, instructions)
+            own = Cycles(count * instructions, count * least, count * most)
+            out[number] = out.get(number, Cycles()) + own
+    return out
+
+
+_RUN = """
+import patchnet
+with patchnet.Model("{name}") as m:
+    height, width, channels = m.input_shape
+    x = bytes(height * width * channels)
+    if m.task != "audio" and channels in (1, 3):
+        with open("picture", "rb") as f:
+            x = patchnet.Image(width, height, patchnet.RGB565, f.read(width * height * 2))
+    m.predict(x)
+x = None
+"""
+
+
+def measured(blobs: Sequence[bytes], picture: bytes, path: Path = FIRMWARE) -> list[list[Cycles]]:
+    """Of each network the cycles of each layer, all tunnels together, then of what follows them. They read pictures of
+    their own size, in RGB565 and cut from `picture`. FileNotFoundError without firmware and plugin (`make qemu`)."""
+    plugin = path.parent / PLUGIN
+    for needed in (path, plugin):
+        check_built(needed, "qemu")
+    firmware = Firmware(path)
+    steps = [Model(blob)._steps() for blob in blobs]
+    numbers = [MOST_LAYERS * i + layer for i, own in enumerate(steps) for layer in own]
+    with tempfile.TemporaryDirectory() as folder:
+        files, out, order = (Path(folder) / name for name in ("files", "blocks", "steps"))
+        files.mkdir()
+        (files / "picture").write_bytes(picture)
+        for i, blob in enumerate(blobs):
+            (files / f"{i}.pnb").write_bytes(blob)
+        order.write_bytes(b"".join(n.to_bytes(2, "little") for n in numbers))
+        marks = f"step={firmware.address(STEP):#x},stop={firmware.address(OPEN):#x}"
+        own = f"{plugin},{marks},steps={order},out={out}"
+        with Board.qemu(files, path, more=("-plugin", own)) as board:
+            for i in range(len(blobs)):
+                board.exec(_RUN.format(name=f"{i}.pnb"), 600 * PATIENCE)
+        found = counted(out.read_text(), firmware, len(numbers))
+    return [
+        [found.get(MOST_LAYERS * i + layer, Cycles()) for layer in range(max(own) + 1)] for i, own in enumerate(steps)
+    ]
