@@ -58,8 +58,9 @@ class _Pcm:
         view = buffer_of("pcm16", buffer)
         if view.format not in ("h", "b", "B"):
             raise TypeError("pcm16: wanted a buffer of 16-bit samples")
-        if max(view.shape, default=1) < math.prod(view.shape):
-            raise ValueError(f"pcm16: wanted samples of one channel, got an array of {times(view.shape)}")
+        shape = view.shape or ()
+        if max(shape, default=1) < math.prod(shape):
+            raise ValueError(f"pcm16: wanted samples of one channel, got an array of {times(shape)}")
         if view.nbytes % 2:
             raise ValueError(f"pcm16: wanted whole 16-bit samples, got {view.nbytes} bytes")
         self.n, self.view = view.nbytes // 2, view
@@ -220,6 +221,7 @@ class Model:
         """Takes the window of the frame that the engine wants next."""
         place = (ctypes.c_uint32 * 4)()
         engine().pn_host_window(self._model, place)
+        self._use.read(None)  # the one before is let go first, as on a board
         window = Pixels(adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
         if window.data is None or (window.width, window.height) != tuple(place[2:]):
             got = f"{window.width} x {window.height}"
@@ -274,8 +276,9 @@ class Model:
         wanted, n = times(self.input_shape), math.prod(self.input_shape)
         if view.nbytes != n:
             raise ValueError(f"shape: wanted {wanted} = {n} bytes, got {view.nbytes}")
-        if view.ndim > 1 and [n for n in view.shape if n > 1] != [n for n in self.input_shape if n > 1]:
-            raise ValueError(f"shape: wanted {wanted}, got {times(view.shape)}")
+        shape = view.shape or ()
+        if len(shape) > 1 and [n for n in shape if n > 1] != [n for n in self.input_shape if n > 1]:
+            raise ValueError(f"shape: wanted {wanted}, got {times(shape)}")
         return view
 
     def _input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> tuple[Pixels | None, memoryview | None]:
