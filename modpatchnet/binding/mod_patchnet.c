@@ -28,7 +28,9 @@
 // largest piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept
 // alive here: the blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the
 // scheduler get in; a run is then simply given up, and the next one starts afresh. While a model runs it refuses
-// (RuntimeError) to be run again or closed from such a callback.
+// (RuntimeError) to be run again or closed from such a callback. Other models may be run from there, but no run may
+// write where another one reads or writes (RuntimeError, "arena is in use" and the like): models with one arena run in
+// turn.
 //
 // The same source is compiled into a firmware or linked into a native .mpy; mod_native.h has the differences.
 #include <string.h>

@@ -45,7 +45,7 @@ def stream(spotter, chunks, between=None):
     return said
 
 
-# what is heard stays in the arena between chunks: what is run elsewhere, or by the model itself, does no harm, but where
+# what is heard stays in the arena between chunks: what is run elsewhere, or by the model itself, does no harm, but once
 # another model has written over it the stream begins anew
 arena, x = bytearray(m.ram + 8), bytes(m.input_shape[0] * m.input_shape[1])
 n = m.clip_samples // 6
