@@ -12,7 +12,8 @@ cam.pixformat(csi.RGB565)
 cam.framesize(csi.QQVGA)
 cam.snapshot(time=2000)
 
-arena = bytearray(12 * 1024)  # as much as the larger of both needs
+# As much as the larger of both needs, which run in turn. A call from a callback while the other runs would be refused.
+arena = bytearray(12 * 1024)
 person = patchnet.Model("/rom/person.pnb", arena)
 thing = patchnet.Model("/rom/cifar10.pnb", arena)
 

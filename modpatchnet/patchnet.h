@@ -139,6 +139,7 @@ typedef struct {
     uint16_t missing; // samples until the next row; 0 before pn_listen
     uint16_t fresh; // rows since pn_listen or the last pn_spot
     uint16_t pause; // rows until pn_spot may answer again
+    uint32_t crc; // of what the arena keeps, by pn_listen_pause
 } pn_hearing_t;
 
 // A model: what pn_open found, then what changes. In an order that Thumb instructions reach well: what is read most
@@ -346,10 +347,12 @@ pn_sound_t pn_sound(const pn_model_t *m);
 // PN_ERR_ALIGN.
 int pn_listen(pn_model_t *m, void *arena, size_t len);
 
-// Whether it has begun; and its end: what is heard next is another sound.
-static inline bool pn_listening(const pn_model_t *m) {
-    return m->state.hearing.missing > 0;
-}
+// Where the arena may be used by others between calls: pn_listen_pause leaves it to them, then pn_listen_goes_on tells
+// whether listening has begun in it and all that was heard is still there. If not, pn_listen begins anew.
+void pn_listen_pause(pn_model_t *m);
+bool pn_listen_goes_on(const pn_model_t *m, const void *arena);
+
+// Its end: what is heard next is another sound.
 void pn_listen_end(pn_model_t *m);
 
 // After pn_listen, not during a run: takes at most `n` samples (int16, little-endian, at any address; zeros if `pcm` is

@@ -1,7 +1,9 @@
 """patchnet on a board, for editors and type checkers: what scripts may use, with units, ranges and errors.
 
 Everything raises, besides what is said at each name, ValueError once the model is closed and RuntimeError ("model
-is busy") where a callback that runs during an inference uses the same model.
+is busy") where a callback that runs during an inference uses the same model. A run whose arena or `out` overlaps
+anything else that it uses, or that another run under way uses, is refused (RuntimeError "arena is in use", "out is in
+use as input" and the like).
 """
 
 from array import array
@@ -50,8 +52,8 @@ class Model:
 
     `src`: path, open file (binary, with seek and readinto) or buffer. Where it lies in memory at a multiple of 4
     (ROMFS, a buffer) it is used in place and must not change.
-    `arena`: writable buffer to run in, with `ram` bytes from a multiple of 8 on; None: the board's own memory for
-    it (DTCM) where it has any and no other model has it, else the heap.
+    `arena`: writable buffer to run in, with `ram` bytes from a multiple of 8 on, of several models if they run in
+    turn; None: the board's own memory for it (DTCM) where it has any and no other model has it, else the heap.
     `stream`: whether a file's weights stay there and are read during each run: True, False, or the bytes of the
     buffer that they are read into; None: if the heap has no room for them.
 
@@ -106,7 +108,9 @@ class Model:
     ) -> tuple[str, float] | None:
         """(label, score) if a word is heard with this chunk of a stream of 16-bit samples, else None.
 
-        Chunks may have any length, but no samples between them may be lost. Settings are the model's where None:
+        Chunks may have any length, but no samples between them may be lost. What was heard stays in the arena: if
+        another model writes over it, the next chunk is the beginning of another stream. Settings are the model's where
+        None:
         `threshold`: 0..1, the least score. `pause`: seconds in which nothing more is reported. `smooth`: 0..1, the
         share of a new run in the scores. `every`: rows from run to run, 1..65535. `background`: the label that is
         never reported, "" for none.

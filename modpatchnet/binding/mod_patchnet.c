@@ -28,7 +28,9 @@
 // largest piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept
 // alive here: the blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the
 // scheduler get in; a run is then simply given up, and the next one starts afresh. While a model runs it refuses
-// (RuntimeError) to be run again or closed from such a callback.
+// (RuntimeError) to be run again or closed from such a callback. Other models may be run from there, but no run may
+// write where another one reads or writes (RuntimeError, "arena is in use" and the like): models with one arena run in
+// turn.
 //
 // The same source is compiled into a firmware or linked into a native .mpy; mod_native.h has the differences.
 #include <string.h>
@@ -48,7 +50,7 @@
 #define FORMAT_MUTABLE (1u << 27) // not set for Bayer, YUV and compressed pictures
 #define FORMAT_NUMBERED (1u << 16) // smaller numbers are those of old firmware and say nothing
 
-typedef struct {
+typedef struct model_obj {
     mp_obj_base_t base;
     pn_model_t model;
     mp_obj_t source; // what the blob lies in, MP_OBJ_NULL after deinit
@@ -58,11 +60,15 @@ typedef struct {
     bool own_file;
     mp_obj_t arena; // the caller's, or None
     uint8_t *own_arena; // else this one, of the heap or the board's
-    mp_obj_t picture; // during a run
+    mp_obj_t input; // during a run, what is read: picture, values or samples
     mp_obj_t camera, pixfmt; // during a run on windows: what gives them, and their format
     mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
-    bool busy;
+    struct model_obj *next; // during a run, the one that was under way before
 } model_obj_t;
+
+// Those whose runs are under way, the latest first. The collector finds them on the stack. Not static: in a native .mpy
+// what is static cannot be linked.
+model_obj_t *patchnet_running;
 
 typedef struct {
     mp_obj_base_t base;
@@ -111,8 +117,16 @@ static void check_task(const model_obj_t *self, bool fits, const char *wanted) {
     }
 }
 
+static bool is_busy(const model_obj_t *self) {
+    const model_obj_t *it = patchnet_running;
+    while (it != NULL && it != self) {
+        it = it->next;
+    }
+    return it != NULL;
+}
+
 static void check_idle(const model_obj_t *self) {
-    if (self->busy) {
+    if (is_busy(self)) {
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("model is busy"));
     }
 }
@@ -168,7 +182,7 @@ static bool leave_board_arena(const model_obj_t *self) {
 // The collector calls it, which frees the rest by itself. Anybody else closes a model with it.
 static mp_obj_t model_del(mp_obj_t self_in) {
     model_obj_t *self = MP_OBJ_TO_PTR(self_in);
-    if (!self->busy && leave_board_arena(self)) {
+    if (!is_busy(self) && leave_board_arena(self)) {
         self->own_arena = NULL;
         self->source = MP_OBJ_NULL;
     }
@@ -217,10 +231,11 @@ static void read_at(mp_obj_t file, size_t at, void *to, size_t n) {
 
 // A file that was opened here is closed here.
 static void close_file(model_obj_t *self) {
-    if (self->own_file && self->file != MP_OBJ_NULL) {
-        call_method(self->file, MP_QSTR_close, 0, NULL);
+    mp_obj_t file = self->file;
+    self->file = MP_OBJ_NULL; // first, as close() may raise
+    if (self->own_file && file != MP_OBJ_NULL) {
+        call_method(file, MP_QSTR_close, 0, NULL);
     }
-    self->file = MP_OBJ_NULL;
 }
 
 // The blob in a buffer, used in place or, misaligned, copied.
@@ -396,10 +411,10 @@ static mp_obj_t model_deinit(mp_obj_t self_in) {
     uint8_t *buffer = pn_weights_leave(&self->model);
     if (buffer != NULL) {
         m_del(uint8_t, buffer, self->model.weights.bytes);
-        close_file(self);
     }
     self->copy = self->own_arena = NULL;
     self->source = self->arena = MP_OBJ_NULL;
+    close_file(self);
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(model_deinit_obj, model_deinit);
@@ -533,13 +548,66 @@ static void check_arena(const model_obj_t *self) {
     }
 }
 
+// The memory of a run: what it writes, then what it only reads. An area that is nowhere has no bytes.
+enum { ARENA, STREAM, OUT, WRITTEN, MODEL = WRITTEN, INPUT, AREAS };
+
+static void get_areas(const model_obj_t *self, void *arena, mp_obj_t input, mp_buffer_info_t area[AREAS]) {
+    const pn_model_t *m = &self->model;
+    memset(area, 0, AREAS * sizeof(*area));
+    area[ARENA] = (mp_buffer_info_t) { .buf = arena, .len = m->arena_bytes };
+    area[STREAM] = (mp_buffer_info_t) { .buf = m->weights.buffer, .len = m->weights.buffer ? m->weights.bytes : 0 };
+    area[MODEL] = (mp_buffer_info_t) { .buf = (void *)m->blob, .len = self->blob_bytes };
+    if (self->out != MP_OBJ_NULL) {
+        mp_get_buffer(self->out, &area[OUT], MP_BUFFER_WRITE);
+    }
+    if (input != MP_OBJ_NULL) {
+        mp_get_buffer(input, &area[INPUT], MP_BUFFER_READ);
+    }
+}
+
+// Whether two of them have bytes in common.
+static bool overlap(const mp_buffer_info_t *a, const mp_buffer_info_t *b) {
+    uintptr_t at = (uintptr_t)a->buf, other = (uintptr_t)b->buf;
+    return a->len > 0 && b->len > 0 && (other - at < a->len || at - other < b->len);
+}
+
+// No run may write where it, or another one that is under way, reads or writes otherwise.
+static void check_areas(const mp_buffer_info_t *mine, const mp_buffer_info_t *others) {
+    static const char name[AREAS][8] = { "arena", "stream", "out", "model", "input" };
+    for (size_t i = 0; i < AREAS; ++i) {
+        for (size_t j = 0; j < AREAS; ++j) {
+            bool harmless = (i >= WRITTEN && j >= WRITTEN) || (mine == others && i == j);
+            if (harmless || !overlap(&mine[i], &others[j])) {
+                continue;
+            }
+            if (i == j) {
+                mp_raise_msg_varg(&mp_type_RuntimeError, MP_ERROR_TEXT("%s is in use"), name[i]);
+            }
+            mp_raise_msg_varg(&mp_type_RuntimeError, MP_ERROR_TEXT("%s is in use as %s"), name[i], name[j]);
+        }
+    }
+}
+
+// Before a run of `self` in `arena` on `input` writes anything.
+static void check_memory(const model_obj_t *self, void *arena, mp_obj_t input) {
+    mp_buffer_info_t mine[AREAS], others[AREAS];
+    get_areas(self, arena, input, mine);
+    check_areas(mine, mine);
+    for (const model_obj_t *it = patchnet_running; it != NULL; it = it->next) {
+        if (it != self) {
+            get_areas(it, it->model.run.arena, it->input, others);
+            check_areas(mine, others);
+        }
+    }
+}
+
 // Takes the window of the frame that the engine wants next. The one before is let go first: there may be room for one
 // only.
 static void take_window(model_obj_t *self) {
     pn_window_t w;
     pn_image_t image;
     pn_window(&self->model, &w);
-    self->picture = MP_OBJ_NULL;
+    self->input = MP_OBJ_NULL;
     const mp_obj_t place[4] = {
         MP_OBJ_NEW_SMALL_INT(w.x),
         MP_OBJ_NEW_SMALL_INT(w.y),
@@ -547,11 +615,12 @@ static void take_window(model_obj_t *self) {
         MP_OBJ_NEW_SMALL_INT(w.h),
     };
     mp_obj_t img = call_method(self->camera, MP_QSTR_window, 4, place);
-    self->picture = get_image(&image, img, mp_const_none, self->pixfmt);
+    self->input = get_image(&image, img, mp_const_none, self->pixfmt);
     if (image.data == NULL || image.w != w.w || image.h != w.h) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("window: wanted %u x %u pixels, got %u x %u"),
             (unsigned int)w.w, (unsigned int)w.h, (unsigned int)image.w, (unsigned int)image.h);
     }
+    check_memory(self, self->model.run.arena, self->input);
     int err = pn_give(&self->model, image.data, image.format);
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
@@ -570,17 +639,14 @@ static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
 
 // ... and that of the outputs that a detection network fills as it goes.
 static void check_out(const model_obj_t *self) {
-    #ifndef PN_NO_DETECT
-    if (self->out != MP_OBJ_NULL && get_out(self, self->out) != self->model.state.detecting.outputs) {
+    if (pn_detects(&self->model) && self->out != MP_OBJ_NULL
+        && get_out(self, self->out) != self->model.state.detecting.outputs) {
         mp_raise_ValueError(MP_ERROR_TEXT("out: its buffer has moved"));
     }
-    #else
-    (void)self;
-    #endif
 }
 
-// Before a run: nothing else runs, and everything is where it was. The arena to run in.
-static mp_buffer_info_t get_ready(const model_obj_t *self) {
+// Before a run on `input`: nothing else runs in its memory, and everything is where it was. The arena to run in.
+static mp_buffer_info_t get_ready(const model_obj_t *self, mp_obj_t input) {
     mp_buffer_info_t arena = { .buf = self->own_arena, .len = self->model.arena_bytes };
     check_idle(self);
     check_open(self);
@@ -588,18 +654,19 @@ static mp_buffer_info_t get_ready(const model_obj_t *self) {
     if (self->arena != mp_const_none) {
         arena_buffer(self->arena, self->model.arena_bytes, &arena);
     }
+    check_memory(self, arena.buf, input);
     return arena;
 }
 
 // Begins a run on `image`, or on the raw values at `x` if `image` is NULL.
 static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep, mp_obj_t pixfmt) {
-    mp_buffer_info_t arena = get_ready(self);
+    mp_buffer_info_t arena = get_ready(self, keep);
     int err = image ? pn_start(&self->model, arena.buf, arena.len, image)
                     : pn_start_raw(&self->model, arena.buf, arena.len, x);
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
     }
-    self->picture = self->camera = keep;
+    self->input = self->camera = keep;
     self->pixfmt = pixfmt;
 }
 
@@ -636,17 +703,26 @@ static void run_steps(model_obj_t *self, uint32_t *us) {
     }
 }
 
+static void end_running(const model_obj_t *self) {
+    model_obj_t **link = &patchnet_running;
+    while (*link != self) { // the first, unless threads end in another order than they began
+        link = &(*link)->next;
+    }
+    *link = self->next;
+}
+
 // Does `work`, the model being busy meanwhile, whatever it raises.
 static void guarded(model_obj_t *self, void (*work)(model_obj_t *, void *), void *arg) {
     nlr_buf_t nlr;
-    self->busy = true;
+    self->next = patchnet_running;
+    patchnet_running = self;
     bool fine = nlr_push(&nlr) == 0;
     if (fine) {
         work(self, arg);
         nlr_pop();
     }
-    self->busy = false;
-    self->picture = self->camera = self->out = MP_OBJ_NULL;
+    end_running(self);
+    self->input = self->camera = self->out = MP_OBJ_NULL;
     pn_release(&self->model);
     if (!fine) {
         nlr_jump(nlr.ret_val);
@@ -723,22 +799,26 @@ static void hear_work(model_obj_t *self, void *arg) {
     }
 }
 
-static void hear(model_obj_t *self, mp_obj_t pcm, size_t from, size_t n) {
-    hear_t h = { .pcm = pcm, .from = from, .n = n };
-    guarded(self, hear_work, &h);
+// Hears a clip between zeros, as many as it is too short by.
+static void clip_work(model_obj_t *self, void *arg) {
+    hear_t *clip = arg;
+    size_t lacking = pn_sound(&self->model).samples - clip->n;
+    hear_t before = { .pcm = MP_OBJ_NULL, .n = lacking / 2 }, after = { .pcm = MP_OBJ_NULL, .n = lacking - before.n };
+    hear_work(self, &before);
+    hear_work(self, clip);
+    hear_work(self, &after);
 }
 
 // Begins a run on a whole clip: its middle, or the clip between zeros. `us`, if not NULL, gets the time until here.
 static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
     pn_model_t *m = &self->model;
-    mp_buffer_info_t buf, arena = get_ready(self);
+    mp_buffer_info_t buf, arena = get_ready(self, pcm);
     uint32_t began = us ? ticks_us() : 0;
-    size_t have = get_samples(pcm, &buf), samples = pn_sound(m).samples, n = MIN(have, samples);
-    size_t before = (samples - n) / 2;
+    size_t have = get_samples(pcm, &buf), n = MIN(have, pn_sound(m).samples);
+    hear_t clip = { .pcm = pcm, .from = (have - n) / 2, .n = n };
     pn_listen(m, arena.buf, arena.len);
-    hear(self, MP_OBJ_NULL, 0, before);
-    hear(self, pcm, (have - n) / 2, n);
-    hear(self, MP_OBJ_NULL, 0, samples - n - before);
+    self->input = pcm;
+    guarded(self, clip_work, &clip);
     pn_listen_end(m);
     pn_start_raw(m, arena.buf, arena.len, pn_rows(m));
     if (us) {
@@ -757,7 +837,8 @@ static size_t inputs(const pn_model_t *m) {
 static void start_values(model_obj_t *self, mp_obj_t x, const mp_buffer_info_t *buf) {
     const pn_model_t *m = &self->model;
     if (!holds_bytes(buf)) {
-        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("x: wanted int8 values, got an array of '%c'"), buf->typecode);
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("x: wanted int8 values, got an array of '%c'"),
+            buf->typecode);
     }
     if (buf->len != inputs(m)) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
@@ -961,12 +1042,14 @@ static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     if (arg[ARG_background].u_obj != mp_const_none) {
         s.background = get_background(self, arg[ARG_background].u_obj);
     }
-    mp_buffer_info_t buf, arena = get_ready(self);
+    mp_buffer_info_t buf, arena = get_ready(self, arg[ARG_pcm16].u_obj);
     hear_t h = { .pcm = arg[ARG_pcm16].u_obj, .n = get_samples(arg[ARG_pcm16].u_obj, &buf), .sound = &s, .found = -1 };
-    if (!pn_listening(m)) {
+    if (!pn_listen_goes_on(m, arena.buf)) {
         pn_listen(m, arena.buf, arena.len);
     }
+    self->input = h.pcm;
     guarded(self, hear_work, &h);
+    pn_listen_pause(m);
     return h.found < 0 ? mp_const_none : answer(self, h.found, h.score);
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
@@ -976,7 +1059,6 @@ static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
 #if defined(PN_NO_DETECT) && defined(PN_NO_HEATMAP)
 
 #define DETECT(X)
-#define take_outputs(self, out) ((void)0)
 
 #else
 
@@ -1036,13 +1118,23 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_detect_obj, 2, model_detect);
 #define DETECT(X) X(MP_QSTR_detect, model_detect_obj)
 
-// The coming run looks for no boxes; with heads it fills `out` as it goes.
-static void take_outputs(model_obj_t *self, mp_obj_t out) {
-    self->out = pn_detects(&self->model) ? out : MP_OBJ_NULL;
-    pn_boxes_prepare(&self->model, 65537, get_out(self, out));
-}
-
 #endif
+
+// Runs and fills the object at `out`: with the outputs of heads as it goes, with others at the end. No boxes are looked
+// for.
+static void predict_work(model_obj_t *self, void *out) {
+    const pn_model_t *m = &self->model;
+    self->out = *(mp_obj_t *)out;
+    check_memory(self, m->run.arena, self->input);
+    if (pn_finds(m)) {
+        pn_boxes_prepare(&self->model, 65537, get_out(self, self->out));
+    }
+    run_steps(self, NULL);
+    int8_t *to = get_out(self, self->out); // again, it may have moved
+    for (size_t i = 0; i < m->outputs && !pn_detects(m); ++i) {
+        to[i] = pn_output(m, i);
+    }
+}
 
 static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     enum { ARG_x, ARG_out };
@@ -1058,14 +1150,7 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
     mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.outputs) : arg[ARG_out].u_obj;
     get_out(self, out);
     start_any(self, arg[ARG_x].u_obj, NULL);
-    if (pn_finds(&self->model)) {
-        take_outputs(self, out);
-    }
-    run(self, NULL);
-    int8_t *to = get_out(self, out); // again, it may have moved
-    for (size_t i = 0; i < self->model.outputs && !pn_detects(&self->model); ++i) {
-        to[i] = pn_output(&self->model, i);
-    }
+    guarded(self, predict_work, &out);
     return out;
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_predict_obj, 2, model_predict);

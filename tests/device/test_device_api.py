@@ -53,12 +53,12 @@ def on_cpython(name: str, folder) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("name", ["api", "ends", "errors", "stream"])
+@pytest.mark.parametrize("name", ["api", "ends", "errors", "shared", "stream"])
 def test_cpython_prints_what_is_expected(folder, name):
     assert on_cpython(name, folder) == expected(name)
 
 
-@pytest.mark.parametrize("name", ["api", "ends", "errors", "memory", "busy", "romfs", "stream"])
+@pytest.mark.parametrize("name", ["api", "ends", "errors", "memory", "busy", "romfs", "shared", "stream"])
 def test_device_prints_what_is_expected(connect, where, folder, name):
     assert connect(where, folder).exec(script(name), PATIENT) == expected(name)
 
@@ -81,6 +81,35 @@ def test_arena_lies_in_the_heap_where_there_is_nothing_else(connect, folder):
     code = "import patchnet\nm = patchnet.Model('grey.pnb')\n"
     code += "print(m.arena, patchnet.Model('grey.pnb', bytearray(m.ram + 8)).arena)"
     assert connect("unix", folder).exec(code) == "heap given\n"
+
+
+BAD_FILE = """
+import io, os, patchnet
+class File(io.IOBase):
+    def __init__(self, data): self.data = data
+    def seek(self, *at): return self.data.seek(*at)
+    def readinto(self, to): return self.data.readinto(to)
+    def close(self): raise OSError(5)
+class Card:
+    def mount(self, readonly, mkfs): pass
+    def stat(self, path): return (0x8000,) + 9 * (0,)
+    def open(self, path, mode): return File(open("grey.pnb", mode))
+os.mount(Card(), "/card")
+m = patchnet.Model("/card/grey.pnb", stream=True)
+print(len(m.labels))
+for act in (m.deinit, m.deinit, lambda: m.labels):
+    try:
+        print(act())
+    except (OSError, ValueError) as e:
+        print(e)
+print(m)
+"""
+
+
+def test_model_whose_file_does_not_close_is_closed(connect, where, folder):
+    said = connect(where, folder).exec(BAD_FILE).splitlines()
+    n = len(Model(blobs.small(1)).labels)
+    assert said == [str(n), "[Errno 5] EIO", "None", "model is closed", "<Model closed>"]
 
 
 def test_file_of_a_mounted_folder_is_read(connect, folder):

@@ -5,8 +5,11 @@ What it shares with a board is in tests/device/scripts, run by test_device_api.p
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from PIL import Image as Pillow
 
 import blobs
 import patchnet
+from conftest import PATIENT
 from networks import free_network, random_picture, random_qnet
 from oracle import RGB888 as ORACLE_RGB888
 from oracle import Oracle
@@ -152,6 +156,52 @@ def test_a_model_in_use_is_busy(model, rgb, monkeypatch):
         patch.setattr("time.perf_counter_ns", meddle)  # which is called between the layers
         assert model.classify(rgb) == wanted
     assert tries
+
+
+class Camera:
+    """Gives black windows, the first when it may; `began` is set before it."""
+
+    def __init__(self):
+        self.began, self.may = threading.Event(), threading.Event()
+
+    def width(self):
+        return 40
+
+    height = width
+
+    def window(self, x, y, w, h):
+        self.began.set()
+        assert self.may.wait(PATIENT)
+        return Image(w, h, GRAYSCALE, bytes(w * h))
+
+
+def test_threads_may_not_share_an_arena_at_the_same_time(model):
+    blob, black = blobs.small(model.input_shape[2]), Image(40, 40, GRAYSCALE, bytes(1600))
+    arena, wanted = bytearray(model.ram + 8), model.predict(black)
+    first, second, apart = Model(blob, arena), Model(blob, arena), Model(blob)
+    cameras, runs = [Camera(), Camera()], []
+    with ThreadPoolExecutor() as pool:
+        for m, camera in zip((first, apart), cameras, strict=True):
+            runs.append(pool.submit(m.predict, camera))
+            assert camera.began.wait(PATIENT)
+        with pytest.raises(RuntimeError, match="^arena is in use$"):
+            second.predict(black)
+        for run, camera in zip(runs, cameras, strict=True):  # the one that began first ends first
+            camera.may.set()
+            assert run.result(PATIENT) == wanted
+            assert second.predict(black) == wanted
+
+
+def test_a_model_whose_file_does_not_close_is_closed(model, tmp_path, monkeypatch):
+    path = tmp_path / "small.pnb"
+    path.write_bytes(blobs.small(model.input_shape[2]))
+    streamed = Model(path, stream=True)
+    with monkeypatch.context() as patch, streamed._stream.file as file:
+        patch.setattr(streamed._stream, "file", SimpleNamespace(close=lambda: 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            streamed.deinit()
+    streamed.deinit()
+    assert file.closed and repr(streamed) == "<Model closed>"
 
 
 def test_a_failed_run_leaves_the_model_usable(model, rgb, monkeypatch):

@@ -135,11 +135,7 @@ int32_t pn_host_spot(pn_model_t *m, const uint32_t *fields, uint32_t *score) {
     return pn_spot(m, &s, score);
 }
 
-// Whether pn_listen has been called, and the rows since the last answer.
-int pn_host_listening(const pn_model_t *m) {
-    return pn_listening(m);
-}
-
+// The rows since the last answer.
 uint32_t pn_host_fresh(const pn_model_t *m) {
     return m->state.hearing.fresh;
 }

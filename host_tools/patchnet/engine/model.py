@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
 from .. import format as fmt
 from .files import Arena, Stream, is_file, read
 from .library import buffer_of, engine, error
+from .memory import Area, Use, area
 from .pictures import GRAYSCALE, JPEG, RGB565, RGB888, Image, Pixels, adapt, is_picture, times
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class _Pcm:
             raise ValueError(f"pcm16: wanted samples of one channel, got an array of {times(shape)}")
         if view.nbytes % 2:
             raise ValueError(f"pcm16: wanted whole 16-bit samples, got {view.nbytes} bytes")
-        self.n = view.nbytes // 2
+        self.n, self.view = view.nbytes // 2, view
         self.hold = (ctypes.c_char * view.nbytes).from_buffer_copy(view.tobytes())
         self.at = ctypes.addressof(self.hold)
 
@@ -107,6 +108,7 @@ class Model:
         # None: a PC has memory enough. What is no file is in memory already.
         self._stream = Stream(src, stream) if stream and is_file(src) else None
         self._blob = self._stream.head if self._stream else read(src)
+        self._source = Area() if is_file(src) else area(memoryview(src))  # type: ignore[arg-type]
         self._model = ctypes.create_string_buffer(lib.pn_host_model_bytes())
         self._running = threading.Lock()
         err = self._stream.open(self._model) if self._stream else lib.pn_open(self._model, self._blob, len(self._blob))
@@ -130,10 +132,10 @@ class Model:
         """Closes the model and lets its memory go. RuntimeError while it runs."""
         self._check_idle()
         if self._open:
-            self._open = False
-            if self._stream:
-                self._stream.close()
-            del self._blob, self._stream, self._arena, self._model
+            self._open, stream = False, self._stream
+            del self._blob, self._source, self._stream, self._arena, self._model
+            if stream:
+                stream.close()  # last, as it may raise
 
     def __enter__(self) -> Model:
         return self
@@ -175,23 +177,27 @@ class Model:
             raise ValueError(f"bad picture: {error(err)}")
 
     @contextmanager
-    def _busy(self) -> Iterator[None]:
+    def _busy(self, input_: memoryview | None, out: memoryview | None = None) -> Iterator[None]:
+        """While the model runs on a buffer, filling another one."""
         if not self._running.acquire(blocking=False):
             raise RuntimeError("model is busy")
         try:
             self._check_open()
-            yield
+            arena = Area(self._arena.at, self._header["arena_bytes"])
+            with Use(arena, out, self._source, input_) as self._use:
+                yield
         finally:
             self._running.release()
 
     def _run(
-        self, pixels: Pixels | None, raw: bytes | None, end: Callable[[list[int]], T], threshold: int = 65537,
-        heads: Heads = None,
+        self, pixels: Pixels | None, raw: memoryview | None, end: Callable[[list[int]], T], threshold: int = 65537,
+        heads: Heads = None, out: memoryview | None = None,
     ) -> T:  # fmt: skip
         """What end(nanoseconds per layer) makes of a run, while nothing else may run. `threshold`, of 65536, is for
-        those that find boxes, `heads`, room for what they give, for detection."""
-        with self._busy():
-            self._start(pixels, raw, threshold, heads)
+        those that find boxes, `heads`, room for what they give, for detection; `out` is what `end` fills."""
+        with self._busy(pixels.view if pixels else raw, out):
+            x = None if raw is None else raw.tobytes()  # kept while the engine reads it
+            self._start(pixels, x, threshold, heads)
             return end(self._finish(pixels))
 
     def _finish(self, pixels: Pixels | None = None) -> list[int]:
@@ -214,7 +220,7 @@ class Model:
     def _steps(self) -> list[int]:
         """The layer of each step of a run: the same on every machine."""
         lib, out = engine(), []
-        with self._busy():
+        with self._busy(None):
             self._start(None, bytes(math.prod(self.input_shape)), 65537, None)
             err = _MORE
             while err == _MORE:
@@ -226,10 +232,12 @@ class Model:
         """Takes the window of the frame that the engine wants next."""
         place = (ctypes.c_uint32 * 4)()
         engine().pn_host_window(self._model, place)
+        self._use.read(None)  # the one before is let go first, as on a board
         window = Pixels(adapt(pixels.camera.window(*place)), None, pixels.pixfmt)
         if window.data is None or (window.width, window.height) != tuple(place[2:]):
             got = f"{window.width} x {window.height}"
             raise ValueError(f"window: wanted {place[2]} x {place[3]} pixels, got {got}")
+        self._use.read(window.view)
         err = engine().pn_give(self._model, window.data, window.format)
         if err:
             raise ValueError(f"bad picture: {error(err)}")
@@ -250,7 +258,7 @@ class Model:
         rows = [numbers[6 * i : 6 * i + 6] for i in range(n)]
         return [(x, y, w, h, labels[label], score / 65536) for x, y, w, h, label, score in rows]
 
-    def _run_any(self, x: Any, end: Callable[[list[int]], T], heads: Heads = None) -> T:
+    def _run_any(self, x: Any, end: Callable[[list[int]], T], heads: Heads = None, out: memoryview | None = None) -> T:
         """`_run` on a picture or, an audio model, on 16-bit samples; or on raw values in any buffer of the right
         length."""
         self._check_open()
@@ -259,10 +267,10 @@ class Model:
         if view is None and self._hears:
             raise ValueError("model is for audio: wanted 16-bit samples")
         if view is None:
-            return self._run(self._pixels(x), None, end, heads=heads)
+            return self._run(self._pixels(x), None, end, heads=heads, out=out)
         if self._hears and view.format == "h":
-            return self._run_clip(_Pcm(x), end)
-        return self._run(None, self._raw(x, view), end, heads=heads)
+            return self._run_clip(_Pcm(x), end, out)
+        return self._run(None, self._raw(x, view), end, heads=heads, out=out)
 
     def _pixels(self, img: Any, roi: Roi | None = None, pixfmt: int | None = None) -> Pixels:
         """A picture to run on. TypeError where the network's input is none."""
@@ -271,8 +279,8 @@ class Model:
             raise TypeError(f"input is {shape}, raw: wanted {n} int8 values")
         return Pixels(adapt(img), roi, pixfmt)
 
-    def _raw(self, x: Any, view: memoryview) -> bytes:
-        """The raw values of `x`, seen as `view`, to run on; those of an array of several dimensions in its order."""
+    def _raw(self, x: Any, view: memoryview) -> memoryview:
+        """`view` of the raw values `x` to run on. An array of several dimensions has to have the network's."""
         kind = str(getattr(x, "dtype", view.format))
         if kind not in ("int8", "b", "B"):
             raise TypeError(f"x: wanted int8 values, got an array of {kind if len(kind) > 1 else repr(kind)}")
@@ -282,9 +290,9 @@ class Model:
         shape = view.shape or ()
         if len(shape) > 1 and [n for n in shape if n > 1] != [n for n in self.input_shape if n > 1]:
             raise ValueError(f"shape: wanted {wanted}, got {times(shape)}")
-        return view.tobytes()
+        return view
 
-    def _input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> tuple[Pixels | None, bytes | None]:
+    def _input(self, img: Any, roi: Roi | None, pixfmt: int | None) -> tuple[Pixels | None, memoryview | None]:
         """What classify and detect are given: a picture, or raw values where the network's input is none."""
         if self._sees or is_picture(adapt(img)):
             return self._pixels(img, roi, pixfmt), None
@@ -316,9 +324,9 @@ class Model:
             at += lib.pn_hear(self._model, pcm.at + 2 * (at - before + skip) if inside else None, end - at)
         lib.pn_listen_end(self._model)
 
-    def _run_clip(self, pcm: _Pcm, end: Callable[[list[int]], T]) -> T:
+    def _run_clip(self, pcm: _Pcm, end: Callable[[list[int]], T], out: memoryview | None = None) -> T:
         """`_run` on a clip; the first of the times is that of its spectrogram."""
-        with self._busy():
+        with self._busy(pcm.view, out):
             began = time.perf_counter_ns()
             self._hear_clip(pcm)
             heard = time.perf_counter_ns() - began
@@ -351,8 +359,8 @@ class Model:
 
     def _spot(self, pcm: _Pcm, sound: ctypes.Array) -> tuple[str, float] | None:
         lib, answer, score, at = engine(), None, ctypes.c_uint32(), 0
-        with self._busy():
-            if not lib.pn_host_listening(self._model):
+        with self._busy(pcm.view):
+            if not lib.pn_listen_goes_on(self._model, self._arena.at):
                 self._listen()
             while at < pcm.n:
                 at += lib.pn_hear(self._model, pcm.at + 2 * at, pcm.n - at)
@@ -360,6 +368,7 @@ class Model:
                     self._run_rows()
                     found = lib.pn_host_spot(self._model, sound, ctypes.byref(score))
                     answer = (self.labels[found], score.value / 65536) if found >= 0 else answer
+            lib.pn_listen_pause(self._model)
         return answer
 
     # ---- answers
@@ -412,8 +421,11 @@ class Model:
         if view.nbytes != n:
             raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
         heads = (ctypes.c_int8 * n)() if self.task == "detect" else None
-        outputs = self._run_any(x, lambda _: heads or self._values(), heads)
-        view.cast("B")[:] = bytes(outputs)
+
+        def fill(_: list[int]) -> None:
+            view.cast("B")[:] = bytes(heads or self._values())
+
+        self._run_any(x, fill, heads, view)
         return out
 
     def profile(self, x: Picture | Bytes) -> list[tuple[str, str, int]]:

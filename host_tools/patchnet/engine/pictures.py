@@ -86,14 +86,14 @@ def is_picture(x: Any) -> bool:
     return callable(getattr(x, "width", None))
 
 
-def _picture_bytes(img: Any) -> bytes:
+def _pixels(img: Any) -> memoryview:
     try:
         view = memoryview(img)
     except TypeError:
         view = buffer_of("picture", img.bytearray() if hasattr(img, "bytearray") else img)
     if view.format not in ("b", "B"):
         raise TypeError("picture: wanted a buffer of bytes")
-    return view.tobytes()
+    return view
 
 
 def _format_bytes(img: Any) -> int:
@@ -114,8 +114,10 @@ def _size(number: int) -> int:
 
 
 class Pixels:
-    """What the engine wants to know about a picture; `data` is None where the picture gives windows."""
+    """What the engine wants to know about a picture. `view`: its buffer, of which `data` is a copy; both are None where
+    the picture gives windows."""
 
+    view: memoryview | None = None
     data: bytes | None
     window: Pixels | None = None  # the one that the engine reads from
 
@@ -133,7 +135,8 @@ class Pixels:
             self.data, self.format = None, 1
             return
         bytes_each = _format_bytes(img) if pixfmt is None else operator.index(pixfmt) & 0xFF
-        self.data = _picture_bytes(img)
+        self.view = _pixels(img)
+        self.data = self.view.tobytes()
         pixels, have = self.width * self.height, len(self.data)
         self.format = bytes_each or {2 * pixels: 2, 3 * pixels: 3}.get(have, 1)
         if pixels == 0 or pixels * self.format != have:

@@ -2,8 +2,8 @@
 
 #include "engine/blob/pn_blob.h"
 
-// CRC-32 as in zlib, a nibble at a time: a table of 64 bytes, and twice the speed of single bits.
-static uint32_t crc32(uint32_t crc, const uint8_t *p, size_t n) {
+// A nibble at a time: a table of 64 bytes, and twice the speed of single bits.
+uint32_t pn_crc32(uint32_t crc, const uint8_t *p, size_t n) {
     // clang-format off
     static const uint32_t nibble[16] = {
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
@@ -44,14 +44,14 @@ uint32_t pn_prefix_bytes(const void *header) {
 int pn_verify(pn_model_t *m, const void *data, size_t n) {
     pn_weights_t *w = &m->weights;
     n = n < w->unverified ? n : w->unverified; // what lies behind the blob is no matter
-    w->crc = crc32(w->crc, data, n);
+    w->crc = pn_crc32(w->crc, data, n);
     w->unverified -= (uint32_t)n;
     return w->unverified ? PN_MORE : w->crc == pn_u32(m->blob + PN_HEADER_CRC) ? PN_OK : PN_ERR_CRC;
 }
 
 int pn_verify_begin(pn_model_t *m, size_t n) {
     uint32_t after = PN_HEADER_CRC + 4, size = pn_u32(m->blob + PN_HEADER_SIZE);
-    m->weights.crc = crc32(0, m->blob, PN_HEADER_CRC);
+    m->weights.crc = pn_crc32(0, m->blob, PN_HEADER_CRC);
     m->weights.unverified = size - after;
     return pn_verify(m, m->blob + after, n - after);
 }

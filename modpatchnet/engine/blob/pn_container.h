@@ -4,6 +4,9 @@
 
 #include "patchnet.h"
 
+// CRC-32 as in zlib, continued from `crc`; 0 to begin with.
+uint32_t pn_crc32(uint32_t crc, const uint8_t *p, size_t n);
+
 // Whether `len` bytes at `blob` may be a blob or its prefix. PN_OK, PN_ERR_ALIGN, PN_ERR_LENGTH, PN_ERR_MAGIC,
 // PN_ERR_VERSION.
 int pn_container_check(const uint8_t *blob, size_t len);

@@ -116,6 +116,21 @@ int pn_listen(pn_model_t *m, void *arena, size_t len) {
     return PN_OK;
 }
 
+// Of all that the arena keeps between calls.
+static uint32_t heard_crc(const pn_model_t *m) {
+    const uint8_t *from = (const uint8_t *)scores(m), *to = (const uint8_t *)pn_rows(m) + (size_t)m->height * m->width;
+    return pn_crc32(0, from, (size_t)(to - from));
+}
+
+void pn_listen_pause(pn_model_t *m) {
+    m->state.hearing.crc = heard_crc(m);
+}
+
+bool pn_listen_goes_on(const pn_model_t *m, const void *arena) {
+    const pn_hearing_t *h = &m->state.hearing;
+    return h->missing > 0 && m->run.arena == arena && h->crc == heard_crc(m);
+}
+
 void pn_listen_end(pn_model_t *m) {
     m->state.hearing.missing = 0;
 }

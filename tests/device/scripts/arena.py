@@ -3,6 +3,8 @@
 import gc
 import io
 
+import uctypes
+
 import patchnet
 
 
@@ -29,6 +31,13 @@ large = patchnet.Model("large.pnb")
 given = patchnet.Model("large.pnb", arena)
 arenas(first, second, large, given)
 print("same bytes", answer(first) == answer(second), answer(large) == answer(given))
+
+# what lies there is no place for outputs
+out = uctypes.bytearray_at(0x20000000, first.output_shape[0])
+try:
+    first.predict(pattern(first, 7), out)
+except RuntimeError as e:
+    print(e)
 
 # two that run in turn do not disturb each other
 right = [answer(second, step) for step in (1, 37)]

@@ -1,4 +1,5 @@
-# While a model runs, what the scheduler lets in may not run or close it. For MicroPython only.
+# While a model runs, what the scheduler lets in may not run or close it, nor run another one in its arena. For
+# MicroPython only.
 import micropython
 
 import patchnet
@@ -49,9 +50,15 @@ print(m.classify(Frame(callback)) == m.classify(img))
 print(seen)
 print(m.predict(x) == right)
 
-# nor may it pull the arena away
+# nor may it use the arena
 arena = bytearray(m.ram + 8)
-moving = patchnet.Model("grey.pnb", arena)
+moving, second = patchnet.Model("grey.pnb", arena), patchnet.Model("grey.pnb", arena)
+seen.clear()
+print(moving.classify(Frame(lambda _: attempt(lambda: second.predict(x)))) == m.classify(img))
+print(seen, second.predict(x) == right)
+
+
+# or pull it away
 
 
 def resize(_):

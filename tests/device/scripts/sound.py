@@ -34,6 +34,30 @@ for case in cases:
     with patchnet.Model(case["blob"], arena) as other:
         print(json.dumps(told(other.classify(pcm, 1)[0])))
 
+
+def stream(spotter, chunks, between=None):
+    """The answers to chunks; between(n) is called before chunk n."""
+    said = []
+    for n, chunk in enumerate(chunks):
+        if between:
+            between(n)
+        said.append(spotter.spot(chunk, threshold=0, pause=0, smooth=0.1, every=1, background=""))
+    return said
+
+
+# what is heard stays in the arena between chunks: what is run elsewhere, or by the model itself, does no harm, but once
+# another model has written over it the stream begins anew
+arena, x = bytearray(m.ram + 8), bytes(m.input_shape[0] * m.input_shape[1])
+n = m.clip_samples // 6
+chunks = [pcm[at : at + n] for at in range(0, 6 * n, n)]
+listening, other, alone = (patchnet.Model(cases[-1]["blob"], room) for room in (arena, arena, None))
+whole = stream(patchnet.Model(cases[-1]["blob"]), chunks)
+anew = stream(patchnet.Model(cases[-1]["blob"]), chunks[4:])
+assert None not in whole[1:] and whole[4:] != anew
+assert stream(listening, chunks, lambda n: (alone.predict(x), listening.predict(x))) == whole
+listening.classify(pcm)  # which ends the stream
+assert stream(listening, chunks, lambda n: n == 4 and other.classify(pcm)) == whole[:4] + anew
+
 for call in (
     lambda: m.classify(patchnet.Image(1, 1, patchnet.GRAYSCALE, b"x")),
     lambda: m.predict(patchnet.Image(1, 1, patchnet.GRAYSCALE, b"x")),
