@@ -158,6 +158,10 @@ WRONG = {
     "unknown engine": (["val", "pets.pnb", "--data", "pictures", "--on", "moon"], "qemu or a port, got 'moon'"),
     "limit of nothing": (["val", "pets.pnb", "--data", "pictures", "--limit", "0"], "from 1 on, got '0'"),
     "no weights": (["val", "pets.pnb", "--data", "pictures", "--on", "float"], "no trained weights pets.npz"),
+    "a shipped network's weights": (
+        ["val", "person", "--data", "pictures", "--on", "float"],
+        "float.npz (networks with a bare name: bccd",
+    ),
     "model is no blob": (["analyze", "qnet.npz"], "wanted a .pnb blob"),
     "damaged blob": (["analyze", "cut.pnb"], "cut.pnb: bad model: length"),
     "budget in words": (["analyze", "pets.pnb", "--budget", "much"], "such as 24K, 24KB or 24576, got 'much'"),

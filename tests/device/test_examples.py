@@ -81,7 +81,7 @@ def test_windowed(connect, rom):
 def test_speed(connect, rom):
     lines = run(connect, rom, "speed.py")
     assert re.fullmatch(rf"/rom/person.pnb: \d+ us for a picture, {Model('person').ram} bytes of RAM", lines[0])
-    layers = len(Model("person").profile(np.zeros((66, 66, 3), np.uint8)))
+    layers = len(Model("person").profile(np.zeros((96, 96, 3), np.uint8)))
     assert len(lines) == 1 + layers
     assert all(re.fullmatch(r"(layer \d+|head) +\S.* +\d+ us +\d+%", line) for line in lines[1:])
 

@@ -134,12 +134,12 @@ def test_networks_without_a_clone(installed):
     for file in ("vww_96_int8.tflite", "vww.txt"):
         shutil.copy(ROOT / "examples" / "import" / file, installed.here)
     shutil.copy(PACKAGE / "pictures" / "person-astronaut.ppm", installed.here / "astronaut.ppm")
-    assert "astronaut.ppm: person 0.9" in installed.patchnet("predict person astronaut.ppm")
-    assert "11,180 B" in installed.patchnet("analyze person")
-    told = installed.patchnet("import vww_96_int8.tflite --labels vww.txt -o runs/person96")
+    assert "astronaut.ppm: person 0.8" in installed.patchnet("predict person astronaut.ppm")
+    assert "12,148 B" in installed.patchnet("analyze person")
+    told = installed.patchnet("import vww_96_int8.tflite --labels vww.txt -o runs/mlperf")
     assert "arena 16,028 B" in told
-    installed.patchnet("pack runs/person96 --budget 14K -o small.pnb")
-    answers = [installed.patchnet(f"predict {net} astronaut.ppm") for net in ("runs/person96", "small.pnb")]
+    installed.patchnet("pack runs/mlperf --budget 14K -o small.pnb")
+    answers = [installed.patchnet(f"predict {net} astronaut.ppm") for net in ("runs/mlperf", "small.pnb")]
     assert answers[0] == answers[1] and "astronaut.ppm: person" in answers[0]
 
 

@@ -19,7 +19,7 @@ from patchnet.tasks.raw.end import LastMap
 from patchnet.tasks.raw.record import QMap
 
 TASKS = ("classify", "detect", "audio", "raw", "heatmap")
-SHIPPED = {"classify": "person", "detect": "bccd", "audio": "spoken-digits"}
+SHIPPED = {"classify": "person66", "detect": "bccd", "audio": "spoken-digits"}
 ALL = "PN_NO_DETECT -DPN_NO_SOUND -DPN_NO_HEATMAP"
 OPTIONS = {"PN_NO_DETECT": {"detect"}, "PN_NO_SOUND": {"audio"}, "PN_NO_HEATMAP": {"heatmap"}}
 OPTIONS[ALL] = {"detect", "audio", "heatmap"}

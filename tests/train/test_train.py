@@ -43,9 +43,16 @@ def test_wrong_experiments_are_refused(tmp_path):
 
 
 def test_experiment_survives_its_own_toml(tmp_path):
-    e = experiment.load_experiment("person", epochs=3)
+    e = experiment.load_experiment("person66", epochs=3)
     (tmp_path / "config.toml").write_text(experiment.to_toml(e))
     assert experiment.load_experiment(tmp_path / "config.toml") == e
+
+
+def test_a_shipped_network_without_float_weights_is_no_beginning(tmp_path):
+    e = experiment.load_experiment("digits", init="person")
+    wanted = "digits: init 'person': wanted a run, .* lite0, person66, spoken-digits, efficientnet-lite0$"
+    with pytest.raises(FileNotFoundError, match=wanted):
+        loop.beginning(e, tmp_path / "classify" / "digits")
 
 
 def box(x0, y0, x1, y1, label=0, difficult=0):
@@ -70,7 +77,7 @@ def test_presence(boxes, wanted):
 
 
 def test_presence_in_cells():
-    e = experiment.load_experiment("person")
+    e = experiment.load_experiment("person66")
     last = e.network.layers()[-1]
     areas = training.cell_areas(e.network)
     assert areas.shape == (1 + 5 * last.oh * last.ow, 4) and last.oh == last.ow == 6
@@ -105,7 +112,7 @@ def extra(request, tmp_path, data_set):
 
 
 def test_mosaic_puts_boxes_where_their_pictures_are(extra):
-    e = experiment.load_experiment("person", mosaic=1.0, whole=1.0, via=0, extra=str(extra))
+    e = experiment.load_experiment("person66", mosaic=1.0, whole=1.0, via=0, extra=str(extra))
     black, white = np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
     rows = np.zeros((0, 6), np.float32), box(0.0, 0.0, 1.0, 1.0, label=1)
     dataset = data.Dataset(("a", "b", "c"), [black, white], np.full(2, -1), ("p", "q"), rows)
@@ -124,7 +131,7 @@ def test_class_labels_become_boxes_around_pictures():
 
 
 def test_extra_pictures_appear_in_mosaics_only():
-    e = experiment.load_experiment("person", extra="digits_test", validation=0.0, batch=8)
+    e = experiment.load_experiment("person66", extra="digits_test", validation=0.0, batch=8)
     own = data.Dataset(
         ("a",), [np.zeros((9, 9, 3), np.uint8)] * 8, np.full(8, -1), tuple("abcdefgh"), (box(0, 0, 1, 1),) * 8
     )

@@ -42,7 +42,8 @@ def model_file(model: str | Path, on: str) -> Path:
     found = [p for p in looked if p.is_file()]
     if not found:
         wanted = {"float": "trained weights", "source": "original of an imported network"}.get(on, "network")
-        shipped, near = ", ".join(names()) or "none", meant(str(model), names())
+        shipped = ", ".join(names()) or "none"
+        near = "" if str(model) in names() else meant(str(model), names())
         raise FileNotFoundError(
             f"no {wanted} {', '.join(map(str, looked))} ({near}networks with a bare name: {shipped})"
         )

@@ -22,3 +22,8 @@ def resolve(name: str | os.PathLike[str]) -> Path:
 def weights(name: str) -> Path:
     """Where the float32 weights of a shipped network lie, or of one to begin with ("lite0"). They need not exist."""
     return FOLDER / f"{name}.npz"
+
+
+def beginnings() -> list[str]:
+    """Bare names of all that have float32 weights, to begin a training with."""
+    return sorted(path.stem for path in FOLDER.glob("*.npz") if not path.name.endswith(".test.npz"))

@@ -1,4 +1,4 @@
-"""Networks by name, to plan and to measure with: shapes only. Weights exist for vww-18k alone (it is `person`)."""
+"""Networks by name, to plan and to measure with: shapes only. Weights exist for vww-18k alone (it is `person66`)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _imagenet_63k(name: str) -> Network:
 
 
 def _vww_18k(name: str) -> Network:
-    text = files("patchnet").joinpath("experiments", "person.toml").read_text()
+    text = files("patchnet").joinpath("experiments", "person66.toml").read_text()
     return from_dict({"name": name, **tomllib.loads(text)["network"]})
 
 

@@ -231,12 +231,19 @@ def save_batch(pixels: Tensor, e: Experiment, path: Path) -> None:
 
 
 def beginning(e: Experiment, out: Path) -> tuple[Network, dict[str, Tensor]]:
-    """The experiment's `init`: a path, a run beside `out` or of another task, a shipped network, EfficientNet-Lite0."""
+    """The experiment's `init`: a path, a run beside `out` or of another task, a shipped network, EfficientNet-Lite0.
+    FileNotFoundError where there is none, or a shipped network has no float32 weights."""
     if e.init == trunk.LITE0:
         return backbone.packaged()
     beside = [out.parent / e.init, *sorted(out.parent.parent.glob(f"*/{e.init}"))]
     places = Path(e.init), *beside, models.weights(e.init)
-    return read_float(next((place for place in places if place.exists()), beside[0]))
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"{e.name}: init {e.init!r}: wanted a run, a file of float32 weights, or one of "
+            f"{', '.join([*models.beginnings(), trunk.LITE0])}"
+        )
+    return read_float(found)
 
 
 class Clock:
