@@ -63,6 +63,8 @@ def explain(error: Exception) -> str:
     """One line for a person."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if hasattr(error, "line"):  # a RemoteError, of a module that not every command has
+        return f"the board says {error.line}"
     return " ".join(str(error).split())
 
 

@@ -145,7 +145,8 @@ def ask(on: str, path: Path, items: Dataset, tick: Tick, words: str) -> tuple[li
     network = network_of(path)
     room = room_of(network)
     if is_port(on):
-        return onboard.ask(on, path, (room.sent(x, network) for x, _ in items), tick, words)
+        named = ((name, room.sent(x, network)) for name, (x, _) in zip(items.names, items, strict=True))
+        return onboard.ask(on, path, named, tick, words)
     module, kind, method = room.camera
     script = words + DEVICE_SCRIPT.format(module=module, kind=kind, method=method)
     blob, found, ram = path.read_bytes(), [], 0
