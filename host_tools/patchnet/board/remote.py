@@ -332,7 +332,10 @@ class Board:
         from mpremote.transport import TransportError
 
         # mpremote's seconds are for each of the things that it waits for, and only while nothing comes.
-        with self._link_until(time.monotonic() + (3 if soft else 1) * seconds), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            self._link_until(time.monotonic() + (3 if soft else 1) * seconds),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             try:
                 self._transport.enter_raw_repl(soft_reset=soft, timeout_overall=seconds)
             except TransportError:
