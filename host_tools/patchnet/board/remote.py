@@ -45,6 +45,7 @@ PR_SET_PDEATHSIG = 1
 # What every time-out is multiplied by, but for those after which something else is tried: for a machine that is busy.
 PATIENCE = float(os.environ.get("PATCHNET_PATIENCE", 1))
 READ_SECONDS, START_SECONDS = 1, 10 * PATIENCE  # for a byte to come: in general, and while code is sent
+PROMPT_SECONDS = 3  # for MicroPython's prompt to come, before FLOOD is tried
 WRITE_SECONDS = 5 * PATIENCE  # for all bytes of a write to be taken; the most that is written at once is FLOOD
 FLOOD = b"\x03" * 8192  # Ctrl-C, more than what a board still waits for whose PC went away amid a frame (see link)
 
@@ -312,9 +313,11 @@ class Board:
             if self._transport.mounted:
                 self._transport.umount_local()
         try:
-            self._enter(False, 3)
+            self._enter(False, PROMPT_SECONDS)
         except LinkLost:
             self.write(FLOOD)
+            self._enter(False, 10 * PATIENCE)
+            self.read(len(FLOOD), READ_SECONDS)  # another prompt may come, for the first try
             self._enter(False, 10 * PATIENCE)
         if soft:
             for attempt in range(3):
