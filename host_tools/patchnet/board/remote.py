@@ -411,7 +411,8 @@ class Board:
 
     def close(self):
         self._transport.serial = self._serial  # without a mounted folder
-        with contextlib.suppress(OSError, NotImplementedError):  # the board may be gone already; sockets drop nothing
+        # The board may be gone already, for which each kind of port has an exception; sockets cannot drop anything.
+        with contextlib.suppress(Exception):
             if self._lost:
                 self._serial.reset_output_buffer()  # closing would wait for it to be read
             elif not self._qemu:
