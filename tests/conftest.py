@@ -6,6 +6,8 @@
 
 import contextlib
 import os
+import pty
+import tty
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,27 @@ def qemu():
     require("qemu")
     with remote.connect("qemu") as device:
         yield device
+
+
+@pytest.fixture
+def line():
+    """A pseudo-terminal: the descriptor of its other end, and the port."""
+    there, here = pty.openpty()
+    tty.setraw(here)
+    yield there, os.ttyname(here)
+    os.close(here)
+    os.close(there)
+
+
+@pytest.fixture
+def unread(line):
+    """A port from which nobody reads, and which takes no more."""
+    port = os.open(line[1], os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(port, bytes(4096))
+    os.close(port)
+    return line[1]
 
 
 def wait_for(device, text):

@@ -27,7 +27,7 @@ from networks import random_qnet
 from patchnet import Model, cli
 from patchnet.blob import vector
 from patchnet.blob.pack import pack, seal
-from patchnet.board import boards, deploy, partition, remote, romfs
+from patchnet.board import boards, deploy, onboard, partition, remote, romfs
 from patchnet.board.link import Link
 from patchnet.models import FOLDER, resolve
 from sounds import tiny
@@ -447,11 +447,66 @@ def test_a_full_disk_is_refused_before_anything_is_copied(board, larger, to):
 def test_a_disk_that_gets_full_while_it_is_written(board, larger, to, monkeypatch):
     path = deploy.deploy(larger, board.port, to).path
     fill(board, PLACES[to], 30_000)
-    monkeypatch.setattr(deploy, "_make_room", lambda *_: None)
-    with pytest.raises(ValueError, match="no space left on the board"):
+    monkeypatch.setattr(deploy, "_make_room", lambda *_: False)
+    with pytest.raises(ValueError, match=f"^{path}: no space left on the board; {path} is what it was$"):
         deploy.deploy(other(larger), board.port, to)
     assert is_there(board, path, blobs.large())
     assert sorted(board.files(PLACES[to])) == ["filler", "net.pnb"]
+
+
+def test_what_a_file_system_does_not_take_is_one_line(board, model, capsys):
+    """FAT has no such name, a folder is in the way: what was there stays, and nothing else is."""
+    assert deploy.deploy(model, board.port, "sd").copied
+    quoted = shutil.copy(model, model.with_name('a"b.pnb'))
+    board.exec("import os\nos.mkdir('/flash/net.pnb')")
+    for file, to, said in (
+        (quoted, "sd", '/sd/a"b.pnb: the file system does not take that name; /sd/a"b.pnb is what it was'),
+        (model, "flash", "/flash/net.pnb: on the board that is a folder: remove it, or give the network another name"),
+    ):
+        assert cli.main(["deploy", str(file), "--port", board.port, "--to", to]) == cli.USER_ERROR
+        assert capsys.readouterr().err.splitlines()[-1] == f"patchnet: {said}"
+    assert is_there(board, "/sd/net.pnb", blobs.medium()) and board.files("/sd") == ["net.pnb"]
+    assert board.files("/flash") == ["net.pnb"] and board.files("/flash/net.pnb") == []
+
+
+@pytest.mark.parametrize(
+    "number, said",
+    [
+        (30, "the file system is read-only"),
+        (5, "the board cannot read or write"),
+        (99, "the board's file system gives error 99"),
+    ],
+)
+def test_errors_of_a_disk_while_it_is_written(board, model, monkeypatch, number, said):
+    path = deploy.deploy(model, board.port, "flash").path
+    failing = deploy.WRITE_FILE.replace("f.write(data[1:])", f"raises({number}, data)")
+    failing += "def raises(n, data):\n    if f.write(data[1:]) > 0:\n        raise OSError(n)\n"
+    monkeypatch.setattr(deploy, "WRITE_FILE", failing)
+    with pytest.raises(ValueError, match=f"^{path}: {said}.*; {path} is what it was$"):
+        deploy.deploy(other(model), board.port, "flash")
+    assert is_there(board, path, blobs.medium()) and board.files("/flash") == ["net.pnb"]
+
+
+def test_what_replacing_cannot_make_room_for_stays(board, larger):
+    path = deploy.deploy(larger, board.port, "sd").path
+    fill(board, "/sd", 1000)
+    with remote.Board.serial(board.port) as b, pytest.raises(ValueError, match="needs .* has .* free$"):
+        deploy._make_room(b, boards.ask(b), path, 2 * len(blobs.large()), True)
+    assert is_there(board, path, blobs.large())
+
+
+def test_control_c_leaves_no_half_file(board, model):
+    path = deploy.deploy(model, board.port, "flash").path
+
+    def interrupt(_what, _total):
+        def tick(_n):
+            raise KeyboardInterrupt
+
+        return tick
+
+    with pytest.raises(KeyboardInterrupt):
+        deploy.deploy(other(model), board.port, "flash", track=interrupt)
+    assert is_there(board, path, blobs.medium()) and board.files("/flash") == ["net.pnb"]
 
 
 def test_too_small_a_heap_is_told_before_anything_is_copied(board, model):
@@ -564,10 +619,66 @@ def test_installation_is_asked_for(stock, model):
     assert asked == ["mps2-an500 with Cortex-M7 has no patchnet. Install patchnet.mpy to /flash/lib?"]
 
 
-def test_a_broken_installation_is_told(stock, model):
-    stock.exec("import os\nos.mkdir('lib')\nwith open('lib/patchnet.mpy', 'wb') as f:\n f.write(b'M\\x05')")
-    with pytest.raises(ValueError, match=r"has no patchnet \(incompatible .mpy file\): --install"):
+def sealed(data):
+    """As ports/natmod/seal leaves a file."""
+    return data + zlib.crc32(data).to_bytes(4, "little")
+
+
+MPY = "/flash/lib/patchnet.mpy"
+OF_NO_USE = {
+    "empty": (lambda _good: b"", " is empty"),
+    "cut": (lambda good: good[:3000], " is cut off, damaged or out of date"),
+    "damaged": (lambda good: good[:2000] + b"?" + good[2001:2500], " is cut off, damaged or out of date"),
+    "machine": (lambda _good: sealed(b"M\x06\x0b\x1f"), ": incompatible .mpy arch (it is for x64, .mpy version 6.3)"),
+    "version": (
+        lambda _good: sealed(b"M\x05\x1f\x1f"),
+        ": incompatible .mpy file (it is for armv7emsp, .mpy version 5.3)",
+    ),
+}
+
+
+def test_a_patchnet_of_no_use_is_told_and_not_imported(stock, model, capsys):
+    """MicroPython would never return from one that is cut off."""
+    good = (deploy.NATMOD / "armv7emsp" / "patchnet.mpy").read_bytes()
+    assert good[:2] == b"M\x06" and zlib.crc32(good) == boards.WHOLE
+    with remote.Board.serial(stock.port) as b:
+        b.exec("import os\nos.mkdir('lib')")
+        for make, said in OF_NO_USE.values():
+            b.exec(f"with open({MPY!r}, 'wb') as f:\n f.write({make(good)!r})")
+            facts = boards.ask(b)
+            assert (facts.file, facts.patchnet, facts.error) == (MPY, None, MPY + said)
+            b.reset()
+    why = re.escape(f"mps2-an500 with Cortex-M7: {facts.error}")
+    with pytest.raises(ValueError, match=f"^{why}: --install puts patchnet.mpy to /flash/lib$"):
         deploy.deploy(model, stock.port)
+    with pytest.raises(remote.LinkLost, match=f"^{why}: `patchnet deploy --install` brings it$"):
+        onboard.ask(stock.port, model, [], lambda _n: None, "")
+    assert cli.main(["devices", "--port", stock.port]) == 0
+    assert "is for armv7emsp" in " ".join(re.sub("[│\n]", " ", capsys.readouterr().out).split())
+
+
+def test_a_patchnet_that_is_cut_off_is_renewed_where_it_lies(stock, model):
+    good = (deploy.NATMOD / "armv7emsp" / "patchnet.mpy").read_bytes()
+    stock.exec(f"with open('/flash/patchnet.mpy', 'wb') as f:\n f.write({good[:3000]!r})")
+    assert deploy.deploy(model, stock.port, "flash", install=lambda _question: True).tried
+    assert sorted(stock.files("/flash")) == ["net.pnb", "patchnet.mpy"]
+    assert checksum_on(stock, "/flash/patchnet.mpy") == (len(good), boards.WHOLE)
+
+
+def test_a_patchnet_for_other_networks_is_told(board, model, monkeypatch):
+    monkeypatch.setattr(boards, "HEADER", boards.HEADER[:4] + b"\x63\x00" + boards.HEADER[6:])
+    why = "the firmware's patchnet is for networks of another version: build the firmware anew, see ports/README.md"
+    with pytest.raises(ValueError, match=f": {why}$"):
+        deploy.deploy(model, board.port)
+
+
+def test_the_seal_is_put_on_once(tmp_path):
+    path = tmp_path / "a.mpy"
+    path.write_bytes(b"M\x06 and so on")
+    for _ in range(2):
+        subprocess.run([remote.ROOT / "ports" / "natmod" / "seal", path], check=True)
+        assert path.read_bytes() == sealed(b"M\x06 and so on")
+    assert zlib.crc32(path.read_bytes()) == boards.WHOLE
 
 
 # ---------------------------------------------------------------- power and plug
@@ -836,6 +947,13 @@ def test_devices_are_listed(board, capsys, monkeypatch):
     assert "no answer" in second["trouble"] and "version" not in second
     assert cli.main(["devices"]) == 0
     assert "in the firmware" in capsys.readouterr().out
+
+
+def test_a_port_that_does_not_read_hides_no_other(board, unread, capsys, monkeypatch):
+    monkeypatch.setattr(remote, "WRITE_SECONDS", 0.2)
+    assert cli.main(["devices", "--json", "--port", unread, "--port", board.port]) == 0
+    dead, live = json.loads(capsys.readouterr().out)
+    assert dead["trouble"] == f"{unread}: no answer (what is sent there is not read)" and live["patchnet"] == ""
 
 
 def test_auto_and_id_find_the_board(monkeypatch):

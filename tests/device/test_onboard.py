@@ -121,7 +121,7 @@ def test_an_unplugged_board_goes_on_where_it_was(board, counted):
     """The line is cut twice; what has been answered is not asked again."""
     plug = Plugs(board.port, [30_000, 35_000])
     path = files.model_file("digits", "host")
-    pictures = [np.full((64, 64), 10 * i, np.uint8) for i in range(PICTURES)]
+    pictures = [(str(i), np.full((64, 64), 10 * i, np.uint8)) for i in range(PICTURES)]
     answers, _ = onboard.ask(plug.url, path, pictures, lambda _n: None, classifying.WORDS)
     plug.close()
     assert plug.cuts == 2
@@ -136,7 +136,7 @@ def test_a_board_that_is_off_usb_for_a_while_is_found_again(board, monkeypatch):
     here, asked = remote.Port(plug.url, "77", "f055:9800", None), []
     monkeypatch.setattr(remote, "ports", lambda: asked.append(1) or ([] if len(asked) in (2, 3) else [here]))
     path = files.model_file("digits", "host")
-    pictures = [np.full((64, 64), 10 * i, np.uint8) for i in range(PICTURES)]
+    pictures = [(str(i), np.full((64, 64), 10 * i, np.uint8)) for i in range(PICTURES)]
     answers, _ = onboard.ask("id:77", path, pictures, lambda _n: None, classifying.WORDS)
     plug.close()
     assert plug.cuts == 1 and len(asked) == 4 and len(answers) == PICTURES
@@ -175,10 +175,17 @@ class Plugs:
 def test_a_board_that_does_not_come_back_is_told(board, monkeypatch):
     monkeypatch.setattr(onboard, "PATIENCE", 2)
     plug = Plug(board.port, 14_000)
-    pictures = [np.zeros((16, 16), np.uint8)] * 40
+    pictures = [("a", np.zeros((16, 16), np.uint8))] * 40
     with pytest.raises(remote.LinkLost, match="; [0-9]+ were answered"):
         onboard.ask(plug.url, files.model_file("digits", "host"), pictures, lambda _n: None, classifying.WORDS)
     plug.thread.join()
+
+
+def test_what_a_board_raises_names_the_picture(board):
+    pictures = [(name, np.zeros((16, side), np.uint8)) for name, side in (("a.png", 16), ("b.png", 17))]
+    words = "def words(m, img):\n    return [str(bytearray(10)[img.width() - 7])]"
+    with pytest.raises(ValueError, match=f"^b.png: {board.port} says IndexError: .*range$"):
+        onboard.ask(board.port, files.model_file("digits", "host"), pictures, lambda _n: None, words)
 
 
 def test_bench_lists_the_layers(board, capsys):

@@ -1,7 +1,10 @@
 """The adapter between pytest, mpremote and the ports, and the ground that the ports give to patchnet."""
 
+import contextlib
+import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -95,6 +98,55 @@ def test_code_without_end_times_out(connect, where):
     with pytest.raises(remote.RemoteTimeout):
         device.exec("while True:\n pass", timeout=1)
     assert device.exec("print(1)") == "1\n"
+
+
+def test_a_port_that_does_not_read_is_told(unread, monkeypatch):
+    monkeypatch.setattr(remote, "WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "PROMPT_SECONDS", 0.2)
+    began = time.monotonic()
+    with pytest.raises(remote.LinkLost, match=f"^{unread}: no answer \\(what is sent there is not read\\)$"):
+        remote.Board.serial(unread)
+    assert 0.2 <= time.monotonic() - began < PATIENT
+
+
+@pytest.mark.parametrize("sends", [b"", b"tick \xe4\r\n" * 100], ids=["silent", "endless"])
+def test_a_port_without_a_prompt_is_told(line, sends, monkeypatch):
+    """One that sends for ever would be read for ever."""
+    monkeypatch.setattr(remote, "PATIENCE", 0.05)
+    monkeypatch.setattr(remote, "PROMPT_SECONDS", 0.2)
+    there, port = line
+    os.set_blocking(there, False)
+    ended = threading.Event()
+
+    def board():
+        while not ended.is_set():
+            with contextlib.suppress(BlockingIOError):
+                os.read(there, 4096)
+            with contextlib.suppress(BlockingIOError):
+                os.write(there, sends)
+
+    thread = threading.Thread(target=board)
+    thread.start()
+    try:
+        with pytest.raises(
+            remote.LinkLost, match=f"^{port}: no answer \\(MicroPython's prompt does not come at Ctrl-C"
+        ):
+            remote.Board.serial(port)
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_endless_output_times_out(connect):
+    board = connect("qemu")
+    with pytest.raises(remote.RemoteTimeout, match="does not end in time; last words '.*tick"):
+        board.exec("while True: print('tick')", timeout=0.5)
+    assert board.exec("print(1)") == "1\n"
+
+
+def test_the_last_line_of_a_traceback():
+    assert remote.RemoteError("Traceback:\n  File\nOSError: [Errno 28] ENOSPC\n").line == "OSError: [Errno 28] ENOSPC"
+    assert remote.RemoteError("").line == ""
 
 
 def test_much_output_arrives_whole(connect, where):

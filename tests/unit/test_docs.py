@@ -21,7 +21,7 @@ ENGINE = ROOT / "modpatchnet"
 RUN_ERRORS = {"arena", "ok"}  # which the module finds before the engine does, and which is none
 # Not for a user: what only the tests or a wrong call can bring about.
 INTERNAL = r"frame: wanted|does not fit into a varuint|emulated board has room|QEMU did not start|is missing: run `make"
-INTERNAL += r"|no end (in time|within)|exit status|the program on the board ended"
+INTERNAL += r"|no end within|exit status|the program on the board ended"
 
 
 def binding_texts():

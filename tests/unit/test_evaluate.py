@@ -1,5 +1,6 @@
 """Accuracy on generated pictures against the oracle, on every engine, and what happens when an engine misbehaves."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,28 @@ def test_missing_answers_are_an_error(zoo, monkeypatch):
         monkeypatch.setattr(remote, "run", FakeDevice(spoil))
         with pytest.raises(RuntimeError, match="qemu: answers are missing"):
             val(zoo, ["qemu"])
+
+
+@pytest.mark.parametrize("answered", [0, 1, 3])
+def test_what_a_device_raises_names_the_picture(zoo, monkeypatch, answered):
+    """By how much it had printed: m.ram, then a line for each picture."""
+
+    def raises(*_, **__):
+        raise remote.RemoteError("Traceback (most recent call last):\nMemoryError: too large\n", "line\n" * answered)
+
+    monkeypatch.setattr(remote, "run", raises)
+    with pytest.raises(ValueError, match="MemoryError") as e:
+        val(zoo, ["unix"])
+    named = data.load(zoo[0] / "pictures").names[answered - 1] if answered else zoo[0] / "zoo.pnb"
+    assert str(e.value) == f"{named}: unix says MemoryError: too large"
+
+
+def test_a_picture_too_large_for_the_emulated_board_is_named(zoo, monkeypatch):
+    monkeypatch.setattr(engines, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(remote, "ROM_SIZE", len(zoo[2]) + engines.ROM_BYTES + 100)
+    name = re.escape(data.load(zoo[0] / "pictures").names[0])
+    with pytest.raises(ValueError, match=rf"^{name}: [\d,]+ B, the emulated board has room for 100 B$"):
+        val(zoo, ["qemu"])
 
 
 def test_one_timeout_is_forgiven(zoo, monkeypatch):

@@ -3,31 +3,81 @@
 from __future__ import annotations
 
 import ast
+import struct
+import zlib
 from dataclasses import asdict, dataclass, replace  # noqa: F401
 
+from .. import format
 from .remote import PATIENCE, Board, LinkLost, Port, RemoteError, RemoteTimeout, ports
 
 MPY_VERSION, MPY_SUBVERSION = 6, 3
 MPY_ARCHS = {1: "x86", 2: "x64", 3: "armv6", 4: "armv6m", 5: "armv7m", 6: "armv7em", 7: "armv7emsp", 8: "armv7emdp"}
 
-# `patchnet` is the folder of the .mpy, "" for one in the firmware, None for none.
+WHOLE = zlib.crc32(bytes(4))  # CRC-32 of what ends with its own CRC-32, as a patchnet.mpy does (ports/natmod/seal)
+HEADER = struct.pack("<4sHH", format.MAGIC, format.VERSION, format.HEADER.size).ljust(format.HEADER.size, b"\0")
+
+CHECKSUM = """
+import binascii
+def checksum(path):
+    crc = size = 0
+    part = memoryview(bytearray(1024))
+    with open(path, "rb") as f:
+        while True:
+            n = f.readinto(part)
+            if not n:
+                return size, crc & 0xffffffff
+            crc = binascii.crc32(part[:n], crc)
+            size += n
+"""
+# `file` is the patchnet.mpy that `import` would take, "" if it takes none. MicroPython's loader never returns from one
+# that is cut off: only what is whole is imported. `patchnet` is its folder, "" for one in the firmware, None for none.
+# Of a header alone a patchnet for networks of this version misses the rest.
 ASK = """
 import gc, os, sys
-def ask():
-    i = sys.implementation
-    facts = {"name": i.name, "version": ".".join(str(n) for n in i.version[:3]), "platform": sys.platform,
-        "machine": getattr(i, "_machine", sys.platform), "mpy": getattr(i, "_mpy", 0), "patchnet": None, "error": ""}
+def module():
+    for folder in sys.path:
+        if folder == ".frozen":
+            try:
+                import _patchnet
+                return ""
+            except ImportError:
+                continue
+        for name in ("patchnet", "patchnet.py", "patchnet.mpy"):
+            path = (folder or os.getcwd()).rstrip("/") + "/" + name
+            try:
+                os.stat(path)
+                return path if name[-4:] == ".mpy" else ""
+            except OSError:
+                pass
+    return ""
+def look(facts):
+    path = facts["file"]
+    if path:
+        size, crc = checksum(path)
+        if crc != {whole}:
+            return " is cut off, damaged or out of date" if size else " is empty"
+        with open(path, "rb") as f:
+            facts["head"] = f.read(4)
     try:
         import patchnet
         file = getattr(patchnet, "__file__", "")
         facts["patchnet"] = file.rsplit("/", 1)[0] or "/" if file[:1] == "/" else ""
-    except ImportError:
-        pass
+        patchnet.Model(bytearray({header}))
+    except ImportError as e:
+        return ": " + str(e) if path else ""
     except Exception as e:
-        facts["error"] = str(e)
+        if "bad model" not in str(e):
+            return ": " + str(e)
+        return " is for networks of another version" if "version" in str(e) else ""
+def ask():
+    i = sys.implementation
+    facts = {{"name": i.name, "version": ".".join(str(n) for n in i.version[:3]), "platform": sys.platform,
+        "machine": getattr(i, "_machine", sys.platform), "mpy": getattr(i, "_mpy", 0), "patchnet": None,
+        "file": module(), "head": b""}}
+    facts["error"] = look(facts)
     gc.collect()
     facts["free"] = gc.mem_free()
-    disks = {}
+    disks = {{}}
     for name in [""] + os.listdir("/"):
         try:
             s = os.statvfs("/" + name)
@@ -70,30 +120,11 @@ print(repr(room({})))
 """
 
 
-CHECKSUM = """
-import binascii
-def checksum(path):
-    crc = size = 0
-    part = memoryview(bytearray(1024))
-    with open(path, "rb") as f:
-        while True:
-            n = f.readinto(part)
-            if not n:
-                return size, crc & 0xffffffff
-            crc = binascii.crc32(part[:n], crc)
-            size += n
-try:
-    print(repr(checksum({path!r})))
-except OSError:
-    print(None)
-"""
-
-
 @dataclass(frozen=True)
 class Facts:
     """A board's answer. `free`: bytes of heap. `disks`: path -> (free bytes, bytes of a block). `rom`: bytes of the
-    ROMFS partition. `patchnet`: "" for one in the firmware, else the folder of the .mpy, None if there is none; `error`
-    then may say what `import patchnet` raised."""
+    ROMFS partition. `patchnet`: "" for one in the firmware, else the folder of the .mpy, None if there is none. `file`:
+    the patchnet.mpy that `import` finds, "" for none. `error`: what is wrong with either, "" for nothing."""
 
     name: str
     version: str
@@ -101,6 +132,7 @@ class Facts:
     machine: str
     mpy: int
     patchnet: str | None
+    file: str
     error: str
     free: int
     disks: dict[str, tuple[int, int]]
@@ -110,6 +142,13 @@ class Facts:
     def arch(self) -> str | None:
         """Of the native code that the board loads from .mpy files."""
         return MPY_ARCHS.get(self.mpy >> 10 & 0xF)
+
+    @property
+    def no_patchnet(self) -> str:
+        """Why networks cannot run there, "" if they can."""
+        if self.error:
+            return f"{self.machine}: {self.error}"
+        return f"{self.machine} has no patchnet" if self.patchnet is None else ""
 
     @property
     def places(self) -> dict[str, str]:
@@ -124,12 +163,17 @@ class Facts:
 
 
 def ask(board: Board) -> Facts:
-    return Facts(**ast.literal_eval(board.exec(ASK)))
+    told = ast.literal_eval(board.exec(CHECKSUM + ASK.format(whole=WHOLE, header=HEADER), 30 * PATIENCE))
+    head, error = told.pop("head"), told.pop("error")
+    if "incompatible .mpy" in error:
+        error += f" (it is for {MPY_ARCHS.get(head[2] >> 2 & 0xF)}, .mpy version {head[1]}.{head[2] & 3})"
+    return Facts(**told, error=error and (told["file"] or "the firmware's patchnet") + error)
 
 
 def checksum(board: Board, path: str) -> tuple[int, int] | None:
     """Bytes and CRC-32 of a file on the board, None if there is none."""
-    return ast.literal_eval(board.exec(CHECKSUM.format(path=path), 120 * PATIENCE))
+    code = f"{CHECKSUM}try:\n    print(repr(checksum({path!r})))\nexcept OSError:\n    print(None)"
+    return ast.literal_eval(board.exec(code, 120 * PATIENCE))
 
 
 def missing_room(board: Board, needs: dict[str, int]) -> str | None:

@@ -9,10 +9,12 @@ another name, in the ROMFS partition where nothing else lies (see partition).
 
 from __future__ import annotations
 
+import ast
 import re
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,22 @@ def answer(data):
         f.close()
     elif f.write(data[1:]) != len(data) - 1:
         raise OSError(28)
+"""
+IS_FOLDER = """
+import os
+try:
+    print(os.stat({path!r})[0] & 0x4000 != 0)
+except OSError:
+    print(False)
+"""
+DISK = """
+import os
+s = os.statvfs({root!r})
+try:
+    old = os.stat({path!r})[6]
+except OSError:
+    old = 0
+print((s[1] * s[4], old))
 """
 OPEN = """
 import array, patchnet
@@ -90,7 +108,7 @@ def deploy(
     expected = vector.load(path)
     with connect(port) as board:
         facts = boards.ask(board)
-        if facts.patchnet is None:
+        if facts.no_patchnet:
             facts = _install(board, facts, install, track)
         place = _place(facts, to)
         target = f"{facts.places[place].rstrip('/')}/{path.stem}.pnb"
@@ -147,32 +165,35 @@ def _check_heap(board: Board, path: Path, ram: int, place: str) -> None:
 
 
 def _install(board: Board, facts: Facts, install: Callable[[str], bool], track: Track) -> Facts:
-    """Puts patchnet.mpy on a board whose firmware has none."""
-    why = f" ({facts.error})" if facts.error else ""
-    native = NATIVE_ARCH.get(facts.arch or "")
+    """Puts patchnet.mpy on a board whose firmware has none, or in the place of one that is of no use."""
+    why, native = facts.no_patchnet, NATIVE_ARCH.get(facts.arch or "")
     version = (facts.mpy & 0xFF, facts.mpy >> 8 & 3)
+    if facts.patchnet == "":
+        raise ValueError(f"{why}: build the firmware anew, see ports/README.md")
     if native is None or version != (boards.MPY_VERSION, boards.MPY_SUBVERSION):
-        raise ValueError(f"{facts.machine} has no patchnet{why}, and there is no .mpy for {facts.arch}, .mpy version "
+        raise ValueError(f"{why}, and there is no .mpy for {facts.arch}, .mpy version "
                          f"{version[0]}.{version[1]}: build the firmware with it, see ports/README.md")  # fmt: skip
     file = RELEASED if RELEASED.is_file() and native == "armv7emsp" else NATMOD / native / "patchnet.mpy"
     if not file.is_file():
         where = "" if CLONE else " in a clone of patchnet's repository"
-        raise ValueError(f"{facts.machine} has no patchnet{why}; `make natmod`{where} builds {file.name}, "
-                         "which can be installed")  # fmt: skip
-    if "flash" not in facts.places:
-        raise ValueError(f"{facts.machine} has no patchnet{why}, and no flash file system to install it to")
-    folder = facts.places["flash"].rstrip("/") + "/lib"
-    if not install(f"{facts.machine} has no patchnet{why}. Install {file.name} to {folder}?"):
-        raise ValueError(f"{facts.machine} has no patchnet{why}: --install puts patchnet.mpy to {folder}")
-    board.exec(f"import os\ntry:\n    os.mkdir({folder!r})\nexcept OSError:\n    pass")
-    _write_file(board, facts, f"{folder}/patchnet.mpy", file.read_bytes(), False, track, lambda _new: None)
-    board.reset()
-    facts = boards.ask(board)
-    if facts.patchnet is None:
-        raise ValueError(
-            f"{facts.machine}: patchnet.mpy is at {folder}, `import patchnet` does not take it: {facts.error}"
-        )
-    return facts
+        raise ValueError(f"{why}; `make natmod`{where} builds {file.name}, which can be installed")
+    if facts.file.startswith("/rom/"):
+        raise ValueError(f"{why}: a ROMFS is changed as a whole, `mpremote romfs deploy` one without it")
+    if not facts.file and "flash" not in facts.places:
+        raise ValueError(f"{why}, and no flash file system to install it to")
+    folder = facts.file.rsplit("/", 1)[0] if facts.file else facts.places["flash"].rstrip("/") + "/lib"
+    data, path = file.read_bytes(), f"{folder}/{file.name}"
+    if boards.checksum(board, path) != (len(data), zlib.crc32(data)):
+        if not install(f"{why}. Install {file.name} to {folder}?"):
+            raise ValueError(f"{why}: --install puts {file.name} to {folder}")
+        with suppress(RemoteError):  # it is there, or writing to it will tell
+            board.exec(f"import os\nos.mkdir({folder!r})")
+        _write_file(board, facts, path, data, bool(facts.file), track, lambda _new: None)
+        board.reset()
+        facts = boards.ask(board)
+        if not facts.no_patchnet:
+            return facts
+    raise ValueError(f"{facts.no_patchnet}; it is the one of this PC: build the firmware with it, see ports/README.md")
 
 
 def _try(board: Board, name: str, model: str, expected: vector.Vector) -> bool:
@@ -214,26 +235,51 @@ def _input(test: vector.Vector) -> str:
 # ---------------------------------------------------------------- a file
 
 
+# What an OSError of a board means for a file there. FAT has EINVAL for a name, littlefs and ROMFS have it for none.
+OS_ERRORS = {
+    2: "there is no such folder",
+    5: "the board cannot read or write there: a worn-out or loose card",
+    13: "the file system does not allow it",
+    19: "the card or flash is gone",
+    20: "what should be its folder is a file",
+    22: "the file system does not take that name",
+    28: "no space left on the board",
+    30: "the file system is read-only",
+    36: "the name is too long for the file system",
+}
+
+
+def _os_error(error: Exception) -> str | None:
+    """What the OSError says that code on a board raised; None for any other error."""
+    found = re.match(r"OSError: (?:\[Errno )?(\d+)", error.line) if isinstance(error, RemoteError) else None
+    return OS_ERRORS.get(int(found[1]), f"the board's file system gives error {found[1]}") if found else None
+
+
 def _write_file(
     board: Board, facts: Facts, path: str, data: bytes, replace: bool, track: Track,
     check: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Writes `path` by way of PATH.part, which `check` may look at before it takes the place of `path`."""
-    part = f"{path}.part"
-    _remove(board, part)  # of an earlier try
-    _make_room(board, facts, path, len(data), replace)
+    part, kept = f"{path}.part", f"{path} is what it was"
     try:
+        if board.exec(IS_FOLDER.format(path=path)) == "True\n":
+            raise ValueError(f"{path}: on the board that is a folder: remove it, or give the network another name")
+        _remove(board, part)  # of an earlier try
+        if _make_room(board, facts, path, len(data), replace):
+            kept = f"{path} had to go before"
         _send_file(board, part, data, track(f"copying {path}", len(data)))
         if boards.checksum(board, part) != (len(data), zlib.crc32(data)):
             raise ValueError(f"{part}: what the board reads back is not what was sent")
         check(part)
         board.exec(f"import os\nos.rename({part!r}, {path!r})\ngetattr(os, 'sync', int)()")
     except LinkLost as e:
-        raise LinkLost(f"{e}; {path} is what it was, start again") from e
-    except (ValueError, RemoteError, RemoteTimeout) as e:
-        _remove(board, part)
-        if re.search(r"ENOSPC|OSError: 28$", str(e).strip()):
-            raise ValueError(f"{path}: no space left on the board; what was there is what it was") from e
+        raise LinkLost(f"{e}; {kept}, start again") from e
+    except BaseException as e:  # Ctrl-C, too
+        with suppress(LinkLost, RemoteError, RemoteTimeout):
+            _remove(board, part)
+        why = _os_error(e) if isinstance(e, Exception) else None
+        if why:
+            raise ValueError(f"{path}: {why}; {kept}") from e
         raise
 
 
@@ -241,19 +287,20 @@ def _remove(board: Board, path: str) -> None:
     board.exec(f"import os\ntry:\n    os.remove({path!r})\nexcept OSError:\n    pass")
 
 
-def _make_room(board: Board, facts: Facts, path: str, size: int, replace: bool) -> None:
-    """ValueError if the file system has no room for `size` bytes more; with `replace` the file at `path` goes first."""
+def _make_room(board: Board, facts: Facts, path: str, size: int, replace: bool) -> bool:
+    """ValueError if the file system has no room for `size` bytes more. With `replace` the file at `path` goes first, if
+    that makes the room; whether it did."""
     root = max((d for d in facts.disks if path.startswith(d.rstrip("/") + "/")), key=len)
     block = facts.disks[root][1]
     needed = -(-size // block) * block + 2 * block  # and what the file system notes about it
-    free = f"import os\ns = os.statvfs({root!r})\nprint(s[1] * s[4])"
-    room = int(board.exec(free))
-    if room < needed and replace:
-        _remove(board, path)
-        room = int(board.exec(free))
-    if room < needed:
+    room, old = ast.literal_eval(board.exec(DISK.format(root=root, path=path)))
+    if room >= needed:
+        return False
+    if not (replace and room + old // block * block >= needed):
         more = "" if replace else "; the old file stays until the new one is there, --replace removes it first"
         raise ValueError(f"{path}: needs {needed:,} B, {root} has {room:,} B free{more}")
+    _remove(board, path)
+    return True
 
 
 def _send_file(board: Board, path: str, data: bytes, tick: Callable[[int], None]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from ..blob import vector
 from . import boards, remote
 from .link import Link
-from .remote import Board, LinkLost, RemoteTimeout
+from .remote import Board, LinkLost, RemoteError, RemoteTimeout
 
 PATIENCE = 30 * remote.PATIENCE  # seconds in which a board that went away may come back
 LOSSES = 5  # in a row, without an answer in between
@@ -84,7 +84,10 @@ class Session:
 
     def _find(self, name: str, blob: bytes) -> str:
         """Where on the board that very blob lies, "" if nowhere."""
-        for folder in boards.ask(self._board).places.values():
+        facts = boards.ask(self._board)
+        if facts.no_patchnet:
+            raise ValueError(f"{facts.no_patchnet}: `patchnet deploy --install` brings it")
+        for folder in facts.places.values():
             path = f"{folder.rstrip('/')}/{name}"
             if boards.checksum(self._board, path) == (len(blob), zlib.crc32(blob)):
                 return path
@@ -135,21 +138,23 @@ def _open(port: str, path: Path, words: str, patience: float) -> Session:
 
 
 def ask(
-    port: str, path: Path, inputs: Iterable[np.ndarray], tick: Callable[[int], None], words: str
+    port: str, path: Path, inputs: Iterable[tuple[str, np.ndarray]], tick: Callable[[int], None], words: str
 ) -> tuple[list[list[str]], int]:
-    """The words of the board's answers, one list for each of `inputs` (as for Session.ask), and m.ram. `words` is
-    MicroPython: words(m, x) returns the answer to a picture, or to bytes of samples or raw values, as a list of
-    strings; `labels` are the model's."""
+    """The words of the board's answers, one list for each of `inputs` (a name and what Session.ask wants), and m.ram.
+    `words` is MicroPython: words(m, x) returns the answer to a picture, or to bytes of samples or raw values, as a list
+    of strings; `labels` are the model's. ValueError names the input that the board raised at."""
     first = _open(port, path, words, 0)
     session: Session | None = first
     ram, answers = first.ram, []
     try:
-        for x in inputs:
+        for name, x in inputs:
             for losses in range(LOSSES + 1):
                 try:
                     session = session or _open(port, path, words, PATIENCE)
                     answers.append(session.ask(x))
                     break
+                except RemoteError as e:
+                    raise ValueError(f"{name}: {port} says {e.line}") from e
                 except LinkLost as e:
                     if losses == LOSSES or session is None:
                         raise LinkLost(f"{e}; {len(answers)} were answered") from e
@@ -178,7 +183,7 @@ class Profile:
 
 def profile(port: str, path: Path, x: np.ndarray, runs: int, tick: Callable[[int], None]) -> Profile:
     """Where the time goes on a board, block by block."""
-    answers, _ = ask(port, path, [x] * runs, tick, PROFILE)
+    answers, _ = ask(port, path, [(path.name, x)] * runs, tick, PROFILE)
     table = [[tuple(row.split("|")) for row in words] for words in answers]
     rows = [
         (name, op, round(float(np.median([int(run[i][2]) for run in table]))))

@@ -16,6 +16,7 @@ A port is a device such as /dev/ttyACM0, "auto" (the only board there is), "id:S
 import contextlib
 import ctypes
 import io
+import math
 import os
 import re
 import select
@@ -44,6 +45,8 @@ PR_SET_PDEATHSIG = 1
 # What every time-out is multiplied by, but for those after which something else is tried: for a machine that is busy.
 PATIENCE = float(os.environ.get("PATCHNET_PATIENCE", 1))
 READ_SECONDS, START_SECONDS = 1, 10 * PATIENCE  # for a byte to come: in general, and while code is sent
+PROMPT_SECONDS = 3  # for MicroPython's prompt to come, before FLOOD is tried
+WRITE_SECONDS = 5 * PATIENCE  # for all bytes of a write to be taken; the most that is written at once is FLOOD
 FLOOD = b"\x03" * 8192  # Ctrl-C, more than what a board still waits for whose PC went away amid a frame (see link)
 
 
@@ -53,6 +56,11 @@ class RemoteError(Exception):
     def __init__(self, traceback: str, output: str = ""):
         super().__init__(traceback)
         self.output = output
+
+    @property
+    def line(self) -> str:
+        """What was raised, without the way there."""
+        return str(self).strip().rsplit("\n", 1)[-1]
 
 
 class RemoteTimeout(Exception):
@@ -189,6 +197,32 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
+class Line:
+    """A serial port as pyserial has it, from which nothing comes after `until` (of time.monotonic): mpremote reads on
+    for as long as a board sends."""
+
+    def __init__(self, serial):
+        self._serial = serial
+        self.until = math.inf
+
+    def __getattr__(self, name: str):
+        return getattr(self._serial, name)
+
+    @property
+    def timeout(self) -> float:
+        return self._serial.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float):
+        self._serial.timeout = seconds
+
+    def inWaiting(self) -> int:
+        return self._serial.in_waiting if time.monotonic() < self.until else 0
+
+    def read(self, n: int = 1) -> bytes:
+        return self._serial.read(n) if time.monotonic() < self.until else b""
+
+
 class Board:
     """A board at a serial port. Names defined by one `exec` are there for the next, until `reset`."""
 
@@ -202,9 +236,13 @@ class Board:
             raise LinkLost(f"{self.port}: no answer ({trouble})")
         self._qemu: Qemu | None = None
         self._on_reset = ""  # code that brings `files` back
-        # Without a timeout a read from a board that hangs would never return.
+        self._lost = False  # whether what was tried last failed
+        # Without time-outs a read from a board that hangs, or a write to it, would never return.
         with self._link():
             self._transport = SerialTransport(self.port, baudrate=baudrate, timeout=READ_SECONDS)
+        self._serial = self._transport.serial
+        self._serial.write_timeout = WRITE_SECONDS
+        self._line = self._transport.serial = Line(self._serial)
 
     @classmethod
     def qemu(
@@ -254,23 +292,40 @@ class Board:
         """What pyserial and mpremote raise when a board goes away, as LinkLost. mpremote also prints: not on stdout."""
         # imported here: as pyserial above
         from mpremote.transport import TransportError
+        from serial import SerialTimeoutException
 
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 yield
         except (OSError, TransportError, struct.error) as e:
-            raise LinkLost(f"{self.port}: no answer ({' '.join(str(e).split())})") from e
+            self._lost = True
+            unread = isinstance(e, SerialTimeoutException)  # pyserial has it for writing only
+            why = "what is sent there is not read" if unread else " ".join(str(e).split())
+            raise LinkLost(f"{self.port}: no answer ({why})") from e
+        self._lost = False
+
+    @contextlib.contextmanager
+    def _link_until(self, deadline: float) -> Iterator[None]:
+        """The same, and what comes after `deadline` is not read."""
+        self._line.until = deadline
+        try:
+            with self._link():
+                yield
+        finally:
+            self._line.until = math.inf
 
     def reset(self, soft: bool = True):
         """Soft reset: stops what runs, forgets all names and a `mount`; `files` of an emulated board stay.
         Not `soft`: only stops what runs."""
-        with self._link():
+        with self._link_until(time.monotonic() + START_SECONDS):
             if self._transport.mounted:
                 self._transport.umount_local()
         try:
-            self._enter(False, 3)
+            self._enter(False, PROMPT_SECONDS)
         except LinkLost:
             self.write(FLOOD)
+            self._enter(False, 10 * PATIENCE)
+            self.read(len(FLOOD), READ_SECONDS)  # another prompt may come, for the first try
             self._enter(False, 10 * PATIENCE)
         if soft:
             for attempt in range(3):
@@ -284,8 +339,18 @@ class Board:
             self.exec(self._on_reset)
 
     def _enter(self, soft: bool, seconds: float):
-        with self._link(), contextlib.redirect_stdout(io.StringIO()):
-            self._transport.enter_raw_repl(soft_reset=soft, timeout_overall=seconds)
+        # imported here: as pyserial above
+        from mpremote.transport import TransportError
+
+        # mpremote's seconds are for each of the things that it waits for, and only while nothing comes.
+        with (
+            self._link_until(time.monotonic() + (3 if soft else 1) * seconds),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            try:
+                self._transport.enter_raw_repl(soft_reset=soft, timeout_overall=seconds)
+            except TransportError:
+                raise TransportError("MicroPython's prompt does not come at Ctrl-C") from None
 
     def write(self, data: bytes):
         """Raw bytes to the code that runs."""
@@ -303,7 +368,7 @@ class Board:
     def mount(self, folder: str | Path):
         """Let the board read and write `folder` of this PC, as its current directory /remote."""
         self._transport.is_pty = False  # mpremote's reads from a mounted pseudo-terminal know no timeout
-        with self._link():
+        with self._link_until(time.monotonic() + 60 * PATIENCE):
             self._transport.mount_local(str(folder))
 
     def exec(self, code: str, timeout: float = 60 * PATIENCE) -> str:
@@ -315,7 +380,7 @@ class Board:
         """Start `code` and return at once; `finish` must follow."""
         serial = self._transport.serial
         try:
-            with self._link():
+            with self._link_until(time.monotonic() + 60 * PATIENCE):
                 serial.timeout = START_SECONDS
                 self._transport.exec_raw_no_follow(code)
         finally:
@@ -339,21 +404,28 @@ class Board:
         """The raw REPL sends what was printed, then the traceback if any, each closed by Ctrl-D."""
         got: list[bytes] = []
         seconds = max(deadline - time.monotonic(), 0)
-        with self._link():  # with a consumer mpremote does not copy all that has come for each byte that comes
+        # With a consumer mpremote does not copy all that has come for each byte that comes.
+        with self._link_until(deadline):
             self._transport.read_until(1, b"\x04", timeout=None, data_consumer=got.append, timeout_overall=seconds)
         data = b"".join(got)
         if not data.endswith(b"\x04"):
             self.interrupt()
-            with self._link():
+            with self._link_until(time.monotonic() + 5 * PATIENCE):
                 self._transport.read_until(2, b"\x04>", timeout=None, timeout_overall=5 * PATIENCE)
             self.reset()
-            raise RemoteTimeout(f"no end in time; so far: {data.decode(errors='replace')[-1000:]!r}")
+            last = data.decode(errors="replace")[-1000:]
+            raise RemoteTimeout(f"{self.port}: what runs there does not end in time; last words {last!r}")
         return data[:-1].decode(errors="replace").replace("\r\n", "\n")
 
     def close(self):
-        with contextlib.suppress(OSError):  # the board may be gone already
-            if not self._qemu:
+        self._transport.serial = self._serial  # without a mounted folder
+        # The board may be gone already, for which each kind of port has an exception; sockets cannot drop anything.
+        with contextlib.suppress(Exception):
+            if self._lost:
+                self._serial.reset_output_buffer()  # closing would wait for it to be read
+            elif not self._qemu:
                 self._transport.exit_raw_repl()
+        with contextlib.suppress(OSError):
             self._transport.close()
         if self._qemu:
             self._qemu.stop()

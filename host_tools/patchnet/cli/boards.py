@@ -57,7 +57,7 @@ def _devices_table(found: Sequence) -> Table:
             out.add_row(*port, f.trouble)
             continue
         a = f.facts
-        where = {None: "none", "": "in the firmware"}.get(a.patchnet, f"{a.patchnet}/patchnet.mpy")
+        where = a.error or {None: "none", "": "in the firmware"}.get(a.patchnet, f"{a.patchnet}/patchnet.mpy")
         out.add_row(*port, a.machine, f"{a.name} {a.version}", where, f"{a.free:,} B", ", ".join(a.places))
     return out
 

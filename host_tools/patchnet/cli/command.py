@@ -61,8 +61,12 @@ def build_parser() -> Parser:
 
 def explain(error: Exception) -> str:
     """One line for a person."""
+    from ..board.remote import RemoteError  # imported here: as main does
+
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, RemoteError):
+        return f"the board says {error.line}"
     return " ".join(str(error).split())
 
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ ENGINES = ("float", "source", "host", "unix", "qemu")
 REAL = ("float", "source")  # of which answers are not equal to the others' to the bit
 FLOAT_BATCH = 64
 CHUNK_BYTES = 6 << 20  # of files that go to a device at once; the emulated board's ROM has 9 MiB
+ROM_BYTES = 1024  # of such a ROM for names and alignment, besides a file and the network
 DEVICE_SECONDS, ITEM_SECONDS = 60, 30  # patience with a device: to start and per item
 UNIX_HEAP = "64m"
 
@@ -119,8 +120,15 @@ def _chunks(items: Dataset, network: Network, room: Answering) -> Iterator[list[
     yield chunk
 
 
-def _ask_device(on: str, blob: bytes, files: list[tuple[str, bytes]], script: str) -> tuple[int, list[list[str]]]:
-    """m.ram and the words of one answer per file, from a device that is started for them."""
+def _ask_device(
+    on: str, path: Path, files: list[tuple[str, bytes]], items: Sequence[str], script: str
+) -> tuple[int, list[list[str]]]:
+    """m.ram and the words of one answer per file, from a device that is started for them. ValueError names the one of
+    `items` that it cannot take."""
+    blob = path.read_bytes()
+    room, most = remote.ROM_SIZE - len(blob) - ROM_BYTES, max(len(data) for _, data in files)
+    if on == "qemu" and len(files) == 1 and most > room:
+        raise ValueError(f"{items[0]}: {most:,} B, the emulated board has room for {room:,} B")
     with tempfile.TemporaryDirectory(prefix="patchnet-") as folder:
         root = Path(folder)
         (root / "model.pnb").write_bytes(blob)
@@ -131,9 +139,13 @@ def _ask_device(on: str, blob: bytes, files: list[tuple[str, bytes]], script: st
         settings = {"heap": UNIX_HEAP} if on == "unix" else {}
         patience = DEVICE_SECONDS + ITEM_SECONDS * len(files)
         try:
-            output = remote.run(on, script, root, patience, **settings)
-        except remote.RemoteTimeout:  # a machine too busy for the emulator: once more, from the start
-            output = remote.run(on, script, root, 2 * patience, **settings)
+            try:
+                output = remote.run(on, script, root, patience, **settings)
+            except remote.RemoteTimeout:  # a machine too busy for the emulator: once more, from the start
+                output = remote.run(on, script, root, 2 * patience, **settings)
+        except remote.RemoteError as e:
+            answered = e.output.count("\n")  # and m.ram before
+            raise ValueError(f"{(str(path), *items)[min(answered, len(items))]}: {on} says {e.line}") from e
     first, *lines = [line.split() for line in output.splitlines()]
     if first[0] != "ram" or [line[0] for line in lines] != names:
         raise RuntimeError(f"{on}: answers are missing: {output[-500:]!r}")
@@ -145,12 +157,14 @@ def ask(on: str, path: Path, items: Dataset, tick: Tick, words: str) -> tuple[li
     network = network_of(path)
     room = room_of(network)
     if is_port(on):
-        return onboard.ask(on, path, (room.sent(x, network) for x, _ in items), tick, words)
+        named = ((name, room.sent(x, network)) for name, (x, _) in zip(items.names, items, strict=True))
+        return onboard.ask(on, path, named, tick, words)
     module, kind, method = room.camera
     script = words + DEVICE_SCRIPT.format(module=module, kind=kind, method=method)
-    blob, found, ram = path.read_bytes(), [], 0
+    found: list[list[str]] = []
+    ram = 0
     for files in _chunks(items, network, room):
-        ram, some = _ask_device(on, blob, files, script)
+        ram, some = _ask_device(on, path, files, items.names[len(found) : len(found) + len(files)], script)
         found += some
         tick(len(files))
     return found, ram
