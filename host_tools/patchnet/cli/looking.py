@@ -142,6 +142,9 @@ def run_val(args) -> int:
         print_json(plain if len(plain) > 1 else plain[0])
     else:
         wide_console().print(_val_table(results, room))
+        what, rows = room.by_class(results)
+        if rows:
+            wide_console().print(_class_table(results, what, rows))
     if args.confusion:
         room.draw_confusion(results[-1], args.confusion)
         written(args.confusion)
@@ -162,6 +165,16 @@ def _val_table(results: Sequence, room: Answering) -> Table:
     for r, values in zip(results, rows, strict=True):
         ram = "" if r.ram is None else f"{r.ram:,} B"
         out.add_row(r.on, *values, ram, f"{r.seconds:.1f}", _equal(r) or room.remark(r))
+    return out
+
+
+def _class_table(results: Sequence, what: str, rows: Sequence[Sequence[str]]) -> Table:
+    out = Table(title=f"{what} of each class", title_justify="left")
+    out.add_column("class")
+    for r in results:
+        out.add_column(r.on, justify="right")
+    for row in rows:
+        out.add_row(*row)
     return out
 
 

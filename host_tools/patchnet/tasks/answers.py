@@ -132,6 +132,11 @@ class Answering:
         """Names and values of the table of results, for the columns that this task has."""
         raise NotImplementedError
 
+    def by_class(self, results: Sequence[Any]) -> tuple[str, Sequence[Sequence[str]]]:
+        """What is told of each class in a second table, and its rows: the label, and a value for each of the results.
+        No rows: no table."""
+        return "", []
+
     def remark(self, result: Any) -> str:
         """Where there is no comparison to tell."""
         return ""

@@ -18,6 +18,7 @@ from . import precision
 if TYPE_CHECKING:
     from ..html import Section
 
+FEW = 6  # classes that have columns in a table of results; of more there is a table of their own
 LEAST, OVERLAP = 0.02, 0.45  # threshold of scores and of suppression while precision is measured: all of the curve
 UNIT = 65536  # of the integer engines' scores
 
@@ -143,6 +144,10 @@ class Finding(Answering):
         return drawing.boxes(shown, path)
 
 
+def percent(ap: float | None) -> str:
+    return "" if ap is None else f"{ap:.2%}"
+
+
 class Detecting(Finding):
     measure, measured = "map50", "mAP50"
     asked_to_measure = Levels(LEAST, OVERLAP)
@@ -158,13 +163,18 @@ class Detecting(Finding):
         return judge(answers, items, model, name)
 
     def columns(self, results: Sequence[DetectResult]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        names = (self.reads, "objects", "mAP50", "mAP50-95", *results[0].labels)
+        few = len(results[0].labels) <= FEW
+        names = (self.reads, "objects", "mAP50", "mAP50-95", *(results[0].labels if few else ()))
         rows = [
-            (str(r.n), str(r.objects), f"{r.map50:.2%}", f"{r.map:.2%}",
-             *("" if p is None else f"{p:.2%}" for p in r.ap50))
+            (str(r.n), str(r.objects), f"{r.map50:.2%}", f"{r.map:.2%}", *(map(percent, r.ap50) if few else ()))
             for r in results
-        ]  # fmt: skip
+        ]
         return names, rows
+
+    def by_class(self, results: Sequence[DetectResult]) -> tuple[str, Sequence[Sequence[str]]]:
+        labels = results[0].labels
+        rows = [[label, *(percent(r.ap50[i]) for r in results)] for i, label in enumerate(labels)]
+        return "AP50", rows if len(labels) > FEW else []
 
     def sections(self, answers: Found, items: Dataset) -> list[Section]:
         from . import showing  # imported here: matplotlib takes half a second to start
