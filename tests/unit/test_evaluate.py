@@ -19,6 +19,7 @@ from patchnet.evaluate import val as evaluation
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.classify import answers
+from patchnet.tasks.detect import answers as detecting
 
 LABELS = ("fox", "ant", "dog", "cat", "bee", "elk", "cow")
 
@@ -291,3 +292,20 @@ def test_float_engine(zoo, tmp_path):
     truth = np.array([LABELS.index(pictures.classes[i]) for i in pictures.labels])
     assert both[0].top1 == pytest.approx((wanted.argmax(1) == truth).mean())
     assert [r.on for r in both] == ["float", "host"] and both[0].ram is None and both[1].identical is None
+
+
+@pytest.mark.parametrize("classes", [3, 20])
+def test_precision_of_each_class(classes):
+    """Columns for a few classes; of more a table of their own, which fits into a terminal."""
+    labels = tuple(f"class {i}" for i in range(classes))
+    one = detecting.DetectResult(
+        "host", "m", "d", 9, 30, 0.5, 0.25, 40, 1000, 1.0, labels, (None, *[0.5] * (classes - 1))
+    )
+    names, rows = detecting.ANSWERS.columns([one, one])
+    what, each = detecting.ANSWERS.by_class([one, one])
+    assert [len(row) for row in rows] == [len(names)] * 2
+    if classes == 3:
+        assert names[-3:] == labels and rows[0][-3:] == ("", "50.00%", "50.00%") and not each
+    else:
+        assert names[-1] == "mAP50-95" and (what, len(each)) == ("AP50", 20)
+        assert each[0] == ["class 0", "", ""] and each[1] == ["class 1", "50.00%", "50.00%"]
