@@ -119,7 +119,8 @@ def test_all_is_there(dist):
 def test_nothing_else_is_packed(dist):
     """The wheel has what git knows of the package, its engine, and what a release adds."""
     (wheel,) = dist.glob("*.whl")
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.startswith(f"patchnet-{VERSION}.")}
+    every = zipfile.ZipFile(wheel).namelist()
+    names = {name for name in every if not name.startswith(f"patchnet-{VERSION}.") and not name.endswith("/")}
     known = subprocess.run(["git", "ls-files"], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.split()
     made = names - {f"patchnet/{name}" for name in known}
     assert {Path(name).name.partition(".")[0] for name in made} == {"patchnet", "package", "_engine"} and len(made) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,23 @@ def count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"wanted a number such as 30M, got {text!r}") from None
 
 
+def above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"wanted a number above 0, got {text!r}")
+    return value
+
+
+def plain_name(text: str) -> str:
+    """Of a file or folder, without the folder where it lies."""
+    if not text.strip(". ") or "/" in text or "\\" in text:
+        raise argparse.ArgumentTypeError(f"wanted a name without slashes, got {text!r}")
+    return text
+
+
 def fraction(text: str) -> float:
     try:
         value = float(text)
@@ -77,7 +95,7 @@ def limits(p: Parser) -> None:
     from ..make.boards import BOARDS  # imported here: with the commands
 
     p.add_argument("--flash", type=size, metavar="SIZE", help="blob at most")
-    p.add_argument("--ms", type=float, metavar="N", help="milliseconds a picture at most, an instruction a cycle")
+    p.add_argument("--ms", type=above_zero, metavar="N", help="milliseconds a picture at most, an instruction a cycle")
     p.add_argument("--clock", type=count, metavar="HZ", help="of the processor (default: 480M)")
     p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help="whose flash and clock: a folder of boards/")
 

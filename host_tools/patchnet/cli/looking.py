@@ -191,6 +191,8 @@ def run_predict(args) -> int:
     network = network_of(model_file(args.model, on))
     room = room_of(network)
     files = files_in(args.pictures)
+    if args.out and Path(args.out).resolve() in {Path(file).resolve() for file in files}:
+        raise ValueError(f"--out {args.out}: wanted a new file, got one of the pictures")
     with progress(args) as track:
         answers = predict(args.model, files, on, room.options(args.threshold, args.iou), track)
     rows = [room.told(answers, i, args.top) for i in range(len(files))]

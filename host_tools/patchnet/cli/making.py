@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from .arguments import DIFFERENT, Parser, limits, size, wanted
+from .arguments import DIFFERENT, Parser, above_zero, limits, plain_name, size, wanted
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 
@@ -21,13 +21,13 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("data", metavar="DATA")
     p.add_argument("--ram", type=size, required=True, metavar="SIZE", help="arena at most")
     limits(p)
-    p.add_argument("--minutes", type=float, default=30.0, metavar="N", help="of training (default: 30)")
+    p.add_argument("--minutes", type=above_zero, default=30.0, metavar="N", help="of training (default: 30)")
     more = "weights to begin with: lite0 (default), or nothing"
     p.add_argument("--from", choices=("lite0", "nothing"), default="lite0", dest="begin", help=more)
     more = "first teach all of EfficientNet-Lite0, in two fifths of the time, and learn from its answers, too"
     p.add_argument("--teacher", action="store_true", help=more)
     p.add_argument("--test", default="", metavar="DATA", help="what to test with (default: a part of DATA)")
-    p.add_argument("--name", default="", help="of the network (default: the data's)")
+    p.add_argument("--name", type=plain_name, default="", help="of the network (default: the data's)")
     p.add_argument("-o", dest="out", type=Path, metavar="RUN", help="the run's directory (default: runs/make/NAME)")
 
 

@@ -276,7 +276,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as e:  # whatever unpickling makes of bytes that are none
-            raise ValueError(f"{path}: no weights of PyTorch: {(str(e).splitlines() or [''])[0][:200]}") from None
+            raise ValueError(f"{path}: no weights of PyTorch, or not alone ({type(e).__name__})") from None
     if not isinstance(state, Mapping):
         raise ValueError(f"{path}: no weights of PyTorch: wanted a state dict, got {type(state).__name__}")
     return dict(state)

@@ -84,18 +84,19 @@ def make(order: Order, out: Path, track: Track = no_track, told: Told = print) -
 
 
 def claim(order: Order, out: Path) -> None:
-    """The folder is new, or was begun with the same order."""
+    """ValueError unless the folder is new, or was begun with the same order."""
     path, asked = out / ORDER, asdict(order)
     if path.is_file():
-        before = json.loads(path.read_text())
+        try:
+            before = dict(json.loads(path.read_text()))
+        except ValueError as e:
+            raise ValueError(f"{path}: wanted what `make` was asked for, as JSON ({e}): -o names another") from None
         other = [key for key, value in asked.items() if before.get(key) != value]
         if other:
             was = ", ".join(f"{key} was {before.get(key)!r}" for key in other)
             raise ValueError(f"{out}: was begun otherwise ({was}): -o names another folder")
     elif out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: wanted a new folder, or one that `make` began (-o names another)")
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(asked, indent=1) + "\n")
 
 
 # ---------------------------------------------------------------- data and network
@@ -115,6 +116,9 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
         told(f"{order.minutes:g} minutes are {epochs:.1f} epochs of it on this machine: a smaller one")
         wanted = replace(order.wanted, macs=int(chosen.macs * epochs / FEWEST_EPOCHS))
         chosen = taken(order, making, wanted, track, told)
+    # from here on the folder is this order's: what cannot be met leaves nothing
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / ORDER, json.dumps(asdict(order), indent=1) + "\n")
     for name, part in (("train", seen.train), ("test", seen.test), ("validation", seen.validation)):
         if part:
             store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))

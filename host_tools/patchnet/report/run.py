@@ -35,8 +35,11 @@ def test_of(run: Path) -> str:
 
 def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None) -> Path:
     """RUN/report.html of what lies in the run, of what engines were `asked`, and of what the last one was of a part of
-    the items. `clock`: of the processor, Hz, by which predicted instructions are told as time."""
+    the items. `clock`: of the processor, Hz, by which predicted instructions are told as time.
+    ValueError if it is no run."""
     run = Path(run)
+    if not asked and not any(any(run.glob(name)) for name in ("config.toml", "*.pnb", "import.json")):
+        raise ValueError(f"{run}: wanted a run, the folder that a training or an import left")
     facts, sections = [], []
     if asked:
         facts += [measured(asked)]

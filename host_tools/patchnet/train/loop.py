@@ -112,6 +112,11 @@ def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
         raise ValueError(f"{e.train}: wanted items of two classes or more to learn from, got {what}")
     if training.boxes is not None and not any(counts):
         raise ValueError(f"{e.train}: wanted boxes to learn from, got none in {len(training)} pictures")
+    if e.test:
+        told = data.load(e.test).classes
+        if training.boxes is None and not set(told) <= set(training.classes):
+            wanted = ", ".join(training.classes)
+            raise ValueError(f"{e.name}: test: {e.test}: wanted the classes {wanted}, got {', '.join(told)}")
     if none:
         log.warning("%s: no box to learn from is of class %s", e.train, ", ".join(none))
     return training, validation
