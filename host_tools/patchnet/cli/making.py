@@ -27,7 +27,7 @@ def add(command: Callable[..., Parser]) -> None:
     more = "first teach all of EfficientNet-Lite0, in two fifths of the time, and learn from its answers, too"
     p.add_argument("--teacher", action="store_true", help=more)
     p.add_argument("--test", default="", metavar="DATA", help="what to test with (default: a part of DATA)")
-    p.add_argument("--name", type=plain_name, default="", help="of the network (default: the data's)")
+    p.add_argument("--name", type=plain_name, help="of the network (default: the data's)")
     p.add_argument("-o", dest="out", type=Path, metavar="RUN", help="the run's directory (default: runs/make/NAME)")
 
 
