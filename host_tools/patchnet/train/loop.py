@@ -112,14 +112,18 @@ def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
         raise ValueError(f"{e.train}: wanted items of two classes or more to learn from, got {what}")
     if training.boxes is not None and not any(counts):
         raise ValueError(f"{e.train}: wanted boxes to learn from, got none in {len(training)} pictures")
-    if e.test:
-        told = data.load(e.test).classes
-        if training.boxes is None and not set(told) <= set(training.classes):
-            wanted = ", ".join(training.classes)
-            raise ValueError(f"{e.name}: test: {e.test}: wanted the classes {wanted}, got {', '.join(told)}")
     if none:
         log.warning("%s: no box to learn from is of class %s", e.train, ", ".join(none))
     return training, validation
+
+
+def test_of(e: Experiment, training: Dataset) -> Dataset | None:
+    """What is tested with when the training is over. ValueError if it has classes that nothing is learnt of."""
+    items = data.load(e.test) if e.test else None
+    if items and training.boxes is None and not set(items.classes) <= set(training.classes):
+        wanted, got = (", ".join(part.classes) for part in (training, items))
+        raise ValueError(f"{e.name}: test: {e.test}: wanted the classes {wanted}, got {got}")
+    return items
 
 
 # ---------------------------------------------------------------- the training
@@ -134,6 +138,7 @@ class Trainer:
         self.e, self.out, self.validation, self.rank, self.ranks = e, out, validation, rank, ranks
         self.batches = room.batches(training, e, rank, ranks)
         self.goal = goal = room.goal(e, training)
+        self.test = test_of(e, training)
         if ranks > 1:
             torch.distributed.init_process_group("gloo")
         if e.init:
@@ -171,8 +176,8 @@ class Trainer:
         finally:
             if report is not None:
                 report.end()
-        if self.rank == 0 and e.test:
-            measured = self.goal.measure(load_float(out), data.readable(data.load(e.test)))
+        if self.rank == 0 and self.test:
+            measured = self.goal.measure(load_float(out), data.readable(self.test))
             print(f"{e.name}: test {self.goal.measured} {measured:.4f} ({e.test})")
         if self.ranks > 1:
             torch.distributed.destroy_process_group()
