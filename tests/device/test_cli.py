@@ -146,6 +146,14 @@ def test_wrong_sizes(text):
 # ---------------------------------------------------------------- errors
 
 
+def test_what_make_refuses_leaves_nothing(tmp_path, capsys):
+    """So that nothing stands in the way of the right order."""
+    pytest.importorskip("torch")
+    squares, out = toys.folder(tmp_path / "squares", 7), tmp_path / "new"
+    assert cli.main(["make", str(squares), "--ram", "9K", "--flash", "2K", "-o", str(out)]) == cli.USER_ERROR
+    assert "B of flash at least" in capsys.readouterr().err and not out.exists()
+
+
 WRONG = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["fly"], "invalid choice: 'fly'"),
@@ -245,7 +253,15 @@ WRONG = {
     "make of nothing": (["make", "nowhere", "--ram", "20K"], "no data set 'nowhere'"),
     "make of too few": (["make", "other", "--ram", "20K"], "wanted two classes or more, got fox"),
     "make into something": (["make", "pictures", "--ram", "20K", "-o", "pictures"], "wanted a new folder"),
+    "make in no time": (["make", "squares", "--ram", "20K", "--minutes", "-1"], "--minutes: wanted a number above 0"),
+    "make as another folder": (["make", "squares", "--ram", "20K", "--name", "../up"], "a name without slashes, got"),
+    "design in no time": (
+        ["design", "--ram", "9K", "--data", "squares", "--ms", "nan"],
+        "--ms: wanted a number above 0",
+    ),
+    "a drawing over a picture": (["predict", "pets.pnb", "a.png", "--out", "a.png"], "got one of the pictures"),
     "report of no run": (["report", "nowhere"], "nowhere: wanted a run"),
+    "report of pictures": (["report", "pictures"], "pictures: wanted a run"),
     "import of nothing": (["import", "gone.tflite"], "gone.tflite"),
     "import of something": (["import", "a.png"], "a.png"),
     "bench of nothing": (["bench", "gone.pnb"], "gone.pnb"),

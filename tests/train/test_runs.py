@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,14 @@ def test_weights_that_are_damaged_or_no_numbers(experiment, tmp_path, capsys):
     np.savez(run / "float.npz", **arrays)
     line = said(capsys, *commands[0])
     assert f"{name} has weights that are no numbers" in line and not (run / "qnet.npz").exists()
+
+
+def test_a_test_of_other_classes_is_told_before_training(experiment, tmp_path, capsys):
+    for label in ("ant", "bee"):
+        shutil.copytree(toys.folder(tmp_path / label, 1) / next(iter(toys.COLOURS)), tmp_path / "other" / label)
+    line = said(capsys, "train", experiment(test=str(tmp_path / "other")), "--out", tmp_path / "r")
+    assert "test: " in line and line.endswith(f"wanted the classes {', '.join(sorted(toys.COLOURS))}, got ant, bee")
+    assert not (tmp_path / "r" / "float.npz").exists()
 
 
 def test_a_typed_interrupt_gives_the_cursor_back(experiment, tmp_path):
