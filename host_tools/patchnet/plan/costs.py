@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ..net.layers import Layer
 from ..net.network import Network
-from .lines import Axis, Flow, View, axes, ring_lines, views
+from .lines import Axis, Passes, View, axes, ring_lines, views
 from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
 from .place import Plan, staged
 from .sizes import block_windows, conv_pixels
@@ -77,12 +77,12 @@ Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, mult
 CLOCK = 480_000_000  # Hz of a processor of which nothing else is said
 
 
-def layer_counts(view: View, flow: Flow, step: Choice, first: bool, pools: bool) -> Counts:
+def layer_counts(view: View, passes: Passes, step: Choice, first: bool, pools: bool) -> Counts:
     """What a layer does in all strips of its segment together. `first`: layer 0; `pools`: the last layer."""
-    layer, pixels = view.layer, flow.made * view.all_out
-    out = {"pool": (flow.made * view.strips, pixels * layer.cout, 0)} if pools else {}
-    own = COUNTS[layer.kind, step[0]](view, flow, step)
-    return out | own | (_sample_counts(view, flow, step) if first else {})
+    layer, pixels = view.layer, passes.made * view.all_out
+    out = {"pool": (passes.made * view.strips, pixels * layer.cout, 0)} if pools else {}
+    own = COUNTS[layer.kind, step[0]](view, passes, step)
+    return out | own | (_sample_counts(view, passes, step) if first else {})
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,11 @@ class Dense:
         return -(-self.taps * self.cin // 4)
 
 
-def _conv_counts(view: View, flow: Flow, step: Choice) -> Counts:
+def _conv_counts(view: View, passes: Passes, step: Choice) -> Counts:
     layer, (mode, _, group) = view.layer, step
     groups = -(-layer.cout // group) if mode == GROUPS else 1
     dense = Dense(view.lines.axis.kernel, view.across, layer.cin, layer.cout, conv_pixels(view, step), groups)
-    return _dense_counts(dense, flow.made, view.all_out, view.strips, view.alone_out)
+    return _dense_counts(dense, passes.made, view.all_out, view.strips, view.alone_out)
 
 
 def _dense_counts(dense: Dense, made: int, all_out: int, strips: int, alone_out: int) -> Counts:
@@ -137,14 +137,14 @@ def _whole(across: Axis) -> float:
     return sum(0 <= top <= across.size - across.kernel for top in tops) / across.outputs
 
 
-def _block_counts(view: View, flow: Flow, step: Choice) -> Counts:
+def _block_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A block's convolutions: the first one's lines are made once."""
     layer, axis, across = view.layer, view.lines.axis, view.across
-    (first, second, *short), out = block_windows(view), (flow.made, view.all_out, view.strips, view.alone_out)
+    (first, second, *short), out = block_windows(view), (passes.made, view.all_out, view.strips, view.alone_out)
     over = replace(across, kernel=across.second, stride=1, pad=across.second // 2, size=across.outputs)
     counts = [
         _dense_counts(
-            Dense(axis.kernel, across, layer.cin, layer.cexp, first[1]), axis.middle(0, flow.made)[1], view.all_mid,
+            Dense(axis.kernel, across, layer.cin, layer.cexp, first[1]), axis.middle(0, passes.made)[1], view.all_mid,
             view.strips, 0,
         ),
         _dense_counts(Dense(axis.second, over, layer.cexp, layer.cout, second[1]), *out),
@@ -158,15 +158,15 @@ def _block_counts(view: View, flow: Flow, step: Choice) -> Counts:
         {name: sum(count.get(name, none)[k] for count in counts) for name in names} for k in range(3)
     )
     total = {name: (calls[name], outputs[name], macs[name]) for name in names}
-    return total | {"residual": (0, flow.made * view.all_out * layer.cout, 0)}
+    return total | {"residual": (0, passes.made * view.all_out * layer.cout, 0)}
 
 
-def _pool_counts(view: View, flow: Flow, step: Choice) -> Counts:
-    pixels, layer = flow.made * view.all_out, view.layer
+def _pool_counts(view: View, passes: Passes, step: Choice) -> Counts:
+    pixels, layer = passes.made * view.all_out, view.layer
     return {"pooling": (pixels, pixels * layer.cout, 0), "pooled": (0, pixels * layer.cout * layer.taps, 0)}
 
 
-def _cover_counts(view: View, flow: Flow, step: Choice) -> Counts:
+def _cover_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """Of a kernel that is the whole map: a dot product for each output and line, or a pooling."""
     layer = view.layer
     if layer.kind == "conv":
@@ -177,31 +177,31 @@ def _cover_counts(view: View, flow: Flow, step: Choice) -> Counts:
     return {"pool": (layer.h, values, 0)}
 
 
-def _sample_counts(view: View, flow: Flow, step: Choice) -> Counts:
+def _sample_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """Of pixels of the picture; in mode window again and again where windows of two chunks lie one over the other."""
-    layer, calls, pixels = view.layer, flow.once * view.strips, flow.once * view.all_in
+    layer, calls, pixels = view.layer, passes.once * view.strips, passes.once * view.all_in
     if step[0] == WINDOW:
         chunks = -(-view.n_out // conv_pixels(view, step))
         again = (chunks - 1) * view.strips * max(0, view.across.kernel - view.across.stride)
-        calls, pixels = flow.read * view.strips * chunks, flow.read * (view.all_in + again)
+        calls, pixels = passes.read * view.strips * chunks, passes.read * (view.all_in + again)
     return {"sample" if layer.cin == 3 else "sample grey": (calls, pixels * layer.cin, 0)}
 
 
-def _portable_counts(view: View, flow: Flow, step: Choice) -> Counts:
+def _portable_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A bottleneck's, in modes other than fast and sweep."""
     layer, out, (mode, _, group) = view.layer, {}, step
     sizes = [min(group, layer.cexp - at) for at in range(0, layer.cexp, group)] if group else [layer.cexp]
     if layer.expand:
-        lines = flow.once if mode == ROLLING else flow.read
+        lines = passes.once if mode == ROLLING else passes.read
         expanded = lines * view.all_in * layer.cexp
         out["expand"] = lines * view.strips * len(sizes), expanded, expanded * layer.cin
-    pixels, square, added = flow.made * view.all_out, layer.taps, len(sizes) if mode == GROUPS else 1
+    pixels, square, added = passes.made * view.all_out, layer.taps, len(sizes) if mode == GROUPS else 1
     values = pixels * layer.cexp
     out["depthwise"] = pixels * len(sizes), values, values * square
     inside = _inside(layer) if layer.expand else 1.0
     turns = sum(-(-size // CHANNELS_AT_ONCE) for size in sizes)
     out["tap"] = int(inside * pixels * square * turns), int(inside * values * square), 0
-    out["project"] = flow.made * view.strips * added, pixels * layer.cout * added, values * layer.cout
+    out["project"] = passes.made * view.strips * added, pixels * layer.cout * added, values * layer.cout
     out["row"] = 0, values * (1 if mode == GROUPS else -(-layer.cout // CHANNELS_AT_ONCE)), 0
     return out
 
@@ -217,18 +217,18 @@ def _inside(layer: Layer) -> float:
     return math.prod(map(reached, axes(layer)))
 
 
-def _fast_counts(view: View, flow: Flow, step: Choice) -> Counts:
+def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A bottleneck's in modes fast and sweep. The latter expands lines that two chunks share twice, and widens them for
     each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
     layer, (mode, _, group) = view.layer, step
     groups, sweeps = -(-layer.cexp // group), mode == SWEEP
-    pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, flow.made
-    lines = flow.read if sweeps else flow.once
+    pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, passes.made
+    lines = passes.read if sweeps else passes.once
     primed = max(0, lines - made * layer.sh) if sweeps else 0
     if sweeps and layer.kh == 3:
         made += max(0, primed - (layer.sh == 1))
-    calls, pixels, outputs = flow.made * view.strips, flow.made * view.all_out, made * (view.all_out + view.alone_out)
-    alone = flow.made * view.alone_out * layer.cout // 2 * groups
+    calls, pixels, outputs = passes.made * view.strips, passes.made * view.all_out, made * (view.all_out + view.alone_out)
+    alone = passes.made * view.alone_out * layer.cout // 2 * groups
     kind = f"fast depthwise {layer.kh}" if layer.expand else "plain depthwise"
     counts = {
         f"{kind} {layer.sh}": (
@@ -264,7 +264,7 @@ def _fast_counts(view: View, flow: Flow, step: Choice) -> Counts:
     return counts
 
 
-COUNTS: dict[tuple[str, int], Callable[[View, Flow, Choice], Counts]] = {
+COUNTS: dict[tuple[str, int], Callable[[View, Passes, Choice], Counts]] = {
     **{("conv", mode): _conv_counts for mode in (DIRECT, WINDOW, GROUPS)},
     **{("bottleneck", mode): _portable_counts for mode in (DIRECT, ROLLING, GROUPS, STORED)},
     **{("bottleneck", mode): _fast_counts for mode in FAST_MODES},
@@ -275,8 +275,11 @@ COUNTS: dict[tuple[str, int], Callable[[View, Flow, Choice], Counts]] = {
 
 
 def cost_of(counts: Counts, by: str = "instructions") -> float:
-    table = TABLES[by]
-    return sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
+    table, out = TABLES[by], 0.0
+    for name, (calls, outputs, macs) in counts.items():
+        per_call, per_output, per_mac = table[name]
+        out += per_call * calls + per_output * outputs + per_mac * macs
+    return out
 
 
 def macs_of(counts: Counts) -> int:
@@ -292,7 +295,7 @@ def executed(network: Network, plan: Plan) -> list[Counts]:
         schedule = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
         _, flows = ring_lines(part, schedule, segment.first == 0)
         for i, (view, its_flow, step) in enumerate(zip(part, flows, schedule, strict=True), segment.first):
-            out.append(layer_counts(view, its_flow, step, i == 0, i == stop - 1 and staged(network, stop)))
+            out.append(layer_counts(view, its_flow.passes, step, i == 0, i == stop - 1 and staged(network, stop)))
     return out
 
 

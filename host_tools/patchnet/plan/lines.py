@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..net.layers import Layer, pair
 from .modes import COVER, DIRECT, FAST, Choice, takes_lines
@@ -161,7 +162,17 @@ def chunks(demands: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
             start = end
 
 
-@dataclass(frozen=True)
+class Passes(NamedTuple):
+    """What a layer's cost depends on: `made` output lines in `chunks` chunks read `read` input lines, chunk by chunk,
+    and `once` different ones."""
+
+    made: int
+    chunks: int
+    read: int
+    once: int
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """What follows from the demands on a layer, in lines: its own demands on the layer before, its largest chunk.
 
@@ -169,7 +180,6 @@ class Flow:
     one that takes in lines as soon as they are there, and then needs them for what is added alone, or, a block, for the
     next line between its convolutions; `kept_fast` for a fast one, which takes in lines as they are new, some (`ahead`)
     beforehand.
-    `made` output lines in `chunks` chunks read `read` input lines, chunk by chunk, and `once` different ones.
     """
 
     asks: tuple[int, ...]
@@ -177,10 +187,7 @@ class Flow:
     kept: int
     kept_rolling: int
     kept_fast: int
-    made: int
-    chunks: int
-    read: int
-    once: int
+    passes: Passes
 
 
 @lru_cache(1 << 16)
@@ -197,7 +204,7 @@ def flow(lines: Lines, demands: tuple[int, ...], rows: int) -> Flow:
         if need > asks[-1]:
             once += new
             asks.append(need)
-    return Flow(tuple(asks[1:]), chunk, kept, rolling, max(fast, rolling), demands[-1], n, read, once)
+    return Flow(tuple(asks[1:]), chunk, kept, rolling, max(fast, rolling), Passes(demands[-1], n, read, once))
 
 
 def _rolling(lines: Lines, start: int, need: int) -> int:

@@ -11,7 +11,7 @@ from ..net.layers import Layer
 from ..net.network import aligned
 from . import streaming
 from .costs import cost_of, layer_counts
-from .lines import View, flow, kept_lines, sampled_lines
+from .lines import Passes, View, flow, kept_lines, sampled_lines
 from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
 
@@ -51,7 +51,7 @@ class Role:
     buffer: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Option:
     """A layer's step and what it brings: cost, bytes beside and in the work area, lines asked for.
 
@@ -82,49 +82,76 @@ def conv_groups(view: View, tries: Tries) -> list[int]:
     return [0, *(pixels for pixels in tries.pixels if pixels < usual)]
 
 
-def _steps(view: View, demands: tuple[int, ...], role: Role, tries: Tries) -> Iterator[Choice]:
-    """Steps worth trying."""
-    layer = view.layer
-    if layer.kind != "bottleneck":
-        for mode in modes(layer, role.first, False, view.strips > 1):
-            pixels = conv_groups(view, tries) if mode in (DIRECT, WINDOW) and layer.kind == "conv" else [0]
-            yield from ((mode, 1, number) for number in pixels)
-        return
-    if role.fast:
-        yield from ((FAST, 1, group) for group in fused_groups(layer, tries))
-    if not layer.expand:
-        yield DIRECT, 1, 0
-        return
-    yield ROLLING, 1, 0
-    groups = channel_groups(layer.cexp, tries)
-    wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
-    for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
-        if role.fast:
-            yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
-        yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls
-        if 4 * layer.cout < layer.cexp:  # else the sums take more than the values that are stored
-            yield from ((GROUPS, rows, group) for group in groups)
-
-
-def option_of(view: View, demands: tuple[int, ...], step: Choice, role: Role) -> Option:
-    mode, rows, _ = step
-    goes = flow(view.lines, demands, rows)
-    counts = layer_counts(view, goes, step, role.first, role.pools)
-    sampled = sampled_lines(view, mode) if role.first else 0
-    fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
-    work = work_bytes(work_parts(view, step, role.pools))
-    kept = kept_lines(goes, view.layer, mode)
-    cost = cost_of(counts, role.by)
-    if role.buffer is not None:
-        cost += streaming.READ * streaming.read_bytes(view, goes, step, role.buffer)
-    return Option(step, cost, role.below + fixed, work, goes.asks, kept, goes.chunk)
-
-
 def fits(layer: Layer, step: Choice, buffer: int | None) -> bool:
     return buffer is None or streaming.part_bytes(layer, step) <= buffer
 
 
-@lru_cache(1 << 16)
-def options(view: View, role: Role, tries: Tries, demands: tuple[int, ...]) -> tuple[Option, ...]:
-    steps = (step for step in _steps(view, demands, role, tries) if fits(view.layer, step, role.buffer))
-    return tuple(option_of(view, demands, step, role) for step in steps)
+@lru_cache(1 << 12)
+def offers(view: View, role: Role, tries: Tries) -> Offers:
+    return Offers(view, role, tries)
+
+
+class Offers:
+    """The options of a layer where it stands. What does not depend on the demands is found once for each step, what
+    costs depend on once for all demands alike."""
+
+    def __init__(self, view: View, role: Role, tries: Tries):
+        self.view, self.role, self.tries = view, role, tries
+        self._found: dict[tuple[int, ...], tuple[Option, ...]] = {}
+        self._sizes: dict[Choice, tuple[int, int]] = {}
+        self._costs: dict[tuple[Choice, Passes], float] = {}
+
+    def options(self, demands: tuple[int, ...]) -> tuple[Option, ...]:
+        if demands not in self._found:
+            layer, buffer = self.view.layer, self.role.buffer
+            steps = (step for step in self._steps(demands) if fits(layer, step, buffer))
+            self._found[demands] = tuple(self.option(demands, step) for step in steps)
+        return self._found[demands]
+
+    def option(self, demands: tuple[int, ...], step: Choice) -> Option:
+        mode, rows, _ = step
+        goes = flow(self.view.lines, demands, rows)
+        fixed, work = self._bytes(step)
+        kept = kept_lines(goes, self.view.layer, mode)
+        return Option(step, self._cost(step, goes.passes), fixed, work, goes.asks, kept, goes.chunk)
+
+    def _steps(self, demands: tuple[int, ...]) -> Iterator[Choice]:
+        """Steps worth trying."""
+        view, role, tries, layer = self.view, self.role, self.tries, self.view.layer
+        if layer.kind != "bottleneck":
+            for mode in modes(layer, role.first, False, view.strips > 1):
+                pixels = conv_groups(view, tries) if mode in (DIRECT, WINDOW) and layer.kind == "conv" else [0]
+                yield from ((mode, 1, number) for number in pixels)
+            return
+        if role.fast:
+            yield from ((FAST, 1, group) for group in fused_groups(layer, tries))
+        if not layer.expand:
+            yield DIRECT, 1, 0
+            return
+        yield ROLLING, 1, 0
+        groups = channel_groups(layer.cexp, tries)
+        wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
+        for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
+            if role.fast:
+                yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
+            yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls
+            if 4 * layer.cout < layer.cexp:  # else the sums take more than the values that are stored
+                yield from ((GROUPS, rows, group) for group in groups)
+
+    def _bytes(self, step: Choice) -> tuple[int, int]:
+        """Beside and in the work area."""
+        if step not in self._sizes:
+            view, role, mode = self.view, self.role, step[0]
+            sampled = sampled_lines(view, mode) if role.first else 0
+            fixed = STATE_BYTES + aligned(wide_bytes(view, mode)) + aligned(sampled * view.n_in * view.layer.cin)
+            self._sizes[step] = role.below + fixed, work_bytes(work_parts(view, step, role.pools))
+        return self._sizes[step]
+
+    def _cost(self, step: Choice, passes: Passes) -> float:
+        if (step, passes) not in self._costs:
+            view, role = self.view, self.role
+            cost = cost_of(layer_counts(view, passes, step, role.first, role.pools), role.by)
+            if role.buffer is not None:
+                cost += streaming.READ * streaming.read_bytes(view, passes, step, role.buffer)
+            self._costs[step, passes] = cost
+        return self._costs[step, passes]

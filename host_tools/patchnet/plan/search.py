@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -24,9 +24,9 @@ from ..net.layers import Layer
 from ..net.network import Network, aligned
 from . import streaming
 from .costs import cost_of, end_counts, layer_counts
-from .lines import Axis, View, axes, flow, views
+from .lines import Axis, Passes, View, axes, views
 from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape, modes
-from .options import Option, Role, Tries, channel_groups, fits, option_of, options
+from .options import Offers, Option, Role, Tries, channel_groups, fits, offers
 from .place import during, lasting
 from .sizes import lead, map_bytes
 
@@ -98,9 +98,9 @@ def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
             alone_in=0,
             alone_out=0,
         )
-        goes = replace(flow(view.lines, (layer.oh,), 1), made=len(rows), read=len(rows_in), once=len(rows_in))
+        passes = Passes(len(rows), layer.oh, len(rows_in), len(rows_in))
         steps = [(mode, 1, layer.cexp if mode in (FAST, GROUPS) else 0) for mode in _usual_modes(layer, fast[i])]
-        counts = [layer_counts(view, goes, step, chain.reads_picture(i), chain.staged(i + 1)) for step in steps]
+        counts = [layer_counts(view, passes, step, chain.reads_picture(i), chain.staged(i + 1)) for step in steps]
         out.append(min(cost_of(count, by) for count in counts))
         rows, columns = rows_in, columns_in
     return out[::-1]
@@ -119,6 +119,8 @@ def _needed(axis: Axis, positions: set[int]) -> set[int]:
 
 
 # ---------------------------------------------------------------- labels
+
+BLOCK = 64  # labels that are compared one by one before others are compared with what is left of them
 
 
 @dataclass
@@ -205,15 +207,21 @@ def _pareto(cost: np.ndarray, fixed: np.ndarray, work: np.ndarray) -> list[int]:
     kept = []
     fixes: list[int] = []  # ascending
     works: list[int] = []  # descending
-    for i in np.lexsort((fixed + work, cost)).tolist():
-        f, w = int(fixed[i]), int(work[i])
-        at = stop = bisect_right(fixes, f)
-        if at and works[at - 1] <= w:
-            continue
-        kept.append(i)
-        while stop < len(fixes) and works[stop] >= w:
-            stop += 1
-        fixes[at:stop], works[at:stop] = [f], [w]
+    order, start, stop = np.lexsort((fixed + work, cost)), 0, BLOCK
+    while start < len(order):
+        block = order[start:stop]
+        # most are worse than one of those kept before the block
+        at = np.searchsorted(fixes, fixed[block], "right")
+        block = block[np.concatenate(([np.iinfo(np.int64).max], works))[at] > work[block]]
+        for i, f, w in zip(block.tolist(), fixed[block].tolist(), work[block].tolist(), strict=True):
+            at = end = bisect_right(fixes, f)
+            if at and works[at - 1] <= w:
+                continue
+            kept.append(i)
+            while end < len(fixes) and works[end] >= w:
+                end += 1
+            fixes[at:end], works[at:end] = [f], [w]
+        start, stop = stop, 2 * stop
     return kept
 
 
@@ -323,7 +331,7 @@ class _Grower:
             if not runs or (not tail and not self._together(first)):
                 break
             role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first))
-            level = _extend(level, part[0], tail, partial(options, part[0], role, self.tries))
+            level = _extend(level, part[0], tail, offers(part[0], role, self.tries).options)
             self._collect(level, part, strip, first)
             level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
             if not len(level.cost):
@@ -347,8 +355,8 @@ class _Grower:
         size_in = 0 if self.chain.reads_picture(first) else part[0].layer.h * part[0].layer.w * part[0].layer.cin
         size_out = 0 if self.last else map_bytes(part[-1].layer)
         maps = np.full(len(level.cost), aligned(max(size_in, size_out)))
-        if size_in and size_out:
-            pairs = level.modes() << 16 | level.tail
+        if size_in and size_out:  # strips are read and written alike in all modes
+            pairs = level.modes() << 16 | level.tail if strip == part[-1].layer.oh else np.zeros_like(level.tail)
             for pair in np.unique(pairs).tolist():
                 above = lead(part, strip, pair >> 16, pair & 0xFFFF)
                 maps[pairs == pair] = aligned(max(above + size_in, size_out))
@@ -356,7 +364,7 @@ class _Grower:
         good = self._promising(total, level.cost, first)
         if len(good):
             best = good[front_of(total[good], level.cost[good])]
-            self.found.setdefault(first, []).append((total[best], level.cost[best], strip, level, best))
+            self.found.setdefault(first, []).append((total[best], strip, level.take(best)))
 
     def _collect_head(self) -> None:
         """A last convolution by itself, in groups of output channels over the whole map."""
@@ -365,13 +373,14 @@ class _Grower:
         steps = [step for step in steps if fits(view.layer, step, self.how.buffer)]
         lines, by, buffer = view.lines.lines_out, self.how.by, self.how.buffer
         roles = [Role(False, True, True, self.chain.below(self.stop, step), False, by, buffer) for step in steps]
-        found = [option_of(view, (lines,), step, role) for step, role in zip(steps, roles, strict=True)]
+        found = [Offers(view, role, self.tries).option((lines,), step) for step, role in zip(steps, roles, strict=True)]
         if found:
             self._collect(_extend(_root(lines), view, True, lambda _: found), part, view.layer.oh, self.stop - 1)
 
     def _merge(self, found: list) -> Edges:
-        total, cost = (np.concatenate([entry[i] for entry in found]) for i in range(2))
-        sources = [(strip, level, label) for *_, strip, level, best in found for label in best.tolist()]
+        total = np.concatenate([total for total, _, _ in found])
+        cost = np.concatenate([level.cost for _, _, level in found])
+        sources = [(strip, level, label) for _, strip, level in found for label in range(len(level.cost))]
         best = front_of(total, cost)
         return Edges(total[best], cost[best], [sources[i] for i in best.tolist()])
 

@@ -8,7 +8,7 @@ import math
 from ..format import LEAST_OUTPUTS
 from ..net.layers import POOLS, Layer, pair
 from ..net.network import Network, aligned
-from .lines import Flow, View, flow, views
+from .lines import Passes, View, flow, views
 from .modes import COVER, FAST_MODES, GROUPS, SWEEP, Choice, fours
 from .place import Plan
 
@@ -63,7 +63,7 @@ def part_bytes(layer: Layer, step: Choice) -> int:
     return layer_bytes(layer, mode)
 
 
-def read_bytes(view: View, goes: Flow, step: Choice, buffer: int) -> int:
+def read_bytes(view: View, passes: Passes, step: Choice, buffer: int) -> int:
     """What a chain reads for a layer that is by itself in its segment and has parts that fit into the buffer."""
     layer, (mode, _, group) = view.layer, step
     whole = layer_bytes(layer, mode)
@@ -73,10 +73,10 @@ def read_bytes(view: View, goes: Flow, step: Choice, buffer: int) -> int:
         raise ValueError(f"layer: needs {whole:,} B of weights at a time, stream {buffer:,} B")
     if layer.kind == "conv":
         once = mode == GROUPS or buffer // _row(layer) >= layer.cout
-        lines = layer.h + 1 if mode == COVER else goes.made
+        lines = layer.h + 1 if mode == COVER else passes.made
         return layer.cout * _row(layer) * (1 if once else lines * view.strips)
     ahead = 0 if mode == SWEEP or not layer.expand else min(view.lines.ahead, view.lines.lines_in)
-    times = (goes.chunks if mode == SWEEP else goes.made + ahead) * view.strips
+    times = (passes.chunks if mode == SWEEP else passes.made + ahead) * view.strips
     scales, each = 8 * layer.cout, _channel(layer)
     stay = ((buffer - scales) // each // group - 1) * group
     return scales * (1 if stay else times) + each * (stay + (layer.cexp - stay) * times)
@@ -94,8 +94,8 @@ def reads(network: Network, plan: Plan, buffer: int) -> int | None:
         if whole > buffer and len(own) > 1:
             return None
         (view, *_), step = part, (steps[0].mode, steps[0].rows, steps[0].group)
-        goes = flow(view.lines, (view.lines.lines_out,), step[1])
-        total += times * (whole if len(own) > 1 else read_bytes(view, goes, step, buffer))
+        passes = flow(view.lines, (view.lines.lines_out,), step[1]).passes
+        total += times * (whole if len(own) > 1 else read_bytes(view, passes, step, buffer))
     whole, (outputs, inputs) = end_bytes(network), network.end.fully_connected(network) or (0, 0)
     return total + (whole if whole <= buffer else outputs * (8 + inputs))
 
