@@ -189,7 +189,7 @@ def all_segments(network: Network, first: int, stop: int) -> list[tuple[int, flo
 def segment_cost(part, steps, first: int, last: bool) -> float:
     _, flows = ring_lines(part, steps, first == 0)
     return sum(
-        costs.cost_of(costs.layer_counts(view, flow, step, first + i == 0, last and i == len(part) - 1), "macs")
+        costs.cost_of(costs.layer_counts(view, flow.passes, step, first + i == 0, last and i == len(part) - 1), "macs")
         for i, (view, flow, step) in enumerate(zip(part, flows, steps, strict=True))
     )
 

@@ -227,7 +227,11 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
     primed = max(0, lines - made * layer.sh) if sweeps else 0
     if sweeps and layer.kh == 3:
         made += max(0, primed - (layer.sh == 1))
-    calls, pixels, outputs = passes.made * view.strips, passes.made * view.all_out, made * (view.all_out + view.alone_out)
+    calls, pixels, outputs = (
+        passes.made * view.strips,
+        passes.made * view.all_out,
+        made * (view.all_out + view.alone_out),
+    )
     alone = passes.made * view.alone_out * layer.cout // 2 * groups
     kind = f"fast depthwise {layer.kh}" if layer.expand else "plain depthwise"
     counts = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ from ..net.layers import Layer
 from ..net.network import aligned
 from . import streaming
 from .costs import cost_of, layer_counts
-from .lines import Passes, View, flow, kept_lines, sampled_lines
+from .lines import Flow, Passes, View, flow, kept_lines, sampled_lines
 from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
 
@@ -91,6 +91,17 @@ def offers(view: View, role: Role, tries: Tries) -> Offers:
     return Offers(view, role, tries)
 
 
+class Flows(dict[int, Flow]):
+    """How a layer meets the same demands in chunks of other numbers of rows, which are the keys."""
+
+    def __init__(self, flow_of: Callable[[int], Flow]):
+        self.flow_of = flow_of
+
+    def __missing__(self, rows: int) -> Flow:
+        self[rows] = self.flow_of(rows)
+        return self[rows]
+
+
 class Offers:
     """The options of a layer where it stands. What does not depend on the demands is found once for each step, what
     costs depend on once for all demands alike."""
@@ -103,19 +114,18 @@ class Offers:
 
     def options(self, demands: tuple[int, ...]) -> tuple[Option, ...]:
         if demands not in self._found:
-            layer, buffer = self.view.layer, self.role.buffer
-            steps = (step for step in self._steps(demands) if fits(layer, step, buffer))
-            self._found[demands] = tuple(self.option(demands, step) for step in steps)
+            view, buffer = self.view, self.role.buffer
+            flows = Flows(lambda rows: flow(view.lines, demands, rows))
+            steps = (step for step in self._steps(flows) if fits(view.layer, step, buffer))
+            self._found[demands] = tuple(self.option(step, flows[step[1]]) for step in steps)
         return self._found[demands]
 
-    def option(self, demands: tuple[int, ...], step: Choice) -> Option:
-        mode, rows, _ = step
-        goes = flow(self.view.lines, demands, rows)
+    def option(self, step: Choice, goes: Flow) -> Option:
         fixed, work = self._bytes(step)
-        kept = kept_lines(goes, self.view.layer, mode)
+        kept = kept_lines(goes, self.view.layer, step[0])
         return Option(step, self._cost(step, goes.passes), fixed, work, goes.asks, kept, goes.chunk)
 
-    def _steps(self, demands: tuple[int, ...]) -> Iterator[Choice]:
+    def _steps(self, flows: Flows) -> Iterator[Choice]:
         """Steps worth trying."""
         view, role, tries, layer = self.view, self.role, self.tries, self.view.layer
         if layer.kind != "bottleneck":
@@ -131,7 +141,7 @@ class Offers:
         yield ROLLING, 1, 0
         groups = channel_groups(layer.cexp, tries)
         wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
-        for rows in sorted({flow(view.lines, demands, rows).chunk for rows in wanted}):
+        for rows in sorted({flows[rows].chunk for rows in wanted}):
             if role.fast:
                 yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
             yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls

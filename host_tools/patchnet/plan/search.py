@@ -24,7 +24,7 @@ from ..net.layers import Layer
 from ..net.network import Network, aligned
 from . import streaming
 from .costs import cost_of, end_counts, layer_counts
-from .lines import Axis, Passes, View, axes, views
+from .lines import Axis, Passes, View, axes, flow, views
 from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape, modes
 from .options import Offers, Option, Role, Tries, channel_groups, fits, offers
 from .place import during, lasting
@@ -211,8 +211,8 @@ def _pareto(cost: np.ndarray, fixed: np.ndarray, work: np.ndarray) -> list[int]:
     while start < len(order):
         block = order[start:stop]
         # most are worse than one of those kept before the block
-        at = np.searchsorted(fixes, fixed[block], "right")
-        block = block[np.concatenate(([np.iinfo(np.int64).max], works))[at] > work[block]]
+        least = np.concatenate(([np.iinfo(np.int64).max], works))[np.searchsorted(fixes, fixed[block], "right")]
+        block = block[least > work[block]]
         for i, f, w in zip(block.tolist(), fixed[block].tolist(), work[block].tolist(), strict=True):
             at = end = bisect_right(fixes, f)
             if at and works[at - 1] <= w:
@@ -373,7 +373,8 @@ class _Grower:
         steps = [step for step in steps if fits(view.layer, step, self.how.buffer)]
         lines, by, buffer = view.lines.lines_out, self.how.by, self.how.buffer
         roles = [Role(False, True, True, self.chain.below(self.stop, step), False, by, buffer) for step in steps]
-        found = [Offers(view, role, self.tries).option((lines,), step) for step, role in zip(steps, roles, strict=True)]
+        goes = flow(view.lines, (lines,), 1)
+        found = [Offers(view, role, self.tries).option(step, goes) for step, role in zip(steps, roles, strict=True)]
         if found:
             self._collect(_extend(_root(lines), view, True, lambda _: found), part, view.layer.oh, self.stop - 1)
 
