@@ -61,6 +61,11 @@ void pn_fast_begin(const pn_fast_t *f) {
 
 #if !PN_DSP
 
+#include "engine/kernels/pn_beside.h"
+
+#define ROW \
+    (2 * PN_BESIDE + PN_MAX_FAST_KERNEL + 9) // bytes of a row that PN_BESIDE pixels are made of, or that are read
+
 // Where the weight at pixel `x` of the kernel's line `y` lies among a channel's.
 static uint32_t tap_at(const pn_fast_t *f, uint32_t y, uint32_t x) {
     static const uint8_t rolling[9] = { 2, 3, 6, 0, 1, 4, 5, 7, 10 };
@@ -71,155 +76,296 @@ static uint32_t tap_at(const pn_fast_t *f, uint32_t y, uint32_t x) {
     return y * (f->kernel - 1u) * 2 + 2 * x - (x > 0);
 }
 
-static int32_t read32(const uint8_t *p) {
-    return *(const int32_t *)(const void *)p;
+// Of a line of pixels, as many as are worked on together: its parts are about equal.
+static uint32_t beside(uint32_t pixels) {
+    uint32_t parts = (pixels + PN_BESIDE - 1) / PN_BESIDE;
+    return (pixels + parts - 1) / parts;
 }
 
-// `n` weights of output `j` of a pair, in their own order, from quads for both. The projection's quads have their
-// middle ones exchanged.
-static void quads(const uint8_t *p, uint32_t j, uint32_t n, bool wide16, bool exchanged, int8_t *out) {
-    static const uint8_t order[2][4] = { { 0, 1, 2, 3 }, { 0, 2, 1, 3 } };
-    const uint8_t *at = order[wide16 != exchanged];
-    uint32_t size = wide16 ? 2 : 1;
-    for (uint32_t i = 0; i < n; i += 4) {
-        const uint8_t *quad = p + (i * 2 + 4 * j) * size;
-        for (uint32_t k = 0; k < 4; k++) {
-            out[i + k] = (int8_t)quad[at[k] * size];
-        }
-    }
-}
-
-static uint8_t wide_end(int32_t acc, int shift, int32_t mult) {
-    return (uint8_t)pn_clamp(pn_wide(acc, shift, mult), 0, 255);
-}
-
-// A group at work.
+// A group at work on a line, and what is the same for all its channels. `kept`: from a channel's kept lines to the place
+// of each line under the kernel, the first of which is `top`; `taps`: tap_at; beside_in, beside_out: of input and output.
 typedef struct {
     const pn_fast_t *f;
     pn_fast_area_t area;
     pn_fast_arrays_t bytes;
     pn_fast_weights_t weights;
     uint32_t from, n;
+    int top;
+    uint32_t kept[PN_MAX_FAST_KERNEL];
+    uint8_t taps[PN_MAX_FAST_KERNEL * PN_MAX_FAST_KERNEL];
+    uint32_t beside_in, beside_out;
 } group_t;
 
-static group_t group_of(const pn_fast_t *f, uint32_t from) {
-    group_t g = { f, pn_fast_area(f), pn_fast_arrays(f), { NULL, NULL, NULL }, from, pn_fast_group(f, from) };
-    g.weights = pn_fast_weights(f, &g.bytes, from, g.n);
+static uint32_t kept_at(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t y) {
+    uint32_t lines = (uint32_t)f->kernel - f->stride;
+    return y % lines * (a->kept / lines);
+}
+
+static group_t line_of(const pn_fast_t *f, int top) {
+    group_t g = { .f = f, .area = pn_fast_area(f), .bytes = pn_fast_arrays(f), .top = top };
+    for (uint32_t y = 0; y < f->kernel; y++) {
+        g.kept[y] = f->expands && top + (int)y >= 0 ? kept_at(f, &g.area, (uint32_t)(top + (int)y)) : 0;
+        for (uint32_t x = 0; x < f->kernel; x++) {
+            g.taps[y * f->kernel + x] = (uint8_t)tap_at(f, y, x);
+        }
+    }
+    g.beside_in = beside(f->in);
+    g.beside_out = beside(f->out);
     return g;
 }
 
-// One line of one expanded channel, or of the input where there is no expansion; what is outside the map if it lies
-// there.
-static void expand(const group_t *g, uint32_t channel, pn_pixels_t in, uint8_t *out) {
+static void set_group(group_t *g, uint32_t from) {
+    g->from = from;
+    g->n = pn_fast_group(g->f, from);
+    g->weights = pn_fast_weights(g->f, &g->bytes, from, g->n);
+}
+
+static uint32_t least(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+static int32_t read32(const uint8_t *p) {
+    return *(const int32_t *)(const void *)p;
+}
+
+static void fill(int32_t *sums, int32_t v) {
+    for (uint32_t i = 0; i < PN_BESIDE; i++) {
+        sums[i] = v;
+    }
+}
+
+// pn_narrow_q8 of sums, in their place: with 2^31 more none is below 0.
+static void narrow_q8(int32_t *sums, uint32_t n, int shift, int32_t mult) {
+    uint64_t m = (uint32_t)mult;
+    for (uint32_t i = 0; i < PN_FOURS(n); i++) {
+        uint32_t v = (uint32_t)sums[i] << shift;
+        sums[i] = (int32_t)(uint32_t)(((v ^ 0x80000000u) * m - (m << 31)) >> 32);
+    }
+}
+
+// ---------------------------------------------------------------- expansion
+
+// Whether input lines are yet to be widened: in mode 6 each group does it anew.
+static bool widens(const pn_fast_t *f, uint32_t from) {
+    return f->expands && (from == 0 || f->sweep);
+}
+
+static pn_values_t widened(const pn_fast_t *f, const uint8_t *x) {
+    uint32_t pitch = pn_fast_eight(f) ? f->in : 2 * pn_fast_words(f);
+    pn_values_t out = { (const int16_t *)(const void *)x, pitch, pn_fast_quads(f) };
+    return out;
+}
+
+// A line of int8 pixels becomes one of pn_values_t at `x`, as quads of weights want it: of four channels the first and
+// third one, then the others. Behind an odd number of channels are zeros.
+static void widen(const pn_fast_t *f, pn_pixels_t in, uint8_t *x) {
+    pn_values_t line = widened(f, x);
+    for (uint32_t c = 0; c < 4 * line.quads; c++) {
+        int16_t *to = (int16_t *)(void *)x + (c / 4 * 2 + c % 2) * 2 * line.pitch + c / 2 % 2;
+        const int8_t *from = in.at + c;
+        for (uint32_t i = 0; i < f->in; i++, from += in.step) {
+            to[2 * i] = c < f->cin ? *from : 0;
+        }
+    }
+}
+
+// A line of expanded channels `c` and c + 1. x: the widened input line, NULL outside the map.
+static void expand(const group_t *g, uint32_t c, const uint8_t *x, uint8_t *a, uint8_t *b) {
     const pn_fast_t *f = g->f;
-    const uint8_t *p = g->weights.expand + (channel - g->from) / 2 * g->bytes.pair;
-    int8_t *w = (int8_t *)f->work + g->area.unpacked;
-    if (in.at == NULL) {
-        memset(out, f->expands ? 0 : f->zero_in, f->in);
+    const uint8_t *p = g->weights.expand + (c - g->from) / 2 * g->bytes.pair;
+    if (x == NULL) {
+        memset(a, 0, f->in);
+        memset(b, 0, f->in);
         return;
     }
-    if (f->expands) {
-        quads(p + 16, channel % 2, f->cin, f->wide16 && !pn_fast_eight(f), false, w);
-    }
-    for (uint32_t x = 0; x < f->in; x++, in.at += in.step) {
-        if (f->expands) {
-            int32_t acc = pn_dot(in.at, w, f->cin, read32(p + channel % 2 * 4));
-            out[x] = wide_end(acc, f->shift_expand, read32(p + channel % 2 * 4 + 8));
-        } else {
-            out[x] = (uint8_t)in.at[channel];
+    pn_values_t in = widened(f, x);
+    for (uint32_t i = 0, n; i < f->in; i += n, in.at += 2 * n) {
+        int32_t sums[2][PN_BESIDE];
+        uint8_t values[2][PN_BESIDE];
+        n = least(g->beside_in, f->in - i);
+        for (uint32_t k = 0; k < 2; k++) {
+            fill(sums[k], read32(p + 4 * k));
         }
+        pn_add_values(in, p + 16, f->wide16 && !pn_fast_eight(f), n, sums[0], sums[1]);
+        for (uint32_t k = 0; k < 2; k++) {
+            pn_wide_ends(sums[k], n, f->shift_expand, read32(p + 8 + 4 * k), values[k]);
+        }
+        memcpy(a + i, values[0], n);
+        memcpy(b + i, values[1], n);
     }
 }
 
-// rows: of the kernel, NULL for one of zeros
-static void depthwise(const group_t *g, uint32_t channel, const uint8_t *const *rows, uint8_t *out) {
+// A line of channel `c` of the input, where there is no expansion.
+static void copy_line(const pn_fast_t *f, uint32_t c, pn_pixels_t in, uint8_t *out) {
+    for (uint32_t i = 0; i < f->in; i++) {
+        out[i] = (uint8_t)(in.at == NULL ? f->zero_in : in.at[(int)i * in.step + (int)c]);
+    }
+}
+
+// ---------------------------------------------------------------- depthwise convolution
+
+// ROW bytes of a row from pixel `first` on, which may lie before or behind it.
+static void part_of(const pn_fast_t *f, const uint8_t *row, int first, uint8_t *out) {
+    int lo = first < 0 ? -first : 0, hi = f->in - first < ROW ? f->in - first : ROW;
+    memset(out, f->expands ? 0 : f->zero_in, ROW);
+    if (hi > lo) {
+        memcpy(out + lo, row + first + lo, (size_t)(hi - lo));
+    }
+}
+
+// A line's depthwise values of channel `c`, `n` from pixel `x` on. rows: of the kernel, NULL for one of zeros
+static void depthwise(const group_t *g, uint32_t c, const uint8_t *const *rows, uint32_t x, uint32_t n, uint8_t *out) {
     const pn_fast_t *f = g->f;
-    const uint8_t *p = g->weights.depthwise + (channel - g->from) * g->bytes.channel, *scale = p + g->bytes.channel - 8;
-    for (int x = 0; x < f->out; x++, out += f->group) {
-        int32_t acc = read32(scale);
-        for (uint32_t tap = 0; tap < f->kernel * (uint32_t)f->kernel; tap++) {
-            uint32_t line = tap / f->kernel, pixel = tap % f->kernel;
-            int at = x * f->stride - f->pad + (int)pixel, value = f->expands ? 0 : f->zero_in;
-            if (rows[line] != NULL && at >= 0 && at < f->in) {
-                value = f->expands ? rows[line][at] : (int8_t)rows[line][at];
-            }
-            acc += (int8_t)p[tap_at(f, line, pixel)] * value;
+    const uint8_t *p = g->weights.depthwise + (c - g->from) * g->bytes.channel, *scale = p + g->bytes.channel - 8;
+    int32_t sums[PN_BESIDE];
+    fill(sums, read32(scale));
+    for (uint32_t line = 0; line < f->kernel; line++) {
+        uint8_t part[ROW];
+        pn_row_t row = { part, { 0 }, f->stride, (f->kernel + 1u) / 2, !f->expands };
+        const uint8_t *taps = g->taps + line * f->kernel;
+        for (uint32_t pixel = 0; pixel < f->kernel; pixel++) {
+            row.weights[pixel / 2] |= (uint32_t)(uint16_t)(int8_t)p[taps[pixel]] << pixel % 2 * 16;
         }
-        *out = wide_end(acc, f->shift_depthwise, read32(scale + 4));
+        if (rows[line] != NULL) {
+            part_of(f, rows[line], (int)(x * f->stride) - f->pad, part);
+            pn_add_row(&row, n, sums);
+        }
     }
+    pn_wide_ends(sums, n, f->shift_depthwise, read32(scale + 4), out);
 }
 
-// The kept line `y` of a channel.
-static uint8_t *kept_line(const group_t *g, uint32_t channel, uint32_t y) {
-    uint32_t lines = (uint32_t)g->f->kernel - g->f->stride;
-    uint32_t first = g->f->sweep ? g->from : 0;
-    return pn_fast_kept(g->f, &g->area) + (channel - first) * g->area.kept + y % lines * (g->area.kept / lines);
+// ---------------------------------------------------------------- lines
+
+static uint8_t *kept_lines(const group_t *g, uint32_t channel) {
+    return pn_fast_kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept;
 }
 
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
+    group_t g = line_of(f, 0);
+    uint32_t place = kept_at(f, &g.area, y);
+    if (in.at != NULL && widens(f, from)) {
+        widen(f, in, f->work);
+    }
     for (; from < to; from += f->group) {
-        group_t g = group_of(f, from);
-        for (uint32_t c = from; c < from + g.n; c++) {
-            expand(&g, c, in, kept_line(&g, c, y));
+        set_group(&g, from);
+        for (uint32_t c = from; c < from + g.n; c += 2) {
+            expand(&g, c, in.at == NULL ? NULL : f->work, kept_lines(&g, c) + place, kept_lines(&g, c + 1) + place);
         }
     }
 }
 
-// Depthwise values of channel `c`.
-static void values_of(const group_t *g, const pn_pixels_t *lines, int top, uint32_t c) {
+// The kernel's rows of channels `c` and c + 1.
+typedef const uint8_t *rows_t[2][PN_MAX_FAST_KERNEL];
+
+static void rows_of(const group_t *g, const pn_fast_lines_t *l, uint32_t c, rows_t rows) {
     const pn_fast_t *f = g->f;
-    uint8_t *h = f->work + g->area.h;
-    const uint8_t *rows[PN_MAX_FAST_KERNEL];
     uint32_t fresh = pn_fast_lines(f), old = f->kernel - fresh;
-    for (uint32_t i = 0; i < old; i++) {
-        rows[i] = top + (int)i < 0 ? NULL : kept_line(g, c, (uint32_t)(top + (int)i));
+    uint8_t *h = f->work + g->area.h;
+    for (uint32_t k = 0; k < 2; k++) {
+        for (uint32_t i = 0; i < old; i++) {
+            rows[k][i] = g->top + (int)i < 0 ? NULL : kept_lines(g, c + k) + g->kept[i];
+        }
     }
-    for (uint32_t i = 0; i < fresh; i++) {
-        expand(g, c, lines[i], h + i * f->in);
-        rows[old + i] = h + i * f->in;
-    }
-    depthwise(g, c, rows, f->work + g->area.dbuf + (c - g->from));
-    for (uint32_t i = 0; i < fresh && f->expands; i++) {
-        if (top + (int)(old + i) >= 0) {
-            memcpy(kept_line(g, c, (uint32_t)(top + (int)(old + i))), h + i * f->in, f->in);
+    for (uint32_t i = 0; i < fresh; i++, h += 2 * f->in) {
+        rows[0][old + i] = h;
+        rows[1][old + i] = h + f->in;
+        if (f->expands) {
+            expand(g, c, l->in[i].at == NULL ? NULL : f->work + i * g->area.line, h, h + f->in);
+        } else {
+            copy_line(f, c, l->in[i], h);
+            copy_line(f, c + 1, l->in[i], h + f->in);
         }
     }
 }
 
-static int32_t *sums_of(const group_t *g, uint32_t output) {
-    return (int32_t *)(void *)(g->f->work + g->area.acc + g->f->line * g->area.acc_line) + output * g->f->out;
-}
-
-// One output channel of the line for a group of expanded channels.
-static void project(const group_t *g, uint32_t output, pn_pixels_t out, pn_pixels_t residual) {
+// The new rows are kept, in the place of older ones.
+static void keep_rows(const group_t *g, uint32_t c, const rows_t rows) {
     const pn_fast_t *f = g->f;
-    const int32_t *narrow = f->narrow + output / 2 * 4 + output % 2;
-    int8_t *w = (int8_t *)f->work + g->area.unpacked;
-    const uint8_t *d = f->work + g->area.dbuf;
-    quads(g->weights.project + (output / 2 * g->n * 2u << f->wide16), output % 2, g->n, f->wide16, true, w);
-    for (uint32_t x = 0; x < f->out; x++, d += f->group) {
-        int32_t acc = g->from == 0 ? narrow[0] : sums_of(g, output)[x];
-        for (uint32_t c = 0; c < g->n; c++) {
-            acc += w[c] * d[c];
+    for (uint32_t i = f->kernel - pn_fast_lines(f); i < f->kernel && f->expands; i++) {
+        for (uint32_t k = 0; k < 2 && g->top + (int)i >= 0; k++) {
+            memcpy(kept_lines(g, c + k) + g->kept[i], rows[k][i], f->in);
         }
-        if (g->from + g->n < f->cexp) {
-            sums_of(g, output)[x] = acc;
-            continue;
+    }
+}
+
+static pn_values_t depthwise_values(const group_t *g) {
+    uint32_t pitch = (g->f->out + 1u) / 2 * 2;
+    pn_values_t out = { (const int16_t *)(const void *)(g->f->work + g->area.dbuf), pitch, g->n / 4 };
+    return out;
+}
+
+// Depthwise values of channels `c` and c + 1.
+static void values_of(const group_t *g, const pn_fast_lines_t *l, uint32_t c) {
+    const pn_fast_t *f = g->f;
+    rows_t rows;
+    int16_t *out = (int16_t *)(void *)(f->work + g->area.dbuf) + (c - g->from) * depthwise_values(g).pitch;
+    rows_of(g, l, c, rows);
+    for (uint32_t x = 0, n; x < f->out; x += n, out += 2 * n) {
+        uint8_t values[2][PN_BESIDE];
+        n = least(g->beside_out, f->out - x);
+        for (uint32_t k = 0; k < 2; k++) {
+            depthwise(g, c + k, rows[k], x, n, values[k]);
         }
-        int32_t extra = residual.at == NULL ? 0 : f->res_mult * residual.at[(int)x * residual.step + (int)output];
-        int32_t q8 = pn_narrow_q8(acc, f->shift, narrow[2]) + f->zero_q8 + extra;
-        out.at[(int)x * out.step + (int)output] = pn_narrow_end(q8);
+        for (uint32_t i = 0; i < n; i++) {
+            out[2 * i] = values[0][i];
+            out[2 * i + 1] = values[1][i];
+        }
+    }
+    keep_rows(g, c, rows);
+}
+
+// Output channel `output` of `n` pixels from `x` on, of which these are the sums.
+static void project_end(const pn_fast_t *f, uint32_t output, uint32_t x, uint32_t n, int32_t *sums,
+    const pn_fast_lines_t *l) {
+    int8_t *out = l->out.at + (int)x * l->out.step + (int)output;
+    const int8_t *added = l->residual.at == NULL ? NULL : l->residual.at + (int)x * l->residual.step + (int)output;
+    narrow_q8(sums, n, f->shift, f->narrow[output / 2 * 4 + output % 2 + 2]);
+    for (uint32_t i = 0; i < n; i++, out += l->out.step) {
+        int32_t extra = added == NULL ? 0 : f->res_mult * added[(int)i * l->residual.step];
+        *out = pn_narrow_end(sums[i] + f->zero_q8 + extra);
+    }
+}
+
+// Output channels `output` and output + 1 of the line, for a group of expanded channels.
+static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l) {
+    const pn_fast_t *f = g->f;
+    const uint8_t *w = g->weights.project + (output * g->n << f->wide16);
+    int32_t *kept = (int32_t *)(void *)(f->work + g->area.acc + f->line * g->area.acc_line) + output * f->out;
+    pn_values_t d = depthwise_values(g);
+    for (uint32_t x = 0, n; x < f->out; x += n, d.at += 2 * n) {
+        int32_t sums[2][PN_BESIDE];
+        n = least(g->beside_out, f->out - x);
+        for (uint32_t k = 0; k < 2; k++) {
+            fill(sums[k], f->narrow[output * 2 + k]);
+            if (g->from > 0) {
+                memcpy(sums[k], kept + k * f->out + x, n * sizeof(sums[k][0]));
+            }
+        }
+        pn_add_values(d, w, f->wide16, n, sums[0], sums[1]);
+        for (uint32_t k = 0; k < 2; k++) {
+            if (g->from + g->n < f->cexp) {
+                memcpy(kept + k * f->out + x, sums[k], n * sizeof(sums[k][0]));
+            } else {
+                project_end(f, output + k, x, n, sums[k], l);
+            }
+        }
     }
 }
 
 void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
-    for (; from < to; from += f->group) {
-        group_t g = group_of(f, from);
-        for (uint32_t c = from; c < from + g.n; c++) {
-            values_of(&g, l->in, l->top, c);
+    group_t g = line_of(f, l->top);
+    for (uint32_t i = 0; i < pn_fast_lines(f) && widens(f, from); i++) {
+        if (l->in[i].at != NULL) {
+            widen(f, l->in[i], f->work + i * g.area.line);
         }
-        for (uint32_t output = 0; output < f->cout; output++) {
-            project(&g, output, l->out, l->residual);
+    }
+    for (; from < to; from += f->group) {
+        set_group(&g, from);
+        for (uint32_t c = from; c < from + g.n; c += 2) {
+            values_of(&g, l, c);
+        }
+        for (uint32_t output = 0; output < f->cout; output += 2) {
+            project(&g, output, l);
         }
     }
 }
