@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,7 @@ TYPES = {
     "tuple[Stage, ...]": "[stages](#a-stage)",
     "tuple[Scale, ...]": "[scales](#a-scale)",
 }
+ANNOTATED = r"Annotated\[(\w+), '([^']*)'\]"
 EXPERIMENT = """\
 # What an experiment may say
 
@@ -153,11 +155,18 @@ def keys_of(keys: Keys) -> Iterator[str]:
     for field in fields_of(node):
         if field.name in keys.but:
             continue
-        if not field.doc or field.kind not in TYPES:
+        kind, told = ranged(field.kind)
+        if not field.doc or kind not in TYPES:
             raise ValueError(f"{keys.file}: {keys.name}.{field.name}: wanted a docstring and a type of TYPES")
         default = "needed" if field.default is None else f"`{toml(ast.literal_eval(field.default))}`"
-        rows.append(f"| `{field.name}` | {TYPES[field.kind]} | {default} | {line(field.doc)} |")
+        rows.append(f"| `{field.name}` | {TYPES[kind]}{told} | {default} | {line(field.doc)} |")
     yield "\n".join(rows)
+
+
+def ranged(kind: str) -> tuple[str, str]:
+    """A type without the ranges in it, and these, told behind it."""
+    ranges = dict.fromkeys(re.findall(ANNOTATED, kind))
+    return re.sub(ANNOTATED, r"\1", kind), "".join(f" ({told})" for told in dict.fromkeys(told for _, told in ranges))
 
 
 def toml(value: object) -> str:

@@ -199,12 +199,13 @@ WRONG = {
     "data mistyped": (["val", "pets.pnb", "--data", "digit"], "no data set 'digit': did you mean 'digits'?"),
     "experiment mistyped": (["train", "digit"], "no experiment 'digit' (did you mean 'digits'?"),
     "setting of another type": (["train", "digits", "--set", "epochs=ten"], "epochs: wanted a whole number, got 'ten'"),
-    "setting out of range": (["train", "digits", "--set", "epochs=0"], "epochs: wanted [1, 1000000], got 0"),
+    "setting out of range": (["train", "digits", "--set", "epochs=0"], "epochs: wanted 1 to 1000000, got 0"),
     "no training to resume": (["train", "digits", "--out", "new", "--resume"], "new: nothing to resume"),
     "epochs below nothing": (["quantize", ".", "--epochs", "-1"], "from 0 on, got '-1'"),
     "quantize no run": (["quantize", "pictures"], "pictures: wanted the directory of a training"),
     "toml with an error": (["train", "bad.toml"], "bad.toml: not TOML: Invalid value"),
     "toml without a network": (["train", "short.toml"], "short.toml: 'network' is missing"),
+    "toml out of range": (["train", "range.toml"], "range.toml: network: stem_out: wanted 1 to 4096, got -3"),
     "toml with a wrong type": (["train", "odd.toml"], "odd.toml: network: height: wanted a whole number, got '16'"),
     "toml with a wrong table": (["train", "list.toml"], "list.toml: network: wanted a table, got [1, 2]"),
     "half a picture": (["predict", "pets.pnb", "a.png", "half.jpg"], "half.jpg: damaged"),
@@ -278,6 +279,9 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     (here / "short.toml").write_text('name = "short"\n')
     (here / "odd.toml").write_text(
         'name = "odd"\ntrain = "digits"\nnetwork = {labels = ["a"], height = "16", width = 9}'
+    )
+    (here / "range.toml").write_text(
+        'name = "odd"\ntrain = "digits"\nnetwork = {labels = ["a"], height = 16, width = 9, stem_out = -3}'
     )
     (here / "list.toml").write_text('name = "list"\ntrain = "digits"\nnetwork = [1, 2]\n')
     (here / "set.zip").write_bytes(b"PK\3\4")

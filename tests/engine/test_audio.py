@@ -304,9 +304,11 @@ def test_errors(call, kind, text):
 
 
 @pytest.mark.parametrize("changes, text", [
-    ({"fft": 100}, "fft: wanted a power of two, 32..2048, got 100"),
+    ({"fft": 100}, "fft: wanted 32, 64, 128, 256, 512, 1024 or 2048, got 100"),
     ({"frame": 300}, "frame: wanted 1..256, got 300"),
-    ({"hop": 0}, "hop: wanted 1..256"),
+    ({"hop": 0}, "hop: wanted 1 to 2048, got 0"),
+    ({"hop": 257}, "hop: wanted 1..256"),
+    ({"rate": 0}, "rate: wanted 1 to"),
     ({"low": 5000}, "low: wanted 0..4000"),
     ({"high": 5000}, "high: wanted at most 4000"),
     ({"top": -90}, "top: wanted more than floor"),

@@ -63,20 +63,22 @@ def test_fewer_pictures_than_a_batch_learn(experiment, tmp_path, caplog, monkeyp
 
 def test_settings_out_of_range(experiment, tmp_path, capsys):
     wrong = {
-        "epochs=0": "epochs: wanted [1, 1000000], got 0",
+        "epochs=0": "epochs: wanted 1 to 1000000, got 0",
         "epochs=-3": "epochs: wanted",
         "epochs=ten": "epochs: wanted a whole number, got 'ten'",
         "epochs=2.5": "epochs: wanted a whole number, got 2.5",
-        "validation=1": "validation: wanted [0, 1), got 1",
+        "validation=1": "validation: wanted 0 or more, less than 1, got 1",
         "batch=0": "batch: wanted",
-        "lr=0": "lr: wanted (0,",
-        "lr=NaN": "lr: wanted (0,",
+        "lr=0": "lr: wanted more than 0, at most 1000, got 0",
+        "lr=NaN": "lr: wanted a number, got nan",
+        "seed=-1": "seed: wanted 0 to",
         "flip=1": "flip: wanted true or false, got 1",
         "crop=[0.9,0.3]": "crop: wanted two parts of the area",
         "crop=0.5": "crop: wanted a list (a number, a number), got 0.5",
         "optimizer=adam": "optimizer: wanted adamw or sgd, got 'adam'",
         "epoch=3": "unknown key 'epoch' (did you mean 'epochs'? known:",
         "teaching=x": "teaching: wanted a number, got 'x'",
+        "teaching=2": "teaching: wanted 0 to 1, got 2",
     }
     path, out = experiment(), tmp_path / "run"
     for setting, line in wrong.items():

@@ -115,6 +115,43 @@ def test_wrong_keys_are_named(change, message):
         from_dict(values)
 
 
+OUT_OF_RANGE = {
+    "stem_out = 0": "stem_out: wanted 1 to 4096, got 0",
+    "stem_out = -8": "stem_out: wanted 1 to 4096, got -8",
+    "stem_out = 8.5": "stem_out: wanted a whole number, got 8.5",
+    "stem_kernel = 16": "stem_kernel: wanted 1 to 15, got 16",
+    "stem_stride = 0": "stem_stride: wanted 1 to 15, got 0",
+    "head = -1": "head: wanted 0 to 4096, got -1",
+    "std = 0": "std: wanted more than 0, at most 10000, got 0",
+    "std = nan": "std: wanted a number, got nan",
+    "height = 9999": "height: wanted 1 to 4096, got 9999",
+    "k = 5": "k: wanted 1, 4, 9 or 16, got 5",
+    "channels = 2": "channels: wanted 1 or 3, got 2",
+    "mean = [1, 2, 300]": "mean: wanted 0 to 255, got [1, 2, 300]",
+    "margin_h = -1": "margin_h: wanted 0 to 4096, got -1",
+    "margin_h = 40": "margin_h: wanted 33 or less, for 2 patches in 66 pixels, got 40",
+    "labels = []": "labels: wanted one or more, got none",
+    'act = "gelu"': "act: wanted relu6, relu or none, got 'gelu'",
+    "stages = [{out = 0}]": "stage: out: wanted 1 to 4096, got 0",
+    "stages = [{out = 8, t = -1}]": "stage: t: wanted 0 to 255, got -1",
+    "stages = [{out = 8, n = 0}]": "stage: n: wanted 1 to 255, got 0",
+    "stages = [{out = 8, stride = 0}]": "stage: stride: wanted 1 to 15, got 0",
+    "stages = [{out = 8, kernel = 4}]": "stage: kernel: wanted 1, 3, 5 or 7, got 4",
+    "stages = [8]": "stage: wanted a table, got 8",
+}
+
+
+@pytest.mark.parametrize("wrong", OUT_OF_RANGE)
+def test_what_is_out_of_range_is_told_with_file_and_key(wrong, tmp_path, capsys):
+    given = {"labels": '["no", "yes"]', "height": "66", "width": "66"}
+    given |= dict([wrong.split(" = ", 1)])
+    path = tmp_path / "some.toml"
+    path.write_text("".join(f"{key} = {value}\n" for key, value in given.items()))
+    assert cli.main(["analyze", str(path)]) == cli.USER_ERROR
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"patchnet: {path}: ") and line.endswith(OUT_OF_RANGE[wrong])
+
+
 @pytest.mark.parametrize(("side", "budget"), [(66, 18_000), (96, 16_384), (224, 65_536)])
 def test_designed_networks_keep_the_budget(side, budget):
     found = design(("a", "b"), side, side, budget)
@@ -244,9 +281,10 @@ def test_detection_round_trips():
         ({"margin_h": 14}, r"boxes: patch 2: wanted rows 4..8 of the stitched map, got 3..7 \(a larger margin_h"),
         ({"aggregate": "concat"}, "aggregate: wanted sum"),
         ({"detection": {"scales": []}}, "wanted a scale or more"),
-        ({"detection": {"scales": [{"anchors": [[8, 8]]}], "top": 0}}, r"top 1..1000, got 1, 0"),
+        ({"detection": {"scales": [{"anchors": [[8, 8]]}], "top": 0}}, "detection: top: wanted 1 to 1000, got 0"),
         ({"detection": {"scales": [{"anchors": [[8, 260]]}]}}, r"scale 0: wanted 1..255 anchors .* got \[\(8, 260\)\]"),
-        ({"detection": {"scales": [{"anchors": []}]}}, "scale 0: wanted 1..255 anchors"),
+        ({"detection": {"scales": [{"anchors": []}]}}, "scale 0: wanted 1..255 anchors .* got none"),
+        ({"detection": {"scales": [3]}}, "detection: scale: wanted a table, got 3"),
         ({"detection": {"scales": [{"stages": []}]}}, "scale: 'anchors' is missing"),
         ({"detection": {"scales": [], "tops": 3}}, "detection: unknown key 'tops'"),
     ],

@@ -30,7 +30,7 @@ ORDER = (
     ("engine",),
     ("net",),
     ("data",),
-    ("format", "progress", "rooms", "models", "npz", "whole", "words"),
+    ("format", "progress", "rooms", "models", "npz", "ranges", "whole", "words"),
 )
 LINE = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 ONLY = {"": {"api"}, "api": {"engine"}}  # these take in nothing else, so that `import patchnet` is quick

@@ -3,13 +3,15 @@
 import importlib.util
 import re
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
 
 from patchnet import rooms
 from patchnet.net.recipe import PatchTunnels, Stage
+from patchnet.ranges import fault, hints_of
 from patchnet.tasks.detect import end as detection
 from patchnet.tasks.sound import end as sound
 from patchnet.train.experiment import EXPERIMENTS, Experiment, options_of
@@ -79,3 +81,19 @@ def test_a_field_without_a_meaning_is_named(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "PACKAGE", tmp_path)
     with pytest.raises(ValueError, match=r"recipe.py: Stage.n: wanted a docstring"):
         list(reference.keys_of(reference.Keys("A stage", "net/recipe.py", "Stage")))
+
+
+def without_range(hint):
+    """Whether it holds numbers of which nothing is told."""
+    if get_origin(hint) is Annotated:
+        return False
+    return hint in (int, float) or any(map(without_range, get_args(hint)))
+
+
+@pytest.mark.parametrize("kind", [*(kind for kind, _ in TABLES.values()), *map(options_of, OPTIONS)])
+def test_every_number_has_a_range(kind):
+    """But for anchors, whose sides the picture's bound. What is there without being told is in it."""
+    hints = hints_of(kind)
+    assert {name for name, hint in hints.items() if without_range(hint)} <= {"anchors"}
+    given = [f for f in fields(kind) if f.default is not MISSING and f.name != "options"]
+    assert not [f.name for f in given if fault(f.default, hints[f.name])]

@@ -105,6 +105,7 @@ class Layer:
             ("linear", self.linear, not self.linear or (len(ends) > 1 and self.act != "none"),
              "it of a bottleneck with an act"),
             ("kernel", self.kernel, min(self.kh, self.kw) >= 1, "1 or more"),
+            ("cout", self.cout, self.cout >= 1, "1 channel or more"),
             ("pads", self.pads, min(self.pad) >= 0 and max(top, bottom) < self.kh and max(left, right) < self.kw,
              "0 or more, less than the kernel"),
             ("kernel", self.kernel, min(self.h + top + bottom - self.kh, self.w + left + right - self.kw) >= 0,

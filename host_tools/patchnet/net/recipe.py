@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from .. import rooms
 from .layers import Layer
@@ -20,16 +20,16 @@ class Stage:
     """Inverted bottlenecks in a row. One gets a residual when its stride is 1 and its input has as many channels as its
     output."""
 
-    out: int
+    out: Annotated[int, "1 to 4096"]
     """Channels of their outputs."""
-    n: int = 1
+    n: Annotated[int, "1 to 255"] = 1
     """How many there are."""
-    stride: int = 1
+    stride: Annotated[int, "1 to 15"] = 1
     """Of the first one; the others have 1."""
-    t: int = 6
+    t: Annotated[int, "0 to 255"] = 6
     """Expansion; 1: no expansion convolution; 0: plain convolutions instead, dense, with the activation."""
-    kernel: int = 3
-    """Side of the depthwise kernel, 3, 5 or 7; of plain convolutions 1, 3, 5 or 7."""
+    kernel: Annotated[int, "1, 3, 5 or 7"] = 3
+    """Side of the depthwise kernel, or of the plain convolutions'."""
 
     def layers(self, h: int, w: int, cin: int, act: str) -> Iterable[Layer]:
         """On a map of h x w x cin."""
@@ -65,39 +65,39 @@ class PatchTunnels:
     """The experiment's."""
     labels: tuple[str, ...]
     """Names of the classes, in the order of the outputs."""
-    height: int
+    height: Annotated[int, "1 to 4096"]
     """Of the picture that the network sees, in pixels; of a spectrogram its rows."""
-    width: int
+    width: Annotated[int, "1 to 4096"]
     """The same; of a spectrogram its mel bands."""
-    channels: int = 3
+    channels: Annotated[int, "1 or 3"] = 3
     """3: colour, 1: grey, or a spectrogram."""
-    k: int = 4
-    """Patches in the grid: 1, 4, 9 or 16."""
+    k: Annotated[int, "1, 4, 9 or 16"] = 4
+    """Patches in the grid."""
     central: bool = True
     """Whether there is a patch in the picture's middle as well."""
-    margin_h: int = 0
+    margin_h: Annotated[int, "0 to 4096"] = 0
     """Pixels by which a patch reaches into those above and below."""
-    margin_w: int = 0
+    margin_w: Annotated[int, "0 to 4096"] = 0
     """Pixels by which it reaches into those beside it."""
-    stem_out: int = 16
+    stem_out: Annotated[int, "1 to 4096"] = 16
     """Channels of the first convolution."""
-    stem_kernel: int = 3
+    stem_kernel: Annotated[int, "1 to 15"] = 3
     """Side of its kernel."""
-    stem_stride: int = 2
+    stem_stride: Annotated[int, "1 to 15"] = 2
     """Its stride."""
     stages: tuple[Stage, ...] = ()
     """What follows it in each tunnel."""
-    head: int = 0
+    head: Annotated[int, "0 to 4096"] = 0
     """More than 0: a 1x1 convolution with that many channels at the end of each tunnel."""
-    act: str = "relu6"
-    """Activation: `"relu6"`, `"relu"` or `"none"`."""
-    aggregate: str = "sum"
+    act: Annotated[str, "relu6, relu or none"] = "relu6"
+    """Activation."""
+    aggregate: Annotated[str, "sum or concat"] = "sum"
     """Features of the tunnels are added up, `"sum"`, or laid side by side, `"concat"`."""
-    mean: tuple[int, ...] = (128, 128, 128)
-    """0..255, one for each channel: what is subtracted from pixels."""
-    std: float = 64.0
+    mean: tuple[Annotated[int, "0 to 255"], ...] = (128, 128, 128)
+    """One for each channel: what is subtracted from pixels."""
+    std: Annotated[float, "more than 0, at most 10000"] = 64.0
     """What they are divided by then."""
-    fit: str = "stretch"
+    fit: Annotated[str, "stretch or crop"] = "stretch"
     """`"stretch"` reads all of a picture, `"crop"` its largest centred rectangle of the network's aspect."""
     end: EndRecipe | None = None
     """Its table; None for classification."""
@@ -140,6 +140,13 @@ class PatchTunnels:
 
     def network(self) -> Network:
         """ValueError, naming what was wanted, where it cannot be built."""
+        for name, side, patch in zip(("margin_h", "margin_w"), (self.height, self.width), self.patch, strict=True):
+            if patch > side:
+                most = max(0, getattr(self, name) - (patch - side))
+                raise ValueError(
+                    f"{self.name}: {name}: wanted {most} or less, for {self.grid} patches in {side} pixels, got "
+                    f"{getattr(self, name)}"
+                )
         chain = tuple(self.layers())
         if self.end is not None:
             readouts, end = self.end.ends(self, chain)

@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from .. import rooms
+from ..ranges import fault, hints_of
 from ..words import meant
 from .layers import Layer
 from .network import Network, Readout
@@ -25,47 +25,21 @@ def plain(value):
 
 
 def known(kind: type, values: dict, where: str, but: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> dict:
-    """`values`, if its keys are fields of the dataclass `kind` (those of `but` are not), its values are of their types,
-    and none that must be given is missing. `more`: names that are known elsewhere."""
+    """`values`, if its keys are fields of the dataclass `kind` (those of `but` are not), its values are of their types
+    and in their ranges, and none that must be given is missing. `more`: names that are known elsewhere."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: wanted a table, got {values!r}")
     own = [f for f in fields(kind) if f.name not in but]
-    names, hints = [*(f.name for f in own), *more], get_type_hints(kind)
+    names, hints = [*(f.name for f in own), *more], hints_of(kind)
     for key, value in values.items():
         if key not in names:
             raise ValueError(f"{where}: unknown key {key!r} ({meant(key, names)}known: {', '.join(names)})")
-        if key not in more and not fits(value, hints[key]):
-            raise ValueError(f"{where}: {key}: wanted {wanted(hints[key])}, got {value!r}")
+        if key not in more and (told := fault(value, hints[key])):
+            raise ValueError(f"{where}: {key}: wanted {told}, got {value!r}")
     for f in own:
         if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where}: {f.name!r} is missing")
     return values
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value of TOML or JSON may become a field of that type. What is a dataclass is checked elsewhere."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(fits(value, one) for one in get_args(hint))
-    if get_origin(hint) is tuple:
-        args = get_args(hint)
-        if not isinstance(value, list | tuple):
-            return False
-        kinds = args[:1] * len(value) if args[-1] is ... else args
-        return len(kinds) == len(value) and all(map(fits, value, kinds))
-    if hint in (int, float):
-        return isinstance(value, int | hint) and not isinstance(value, bool)
-    return not isinstance(hint, type) or hint not in PLAIN or isinstance(value, hint)
-
-
-PLAIN = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "nothing"}
-
-
-def wanted(hint: Any) -> str:
-    """A type in words."""
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(map(wanted, get_args(hint)))
-    if get_origin(hint) is tuple:
-        args = get_args(hint)
-        return f"a list of {wanted(args[0])}" if args[-1] is ... else f"a list ({', '.join(map(wanted, args))})"
-    return PLAIN.get(hint, "a table")
 
 
 def tuples(values: dict) -> dict:
@@ -92,9 +66,9 @@ def recipe_from_dict(values: dict) -> PatchTunnels:
     sections = {key: task for key in values if (task := rooms.section(key)) is not None}
     if len(sections) > 1:
         raise ValueError(f"network: wanted one of {' and '.join(sections)}")
-    given = tuples({k: v for k, v in values.items() if k not in sections})
     others = tuple(room.section for room in rooms.TASKS.values() if room.section)
-    known(PatchTunnels, given, "network", ("end",), others)
+    own = {k: v for k, v in values.items() if k not in sections}
+    given = tuples(known(PatchTunnels, own, "network", ("end",), others))
     given["stages"] = stages(given.get("stages", ()))
     for key, task in sections.items():
         if values[key] is not None:
@@ -154,7 +128,12 @@ def read_design(path: str | Path) -> Network:
     path = Path(path)
     values = read_toml(path)
     network = values.get("network", values)
-    return from_dict({"name": values.get("name", path.stem), **network})
+    if not isinstance(network, dict):
+        raise ValueError(f"{path}: network: wanted a table, got {network!r}")
+    try:
+        return from_dict({"name": values.get("name", path.stem), **network})
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
 
 
 def write_toml(values: dict, table: str = "") -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -39,62 +39,62 @@ class Experiment:
     """The data set to learn from: a path, or a name that is looked for in the folders of data sets."""
     test: str = ""
     """The data set to test with when the training is over; chooses nothing."""
-    validation: float | str = 0.1
+    validation: Annotated[float, "0 or more, less than 1"] | str = 0.1
     """What the training is watched by: a part of `train`, which is held out, by name: the same pictures in every
     experiment; or a data set of its own, as for `train`."""
     init: str = ""
     """What to begin with: `"lite0"`, a run, a network that comes with patchnet, or a file of weights; `""`: nothing.
     Its tunnels' weights are taken where shapes agree."""
-    epochs: int = 30
+    epochs: Annotated[int, "1 to 1000000"] = 30
     """How many times all of `train` is seen, at most."""
-    minutes: float = 0.0
+    minutes: Annotated[float, "0 to 1000000"] = 0.0
     """More than 0: the training ends when they are over, if `epochs` are not done by then, with a learning rate that
     has come to its end too."""
-    batch: int = 64
+    batch: Annotated[int, "1 to 1000000"] = 64
     """Pictures or clips in a step."""
-    optimizer: str = "adamw"
-    """`"adamw"` or `"sgd"`."""
-    lr: float = 2e-3
+    optimizer: Annotated[str, "adamw or sgd"] = "adamw"
+    """By which rule weights are moved."""
+    lr: Annotated[float, "more than 0, at most 1000"] = 2e-3
     """Learning rate after the warm-up; from there it falls to 0 as a cosine."""
-    weight_decay: float = 0.02
+    weight_decay: Annotated[float, "0 to 1000"] = 0.02
     """Of dense weights; norms, biases and depthwise weights have none."""
-    warmup: float = 0.03
+    warmup: Annotated[float, "0 to 1"] = 0.03
     """Part of all steps in which the learning rate rises to `lr`."""
-    smoothing: float = 0.0
+    smoothing: Annotated[float, "0 or more, less than 1"] = 0.0
     """Label smoothing: that share of what is to be answered is spread over all classes."""
-    ema: float = 0.999
+    ema: Annotated[float, "0 or more, less than 1"] = 0.999
     """Decay of the moving average of the weights, which is what is kept."""
-    crop: tuple[float, float] = (0.3, 1.0)
+    crop: tuple[Annotated[float, "0 to 1"], Annotated[float, "0 to 1"]] = (0.3, 1.0)
     """Least and most of a picture's area that is cut out at random."""
-    aspect: float = 1.33
+    aspect: Annotated[float, "1 to 100"] = 1.33
     """By what factor a cut's sides, against each other, may differ from the picture's at most."""
-    whole: float = 0.0
+    whole: Annotated[float, "0 to 1"] = 0.0
     """Part of the pictures that are not cut."""
-    via: int = 0
+    via: Annotated[int, "0 to 4096"] = 0
     """More than 0: half of the pictures are shrunk through that many pixels, as if they had been smaller."""
-    enlarge: str = "bilinear"
+    enlarge: Annotated[str, "bilinear or box"] = "bilinear"
     """How cuts that are too small are enlarged: `"bilinear"`, or `"box"`, as the engine does it with small pictures."""
     flip: bool = True
     """Half of the pictures are mirrored left to right."""
-    colour: float = 0.3
+    colour: Annotated[float, "0 to 10"] = 0.3
     """How much brightness, contrast, saturation and white balance vary; 0: not at all."""
-    mixup: float = 0.0
+    mixup: Annotated[float, "0 to 100"] = 0.0
     """More than 0: pictures and labels are blended in pairs; alpha of the beta distribution of the shares."""
-    mosaic: float = 0.0
+    mosaic: Annotated[float, "0 to 1"] = 0.0
     """Sets of boxes: part of the pictures that are made of cuts of four."""
     extra: str = ""
     """Sets of boxes: a set of class labels from which half of the other three pictures of a mosaic come. Sets of class
     labels with a `teacher`: pictures of other classes, of which the teacher alone tells what they are."""
-    auxiliary: float = 0.0
+    auxiliary: Annotated[float, "0 to 1000000"] = 0.0
     """Sets of boxes, networks that classify: weight of the loss of the classes that are in each cell of the tunnels'
     last maps; learnt beside, not kept."""
     tied: bool = False
     """Tunnels learn the same weights, which few pictures may ask for; the file holds them once."""
-    evaluate_every: int = 1
+    evaluate_every: Annotated[int, "1 to 1000000"] = 1
     """Epochs from one look at the held-out part to the next."""
     tensorboard: bool = False
     """Also write TensorBoard's files."""
-    seed: int = 1
+    seed: Annotated[int, "0 to 1000000000"] = 1
     """Of all random numbers."""
     options: Any = None
     """What only networks of this task have, keys of the same TOML table: a dataclass of the task's room."""
@@ -125,37 +125,19 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
         raise ValueError(f"{path}: {e}") from None
     kind = options_of(network.task)
     names = {f.name for f in fields(kind)}
-    options = kind(**tuples(known(kind, {k: v for k, v in values.items() if k in names}, str(path))))
+    own = known(kind, {k: v for k, v in values.items() if k in names}, str(path))
     rest = _without_others({k: v for k, v in values.items() if k not in names})
     known(Experiment, rest, str(path), ("options", "source"))
-    made = replace(Experiment(**tuples({**rest, "network": network})), options=options, source=values["network"])
+    rest |= {"network": network, "options": kind(**tuples(own)), "source": values["network"]}
+    made = Experiment(**tuples(rest))
     check(made, str(path))
     return made
 
 
-RANGES = {  # least, most, whether the ends may be
-    "validation": (0, 1, "[)"), "epochs": (1, 10**6, "[]"), "minutes": (0, 10**6, "[]"), "batch": (1, 10**6, "[]"),
-    "lr": (0, 1e3, "(]"), "weight_decay": (0, 1e3, "[]"), "warmup": (0, 1, "[]"), "smoothing": (0, 1, "[)"),
-    "ema": (0, 1, "[)"), "aspect": (1, 100, "[]"), "whole": (0, 1, "[]"), "via": (0, 4096, "[]"),
-    "colour": (0, 10, "[]"), "mixup": (0, 100, "[]"), "mosaic": (0, 1, "[]"), "auxiliary": (0, 1e6, "[]"),
-    "evaluate_every": (1, 10**6, "[]"),
-}  # fmt: skip
-
-
 def check(e: Experiment, where: str) -> None:
-    """ValueError names a value that is out of its range."""
-    for name, (least, most, ends) in RANGES.items():
-        value = getattr(e, name)
-        if isinstance(value, str):
-            continue  # a data set, where a number may be
-        inside = least < value < most or (value == least and ends[0] == "[") or (value == most and ends[1] == "]")
-        if not inside:
-            raise ValueError(f"{where}: {name}: wanted {ends[0]}{least}, {most}{ends[1]}, got {value}")
-    if not 0 < e.crop[0] <= e.crop[1] <= 1:
+    """ValueError names values that do not go together."""
+    if not 0 < e.crop[0] <= e.crop[1]:
         raise ValueError(f"{where}: crop: wanted two parts of the area, 0 < least <= most <= 1, got {list(e.crop)}")
-    for name, choices in (("optimizer", ("adamw", "sgd")), ("enlarge", ("bilinear", "box"))):
-        if getattr(e, name) not in choices:
-            raise ValueError(f"{where}: {name}: wanted {' or '.join(choices)}, got {getattr(e, name)!r}")
 
 
 def options_of(task: str) -> type:

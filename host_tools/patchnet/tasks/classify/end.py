@@ -23,6 +23,8 @@ class Pooled(End):
     areas = "sum_at", "feature_at", "logit_at"
 
     def check(self, network: Network) -> None:
+        if not network.labels:
+            raise ValueError(f"{network.name}: labels: wanted one or more, got none")
         if self.aggregate not in ("sum", "concat"):
             raise ValueError(f"{network.name}: aggregate: wanted sum or concat, got {self.aggregate}")
         if self.scores not in SCORES:

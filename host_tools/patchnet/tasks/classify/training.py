@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -194,7 +195,7 @@ class Options:
     teacher: str = ""
     """A trained run with the same labels, whose answers to the pictures as they are augmented are learnt, too; of the
     pictures of `extra`, whose labels play no part, nothing else."""
-    teaching: float = 0.7
+    teaching: Annotated[float, "0 to 1"] = 0.7
     """The teacher's share of what is learnt."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from ...format import CANDIDATE_BYTES, MAX_TOP
 from ...net.layers import Layer
@@ -137,7 +137,7 @@ class Detection(EndRecipe):
 
     scales: tuple[Scale, ...]
     """One after the other, each reading the map of the one before."""
-    top: int = 100
+    top: Annotated[int, "1 to 1000"] = 100
     """Candidates that are kept of a picture, the best, before overlapping ones are dropped."""
     task = "detect"
 
@@ -147,7 +147,9 @@ class Detection(EndRecipe):
         stride = math.prod(layer.sh for layer in chain)
         size = -(-recipe.height // stride), -(-recipe.width // stride)
         (h, w), cin, readouts = size, chain[-1].cout, []
-        for scale in self.scales:
+        for i, scale in enumerate(self.scales):
+            if not scale.anchors:
+                raise ValueError(f"{recipe.name}: scale {i}: wanted 1..255 anchors (w, h), got none")
             layers: list[Layer] = []
             for stage in scale.stages:
                 layers.extend(stage.layers(h, w, cin, recipe.act))

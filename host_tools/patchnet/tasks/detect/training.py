@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -116,11 +117,11 @@ def map50(net: DetectNet, dataset: Dataset) -> float:
 class Options:
     """How anchors learn boxes."""
 
-    ignore: tuple[float, float] = (0.4, 0.5)
+    ignore: tuple[Annotated[float, "0 to 1"], Annotated[float, "0 to 1"]] = (0.4, 0.5)
     """Low and high: anchors whose IoU with a box lies between are left out of the loss, from high on they learn it."""
-    focal: tuple[float, float] = (0.25, 2.0)
+    focal: tuple[Annotated[float, "0 to 100"], Annotated[float, "0 to 100"]] = (0.25, 2.0)
     """Alpha and gamma of the focal loss of the classes."""
-    box_weight: float = 1.0
+    box_weight: Annotated[float, "0 to 1000"] = 1.0
     """Weight of the boxes' loss beside that of the classes."""
     turn: bool = False
     """Half of the pictures are also mirrored top to bottom."""

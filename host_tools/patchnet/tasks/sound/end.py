@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated
 
-from ...format import MAX_FFT, MIN_FFT
 from ...net.layers import Layer
 from ...net.network import Lasting, Network, Readout, aligned
 from ...net.recipe import EndRecipe, PatchTunnels
 from ...net.toml import known
+from ...ranges import faults
 from ..classify.end import Pooled
 
 
@@ -17,29 +18,29 @@ class Audio(EndRecipe):
     """How samples become a network's picture, a spectrogram: time goes down, mel bands go across. From `every` on they
     are the defaults of `spot`."""
 
-    rate: int
+    rate: Annotated[int, "1 to 4294967295"]
     """Samples a second."""
-    frame: int
+    frame: Annotated[int, "1 to 2048"]
     """Samples that a row is made of, at most `fft`."""
-    hop: int
+    hop: Annotated[int, "1 to 2048"]
     """Samples from one row to the next, at most `frame`."""
-    fft: int
-    """Length of the Fourier transform, a power of two from 32 to 2048."""
-    low: float = 60.0
+    fft: Annotated[int, "32, 64, 128, 256, 512, 1024 or 2048"]
+    """Length of the Fourier transform."""
+    low: Annotated[float, "0 to 4294967295"] = 60.0
     """Hz where the lowest mel band begins."""
-    high: float = 0.0
+    high: Annotated[float, "0 to 4294967295"] = 0.0
     """Hz where the highest one ends; 0: half the rate."""
-    floor: float = -90.0
+    floor: Annotated[float, "-1000 to 1000"] = -90.0
     """Level of a sine, in dB of full scale, that gives the least value."""
-    top: float = 0.0
+    top: Annotated[float, "-1000 to 1000"] = 0.0
     """Level that gives the largest."""
-    every: int = 8
+    every: Annotated[int, "1 to 65535"] = 8
     """Rows from one run of the network to the next."""
-    smooth: float = 0.5
-    """Weight of the newest scores in the average, more than 0, at most 1."""
-    threshold: float = 0.6
-    """Least average score that is answered, 0..1."""
-    pause: float = 0.5
+    smooth: Annotated[float, "more than 0, at most 1"] = 0.5
+    """Weight of the newest scores in the average."""
+    threshold: Annotated[float, "0 to 1"] = 0.6
+    """Least average score that is answered."""
+    pause: Annotated[float, "0 to 1000000"] = 0.5
     """Seconds without another answer after one."""
     background: str = ""
     """The label that is never answered; `""`: there is none."""
@@ -90,19 +91,16 @@ def samples(network: Network) -> int:
 def check(network: Network) -> Audio:
     """The network's front-end. ValueError names a number that the loader would refuse."""
     a = Heard.of(network).audio
+    for name, wanted, got in faults(a):
+        raise ValueError(f"{network.name}: audio: {name}: wanted {wanted}, got {got}")
     for name, ok, wanted in (
         ("channels", network.channels == 1, "1"),
-        ("fft", a.fft in (1 << n for n in range(5, 12)), f"a power of two, {MIN_FFT}..{MAX_FFT}"),
-        ("frame", 1 <= a.frame <= a.fft, f"1..{a.fft}"),
-        ("hop", 1 <= a.hop <= a.frame, f"1..{a.frame}"),
-        ("rate", 1 <= a.rate < 1 << 32, "1 or more"),
-        ("low", 0 <= a.low < (a.high or a.rate / 2), f"0..{a.high or a.rate / 2:g}"),
+        ("frame", a.frame <= a.fft, f"1..{a.fft}"),
+        ("hop", a.hop <= a.frame, f"1..{a.frame}"),
+        ("low", a.low < (a.high or a.rate / 2), f"0..{a.high or a.rate / 2:g}"),
         ("high", a.high <= a.rate / 2, f"at most {a.rate / 2:g}"),
         ("top", a.top > a.floor, f"more than floor, {a.floor:g}"),
-        ("every", 1 <= a.every <= 65535, "1..65535"),
-        ("smooth", 0 < a.smooth <= 1, "more than 0, at most 1"),
-        ("threshold", 0 <= a.threshold <= 1, "0..1"),
-        ("pause", 0 <= a.pause * a.rate < 65535.5 * a.hop, f"0..{65535 * a.hop / a.rate:g}"),
+        ("pause", a.pause * a.rate < 65535.5 * a.hop, f"0..{65535 * a.hop / a.rate:g}"),
         ("background", a.background in ("", *network.labels), f"one of {', '.join(network.labels)}"),
     ):
         if not ok:

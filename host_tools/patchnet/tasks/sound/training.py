@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -111,17 +112,17 @@ class SoundBatches(Batches):
 class Options(ClassOptions):
     """Those of what classifies, and how clips are varied."""
 
-    shift: float = 0.0
+    shift: Annotated[float, "0 to 60"] = 0.0
     """Seconds by which a clip is moved at most, to either side."""
-    speed: float = 0.0
+    speed: Annotated[float, "0 or more, less than 1"] = 0.0
     """Part by which it is played faster or slower at most."""
-    gain: float = 0.0
+    gain: Annotated[float, "0 to 100"] = 0.0
     """dB by which it is louder or softer at most."""
-    noise: float = 0.0
+    noise: Annotated[float, "0 to 100"] = 0.0
     """dB below the clip that noise may reach; 0: there is none."""
-    masks: int = 0
+    masks: Annotated[int, "0 to 100"] = 0
     """Stretches of rows, and as many of bands, of the spectrogram that are blanked out (SpecAugment)."""
-    background: float = 0.0
+    background: Annotated[float, "0 to 1"] = 0.0
     """Part of the clips that are made to be none of the words, the network's last label."""
 
 
