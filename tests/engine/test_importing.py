@@ -85,6 +85,33 @@ def test_an_earlier_import_is_replaced_and_nothing_else_is(run, file, tmp_path):
     assert (tmp_path / "float.npz").read_bytes() == b"weeks of work"
 
 
+REFUSED = {
+    "budget": (["--budget", "9"], "budget 9 B"),
+    "check of nothing": (["--check", "nowhere"], "no data set 'nowhere'"),
+    "check of other pictures": (["--check", "{tmp}/sounds.npz"], "wanted"),
+    "calibrate with nothing": (["--calibrate", "nowhere"], "no data set 'nowhere'"),
+    "calibrate with sounds": (["--calibrate", "{tmp}/sounds.npz"], "wanted"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_leaves_nothing(case, file, tmp_path, monkeypatch, capsys):
+    """Or the run that was there, as it was."""
+    if "calibrate" in case:
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    np.savez("sounds.npz", audio=np.zeros(99, np.int16), lengths=np.array([99]), labels=[0], classes=["a"], rate=8000)
+    options, said = REFUSED[case]
+    argv = ["import", str(file), *(o.format(tmp=tmp_path) for o in options)]
+    assert cli.main(argv) == 2 and said in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["sounds.npz"]
+    before = Path(import_file(file, tmp_path / "old", name="first").run)
+    kept = {path.name: path.read_bytes() for path in before.iterdir()}
+    assert cli.main([*argv, "-o", "old"]) == 2
+    assert kept == {path.name: path.read_bytes() for path in before.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {"old", "sounds.npz"}
+
+
 def test_labels_come_from_a_text_file(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_bytes("\ufeffäpfel\r\n  pears \n\n".encode())

@@ -119,6 +119,12 @@ def test_a_run_is_not_trained_over(experiment, tmp_path, capsys):
     kept = {p.name: p.read_bytes() for p in out.iterdir()}
     assert "has a run (float.npz): --resume goes on, --force begins anew" in said(capsys, *command)
     assert kept == {p.name: p.read_bytes() for p in out.iterdir()}
+    said_of_init = "init 'nowhere': wanted a run"
+    assert said_of_init in said(capsys, *command, "--force", "--set", "init=nowhere")
+    assert kept == {p.name: p.read_bytes() for p in out.iterdir()}
+    new = tmp_path / "a" / "new"
+    assert said_of_init in said(capsys, "train", path, "--out", new, "--set", "init=nowhere")
+    assert not new.parent.exists()
     assert cli.main([*map(str, command), "--force"]) == 0
     assert not (out / "toy.pnb").exists() and (out / "float.npz").exists()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import rooms
 from ..whole import write_text
-from .arguments import Parser, count, limits, positive, size, wanted
+from .arguments import Parser, count, limits, plain_name, positive, size, wanted
 from .output import print_json, progress, wide_console, written
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--no-central", action="store_true", help="with --budget: without the central patch")
     p.add_argument("--max-macs", type=count, metavar="N", help="multiply-accumulates per picture at most, such as 30M")
     p.add_argument("--top", type=positive, default=4, metavar="N", help="how many to print (default: 4)")
-    p.add_argument("--name", default="designed", help="of the network")
+    p.add_argument("--name", type=plain_name, default="designed", help="of the network")
     p.add_argument("-o", dest="out", type=Path, metavar="FILE.toml", help="write one of them, for train and analyze")
     p.add_argument("--pick", type=positive, default=1, metavar="N", help="which one to write (default: the first)")
 

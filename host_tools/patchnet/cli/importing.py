@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Parser, positive, size
+from .arguments import Parser, plain_name, positive, size
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def add(command: Callable[..., Parser]) -> None:
     p = command("import", run_import, "Make a run of someone else's network", more)
     p.add_argument("file", metavar="FILE")
     p.add_argument("-o", dest="out", type=Path, metavar="RUN", help="the run's directory (default: runs/TASK/NAME)")
-    p.add_argument("--name", default="", help="of the network (default: the file's)")
+    p.add_argument("--name", type=plain_name, help="of the network (default: the file's)")
     more = "names of the classes: a text file, a line each, or a data set that has them in this order"
     p.add_argument("--labels", metavar="FILE.txt|DATA", help=more)
     p.add_argument("--calibrate", metavar="DATA", help="choose integers anew, by the inputs of a data set")
@@ -51,24 +51,27 @@ def run_import(args) -> int:
         calibration = importing.Calibration(args.calibrate, args.calibration, args.tune)
     labels = importing.labels_of(args.labels) if args.labels else ()
     pixels = Pixels.named(args.pixels) if args.pixels else None
+    found: list[Agreement] = []
+
+    def check(run: Path) -> None:
+        from ..evaluate.agreement import agreement  # imported here: it needs packages that may not be installed
+
+        found.append(agreement(run, args.check, args.limit, track))
+
     with quiet_stdout(args), progress(args) as track, needs_torch():
         run = importing.import_file(
-            args.file, args.out, name=args.name, labels=labels, calibration=calibration, pixels=pixels,
+            args.file, args.out, name=args.name or "", labels=labels, calibration=calibration, pixels=pixels,
             family=args.family, config=args.config, budget=args.budget, track=track,
+            tried=check if args.check else lambda _run: None,
         )  # fmt: skip
-        found = None
-        if args.check:
-            from ..evaluate.agreement import agreement  # imported here: it needs packages that may not be installed
-
-            found = agreement(run.run, args.check, args.limit, track)
     if args.json:
-        print_json(asdict(run) | ({"agreement": asdict(found)} if found else {}))
+        print_json(asdict(run) | ({"agreement": asdict(found[0])} if found else {}))
     else:
-        print("\n".join(told(run, found)))
+        print("\n".join(told(run, *found)))
     return 0
 
 
-def told(run: Run, found: Agreement | None) -> list[str]:
+def told(run: Run, found: Agreement | None = None) -> list[str]:
     lines = [f"note: {note}" for note in run.notes]
     lines.append(f"{run.packed.path}: {run.packed.blob_bytes:,} B, arena {run.packed.ram:,} B")
     if found:

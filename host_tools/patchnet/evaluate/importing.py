@@ -7,6 +7,7 @@ the file (source.tflite, source.onnx), by which it can be asked what it says its
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from ..importers.match import match
 from ..importers.read import read
 from ..importers.real import Pixels, real
 from ..progress import Track, no_track
-from ..whole import write_bytes, write_text
+from ..whole import whole_folder, write_bytes, write_text
 
 TOLD = "import.json"  # what was imported, and what there is to know of it
+OWN = ("*.pnb", "*.npz", "source.*")  # of an earlier import, to be replaced
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,16 @@ def import_file(
     config: str | Path | None = None,
     budget: int | None = None,
     track: Track = no_track,
+    tried: Callable[[Path], object] = lambda _run: None,
 ) -> Run:
     """Makes a run of a file. `name`: of the network, by default the file's. `out`: its folder, by default
     runs/<task>/<name>.
 
     Integers are taken as they are, if the file has some; with `calibration` they are chosen anew. `pixels`: what a
     picture's pixels are to a network in real numbers. `family`, `config`: what a file of PyTorch's weights is of.
-    graph.Unsupported has everything that is in the way. `budget`: arena of the blob.
+    graph.Unsupported has everything that is in the way. `budget`: arena of the blob. `tried` is called with a folder
+    that has all the run's files, before they are in their place: what is refused, there or earlier, leaves no file, and
+    an earlier import as it was.
     """
     graph, prepared = read(file, family, config)
     matched = replace(match(graph, labels, calibration is not None), name=name or Path(file).stem)
@@ -85,20 +90,20 @@ def import_file(
     network = imported.network
     folder = Path(out) if out else Path("runs") / network.task / network.name
     claim(folder)
-    qnet = imported.qnet if calibration is None else calibrated(imported, calibration, folder)
-    qnet_file.save(qnet, folder / "qnet.npz")
-    keep(Path(file), folder, imported.notes, calibration)
-    return Run(str(folder), network.task, tuple(imported.notes), pack_file(folder, budget=budget, track=track))
+    with whole_folder(folder, OWN) as beside:
+        qnet = imported.qnet if calibration is None else calibrated(imported, calibration, beside)
+        qnet_file.save(qnet, beside / "qnet.npz")
+        keep(Path(file), beside, imported.notes, calibration)
+        packed = pack_file(beside, budget=budget, track=track)
+        tried(beside)
+    packed = replace(packed, path=str(folder / Path(packed.path).name))
+    return Run(str(folder), network.task, tuple(imported.notes), packed)
 
 
 def claim(folder: Path) -> None:
-    """Makes the folder, or empties it of an earlier import. ValueError for one that holds something else."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / TOLD).is_file():
-            raise ValueError(f"{folder}: wanted a new folder, or that of an earlier import (-o names another)")
-        for path in (*folder.glob("*.pnb"), *folder.glob("*.npz"), *folder.glob("source.*")):
-            path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+    """ValueError unless the folder is new, or that of an earlier import."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / TOLD).is_file():
+        raise ValueError(f"{folder}: wanted a new folder, or that of an earlier import (-o names another)")
 
 
 def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QNet:

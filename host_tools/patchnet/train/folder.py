@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from ..whole import made
 from .experiment import Experiment, load_experiment
 
 LOCK = ".lock"
@@ -18,29 +19,32 @@ BESIDE = ("log.csv", "batch.png", "report.html", "*.test.npz")
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """The directory, made if need be, while no other training is at work in it."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"{out}: another training is at work there") from None
-    try:
-        yield
-    finally:
-        (out / LOCK).unlink(missing_ok=True)
-        lock.release()
+    """The directory, made if need be, while no other training is at work in it. If the training cannot begin, one that
+    was made goes again."""
+    with made(out):
+        lock = FileLock(out / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ValueError(f"{out}: another training is at work there") from None
+        try:
+            yield
+        finally:
+            (out / LOCK).unlink(missing_ok=True)
+            lock.release()
 
 
-def make_way(out: Path, force: bool) -> None:
-    """What another training left goes, if that is wanted; else ValueError."""
-    left = [path for pattern in MADE for path in sorted(out.glob(pattern))]
-    if left and not force:
-        raise ValueError(
-            f"{out}: has a run ({left[0].name}): --resume goes on, --force begins anew, --out names another"
-        )
-    for path in (*left, *(path for pattern in BESIDE for path in out.glob(pattern))):
-        path.unlink()
+def claim(out: Path) -> None:
+    """ValueError if another training left something that took time to make."""
+    left = next((path for pattern in MADE for path in sorted(out.glob(pattern))), None)
+    if left:
+        raise ValueError(f"{out}: has a run ({left.name}): --resume goes on, --force begins anew, --out names another")
+
+
+def make_way(out: Path) -> None:
+    """What another training left goes."""
+    for path in [path for pattern in (*MADE, *BESIDE) for path in out.glob(pattern)]:
+        path.unlink(missing_ok=True)
 
 
 def checkpoint_of(out: Path, e: Experiment) -> dict:

@@ -30,7 +30,7 @@ from ..whole import whole, write_text
 from . import backbone
 from .batches import jitter
 from .experiment import Experiment, held_out, load_experiment, to_toml
-from .folder import checkpoint_of, locked, make_way
+from .folder import checkpoint_of, claim, locked, make_way
 from .modules import load_float, normalise, read_float, save_float
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,13 @@ def run(
     training, validation = parts_of(e)
     saved = checkpoint_of(out, e) if resume else None
     with locked(out) if rank == 0 else nullcontext():
-        if rank == 0 and not resume:
-            make_way(out, force)
-        return Trainer(e, out, training, validation, rank, ranks).run(saved, seen, stop)
+        begins = rank == 0 and not resume
+        if begins and not force:
+            claim(out)
+        trainer = Trainer(e, out, training, validation, rank, ranks)
+        if begins:
+            make_way(out)  # only now that nothing is in the way
+        return trainer.run(saved, seen, stop)
 
 
 def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
