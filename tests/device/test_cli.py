@@ -246,6 +246,11 @@ WRONG = {
         ["design", "--ram", "9K", "--flash", "2K", "--data", "squares"],
         "B of flash at least",
     ),
+    "design in no milliseconds": (["design", "--ram", "1M", "--ms", "0.01", "--data", "squares"], "the smallest needs"),
+    "design by equations in no milliseconds": (
+        ["design", "--budget", "24K", "--height", "40", "--width", "40", "--ms", "0.01"],
+        "the quickest takes ",
+    ),
     "design picks too far": (
         ["design", "--ram", "20K", "--data", "squares", "--pick", "9", "-o", "x.toml"],
         "--pick 9: only ",

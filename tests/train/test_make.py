@@ -35,20 +35,27 @@ def making(path, task):
     return choose.making_for("n", look(path), task)
 
 
-def test_networks_keep_to_the_budgets(folder):
+def test_networks_keep_to_the_budgets(folder, monkeypatch):
     own = making(folder, "classify")
     found = choose.candidates(own, Wanted(10 << 10, 60 << 10, ms=20, macs=20_000_000))
     assert 1 <= len(found) <= 4 and found == sorted(found, key=lambda c: (-c.worth, c.instructions))
     for c in found:
         assert c.arena <= 10 << 10 and c.flash <= 60 << 10 and c.ms(480_000_000) <= 20 and c.macs <= 20_000_000
         assert c.recipe.height <= 40 * own.largest
+    needs = r"the smallest needs 4,\d* B at [6-9]\.\d ms to 9,\d* B at [4-6]\.\d ms, and has 1,6\d\d,\d* mult"
     wrong = {
-        r"keeps to 1,024 B of RAM; the smallest needs 7,\d* B at [4-6]\.\d ms to 9,\d* B": Wanted(1 << 10),
+        rf"keeps to 1,024 B of RAM; {needs}": Wanted(1 << 10),
+        rf"keeps to 4,096 B of RAM; {needs}": Wanted(4 << 10),
+        rf"keeps to 1,048,576 B of RAM, 0.01 ms at 480 MHz; {needs}": Wanted(1 << 20, ms=0.01),
         "B of flash at least": Wanted(1 << 20, 9 << 10),
     }
+    planned, weighed = choose.planned, []
+    monkeypatch.setattr(choose, "planned", lambda *args: weighed.append(1) or planned(*args))
     for line, wanted in wrong.items():
+        weighed.clear()
         with pytest.raises(ValueError, match=line):
             choose.candidates(own, wanted)
+        assert len(weighed) <= len(own.heads) * len(own.patches), "larger ones are weighed in vain"
 
 
 def test_boxes(tmp_path, capsys):

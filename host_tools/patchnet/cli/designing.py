@@ -15,6 +15,9 @@ from .output import print_json, progress, wide_console, written
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..make.choose import Wanted
+    from ..net.search import Candidate
+
 FEWEST = 0.9  # instructions per multiply-accumulate: no plan has less, so that many need not be made
 Found = tuple[list[dict[str, Any]], "Table | str", list[dict[str, Any]]]  # told as JSON and to people, as experiments
 
@@ -121,6 +124,7 @@ def search(args) -> Found:
         max_macs=args.max_macs, top=None, name=args.name,
     )  # fmt: skip
     most = wanted(args)
+    refuse_in_vain(args.name, found, most)
     told: list[dict[str, Any]] = []
     kept = []
     with progress(args) as track:
@@ -139,6 +143,19 @@ def search(args) -> Found:
         raise ValueError(f"{args.name}: none of {len(found)} networks keeps to {most.limits()}")
     head = {"name": args.name, "train": args.data, "test": args.test} if args.data else {"name": args.name}
     return told, tables.designs(told), [head | {"network": recipe_to_dict(c.recipe)} for c in kept]
+
+
+def refuse_in_vain(name: str, found: list[Candidate], most: Wanted) -> None:
+    """ValueError where not even the smallest network has so little flash, or the quickest takes so little time."""
+    if most.flash is None and most.ms is None:
+        return
+    from ..report import analyze  # imported here: the stage alone
+
+    flash = analyze.describe(min(found, key=lambda c: c.weights))["blob_bytes"]
+    instructions = analyze.describe(min(found, key=lambda c: c.macs))["instructions"]
+    if not most.allow(flash, instructions):
+        needs = f"the smallest has {flash:,} B of flash, the quickest takes {1000 * instructions / most.clock:.1f} ms"
+        raise ValueError(f"{name}: none of {len(found)} networks keeps to {most.limits()}; {needs}")
 
 
 def run_anchors(args) -> int:

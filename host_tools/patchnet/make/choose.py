@@ -6,9 +6,11 @@ predicts. Which networks there may be the task's room knows (`tasks.making`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 from .. import rooms
@@ -96,7 +98,11 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
     quickest. ValueError tells which budget is in the way."""
     found: list[Candidate] = []
     left = rounds(making)
-    for depth, heads in depths(making, wanted.flash):
+    fitting = depths(making, wanted.flash)
+    if not any(keeps(network, wanted) for network in smallest(making)):  # before all others are tried in vain
+        tick(left)
+        raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
+    for depth, heads in fitting:
         for patches in making.patches:
             every = (largest(making, wanted, patches, depth, head) for head in heads)
             best = next(filter(None, every), None)
@@ -107,8 +113,6 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
         if len({c.depth for c in found}) == DEPTHS:
             break
     tick(left)
-    if not found:
-        raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
     return sorted(found, key=lambda c: (-c.worth, c.instructions))[:SHOWN]
 
 
@@ -127,12 +131,28 @@ def training_of(making: Making, recipe: PatchTunnels, begin: str = trunk.NAME) -
     return {"init": init, **making.settings(recipe, bool(init)), "network": recipe_to_dict(recipe)}
 
 
+def smallest(making: Making) -> Iterator[Network]:
+    """Those of the smallest picture and depth, in all patches and heads."""
+    for head, patches in product(reversed(making.heads), making.patches):
+        with suppress(ValueError):  # patches that do not go together
+            yield making.recipe(making.sizes[-1], patches, making.depths[-1], head).network()
+
+
+def keeps(network: Network, wanted: Wanted) -> bool:
+    """Whether it does, whatever its flash is."""
+    plan = planned(network, wanted.ram) if wanted.macs is None or network.macs <= wanted.macs else None
+    return plan is not None and wanted.allow(0, costs.predicted(network, plan))
+
+
 def least(making: Making, wanted: Wanted) -> str:
     """What the smallest of them needs."""
-    network = small(making, making.depths[-1], making.heads[-1])
-    points = [p for p in choice.front(network) if p.cost <= SLOW * network.macs] or [choice.front(network)[-1]]
-    little, quick = (f"{p.arena_bytes:,} B at {1000 * p.cost / wanted.clock:.1f} ms" for p in (points[0], points[-1]))
-    return f"the smallest needs {little} to {quick}, and has {network.macs:,} multiply-accumulates"
+    networks = list(smallest(making))
+    points = [p for n in networks for p in choice.front(n) if p.cost <= SLOW * n.macs]
+    points = points or [choice.front(n)[-1] for n in networks]
+    little, quick = min(points, key=lambda p: p.arena_bytes), min(points, key=lambda p: p.cost)
+    needs = [f"{p.arena_bytes:,} B at {1000 * p.cost / wanted.clock:.1f} ms" for p in (little, quick)]
+    macs = min(network.macs for network in networks)
+    return f"the smallest needs {' to '.join(dict.fromkeys(needs))}, and has {macs:,} multiply-accumulates"
 
 
 def depths(making: Making, flash: int | None) -> list[tuple[int, tuple[int, ...]]]:
