@@ -154,6 +154,7 @@ def test_what_make_refuses_leaves_nothing(tmp_path, capsys):
     assert "B of flash at least" in capsys.readouterr().err and not out.exists()
 
 
+EQUATIONS = ["design", "--budget", "9K", "--height", "32", "--width", "32"]
 WRONG = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["fly"], "invalid choice: 'fly'"),
@@ -265,6 +266,75 @@ WRONG = {
         ["design", "--ram", "9K", "--data", "squares", "--ms", "nan"],
         "--ms: wanted a number above 0",
     ),
+    "design by RAM with a height": (
+        ["design", "--ram", "9K", "--data", "squares", "--height", "32"],
+        "--height: has no effect with --ram, it is for --budget",
+    ),
+    "design by RAM with patches": (["design", "--ram", "9K", "--data", "squares", "-k", "4"], "-k: has no effect with"),
+    "design by equations for a task": ([*EQUATIONS, "--task", "detect"], "--task: has no effect with --budget and no"),
+    "design by equations for boxes": (
+        [*EQUATIONS, "--task", "detect", "--data", "squares"],
+        "--task detect: networks of --budget are for task classify",
+    ),
+    "design by equations with a clock": (
+        [*EQUATIONS, "--clock", "400M"],
+        "--clock: has no effect with --budget and no",
+    ),
+    "design of one label": ([*EQUATIONS, "--labels", "cat"], "two different names or more, such as no,yes, got 'cat'"),
+    "design of equal labels": ([*EQUATIONS, "--labels", "a,b,a"], "two different names or more"),
+    "design of labels and data": ([*EQUATIONS, "--labels", "a,b", "--data", "squares"], "--labels: has no effect with"),
+    "design with negative margins": (
+        [*EQUATIONS, "--margins", "-3"],
+        "--margins: wanted a whole number from 0 on, got '-3'",
+    ),
+    "design picks and writes nothing": ([*EQUATIONS, "--pick", "2"], "--pick: has no effect without -o"),
+    "design in hertz": (
+        ["design", "--ram", "9K", "--data", "squares", "--clock", "480"],
+        "wanted Hz of a processor, 1M to 2000M, got '480' (did you mean 480M?)",
+    ),
+    "report by an impossible clock": (["report", ".", "--clock", "9000M"], "1M to 2000M, got '9000M'"),
+    "macs below nothing": ([*EQUATIONS, "--max-macs=-5"], "wanted a number such as 30M, got '-5'"),
+    "tune without a chain": (["train", "digits", "--tune", "2"], "--tune: has no effect without --chain"),
+    "resume and force": (["train", "digits", "--resume", "--force"], "not allowed with argument"),
+    "learning at no rate": (["quantize", ".", "--lr", "-1"], "--lr: wanted a number above 0, got '-1'"),
+    "narrow in JSON": (["analyze", "pets.pnb", "--narrow", "--json"], "--narrow: has no effect with --json"),
+    "threshold of classes": (["predict", "pets.pnb", "a.png", "--iou", "0.3"], "--iou: has no effect with pets.pnb"),
+    "bench repeats counting": (["bench", "pets.pnb", "--repeat", "3"], "--repeat: has no effect on qemu"),
+    "bench of blocks and a model": (["bench", "pets.pnb", "--blocks"], "--blocks: has no effect with MODEL"),
+    "tune without calibration": (["import", "net.tflite", "--tune", "3"], "--tune: has no effect without --calibrate"),
+    "limit without a check": (["import", "net.tflite", "--limit", "3"], "--limit: has no effect without --check"),
+    "check of weights": (
+        ["import", "net.pth", "--check", "pictures"],
+        "wanted a file that has an interpreter, .tflite",
+    ),
+    "family of a file without one": (
+        ["import", "net.tflite", "--family", "mobilenetv2"],
+        "--family: has no effect with a .tflite file, which tells the network itself",
+    ),
+    "import as another folder": (["import", "net.tflite", "--name", "../up"], "a name without slashes, got"),
+    "plot into no folder": (["analyze", "pets.pnb", "--plot", "no/m.png"], "--plot: no/m.png: there is no folder no"),
+    "plot of words": (
+        ["analyze", "pets.pnb", "--plot", "m.txt"],
+        "that ends in .png or .pdf or .svg or .jpg, got 'm.t",
+    ),
+    "plot into a folder": (["analyze", "pets.pnb", "--plot", "none"], "--plot: wanted a file, got the folder none"),
+    "confusion into no folder": (
+        ["val", "pets.pnb", "--data", "pictures", "--confusion", "no/c.png"],
+        "--confusion: no/c.png: there is no folder no",
+    ),
+    "confusion of no kind": (["val", "pets.pnb", "--data", "pictures", "--confusion", "c"], "got 'c'"),
+    "drawing into no folder": (["predict", "pets.pnb", "a.png", "--out", "no/p.png"], "--out: no/p.png: there is no"),
+    "pack into no folder": (["pack", "qnet.npz", "-o", "no/x.pnb"], "-o: no/x.pnb: there is no folder no"),
+    "pack as something else": (["pack", "qnet.npz", "-o", "x.bin"], "-o: wanted a name that ends in .pnb, got 'x.bin'"),
+    "quantize into no folder": (["quantize", ".", "-o", "no/q.npz"], "-o: no/q.npz: there is no folder no"),
+    "design into no folder": ([*EQUATIONS, "-o", "no/x.toml"], "-o: no/x.toml: there is no folder no"),
+    "design as something else": ([*EQUATIONS, "-o", "x.json"], "-o: wanted a name that ends in .toml, got 'x.json'"),
+    "train into a file": (["train", "digits", "--out", "a.png/run"], "a.png/run: wanted a folder, but "),
+    "make into a file": (
+        ["make", "pictures", "--ram", "9K", "-o", "a.png"],
+        "a.png: wanted a folder, but a.png is a file",
+    ),
+    "import into a file": (["import", "net.tflite", "-o", "a.png"], "a.png: wanted a folder, but a.png is a file"),
     "a drawing over a picture": (["predict", "pets.pnb", "a.png", "--out", "a.png"], "got one of the pictures"),
     "report of no run": (["report", "nowhere"], "nowhere: wanted a run"),
     "report of pictures": (["report", "pictures"], "pictures: wanted a run"),

@@ -17,7 +17,7 @@ from ..npz import npz
 from ..plan.choice import plan
 from ..progress import Track, no_track, planning
 from ..whole import write_bytes
-from ..words import meant
+from ..words import meant, some
 from . import qnet_file, vector
 from .order import fast_layers
 from .pack import pack
@@ -50,7 +50,7 @@ def model_file(model: str | Path, on: str) -> Path:
     if on == "source":
         return found[0]
     if len(found) > 1 and on != "float":
-        raise ValueError(f"{model}: holds {len(found)} blobs, name one: {', '.join(p.name for p in found)}")
+        raise ValueError(f"{model}: holds {len(found)} blobs, name one: {some(p.name for p in found)}")
     if on != "float" and found[0].suffix != ".pnb":
         raise ValueError(f"{model}: wanted a .pnb blob to run on {on}, got {found[0].name}")
     return found[0]
@@ -69,8 +69,7 @@ def network_of(path: Path) -> Network:
 def network_in(weights: NpzFile, path: Path) -> Network:
     """The network that trained weights (float.npz) are of. ValueError for another archive."""
     if "network" not in weights:
-        got = ", ".join(weights.files[:4])
-        raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {got}")
+        raise ValueError(f"{path}: wanted trained weights (float.npz), got an .npz with {some(weights.files)}")
     return from_dict(json.loads(str(weights["network"])))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..engine.model import Model
 from ..whole import whole
+from ..words import some
 
 SIDE = 32  # pixels at most: the engine stretches a picture to what the network sees
 SAMPLES = 1024  # at most: the engine puts them between zeros
@@ -85,7 +86,7 @@ def load(blob: str | Path) -> Vector:
         raise ValueError(f"{path}: wanted picture, sound or raw, and outputs, got no .npz file") from None
     names = set(stored) - {"outputs"}
     if names not in KINDS or "outputs" not in stored:
-        raise ValueError(f"{path}: wanted picture, sound or raw, and outputs, got {', '.join(stored)}")
+        raise ValueError(f"{path}: wanted picture, sound or raw, and outputs, got {some(stored)}")
     vector = Vector(stored[names.pop()], stored["outputs"])
     if not _is_of(Path(blob).read_bytes(), vector):
         raise ValueError(f"{path}: is not of {Path(blob).name}: delete it")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..words import meant
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 STREAM = "weights go through a buffer of this size"
 USER_ERROR = 2
 DIFFERENT = 1  # engines that must agree do not
+DRAWING = (".png", ".pdf", ".svg", ".jpg")  # what matplotlib writes
+SLOWEST, QUICKEST = 10**6, 2 * 10**9  # Hz of a Cortex-M
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,9 +63,21 @@ def count(text: str) -> int:
     """A number such as 30000000, 30M or 500k (of 1000)."""
     unit = {"K": 10**3, "M": 10**6}.get(text[-1:].upper(), 1)
     try:
-        return int(float(text if unit == 1 else text[:-1]) * unit)
+        value = int(float(text if unit == 1 else text[:-1]) * unit)
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"wanted a number such as 30M, got {text!r}") from None
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"wanted a number such as 30M, got {text!r}")
+    return value
+
+
+def hertz(text: str) -> int:
+    """Of a processor."""
+    value = count(text)
+    if not SLOWEST <= value <= QUICKEST:
+        near = f" (did you mean {text}M?)" if SLOWEST <= value * 10**6 <= QUICKEST else ""
+        raise argparse.ArgumentTypeError(f"wanted Hz of a processor, 1M to 2000M, got {text!r}{near}")
+    return value
 
 
 def above_zero(text: str) -> float:
@@ -80,6 +97,52 @@ def plain_name(text: str) -> str:
     return text
 
 
+def labels(text: str) -> tuple[str, ...]:
+    """Names of classes, comma between them."""
+    found = tuple(name.strip() for name in text.split(","))
+    if len(found) < 2 or len(set(found)) < len(found) or not all(found):
+        raise argparse.ArgumentTypeError(f"wanted two different names or more, such as no,yes, got {text!r}")
+    return found
+
+
+def new_file(*endings: str) -> Callable[[str], Path]:
+    """A file that can be written, in a folder that is there: told before there is something to write."""
+
+    def check(text: str) -> Path:
+        path = Path(text)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return path  # such as a terminal
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"wanted a file, got the folder {text}")
+        if path.suffix.lower() not in endings:
+            raise argparse.ArgumentTypeError(f"wanted a name that ends in {' or '.join(endings)}, got {text!r}")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise argparse.ArgumentTypeError(f"{text}: may not be written")
+        return path
+
+    return check
+
+
+def new_folder(text: str) -> Path:
+    """One that is there, or can be made."""
+    path = Path(text)
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: wanted a folder, but {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text}: may not be written")
+    return path
+
+
+def no_use(args: argparse.Namespace, options: tuple[str, ...], why: str) -> None:
+    """ValueError for the first of these options that was given; the defaults of all are None or False."""
+    for option in options:
+        if getattr(args, option.lstrip("-").replace("-", "_")) not in (None, False):
+            raise ValueError(f"{option}: has no effect {why}")
+
+
 def fraction(text: str) -> float:
     try:
         value = float(text)
@@ -96,7 +159,7 @@ def limits(p: Parser) -> None:
 
     p.add_argument("--flash", type=size, metavar="SIZE", help="blob at most")
     p.add_argument("--ms", type=above_zero, metavar="N", help="milliseconds a picture at most, an instruction a cycle")
-    p.add_argument("--clock", type=count, metavar="HZ", help="of the processor (default: 480M)")
+    p.add_argument("--clock", type=hertz, metavar="HZ", help="of the processor (default: 480M)")
     p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help="whose flash and clock: a folder of boards/")
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import rooms
 from ..whole import write_text
-from .arguments import Parser, count, limits, plain_name, positive, size, wanted
+from .arguments import Parser, count, labels, limits, new_file, no_use, not_negative, plain_name, positive, size, wanted
 from .output import print_json, progress, wide_console, written
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from ..make.choose import Wanted
     from ..net.search import Candidate
 
+PATCHES = (1, 4, 9, 16)
+OF_EQUATIONS = ("--height", "--width", "--channels", "--labels", "-k", "--margins", "--no-central")
 FEWEST = 0.9  # instructions per multiply-accumulate: no plan has less, so that many need not be made
 Found = tuple[list[dict[str, Any]], "Table | str", list[dict[str, Any]]]  # told as JSON and to people, as experiments
 
@@ -33,26 +34,25 @@ def add(command: Callable[..., Parser]) -> None:
     memory.add_argument("--ram", type=size, metavar="SIZE", help="arena at most")
     memory.add_argument("--budget", type=size, metavar="SIZE", help="memory as the paper counts it, int8")
     p.add_argument("--data", help="a data set that the network is for; the file written by -o then trains on it")
-    p.add_argument("--test", default="", metavar="DATA", help="what to test with")
+    p.add_argument("--test", metavar="DATA", help="what to test with")
     p.add_argument("--task", choices=tuple(rooms.TASKS), help="what it is to do (default: what DATA is made for)")
     limits(p)
     p.add_argument("--height", type=positive, help="with --budget: of the picture that the network sees, pixels")
     p.add_argument("--width", type=positive)
-    p.add_argument(
-        "--channels", type=int, choices=(1, 3), default=3, help="with --budget: 1: grey, 3: colour (default)"
-    )
+    p.add_argument("--channels", type=int, choices=(1, 3), help="with --budget: 1: grey, 3: colour (default)")
     more = "with --budget, without --data: names of the classes, comma between them (default: no,yes)"
-    p.add_argument("--labels", default="no,yes", help=more)
+    p.add_argument("--labels", type=labels, metavar="A,B,...", help=more)
     more = "with --budget: numbers of patches"
-    p.add_argument("-k", type=int, choices=(1, 4, 9, 16), nargs="+", default=(1, 4, 9, 16), help=more)
+    p.add_argument("-k", type=int, choices=PATCHES, nargs="+", help=more)
     more = "with --budget: of the patches, pixels (default: a few)"
-    p.add_argument("--margins", type=int, nargs="+", metavar="N", help=more)
+    p.add_argument("--margins", type=not_negative, nargs="+", metavar="N", help=more)
     p.add_argument("--no-central", action="store_true", help="with --budget: without the central patch")
     p.add_argument("--max-macs", type=count, metavar="N", help="multiply-accumulates per picture at most, such as 30M")
     p.add_argument("--top", type=positive, default=4, metavar="N", help="how many to print (default: 4)")
     p.add_argument("--name", type=plain_name, default="designed", help="of the network")
-    p.add_argument("-o", dest="out", type=Path, metavar="FILE.toml", help="write one of them, for train and analyze")
-    p.add_argument("--pick", type=positive, default=1, metavar="N", help="which one to write (default: the first)")
+    more = "write one of them, for train and analyze"
+    p.add_argument("-o", dest="out", type=new_file(".toml"), metavar="FILE.toml", help=more)
+    p.add_argument("--pick", type=positive, metavar="N", help="with -o: which one to write (default: the first)")
 
     more = "By k-means over the boxes of a detection set; for a network's [network.detection]."
     p = command("anchors", run_anchors, "Choose anchors for a network that detects", more)
@@ -65,15 +65,18 @@ def add(command: Callable[..., Parser]) -> None:
 
 def run_design(args) -> int:
     run = weigh if args.ram is not None else search
+    if not args.out:
+        no_use(args, ("--pick",), "without -o")
     # imported here: the stage alone
     from ..net.toml import write_toml
 
     found, table, experiments = run(args)
-    if args.out and args.pick > len(experiments):
-        raise ValueError(f"--pick {args.pick}: only {len(experiments)} were found")
+    pick = args.pick or 1
+    if args.out and pick > len(experiments):
+        raise ValueError(f"--pick {pick}: only {len(experiments)} were found")
     print_json(found) if args.json else wide_console().print(table, highlight=False)
     if args.out:
-        write_text(args.out, write_toml(experiments[args.pick - 1]))
+        write_text(args.out, write_toml(experiments[pick - 1]))
         written(args.out)
     return 0
 
@@ -87,7 +90,8 @@ def weigh(args) -> Found:
 
     if not args.data:
         raise ValueError("--ram: wanted --data as well, which the network is to be for")
-    seen = look(args.data, args.test)
+    no_use(args, OF_EQUATIONS, "with --ram, it is for --budget")
+    seen = look(args.data, args.test or "")
     making = choose.making_for(args.name, seen, args.task)
     most = wanted(args)
     with progress(args) as track:
@@ -112,14 +116,21 @@ def search(args) -> Found:
 
     if not (args.height and args.width):
         raise ValueError("--budget: wanted --height and --width of the picture as well")
-    labels = tuple(args.labels.split(","))
+    if not args.ms:
+        no_use(args, ("--clock",), "with --budget and no --ms")
     if args.data:
+        no_use(args, ("--labels",), "with --data, which has names")
+        if args.task not in (None, "classify"):
+            raise ValueError(f"--task {args.task}: networks of --budget are for task classify: --ram is for others")
         items = data.load(args.data)
-        labels, kind = items.classes, kind_of(items)
+        classes, kind = items.classes, kind_of(items)
         if kind != "pictures" and args.task != "classify":
             raise ValueError(f"{args.data} has {kind}: --ram is for them, or --task classify")
+    else:
+        no_use(args, ("--task", "--test"), "with --budget and no --data")
+        classes = args.labels or ("no", "yes")
     found = design(
-        labels, args.height, args.width, args.budget, channels=args.channels, ks=tuple(args.k),
+        classes, args.height, args.width, args.budget, channels=args.channels or 3, ks=tuple(args.k or PATCHES),
         margins=tuple(args.margins) if args.margins else None, central=not args.no_central,
         max_macs=args.max_macs, top=None, name=args.name,
     )  # fmt: skip
@@ -141,7 +152,7 @@ def search(args) -> Found:
                 done(len(told), args.top)
     if not told:
         raise ValueError(f"{args.name}: none of {len(found)} networks keeps to {most.limits()}")
-    head = {"name": args.name, "train": args.data, "test": args.test} if args.data else {"name": args.name}
+    head = {"name": args.name, "train": args.data, "test": args.test or ""} if args.data else {"name": args.name}
     return told, tables.designs(told), [head | {"network": recipe_to_dict(c.recipe)} for c in kept]
 
 

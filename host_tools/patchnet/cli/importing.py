@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Parser, plain_name, positive, size
+from .arguments import Parser, new_folder, no_use, not_negative, plain_name, positive, size
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 if TYPE_CHECKING:
@@ -23,18 +23,20 @@ def add(command: Callable[..., Parser]) -> None:
     )
     p = command("import", run_import, "Make a run of someone else's network", more)
     p.add_argument("file", metavar="FILE")
-    p.add_argument("-o", dest="out", type=Path, metavar="RUN", help="the run's directory (default: runs/TASK/NAME)")
+    p.add_argument(
+        "-o", dest="out", type=new_folder, metavar="RUN", help="the run's directory (default: runs/TASK/NAME)"
+    )
     p.add_argument("--name", type=plain_name, help="of the network (default: the file's)")
     more = "names of the classes: a text file, a line each, or a data set that has them in this order"
     p.add_argument("--labels", metavar="FILE.txt|DATA", help=more)
     p.add_argument("--calibrate", metavar="DATA", help="choose integers anew, by the inputs of a data set")
-    p.add_argument("--calibration", type=positive, default=64, metavar="N", help="of them (default: 64)")
+    p.add_argument("--calibration", type=positive, metavar="N", help="of them (default: 64)")
     more = "with --calibrate: epochs of fine-tuning towards the network's own answers (default: 0)"
-    p.add_argument("--tune", type=int, default=0, metavar="N", help=more)
-    more = "what a picture's pixels are to a network in real numbers: 0..255, 0..1, -1..1, or MEAN/STD of 0..255"
+    p.add_argument("--tune", type=not_negative, metavar="N", help=more)
+    more = "with --calibrate: what pixels are to a network in real numbers: 0..255, 0..1, -1..1, or MEAN/STD of 0..255"
     p.add_argument("--pixels", metavar="RANGE", help=more)
     more = "of PyTorch weights: mobilenetv2, efficientnet-lite0 to -lite4, mcunet"
-    p.add_argument("--family", default="", metavar="NAME", help=more)
+    p.add_argument("--family", metavar="NAME", help=more)
     p.add_argument("--config", type=Path, metavar="FILE.json", help="of the family mcunet: the network's configuration")
     p.add_argument("--budget", type=size, metavar="SIZE", help="arena of the blob, as for pack")
     p.add_argument("--check", metavar="DATA", help="compare with the file in its own interpreter on this data")
@@ -43,12 +45,21 @@ def add(command: Callable[..., Parser]) -> None:
 
 def run_import(args) -> int:
     # imported here: the stage alone
+    from ..blob.files import SOURCES
     from ..evaluate import importing
     from ..importers.real import Pixels
 
-    calibration = None
+    kind, calibration = Path(args.file).suffix.lower(), None
     if args.calibrate:
-        calibration = importing.Calibration(args.calibrate, args.calibration, args.tune)
+        calibration = importing.Calibration(args.calibrate, args.calibration or 64, args.tune or 0)
+    else:
+        no_use(args, ("--tune", "--calibration", "--pixels"), "without --calibrate")
+    if not args.check:
+        no_use(args, ("--limit",), "without --check")
+    elif kind not in SOURCES:
+        raise ValueError(f"--check: wanted a file that has an interpreter, {' or '.join(SOURCES)}, got {args.file}")
+    if kind in SOURCES:
+        no_use(args, ("--family", "--config"), f"with a {kind} file, which tells the network itself")
     labels = importing.labels_of(args.labels) if args.labels else ()
     pixels = Pixels.named(args.pixels) if args.pixels else None
     found: list[Agreement] = []
@@ -61,7 +72,7 @@ def run_import(args) -> int:
     with quiet_stdout(args), progress(args) as track, needs_torch():
         run = importing.import_file(
             args.file, args.out, name=args.name or "", labels=labels, calibration=calibration, pixels=pixels,
-            family=args.family, config=args.config, budget=args.budget, track=track,
+            family=args.family or "", config=args.config, budget=args.budget, track=track,
             tried=check if args.check else lambda _run: None,
         )  # fmt: skip
     if args.json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from .arguments import DIFFERENT, STREAM, Parser, count, engines, fraction, positive, size
+from .arguments import DIFFERENT, DRAWING, STREAM, Parser, engines, fraction, hertz, new_file, no_use, positive, size
 from .output import print_json, progress, wide_console, written
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ def add(command: Callable[..., Parser]) -> None:
     how = "what plans are compared by: %(choices)s (default: instructions; of known shapes macs)"
     p.add_argument("--by", choices=TABLES, default="", help=how)
     p.add_argument("--narrow", action="store_true", help="tell what smaller sums and maps would save")
-    p.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw memory over the blocks; with --pareto, the plans"
-    )
+    more = "draw memory over the blocks; with --pareto, the plans"
+    p.add_argument("--plot", type=new_file(*DRAWING), metavar="FILE.png", help=more)
 
     more = (
         "Engines: PyTorch (float), the C engine on this machine (host), MicroPython on this machine (unix), and "
@@ -50,7 +49,8 @@ def add(command: Callable[..., Parser]) -> None:
     )
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
-    p.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix of the last engine")
+    more = "draw the confusion matrix of the last engine"
+    p.add_argument("--confusion", type=new_file(*DRAWING), metavar="FILE.png", help=more)
 
     p = command("predict", run_predict, "Classify pictures or sounds, or find objects in pictures")
     p.add_argument("model", metavar="MODEL")
@@ -59,15 +59,11 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--on", type=engines, default=["host"], metavar="ENGINE", help="float, host (default), unix or qemu")
     p.add_argument("--top", type=positive, default=5, metavar="N", help="labels per picture (default: 5)")
     more = "networks that detect: least score (default: 0.4)"
-    p.add_argument("--threshold", type=fraction, default=0.4, metavar="SCORE", help=more)
+    p.add_argument("--threshold", type=fraction, metavar="SCORE", help=more)
     more = "networks that detect: of two boxes of a class that overlap more, one goes (default: 0.45)"
-    p.add_argument("--iou", type=fraction, default=0.45, metavar="IOU", help=more)
-    p.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE.png",
-        help="draw them with labels and patches, or boxes: PNG, or pages of a PDF",
-    )
+    p.add_argument("--iou", type=fraction, metavar="IOU", help=more)
+    more = "draw them with labels and patches, or boxes: PNG, or pages of a PDF"
+    p.add_argument("--out", type=new_file(*DRAWING), metavar="FILE.png", help=more)
 
     more = (
         "RUN/report.html, which needs nothing beside it: curves of the training, the confusion matrix or precision and "
@@ -79,7 +75,7 @@ def add(command: Callable[..., Parser]) -> None:
     more = "as for val; what the last one says is shown (default: float, if there is one, and host)"
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N items, evenly spread over the set")
-    p.add_argument("--clock", type=count, default=CLOCK, metavar="HZ", help="of the processor (default: 480M)")
+    p.add_argument("--clock", type=hertz, default=CLOCK, metavar="HZ", help="of the processor (default: 480M)")
 
     more = (
         "Blocks and networks in each schedule, beside what others publish. `make qemu`, in a clone, builds the board."
@@ -89,7 +85,7 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("model", metavar="MODEL", nargs="?", help=more)
     more = "qemu (default), or a board's port: microseconds of each layer of MODEL there"
     p.add_argument("--on", default="qemu", metavar="PORT", help=more)
-    p.add_argument("--repeat", type=positive, default=5, metavar="N", help="with --on PORT: median of N (default: 5)")
+    p.add_argument("--repeat", type=positive, metavar="N", help="with --on PORT: median of N (default: 5)")
     p.add_argument("--firmware", type=Path, metavar="FILE.elf", help="default: build/qemu/firmware.elf")
     p.add_argument("--runs", type=Path, metavar="DIR", help="networks of DIR/NAME/qnet.npz instead of the shipped .pnb")
     p.add_argument("--blocks", action="store_true", help="the four blocks only")
@@ -102,6 +98,8 @@ def run_analyze(args) -> int:
     from ..progress import planning
     from ..report import analyze, tables
 
+    if args.json:
+        no_use(args, ("--narrow",), "with --json")
     try:
         known = args.model.endswith(".toml") or args.model in zoo.NAMES
         source = args.model if known else model_file(args.model, "host")
@@ -190,11 +188,14 @@ def run_predict(args) -> int:
     on = args.on[0]
     network = network_of(model_file(args.model, on))
     room = room_of(network)
+    if room.options(0.0, 0.0) == room.options(1.0, 1.0):
+        no_use(args, ("--threshold", "--iou"), f"with {args.model}, which finds no boxes")
     files = files_in(args.pictures)
     if args.out and Path(args.out).resolve() in {Path(file).resolve() for file in files}:
         raise ValueError(f"--out {args.out}: wanted a new file, got one of the pictures")
     with progress(args) as track:
-        answers = predict(args.model, files, on, room.options(args.threshold, args.iou), track)
+        levels = (given if given is not None else usual for given, usual in ((args.threshold, 0.4), (args.iou, 0.45)))
+        answers = predict(args.model, files, on, room.options(*levels), track)
     rows = [room.told(answers, i, args.top) for i in range(len(files))]
     truths = [room.truth(file, network.labels) for file in files]
     shown = [Shown(str(f), row, t) for f, row, t in zip(files, rows, truths, strict=True)]
@@ -224,6 +225,8 @@ def run_report(args) -> int:
     given = [name for names in args.on or [[]] for name in names]
     on = list(dict.fromkeys(given)) or [*(["float"] if (args.run_dir / "float.npz").is_file() else []), "host"]
     data = args.data or report.test_of(args.run_dir)
+    if not data:
+        no_use(args, ("--on", "--limit"), "without --data, as the run has no test set of its own")
     with progress(args) as track:
         asked = answered(args.run_dir, data, on, args.limit, track) if data else None
         path = report.write(args.run_dir, asked, args.clock)
@@ -237,7 +240,11 @@ def run_bench(args) -> int:
     from ..report import bench
 
     if args.on != "qemu":
+        no_use(args, ("--firmware", "--runs", "--blocks"), f"with --on {args.on}")
         return _profile(args)
+    no_use(args, ("--repeat",), "on qemu, which counts")
+    if args.model:
+        no_use(args, ("--runs", "--blocks"), "with MODEL")
 
     def told(what: str) -> None:
         print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
@@ -271,10 +278,10 @@ def _profile(args) -> int:
         raise ValueError(f"--on {args.on}: wanted qemu or a port (/dev/..., id:..., socket://..., auto)")
     if not args.model:
         raise ValueError(f"--on {args.on}: bench on a board needs MODEL")
-    path = model_file(args.model, args.on)
+    path, repeat = model_file(args.model, args.on), args.repeat or 5
     with progress(args) as track:
-        tick = track(f"{path.stem} on {args.on}", args.repeat)
-        found = onboard.profile(args.on, path, vector.load(path).input, args.repeat, tick)
+        tick = track(f"{path.stem} on {args.on}", repeat)
+        found = onboard.profile(args.on, path, vector.load(path).input, repeat, tick)
     if args.json:
         rows = [dict(zip(("name", "op", "us"), row, strict=True)) for row in found.rows]
         print_json(asdict(found) | {"rows": rows, "total": found.total})

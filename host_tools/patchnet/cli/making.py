@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from .arguments import DIFFERENT, Parser, above_zero, limits, plain_name, size, wanted
+from .arguments import DIFFERENT, Parser, above_zero, limits, new_folder, plain_name, size, wanted
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 
@@ -28,7 +28,9 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--teacher", action="store_true", help=more)
     p.add_argument("--test", default="", metavar="DATA", help="what to test with (default: a part of DATA)")
     p.add_argument("--name", type=plain_name, help="of the network (default: the data's)")
-    p.add_argument("-o", dest="out", type=Path, metavar="RUN", help="the run's directory (default: runs/make/NAME)")
+    p.add_argument(
+        "-o", dest="out", type=new_folder, metavar="RUN", help="the run's directory (default: runs/make/NAME)"
+    )
 
 
 def run_make(args) -> int:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import STREAM, Parser, not_negative, positive, setting, size
+from .arguments import STREAM, Parser, above_zero, new_file, new_folder, no_use, not_negative, positive, setting, size
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 if TYPE_CHECKING:
@@ -19,24 +19,24 @@ def add(command: Callable[..., Parser]) -> None:
     more = "EXPERIMENT is a TOML file or the name of one that comes with patchnet. Needs PyTorch."
     p = command("train", run_train, "Train an experiment in float32", more)
     p.add_argument("experiment", metavar="EXPERIMENT")
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (default: runs/classify/NAME)")
-    p.add_argument("--resume", action="store_true", help="go on where the run was stopped")
-    p.add_argument("--force", action="store_true", help="what another training left in the directory goes")
+    p.add_argument("--out", type=new_folder, metavar="DIR", help="the run's directory (default: runs/classify/NAME)")
+    before = p.add_mutually_exclusive_group()
+    before.add_argument("--resume", action="store_true", help="go on where the run was stopped")
+    before.add_argument("--force", action="store_true", help="what another training left in the directory goes")
     more = "replace a value of the experiment, for instance epochs=2"
     p.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", dest="settings", help=more)
     p.add_argument("--chain", action="store_true", help="then quantize, pack, and compare accuracies")
     p.add_argument("--budget", type=size, metavar="SIZE", help="with --chain: arena of the blob, as for pack")
-    p.add_argument(
-        "--tune", type=not_negative, default=6, metavar="N", help="with --chain: epochs of fine-tuning (default: 6)"
-    )
+    more = "with --chain: epochs of fine-tuning (default: 6)"
+    p.add_argument("--tune", type=not_negative, metavar="N", help=more)
 
     more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
     p = command("quantize", run_quantize, "Turn a trained run into integers", more)
     p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     p.add_argument("--epochs", type=not_negative, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
-    p.add_argument("--lr", type=float, default=2e-4, help="of fine-tuning (default: 2e-4)")
+    p.add_argument("--lr", type=above_zero, default=2e-4, help="of fine-tuning (default: 2e-4)")
     p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
-    p.add_argument("-o", dest="out", type=Path, metavar="FILE.npz", help="default: qnet.npz in the run")
+    p.add_argument("-o", dest="out", type=new_file(".npz"), metavar="FILE.npz", help="default: qnet.npz in the run")
 
     from ..plan.choice import DEFAULT_LIMIT  # imported here: with the commands, numpy
 
@@ -44,7 +44,7 @@ def add(command: Callable[..., Parser]) -> None:
     more = f"Without a budget: the plan of the smallest arena that takes {limit}."
     p = command("pack", run_pack, "Plan the memory and write the .pnb blob", more)
     p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
-    p.add_argument("-o", dest="out", type=Path, metavar="FILE.pnb", help="default: NAME.pnb beside it")
+    p.add_argument("-o", dest="out", type=new_file(".pnb"), metavar="FILE.pnb", help="default: NAME.pnb beside it")
     p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
     p.add_argument("--stream", type=size, metavar="SIZE", help=f"for a file that is streamed: {STREAM}")
     p.add_argument(
@@ -53,6 +53,8 @@ def add(command: Callable[..., Parser]) -> None:
 
 
 def run_train(args) -> int:
+    if not args.chain:
+        no_use(args, ("--budget", "--tune"), "without --chain")
     # imported here: the stage alone
     from ..evaluate.chain import chain
     from ..evaluate.val import answered
@@ -66,7 +68,7 @@ def run_train(args) -> int:
         made = None
         if args.chain:
             with progress(args) as track:
-                made = chain(run, args.budget, args.tune, track)
+                made = chain(run, args.budget, 6 if args.tune is None else args.tune, track)
                 report.write(run, answered(run, made.test, ("float", "host"), track=track) if made.test else None)
     if args.json:
         print_json({"run": str(run)} if made is None else told(made))

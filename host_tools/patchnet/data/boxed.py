@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags
 
+from ..words import some
 from .dataset import BAD_SHARE, Dataset, named
 from .pictures import opened
 
@@ -43,7 +44,7 @@ def of_classes(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
     boxes = dataset.need_boxes()
     for label in labels:
         if label not in dataset.classes:
-            raise ValueError(f"no class {label!r} in the data set (it has {', '.join(dataset.classes)})")
+            raise ValueError(f"no class {label!r} in the data set (it has {some(dataset.classes)})")
     new = np.array([labels.index(c) if c in labels else -1 for c in dataset.classes])
     rows = [own[new[own[:, 4].astype(int)] >= 0].copy() for own in boxes]
     for own in rows:
@@ -154,7 +155,7 @@ def told(faults: list[str], n: int, what: str, few: int) -> None:
 
 def index(name: str, classes: Sequence[str], where: str) -> int:
     if name not in classes:
-        raise ValueError(f"{where}: unknown class {name!r} (known: {', '.join(classes)})")
+        raise ValueError(f"{where}: unknown class {name!r} (known: {some(classes)})")
     return list(classes).index(name)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..words import some
 from .boxed import Collected, Frame
 from .dataset import Dataset
 
@@ -28,7 +29,7 @@ def load_coco(path: Path) -> Dataset:
         for one in told["annotations"]:
             where = f"{path}: annotation {one.get('id')}"
             if one["category_id"] not in labels:
-                known = ", ".join(map(str, labels))
+                known = some(labels)
                 raise ValueError(f"{where}: unknown category {one['category_id']} (known: {known})")
             if str(one["image_id"]) not in frames:
                 raise ValueError(f"{where}: there is no image {one['image_id']}")

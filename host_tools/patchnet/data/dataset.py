@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..words import some
 from .pictures import read_picture
 from .sounds import SOUNDS, Clip, read_sound
 
@@ -50,7 +51,7 @@ class Dataset:
     def need_boxes(self) -> tuple[np.ndarray, ...]:
         """`boxes`; ValueError where there are none."""
         if self.boxes is None:
-            raise ValueError(f"wanted a set of boxes, got one of class labels ({', '.join(self.classes)})")
+            raise ValueError(f"wanted a set of boxes, got one of class labels ({some(self.classes)})")
         return self.boxes
 
     def counts(self) -> list[int]:

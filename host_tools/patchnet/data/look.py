@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..progress import Track, no_track
 from ..whole import whole
+from ..words import apart, some
 from .dataset import Clip, Dataset, as_clip, as_picture, left_out
 from .parts import parts_of
 from .sets import load
@@ -58,9 +59,8 @@ def look(path: str | Path, test: str = "", track: Track = no_track) -> Looked:
         own, other = (Seen.of(load(part), notes, track) for part in parts)
         for part, items in ((parts[1], other.items), (validation, watched)):
             if items and items.classes != own.items.classes:
-                raise ValueError(
-                    f"{parts[0]} has classes {', '.join(own.items.classes)}, {part} has {', '.join(items.classes)}"
-                )
+                has, other_has = apart(own.items.classes, items.classes)
+                raise ValueError(f"{parts[0]} has classes {has}, {part} has {other_has}")
         twice = len(set(other.hashes) & set(own.hashes) - {None})
         if twice:
             notes.append(f"{twice} pictures of {parts[1]} are in {parts[0]} as well: the test flatters")
@@ -76,10 +76,10 @@ def look(path: str | Path, test: str = "", track: Track = no_track) -> Looked:
 
 def check(looked: Looked, where: str) -> None:
     if len(looked.classes) < 2 and looked.kind != "boxes":
-        raise ValueError(f"{where}: wanted two classes or more, got {', '.join(looked.classes) or 'none'}")
+        raise ValueError(f"{where}: wanted two classes or more, got {some(looked.classes) or 'none'}")
     few = [c for c, n in zip(looked.classes, looked.train.counts(), strict=True) if n < FEWEST]
     if few:
-        raise ValueError(f"{where}: wanted {FEWEST} to learn from or more of each class, got less of {', '.join(few)}")
+        raise ValueError(f"{where}: wanted {FEWEST} to learn from or more of each class, got less of {some(few)}")
     if not len(looked.test):
         raise ValueError(f"{where}: nothing is left for a test, of {len(looked.train)} items")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..npz import npz
-from ..words import meant
+from ..words import meant, some
 from .coco import ROBOFLOW, load_coco
 from .dataset import Dataset
 from .parts import NAMES, is_junk, parts_of
@@ -136,7 +136,7 @@ def load_npz(path: Path) -> Dataset:
     else:
         raise ValueError(
             f"{path}: holds no pictures or sounds (wanted 'images', 'data', 'features', or 'audio' and 'rate', "
-            f"got {', '.join(z)})"
+            f"got {some(z)})"
         )
     boxes = None
     if "boxes" in z:
@@ -144,6 +144,8 @@ def load_npz(path: Path) -> Dataset:
         boxes = tuple(np.split(rows, z["box_start"][1:-1]))
     labels = z["labels"].astype(np.int64) if "labels" in z else np.full(len(sources), -1)
     names = tuple(map(str, z["names"])) if "names" in z else tuple(map(str, range(len(sources))))
+    if "classes" not in z:
+        raise ValueError(f"{path}: wanted 'classes', the names that labels stand for, got {some(z)}")
     return Dataset(tuple(map(str, z["classes"])), sources, labels, names, boxes)
 
 
@@ -170,14 +172,14 @@ def load_folder(root: Path) -> Dataset:
         what = f"{loose} beside each other, in no folder of a class" if loose else f"got {kinds(files) or 'none'}"
         raise ValueError(f"{root}: wanted pictures or sounds as {root}/<class>/*.jpg, .png, .wav ..., {what}")
     if {c.lower() for c in classes} <= {name for names in NAMES.values() for name in names}:
-        raise ValueError(f"{root}: {', '.join(classes)} are parts of a set, but have no folders of classes in them")
+        raise ValueError(f"{root}: {some(classes)} are parts of a set, but have no folders of classes in them")
     others = [(p, i) for p, i in files if (p, i) not in set(found)]
     if others:
         log.warning("%s: %d files of other kinds are left out: %s", root, len(others), kinds(others))
     counts = Counter(i for _, i in found)
     empty = [c for i, c in enumerate(classes) if not counts[i]]
     if empty:
-        log.warning("%s: nothing in it is of class %s", root, ", ".join(empty))
+        log.warning("%s: nothing in it is of class %s", root, some(empty))
     paths, labels = zip(*found, strict=True)
     return Dataset(classes, paths, np.array(labels), tuple(str(p.relative_to(root)) for p in paths))
 

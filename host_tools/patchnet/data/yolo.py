@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..words import some
 from .boxed import Collected, Frame, listed
 from .dataset import Dataset
 from .pictures import PICTURES
@@ -87,7 +88,7 @@ def yaml_names(file: Path) -> list[str]:
     names = yaml_of(file).get("names") or []
     if isinstance(names, dict):
         if sorted(names) != list(range(len(names))):
-            raise ValueError(f"{file}: names: wanted numbers from 0 on, got {', '.join(map(str, names))}")
+            raise ValueError(f"{file}: names: wanted numbers from 0 on, got {some(names)}")
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list):
         raise ValueError(f"{file}: names: wanted a list or a mapping, got {names!r}")
@@ -111,5 +112,5 @@ def yolo_row(line: str, classes: Sequence[str], frame: Frame, where: str) -> tup
     else:
         raise ValueError(f"{where}: wanted `class x y w h`, or a polygon's `class x y x y x y`, got {line!r}")
     if not (label.is_integer() and 0 <= label < len(classes)):
-        raise ValueError(f"{where}: unknown class {label:g} (there are {len(classes)}: {', '.join(classes)})")
+        raise ValueError(f"{where}: unknown class {label:g} (there are {len(classes)}: {some(classes)})")
     return [v * side for v, side in zip(box, (frame.width, frame.height) * 2, strict=True)], int(label)

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..words import meant, some
+
 Triple = tuple[float, float, float]
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # of pixels 0..255: the usual mean and deviation
 HALVES = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
@@ -173,7 +175,7 @@ def find_layout(state: Mapping[str, Tensor], names: tuple[str, ...]) -> str:
         if f"{LAYOUTS[name].stem[0]}.weight" in state and any(re.match(LAYOUTS[name].block, key) for key in state):
             return name
     wanted = " or ".join(f"{LAYOUTS[name].stem[0]}.weight" for name in names)
-    raise ValueError(f"weights: wanted {wanted}, got {', '.join(list(state)[:3]) or 'none'}")
+    raise ValueError(f"weights: wanted {wanted}, got {some(state, 3) or 'none'}")
 
 
 def renamed(state: Mapping[str, Tensor], layout: Layout) -> tuple[dict[str, Tensor], list[tuple[int, ...]]]:
@@ -259,12 +261,16 @@ def family(name: str, state_dict: Mapping[str, Any], config: Mapping[str, Any] |
     RangiLyu/EfficientNet-Lite or timm's tf_efficientnet_lite (EfficientNet-Lite), or of mit-han-lab/mcunet, also under
     the key "state_dict" and behind a "module.". ValueError, a line, for names and shapes that do not fit.
     """
+    if name not in (*FAMILIES, MCUNET):
+        raise ValueError(
+            f"family: {meant(name, (*FAMILIES, MCUNET))}wanted {', '.join((*FAMILIES, MCUNET))}, got {name!r}"
+        )
     try:
         state = unwrapped(state_dict)
+        if config is not None and name != MCUNET:
+            raise ValueError(f"has no use for a configuration, which is of {MCUNET}")
         if name == MCUNET:
             return mcunet(state, config)
-        if name not in FAMILIES:
-            raise ValueError(f"wanted {', '.join((*FAMILIES, MCUNET))}")
         return known(FAMILIES[name], state)
     except (ValueError, RuntimeError) as e:
         raise ValueError(f"{name}: {' '.join(str(e).split())[:300]}") from None

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import format as fmt
 from ..net.layers import POOLS, Layer, Pads, Pair
+from ..words import some
 from .graph import NO_PADS, Graph, Unsupported
 from .nodes import LAST, Line, Map, Node, Nodes, Weights, dense_of, one
 from .reading import nodes_of
@@ -426,7 +427,7 @@ def class_names(names: tuple[str, ...], ending: Ending | None) -> tuple[tuple[st
         return (), [(LAST, f"labels: wanted {n}, got {len(names)}")]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        return (), [(LAST, f"labels: wanted different ones, got twice: {', '.join(twice[:5])}")]
+        return (), [(LAST, f"labels: wanted different ones, got twice: {some(twice)}")]
     return names[:n] or tuple(f"class {i}" for i in range(n)), []
 
 

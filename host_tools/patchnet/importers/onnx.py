@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..words import some
 from .builder import Builder, Foreign, Value
 from .graph import Graph, Quantization
 from .onnx_operators import FOLDS, OPERATORS
@@ -72,7 +73,7 @@ class Reader:
             self.operator(index, node)
         missing = [repr(text(output.name)) for output in graph.output if output.name not in self.values]
         if missing or not graph.output:
-            raise ValueError(f"output {', '.join(missing)}: nothing makes it" if missing else "no output")
+            raise ValueError(f"output {some(missing)}: nothing makes it" if missing else "no output")
         return self.builder.finish([self.output(given) for given in graph.output])
 
     def version(self) -> int:

@@ -22,7 +22,7 @@ from ..net.toml import (
     tuples,
     write_toml,
 )
-from ..words import meant
+from ..words import apart, meant
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -167,7 +167,8 @@ def held_out(dataset: Dataset, part: float | str) -> tuple[Dataset, Dataset]:
     if isinstance(part, str):
         other = readable(load(part))
         if other.classes != dataset.classes:
-            raise ValueError(f"{part}: wanted the classes {', '.join(dataset.classes)}, got {', '.join(other.classes)}")
+            wanted, got = apart(dataset.classes, other.classes)
+            raise ValueError(f"{part}: wanted the classes {wanted}, got {got}")
         return dataset, other
     inside = np.array([zlib.crc32(name.encode()) % 10000 < part * 10000 for name in dataset.names])
     return dataset.take(np.flatnonzero(~inside)), dataset.take(np.flatnonzero(inside))

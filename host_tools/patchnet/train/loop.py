@@ -27,6 +27,7 @@ from ..data import Dataset
 from ..net import trunk
 from ..net.network import Network
 from ..whole import whole, write_text
+from ..words import apart, some
 from . import backbone
 from .batches import jitter
 from .experiment import Experiment, held_out, load_experiment, to_toml
@@ -112,12 +113,12 @@ def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
     counts = training.counts()
     none = [c for c, n in zip(training.classes, counts, strict=True) if n == 0]
     if training.boxes is None and (none or len(training.classes) < 2):
-        what = f"nothing of {', '.join(none)}" if none else f"only {', '.join(training.classes) or 'none'}"
+        what = f"nothing of {some(none)}" if none else f"only {some(training.classes) or 'none'}"
         raise ValueError(f"{e.train}: wanted items of two classes or more to learn from, got {what}")
     if training.boxes is not None and not any(counts):
         raise ValueError(f"{e.train}: wanted boxes to learn from, got none in {len(training)} pictures")
     if none:
-        log.warning("%s: no box to learn from is of class %s", e.train, ", ".join(none))
+        log.warning("%s: no box to learn from is of class %s", e.train, some(none))
     return training, validation
 
 
@@ -125,7 +126,7 @@ def test_of(e: Experiment, training: Dataset) -> Dataset | None:
     """What is tested with when the training is over. ValueError if it has classes that nothing is learnt of."""
     items = data.load(e.test) if e.test else None
     if items and training.boxes is None and not set(items.classes) <= set(training.classes):
-        wanted, got = (", ".join(part.classes) for part in (training, items))
+        wanted, got = apart(training.classes, items.classes)
         raise ValueError(f"{e.name}: test: {e.test}: wanted the classes {wanted}, got {got}")
     return items
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..net.network import Network
+from ..words import apart
 from .modules import load_float
 
 NOBODY_KNOWS = -1  # the label of a picture that has none: the teacher's answer is all that there is of it
@@ -23,8 +24,8 @@ class Teacher:
         self.model = load_float(run).to(memory_format=torch.channels_last)
         self.network = self.model.network
         if self.network.labels != labels or self.network.task != "classify":
-            told = ", ".join(self.network.labels)
-            raise ValueError(f"teacher {run}: wanted a network that tells {', '.join(labels)}, got one for {told}")
+            wanted, got = apart(labels, self.network.labels)
+            raise ValueError(f"teacher {run}: wanted a network that tells {wanted}, got one for {got}")
 
     @torch.no_grad()
     def __call__(self, x: Tensor, pupil: Network) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 from ...data import Dataset, Item
 from ...engine.model import Model
 from ...net.network import Network
+from ...words import apart, some
 from ..answers import Answering, Shown
 from .end import Pooled
 
@@ -71,9 +72,10 @@ class Result:
 def match(labels: Sequence[str], classes: Sequence[str], model: str, data: str) -> np.ndarray:
     """For each class of a data set the model's class of that name. ValueError names both lists if one is missing."""
     if len(set(labels)) < len(labels):
-        raise ValueError(f"{model}: two of its labels are equal: {', '.join(labels)}")
+        raise ValueError(f"{model}: two of its labels are equal: {some(labels)}")
     if not set(classes) <= set(labels):
-        raise ValueError(f"{data} has classes {', '.join(classes)}; {model} tells {', '.join(labels)}")
+        has, tells = apart(classes, labels)
+        raise ValueError(f"{data} has classes {has}; {model} tells {tells}")
     return np.array([list(labels).index(c) for c in classes])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...data import Dataset, Item, as_picture, in_pixels
 from ...net.network import Network
+from ...words import apart
 from ..detect.answers import OVERLAP, Finding, Found, Levels
 from .cells import boxes
 
@@ -77,7 +78,8 @@ def with_labels(items: Dataset, labels: tuple[str, ...], model: str, name: str) 
     background."""
     missing = [label for label in labels if label not in items.classes]
     if len(missing) > 1 or len(missing) == len(labels):
-        raise ValueError(f"{name} has classes {', '.join(items.classes)}; {model} finds {', '.join(labels)}")
+        has, finds = apart(items.classes, labels)
+        raise ValueError(f"{name} has classes {has}; {model} finds {finds}")
     rows = []
     for own in items.need_boxes():
         names = [items.classes[int(c)] for c in own[:, 4]]

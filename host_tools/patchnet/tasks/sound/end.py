@@ -10,6 +10,7 @@ from ...net.network import Lasting, Network, Readout, aligned
 from ...net.recipe import EndRecipe, PatchTunnels
 from ...net.toml import known
 from ...ranges import faults
+from ...words import some
 from ..classify.end import Pooled
 
 
@@ -101,7 +102,7 @@ def check(network: Network) -> Audio:
         ("high", a.high <= a.rate / 2, f"at most {a.rate / 2:g}"),
         ("top", a.top > a.floor, f"more than floor, {a.floor:g}"),
         ("pause", a.pause * a.rate < 65535.5 * a.hop, f"0..{65535 * a.hop / a.rate:g}"),
-        ("background", a.background in ("", *network.labels), f"one of {', '.join(network.labels)}"),
+        ("background", a.background in ("", *network.labels), f"one of {some(network.labels)}"),
     ):
         if not ok:
             got = network.channels if name == "channels" else getattr(a, name)
