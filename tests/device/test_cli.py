@@ -216,6 +216,15 @@ WRONG = {
     "data empty": (["val", "pets.pnb", "--data", "none"], "none: wanted pictures or sounds as none/<class>/"),
     "data loose": (["val", "pets.pnb", "--data", "other/fox"], "1 beside each other, in no folder of a class"),
     "data packed": (["val", "pets.pnb", "--data", "set.zip"], "set.zip: is packed: unpack it first"),
+    "data of other arrays": (
+        ["val", "pets.pnb", "--data", "arrays.npz"],
+        "'audio' and 'rate', got block0, block1, block2, block3, block4, block5, block6, block7 and 32 more)",
+    ),
+    "data without classes": (["val", "pets.pnb", "--data", "nameless.npz"], "wanted 'classes', the names that labels"),
+    "many other classes": (
+        ["val", "pets.pnb", "--data", "many.npz"],
+        "many.npz has classes c0, c1, c2, c3, c4, c5, c6, c7 and 92 more; pets.pnb tells ant, bee, cat",
+    ),
     "data cut": (["val", "pets.pnb", "--data", "half.npz"], "half.npz: no .npz file, or a damaged one"),
     "boxes for classes": (["val", "pets.pnb", "--data", "boxes"], "pictures with one class each"),
     "classes for boxes": (["val", "bccd", "--data", "pictures"], "wanted a set of boxes, got one of class labels"),
@@ -254,7 +263,7 @@ WRONG = {
     ),
     "design picks too far": (
         ["design", "--ram", "20K", "--data", "squares", "--pick", "9", "-o", "x.toml"],
-        "--pick 9: only ",
+        "--pick 9: wanted 1 to 4, as --top says",
     ),
     "make without memory": (["make", "pictures"], "required: --ram"),
     "make of nothing": (["make", "nowhere", "--ram", "20K"], "no data set 'nowhere'"),
@@ -285,7 +294,7 @@ WRONG = {
     "design of labels and data": ([*EQUATIONS, "--labels", "a,b", "--data", "squares"], "--labels: has no effect with"),
     "design with negative margins": (
         [*EQUATIONS, "--margins", "-3"],
-        "--margins: wanted a whole number from 0 on, got '-3'",
+        "wanted a whole number from 0 on, got '-3'",
     ),
     "design picks and writes nothing": ([*EQUATIONS, "--pick", "2"], "--pick: has no effect without -o"),
     "design in hertz": (
@@ -361,6 +370,10 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     (here / "list.toml").write_text('name = "list"\ntrain = "digits"\nnetwork = [1, 2]\n')
     (here / "set.zip").write_bytes(b"PK\3\4")
     (here / "half.npz").write_bytes((here / "qnet.npz").read_bytes()[:999])
+    np.savez(here / "arrays.npz", **{f"block{i}": np.zeros(1) for i in range(40)})
+    pixels = np.zeros((1, 9, 9), np.uint8)
+    np.savez(here / "nameless.npz", images=pixels, labels=[0])
+    np.savez(here / "many.npz", images=pixels, labels=[0], classes=[f"c{i}" for i in range(100)])
     (here / "none").mkdir(exist_ok=True)
     for folder_ in ("images", "labels"):
         (here / "boxes" / folder_).mkdir(parents=True, exist_ok=True)
@@ -377,7 +390,7 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
         toys.folder(here / "squares", 7)
     status, out, err = run(capsys, *argv)
     lines = [line for line in err.splitlines() if line.startswith("patchnet")]
-    assert status == 2 and not out and len(lines) == 1, err
+    assert status == 2 and not out and len(lines) == 1 and "━" not in err, err
     assert message in lines[0] and "Traceback" not in err
 
 

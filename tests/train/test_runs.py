@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.progress import Progress
 
 torch = pytest.importorskip("torch")
 
@@ -109,6 +112,18 @@ def test_a_loss_that_is_no_number_ends_it(experiment, tmp_path, capsys, monkeypa
     line = said(capsys, "train", experiment(epochs=3), "--out", run, "--resume")
     assert "toy: epoch 2: the loss is nan: try a smaller lr than 0.002" in line
     assert before == {name: (run / name).read_bytes() for name in before}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_half_a_bar_is_gone_where_training_fails(experiment, tmp_path, monkeypatch, fails):
+    bars = []
+    monkeypatch.setattr(loop, "Console", lambda: SimpleNamespace(is_terminal=True))
+    monkeypatch.setattr(loop, "Progress", lambda *columns: bars.append(Progress(*columns)) or bars[-1])
+    if fails:
+        monkeypatch.setattr(training, "jitter", lambda x, strength: x * np.inf)
+    with pytest.raises(ValueError, match="the loss is nan") if fails else nullcontext():
+        loop.run(experiment(), tmp_path / "run")
+    assert [(bar.live.transient, bar.live.is_started) for bar in bars] == [(fails, False)]
 
 
 def test_a_run_is_not_trained_over(experiment, tmp_path, capsys):

@@ -388,7 +388,9 @@ def changed(key: str, value) -> dict:
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [
-        ("resnet", None, "resnet: wanted mobilenetv2, efficientnet-lite0"),
+        ("resnet", None, "family: wanted mobilenetv2, efficientnet-lite0"),
+        ("mobilnetv2", None, "family: did you mean 'mobilenetv2'? wanted mobilenetv2,"),
+        ("mobilenetv2", {}, "mobilenetv2: has no use for a configuration"),
         ("mobilenetv2", None, "mobilenetv2: weights: wanted features.0.0.weight or conv_stem.weight, got first_conv"),
         ("mcunet", None, "mcunet: wanted the network's configuration"),
         ("mcunet", {}, "mcunet: configuration: KeyError 'blocks'"),

@@ -67,11 +67,13 @@ def run_design(args) -> int:
     run = weigh if args.ram is not None else search
     if not args.out:
         no_use(args, ("--pick",), "without -o")
+    pick = args.pick or 1
+    if pick > args.top:
+        raise ValueError(f"--pick {pick}: wanted 1 to {args.top}, as --top says")
     # imported here: the stage alone
     from ..net.toml import write_toml
 
     found, table, experiments = run(args)
-    pick = args.pick or 1
     if args.out and pick > len(experiments):
         raise ValueError(f"--pick {pick}: only {len(experiments)} were found")
     print_json(found) if args.json else wide_console().print(table, highlight=False)

@@ -257,8 +257,11 @@ def run_bench(args) -> int:
             found = bench.run_model(args.model, firmware, told)
         else:
             found = bench.run(firmware, args.runs, not args.blocks, told)
-    finally:
-        print(file=sys.stderr)
+    except BaseException:
+        told("")
+        print("\r", end="", file=sys.stderr)
+        raise
+    print(file=sys.stderr)
     if args.json:
         print_json(bench.to_dict(found))
     else:

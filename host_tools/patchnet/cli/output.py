@@ -27,7 +27,7 @@ def print_json(values) -> None:
 
 @contextmanager
 def progress(args) -> Iterator[Callable]:
-    """A function for `track=`: progress bars on stderr, none with --json."""
+    """A function for `track=`: progress bars on stderr, none with --json. They are gone where the block fails."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=args.json)
 
@@ -38,6 +38,9 @@ def progress(args) -> Iterator[Callable]:
 
     try:
         yield track
+    except BaseException:
+        bars.live.transient = True  # half a bar says nothing beside the error
+        raise
     finally:
         if bars.live.is_started:
             bars.stop()

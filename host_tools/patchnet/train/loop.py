@@ -178,9 +178,12 @@ class Trainer:
                 if report is not None:
                     self.keep(epoch, loss, report, start, stop)
                     seen(out)
-        finally:
+        except BaseException:
             if report is not None:
-                report.end()
+                report.end(cleared=True)
+            raise
+        if report is not None:
+            report.end()
         if self.rank == 0 and self.test:
             measured = self.goal.measure(load_float(out), data.readable(self.test))
             print(f"{e.name}: test {self.goal.measured} {measured:.4f} ({e.test})")
@@ -342,6 +345,8 @@ class Reporter:
         else:
             print(line, flush=True)
 
-    def end(self) -> None:
+    def end(self, cleared: bool = False) -> None:
+        """`cleared`: no bar stays behind, for an error to be told."""
         if self.progress:
+            self.progress.live.transient = cleared
             self.progress.stop()
