@@ -544,7 +544,7 @@ def test_design_writes_what_analyze_and_train_read(here, capsys, tmp_path):
     status, out, _ = run(capsys, *argv, "--labels", "x,y,z")
     assert status == 0 and f"{found[0]['macs']:,}" in out
     status, _, err = run(capsys, *argv, "--pick", "10000", "-o", str(tmp_path / "e.toml"))
-    assert status == 2 and "--pick 10000: only" in err
+    assert status == 2 and "--pick 10000: wanted 1 to 3" in err
 
 
 def test_chain_from_design_to_verified_blob(here, capsys, tmp_path):

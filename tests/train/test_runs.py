@@ -79,6 +79,7 @@ def test_settings_out_of_range(experiment, tmp_path, capsys):
         "crop=[0.9,0.3]": "crop: wanted two parts of the area",
         "crop=0.5": "crop: wanted a list (a number, a number), got 0.5",
         "optimizer=adam": "optimizer: wanted adamw or sgd, got 'adam'",
+        'name="../up"': "name: wanted a name without slashes, got '../up'",
         "epoch=3": "unknown key 'epoch' (did you mean 'epochs'? known:",
         "teaching=x": "teaching: wanted a number, got 'x'",
         "teaching=2": "teaching: wanted 0 to 1, got 2",

@@ -135,7 +135,9 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
 
 
 def check(e: Experiment, where: str) -> None:
-    """ValueError names values that do not go together."""
+    """ValueError names values that do not go together, or a name that is none of a file."""
+    if not e.name.strip(". ") or "/" in e.name or "\\" in e.name:
+        raise ValueError(f"{where}: name: wanted a name without slashes, got {e.name!r}")
     if not 0 < e.crop[0] <= e.crop[1]:
         raise ValueError(f"{where}: crop: wanted two parts of the area, 0 < least <= most <= 1, got {list(e.crop)}")
 

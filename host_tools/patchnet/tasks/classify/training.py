@@ -24,6 +24,7 @@ from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
 from ...train.teacher import NOBODY_KNOWS, Teacher, labelled, taught
+from ...words import apart
 from .fake import FakeClassifier
 from .net import PatchTunnelNet
 
@@ -130,7 +131,8 @@ def loss_for(e: Experiment, dataset: Dataset, made: tuple[str, ...] = ()) -> Cal
         return presence_loss
     if dataset.boxes is None or len(labels) != 2 or labels[1] not in classes:
         two = "" if dataset.boxes is None else " (or two labels, the second one of these)"
-        raise ValueError(f"{e.name}: network has labels {labels}, {e.train} has {classes}{two}")
+        own, theirs = apart(labels, classes)
+        raise ValueError(f"{e.name}: network has labels {own}, {e.train} has {theirs}{two}")
     column = classes.index(labels[1])
     whole = np.concatenate([presence(boxes, WHOLE, len(classes)) for boxes in dataset.boxes])[:, column]
     counts = torch.tensor([(whole == ABSENT).sum(), (whole == PRESENT).sum()])
