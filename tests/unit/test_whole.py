@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import patchnet
-from patchnet.whole import whole, write_bytes, write_text
+from patchnet.whole import whole, whole_folder, write_bytes, write_text
 
 ROOT = Path(patchnet.__file__).parent
 
@@ -28,6 +28,26 @@ def test_what_fails_leaves_the_old_and_nothing_else(tmp_path):
         beside.write_bytes(b"ne")
         raise OSError(28, "No space left on device")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder, files = tmp_path / "a" / "b", lambda: {p.name: p.read_text() for p in (tmp_path / "a" / "b").iterdir()}
+    for _ in range(2):
+        with pytest.raises(ValueError, match="late"), whole_folder(folder, ("*.old",)) as beside:
+            write_text(beside / "x", "half")
+            raise ValueError("late")
+        assert not list(tmp_path.iterdir()), "folders above it go again"
+    with whole_folder(folder, ("*.old",)) as beside:
+        write_text(beside / "x.old", "1")
+        write_text(beside / "y", "1")
+    (folder / "mine").write_text("stays")
+    with pytest.raises(ValueError, match="late"), whole_folder(folder, ("*.old",)) as beside:
+        write_text(beside / "y", "2")
+        raise ValueError("late")
+    assert files() == {"x.old": "1", "y": "1", "mine": "stays"}
+    with whole_folder(folder, ("*.old",)) as beside:
+        write_text(beside / "y", "3")
+    assert files() == {"y": "3", "mine": "stays"} and list(folder.parent.iterdir()) == [folder]
 
 
 def test_links_and_what_is_no_file(tmp_path):
