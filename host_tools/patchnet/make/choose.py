@@ -99,10 +99,7 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
     found: list[Candidate] = []
     left = rounds(making)
     fitting = depths(making, wanted.flash)
-    if not any(keeps(network, wanted) for network in smallest(making)):  # before all others are tried in vain
-        tick(left)
-        raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
-    for depth, heads in fitting:
+    for depth, heads in fitting if hopeful(making, wanted) else ():
         for patches in making.patches:
             every = (largest(making, wanted, patches, depth, head) for head in heads)
             best = next(filter(None, every), None)
@@ -113,6 +110,8 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
         if len({c.depth for c in found}) == DEPTHS:
             break
     tick(left)
+    if not found:
+        raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
     return sorted(found, key=lambda c: (-c.worth, c.instructions))[:SHOWN]
 
 
@@ -131,22 +130,37 @@ def training_of(making: Making, recipe: PatchTunnels, begin: str = trunk.NAME) -
     return {"init": init, **making.settings(recipe, bool(init)), "network": recipe_to_dict(recipe)}
 
 
-def smallest(making: Making) -> Iterator[Network]:
-    """Those of the smallest picture and depth, in all patches and heads."""
-    for head, patches in product(reversed(making.heads), making.patches):
+def smallest(making: Making, depth: int) -> Iterator[Network]:
+    """Those of the smallest picture, in all patches, with the narrowest and the widest head."""
+    for head, patches in product((making.heads[-1], making.heads[0]), making.patches):
         with suppress(ValueError):  # patches that do not go together
-            yield making.recipe(making.sizes[-1], patches, making.depths[-1], head).network()
+            yield making.recipe(making.sizes[-1], patches, depth, head).network()
 
 
-def keeps(network: Network, wanted: Wanted) -> bool:
-    """Whether it does, whatever its flash is."""
-    plan = planned(network, wanted.ram) if wanted.macs is None or network.macs <= wanted.macs else None
-    return plan is not None and wanted.allow(0, costs.predicted(network, plan))
+def hopeful(making: Making, wanted: Wanted) -> bool:
+    """Whether larger networks need be tried: first by those of least depth, whose plans may be twice as slow, because
+    in deeper ones layers that are not slow weigh more; then by the others."""
+    first = smallest(making, making.depths[-1])
+    if not any(may_keep(network, wanted, 2 * SLOW) for network in first):
+        return False
+    return any(may_keep(n, wanted, SLOW) for depth in reversed(making.depths) for n in smallest(making, depth))
+
+
+def may_keep(network: Network, wanted: Wanted, slow: float) -> bool:
+    """Whether it does by a plan that is at most that slow, whatever its flash is. A tiny network is slow at best."""
+    if wanted.macs is not None and network.macs > wanted.macs:
+        return False
+    try:
+        cost = costs.predicted(network, choice.plan(network, wanted.ram))
+    except ValueError:
+        return False
+    usual = max(network.macs, costs.predicted(network, choice.fastest(network)))
+    return cost <= slow * usual and wanted.allow(0, cost)
 
 
 def least(making: Making, wanted: Wanted) -> str:
     """What the smallest of them needs."""
-    networks = list(smallest(making))
+    networks = list(smallest(making, making.depths[-1]))
     points = [p for n in networks for p in choice.front(n) if p.cost <= SLOW * n.macs]
     points = points or [choice.front(n)[-1] for n in networks]
     little, quick = min(points, key=lambda p: p.arena_bytes), min(points, key=lambda p: p.cost)
