@@ -137,6 +137,14 @@ def changed(blob: bytes, table: fmt.Table, field: str, value: int, at: int = 0) 
     return seal(data)
 
 
+def doubled() -> bytes:
+    """parts() with a depthwise weight of mode 5 that stands there twice and is not the same."""
+    blob = bytearray(parts())
+    param = fmt.PARAM.unpack(blob, fmt.HEADER.unpack(blob)["param_off"] + fmt.PARAM.size)
+    blob[param["weight_off"] + 8 * 24 + 6 * (16 + 8 * 6) + 8] ^= 1  # behind the projection's scales and 6 pairs
+    return seal(blob)
+
+
 def damaged(blob: bytes) -> dict[str, bytes]:
     """Blobs that must be refused, by the name of what is wrong with them."""
     flipped = bytearray(blob)

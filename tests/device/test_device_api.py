@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     (folder / "parts.pnb").write_bytes(blobs.parts())
     for name in ("heat", "raw", "flat"):
         (folder / f"{name}.pnb").write_bytes(getattr(blobs, name)())
-    for name, blob in blobs.damaged(blobs.small(1)).items():
+    for name, blob in (blobs.damaged(blobs.small(1)) | {"doubled": blobs.doubled()}).items():
         (folder / f"bad_{name}.pnb").write_bytes(blob)
     return folder
 

@@ -91,6 +91,7 @@ PLANS = {
     "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
     "fast kernels": (tiny_kernels(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
+    "kernels wide": (tiny_kernels(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 4), (FAST, 1, 4)])]),
     "sweep wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
     "groups wide": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(SWEEP, 2, 4)])]),
     "blocks": (
@@ -111,6 +112,7 @@ BLOBS = {
     for name, (network, schedule) in PLANS.items()
 }
 BLOB = BLOBS["sum"]
+ORACLES = {name: oracle.Oracle(blob) for name, blob in BLOBS.items()}
 
 
 def harness(tmp_path, blob: bytes, *arguments: str) -> dict[str, int]:
@@ -402,6 +404,40 @@ def test_weights_of_16_bits_hold_8(part, group):
         assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "WEIGHTS"
     for value in (-128, 127):
         assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "OK"
+
+
+FAST_LAYERS = [(n, i) for n, o in ORACLES.items() for i, layer in enumerate(o.layers) if layer.mode in (FAST, SWEEP)]
+ORDERS = {  # of a channel's depthwise weights, -- for 0
+    (3, 1, True): "10 11 00 01 12 20 02 21 21 -- 22 --",
+    (3, 2, True): "00 10 01 11 20 02 21 12 22 -- -- --",
+    (3, 1, False): "00 01 01 02 10 11 11 12 20 21 21 22",
+    (5, 1, True): " ".join(f"{y}0 {y}1 {y}1 {y}2 {y}2 {y}3 {y}3 {y}4" for y in range(5)),
+}
+
+
+@pytest.mark.parametrize("name, i", FAST_LAYERS)
+def test_what_fills_words_is_zero_and_what_is_doubled_the_same(name, i):
+    """In the last channel: the kernels of one processor read what those of another do not."""
+    blob, layer = BLOBS[name], ORACLES[name].layers[i]
+    expand, cin, size = bool(layer.flags & oracle.EXPAND), ORACLES[name].shapes[i][0][2], 2 if "wide" in name else 1
+    order = ORDERS[layer.kernel_h, layer.stride_h, expand].split()
+    weights, behind = len(order), layer.cout * size * min(layer.group, layer.cexp)
+    end = ORACLES[name].params[0][i].weight_off + 8 * layer.cout
+    end += layer.cexp * (expand * (16 + 8 * size * -(-cin // 4)) // 2 + weights + 8 + layer.cout * size)
+    last = end - behind - 8 - weights
+    for k, tap in enumerate(order):
+        one = array(last + k, bytes([blob[last + k] ^ 1]), blob)
+        all_ = one
+        for same in (n for n, other in enumerate(order) if other == tap and n != k):
+            all_ = array(last + same, bytes([one[last + k]]), all_)
+        assert opens(one) == ("WEIGHTS" if order.count(tap) > 1 or tap == "--" else "OK"), tap
+        assert opens(all_) == ("WEIGHTS" if tap == "--" else "OK"), tap
+    pair = last - (layer.cexp - 1) % layer.group * (weights + 8)  # behind the last two channels of the expansion
+    for k in range(cin % 4, 4) if expand and cin % 4 else ():
+        for output in (0, 1):
+            quad = pair - 4 * size * (2 - output)
+            at = quad + size * (k if size == 1 else [0, 2, 1, 3][k])
+            assert opens(array(at, b"\1", blob)) == "WEIGHTS", k
 
 
 @pytest.mark.parametrize("name", ["fast", "sweep wide"])

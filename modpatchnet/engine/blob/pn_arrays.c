@@ -44,6 +44,31 @@ static bool eight_bit_weights(const uint8_t *p, uint32_t n) {
     return true;
 }
 
+// Whether what makes a channel's depthwise weights up to words is zero, and what stands there twice is the same: every
+// kernel reads what suits it.
+static bool taps_ok(const pn_fast_t *f, const uint8_t *w) {
+    bool ok = true;
+    if (f->kernel == 3 && (f->stride == 2 || f->expands)) {
+        uint32_t end = pn_u32(w + 8);
+        return f->stride == 2 ? end <= UINT8_MAX : (end & 0xff00ff00) == 0 && w[7] == w[8];
+    }
+    for (uint32_t i = 0; i < f->kernel * (f->kernel - 1u) * 2; i += 4) {
+        bool first = i % (2 * (f->kernel - 1u)) == 0; // of a line
+        ok = ok && w[i + 1] == w[i + 2] && (first || w[i] == w[i - 1]);
+    }
+    return ok;
+}
+
+// Whether the weights of input channels that only make them a multiple of four are zero, at `end` of a pair of channels.
+static bool rest_ok(const pn_fast_t *f, const uint8_t *end, uint32_t size) {
+    uint32_t some = 0;
+    for (uint32_t i = f->cin % 4u; f->expands && i % 4 > 0; i++) {
+        const uint8_t *weight = end - (8 - (size == 2 && i < 3 ? 3 - i : i)) * size;
+        some |= weight[0] | weight[4 * size];
+    }
+    return some == 0;
+}
+
 // The biases and multipliers of the projection.
 static int check_narrow(const pn_fast_t *f) {
     int err = PN_OK;
@@ -57,16 +82,16 @@ static int check_narrow(const pn_fast_t *f) {
 // The arrays of a group of `n` channels.
 static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_fast_arrays_t *bytes, uint32_t n) {
     bool wide_pairs = f->wide16 && f->expands && !pn_fast_eight(f);
-    uint32_t taps = (uint32_t)f->kernel * f->kernel;
+    uint32_t taps = (uint32_t)f->kernel * f->kernel, quads = pn_fast_quads(f);
     int err = PN_OK;
     for (uint32_t c = 0; c < n && err == PN_OK; c++) {
         const uint8_t *pair = w->expand + c / 2 * bytes->pair, *e = pair + c % 2 * 4;
         const uint8_t *d = w->depthwise + (c + 1) * bytes->channel - 8;
         err = f->expands ? check_scale(e, e + 8, f->cin, 15, f->shift_expand) : PN_OK;
         err = err ? err : check_scale(d, d + 4, taps, 15, f->shift_depthwise);
-        if (err == PN_OK && wide_pairs && !eight_bit_weights(pair + 16, 8 * pn_fast_quads(f))) {
-            err = PN_ERR_WEIGHTS;
-        }
+        bool good = taps_ok(f, d + 8 - bytes->channel) && (!wide_pairs || eight_bit_weights(pair + 16, 8 * quads))
+            && rest_ok(f, pair + bytes->pair, 1u + wide_pairs);
+        err = err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
     }
     bool good = !f->wide16 || eight_bit_weights(w->project, n * f->cout);
     return err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
@@ -90,6 +115,7 @@ pn_fast_t pn_fast_layer(const pn_layer_t *l) {
         .cout = l->cout,
         .group = l->group,
         .kernel = l->y.kernel,
+        .stride = l->y.stride,
         .shift = l->shift,
         .shift_expand = l->shift_1,
         .shift_depthwise = l->shift_2,
