@@ -8,7 +8,7 @@
 //
 // The engine allocates nothing, keeps no global state and calls nothing but memcpy and memset. Functions return PN_OK
 // or a negative PN_ERR_* (engine/blob/pn_format.h). Blob, picture and arena belong to the caller and stay where they
-// are until the run has ended. What a model holds is the caller's to read; functions change it.
+// are until the run has ended; the blob's prefix, and in a run the arena, stay as they are (FORMAT.md, What is trusted). What a model holds is the caller's to read; functions change it.
 //
 // Where things are: each folder of engine/ includes only its own headers and those of the folders before it.
 //   kernels  what is computed for a pixel or a line, on plain arrays; armv7em: the same integers in assembly
@@ -172,6 +172,15 @@ typedef struct {
 // range. On an error `m->fault_layer` says in which layer, and `m` must not be run.
 int pn_open(pn_model_t *m, const void *blob, size_t len);
 
+// The same in steps, for who lets others work in between, or has little stack: after PN_OK, pn_open_step until it does
+// not return PN_MORE. `work`: PN_OPEN_BYTES at a multiple of PN_ALIGN, the caller's again behind the last step.
+// `prefix`: the blob, or a copy of its prefix (pn_prefix_bytes) for a blob that others may write to: its weights may
+// then change as they like, which changes answers and nothing else. `blob` NULL: as pn_open_streamed, which `prefix` is
+// for.
+#define PN_OPEN_BYTES (PN_MAX_FUSED * PN_STATE_BYTES)
+int pn_open_begin(pn_model_t *m, const void *prefix, const void *blob, size_t len, void *work);
+int pn_open_step(pn_model_t *m);
+
 // Opening a blob whose weights stay in a file. In memory is its prefix, all but the arrays of weights, of which this
 // tells the bytes by the blob's first PN_HEADER_BYTES; 0 if they are no blob's.
 uint32_t pn_prefix_bytes(const void *header);
@@ -279,6 +288,10 @@ int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
 // then PN_OK. PN_WANT and errors come from streamed blobs only. run.tunnel and run.index, read before the call, tell
 // which layer the step belongs to; index == all_layers stands for what follows the layers.
 int pn_step(pn_model_t *m);
+
+// A sum over what the run keeps of itself in the arena, for who lets others at it between steps: where it is another one
+// then, the run must not go on. Others may write to all else in the arena, and get other numbers.
+uint32_t pn_state(const pn_model_t *m);
 
 // Of a picture without data: each time pn_step returns PN_WINDOW, the part of the frame that pn_window tells must be
 // given: its w * h pixels, which stay where they are until the next PN_WINDOW or the end. All that the patch's pixels

@@ -12,6 +12,7 @@ import numpy as np
 from networks import Free, Layer, fast_qnet, free_network, random_network, random_qnet
 from patchnet import Model
 from patchnet import format as fmt
+from patchnet.blob import random
 from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import Scaled
 from patchnet.net.network import Network
@@ -143,6 +144,29 @@ def doubled() -> bytes:
     param = fmt.PARAM.unpack(blob, fmt.HEADER.unpack(blob)["param_off"] + fmt.PARAM.size)
     blob[param["weight_off"] + 8 * 24 + 6 * (16 + 8 * 6) + 8] ^= 1  # behind the projection's scales and 6 pairs
     return seal(blob)
+
+
+def strips(height: int) -> bytes:
+    """Of a layer of 4096 x 64 pixels, in strips of that height: lower than 64, there are more than may be."""
+    chain = (Layer("conv", 4096, 64, 1, 0, 1, 1, 1),)
+    network = free_network("tall", ("a",), 4096, 64, 1, 1, False, chain=chain)
+    small = replace(network, height=2, width=2, chain=(replace(chain[0], h=2, w=2),))
+    qnet = random.random_qnet(small)
+    blob = pack(
+        replace(qnet, design=network, tunnels=((replace(qnet.tunnels[0][0], shape=chain[0]),),)),
+        place(network, [(64, [(DIRECT, 1, 0)])]),
+    )
+    return changed(blob, fmt.SEGMENT, "strip", height, fmt.HEADER.unpack(blob)["segment_off"])
+
+
+def hostile() -> dict[str, bytes]:
+    """More that must be refused, by what is wrong with it."""
+    blob, labels = small(1), fmt.HEADER.unpack(small(1))["label_off"]
+    return {
+        "doubled": doubled(),
+        "slow": strips(1),
+        "utf8": seal(bytearray(blob[:labels] + b"\xff" + blob[labels + 1 :])),
+    }
 
 
 def damaged(blob: bytes) -> dict[str, bytes]:

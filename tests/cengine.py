@@ -94,6 +94,7 @@ def library(checking: bool = False) -> ctypes.CDLL:
     )
     p, u32, size = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_size_t
     lib.pn_open.argtypes = [p, p, size]
+    lib.pn_open_begin.argtypes, lib.pn_open_step.argtypes = [p, p, p, size, p], [p]
     lib.pn_start.argtypes = [p, p, size, ctypes.POINTER(Image)]
     lib.pn_start_raw.argtypes = [p, p, size, p]
     lib.pn_error.restype = ctypes.c_char_p

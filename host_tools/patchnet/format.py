@@ -49,6 +49,7 @@ MAX_COVER = 255  # rows and columns of that
 MAX_TUNNELS = 17
 MAX_LAYERS = 255
 MAX_FUSED = 16  # layers of a segment
+MAX_LINES = 2 * MAX_SIDE  # strips of a segment times lines in and out of a layer, on an average
 STATE_BYTES = 60  # of the arena for each of them
 MIN_FFT, MAX_FFT = 32, 2048
 MAX_TWIDDLE = (1 << 30) + (1 << 16)  # square of a twiddle's length, 15 fraction bits
@@ -300,8 +301,8 @@ CONSTANTS = (
     "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW",
     "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_SWEEP", "MODE_COVER", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT",
     "MAX_KERNEL", "MAX_COVER", "SCORES_SOFTMAX", "SCORES_SIGMOID", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED",
-    "STATE_BYTES", "MAX_TOP", "CANDIDATE_BYTES", "SPOT_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE", "NO_CLASS",
-    "LEAST_OUTPUTS", "WIDENED_BYTES", "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
+    "MAX_LINES", "STATE_BYTES", "MAX_TOP", "CANDIDATE_BYTES", "SPOT_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE",
+    "NO_CLASS", "LEAST_OUTPUTS", "WIDENED_BYTES", "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
 )  # fmt: skip
 
 

@@ -9,6 +9,9 @@
 #include "engine/run/pn_parts.h"
 #include "engine/tasks/pn_task.h"
 
+// Bytes that a step of opening takes into the CRC.
+#define CRC_AT_ONCE 16384
+
 const char *pn_error(int err) {
     switch (err) {
         case PN_ERR_LENGTH:
@@ -100,6 +103,29 @@ static int check_tables(const pn_model_t *m) {
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
+// Whether it is UTF-8, as strict as Python's.
+static bool utf8_ok(const uint8_t *p, uint32_t n) {
+    static const uint32_t least[4] = { 0, 0x80, 0x800, 0x10000 };
+    while (n-- > 0) {
+        uint32_t c = *p++, more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+        if ((c & 0xc0) == 0x80 || c >= 0xf8 || more > n) {
+            return false;
+        }
+        c &= more ? 0x3fu >> more : 0x7fu;
+        n -= more;
+        for (uint32_t i = 0; i < more; i++, p++) {
+            if ((*p & 0xc0) != 0x80) {
+                return false;
+            }
+            c = c << 6 | (*p & 0x3fu);
+        }
+        if (c < least[more] || c > 0x10ffff || c >> 11 == 0xd800 >> 11) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int check_labels(const pn_model_t *m) {
     uint32_t off = pn_u32(m->blob + PN_HEADER_LABEL_OFF), bytes = pn_u32(m->blob + PN_HEADER_LABEL_BYTES);
     if (!pn_in_prefix(m, off, bytes) || (bytes > 0 && m->blob[off + bytes - 1] != '\n')) {
@@ -109,7 +135,7 @@ static int check_labels(const pn_model_t *m) {
     for (uint32_t i = 0; i < bytes; i++) {
         lines += m->blob[off + i] == '\n';
     }
-    return lines == m->classes ? PN_OK : PN_ERR_LABELS;
+    return lines == m->classes && utf8_ok(m->blob + off, bytes) ? PN_OK : PN_ERR_LABELS;
 }
 
 // A kernel along one side: `covers` if it may be as long as that.
@@ -181,43 +207,27 @@ static bool zeros_ok(const pn_layer_t *l) {
         && (l->kind != PN_KIND_MAXPOOL || l->zero_out == l->zero_in);
 }
 
-static int check_params(const pn_model_t *m, const pn_layer_t *l) {
+static int check_params(pn_model_t *m, const pn_layer_t *l) {
     bool adds = l->kind == PN_KIND_BLOCK || l->flags & PN_FLAG_RESIDUAL;
     bool ok = adds ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0;
-    uint32_t end;
-    return ok && zeros_ok(l) ? pn_check_layer_arrays(m, l, &end) : PN_ERR_WEIGHTS;
-}
-
-// Layer `i` of a chain, or behind the chains. *l holds the one before and then this one.
-static int check_layer(pn_model_t *m, uint32_t tunnel, uint32_t i, pn_layer_t *l) {
-    m->fault_layer = (uint8_t)i;
-    pn_layer_read(m, tunnel, i, l);
-    int err = check_layer_shape(m, l);
-    return err ? err : check_params(m, l);
-}
-
-// All layers of one chain. *l is left holding the last.
-static int check_chain(pn_model_t *m, uint32_t tunnel, pn_layer_t *l) {
-    int err = PN_OK;
-    for (uint32_t i = 0; i < m->layers && err == PN_OK; i++) {
-        err = check_layer(m, tunnel, i, l);
+    uint32_t end, *left = &m->weights.want_bytes; // of arrays, however often one of them is used
+    int err = ok && zeros_ok(l) ? pn_check_layer_arrays(m, l, &end) : PN_ERR_WEIGHTS;
+    if (err != PN_OK || end - l->weight_off > *left) {
+        return err ? err : PN_ERR_WEIGHTS;
     }
-    return err;
+    *left -= end - l->weight_off;
+    return PN_OK;
 }
 
-// All chains end with the same zero point, as one map or one sum is made of them. *l is left holding the last one's
-// last layer.
-static int check_chains(pn_model_t *m, pn_layer_t *l) {
-    int8_t zero = 0;
-    for (uint32_t t = 0; t < m->tunnels; t++) {
-        int err = check_chain(m, t, l);
-        if (err) {
-            return err;
-        }
-        if (t > 0 && l->zero_out != zero) {
-            return PN_ERR_WEIGHTS;
-        }
-        zero = l->zero_out;
+// Behind the last layer of a chain. All chains end with the same zero point, as one map or one sum is made of them.
+static int check_chain(pn_model_t *m, const pn_layer_t *l) {
+    if (l->zero_out != (int8_t)pn_param_record(m, 0, m->layers - 1u)[PN_PARAM_ZERO_OUT]) {
+        return PN_ERR_WEIGHTS;
+    }
+    if (m->run.tunnel + 1 < m->tunnels) {
+        m->run.tunnel++;
+        m->run.index = 0;
+        return PN_OK;
     }
     m->fault_layer = PN_NO_LAYER;
     m->features = l->cout * (pn_concat(m) ? m->tunnels : 1u);
@@ -225,63 +235,112 @@ static int check_chains(pn_model_t *m, pn_layer_t *l) {
     return pn_task_layer(m, l);
 }
 
-static int check_layers(pn_model_t *m) {
-    pn_layer_t l;
-    int err = check_chains(m, &l);
-    for (uint32_t i = m->layers; i < m->all_layers && err == PN_OK; i++) {
-        err = check_layer(m, m->tunnels - 1u, i, &l);
-        err = err ? err : pn_task_layer(m, &l);
+// The next layer of a chain, or behind the chains. m->run.layer holds the one before and then this one.
+static int check_layer(pn_model_t *m) {
+    pn_layer_t *l = &m->run.layer;
+    m->fault_layer = m->run.index;
+    pn_layer_read(m, m->run.tunnel, m->run.index, l);
+    int err = check_layer_shape(m, l);
+    err = err ? err : check_params(m, l);
+    if (err != PN_OK) {
+        return err;
     }
-    return err;
+    m->run.index++;
+    return m->run.index == m->layers ? check_chain(m, l) : m->run.index > m->layers ? pn_task_layer(m, l) : PN_OK;
 }
 
 static int check_plan(pn_model_t *m) {
     pn_room_t room;
     pn_task_room(m, &room);
-    m->fault_layer = PN_NO_LAYER;
-    return pn_check_plan(m, &room);
+    return pn_check_step(m, &room);
 }
 
-// Everything but the container.
-static int check_content(pn_model_t *m) {
+// Everything but the container, layers and plan.
+static int check_head(pn_model_t *m) {
     int err = check_header(m);
     err = err ? err : pn_task_read(m);
     err = err ? err : check_tables(m);
     err = err ? err : check_labels(m);
-    err = err ? err : pn_task_check(m);
-    err = err ? err : check_layers(m);
-    return err ? err : check_plan(m);
+    return err ? err : pn_task_check(m);
 }
 
-static int begin(pn_model_t *m, const void *blob, size_t len) {
-    m->blob = m->weights.at = blob;
-    m->weights.from = m->weights.stay = 0;
-    m->weights.parted = m->run.windowed = false;
-    m->weights.buffer = m->run.arena = NULL;
-    m->fault_layer = PN_NO_LAYER;
-    return pn_container_check(blob, len);
-}
-
-int pn_open(pn_model_t *m, const void *blob, size_t len) {
-    int err = begin(m, blob, len);
-    if (err == PN_OK) {
-        uint32_t size = pn_u32(m->blob + PN_HEADER_SIZE);
-        err = size > len ? PN_ERR_LENGTH : pn_verify_begin(m, size);
-    }
-    return err ? err : check_content(m);
-}
-
-int pn_open_streamed(pn_model_t *m, const void *prefix, size_t len) {
-    int err = begin(m, prefix, len);
-    m->weights.at = NULL;
-    if (err == PN_OK) {
-        err = check_content(m);
-    }
-    if (err == PN_OK) {
+// Of a streamed blob, what it takes to read the rest of it.
+static void end_opening(pn_model_t *m) {
+    m->run.arena = NULL;
+    if (m->weights.at == NULL) {
         pn_parts_sizes(m);
         pn_verify_begin(m, pn_u32(m->blob + PN_HEADER_WEIGHT_OFF));
     }
+}
+
+// What is looked at next, in m->run.phase.
+enum { OPEN_BYTES, OPEN_HEAD, OPEN_LAYERS, OPEN_PLAN };
+
+int pn_open_begin(pn_model_t *m, const void *prefix, const void *blob, size_t len, void *work) {
+    m->blob = prefix;
+    m->weights.at = blob;
+    m->weights.from = m->weights.stay = 0;
+    m->weights.parted = m->run.windowed = false;
+    m->weights.buffer = NULL;
+    m->fault_layer = PN_NO_LAYER;
+    m->run.arena = work;
+    m->run.tunnel = m->run.index = 0;
+    m->run.phase = blob ? OPEN_BYTES : OPEN_HEAD;
+    int err = pn_container_check(prefix, len);
+    if (err != PN_OK) {
+        return err;
+    }
+    uint32_t size = pn_u32(m->blob + PN_HEADER_SIZE);
+    m->weights.want_bytes = size < UINT32_MAX / PN_MAX_TUNNELS ? size * PN_MAX_TUNNELS : UINT32_MAX;
+    if (blob == NULL) {
+        return PN_OK;
+    }
+    err = size > len ? PN_ERR_LENGTH : pn_verify_begin(m, pn_u32(m->blob + PN_HEADER_WEIGHT_OFF));
+    return err == PN_MORE ? PN_OK : err;
+}
+
+int pn_open_step(pn_model_t *m) {
+    int err;
+    switch (m->run.phase) {
+        case OPEN_BYTES:
+            err = pn_verify(m, m->weights.at + pn_u32(m->blob + PN_HEADER_SIZE) - m->weights.unverified, CRC_AT_ONCE);
+            break;
+        case OPEN_HEAD:
+            err = check_head(m);
+            break;
+        case OPEN_LAYERS:
+            err = check_layer(m);
+            if (err == PN_OK && m->run.index < m->all_layers) {
+                return PN_MORE;
+            }
+            pn_check_begin(m);
+            break;
+        default:
+            err = check_plan(m);
+            if (err == PN_OK) {
+                end_opening(m);
+                return PN_OK;
+            }
+    }
+    m->run.phase = (uint8_t)(m->run.phase + (err == PN_OK));
+    return err ? err : PN_MORE;
+}
+
+static int open_all(pn_model_t *m, const void *prefix, const void *blob, size_t len) {
+    uint32_t work[PN_OPEN_BYTES / 4];
+    int err = pn_open_begin(m, prefix, blob, len, work);
+    for (err = err ? err : PN_MORE; err == PN_MORE;) {
+        err = pn_open_step(m);
+    }
     return err;
+}
+
+int pn_open(pn_model_t *m, const void *blob, size_t len) {
+    return open_all(m, blob, blob, len);
+}
+
+int pn_open_streamed(pn_model_t *m, const void *prefix, size_t len) {
+    return open_all(m, prefix, NULL, len);
 }
 
 void pn_info(const pn_model_t *m, pn_info_t *info) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import subprocess
 from dataclasses import dataclass, replace
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import oracle
+from blobs import strips
 from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
-from cengine import ERRORS, Engine, EngineError, library, sanitized
+from cengine import ERRORS, MORE, Engine, EngineError, aligned, library, sanitized
 from networks import fast_network, fast_qnet, free_network, identity_qnet, random_qnet
 from oracle.arena import (
     COVER,
@@ -35,6 +37,7 @@ from patchnet.blob.pack import pack, seal
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan import sizes
+from patchnet.plan.choice import front
 from patchnet.plan.modes import FAST_SHIFT
 from patchnet.plan.place import place
 
@@ -233,6 +236,10 @@ CAUSES = {
         array(HEAD["fc_off"], struct.pack("<i", 2**31 - 1)),
     ],
     "LABELS": [
+        *(
+            array(HEAD["label_off"], text)
+            for text in (b"\xff", b"\x80", b"\xc3\x28", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82")
+        ),
         *(field(H, "label_off", n) for n in (0, 100, FAR, HUGE)),
         *(field(H, "label_bytes", HEAD["label_bytes"] - n) for n in (1, 3)),
         *(field(H, "label_bytes", n) for n in (0, len(BLOB), 2**32 - 1)),
@@ -747,6 +754,58 @@ def test_most_layers_of_a_segment():
     assert plan_is_sound(layers_in_a_row(fmt.MAX_FUSED)) and not plan_is_sound(layers_in_a_row(fmt.MAX_FUSED + 1))
     assert opens(layers_in_a_row(fmt.MAX_FUSED)) == "OK"
     assert opens(layers_in_a_row(fmt.MAX_FUSED + 1)) == "PLAN"
+
+
+def test_lines_of_all_strips_are_bounded():
+    """Else a small blob of many strips would be looked at for minutes. One layer: 128 lines a strip."""
+    network = free_network("tall", ("a",), 4096, 64, 1, 1, False, chain=(Layer("conv", 4096, 64, 1, 0, 1, 1, 1),))
+    assert opens(strips(64)) == "OK" and plan_is_sound(strips(64))
+    for strip in (63, 1):
+        assert opens(strips(strip)) == "PLAN" and not plan_is_sound(strips(strip))
+        with pytest.raises(ValueError, match="layer 0: lines of a segment's strips: wanted 1..8192, got "):
+            place(network, [(strip, [(DIRECT, 1, 0)])])
+    assert all(-(-4096 // p.schedule[0][0]) <= 64 for p in front(network))
+
+
+def test_arrays_that_many_layers_use_are_bounded():
+    """17 times the blob, counted for each layer, are looked at and no more."""
+    n = 40
+    chain = (Layer("conv", 1, 1, 64, 0, 64, 1, 1),) * n
+    network = free_network("alike", ("a",), 1, 1, 64, 1, False, chain=chain)
+    blob = pack(random_qnet(np.random.default_rng(2), network), place(network, [(1, [(DIRECT, 1, 0)])] * n))
+    at = oracle.Oracle(blob).params[0][0].weight_off
+    each = 8 * 64 + 64 * 64
+    one = blob[: at + each] + blob[at + n * each :]
+    fc = oracle.Oracle(blob).header.fc_off - (n - 1) * each
+    one = patched(one, {Place("param", i, "weight_off"): at for i in range(n)} | {Place("header", 0, "fc_off"): fc})
+    most = 17 * len(one) // each
+    assert most < n
+    with pytest.raises(EngineError) as caught:
+        Engine(one)
+    assert (caught.value.name, caught.value.layer) == ("WEIGHTS", most)
+    with pytest.raises(EngineError):
+        Engine(one, stream=0)
+    assert opens(patched(one + bytes(n * each // 17), {})) == "OK"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("name", BLOBS)
+def test_opening_in_steps(name, streamed):
+    """A step for each layer and each strip, and for 16 KB of the whole; what it works in is not left."""
+    lib, blob, o = library(), aligned(len(BLOBS[name])), ORACLES[name]
+    blob[:] = np.frombuffer(BLOBS[name], np.uint8)
+    model, work = (
+        ctypes.create_string_buffer(lib.shim_model_bytes()),
+        aligned(fmt.MAX_FUSED * fmt.STATE_BYTES + 64, 0xA5),
+    )
+    at = blob.ctypes.data
+    assert lib.pn_open_begin(model, at, None if streamed else at, len(blob), work[32:].ctypes.data) == 0
+    steps = 1
+    while (err := lib.pn_open_step(model)) == MORE:
+        steps += 1
+    strips = sum(len(part.strips()) for part in parts(o))
+    assert err == 0 and set(work[:32]) | set(work[-32:]) == {0xA5}
+    assert steps == (not streamed) + 1 + sum(map(len, o.params)) + strips
 
 
 # The plan, against a second writing of FORMAT.md's rules

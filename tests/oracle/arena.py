@@ -29,6 +29,7 @@ DIRECT, ROLLING, WINDOW, GROUPS, STORED, FAST, SWEEP, COVER = range(8)
 CHANNEL_GROUPS = (GROUPS, STORED, FAST, SWEEP)
 STATE_BYTES = 60
 MOST_FUSED = 16
+MOST_LINES = 8192
 MOST_KERNEL = 15  # but of mode 7
 
 Area = tuple[int, int]  # first byte, bytes
@@ -151,6 +152,10 @@ class Part:
             return [(0, last.pixels_out)]
         return [(top, min(top + strip, last.pixels_out)) for top in range(0, last.pixels_out, strip)]
 
+    def goes_through(self) -> int:
+        """Lines in and out of all layers, once for each strip."""
+        return len(self.strips()) * sum(stage.lines_in + stage.lines_out for stage in self.stages)
+
     def spans(self, strip: Span) -> list[Span]:
         """Which pixels are needed of the lines of each layer's input, and of the last one's output, in one strip."""
         spans = [strip]
@@ -250,6 +255,8 @@ def segments_are_sound(oracle: Oracle) -> bool:
             return False
         if i + 1 in (head.segments, len(oracle.segments)) and at != end:
             return False
+    if not all(part.goes_through() <= MOST_LINES * len(part.stages) for part in parts(oracle)):
+        return False
     ends = oracle.segments[0].in_at == 0 and all(part.record.out_at == 0 for part in parts(oracle) if part.staged)
     ranges = all(layer_is_sound(stage, part) for part in parts(oracle) for stage in part.stages)
     if oracle.detect:

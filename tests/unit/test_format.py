@@ -60,6 +60,8 @@ def test_page_knows_sizes_and_limits():
         f"its layers, 1..{fmt.MAX_FUSED} of them" in PAGE and f"{fmt.STATE_BYTES} bytes for each of its layers" in PAGE
     )
     assert (arena.MOST_FUSED, arena.STATE_BYTES) == (fmt.MAX_FUSED, fmt.STATE_BYTES)
+    assert f"are at most {fmt.MAX_LINES} times its layers" in PAGE and arena.MOST_LINES == fmt.MAX_LINES
+    assert f"at most {fmt.MAX_TUNNELS} times as long as the blob" in PAGE
 
 
 def test_page_lists_every_mode():

@@ -13,6 +13,7 @@ from patchnet import format as fmt
 from patchnet.blob import pack
 from patchnet.blob.order import Order, fast_layers, fast_ok, to_bytes
 from patchnet.blob.quantized import QBottleneck, QNet, Scaled
+from patchnet.blob.record import Writer
 from patchnet.blob.unpack import blob_plan, blob_qnet, read
 from patchnet.net.layers import Layer
 from patchnet.plan.choice import plan
@@ -65,6 +66,12 @@ def test_tunnels_share_what_is_equal():
     records = fmt.PARAM.unpack_all(pack.pack(tied), info.header["param_off"], len(info.layers) * len(info.patches))
     assert len({r["weight_off"] for r in records}) == info.header["layers"]
     assert len(pack.pack(tied)) < len(pack.pack(q))
+
+
+def test_equal_arrays_are_used_as_often_as_there_may_be_tunnels():
+    """No more: what a device looks at when it opens a blob is bounded."""
+    writer = Writer(0)
+    assert [writer.add_once(b"same") for _ in range(2 * fmt.MAX_TUNNELS + 1)] == [0] * 17 + [4] * 17 + [8]
 
 
 def test_wrong_shape(qnet):

@@ -20,7 +20,7 @@ class Writer:
 
     def __init__(self, start: int):
         self.start, self.data = start, bytearray()
-        self.known: dict[bytes, int] = {}
+        self.known: dict[bytes, tuple[int, int]] = {}  # offset, and how often it is used
 
     def add(self, piece: bytes) -> int:
         """Appends `piece`; returns its offset in the blob."""
@@ -29,10 +29,12 @@ class Writer:
         return at
 
     def add_once(self, piece: bytes) -> int:
-        """The same, but a piece that is there already is used again: tunnels may share their weights."""
-        if piece not in self.known:
-            self.known[piece] = self.add(piece)
-        return self.known[piece]
+        """The same, but a piece that is there already is used again, as often as there may be tunnels: these may share
+        their weights, and what a device looks at when it opens the blob is bounded."""
+        at, times = self.known.get(piece, (0, fmt.MAX_TUNNELS))
+        at, times = (self.add(piece), 1) if times == fmt.MAX_TUNNELS else (at, times + 1)
+        self.known[piece] = at, times
+        return at
 
 
 def padded(piece: bytes) -> bytes:

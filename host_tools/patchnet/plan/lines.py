@@ -147,6 +147,12 @@ def views(layers: tuple[Layer, ...], strip: int) -> tuple[View, ...]:
     return tuple(reversed(out))
 
 
+def lines_of(part: Sequence[View]) -> int:
+    """Lines in and out of all layers of a segment, in all strips: as many at most as a device goes through when it
+    checks the plan."""
+    return part[-1].strips * sum(view.lines.lines_in + view.lines.lines_out for view in part)
+
+
 def strips(layer: Layer, strip: int) -> list[tuple[int, int]]:
     """Output rows a..b-1 of each strip."""
     return [(a, min(a + strip, layer.oh)) for a in range(0, layer.oh, strip)]

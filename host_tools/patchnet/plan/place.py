@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..format import MAX_FUSED
+from ..format import MAX_FUSED, MAX_LINES
 from ..net.layers import Layer
 from ..net.network import Lasting, Network, aligned
-from .lines import View, ring_lines, views
+from .lines import View, lines_of, ring_lines, views
 from .modes import GROUPS, MODE_NAMES, Choice, modes, row
 from .sizes import Areas, segment_areas
 
@@ -148,6 +148,7 @@ def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], pa
         _check_range(f"layer {stop - 1}: strip", strip, 1, layers[stop - 1].oh)
         _check_ends(network, layers, first, stop, strip)
         part = views(layers[first:stop], strip)
+        _check_range(f"layer {first}: lines of a segment's strips", lines_of(part), 1, MAX_LINES * len(part))
         _check(part, strip, parts, first, stop == n and network.end.pools())
         base = during(network, last, stop) if stop <= n else 0  # what lasts behind the tunnels lies above
         segment, placed, end = _place_segment(part, strip, parts, first, staged(network, stop), base, packed)

@@ -19,12 +19,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..format import MAX_FUSED
+from ..format import MAX_FUSED, MAX_LINES
 from ..net.layers import Layer
 from ..net.network import Network, aligned
 from . import streaming
 from .costs import cost_of, end_counts, layer_counts
-from .lines import Axis, Passes, View, axes, flow, views
+from .lines import Axis, Passes, View, axes, flow, lines_of, views
 from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape, modes
 from .options import Offers, Option, Role, Tries, channel_groups, fits, offers
 from .place import during, lasting
@@ -332,7 +332,8 @@ class _Grower:
                 break
             role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first))
             level = _extend(level, part[0], tail, offers(part[0], role, self.tries).options)
-            self._collect(level, part, strip, first)
+            if lines_of(part) <= MAX_LINES * len(part):
+                self._collect(level, part, strip, first)
             level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
             if not len(level.cost):
                 break

@@ -1,5 +1,6 @@
 // Checking a plan: each segment is gone through line by line, as it will be run, without touching a map (FORMAT.md, The
-// plan).
+// plan). Where the check is lies in m->run: segment_index and segment, row, index (the segment's first layer, as it has
+// to be), layer (the segment's last one); the stages in what pn_open_begin was given to work in.
 #include "engine/plan/pn_check.h"
 
 #include "engine/blob/pn_blob.h"
@@ -13,38 +14,39 @@ typedef struct {
 // Everything that is alive at once: map, state, work, what is the task's, and two rings for each layer.
 #define MAX_AREAS (3 + PN_MOST_LASTING + 2 * PN_MAX_FUSED)
 
+// Those that are good: they lie in the arena, so 32 bits hold them.
 typedef struct {
-    area_t list[MAX_AREAS];
+    struct {
+        uint32_t at, bytes;
+    } list[MAX_AREAS];
     int n;
 } areas_t;
 
-// A segment under check, and in rows one past the last byte of the output map that has been written.
+// A strip under check, and in rows one past the last byte of the output map that has been written.
 typedef struct {
     pn_model_t *m;
     const pn_room_t *room;
-    uint32_t index;
-    pn_segment_t seg;
+    const pn_segment_t *seg;
     bool first;
     area_t in, out;
     uint64_t written;
-    pn_stage_t stages[PN_MAX_FUSED];
+    pn_stage_t *stages;
 } check_t;
-
-static bool overlap(const area_t *a, const area_t *b) {
-    return a->bytes && b->bytes && a->at < b->at + b->bytes && b->at < a->at + a->bytes;
-}
 
 // Adds an area unless it leaves the arena or overlaps one that is there.
 static bool add(const pn_room_t *room, areas_t *areas, area_t a) {
     if (a.at + a.bytes > room->bytes) {
         return false;
     }
-    for (int i = 0; i < areas->n; i++) {
-        if (overlap(&areas->list[i], &a)) {
+    uint32_t at = (uint32_t)a.at, bytes = (uint32_t)a.bytes;
+    for (int i = 0; i < areas->n && bytes > 0; i++) {
+        if (at < areas->list[i].at + areas->list[i].bytes && areas->list[i].at < at + bytes) {
             return false;
         }
     }
-    areas->list[areas->n++] = a;
+    areas->list[areas->n].at = at;
+    areas->list[areas->n].bytes = bytes;
+    areas->n += bytes > 0;
     return true;
 }
 
@@ -62,27 +64,29 @@ static bool add_lasting(const pn_model_t *m, const pn_room_t *room, uint32_t seg
 
 // The places of a strip. Whether the output map may lie over the input map, as it does, is found out line by line.
 static bool strip_areas_ok(const check_t *c) {
-    const pn_segment_t *seg = &c->seg;
+    const pn_segment_t *seg = c->seg;
     areas_t areas = { .n = 0 };
     area_t state = { seg->state_at, (uint64_t)seg->layers * PN_STATE_BYTES }, work = { seg->work_at, 0 };
-    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c->m, c->room, c->index, &areas)
+    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c->m, c->room, c->m->run.segment_index, &areas)
         && add(c->room, &areas, state);
     for (int t = 0; t < seg->layers && ok; t++) {
         const pn_stage_t *s = &c->stages[t];
         area_t ring = { s->ring_at, pn_ring_bytes(s) }, wide = { s->wide_at, pn_wide_bytes(s) };
-        pn_work_t parts = pn_work(s, c->seg.sink != PN_TO_MAP && t == seg->layers - 1);
+        pn_work_t parts = pn_work(s, c->seg->sink != PN_TO_MAP && t == seg->layers - 1);
         uint64_t bytes = parts.staging ? pn_staging_at(&parts) + parts.staging : parts.sums + parts.wide + parts.values;
         work.bytes = bytes > work.bytes ? bytes : work.bytes;
         ok = add(c->room, &areas, ring) && add(c->room, &areas, wide);
     }
     ok = ok && add(c->room, &areas, work);
-    areas_t with_out = areas;
-    return ok && add(c->room, &areas, c->in) && add(c->room, &with_out, c->out);
+    int n = areas.n;
+    ok = ok && add(c->room, &areas, c->in);
+    areas.n = n; // the output map is beside all but that one
+    return ok && add(c->room, &areas, c->out);
 }
 
 // Whether a layer's schedule is one that its kind knows.
 static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
-    bool alone = c->seg.sink == PN_TO_SUMS && c->seg.layers == 1 && !c->seg.columns;
+    bool alone = c->seg->sink == PN_TO_SUMS && c->seg->layers == 1 && !c->seg->columns;
     bool grouped = s->mode == PN_MODE_GROUPS && alone && !c->first;
     bool group_ok = grouped ? s->group >= 1 && s->group <= s->cout : s->group % 2 == 0 && s->group <= PN_MAX_SIDE;
     bool mode_ok = s->mode == PN_MODE_DIRECT || grouped || (s->mode == PN_MODE_WINDOW && c->first && t == 0);
@@ -91,7 +95,7 @@ static bool conv_schedule_ok(const check_t *c, const pn_stage_t *s, int t) {
 
 // That a kernel is the whole map was found when the layer was; its lines are rows.
 static bool cover_schedule_ok(const check_t *c, const pn_stage_t *s) {
-    return !c->seg.columns && s->rows == 1 && s->group == 0 && s->wide_at % 4 == 0;
+    return !c->seg->columns && s->rows == 1 && s->group == 0 && s->wide_at % 4 == 0;
 }
 
 static bool bottleneck_schedule_ok(const pn_stage_t *s) {
@@ -142,13 +146,13 @@ static bool there(const check_t *c, int t, uint32_t y) {
         return s->mode == PN_MODE_WINDOW || y + s->ring_lines >= s->fresh;
     }
     uint64_t row = c->in.at + (uint64_t)y * s->cross_in * s->cin;
-    return c->seg.columns || c->out.at >= c->in.at + c->in.bytes || c->written <= row;
+    return c->seg->columns || c->out.at >= c->in.at + c->in.bytes || c->written <= row;
 }
 
 // Output lines before `end` are written, if they are those of the segment's map.
 static void write(check_t *c, int t, uint32_t end) {
     const pn_stage_t *s = &c->stages[t];
-    if (t == c->seg.layers - 1 && c->out.bytes) {
+    if (t == c->seg->layers - 1 && c->out.bytes) {
         c->written = c->out.at + (uint64_t)end * s->cross_out * s->cout;
     }
 }
@@ -206,24 +210,25 @@ static bool job_ok(check_t *c, pn_job_t job) {
     return ok;
 }
 
+// The strip whose first output row is `top`.
 static int strip_ok(check_t *c, uint32_t top) {
-    pn_strip_begin(c->stages, &c->seg, top);
-    const pn_stage_t *s = c->stages, *end = &s[c->seg.layers - 1];
-    if (c->seg.columns && c->out.bytes) {
+    pn_strip_begin(c->stages, c->seg, top);
+    const pn_stage_t *s = c->stages, *end = &s[c->seg->layers - 1];
+    if (c->seg->columns && c->out.bytes) {
         c->written = c->out.at + (uint64_t)end->out_to * end->lines_out * end->cout;
     }
     uint64_t row = c->in.at + (uint64_t)s->from * s->lines_in * s->cin;
     bool apart = !c->in.bytes || c->out.at >= c->in.at + c->in.bytes;
-    if (!strip_areas_ok(c) || (c->seg.columns && !apart && c->written > row)) {
+    if (!strip_areas_ok(c) || (c->seg->columns && !apart && c->written > row)) {
         return PN_ERR_PLAN;
     }
     for (;;) {
-        pn_job_t job = pn_next(c->stages, c->seg.layers, c->first);
+        pn_job_t job = pn_next(c->stages, c->seg->layers, c->first);
         if (job.action == PN_STRIP_DONE) {
             return PN_OK;
         }
         if (!job_ok(c, job)) {
-            c->m->fault_layer = (uint8_t)(c->seg.first + job.stage);
+            c->m->fault_layer = (uint8_t)(c->seg->first + job.stage);
             return PN_ERR_PLAN;
         }
     }
@@ -232,42 +237,61 @@ static int strip_ok(check_t *c, uint32_t top) {
 // A head ends its segment, which has rows as lines; where another layer reads what the head reads, that must be a
 // stored map.
 static bool heads_ok(const check_t *c) {
-    bool ok = true, whole = c->seg.first + c->seg.layers == c->m->all_layers || c->seg.layers == 1;
-    for (uint32_t t = 0; t < c->seg.layers; t++) {
+    bool ok = true, whole = c->seg->first + c->seg->layers == c->m->all_layers || c->seg->layers == 1;
+    for (uint32_t t = 0; t < c->seg->layers; t++) {
         bool head = c->stages[t].flags & PN_FLAG_HEAD;
-        ok = ok && (!head || (t + 1u == c->seg.layers && whole && !c->seg.columns));
+        ok = ok && (!head || (t + 1u == c->seg->layers && whole && !c->seg->columns));
     }
     return ok;
 }
 
-// Reads the segment's layers; *l holds the layer before, and after it the segment's last.
-static int begin(check_t *c, pn_layer_t *l) {
-    pn_segment_t *seg = &c->seg;
-    c->in.at = seg->in_at;
-    pn_segment_stages(c->m, seg->first < c->m->layers ? 0 : c->m->tunnels - 1u, seg, l, c->stages);
-    const pn_stage_t *s = c->stages;
-    c->in.bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin;
+// Whether all strips are gone through in a bounded time.
+static bool lines_ok(const check_t *c, uint32_t rows) {
+    uint64_t lines = 0;
+    for (uint32_t t = 0; t < c->seg->layers; t++) {
+        lines += c->stages[t].lines_in + (uint32_t)c->stages[t].lines_out;
+    }
+    return (rows + c->seg->strip - 1u) / c->seg->strip * lines <= PN_MAX_LINES * (uint32_t)c->seg->layers;
+}
+
+// The segment's place in the chain, or behind the chains.
+static bool place_ok(const pn_model_t *m, const pn_segment_t *seg) {
+    uint32_t i = m->run.segment_index + 1u, end = i <= m->segments ? m->layers : m->all_layers, next = m->run.index;
+    bool last = i == m->segments || i == m->all_segments;
+    return seg->first == next && seg->layers > 0 && seg->layers <= PN_MAX_FUSED && next + seg->layers <= end
+        && (!last || next + seg->layers == end);
+}
+
+// Reads the segment and its layers. m->run.layer holds the layer before it, and then the segment's last.
+static int begin(check_t *c) {
+    pn_model_t *m = c->m;
+    pn_segment_t *seg = &m->run.segment;
+    pn_segment_read(m, m->run.segment_index, seg);
+    m->fault_layer = m->run.index;
+    if (!place_ok(m, seg)) {
+        return PN_ERR_PLAN;
+    }
+    pn_segment_stages(m, seg->first < m->layers ? 0 : m->tunnels - 1u, seg, &m->run.layer, c->stages);
     for (uint32_t t = 0; t < seg->layers; t++) {
-        c->m->fault_layer = (uint8_t)(seg->first + t);
+        m->fault_layer = (uint8_t)(seg->first + t);
         if (!schedule_ok(c, (int)t)) {
             return PN_ERR_PLAN;
         }
     }
-    c->out.at = seg->out_at;
-    c->out.bytes = seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout;
-    c->written = 0;
-    c->m->fault_layer = seg->first;
+    m->fault_layer = seg->first;
     bool places_ok = (!c->first || seg->in_at == 0) && (seg->sink == PN_TO_MAP || seg->out_at == 0);
-    bool ok = seg->strip >= 1 && seg->strip <= l->oh && places_ok && heads_ok(c);
-    return ok ? PN_OK : PN_ERR_PLAN;
+    bool ok = seg->strip >= 1 && seg->strip <= m->run.layer.oh && places_ok && heads_ok(c);
+    return ok && lines_ok(c, m->run.layer.oh) ? PN_OK : PN_ERR_PLAN;
 }
 
-static int segment_ok(check_t *c, pn_layer_t *l) {
-    int err = begin(c, l);
-    for (uint32_t top = 0; top < l->oh && err == PN_OK; top += c->seg.strip) {
-        err = strip_ok(c, top);
-    }
-    return err;
+// Where its maps are.
+static void find_maps(check_t *c) {
+    const pn_stage_t *s = c->stages;
+    const pn_layer_t *l = &c->m->run.layer;
+    c->in.at = c->seg->in_at;
+    c->in.bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin;
+    c->out.at = c->seg->out_at;
+    c->out.bytes = c->seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout;
 }
 
 static bool end_ok(const pn_model_t *m, const pn_room_t *room) {
@@ -275,26 +299,32 @@ static bool end_ok(const pn_model_t *m, const pn_room_t *room) {
     return add_lasting(m, room, m->all_segments, &areas);
 }
 
-int pn_check_plan(pn_model_t *m, const pn_room_t *room) {
-    check_t c = { .m = m, .room = room };
-    pn_layer_t l = { 0 };
-    uint32_t next = 0;
-    for (uint32_t i = 0; i < m->all_segments; i++) {
-        pn_segment_read(m, i, &c.seg);
-        c.index = i;
-        c.first = i == 0;
-        m->fault_layer = (uint8_t)next;
-        uint32_t end = i < m->segments ? m->layers : m->all_layers; // of the chain, or of all
-        bool last = i + 1u == m->segments || i + 1u == m->all_segments;
-        if (c.seg.first != next || c.seg.layers == 0 || c.seg.layers > PN_MAX_FUSED || next + c.seg.layers > end
-            || (last && next + c.seg.layers != end)) {
-            return PN_ERR_PLAN;
-        }
-        next += c.seg.layers;
-        int err = segment_ok(&c, &l);
-        if (err) {
-            return err;
-        }
+void pn_check_begin(pn_model_t *m) {
+    m->run.segment_index = m->run.index = 0;
+    m->run.row = 0;
+}
+
+int pn_check_step(pn_model_t *m, const pn_room_t *room) {
+    pn_run_t *r = &m->run;
+    check_t c = { .m = m, .room = room, .seg = &r->segment, .stages = (pn_stage_t *)(void *)r->arena };
+    c.first = r->segment_index == 0;
+    int err = r->row == 0 ? begin(&c) : PN_OK;
+    if (err == PN_OK) {
+        find_maps(&c);
+        err = strip_ok(&c, r->row);
+    }
+    uint32_t bottom = r->row + (uint32_t)r->segment.strip;
+    if (err != PN_OK) {
+        return err;
+    }
+    if (bottom < r->layer.oh) {
+        r->row = (uint16_t)bottom;
+        return PN_MORE;
+    }
+    r->row = 0;
+    r->index = (uint8_t)(r->index + r->segment.layers);
+    if (++r->segment_index < m->all_segments) {
+        return PN_MORE;
     }
     m->fault_layer = PN_NO_LAYER;
     return end_ok(m, room) ? PN_OK : PN_ERR_PLAN;
