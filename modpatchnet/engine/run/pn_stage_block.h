@@ -49,7 +49,7 @@ static void block_pixels(const pn_model_t *m, const pn_stage_t *s, pn_conv_t *c,
 }
 
 // Line `y` between the convolutions.
-static void block_middle(const pn_model_t *m, int t, uint32_t y) {
+static PN_APART void block_middle(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
     const uint8_t *param = pn_stage_param(m, s);
     block_t b = block_of(m, s);

@@ -81,7 +81,7 @@ static void ring_rows(const pn_stage_t *s, uint32_t o, const uint8_t *ring, size
 
 // One output line from lines that are there: the input's (no expansion), or those of the wide ring. Of each pixel first
 // the depthwise values, then the output.
-static void whole_line(pn_model_t *m, int t, uint32_t o) {
+static PN_APART void whole_line(pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
     bottleneck_t b;
     bottleneck_of(m, s, s->cexp, &b);
@@ -101,7 +101,7 @@ static void whole_line(pn_model_t *m, int t, uint32_t o) {
     }
 }
 
-static void expand_line(pn_model_t *m, int t, uint32_t y) {
+static PN_APART void expand_line(pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
     bottleneck_t b;
     bottleneck_of(m, s, s->cexp, &b);
@@ -200,7 +200,7 @@ static void read_again(const pn_model_t *m, int t, uint32_t o) {
 }
 
 // Output line s->line of a chunk for one group of channels; the last group ends the line.
-static void group_line(pn_model_t *m, int t) {
+static PN_APART void group_line(pn_model_t *m, int t) {
     const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t left = s->cexp - (uint32_t)s->channel, n = left < s->group ? left : s->group;
     uint32_t o = s->line, pixels = pn_pixels_out(s), i = (o - s->done) * pixels;

@@ -132,7 +132,7 @@ static void conv_line(pn_model_t *m, int t, uint32_t o) {
 // ---------------------------------------------------------------- a kernel that is the whole map
 
 // Adds input line `y` to the sums: the outputs from s->channel on whose weights are there.
-static void cover_line(const pn_model_t *m, int t, uint32_t y) {
+static PN_APART void cover_line(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t n = pn_part_channels(m, s), row = pn_pixels_in(s) * s->cin, window = window_values(s);
     pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window, s->channel);

@@ -88,7 +88,7 @@ static void fast_wrote(const pn_model_t *m, int t, uint32_t o, const pn_fast_lin
 }
 
 // One output line in mode 5, or the channels of it whose weights are there.
-static void fast_line(pn_model_t *m, int t, uint32_t o) {
+static PN_APART void fast_line(pn_model_t *m, int t, uint32_t o) {
     pn_stage_t *s = &pn_stages(m)[t];
     pn_fast_t f = fast_of(m, s);
     if (s->channel == 0) {
@@ -110,7 +110,7 @@ static void fast_line(pn_model_t *m, int t, uint32_t o) {
 }
 
 // Output line s->line of a chunk for one group of channels in mode 6; the last group ends the line.
-static void sweep_line(pn_model_t *m, int t) {
+static PN_APART void sweep_line(pn_model_t *m, int t) {
     const pn_stage_t *s = &pn_stages(m)[t];
     pn_fast_t f = fast_of(m, s);
     uint32_t o = s->line, end = s->channel + pn_part_channels(m, s);
@@ -134,7 +134,7 @@ static void sweep_line(pn_model_t *m, int t) {
 }
 
 // One of the input lines that mode 5 takes in beforehand.
-static void fast_take(const pn_model_t *m, int t, uint32_t y) {
+static PN_APART void fast_take(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
     pn_fast_t f = fast_of(m, s);
     if (y == 0 && s->channel == 0) {

@@ -15,7 +15,7 @@ static pn_pool_t pool_of(const pn_model_t *m, const pn_stage_t *s) {
     return p;
 }
 
-static void pool_line(const pn_model_t *m, int t, uint32_t o) {
+static PN_APART void pool_line(const pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
     pn_pool_t p = pool_of(m, s);
     line_t out = line_out(m, t, o);
@@ -29,7 +29,7 @@ static void pool_line(const pn_model_t *m, int t, uint32_t o) {
 }
 
 // Input line `y` joins what has come before it.
-static void pool_cover_line(const pn_model_t *m, int t, uint32_t y) {
+static PN_APART void pool_cover_line(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
     const int8_t *in = line_in(m, t, y).at;
     uint8_t *kept = m->run.arena + s->wide_at;
@@ -48,7 +48,7 @@ static void pool_cover_line(const pn_model_t *m, int t, uint32_t y) {
     line_in(m, t, y); // again, for the checking build
 }
 
-static void pool_cover_end(const pn_model_t *m, int t) {
+static PN_APART void pool_cover_end(const pn_model_t *m, int t) {
     const pn_stage_t *s = &pn_stages(m)[t];
     const uint8_t *kept = m->run.arena + s->wide_at;
     int8_t *out = line_out(m, t, 0).at;
