@@ -181,6 +181,15 @@ int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format) {
     return format < PN_GRAYSCALE || format > PN_RGB888 ? PN_ERR_PIXFMT : PN_OK;
 }
 
+uint32_t pn_state(const pn_model_t *m) {
+    const uint32_t *at = (const uint32_t *)(const void *)pn_stages(m);
+    uint32_t n = m->run.phase == PHASE_LAYERS ? m->run.segment.layers * PN_STATE_BYTES / 4u : 0, sum = 0;
+    for (; n > 0; n--) {
+        sum = (sum << 1 | sum >> 31) ^ *at++;
+    }
+    return sum;
+}
+
 void pn_release(pn_model_t *m) {
     m->run.raw = NULL;
     m->run.image.data = NULL;

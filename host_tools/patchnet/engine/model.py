@@ -206,6 +206,7 @@ class Model:
         while err in (_MORE, _WINDOW):
             index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
             err = lib.pn_host_run_layer(self._model)
+            state = lib.pn_state(self._model)
             if err == _WANT and self._stream:
                 self._stream.fill(self._model)
                 err = _MORE
@@ -213,6 +214,8 @@ class Model:
             if err == _WINDOW:
                 assert pixels  # raw values have no windows
                 pixels.window = self._window(pixels)  # kept while the engine reads it
+            if lib.pn_state(self._model) != state:
+                raise ValueError("arena: others wrote to it")
         if err:
             self._raise_bad(err)
         return times

@@ -169,6 +169,7 @@ void pn_detect_prepare(pn_model_t *m, uint32_t threshold, int8_t *outputs) {
     while (d->lowest < 128 && score(m, d->lowest) < threshold) {
         d->lowest++;
     }
+    d->least = d->lowest;
 }
 
 void pn_detect_release(pn_model_t *m) {

@@ -116,9 +116,9 @@ static uint32_t score_of(const pn_model_t *m, uint32_t cell, uint32_t label) {
 static uint32_t first_of(const pn_model_t *m, uint32_t cell) {
     uint16_t *owner = owners(m);
     PN_READ(owner, 2 * (cell + 1), CELL_TAG);
-    while (owner[cell] != cell) {
-        owner[cell] = owner[owner[cell]];
-        cell = owner[cell];
+    for (uint32_t next = owner[cell]; next < cell; next = owner[cell]) { // none is behind its own, whoever wrote there
+        owner[cell] = owner[next];
+        cell = next;
     }
     return cell;
 }

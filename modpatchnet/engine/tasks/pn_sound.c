@@ -80,7 +80,7 @@ static bool tables_ok(const pn_model_t *m, const pn_spectrum_t *a, const uint8_t
     return pn_in_prefix(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2 * a->frame)
         && pn_in_prefix(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2 * a->fft)
         && pn_in_prefix(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4 * a->width)
-        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a->weight_bytes) && twiddles_ok(a) && bands_ok(a);
+        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a->weight_bytes);
 }
 
 int pn_sound_check(pn_model_t *m) {
@@ -89,12 +89,16 @@ int pn_sound_check(pn_model_t *m) {
     }
     const uint8_t *r = pn_task_record(m);
     pn_spectrum_t a;
-    pn_spectrum_read(&a, m->blob, r, m->width);
+    pn_spectrum_numbers(&a, r, m->width);
     m->state.hearing.frame = a.frame;
     if (!settings_ok(m, &a)) {
         return PN_ERR_SHAPE;
     }
     if (!tables_ok(m, &a, r)) {
+        return PN_ERR_WEIGHTS;
+    }
+    pn_spectrum_read(&a, m->blob, r, m->width);
+    if (!twiddles_ok(&a) || !bands_ok(&a)) {
         return PN_ERR_WEIGHTS;
     }
     uint32_t at = pn_sound_at(m);

@@ -7,11 +7,7 @@
 #include "engine/blob/pn_blob.h"
 #include "engine/kernels/pn_round.h"
 
-void pn_spectrum_read(pn_spectrum_t *a, const uint8_t *base, const uint8_t *record, uint32_t width) {
-    a->window = (const int16_t *)(const void *)(base + pn_u32(record + PN_AUDIO_WINDOW_OFF));
-    a->twiddle = (const int16_t *)(const void *)(base + pn_u32(record + PN_AUDIO_TWIDDLE_OFF));
-    a->bands = base + pn_u32(record + PN_AUDIO_BAND_OFF);
-    a->weights = base + pn_u32(record + PN_AUDIO_WEIGHT_OFF);
+void pn_spectrum_numbers(pn_spectrum_t *a, const uint8_t *record, uint32_t width) {
     a->weight_bytes = pn_u32(record + PN_AUDIO_WEIGHT_BYTES);
     a->rate = pn_u32(record + PN_AUDIO_RATE);
     a->width = (uint16_t)width;
@@ -20,6 +16,14 @@ void pn_spectrum_read(pn_spectrum_t *a, const uint8_t *base, const uint8_t *reco
     a->fft = (uint16_t)pn_u16(record + PN_AUDIO_FFT);
     a->log_mult = (int32_t)pn_u32(record + PN_AUDIO_LOG_MULT);
     a->log_offset = (int32_t)pn_u32(record + PN_AUDIO_LOG_OFFSET);
+}
+
+void pn_spectrum_read(pn_spectrum_t *a, const uint8_t *base, const uint8_t *record, uint32_t width) {
+    pn_spectrum_numbers(a, record, width);
+    a->window = (const int16_t *)(const void *)(base + pn_u32(record + PN_AUDIO_WINDOW_OFF));
+    a->twiddle = (const int16_t *)(const void *)(base + pn_u32(record + PN_AUDIO_TWIDDLE_OFF));
+    a->bands = base + pn_u32(record + PN_AUDIO_BAND_OFF);
+    a->weights = base + pn_u32(record + PN_AUDIO_WEIGHT_OFF);
 }
 
 // Windowed samples, two to a bin, in the order of reversed bits; zeros behind the frame.

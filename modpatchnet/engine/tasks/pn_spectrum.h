@@ -23,8 +23,10 @@ typedef struct {
     int32_t log_mult, log_offset;
 } pn_spectrum_t;
 
-// Fills *a from the task record at `record` of the blob whose first byte is `base`. Checks nothing.
+// Fills *a from the task record at `record` of the blob whose first byte is `base`. Checks nothing. The second one
+// leaves out where the tables are, which must be in range before there are pointers to them.
 void pn_spectrum_read(pn_spectrum_t *a, const uint8_t *base, const uint8_t *record, uint32_t width);
+void pn_spectrum_numbers(pn_spectrum_t *a, const uint8_t *record, uint32_t width);
 
 // The row of the frame whose samples lie in the ring `pcm` of a->frame samples, the oldest at `first`.
 // bins: a->fft / 2 of them, contents of no matter. out: a->width values.

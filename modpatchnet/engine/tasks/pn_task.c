@@ -160,4 +160,5 @@ void pn_box(const pn_model_t *m, uint32_t i, pn_box_t *box) {
     } else if (pn_heats(m)) {
         pn_heatmap_box(m, i, box);
     }
+    box->label = box->label < m->classes ? box->label : 0; // it lay in the arena, where others may write
 }
