@@ -51,7 +51,7 @@ class Model:
     """A network that is ready to run.
 
     `src`: path, open file (binary, with seek and readinto) or buffer. Where it lies in memory at a multiple of 4
-    (ROMFS, a buffer) it is used in place and must not change.
+    (ROMFS, a buffer) it is used in place: leave it as it is.
     `arena`: writable buffer to run in, with `ram` bytes from a multiple of 8 on, of several models if they run in
     turn; None: the board's own memory for it (DTCM) where it has any and no other model has it, else the heap.
     `stream`: whether a file's weights stay there and are read during each run: True, False, or the bytes of the

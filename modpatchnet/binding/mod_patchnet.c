@@ -22,8 +22,8 @@
 // taken, so that never more than a patch is in memory. An audio model's classify takes a clip instead, a buffer of
 // 16-bit samples, as its predict and profile take array('h'). A network whose input is no picture takes int8 values alone.
 //
-// A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place and must not change, everything else
-// is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and
+// A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place, but for its prefix, which is copied
+// where others may write to it (its weights may change, and answers with them); everything else is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and
 // a buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's
 // largest piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept
 // alive here: the blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the
@@ -54,13 +54,15 @@ typedef struct model_obj {
     mp_obj_base_t base;
     pn_model_t model;
     mp_obj_t source; // what the blob lies in, MP_OBJ_NULL after deinit
-    uint8_t *copy; // or where it, or its prefix, was read to
+    uint8_t *copy; // or where it, or its prefix, was read to; the prefix of one that others may write to
     size_t blob_bytes;
     mp_obj_t file; // of a streamed model, else MP_OBJ_NULL
     bool own_file;
     mp_obj_t arena; // the caller's, or None
     uint8_t *own_arena; // else this one, of the heap or the board's
     mp_obj_t input; // during a run, what is read: picture, values or samples
+    const void *input_at; // where a run's picture or values are; NULL: nowhere yet, or copied
+    size_t input_bytes;
     mp_obj_t camera, pixfmt; // during a run on windows: what gives them, and their format
     mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
     struct model_obj *next; // during a run, the one that was under way before
@@ -238,17 +240,46 @@ static void close_file(model_obj_t *self) {
     }
 }
 
-// The blob in a buffer, used in place or, misaligned, copied.
+// A caller's buffer may be resized, and so move, whenever Python code runs: the blob's since the model was made ...
+static void check_blob(const model_obj_t *self) {
+    mp_buffer_info_t buf;
+    if (self->source != mp_const_none
+        && (!mp_get_buffer(self->source, &buf, MP_BUFFER_READ) || buf.buf != self->model.weights.at
+            || buf.len != self->blob_bytes)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("model: its buffer has moved"));
+    }
+}
+
+// pn_open, or without `blob` pn_open_streamed. Ctrl-C gets in, and others, who may do what they like.
+static int open_blob(model_obj_t *self, const void *prefix, const void *blob, size_t len) {
+    void *work = allocate("model", PN_OPEN_BYTES);
+    int err = pn_open_begin(&self->model, prefix, blob, len, work);
+    for (err = err ? err : PN_MORE; err == PN_MORE;) {
+        poll();
+        check_blob(self);
+        err = pn_open_step(&self->model);
+    }
+    m_del(uint8_t, work, PN_OPEN_BYTES);
+    return err;
+}
+
+// The blob in a buffer, used in place or, misaligned, copied. Where others may write to it, the prefix is: all that
+// could lead out of memory if it changed.
 static int open_buffer(model_obj_t *self, mp_obj_t src, const mp_buffer_info_t *buf) {
-    const void *blob = buf->buf;
+    const void *blob = buf->buf, *prefix = blob;
+    mp_buffer_info_t writable;
     self->source = src;
     self->blob_bytes = buf->len;
     if ((uintptr_t)blob % PN_ALIGN != 0) {
         self->copy = allocate("model", buf->len);
-        blob = memcpy(self->copy, blob, buf->len);
+        prefix = blob = memcpy(self->copy, blob, buf->len);
         self->source = mp_const_none;
+    } else if (buf->len >= PN_HEADER_BYTES && mp_get_buffer(src, &writable, MP_BUFFER_WRITE)) {
+        size_t n = MIN(buf->len, MAX(PN_HEADER_BYTES, pn_prefix_bytes(blob)));
+        self->copy = allocate("model", n);
+        prefix = memcpy(self->copy, blob, n);
     }
-    return pn_open(&self->model, blob, buf->len);
+    return open_blob(self, prefix, blob, buf->len);
 }
 
 // The whole file in the heap. PN_ERR_ARENA if `maybe` and there is no room for it and its arena.
@@ -259,7 +290,7 @@ static int open_whole(model_obj_t *self, size_t size, bool maybe, bool own_arena
     }
     self->blob_bytes = size;
     read_at(self->file, 0, self->copy, size);
-    int err = pn_open(&self->model, self->copy, size);
+    int err = open_blob(self, self->copy, self->copy, size);
     if (err == PN_OK && maybe && own_arena) {
         self->own_arena = take_board_arena(self);
         self->own_arena = self->own_arena ? self->own_arena : m_malloc_maybe(self->model.arena_bytes);
@@ -314,13 +345,13 @@ static int open_streamed(model_obj_t *self, size_t size, mp_obj_t stream, bool o
     uint32_t header[PN_HEADER_BYTES / 4];
     pn_model_t *m = &self->model;
     if (size < sizeof(header)) {
-        return pn_open_streamed(m, header, 0);
+        return open_blob(self, header, NULL, 0);
     }
     read_at(self->file, 0, header, sizeof(header));
     self->blob_bytes = MIN(size, MAX(sizeof(header), pn_prefix_bytes(header)));
     self->copy = allocate("model", self->blob_bytes);
     read_at(self->file, 0, self->copy, self->blob_bytes);
-    int err = pn_open_streamed(m, self->copy, self->blob_bytes);
+    int err = open_blob(self, self->copy, NULL, self->blob_bytes);
     if (err == PN_OK) {
         self->own_arena = own_arena ? allocate_arena(self) : NULL; // first, as it is not to be had smaller
         size_t n = buffer_bytes(m, stream);
@@ -382,6 +413,7 @@ static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t 
     mp_arg_val_t arg[MP_ARRAY_SIZE(allowed)];
     mp_arg_parse_all_kw_array(n_args, n_kw, args, MP_ARRAY_SIZE(allowed), allowed, arg);
 
+    check_stack();
     model_obj_t *self = new_model(type);
     memset((uint8_t *)self + sizeof(self->base), 0, sizeof(*self) - sizeof(self->base));
     self->arena = arg[ARG_arena].u_obj;
@@ -527,17 +559,7 @@ static mp_obj_t get_image(pn_image_t *image, mp_obj_t img, mp_obj_t roi, mp_obj_
 
 // ---- running ----
 
-// A caller's buffer may be resized, and so move, whenever Python code runs: the blob's since the model was made ...
-static void check_blob(const model_obj_t *self) {
-    mp_buffer_info_t buf;
-    if (self->source != mp_const_none
-        && (!mp_get_buffer(self->source, &buf, MP_BUFFER_READ) || buf.buf != self->model.blob
-            || buf.len != self->blob_bytes)) {
-        mp_raise_ValueError(MP_ERROR_TEXT("model: its buffer has moved"));
-    }
-}
-
-// ... and the arena's since the run began.
+// ... the arena's since the run began ...
 static void check_arena(const model_obj_t *self) {
     mp_buffer_info_t buf;
     if (self->arena != mp_const_none) {
@@ -548,6 +570,24 @@ static void check_arena(const model_obj_t *self) {
     }
 }
 
+// ... that of the picture or the values ...
+static void check_input(const model_obj_t *self) {
+    mp_buffer_info_t buf;
+    if (self->input_at != NULL
+        && (!mp_get_buffer(self->input, &buf, MP_BUFFER_READ) || buf.buf != self->input_at
+            || buf.len != self->input_bytes)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("input: its buffer has moved"));
+    }
+}
+
+// Keeps what a run reads: `at` is where that lies, in memory.
+static void keep_input(model_obj_t *self, mp_obj_t input, const void *at) {
+    mp_buffer_info_t buf;
+    self->input = input;
+    self->input_at = at;
+    self->input_bytes = at != NULL && mp_get_buffer(input, &buf, MP_BUFFER_READ) ? buf.len : 0;
+}
+
 // The memory of a run: what it writes, then what it only reads. An area that is nowhere has no bytes.
 enum { ARENA, STREAM, OUT, WRITTEN, MODEL = WRITTEN, INPUT, AREAS };
 
@@ -556,7 +596,8 @@ static void get_areas(const model_obj_t *self, void *arena, mp_obj_t input, mp_b
     memset(area, 0, AREAS * sizeof(*area));
     area[ARENA] = (mp_buffer_info_t) { .buf = arena, .len = m->arena_bytes };
     area[STREAM] = (mp_buffer_info_t) { .buf = m->weights.buffer, .len = m->weights.buffer ? m->weights.bytes : 0 };
-    area[MODEL] = (mp_buffer_info_t) { .buf = (void *)m->blob, .len = self->blob_bytes };
+    const void *blob = self->source != mp_const_none ? m->weights.at : m->blob;
+    area[MODEL] = (mp_buffer_info_t) { .buf = (void *)blob, .len = self->blob_bytes };
     if (self->out != MP_OBJ_NULL) {
         mp_get_buffer(self->out, &area[OUT], MP_BUFFER_WRITE);
     }
@@ -602,12 +643,12 @@ static void check_memory(const model_obj_t *self, void *arena, mp_obj_t input) {
 }
 
 // Takes the window of the frame that the engine wants next. The one before is let go first: there may be room for one
-// only.
-static void take_window(model_obj_t *self) {
+// only. Not in run_steps' frame, which lies below every step's.
+static __attribute__((noinline)) void take_window(model_obj_t *self) {
     pn_window_t w;
     pn_image_t image;
     pn_window(&self->model, &w);
-    self->input = MP_OBJ_NULL;
+    keep_input(self, MP_OBJ_NULL, NULL);
     const mp_obj_t place[4] = {
         MP_OBJ_NEW_SMALL_INT(w.x),
         MP_OBJ_NEW_SMALL_INT(w.y),
@@ -615,7 +656,8 @@ static void take_window(model_obj_t *self) {
         MP_OBJ_NEW_SMALL_INT(w.h),
     };
     mp_obj_t img = call_method(self->camera, MP_QSTR_window, 4, place);
-    self->input = get_image(&image, img, mp_const_none, self->pixfmt);
+    mp_obj_t input = get_image(&image, img, mp_const_none, self->pixfmt);
+    keep_input(self, input, image.data);
     if (image.data == NULL || image.w != w.w || image.h != w.h) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("window: wanted %u x %u pixels, got %u x %u"),
             (unsigned int)w.w, (unsigned int)w.h, (unsigned int)image.w, (unsigned int)image.h);
@@ -648,6 +690,7 @@ static void check_out(const model_obj_t *self) {
 // Before a run on `input`: nothing else runs in its memory, and everything is where it was. The arena to run in.
 static mp_buffer_info_t get_ready(const model_obj_t *self, mp_obj_t input) {
     mp_buffer_info_t arena = { .buf = self->own_arena, .len = self->model.arena_bytes };
+    check_stack();
     check_idle(self);
     check_open(self);
     check_blob(self);
@@ -666,7 +709,8 @@ static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
     }
-    self->input = self->camera = keep;
+    keep_input(self, keep, image ? image->data : x);
+    self->camera = keep;
     self->pixfmt = pixfmt;
 }
 
@@ -675,17 +719,28 @@ static void let_others_in(const model_obj_t *self) {
     poll();
     check_blob(self);
     check_arena(self);
+    check_input(self);
     check_out(self);
+}
+
+// A sum over what a run keeps in an arena that others may write to.
+static uint32_t state_of(const model_obj_t *self) {
+    return self->arena == mp_const_none ? 0 : pn_state(&self->model);
 }
 
 // Runs to the end. `us`, if not NULL, collects microseconds per layer, the last entry being what follows the layers.
 static void run_steps(model_obj_t *self, uint32_t *us) {
+    uint32_t state = state_of(self);
     int err;
     do {
         let_others_in(self);
+        if (state_of(self) != state) {
+            mp_raise_ValueError(MP_ERROR_TEXT("arena: others wrote to it"));
+        }
         uint32_t index = self->model.run.index; // of the step that comes
         uint32_t began = us ? ticks_us() : 0;
         err = pn_step(&self->model);
+        state = state_of(self);
         if (err == PN_WANT) {
             const pn_weights_t *w = &self->model.weights;
             read_at(self->file, w->want_at, w->buffer + w->want_to, w->want_bytes);
@@ -722,7 +777,8 @@ static void guarded(model_obj_t *self, void (*work)(model_obj_t *, void *), void
         nlr_pop();
     }
     end_running(self);
-    self->input = self->camera = self->out = MP_OBJ_NULL;
+    keep_input(self, MP_OBJ_NULL, NULL);
+    self->camera = self->out = MP_OBJ_NULL;
     pn_release(&self->model);
     if (!fine) {
         nlr_jump(nlr.ret_val);
@@ -960,7 +1016,8 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
     check_task(self, pn_classifies(&self->model), "classify");
     mp_int_t top = self->model.classes;
     if (arg[ARG_top].u_obj != mp_const_none) {
-        top = MIN(top, mp_obj_get_int(arg[ARG_top].u_obj));
+        mp_int_t wanted = mp_obj_get_int(arg[ARG_top].u_obj); // once: it may be an object that says something else then
+        top = MIN(top, wanted);
     }
     if (top < 1) {
         mp_raise_ValueError(MP_ERROR_TEXT("top: wanted 1 or more"));
@@ -1012,7 +1069,8 @@ static uint32_t get_background(const model_obj_t *self, mp_obj_t label) {
     mp_raise_ValueError(MP_ERROR_TEXT("background: wanted one of the labels"));
 }
 
-static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+// Reads spot's arguments into *s; returns the samples. The frame that this takes is gone when the network runs.
+static __attribute__((noinline)) mp_obj_t get_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw, pn_sound_t *s) {
     enum { ARG_pcm16, ARG_threshold, ARG_pause, ARG_smooth, ARG_every, ARG_background };
     ARGS allowed[] = {
         { MP_QSTR_pcm16, MP_ARG_REQUIRED | MP_ARG_OBJ, ARG_NONE },
@@ -1028,28 +1086,43 @@ static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     pn_model_t *m = &self->model;
     check_task(self, pn_hears(m), "spot");
-    pn_sound_t s = pn_sound(m);
-    mp_float_t rows = (mp_float_t)s.rate / (mp_float_t)s.hop; // a second
+    *s = pn_sound(m);
+    mp_float_t rows = (mp_float_t)s->rate / (mp_float_t)s->hop; // a second
     if (arg[ARG_every].u_obj != mp_const_none) {
-        s.every = get_size(mp_obj_get_int(arg[ARG_every].u_obj));
+        s->every = get_size(mp_obj_get_int(arg[ARG_every].u_obj));
     }
-    if (s.every < 1 || s.every > UINT16_MAX) {
+    if (s->every < 1 || s->every > UINT16_MAX) {
         mp_raise_ValueError(MP_ERROR_TEXT("every: wanted 1 to 65535"));
     }
-    s.pause = get_part("pause", arg[ARG_pause].u_obj, s.pause, rows, UINT16_MAX / rows);
-    s.smooth = MAX(1, get_part("smooth", arg[ARG_smooth].u_obj, s.smooth, 256, 1));
-    s.threshold = get_part("threshold", arg[ARG_threshold].u_obj, s.threshold, 65536, 1);
+    s->pause = get_part("pause", arg[ARG_pause].u_obj, s->pause, rows, UINT16_MAX / rows);
+    s->smooth = get_part("smooth", arg[ARG_smooth].u_obj, s->smooth, 256, 1);
+    s->smooth = MAX(1, s->smooth);
+    s->threshold = get_part("threshold", arg[ARG_threshold].u_obj, s->threshold, 65536, 1);
+    check_open(self); // again: numbers may be objects that close it
     if (arg[ARG_background].u_obj != mp_const_none) {
-        s.background = get_background(self, arg[ARG_background].u_obj);
+        s->background = get_background(self, arg[ARG_background].u_obj);
     }
-    mp_buffer_info_t buf, arena = get_ready(self, arg[ARG_pcm16].u_obj);
-    hear_t h = { .pcm = arg[ARG_pcm16].u_obj, .n = get_samples(arg[ARG_pcm16].u_obj, &buf), .sound = &s, .found = -1 };
-    if (!pn_listen_goes_on(m, arena.buf)) {
-        pn_listen(m, arena.buf, arena.len);
+    return arg[ARG_pcm16].u_obj;
+}
+
+// Goes on with the stream, or begins it. Returns the number of samples.
+static __attribute__((noinline)) size_t start_spot(model_obj_t *self, mp_obj_t pcm) {
+    mp_buffer_info_t buf, arena = get_ready(self, pcm);
+    size_t n = get_samples(pcm, &buf);
+    if (!pn_listen_goes_on(&self->model, arena.buf)) {
+        pn_listen(&self->model, arena.buf, arena.len);
     }
-    self->input = h.pcm;
+    self->input = pcm;
+    return n;
+}
+
+static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
+    model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
+    pn_sound_t s;
+    hear_t h = { .pcm = get_spot(n_args, args, kw, &s), .sound = &s, .found = -1 };
+    h.n = start_spot(self, h.pcm);
     guarded(self, hear_work, &h);
-    pn_listen_pause(m);
+    pn_listen_pause(&self->model);
     return h.found < 0 ? mp_const_none : answer(self, h.found, h.score);
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
@@ -1093,6 +1166,11 @@ static mp_obj_t boxes(model_obj_t *self, uint32_t iou) {
     return list;
 }
 
+static void detect_work(model_obj_t *self, void *threshold) {
+    pn_boxes_prepare(&self->model, *(uint32_t *)threshold, NULL);
+    run_steps(self, NULL);
+}
+
 static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     enum { ARG_img, ARG_threshold, ARG_iou, ARG_roi, ARG_pixfmt };
     ARGS allowed[] = {
@@ -1109,10 +1187,8 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
     check_task(self, pn_finds(&self->model), "detect");
     uint32_t threshold = get_fraction("threshold", arg[ARG_threshold].u_obj, 26214); // 0.4
     uint32_t iou = get_fraction("iou", arg[ARG_iou].u_obj, 29491); // 0.45
-    check_idle(self);
-    pn_boxes_prepare(&self->model, threshold, NULL);
     start_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
-    run(self, NULL);
+    guarded(self, detect_work, &threshold);
     return boxes(self, iou);
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_detect_obj, 2, model_detect);
@@ -1312,7 +1388,9 @@ static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
     check_open(self);
     const pn_model_t *m = &self->model;
     size_t layers = m->all_layers, rows = layers + (pn_classifies(m) || pn_heats(m)); // others end with their layers
-    uint32_t *us = m_malloc((layers + 1) * sizeof(uint32_t)), heard = 0;
+    // volatile: it stays on the stack as it is, where the collector finds it; a pointer into it does not keep it alive
+    uint32_t *volatile us = m_malloc((layers + 1) * sizeof(uint32_t));
+    uint32_t heard = 0;
     memset(us, 0, (layers + 1) * sizeof(uint32_t));
     start_any(self, x, &heard);
     run(self, us);

@@ -99,6 +99,29 @@ def test_on_device(connect, where, folder):
     check(connect(where, files=folder).exec(SCRIPT.read_text(), PATIENT), folder)
 
 
+CLOSING = """
+import patchnet
+class Every:
+    def __int__(self):
+        m.deinit()
+        return 3
+    __index__ = __int__
+for more in ({}, {"background": "none"}):
+    m = patchnet.Model("16k.pnb")
+    try:
+        m.spot(bytes(8000), every=Every(), **more)
+    except ValueError as e:
+        print(e)
+"""
+
+
+def test_a_setting_that_closes_the_model(connect, where, folder):
+    said = "model is closed\nmodel is closed\n"
+    assert connect(where, files=folder).exec(CLOSING) == said
+    done = subprocess.run([sys.executable, "-c", CLOSING], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == said
+
+
 SHIPPED_SCRIPT = """
 import patchnet, filemic
 m = patchnet.load("spoken-digits.pnb")

@@ -5,6 +5,7 @@ can run there, and what lies beside them as .exp in any case.
 import ast
 import math
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 import blobs
 import patchnet
 from conftest import PATIENT, wait_for
-from patchnet import GRAYSCALE, Image, Model
+from patchnet import GRAYSCALE, Image, Model, models
 from patchnet.board import remote, romfs
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -43,7 +44,7 @@ def folder(tmp_path_factory):
     (folder / "parts.pnb").write_bytes(blobs.parts())
     for name in ("heat", "raw", "flat"):
         (folder / f"{name}.pnb").write_bytes(getattr(blobs, name)())
-    for name, blob in (blobs.damaged(blobs.small(1)) | {"doubled": blobs.doubled()}).items():
+    for name, blob in (blobs.damaged(blobs.small(1)) | blobs.hostile()).items():
         (folder / f"bad_{name}.pnb").write_bytes(blob)
     return folder
 
@@ -53,12 +54,12 @@ def on_cpython(name: str, folder) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("name", ["api", "ends", "errors", "shared", "stream"])
+@pytest.mark.parametrize("name", ["api", "changed", "ends", "errors", "shared", "stream"])
 def test_cpython_prints_what_is_expected(folder, name):
     assert on_cpython(name, folder) == expected(name)
 
 
-@pytest.mark.parametrize("name", ["api", "ends", "errors", "memory", "busy", "romfs", "shared", "stream"])
+@pytest.mark.parametrize("name", ["api", "changed", "ends", "errors", "memory", "busy", "romfs", "shared", "stream"])
 def test_device_prints_what_is_expected(connect, where, folder, name):
     assert connect(where, folder).exec(script(name), PATIENT) == expected(name)
 
@@ -72,9 +73,13 @@ def test_arena_lies_in_the_boards_own_memory(connect, folder, tmp_path):
     board = connect("qemu", tmp_path)
     assert board.exec(script("arena")) == expected("arena")
     make = "import patchnet\nm, n = [patchnet.Model('small.pnb') for _ in range(2)]\nprint(m.arena, n.arena)"
+    run = "class Camera:\n    def width(self): return 40\n    height = width\n    def window(self, *at):\n"
+    run += "        print('running')\n        while True: pass\nm.predict(Camera())"
     for _ in range(3):
         board.reset()
         assert board.exec(make) == "DTCM heap\n"
+        board.start(run)  # and a reset in the middle of a run
+        wait_for(board, "running")
 
 
 def test_arena_lies_in_the_heap_where_there_is_nothing_else(connect, folder):
@@ -144,6 +149,116 @@ except MemoryError as e:
         assert second == str(Model(blobs.small(1)).ram)
         streamed = f"True {list(model.predict(bytes(16 * 16)))}"  # what is done with a file that does not fit
         assert third == streamed if heap == "32k" else re.match(r"stream: needs \d+ bytes, has \d+$", third)
+
+
+STACK = """
+import gc, io, os, machine, micropython, patchnet
+TOP, FILL = 0x400000, 0x5ac3a53c
+memory = machine.mem32
+def used(f, *args):
+    here = TOP - micropython.stack_use() - 600
+    for at in range(here - 8192, here, 4):
+        memory[at] = FILL
+    before = micropython.stack_use()
+    f(*args)
+    at = here - 8192
+    while memory[at] == FILL:
+        at += 4
+    return TOP - at - before
+def least(f, *args):
+    return min(used(f, *args) for _ in range(3))  # without an interrupt, which takes some
+for name in sorted(os.listdir()):
+    with open(name, "rb") as f:
+        blob = f.read()
+    opened = least(patchnet.Model, blob)
+    opened = max(opened, least(patchnet.Model, io.BytesIO(blob), None, True))
+    gc.collect()
+    m, s = patchnet.Model(blob), patchnet.Model(io.BytesIO(blob), stream=True)
+    h, w, c = m.input_shape
+    x = bytes(h * w * c)
+    out = bytearray(len(m.predict(x)))
+    img = patchnet.Image(w, h, patchnet.GRAYSCALE, bytes(w * h))
+    ask = {"classify": m.classify, "detect": m.detect, "heatmap": m.detect, "audio": m.spot}.get(m.task, m.predict)
+    given = bytes(8000) if m.task == "audio" else x if m.task == "raw" else img
+    runs = (m.predict, x, out), (s.predict, x, out), (ask, given), (m.profile, x)
+    print(name, opened, *(least(*run) for run in runs))
+"""
+
+
+def test_stack_of_a_cortex_m7(connect, tmp_path):
+    """Opening, in memory and streamed, and every kind of run take at most what docs/memory.md says."""
+    for name in ("bccd", "person66", "spoken-digits"):
+        shutil.copy(models.resolve(name), tmp_path)
+    for name in ("heat", "raw", "parts"):
+        (tmp_path / f"{name}.pnb").write_bytes(getattr(blobs, name)())
+    lines = connect("qemu", tmp_path).exec(STACK, PATIENT).splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        name, *used = line.split()
+        assert all(1000 < int(n) <= 1536 for n in used), line
+
+
+DEEP = """
+import machine, micropython, patchnet
+TOP, LIMIT, FILL = 0x400000, 10240, 0x5ac3a53c
+memory = machine.mem32
+def deepest(f):
+    for at in range(TOP - LIMIT - 4096, TOP - LIMIT - 32, 4):
+        memory[at] = FILL
+    said = set()
+    def deeper():
+        try:
+            deeper()
+        except RuntimeError as e:
+            said.add(str(e))
+            try:
+                f()
+            except RuntimeError as e:
+                said.add(str(e))
+    deeper()
+    at = TOP - LIMIT - 4096
+    while memory[at] == FILL:
+        at += 4
+    return TOP - LIMIT - at, said == {"maximum recursion depth exceeded"}
+with open("grey.pnb", "rb") as f:
+    blob = f.read()
+m = patchnet.Model(blob)
+h, w, c = m.input_shape
+x, right, arena = bytes(h * w * c), m.predict(bytes(h * w * c)), bytearray(m.ram + 8)
+for f in (lambda: m.predict(x, right), lambda: patchnet.Model(blob, arena), lambda: m.profile(x)):
+    print(*deepest(f))
+print(m.predict(x) == right)
+"""
+
+
+def test_too_little_stack_is_refused(connect, folder):
+    """At the end of a recursion, where each call on the way back tries again: of the bytes below
+    MicroPython's limit, of which a board has 1,024, most are left to interrupts."""
+    *lines, last = connect("qemu", folder).exec(DEEP).splitlines()
+    assert last == "True"
+    for line in lines:
+        below, refused = line.split()
+        assert int(below) <= 600 and refused == "True", line
+
+
+def test_others_get_in_while_a_model_opens(connect, where, folder):
+    """As Ctrl-C does: after each layer and each strip."""
+    code = """
+import micropython, patchnet
+seen, after = [0], 0
+def again(_):
+    seen[0] += 1
+    if not after:
+        micropython.schedule(again, None)
+with open("large.pnb", "rb") as f:
+    blob = f.read()
+again(None)
+before = seen[0]
+m = patchnet.Model(blob)
+after = seen[0]
+print(after - before >= 8)
+"""
+    assert connect(where, folder).exec(code) == "True\n"
 
 
 def write_long(where: str, folder: Path):

@@ -52,7 +52,7 @@ def test_stock_firmware_has_no_patchnet(native, tmp_path):
         assert device.exec(code.format(name)) == f"no module named '{name}'\n"
 
 
-@pytest.mark.parametrize("name", ["api", "errors", "memory", "busy", "romfs", "shared", "stream"])
+@pytest.mark.parametrize("name", ["api", "changed", "errors", "memory", "busy", "romfs", "shared", "stream"])
 def test_prints_what_is_expected(native, folder, name):  # noqa: F811
     assert native(folder).exec(script(name), PATIENT) == expected(name)
 

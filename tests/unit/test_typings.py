@@ -59,12 +59,15 @@ def table(c: str, name: str) -> set[str]:
 
 
 def function(c: str, name: str) -> str:
-    return re.search(rf"^static mp_obj_t {name}\(.*?^}}", c, re.M | re.S)[0]
+    return re.search(rf"^static (?:__attribute__\(\(noinline\)\) )?mp_obj_t {name}\(.*?^}}", c, re.M | re.S)[0]
 
 
 def c_arguments(c: str, name: str) -> list | None:
-    """(name, whether it must be given) of what a method of Model takes, None if it has no table of them."""
-    rows = re.findall(r"{ MP_QSTR_(\w+), (MP_ARG_REQUIRED)?", function(c, name))
+    """(name, whether it must be given) of what a method of Model takes, None if it, or a `get_` that it calls, has no
+    table of them."""
+    own = function(c, name)
+    own += function(c, name.replace("model_", "get_")) if f"{name.replace('model_', 'get_')}(n_args" in own else ""
+    rows = re.findall(r"{ MP_QSTR_(\w+), (MP_ARG_REQUIRED)?", own)
     return [(argument, bool(required)) for argument, required in rows] or None
 
 
