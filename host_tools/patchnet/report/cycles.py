@@ -20,7 +20,7 @@ from ..engine.model import Model
 PLUGIN = "blocks.so"  # beside the firmware
 MOST_LAYERS = 64  # numbers that the plugin counts by, for each network
 ENGINE = "pn_"  # what the engine's functions begin with
-STEP, OPEN = "pn_step", "pn_open"
+STEP, OPEN = "pn_step", "pn_open_begin"
 
 
 @dataclass(frozen=True)
