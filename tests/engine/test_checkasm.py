@@ -91,7 +91,7 @@ BUGS = {
     "no expansion": ("pn_dsp_plain.h", "pkhbt r9, r9, r4, lsl #16", "pkhbt r9, r9, r9, lsl #16"),
     "8 channels": ("pn_dsp_eight.h", "smlad \\\\acc, r11, r3, \\\\acc", "smlad \\\\acc, r11, r2, \\\\acc"),
     "odd channels": ("pn_dsp_fast.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
-    "half a tile": ("pn_dsp_quads.h", "smlad r1, r6, r11, r1", "smlad r1, r4, r11, r1"),
+    "half a tile": ("pn_dsp_quads.h", "smlad r1, r5, r3, r1", "smlad r1, r4, r3, r1"),
     "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
     "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
