@@ -23,6 +23,7 @@ STRETCHES = {  # assembled code, cycles
     "add r0, r1, r2, lsl #2; add r3, r0, r5, lsl #2": ("01eb820000eb8503", (2, 2)),
     "adds r0, r0, #1; bne": ("0130fdd1", (1, 2)),
     "bx lr": ("7047", (1, 7)),
+    "smmulr r0, r0, r7; usat r0, #8, r0": ("50fb17f080f30800", (4, 4)),
     "udiv r0, r1, r2": ("b1fbf2f0", (6, 6)),
 }  # fmt: skip
 

@@ -91,6 +91,7 @@ def decode(code: capstone.CsInsn) -> Instruction:
         out.kind, out.cycles, out.alone = "divide", 6, True
     elif SATURATE.match(name):
         out.kind = "dsp"
+        reads |= {o.reg for o in ops[1:] if o.type == arm.ARM_OP_REG}  # of some capstone forgets to tell them
     elif out.jumps:
         out.kind = "branch"
     else:
