@@ -108,15 +108,17 @@ __asm__(
     "    FIRST_QUAD\n"
     "    bne pn_project_tile\n"
     "    b pn_project_tail\n"
-// a convolution's weights become what pn_dsp_widen_weights makes of quads: two outputs' of r3 bytes each, 10
+// a convolution's weights become what pn_dsp_widen_weights makes of quads: two outputs' of r3 bytes each, 8
 // instructions for 8
     "    .macro WIDEN_ROWS\n"
     "    sxtb16 r5, r4, ror #8\n"
     "    sxtb16 r4, r4\n"
+    "    str r4, [r2], #16\n"
     "    sxtb16 r7, r6, ror #8\n"
+    "    str r7, [r2, #-4]\n"
     "    sxtb16 r6, r6\n"
-    "    strd r4, r5, [r2], #8\n"
-    "    strd r6, r7, [r2], #8\n"
+    "    str r6, [r2, #-8]\n"
+    "    str r5, [r2, #-12]\n"
     "    .endm\n"
     "pn_project_rows:\n"
     "    add r9, r12, r3\n"
