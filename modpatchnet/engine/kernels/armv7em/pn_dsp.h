@@ -24,11 +24,7 @@ enum {
     PN_DW3_LINES, // three new lines, stride 1
     PN_DW3_LINES2, // the same, stride 2
     PN_DW3_SHIFTED, // one of those five with a shift
-    PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other, by one of the next four: stride 1, stride 2
-    PN_ROW5,
-    PN_ROW7,
-    PN_ROW5_2,
-    PN_ROW7_2,
+    PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other
     // the expansion
     PN_EXP_TILE, // any number of input channels
     PN_EXP_SHIFTED, // the same with a shift

@@ -8,7 +8,7 @@
 //   r0-r3 sums {pixel 0: channel a, b; pixel 1: a, b}   lr -> {p0, p1, p0, p1} pairs of inputs   r12 -> {a, a, b, b}
 //     pairs of weights, which end at r11   loaded already: r4 = [lr], r6 = [r12], r7 = [r12, #8]   clobbers r4-r7
 // TILE: as many quads as r5 says. Before it in the code, behind a jump, TILE_ODD.
-// HALF_TILE: the same for pixel 0 alone, 12 instructions for 8 MACs; clobbers r2, r3 besides.
+// HALF_TILE: the same for pixel 0 alone, 10 instructions for 8 MACs; clobbers r2, r3 besides.
 // clang-format off
 #define PN_DSP_QUADS \
     "    .macro QUAD\n" \
@@ -44,8 +44,8 @@
     "    cmp r12, r11\n" \
     "    bne 5b\n" \
     "    .endm\n" \
-    "    .macro HALF_TILE\n" \
-    "5:  smlad r0, r4, r6, r0\n" \
+    "    .macro HALF_QUAD\n" \
+    "    smlad r0, r4, r6, r0\n" \
     "    ldr r5, [lr, #8]\n" \
     "    smlad r1, r4, r7, r1\n" \
     "    ldr r2, [r12, #4]\n" \
@@ -55,6 +55,12 @@
     "    ldr r6, [r12, #16]!\n" \
     "    smlad r1, r5, r3, r1\n" \
     "    ldr r4, [lr, #16]!\n" \
+    "    .endm\n" \
+    "    .macro HALF_TILE\n" \
+    "    lsls r5, r5, #31\n" \
+    "    bne 6f\n" \
+    "5:  HALF_QUAD\n" \
+    "6:  HALF_QUAD\n" \
     "    cmp r12, r11\n" \
     "    bne 5b\n" \
     "    .endm\n"
