@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("capstone")
 
 from patchnet.report import pipeline
+from patchnet.report.cycles import Firmware
 
 STRETCHES = {  # assembled code, cycles
     # ldm lr!, {r4-r7}; ldm r12!, {r8-r11}; eight smlad: neither load goes with anything, nor do two smlad
@@ -38,3 +39,13 @@ def test_known_stretches(name):
 def test_what_is_no_code():
     with pytest.raises(ValueError, match="0x100: wanted 2 instructions, got 1"):
         pipeline.disassembled(bytes.fromhex("7047"), 0x100, 2)
+
+
+def test_a_block_that_ends_without_a_jump():
+    """It goes on in the next one: cut in two, wherever that is, a tile takes as long."""
+    firmware = object.__new__(Firmware)
+    firmware.start, firmware.code = 0x1000, bytes.fromhex(STRETCHES["the same with loads between"][0])
+    for cut in range(1, 16):
+        known = {0x1000: cut, 0x1000 + 4 * cut: 16 - cut}
+        parts = [firmware.block(address, instructions, known) for address, instructions in known.items()]
+        assert tuple(map(sum, zip(*parts, strict=True))) == (8, 8)

@@ -42,6 +42,7 @@ class Instruction:
     reads `sums`, which a mac adds to, and `address`."""
 
     kind: str
+    bytes: int
     reads: set[int]
     writes: set[int]
     cycles: int = 1
@@ -71,7 +72,7 @@ def decode(code: capstone.CsInsn) -> Instruction:
     reads, writes = map(set, code.regs_access())
     name, ops = name_of(code), code.operands
     jumps = arm.ARM_REG_PC in writes or name in JUMPS or code.group(arm.ARM_GRP_JUMP)
-    out = Instruction("alu", reads, writes, jumps=bool(jumps))
+    out = Instruction("alu", code.size, reads, writes, jumps=bool(jumps))
     out.indirect = out.jumps and (name in ("bx", "blx", "tbb", "tbh") or bool(MANY.match(name)) or name == "ldr")
     if MANY.match(name):
         several(out, name, code)
