@@ -7,13 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// 1: no load or store is wider than LDRD/STRD
-#ifndef PN_DSP_NARROW
-#define PN_DSP_NARROW 0
-#endif
-#define PN_STR_(x) #x
-#define PN_STR(x) PN_STR_(x)
-
 // The pieces of pn_dsp_pairs, in the order of their addresses in pn_dsp_pairs.c.
 enum {
     // the depthwise convolution

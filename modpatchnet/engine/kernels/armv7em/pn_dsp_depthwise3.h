@@ -5,13 +5,9 @@
 // A channel's weights, with which each piece begins, r8 behind them: halves in r0-r4, and for `last` 5 in r5; bias r6,
 // mult r7. For `last` 12 it is the kept lines that come last.
     "    .macro TAPS last\n"
-    "    .if NARROW\n"
     "    ldr r0, [r8], #4\n"
     "    ldrd r2, r4, [r8], #8\n"
     "    ldrd r6, r7, [r8], #8\n"
-    "    .else\n"
-    "    ldm r8!, {r0, r2, r4, r6, r7}\n"
-    "    .endif\n"
     "    sxtb16 r1, r0, ror #8\n"
     "    str r8, [sp, #TMP]\n"
     "    sxtb16 r0, r0\n"
@@ -24,7 +20,7 @@
     "    sxtb16 r2, r2\n"
     "    sxtb16 r4, r4\n"
     "    .endm\n"
-    "    .set TAPS_BYTES, 32 + 8 * NARROW\n"
+    "    .set TAPS_BYTES, 40\n"
 // The same for a layer with a shift; the piece goes on behind its own TAPS.
     "pn_taps:\n"
     "    TAPS 5\n"

@@ -17,7 +17,6 @@ __asm__(
     "    .syntax unified\n"
     "    .thumb\n"
     "    .text\n"
-    "    .set NARROW, " PN_STR(PN_DSP_NARROW) "\n"
     PN_DSP_QUADS
 
     PN_FRAME_OFFSETS(PN_SET)
@@ -359,12 +358,8 @@ __asm__(
     "    cmp r8, #0\n"
     "    bne 2f\n"
     "1:\n"
-    "    .if NARROW\n"
     "    ldrd r0, r1, [lr], #8\n"
     "    ldrd r2, r3, [lr], #8\n"
-    "    .else\n"
-    "    ldm lr!, {r0-r3}\n"
-    "    .endif\n"
     "    SHIFT4\n"
     "    smmla r0, r0, r6, r5\n"
     "    smmla r1, r1, r7, r5\n"
@@ -386,12 +381,8 @@ __asm__(
     "    smmla \\acc, \\acc, \\mult, r11\n"
     "    .endm\n"
     "2:\n"
-    "    .if NARROW\n"
     "    ldrd r0, r1, [lr], #8\n"
     "    ldrd r2, r3, [lr], #8\n"
-    "    .else\n"
-    "    ldm lr!, {r0-r3}\n"
-    "    .endif\n"
     "    SHIFT4\n"
     "    END_RES r0, r6, 0\n"
     "    END_RES r1, r7, 1\n"
