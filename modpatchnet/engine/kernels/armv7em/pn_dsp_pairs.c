@@ -97,7 +97,7 @@ __asm__(
 
 // ------------------------------------------------ expansion, any number of input channels that is a multiple of 4 A
 // line: a head pixel alone, pairs of pixels, a tail pixel alone. A tile of 2 pixels x 2 channels: 16 instructions a
-// quad, 27 to 29 besides and 2 for each 4 quads.
+// quad, 28 to 30 besides and 2 for each 4 quads.
 //   r8, r9 multipliers   r10 -> h   r11 end of the weights
     "    TILE_ODD\n"
     "pn_tile:\n"

@@ -64,8 +64,8 @@ __asm__(
     "    ssat r3, #8, r3, asr #8\n"
     "    .endm\n"
 
-// void pn_dsp_project(const pn_tiles_t *): a line at once. A tile of 2 pixels x 2 channels: 16 instructions a quad, 36
-// to 38 besides, 50 to 52 with a residual, and 2 for each 4 quads.
+// void pn_dsp_project(const pn_tiles_t *): a line at once. A tile of 2 pixels x 2 channels: 16 instructions a quad, 38
+// to 40 besides, 57 to 59 with a residual, and 2 for each 4 quads.
 //   r8, r9 multipliers   r10 -> output   r11 end of the weights
     "    .global pn_dsp_project\n"
     "    .type pn_dsp_project, %function\n"
@@ -256,7 +256,7 @@ __asm__(
     "    pop {r4-r11, pc}\n"
 
 // void pn_dsp_project_add(const pn_tiles_t *): adds a channel group's share to acc[pair of outputs][pair of pixels][4];
-// the `first` group starts from the biases. A tile: 16 instructions a quad, 23 to 25 besides and 2 for each 4 quads.
+// the `first` group starts from the biases. A tile: 16 instructions a quad, 28 to 30 besides and 2 for each 4 quads.
 //   r10 -> acc
     "    .global pn_dsp_project_add\n"
     "    .type pn_dsp_project_add, %function\n"
