@@ -117,16 +117,14 @@ unix: mpy-cross
 	@$(MPY_MAKE) -C $(MPY)/ports/unix BUILD=$(BUILD)/unix VARIANT=patchnet VARIANT_DIR=$(CURDIR)/ports/unix \
 		$(MPY_ARGS) $(call logged,unix)
 
-#: make qemu          build/qemu/firmware.elf: the same for an emulated Cortex-M7; NARROW=1: kernels without loads wider than LDRD
-NARROW_DIR = $(if $(NARROW),-narrow)
-NARROW_ARGS = $(if $(NARROW),CFLAGS_EXTRA=-DPN_DSP_NARROW=1)
+#: make qemu          build/qemu/firmware.elf: the same for an emulated Cortex-M7
 .PHONY: qemu
 qemu: mpy-cross tools
 	@echo "building the emulated Cortex-M7's firmware"
-	@$(call renewed,qemu$(NARROW_DIR))
-	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu$(NARROW_DIR) BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
-		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(NARROW_ARGS) $(MPY_ARGS) $(call logged,qemu)
-	@$(CC) -std=c99 -O2 -Wall -Wextra -Werror -shared -fPIC -DPLUGIN_VERSION=$(PLUGIN_VERSION) -o $(BUILD)/qemu$(NARROW_DIR)/blocks.so ports/qemu/blocks.c
+	@$(call renewed,qemu)
+	@$(MPY_MAKE) -C $(MPY)/ports/qemu BUILD=$(BUILD)/qemu BOARD=MPS2_AN500 BOARD_DIR=$(CURDIR)/boards/MPS2_AN500 \
+		FROZEN_MANIFEST=$(CURDIR)/ports/qemu/manifest.py $(MPY_ARGS) $(call logged,qemu)
+	@$(CC) -std=c99 -O2 -Wall -Wextra -Werror -shared -fPIC -DPLUGIN_VERSION=$(PLUGIN_VERSION) -o $(BUILD)/qemu/blocks.so ports/qemu/blocks.c
 
 # Of QEMU's interface for plugins: from its version 9 on it wants the second one or later.
 PLUGIN_VERSION = $(shell qemu-system-arm --version | sed -n 's/.*version \([0-9]*\).*/\1/p' | awk '{ print $$1 < 9 ? 1 : 2 }')
@@ -208,7 +206,7 @@ size: h7-check
 #: make bench         count instructions of blocks and networks on the emulated Cortex-M7: RUNS=<folder of runs>
 .PHONY: bench
 bench: setup qemu
-	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu$(NARROW_DIR)/firmware.elf $(if $(RUNS),--runs $(RUNS))
+	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu/firmware.elf $(if $(RUNS),--runs $(RUNS))
 
 #: make figures       docs/figures.json: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans tests"
 .PHONY: figures

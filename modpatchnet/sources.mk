@@ -13,4 +13,4 @@ PATCHNET_CFLAGS := -I$(PATCHNET_DIR)
 
 # Ports compile with -Os, which costs what works on single pixels most of its speed, and the rest nothing.
 PATCHNET_COPT ?= -O2
-PATCHNET_HOT := $(filter %/pn_kernels.c %/pn_image.c %/pn_spectrum.c %/pn_fast.c %/pn_dsp_fast.c,$(PATCHNET_ENGINE))
+PATCHNET_HOT := $(filter %/pn_kernels.c %/pn_conv.c %/pn_image.c %/pn_spectrum.c %/pn_fast.c %/pn_dsp_fast.c,$(PATCHNET_ENGINE))

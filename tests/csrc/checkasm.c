@@ -21,6 +21,7 @@ void ref_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, 
 void ref_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step);
 void ref_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
 int32_t ref_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
+void ref_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums);
 
 // ---------------------------------------------------------------- the machine
 
@@ -600,24 +601,25 @@ static int32_t check_conv(void) {
     return ok ? (int32_t)(t.pixels * (uint32_t)t.c.cout) : -1;
 }
 
-// Sums over pixels, and a dot product.
+// Sums over pixels, a dot product, and one for each channel.
 static int32_t check_sums(void) {
     uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19);
-    uint32_t size = n > channels ? n : channels;
     int zero = (int8_t)any();
     bool extreme = one_in(2);
     int32_t seed = (int32_t)any();
-    if (!lay_out(&input, n * channels, from_to(0, 3), 0) || !lay_out(&arrays, size, from_to(0, 3), 0)
+    if (!lay_out(&input, n * channels, from_to(0, 3), 0) || !lay_out(&arrays, n * channels, from_to(0, 3), 0)
         || !lay_out(&output, 4 * channels, 0, 7) || !lay_out(&wanted, 4 * channels, 0, 7)) {
         return 0;
     }
     for (uint32_t i = 0; i < n * channels; i++) {
         input.at[i] = (uint8_t)random_value(extreme, -128);
     }
-    random_weights(arrays.at, size, false, extreme);
+    random_weights(arrays.at, n * channels, false, extreme);
     const int8_t *a = (const int8_t *)input.at, *b = (const int8_t *)arrays.at;
     ref_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)wanted.at);
     pn_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)output.at);
+    ref_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)wanted.at);
+    pn_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)output.at);
     bool ok = guarded(&output) && guarded(&input) && ref_dot(a, b, (int)n, seed) == pn_dot(a, b, (int)n, seed);
     for (uint32_t i = 0; i < 4 * channels && ok; i++) {
         ok = output.at[i] == wanted.at[i];

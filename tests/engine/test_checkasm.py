@@ -21,7 +21,7 @@ FLAGS = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=soft", "-std=c99", "-O2", "-
 KERNELS, ASSEMBLY = Path("engine", "kernels"), Path("engine", "kernels", "armv7em")
 PORTABLE = ("pn_conv.c", "pn_fast.c", "pn_kernels.c")  # what the assembly replaces is in them
 RENAMED = [f"fast_{name}" for name in ("area", "arrays", "begin", "take", "line")]
-RENAMED += [f"conv_{name}" for name in ("windows", "dots", "pixels")] + ["pool_add", "dot"]
+RENAMED += [f"conv_{name}" for name in ("windows", "dots", "pixels")] + ["pool_add", "dot", "dots"]
 REFERENCE = ["-DPN_PORTABLE", *(f"-Dpn_{name}=ref_{name}" for name in RENAMED)]
 
 pytestmark = pytest.mark.skipif(
@@ -47,12 +47,12 @@ def compiled(source: Path, engine: Path, flags: list[str]) -> Path:
     return out
 
 
-def image(folder: Path, engine: Path, *, narrow: bool, times: int, seed: int) -> Path:
+def image(folder: Path, engine: Path, *, times: int, seed: int) -> Path:
     """checkasm with the kernels of `engine` and, as their reference, the portable C of this tree."""
-    more = [f"-DPN_DSP_NARROW={int(narrow)}", f"-DTIMES={times}", f"-DSEED={seed}u"]
+    more = [f"-DTIMES={times}", f"-DSEED={seed}u"]
     shared = [engine / KERNELS / name for name in ("pn_conv.c", "pn_fast.c")]
     kernels = [*shared, *sorted((engine / ASSEMBLY).glob("*.c"))]
-    objects = [compiled(source, engine, more[:1]) for source in kernels]
+    objects = [compiled(source, engine, []) for source in kernels]
     objects += [compiled(ENGINE / KERNELS / name, ENGINE, REFERENCE) for name in PORTABLE]
     objects.append(compiled(HERE / "csrc" / "checkasm.c", engine, more))
     out, script = folder / "checkasm.elf", HERE / "csrc" / "checkasm.ld"
@@ -69,10 +69,9 @@ def run(elf: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("narrow", [False, True], ids=["wide loads", "narrow loads"])
-def test_kernels_are_portable_c(tmp_path, narrow):
-    """Every kernel, with and without loads wider than two words."""
-    status, said = run(image(tmp_path, ENGINE, narrow=narrow, times=3000, seed=1 + narrow))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kernels_are_portable_c(tmp_path, seed):
+    status, said = run(image(tmp_path, ENGINE, times=3000, seed=seed))
     assert status == 0, said
     found = {
         name: (int(cases), int(values)) for name, cases, values in re.findall(r"(\w+): (\d+) cases, (\d+) v", said)
@@ -87,15 +86,16 @@ BUGS = {
     "depthwise 3x3 saturates": ("pn_dsp_depthwise3.h", "usat r10, #8, r10", "usat r10, #9, r10"),
     "depthwise 3x3 of lines": ("pn_dsp_depthwise3.h", "smlabt r10, r9, r5, r10", "smlabb r10, r9, r5, r10"),
     "depthwise 5x5": ("pn_dsp_rows.h", "smlad r11, \\\\c, r2, r11", "smlad r11, \\\\d, r2, r11"),
-    "depthwise 7x7": ("pn_dsp_rows.h", "smlabt \\\\y, \\\\d, r5, \\\\y", "smlabb \\\\y, \\\\d, r5, \\\\y"),
+    "depthwise 7x7": ("pn_dsp_rows.h", "smlabt r11, \\\\a, r5, r11", "smlabb r11, \\\\a, r5, r11"),
     "no expansion": ("pn_dsp_plain.h", "pkhbt r9, r9, r4, lsl #16", "pkhbt r9, r9, r9, lsl #16"),
-    "8 channels": ("pn_dsp_eight.h", "smlad \\\\acc, r11, r3, \\\\acc", "smlad \\\\acc, r11, r2, \\\\acc"),
+    "8 channels": ("pn_dsp_eight.h", "smlad r7, r11, r3, r7", "smlad r7, r11, r2, r7"),
     "odd channels": ("pn_dsp_fast.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
-    "half a tile": ("pn_dsp_quads.h", "smlad r1, r6, r11, r1", "smlad r1, r4, r11, r1"),
+    "half a tile": ("pn_dsp_quads.h", "smlad r1, r5, r3, r1", "smlad r1, r4, r3, r1"),
     "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
     "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
     "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
+    "dot products": ("pn_dsp_sums.c", "smlad r6, r9, r12, r6", "smlad r6, r9, r11, r6"),
     "beyond the end": ("pn_dsp_fast.c", "p->words = a->words", "p->words = a->words + 8"),
     "sums of more than 16 bits": ("pn_dsp_pairs.c", "usat r3, #8, r3", "usat16 r3, #8, r3"),
     "depthwise sums of more than 16 bits": ("pn_dsp_rows.h", "usat r7, #8, r7", "usat16 r7, #8, r7"),
@@ -120,5 +120,5 @@ def test_a_bug_is_found(tmp_path, bug):
     source = (engine / ASSEMBLY / name).read_text()
     assert text in source
     (engine / ASSEMBLY / name).write_text(source.replace(text, other))
-    status, said = run(image(tmp_path, engine, narrow=False, times=2000, seed=3))
+    status, said = run(image(tmp_path, engine, times=2000, seed=3))
     assert status == 1 and ("wanted" in said or "leaves its memory" in said or "fault" in said), said

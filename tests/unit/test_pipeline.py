@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("capstone")
 
 from patchnet.report import pipeline
+from patchnet.report.cycles import Firmware
 
 STRETCHES = {  # assembled code, cycles
     # ldm lr!, {r4-r7}; ldm r12!, {r8-r11}; eight smlad: neither load goes with anything, nor do two smlad
@@ -23,6 +24,7 @@ STRETCHES = {  # assembled code, cycles
     "add r0, r1, r2, lsl #2; add r3, r0, r5, lsl #2": ("01eb820000eb8503", (2, 2)),
     "adds r0, r0, #1; bne": ("0130fdd1", (1, 2)),
     "bx lr": ("7047", (1, 7)),
+    "smmulr r0, r0, r7; usat r0, #8, r0": ("50fb17f080f30800", (4, 4)),
     "udiv r0, r1, r2": ("b1fbf2f0", (6, 6)),
 }  # fmt: skip
 
@@ -37,3 +39,13 @@ def test_known_stretches(name):
 def test_what_is_no_code():
     with pytest.raises(ValueError, match="0x100: wanted 2 instructions, got 1"):
         pipeline.disassembled(bytes.fromhex("7047"), 0x100, 2)
+
+
+def test_a_block_that_ends_without_a_jump():
+    """It goes on in the next one: cut in two, wherever that is, a tile takes as long."""
+    firmware = object.__new__(Firmware)
+    firmware.start, firmware.code = 0x1000, bytes.fromhex(STRETCHES["the same with loads between"][0])
+    for cut in range(1, 16):
+        known = {0x1000: cut, 0x1000 + 4 * cut: 16 - cut}
+        parts = [firmware.block(address, instructions, known) for address, instructions in known.items()]
+        assert tuple(map(sum, zip(*parts, strict=True))) == (8, 8)

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import tempfile
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..board.remote import FIRMWARE, PATIENCE, Board, check_built
 from ..engine.model import Model
+
+if TYPE_CHECKING:
+    from .pipeline import Instruction
 
 PLUGIN = "blocks.so"  # beside the firmware
 MOST_LAYERS = 64  # numbers that the plugin counts by, for each network
@@ -64,13 +69,33 @@ class Firmware:
         return self.functions[bisect_right(self.functions, (address, "\x7f")) - 1][1]
 
     @cache  # noqa: B019, one firmware lives as long as its blocks are asked for
-    def block(self, address: int, instructions: int) -> tuple[int, int]:
-        """Least and most cycles of a block. ImportError without capstone."""
+    def disassembled(self, address: int, instructions: int) -> list[Instruction]:
+        """ImportError without capstone."""
         from . import pipeline  # imported here: a wheel's user need not have what disassembles
 
         at = address - self.start
         # an instruction has four bytes at most
-        return pipeline.modelled(pipeline.disassembled(self.code[at : at + 4 * instructions], address, instructions))
+        return pipeline.disassembled(self.code[at : at + 4 * instructions], address, instructions)
+
+    @cache  # noqa: B019, the same
+    def cycles(self, *blocks: tuple[int, int]) -> tuple[int, int]:
+        """Least and most cycles of blocks that follow each other, (address, instructions) each."""
+        from . import pipeline  # imported here: the same
+
+        return pipeline.modelled(chain.from_iterable(self.disassembled(*block) for block in blocks))
+
+    def block(self, address: int, instructions: int, known: Mapping[int, int]) -> tuple[int, int]:
+        """Least and most cycles of a block. One that QEMU ends without a jump, as at the end of a page of 1 KB, goes on
+        in the next one of the `known`, instructions by address: what both take together but for that one's."""
+        blocks = [(address, instructions)]
+        while not (code := self.disassembled(*blocks[-1]))[-1].jumps:
+            address = blocks[-1][0] + sum(one.bytes for one in code)
+            if address not in known:
+                break
+            blocks.append((address, known[address]))
+        least, most = self.cycles(*blocks)
+        without = self.cycles(*blocks[1:]) if len(blocks) > 1 else (0, 0)
+        return least - without[0], most - without[1]
 
 
 def counted(blocks: str, firmware: Firmware, steps: int) -> dict[int, Cycles]:
@@ -79,11 +104,11 @@ def counted(blocks: str, firmware: Firmware, steps: int) -> dict[int, Cycles]:
     if int(head.split()[1]) != steps:
         raise RuntimeError(f"the emulated board took {head.split()[1]} steps, wanted {steps}")
     out: dict[int, Cycles] = {}
-    for line in lines:
-        start, *words = line.split()
-        address, (instructions, number, count) = int(start, 16), map(int, words)
+    rows = [(int(start, 16), *map(int, words)) for start, *words in map(str.split, lines)]
+    known = {address: instructions for address, instructions, *_ in rows}
+    for address, instructions, number, count in rows:
         if firmware.function(address).startswith(ENGINE):
-            least, most = firmware.block(address, instructions)
+            least, most = firmware.block(address, instructions, known)
             own = Cycles(count * instructions, count * least, count * most)
             out[number] = out.get(number, Cycles()) + own
     return out

@@ -42,6 +42,7 @@ class Instruction:
     reads `sums`, which a mac adds to, and `address`."""
 
     kind: str
+    bytes: int
     reads: set[int]
     writes: set[int]
     cycles: int = 1
@@ -71,7 +72,7 @@ def decode(code: capstone.CsInsn) -> Instruction:
     reads, writes = map(set, code.regs_access())
     name, ops = name_of(code), code.operands
     jumps = arm.ARM_REG_PC in writes or name in JUMPS or code.group(arm.ARM_GRP_JUMP)
-    out = Instruction("alu", reads, writes, jumps=bool(jumps))
+    out = Instruction("alu", code.size, reads, writes, jumps=bool(jumps))
     out.indirect = out.jumps and (name in ("bx", "blx", "tbb", "tbh") or bool(MANY.match(name)) or name == "ldr")
     if MANY.match(name):
         several(out, name, code)
@@ -91,6 +92,7 @@ def decode(code: capstone.CsInsn) -> Instruction:
         out.kind, out.cycles, out.alone = "divide", 6, True
     elif SATURATE.match(name):
         out.kind = "dsp"
+        reads |= {o.reg for o in ops[1:] if o.type == arm.ARM_OP_REG}  # of some capstone forgets to tell them
     elif out.jumps:
         out.kind = "branch"
     else:

@@ -5,13 +5,18 @@
 
 #include "engine/kernels/pn_round.h"
 
-// memcpy for a few bytes, without a call.
-static void copy(int8_t *to, const int8_t *from, int n) {
-    for (; n >= 4; n -= 4, to += 4, from += 4) {
-        memcpy(to, from, 4);
+// memcpy for a few bytes, without a call: words, the last one of which may begin within the one before.
+static inline void copy(int8_t *to, const int8_t *from, int n) {
+    const int8_t *last = from + n - 4;
+    if (n < 4) {
+        while (n-- > 0) {
+            *to++ = *from++;
+        }
+        return;
     }
-    while (n-- > 0) {
-        *to++ = *from++;
+    memcpy(to + n - 4, last, 4);
+    for (; from < last; to += 4, from += 4) {
+        memcpy(to, from, 4);
     }
 }
 
@@ -21,20 +26,28 @@ static void outside(const pn_conv_t *c, int8_t *to) {
     }
 }
 
-// One window whose first pixel is `x0`: line by line where that may be, else pixel by pixel.
+// A line of a window that is not together in the map, pixel by pixel.
+static void pixels(const pn_conv_t *c, const int8_t *row, int x, int8_t *to) {
+    const pn_taps_t *in = &c->in;
+    for (int p = 0; p < in->pixels; p++, x++, to += in->pixel_step) {
+        if (row != NULL && x >= 0 && x < in->w) {
+            copy(to, row + x * in->step, c->cin);
+        } else {
+            outside(c, to);
+        }
+    }
+}
+
+// One window whose first pixel is `x0`.
 static void window(const pn_conv_t *c, int x0, int8_t *to) {
     const pn_taps_t *in = &c->in;
     bool together = x0 >= 0 && x0 + in->pixels <= in->w && in->step == c->cin && in->pixel_step == c->cin;
-    for (int l = 0; l < in->lines; l++, to += in->line_step) {
+    for (int l = 0, n = in->pixels * c->cin; l < in->lines; l++, to += in->line_step) {
         const int8_t *row = (const int8_t *)in->rows[l];
-        int pixels = together && row != NULL ? in->pixels : 1;
-        for (int p = 0; p < in->pixels; p += pixels) {
-            int x = x0 + p;
-            if (row != NULL && x >= 0 && x < in->w) {
-                copy(to + p * in->pixel_step, row + x * in->step, pixels * c->cin);
-            } else {
-                outside(c, to + p * in->pixel_step);
-            }
+        if (together && row != NULL) {
+            copy(to, row + x0 * c->cin, n);
+        } else {
+            pixels(c, row, x0, to);
         }
     }
 }

@@ -279,7 +279,7 @@ static void rows_of(const group_t *g, const pn_fast_lines_t *l, uint32_t c, rows
 }
 
 // The new rows are kept, in the place of older ones.
-static void keep_rows(const group_t *g, uint32_t c, const rows_t rows) {
+static void keep_rows(const group_t *g, uint32_t c, rows_t rows) {
     const pn_fast_t *f = g->f;
     for (uint32_t i = f->kernel - pn_fast_lines(f); i < f->kernel && f->expands; i++) {
         for (uint32_t k = 0; k < 2 && g->top + (int)i >= 0; k++) {

@@ -192,4 +192,10 @@ int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
     return bias;
 }
 
+void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums) {
+    for (int i = 0; i < outputs; i++, w += n) {
+        sums[i] = pn_dot(x, w, n, sums[i]);
+    }
+}
+
 #endif

@@ -106,4 +106,7 @@ void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
 // bias + dot product of n int8 pairs
 int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
 
+// sums[i] += dot product of n int8 and the n at w + i * n, for each output i
+void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums);
+
 #endif

@@ -69,24 +69,33 @@ static void average(const pn_image_t *image, const pn_sample_t *s, const span_t 
     }
 }
 
-// A region of just the network's size.
-static void copy(const pn_image_t *image, const pn_sample_t *s, int8_t *out) {
-    const uint8_t *p = source(image, s->y, s->x);
-    size_t step = image->format * (s->down ? image->w : 1u);
+// Pixels as they are, `step` bytes from one to the next.
+static inline void copy(const uint8_t *p, size_t step, uint32_t n, int format, int channels, int8_t *out) {
     uint32_t v[3];
-    for (uint32_t i = 0; i < s->n; i++, p += step) {
-        pixel(image->format, p, s->channels, v);
+    for (; n > 0; n--, p += step) {
+        pixel(format, p, channels, v);
         *out++ = (int8_t)(v[0] ^ 128);
-        if (s->channels == 3) {
+        if (channels == 3) {
             *out++ = (int8_t)(v[1] ^ 128);
             *out++ = (int8_t)(v[2] ^ 128);
         }
     }
 }
 
+// A region of just the network's size. What a camera mostly sends has a loop without questions.
+static void whole(const pn_image_t *image, const pn_sample_t *s, int8_t *out) {
+    const uint8_t *p = source(image, s->y, s->x);
+    size_t step = image->format * (s->down ? image->w : 1u);
+    if (image->format == PN_RGB565 && s->channels == 3) {
+        copy(p, step, s->n, PN_RGB565, 3, out);
+    } else {
+        copy(p, step, s->n, image->format, s->channels, out);
+    }
+}
+
 void pn_image_sample(const pn_image_t *image, const pn_sample_t *s, int8_t *out) {
     if (image->roi_h == s->height && image->roi_w == s->width) {
-        copy(image, s, out);
+        whole(image, s, out);
         return;
     }
     span_t sy = span(s->y, s->height, image->roi_h), sx = span(s->x, s->width, image->roi_w);

@@ -8,7 +8,7 @@
 #include "engine/run/pn_stage.h"
 
 // Outputs of the fully connected layer in one step.
-#define OUTPUTS_AT_ONCE 16
+#define OUTPUTS_AT_ONCE 64
 
 PN_INLINE uint32_t header(const pn_model_t *m, int field) {
     return pn_u32(m->blob + field);
@@ -146,9 +146,11 @@ bool pn_classify_step(pn_model_t *m) {
     int16_t *out = logits(m) + row;
     PN_WRITE(out, 2 * n, TAG_LOGITS);
     PN_READ(x, m->features, TAG_FEATURES);
+    int32_t sums[OUTPUTS_AT_ONCE];
+    memcpy(sums, s.bias, 4 * n);
+    pn_dots(x, s.weight, (int)m->features, (int)n, sums);
     for (uint32_t i = 0; i < n; i++) {
-        int32_t acc = pn_dot(x, s.weight + i * m->features, (int)m->features, s.bias[i]);
-        out[i] = logit(pn_narrow_q8(acc, b[PN_HEADER_FC_SHIFT], s.mult[i]) + zero);
+        out[i] = logit(pn_narrow_q8(sums[i], b[PN_HEADER_FC_SHIFT], s.mult[i]) + zero);
     }
     m->run.row = (uint16_t)(row + n);
     return m->run.row == m->classes;

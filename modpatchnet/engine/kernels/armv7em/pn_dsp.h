@@ -7,13 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// 1: no load or store is wider than LDRD/STRD
-#ifndef PN_DSP_NARROW
-#define PN_DSP_NARROW 0
-#endif
-#define PN_STR_(x) #x
-#define PN_STR(x) PN_STR_(x)
-
 // The pieces of pn_dsp_pairs, in the order of their addresses in pn_dsp_pairs.c.
 enum {
     // the depthwise convolution
@@ -24,11 +17,7 @@ enum {
     PN_DW3_LINES, // three new lines, stride 1
     PN_DW3_LINES2, // the same, stride 2
     PN_DW3_SHIFTED, // one of those five with a shift
-    PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other, by one of the next four: stride 1, stride 2
-    PN_ROW5,
-    PN_ROW7,
-    PN_ROW5_2,
-    PN_ROW7_2,
+    PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other
     // the expansion
     PN_EXP_TILE, // any number of input channels
     PN_EXP_SHIFTED, // the same with a shift
@@ -53,7 +42,7 @@ typedef struct {
 
 // pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in
 // this order.
-//   b, entry, half_entry, xrow, hrow: room that the call itself needs
+//   b, own, xrow, hrow: room that the call itself needs
 //   unpacked: 16 * quads + PN_EXPAND_SPILL bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no
 //     expansion)
 //   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN:
@@ -77,7 +66,7 @@ typedef struct {
 typedef struct {
     uint32_t b[4];
     uint8_t *unpacked;
-    uint32_t entry, half_entry, quads;
+    uint32_t own[2], quads;
     uint32_t xrow, hrow;
     const void *const *rows, *const *rows_end;
     const uint8_t *ew, *dw;
@@ -105,7 +94,7 @@ void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
 void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 
 // The second half of a bottleneck's line: the projection. Its frame, in this order.
-//   b, entry, half_entry: room that the calls need;  unpacked: 16 * quads + PN_PROJECT_SPILL bytes;  quads: channels of
+//   b, own: room that the calls need;  unpacked: 16 * quads + PN_PROJECT_SPILL bytes;  quads: channels of
 //     the group / 4
 //   w: weights of the group;  d: depthwise values as pn_dsp_pairs leaves them
 //   bm: biases of the first pair of outputs
@@ -122,7 +111,7 @@ void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 typedef struct {
     uint32_t b[4];
     uint8_t *unpacked;
-    uint32_t entry, half_entry, quads;
+    uint32_t own[2], quads;
     const uint8_t *w;
     const int32_t *bm;
     const uint8_t *d;

@@ -121,7 +121,6 @@ static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32
     r->weights = pn_fast_arrays(f).channel - 8;
     r->channel = a->kept;
     memset(p->h, 0, 16 * words * f->stride);
-    p->stepfn = (f->kernel == 5 ? PN_ROW5 : PN_ROW7) + (f->stride == 2 ? 2u : 0);
     p->more = r;
 }
 

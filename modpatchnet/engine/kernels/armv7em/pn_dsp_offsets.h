@@ -8,7 +8,7 @@
 // clang-format off
 // what the frames of pn_dsp_pairs.c and of pn_dsp_project.c both begin with
 #define PN_FRAME_OFFSETS(F) \
-    F(B0, b, 0) F(UNPACKED, unpacked, 16) F(ENTRY, entry, 20) F(HENTRY, half_entry, 24) F(QUADS, quads, 28)
+    F(B0, b, 0) F(UNPACKED, unpacked, 16) F(OWN, own, 20) F(QUADS, quads, 28)
 
 #define PN_PAIRS_OFFSETS(F) \
     F(XROW, xrow, 32) F(HROW, hrow, 36) F(ROWS, rows, 40) F(ROWS_END, rows_end, 44) F(EW, ew, 48) F(DW, dw, 52) \
