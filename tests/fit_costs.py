@@ -1,9 +1,11 @@
-"""Fits costs.COSTS: profiles of random plans on the emulated Cortex-M7, by non-negative least squares.
+"""Fits costs.INSTRUCTIONS and costs.CYCLES: profiles and modelled cycles of random plans on the emulated Cortex-M7, by
+non-negative least squares.
 
     PYTHONPATH=host_tools:tests python tests/fit_costs.py [plans [mode ...]]
 
-prints the table (all but "fc"), then how far its prediction of a layer is off. With modes (fast, sweep, ...) it looks
-at their layers alone, and at no costs but those of kernels that only they have. To be run again when kernels change.
+prints the tables (all but "fc"), then how far their predictions of a layer are off. With modes (fast, sweep, ...) it
+looks at their layers alone, and at no costs but those of kernels that only they have. To be run again when kernels
+change.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +27,17 @@ from patchnet.plan import costs
 from patchnet.plan.modes import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, fast_modes
 from patchnet.plan.place import Plan, place
 from patchnet.report.bench import measure
+from patchnet.report.cycles import measured
 from patchnet.tasks.classify.end import Pooled
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
 SIDES = (9, 10, 12, 17, 20, 21, 28, 33, 40, 65)
 AT_ONCE = 100  # blobs in the ROM of one board
+TABLES = {"instructions": costs.INSTRUCTIONS, "cycles": costs.CYCLES}
 LEAST = 20_000  # instructions of a layer that is worth looking at: a step is counted to 1000
 # Numbers that others stand for, or that a kernel does not have; what a call of these costs, their outputs tell
 WITHOUT = {("expand", 0), ("project", 0), ("depthwise", 2), ("fast expand 8", 0)}
-WITHOUT |= {(name, 2) for name in costs.COSTS if " depthwise " in name}
+WITHOUT |= {(name, 2) for name in costs.INSTRUCTIONS if " depthwise " in name}
 
 
 # ---------------------------------------------------------------- plans
@@ -108,22 +113,32 @@ def random_plan(rng, portable: bool) -> tuple[Network, Plan]:
 # ---------------------------------------------------------------- the fit
 
 
-def profiles(plans: list[tuple[Network, Plan]]) -> list[tuple[str, dict, int]]:
-    """Of each layer: what it is, its counts, its instructions."""
+@dataclass(frozen=True)
+class Row:
+    """Of a layer: what it is, its counts, what it costs by each of TABLES."""
+
+    what: str
+    counts: costs.Counts
+    cost: dict[str, float]
+
+
+def profiles(plans: list[tuple[Network, Plan]]) -> list[Row]:
     out = []
+    blobs = [pack(random_qnet(net, i), plan) for i, (net, plan) in enumerate(plans)]
+    picture = np.random.default_rng(0).bytes(2 * max(net.height * net.width for net, _ in plans))
+    modelled = measured(blobs, picture)
     with tempfile.TemporaryDirectory() as folder:
-        most = 2 * max(net.height * net.width for net, _ in plans)
-        (Path(folder) / "picture").write_bytes(np.random.default_rng(0).bytes(most))
-        for i, (net, plan) in enumerate(plans):
-            (Path(folder) / f"{i}.pnb").write_bytes(pack(random_qnet(net, i), plan))
+        (Path(folder) / "picture").write_bytes(picture)
+        for i, blob in enumerate(blobs):
+            (Path(folder) / f"{i}.pnb").write_bytes(blob)
         with Board.qemu(folder, FIRMWARE, icount=True) as board:
             for i, (net, plan) in enumerate(plans):
-                moves = costs.moves(net, plan)
-                counts = [own | move for own, move in zip(costs.executed(net, plan), moves, strict=True)]
-                measured = measure(board, f"{i}.pnb", net.width, net.height)
-                for j, (own, n) in enumerate(zip(counts, measured, strict=False)):
-                    out.append((f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}", own, n))
-    return [row for row in out if row[2] >= LEAST]
+                counts = zip(costs.executed(net, plan), costs.moves(net, plan), strict=True)
+                profile = measure(board, f"{i}.pnb", net.width, net.height)
+                for j, ((own, move), n, c) in enumerate(zip(counts, profile, modelled[i], strict=False)):
+                    what = f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}"
+                    out.append(Row(what, own | move, {"instructions": n, "cycles": (c.least + c.most) / 2}))
+    return [row for row in out if row.cost["instructions"] >= LEAST]
 
 
 def nnls(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -150,33 +165,31 @@ def _cost(counts: dict, table: dict) -> float:
     return sum(a * b for name, numbers in counts.items() for a, b in zip(table[name], numbers, strict=True))
 
 
-def fit(rows: list[tuple[str, dict, int]], known: dict[str, tuple]) -> dict[str, list[float]]:
+def fit(rows: list[Row], by: str, known: dict[str, tuple]) -> dict[str, list[float]]:
     """The costs of each kernel that is not `known`, with the least relative error."""
-    names = [name for name in costs.COSTS if name not in known]
+    names = [name for name in TABLES[by] if name not in known]
     keys = [(name, i) for name in names for i in range(3) if (name, i) not in WITHOUT]
-    a = np.array([[counts.get(name, (0, 0, 0))[i] for name, i in keys] for _, counts, _ in rows], float)
-    used, rest = (
-        a.any(0),
-        [_cost({name: counts[name] for name in counts if name in known}, known) for _, counts, _ in rows],
-    )
+    a = np.array([[row.counts.get(name, (0, 0, 0))[i] for name, i in keys] for row in rows], float)
+    rest = [_cost({name: n for name, n in row.counts.items() if name in known}, known) for row in rows]
+    used = a.any(0)
     keys, a = [key for key, u in zip(keys, used, strict=True) if u], a[:, used]
-    b = np.array([n for *_, n in rows]) - rest
-    weight = 1 / np.maximum([n for *_, n in rows], 50_000)
+    whole = np.array([row.cost[by] for row in rows])
+    weight = 1 / np.maximum(whole, 50_000)
     a = a * weight[:, None]
     scale = np.linalg.norm(a, axis=0)
-    found = nnls(a / scale, b * weight) / scale
+    found = nnls(a / scale, (whole - rest) * weight) / scale
     out = defaultdict(lambda: [0.0, 0.0, 0.0])
     for (name, i), value in zip(keys, found, strict=True):
         out[name][i] = float(value)
     return out
 
 
-def residuals(rows: list[tuple[str, dict, int]], table: dict[str, list[float]]) -> dict[str, np.ndarray]:
-    """Relative errors of layers of 100,000 instructions or more, by kind and mode."""
+def residuals(rows: list[Row], by: str, table: dict[str, list[float]]) -> dict[str, np.ndarray]:
+    """Relative errors of layers that cost 100,000 or more, by kind and mode."""
     out = defaultdict(list)
-    for what, counts, n in rows:
-        if n >= 100_000:
-            out[what].append(_cost(counts, table) / n - 1)
+    for row in rows:
+        if row.cost[by] >= 100_000:
+            out[row.what].append(_cost(row.counts, table) / row.cost[by] - 1)
     return {what: np.array(errors) for what, errors in sorted(out.items())}
 
 
@@ -185,15 +198,16 @@ def main(plans: int, modes: list[str]) -> None:
     for at in range(0, plans, AT_ONCE):
         rows += profiles([random_plan(rng, i % 3 == 0 and not modes) for i in range(min(AT_ONCE, plans - at))])
         print(f"{min(plans, at + AT_ONCE)} of {plans} plans", file=sys.stderr)
-    known, others = {}, {name for what, counts, _ in rows if what.split()[1] not in modes for name in counts}
-    if modes:
-        known = {name: cost for name, cost in costs.COSTS.items() if name in others}
-        rows = [row for row in rows if row[0].split()[1] in modes and row[0].startswith("bottleneck")]
-    table = fit(rows, known) | known
-    for name, numbers in table.items():
-        print(f'    "{name}": ({", ".join(f"{n:.0f}" if n >= 100 else f"{n:.3g}" for n in numbers)}),')
-    for what, e in residuals(rows, table).items():
-        print(f"{what}: {len(e)} layers, {np.sqrt((e**2).mean()):.1%} rms, {abs(e).max():.1%} at most")
+    others = {name for row in rows if row.what.split()[1] not in modes for name in row.counts} if modes else set()
+    rows = [row for row in rows if not modes or row.what.startswith("bottleneck") and row.what.split()[1] in modes]
+    for by, before in TABLES.items():
+        known = {name: cost for name, cost in before.items() if name in others}
+        table = fit(rows, by, known) | known
+        print(f"{by.upper()} = {{")
+        for name, numbers in table.items():
+            print(f'    "{name}": ({", ".join(f"{n:.0f}" if n >= 100 else f"{n:.3g}" for n in numbers)}),')
+        for what, e in residuals(rows, by, table).items():
+            print(f"{what}: {len(e)} layers, {np.sqrt((e**2).mean()):.1%} rms, {abs(e).max():.1%} at most")
 
 
 if __name__ == "__main__":
