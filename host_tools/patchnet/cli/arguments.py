@@ -158,7 +158,7 @@ def limits(p: Parser) -> None:
     from ..make.boards import BOARDS  # imported here: with the commands
 
     p.add_argument("--flash", type=size, metavar="SIZE", help="blob at most")
-    p.add_argument("--ms", type=above_zero, metavar="N", help="milliseconds a picture at most, an instruction a cycle")
+    p.add_argument("--ms", type=above_zero, metavar="N", help="milliseconds a picture at most, by modelled cycles")
     p.add_argument("--clock", type=hertz, metavar="HZ", help="of the processor (default: 480M)")
     p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help="whose flash and clock: a folder of boards/")
 

@@ -29,7 +29,7 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
     p.add_argument("--stream", type=size, metavar="SIZE", help=f"as a file that is streamed: {STREAM}")
     p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
-    how = "what plans are compared by: %(choices)s (default: instructions; of known shapes macs)"
+    how = "what plans are compared by: %(choices)s (default: cycles; of known shapes macs)"
     p.add_argument("--by", choices=TABLES, default="", help=how)
     p.add_argument("--narrow", action="store_true", help="tell what smaller sums and maps would save")
     more = "draw memory over the blocks; with --pareto, the plans"
@@ -80,7 +80,7 @@ def add(command: Callable[..., Parser]) -> None:
     more = (
         "Blocks and networks in each schedule, beside what others publish. `make qemu`, in a clone, builds the board."
     )
-    p = command("bench", run_bench, "Count instructions on the emulated Cortex-M7", more)
+    p = command("bench", run_bench, "Count instructions and modelled cycles on the emulated Cortex-M7", more)
     more = "this network alone: a shipped name, .pnb or run, or (not on a board) known shapes"
     p.add_argument("model", metavar="MODEL", nargs="?", help=more)
     more = "qemu (default), or a board's port: microseconds of each layer of MODEL there"

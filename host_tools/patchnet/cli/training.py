@@ -40,7 +40,7 @@ def add(command: Callable[..., Parser]) -> None:
 
     from ..plan.choice import DEFAULT_LIMIT  # imported here: with the commands, numpy
 
-    limit = f"at most {DEFAULT_LIMIT:g} times the instructions of the fastest"
+    limit = f"at most {DEFAULT_LIMIT:g} times the cycles of the fastest"
     more = f"Without a budget: the plan of the smallest arena that takes {limit}."
     p = command("pack", run_pack, "Plan the memory and write the .pnb blob", more)
     p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")

@@ -1,6 +1,6 @@
 """Networks for what a user has: bytes of RAM and of flash, milliseconds a picture.
 
-Budgets are those that hold in the end: the arena of a plan, the bytes of a blob, the instructions that the planner
+Budgets are those that hold in the end: the arena of a plan, the bytes of a blob, the cycles that the planner
 predicts. Which networks there may be the task's room knows (`tasks.making`).
 """
 
@@ -25,7 +25,7 @@ from ..plan import choice, costs
 from ..plan.place import Plan
 from ..tasks.making import Making
 
-SLOW = 1.6  # instructions per multiply-accumulate: plans beyond save memory by working several times as long
+SLOW = 1.6  # cycles per multiply-accumulate: plans beyond save memory by working several times as long
 DEPTHS = 3  # networks of so many, the deepest that fit, are weighed
 SHOWN = 4
 TASKS = {"pictures": "classify", "boxes": "detect", "sounds": "audio"}  # what such data are for
@@ -34,7 +34,7 @@ BOTH = ("boxes", "classify")  # and may be for
 
 @dataclass(frozen=True)
 class Wanted:
-    """At most so much; None: as it comes. `ram`, `flash`: bytes. `ms`: a picture at `clock` Hz, an instruction a cycle.
+    """At most so much; None: as it comes. `ram`, `flash`: bytes. `ms`: a picture at `clock` Hz.
     `macs`: multiply-accumulates."""
 
     ram: int | None = None
@@ -43,13 +43,13 @@ class Wanted:
     clock: int = costs.CLOCK
     macs: int | None = None
 
-    def instructions(self) -> float | None:
+    def cycles(self) -> float | None:
         return None if self.ms is None else self.ms * self.clock / 1000
 
-    def allow(self, flash: int, instructions: float) -> bool:
-        """A network with so many bytes of blob and instructions a picture."""
-        most = self.instructions()
-        return (self.flash is None or flash <= self.flash) and (most is None or instructions <= most)
+    def allow(self, flash: int, cycles: float) -> bool:
+        """A network with so many bytes of blob and cycles a picture."""
+        most = self.cycles()
+        return (self.flash is None or flash <= self.flash) and (most is None or cycles <= most)
 
     def limits(self) -> str:
         """They, told."""
@@ -64,7 +64,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a network would need: bytes of arena and flash, instructions of a picture by its plan. `worth`: the
+    """What a network would need: bytes of arena and flash, cycles of a picture by its plan. `worth`: the
     multiply-accumulates that it would be without what patches do twice."""
 
     recipe: PatchTunnels
@@ -72,11 +72,11 @@ class Candidate:
     arena: int
     flash: int
     macs: int
-    instructions: float
+    cycles: float
     worth: int
 
     def ms(self, clock: int) -> float:
-        return 1000 * self.instructions / clock
+        return 1000 * self.cycles / clock
 
 
 def making_for(name: str, seen: Looked, task: str | None = None) -> Making:
@@ -112,7 +112,7 @@ def candidates(making: Making, wanted: Wanted, tick: Callable[[int], None] = lam
     tick(left)
     if not found:
         raise ValueError(f"{making.name}: no network of this kind keeps to {wanted.limits()}; {least(making, wanted)}")
-    return sorted(found, key=lambda c: (-c.worth, c.instructions))[:SHOWN]
+    return sorted(found, key=lambda c: (-c.worth, c.cycles))[:SHOWN]
 
 
 def listed(making: Making, found: list[Candidate], clock: int) -> list[str]:
@@ -215,10 +215,10 @@ def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int)
         plan = planned(network, wanted.ram)
         if plan is None:
             continue
-        instructions, flash = costs.predicted(network, plan), blob_bytes(small(making, depth, head))
-        if wanted.allow(flash, instructions):
+        cycles, flash = costs.predicted(network, plan), blob_bytes(small(making, depth, head))
+        if wanted.allow(flash, cycles):
             worth = making.recipe(size, 1, depth, head).network().macs
-            return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, instructions, worth)
+            return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, cycles, worth)
     return None
 
 

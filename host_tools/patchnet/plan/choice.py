@@ -11,7 +11,7 @@ import numpy as np
 
 from ..net.network import Network, aligned
 from . import streaming
-from .costs import totals
+from .costs import BY, totals
 from .lines import View, views
 from .modes import DIRECT, FAST, FAST_MODES, GROUPS, Choice
 from .options import COARSE, FINE, PLAIN
@@ -24,7 +24,7 @@ DEFAULT_LIMIT = 1.2  # times the fastest plan's cost
 
 @dataclass(frozen=True)
 class Point:
-    """A plan of the front: arena bytes, cost by COSTS and multiply-accumulates (of a picture), schedule for `place`. If
+    """A plan of the front: arena bytes, cost by a table of costs.TABLES and multiply-accumulates (of a picture), schedule for `place`. If
     weights are read through a buffer, bytes read (of a picture), which are in the cost (streaming.READ)."""
 
     arena_bytes: int
@@ -109,13 +109,12 @@ def _joined(one: list[tuple[int, float, Schedule]], two: list[tuple[int, float, 
 def front(
     network: Network,
     progress: Progress | None = None,
-    by: str = "instructions",
+    by: str = BY,
     fast: Sequence[bool] | None = None,
     buffer: int | None = None,
 ) -> list[Point]:
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
-    nothing twice. `progress` hears of layers done and layers. Costs are counted `by` instructions of a Cortex-M7 or
-    macs (TABLES); `fast` tells for each layer whether its weights let it run in modes fast and sweep, where its shape
+    nothing twice. `progress` hears of layers done and layers. Costs are counted `by` one of costs.TABLES; `fast` tells for each layer whether its weights let it run in modes fast and sweep, where its shape
     does (`blob.order.fast_layers`). `buffer`: bytes of the one through which weights are read; ValueError if it is too
     small.
     """
@@ -166,7 +165,7 @@ def plan(
     network: Network,
     budget: int | None = None,
     cost_limit: float | None = None,
-    by: str = "instructions",
+    by: str = BY,
     fast: Sequence[bool] | None = None,
     buffer: int | None = None,
     progress: Progress | None = None,
@@ -196,11 +195,11 @@ def _times(point: Point, fastest: Point, by: str) -> float:
     return point.macs / fastest.macs if by == "macs" else point.cost / fastest.cost
 
 
-def smallest(network: Network, by: str = "instructions", fast: Sequence[bool] | None = None) -> Plan:
+def smallest(network: Network, by: str = BY, fast: Sequence[bool] | None = None) -> Plan:
     return place(network, front(network, by=by, fast=fast)[0].schedule)
 
 
-def fastest(network: Network, by: str = "instructions", fast: Sequence[bool] | None = None) -> Plan:
+def fastest(network: Network, by: str = BY, fast: Sequence[bool] | None = None) -> Plan:
     """The smallest of the cheapest plans."""
     return place(network, front(network, by=by, fast=fast)[-1].schedule)
 

@@ -1,4 +1,4 @@
-"""What a plan costs: instructions of the emulated Cortex-M7, or multiply-accumulates, kernel by kernel."""
+"""What a plan costs: cycles of a Cortex-M7, instructions, or multiply-accumulates, kernel by kernel."""
 
 from __future__ import annotations
 
@@ -14,13 +14,54 @@ from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WI
 from .place import Plan, staged
 from .sizes import block_windows, conv_pixels
 
-# Instructions of the emulated Cortex-M7 (per call, per output, per multiply-accumulate) of each kernel, which
-# `layer_counts` counts. Fitted by non-negative least squares of the relative error to the profiles of layers in random
-# plans for shapes like the zoo's: weights of 8 bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py
-# fits such a table anew, from other plans. A layer is met within (root mean square; the worst) 2.4% (13%) in mode fast,
-# 5.6% (26%) in mode sweep, 5 to 8% (30%) of convolutions, 2 to 6% (31%) of portable bottlenecks. Larger pictures cost
-# more in `sample`.
-COSTS: dict[str, tuple[float, float, float]] = {
+# Of each kernel (per call, per output, per multiply-accumulate), which `layer_counts` counts: instructions of the emulated
+# Cortex-M7, and modelled cycles (report.pipeline), in the middle between the least and the most. Fitted by non-negative
+# least squares of the relative error to the profiles of layers in random plans for shapes like the zoo's: weights of 8
+# bits, RGB565 of the network's own size; "fc" by hand. tests/fit_costs.py fits such tables anew, from other plans.
+# FIT_ERRORS
+# Larger pictures cost more in `sample`.
+INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
+    "sample": (97.9, 20.4, 0),
+    "sample grey": (180, 57.1, 0),
+    "conv": (856, 6.78, 0.46),
+    "conv stage": (69.4, 1.76, 0),
+    "window": (71, 3.18, 0),
+    "copy": (50.4, 0, 0),
+    "expand": (0, 34.3, 4.85),
+    "depthwise": (262, 23.8, 0),
+    "tap": (30.3, 7, 0),
+    "project": (0, 12.5, 5.94),
+    "row": (0, 23.9, 0),
+    "widen": (108, 0, 0),
+    "widen odd": (0, 11.6, 0),
+    "stage": (56, 0.72, 0),
+    "line": (2069, 217, 0),
+    "sweep line": (2047, 0, 0),
+    "take": (1178, 0, 0),
+    "take rows": (296, 2.56, 0),
+    "fast expand": (0, 5.68, 0.63),
+    "fast expand 8": (0, 10.7, 0),
+    "single": (16.1, 1.66, 0),
+    "single out": (0, 0.57, 0),
+    "fast depthwise 3 1": (87.1, 9.53, 0),
+    "fast depthwise 3 2": (95.2, 7.13, 0),
+    "fast depthwise 5 1": (573, 29.2, 0),
+    "fast depthwise 5 2": (579, 33.7, 0),
+    "fast depthwise 7 1": (868, 44.5, 0),
+    "fast depthwise 7 2": (803, 61.3, 0),
+    "plain depthwise 1": (40.5, 21.1, 0),
+    "plain depthwise 2": (0, 32.9, 0),
+    "fast project": (40.8, 2.58, 0.7),
+    "sums": (0, 3.01, 0),
+    "residual": (0, 3.25, 0),
+    "move": (0, 2.49, 0),
+    "pool": (752, 1.49, 0),
+    "pooling": (230, 8, 0),
+    "pooled": (0, 12.2, 0),
+    "cover": (807, 51.9, 2.26),
+    "fc": (0, 60, 2.3),
+}
+CYCLES: dict[str, tuple[float, float, float]] = {
     "sample": (97.9, 20.4, 0),
     "sample grey": (180, 57.1, 0),
     "conv": (856, 6.78, 0.46),
@@ -68,9 +109,10 @@ INSIDE = (
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
-# Instead of instructions: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
-MACS: dict[str, tuple[float, float, float]] = {name: (0, 0 if name in INSIDE else 1, 1) for name in COSTS}
-TABLES = {"instructions": COSTS, "macs": MACS}
+# Instead of those: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
+MACS: dict[str, tuple[float, float, float]] = {name: (0, 0 if name in INSIDE else 1, 1) for name in CYCLES}
+TABLES = {"cycles": CYCLES, "instructions": INSTRUCTIONS, "macs": MACS}
+BY = "cycles"  # what plans are chosen by
 
 Counts = dict[str, tuple[int, int, int]]  # of each kernel: calls, outputs, multiply-accumulates
 
@@ -278,7 +320,7 @@ COUNTS: dict[tuple[str, int], Callable[[View, Passes, Choice], Counts]] = {
 }
 
 
-def cost_of(counts: Counts, by: str = "instructions") -> float:
+def cost_of(counts: Counts, by: str = BY) -> float:
     table, out = TABLES[by], 0.0
     for name, (calls, outputs, macs) in counts.items():
         per_call, per_output, per_mac = table[name]
@@ -303,7 +345,7 @@ def executed(network: Network, plan: Plan) -> list[Counts]:
     return out
 
 
-def totals(network: Network, plan: Plan, by: str = "instructions") -> tuple[float, int]:
+def totals(network: Network, plan: Plan, by: str = BY) -> tuple[float, int]:
     """Cost and executed multiply-accumulates of a picture."""
     n, end = len(network.layers()), end_counts(network)
     runs = [(network.tunnels if i < n else 1, counts) for i, counts in enumerate(executed(network, plan))]
@@ -325,10 +367,10 @@ def moves(network: Network, plan: Plan) -> list[Counts]:
     return out
 
 
-def predicted(network: Network, plan: Plan) -> float:
-    """Instructions of a picture, moves included."""
-    n, moved = len(network.layers()), [cost_of(counts) for counts in moves(network, plan)]
-    return totals(network, plan)[0] + network.tunnels * sum(moved[:n]) + sum(moved[n:])
+def predicted(network: Network, plan: Plan, by: str = BY) -> float:
+    """Cost of a picture, moves included."""
+    n, moved = len(network.layers()), [cost_of(counts, by) for counts in moves(network, plan)]
+    return totals(network, plan, by)[0] + network.tunnels * sum(moved[:n]) + sum(moved[n:])
 
 
 def end_counts(network: Network) -> Counts:

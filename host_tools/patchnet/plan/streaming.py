@@ -12,7 +12,7 @@ from .lines import Passes, View, flow, views
 from .modes import COVER, FAST_MODES, GROUPS, SWEEP, Choice, fours
 from .place import Plan
 
-READ = 100  # instructions that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
+READ = 100  # cycles that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
 
 
 def _channel(layer: Layer) -> int:

@@ -133,7 +133,7 @@ class Analysis:
     """A network under its plan. `arena` is m.ram of the device.
 
     `macs` and `executed_macs` are those of a picture (all tunnels), the latter with what strips and chunks compute
-    again; `cost` is what the planner minimises, predicted `by` instructions or macs. `weights` counts each stored
+    again; `cost` is what the planner minimises, predicted `by` one of costs.TABLES. `weights` counts each stored
     weight once, `blob_bytes` is the flash that the .pnb takes. `narrower` has the layers that smaller sums or maps
     would save bytes. Where plans were looked for, `smallest` is the least arena of any, and `front`, if it was asked
     for, all that are worth having.
@@ -186,16 +186,16 @@ def analyze(
     """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
     takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
 
-    `pareto` adds the front. Plans are compared `by` one of costs.TABLES: by instructions unless said, but those for
+    `pareto` adds the front. Plans are compared `by` one of costs.TABLES: by cycles unless said, but those for
     `zoo.NAMES`, which others' memory is compared with, by MACs. `stream`: weights are read from a file through a buffer
-    of so many bytes; a plan is then chosen for that, by instructions. ValueError names the block for which a budget or
+    of so many bytes; a plan is then chosen for that, by cycles. ValueError names the block for which a budget or
     a buffer is too small.
     """
     if stream is not None and by == "macs":
-        raise ValueError("--stream: reading is counted in instructions, not in MACs")
+        raise ValueError("--stream: reading is counted in cycles, not in MACs")
     path, blob, plan, fast = Path(source), None, None, None
     named = str(source) in zoo.NAMES
-    by = by or ("macs" if named and stream is None else "instructions")
+    by = by or ("macs" if named and stream is None else costs.BY)
     if named:
         network = zoo.network(str(source))
     elif path.suffix == ".toml":
@@ -233,7 +233,7 @@ def measure(blob: bytes, buffer: int) -> Streamed:
 
 
 def analyze_network(
-    network: Network, plan: Plan, budget: int | None = None, blob: bytes | None = None, by: str = "instructions"
+    network: Network, plan: Plan, budget: int | None = None, blob: bytes | None = None, by: str = costs.BY
 ) -> Analysis:
     """The analysis of a network under `plan`; of its `blob`, if it has one already."""
     counts = costs.executed(network, plan)
@@ -498,5 +498,6 @@ def describe(candidate: Candidate) -> dict:
         "macs": candidate.macs,
         "weights": candidate.weights,
         "blob_bytes": blob_bytes(n, plan),
-        "instructions": costs.predicted(n, plan),
+        "instructions": costs.predicted(n, plan, "instructions"),
+        "cycles": costs.predicted(n, plan),
     }

@@ -102,8 +102,8 @@ class BlockCount:
 class NetworkCount:
     """Instructions of a network, all tunnels together, and of its layers, the fully connected one last.
 
-    `macs` are nominal. `predicted` is what the planner says, `large` the instructions with a picture of LARGE pixels.
-    `cycles`: modelled, of the layers.
+    `macs` are nominal. `predicted` and `predicted_cycles` are what the planner says, `large` the instructions with a
+    picture of LARGE pixels. `cycles`: modelled, of the layers.
     """
 
     name: str
@@ -113,6 +113,7 @@ class NetworkCount:
     per_mac: float
     arena: int
     predicted: int
+    predicted_cycles: int
     large: int
     layers: dict[str, int]
     cycles: dict[str, Cycles]
@@ -269,9 +270,11 @@ def _network_count(board: Board, job: Job, file: str, modelled: Sequence[Cycles]
     names = [block_name(network, i) for i in range(len(network.run()))]
     if len(counts) > len(names):
         names.append("fully connected" if network.end.fully_connected(network) else "end")
-    n, predicted = sum(counts), costs.predicted(network, job.plan)
+    n = sum(counts)
+    predicted, cycles = (round(costs.predicted(network, job.plan, by)) for by in ("instructions", "cycles"))
     return NetworkCount(
-        job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, round(predicted), sum(large),
+        job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, predicted, cycles,
+        sum(large),
         dict(zip(names, counts, strict=True)), dict(zip(names, modelled, strict=True)),
     )  # fmt: skip
 
@@ -394,6 +397,7 @@ def _layer_table(name: str, counts: Sequence[NetworkCount]) -> Table:
         ("predicted", lambda c: f"{c.predicted / c.instructions - 1:+.1%}"),
         ("cycles, modelled", lambda c: _range(c.all_cycles())),
         ("MAC a cycle", lambda c: _rate(c.macs, c.all_cycles())),
+        ("predicted", lambda c: f"{2 * c.predicted_cycles / (c.all_cycles().least + c.all_cycles().most) - 1:+.1%}"),
         (f"all, picture {LARGE[0]}x{LARGE[1]}", lambda c: f"{c.large:,}"),
         ("arena", lambda c: f"{c.arena:,} B"),
     )

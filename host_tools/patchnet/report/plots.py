@@ -173,7 +173,7 @@ def front(a: Analysis, path: str | Path) -> None:
         costs = [(c.cost + streaming.READ * c.read) / a.macs for c in plans]
         own = (a.cost + (streaming.READ * a.streamed.read if a.streamed else 0)) / a.macs
         reading = f", a byte read counted as {streaming.READ}" if a.streamed else ""
-        what = f"instructions per nominal multiply-accumulate, predicted{reading}"
+        what = f"{a.by} per nominal multiply-accumulate, predicted{reading}"
     sizes = [c.arena / 1024 for c in plans]
     axes.step(costs, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)
     axes.plot(costs, sizes, ".", color=COLOURS["map_in"], markersize=4)
@@ -203,7 +203,7 @@ def front(a: Analysis, path: str | Path) -> None:
         above, times = axes.twiny(), 1000 * a.macs / CLOCK
         above.set_xlim(*(end * times for end in axes.get_xlim()))
         _logarithmic(above)
-        above.set_xlabel(f"milliseconds at {CLOCK / 1e6:g} MHz, were it an instruction a cycle", fontsize=8)
+        above.set_xlabel(f"milliseconds at {CLOCK / 1e6:g} MHz", fontsize=8)
     axes.set_xlabel(what)
     axes.set_ylabel("arena, KB (1024 bytes)")
     axes.grid(alpha=0.3)

@@ -35,7 +35,7 @@ def test_of(run: Path) -> str:
 
 def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None) -> Path:
     """RUN/report.html of what lies in the run, of what engines were `asked`, and of what the last one was of a part of
-    the items. `clock`: of the processor, Hz, by which predicted instructions are told as time.
+    the items. `clock`: of the processor, Hz, by which predicted cycles are told as time.
     ValueError if it is no run."""
     run = Path(run)
     if not asked and not any(any(run.glob(name)) for name in ("config.toml", "*.pnb", "import.json")):
@@ -82,7 +82,7 @@ def figures(a: analyze.Analysis, blob: Path, clock: int) -> list[tuple[str, str]
         ("RAM (arena)", f"{a.arena:,} B"),
         ("flash (.pnb)", f"{blob.stat().st_size:,} B"),
         ("multiply-accumulates", f"{a.macs / 1e6:.1f} M"),
-        (f"predicted, an instruction a cycle at {clock / 1e6:g} MHz", f"{1000 * a.cost / clock:.0f} ms"),
+        (f"predicted, at {clock / 1e6:g} MHz", f"{1000 * a.cost / clock:.0f} ms"),
     ]
 
 

@@ -108,7 +108,7 @@ def _binding(a: Analysis) -> str:
 
 
 # what costs are called
-COSTS = {"instructions": "instructions", "macs": "MACs and outputs"}
+COSTS = {"cycles": "cycles", "instructions": "instructions", "macs": "MACs and outputs"}
 
 
 def front(a: Analysis) -> Table:
