@@ -32,7 +32,7 @@ from patchnet.tasks.classify.end import Pooled
 
 CHANNELS = (8, 16, 16, 24, 24, 32, 40, 48, 64, 96)
 SIDES = (9, 10, 12, 17, 20, 21, 28, 33, 40, 65)
-AT_ONCE = 100  # blobs in the ROM of one board
+AT_ONCE = 60  # blobs in the ROM of one board, whose layers the plugin has numbers for
 TABLES = {"instructions": costs.INSTRUCTIONS, "cycles": costs.CYCLES}
 LEAST = 20_000  # instructions of a layer that is worth looking at: a step is counted to 1000
 # Numbers that others stand for, or that a kernel does not have; what a call of these costs, their outputs tell

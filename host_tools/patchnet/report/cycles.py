@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "blocks.so"  # beside the firmware
 MOST_LAYERS = 64  # numbers that the plugin counts by, for each network
-ENGINE = "pn_"  # what the engine's functions begin with
+ENGINE = "pn_"  # what the names of the engine's functions and source files begin with
 STEP, OPEN = "pn_step", "pn_open_begin"
 
 
@@ -57,16 +57,21 @@ class Firmware:
             if text is None or not isinstance(table, SymbolTableSection):
                 raise ValueError(f"{path}: wanted a program with its symbols")
             self.start, self.code = text["sh_addr"], text.data()
-            symbols = table.iter_symbols()
-            self.functions = sorted(
-                (s["st_value"] & ~1, s.name) for s in symbols if s["st_info"]["type"] == "STT_FUNC"
-            )  # fmt: skip
+            file, self.functions = "", []
+            for s in table.iter_symbols():  # those of a source file behind its name, then those that others know
+                kind, where = s["st_info"]["type"], s["st_info"]["bind"]
+                file = s.name if kind == "STT_FILE" else file
+                if kind == "STT_FUNC":
+                    own = s.name if where != "STB_LOCAL" else file
+                    self.functions.append((s["st_value"] & ~1, own.startswith(ENGINE), s.name))
+            self.functions.sort()
 
     def address(self, name: str) -> int:
-        return next(at for at, own in self.functions if own == name)
+        return next(at for at, _, own in self.functions if own == name)
 
-    def function(self, address: int) -> str:
-        return self.functions[bisect_right(self.functions, (address, "\x7f")) - 1][1]
+    def of_engine(self, address: int) -> bool:
+        """Whether a function of the engine lies there."""
+        return self.functions[bisect_right(self.functions, (address, True, "\x7f")) - 1][1]
 
     @cache  # noqa: B019, one firmware lives as long as its blocks are asked for
     def disassembled(self, address: int, instructions: int) -> list[Instruction]:
@@ -107,7 +112,7 @@ def counted(blocks: str, firmware: Firmware, steps: int) -> dict[int, Cycles]:
     rows = [(int(start, 16), *map(int, words)) for start, *words in map(str.split, lines)]
     known = {address: instructions for address, instructions, *_ in rows}
     for address, instructions, number, count in rows:
-        if firmware.function(address).startswith(ENGINE):
+        if firmware.of_engine(address):
             least, most = firmware.block(address, instructions, known)
             own = Cycles(count * instructions, count * least, count * most)
             out[number] = out.get(number, Cycles()) + own
