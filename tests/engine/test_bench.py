@@ -140,7 +140,9 @@ def made() -> Bench:
     cycles = Cycles(2_900_000, 2_500_000, 4_000_000)
     blocks = [BlockCount(f"block {i}", "fast", 3_000_000, 2_000_000, 1.5, 9_436, cycles) for i in range(1, 5)]
     layers, modelled = {"stem": 700, "fully connected": 300}, {"stem": cycles, "fully connected": cycles}
-    return Bench(blocks, [NetworkCount("net", "cheapest", 1_000, 800, 1.25, 4_096, 1_020, 5_000, layers, modelled)])
+    return Bench(
+        blocks, [NetworkCount("net", "cheapest", 1_000, 800, 1.25, 4_096, 1_020, 3_400_000, 5_000, layers, modelled)]
+    )
 
 
 def test_json_has_the_named_fields():
@@ -241,7 +243,7 @@ def test_costs_predict_a_network(connect, tmp_path):
     for i, job in enumerate(jobs):
         counts = bench.measure(board, f"{i}.pnb", job.network.width, job.network.height)
         assert len(counts) == len(job.network.layers()) + 1
-        assert costs.predicted(job.network, job.plan) == pytest.approx(sum(counts), rel=0.05)
+        assert costs.predicted(job.network, job.plan, "instructions") == pytest.approx(sum(counts), rel=0.05)
 
 
 def test_cycles_of_two_networks(connect, tmp_path):

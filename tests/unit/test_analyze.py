@@ -214,7 +214,8 @@ def test_narrower_numbers(tmp_path):
 
 
 def test_budget_replans(tmp_path):
-    path = written(tmp_path, pack(random_qnet(np.random.default_rng(1), TINY), choice.smallest(TINY)))
+    qnet = random_qnet(np.random.default_rng(1), TINY)
+    path = written(tmp_path, pack(qnet, choice.smallest(TINY, fast=fast_layers(qnet))))
     least = analyze.analyze(path)
     more = analyze.analyze(path, budget=least.arena * 2)
     assert more.smallest == least.arena < more.arena <= 2 * least.arena

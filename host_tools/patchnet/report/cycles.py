@@ -57,12 +57,12 @@ class Firmware:
             if text is None or not isinstance(table, SymbolTableSection):
                 raise ValueError(f"{path}: wanted a program with its symbols")
             self.start, self.code = text["sh_addr"], text.data()
-            file, self.functions = "", []
+            source, self.functions = "", []
             for s in table.iter_symbols():  # those of a source file behind its name, then those that others know
                 kind, where = s["st_info"]["type"], s["st_info"]["bind"]
-                file = s.name if kind == "STT_FILE" else file
+                source = s.name if kind == "STT_FILE" else source
                 if kind == "STT_FUNC":
-                    own = s.name if where != "STB_LOCAL" else file
+                    own = s.name if where != "STB_LOCAL" else source
                     self.functions.append((s["st_value"] & ~1, own.startswith(ENGINE), s.name))
             self.functions.sort()
 
