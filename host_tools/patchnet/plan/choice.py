@@ -24,8 +24,8 @@ DEFAULT_LIMIT = 1.2  # times the fastest plan's cost
 
 @dataclass(frozen=True)
 class Point:
-    """A plan of the front: arena bytes, cost by a table of costs.TABLES and multiply-accumulates (of a picture), schedule for `place`. If
-    weights are read through a buffer, bytes read (of a picture), which are in the cost (streaming.READ)."""
+    """A plan of the front: arena bytes, cost by one of costs.TABLES, multiply-accumulates (of a picture), schedule for
+    `place`. If weights are read through a buffer, bytes read (of a picture), which are in the cost (streaming.READ)."""
 
     arena_bytes: int
     cost: float
@@ -114,9 +114,9 @@ def front(
     buffer: int | None = None,
 ) -> list[Point]:
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
-    nothing twice. `progress` hears of layers done and layers. Costs are counted `by` one of costs.TABLES; `fast` tells for each layer whether its weights let it run in modes fast and sweep, where its shape
-    does (`blob.order.fast_layers`). `buffer`: bytes of the one through which weights are read; ValueError if it is too
-    small.
+    nothing twice. `progress` hears of layers done and layers. Costs are counted `by` one of costs.TABLES; `fast` tells
+    for each layer whether its weights let it run in modes fast and sweep, where its shape does
+    (`blob.order.fast_layers`). `buffer`: bytes of the one through which weights are read; ValueError if too small.
     """
     how = How.of(network, by, fast, buffer)
     if buffer is not None:

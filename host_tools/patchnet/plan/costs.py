@@ -14,13 +14,13 @@ from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WI
 from .place import Plan, staged
 from .sizes import block_windows, conv_pixels
 
-# Of each kernel (per call, per output, per multiply-accumulate), which `layer_counts` counts: instructions of the emulated
-# Cortex-M7, and modelled cycles (report.pipeline), in the middle between the least and the most. Fitted by non-negative
-# least squares of the relative error to layers in 480 random plans for shapes like the zoo's (tests/fit_costs.py): weights
-# of 8 bits, RGB565 of the network's own size. By hand are "fc", "cover", "sample grey", pooling layers, and what "move"
-# takes in cycles, as memmove is not modelled. A layer is met within (root mean square; the worst) 2% (10%) in mode fast,
-# 3% (13%) in mode sweep, 4 to 5% (21%) of convolutions, 3 to 4% (18%) of portable bottlenecks. Larger pictures cost
-# more in `sample`.
+# Of each kernel (per call, per output, per multiply-accumulate), which `layer_counts` counts: instructions of the
+# emulated Cortex-M7, and modelled cycles (report.pipeline), in the middle between the least and the most. Fitted by
+# non-negative least squares of the relative error to layers in 480 random plans for shapes like the zoo's
+# (tests/fit_costs.py): weights of 8 bits, RGB565 of the network's own size. By hand are "fc", "cover", "sample grey",
+# pooling layers, and what "move" takes in cycles, as memmove is not modelled. A layer is met within (root mean square;
+# the worst) 2% (10%) in mode fast, 3% (13%) in mode sweep, 4% (21%) of convolutions, 4% (18%) of portable bottlenecks.
+# Larger pictures cost more in `sample`.
 INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "sample": (123, 5.73, 0),
     "sample grey": (180, 57.1, 0),
