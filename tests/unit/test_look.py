@@ -58,7 +58,7 @@ def test_files_that_cannot_be_read_are_left_out_and_named(tmp_path):
     assert len(seen.train) + len(seen.test) == 40
     assert (
         seen.notes[0]
-        == "1 of 41 files cannot be read and are left out: cat/broken.jpg: no picture, or of an unknown kind"
+        == f"{root}: 1 of 41 files cannot be read and are left out: cat/broken.jpg: no picture, or of an unknown kind"
     )
     for i in range(10):
         (root / "dog" / f"broken{i}.jpg").write_bytes(b"no picture")

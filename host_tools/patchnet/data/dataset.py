@@ -26,7 +26,7 @@ class Dataset:
 
     `sources` holds encoded files, paths, pixel arrays or clips; files are decoded when they are asked for.
     Detection sets have `boxes`, for each picture an array (n, 6) of xmin, ymin, xmax, ymax (fractions of the
-    picture), class and difficult (0 or 1); their labels are -1.
+    picture), class and difficult (0 or 1); their labels are -1. `where`: what the set is called in messages.
     """
 
     classes: tuple[str, ...]
@@ -34,6 +34,7 @@ class Dataset:
     labels: np.ndarray
     names: tuple[str, ...]
     boxes: tuple[np.ndarray, ...] | None = None
+    where: str = "data"
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -51,7 +52,7 @@ class Dataset:
     def need_boxes(self) -> tuple[np.ndarray, ...]:
         """`boxes`; ValueError where there are none."""
         if self.boxes is None:
-            raise ValueError(f"wanted a set of boxes, got one of class labels ({some(self.classes)})")
+            raise ValueError(f"{self.where}: wanted a set of boxes, got one of class labels ({some(self.classes)})")
         return self.boxes
 
     def counts(self) -> list[int]:
@@ -93,17 +94,17 @@ def readable(dataset: Dataset) -> Dataset:
             bad[i] = named(dataset.names[i], e)
     if not bad:
         return dataset
-    log.warning(left_out(bad, len(dataset)))
+    log.warning(left_out(bad, dataset))
     return dataset.take([i for i in range(len(dataset)) if i not in bad])
 
 
-def left_out(bad: dict[int, str], n: int) -> str:
-    """A line about those of `n` items that cannot be read, each with what is wrong about it. ValueError if they are
+def left_out(bad: dict[int, str], dataset: Dataset) -> str:
+    """A line about those of its items that cannot be read, each with what is wrong about it. ValueError if they are
     more than BAD_SHARE."""
-    told = "; ".join(list(bad.values())[:3])
-    if len(bad) > BAD_SHARE * n:
-        raise ValueError(f"{len(bad)} of {n} files cannot be read: {told}")
-    return f"{len(bad)} of {n} files cannot be read and are left out: {told}"
+    told, some = "; ".join(list(bad.values())[:3]), f"{dataset.where}: {len(bad)} of {len(dataset)} files"
+    if len(bad) > BAD_SHARE * len(dataset):
+        raise ValueError(f"{some} cannot be read: {told}")
+    return f"{some} cannot be read and are left out: {told}"
 
 
 def decode(source: bytes | Path | np.ndarray | Clip, side: int | None = None) -> Item:

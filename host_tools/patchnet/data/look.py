@@ -134,7 +134,7 @@ class Seen:
                 hashes.append(difference_hash(as_picture(item)))
                 shapes.append(item.shape[:2])
         if bad:
-            notes.append(left_out(bad, len(items)))
+            notes.append(left_out(bad, items))
         return cls(items.take(kept), tuple(hashes), tuple(shapes))
 
     def sizes(self) -> tuple[tuple[int, int], ...]:
