@@ -380,8 +380,8 @@ VERBS = {
     "float": ["val", "X", "--data", "pictures", "--on", "float"], "predict": ["predict", "X", "a.png"],
     "deploy": ["deploy", "X"], "report": ["report", "X"], "bench": ["bench", "X", "--on", "auto"],
 }  # fmt: skip
-FITS = {("float", "trained"), ("float", "unpacked"), ("float", "weights.npz"), ("float", "tones.npz"), ("pack", "unpacked"),
-        ("report", "trained"), ("report", "unpacked"), ("analyze", "bad.toml")}  # fmt: skip
+FITS = {("float", "trained"), ("float", "unpacked"), ("float", "weights.npz"), ("float", "tones.npz"),
+        ("pack", "unpacked"), ("report", "trained"), ("report", "unpacked"), ("analyze", "bad.toml")}  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)

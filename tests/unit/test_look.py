@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import toys
 from patchnet import data
-from patchnet.data.look import difference_hash, look, near, store
+from patchnet.data.look import changes, contents, difference_hash, look, near, store
 
 RNG = np.random.default_rng(3)
 
@@ -89,6 +90,21 @@ def test_a_split_that_is_there_stays(tmp_path):
 def test_sets_of_which_nothing_can_be_learnt(tmp_path, classes, each, line):
     with pytest.raises(ValueError, match=line):
         look(fill(tmp_path / "pets", classes, each))
+
+
+def test_what_has_changed_since(tmp_path):
+    root = fill(tmp_path / "pets", each=3)
+    before = contents(root)
+    assert changes(before, contents(root)) == ""
+    (root / "cat" / "0.png").unlink()
+    assert changes(before, contents(root)) == f"1 removed ({root}/cat/0.png)"
+    toys.save(tmp_path / "toys.npz", 4)
+    toys.save(tmp_path / "others.npz", 5, seed=1)
+    boxes = contents(tmp_path / "toys.npz")
+    key = f"{tmp_path / 'toys.npz'}/0-0"
+    assert changes(boxes | {key: [1, boxes[key][1]]}, boxes) == f"1 labelled otherwise ({key})"
+    told = changes(boxes, contents(tmp_path / "others.npz"))
+    assert told.startswith("5 added (") and ", 4 removed (" in told
 
 
 def test_what_is_stored_is_the_set(tmp_path):
