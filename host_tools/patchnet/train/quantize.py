@@ -71,7 +71,7 @@ def run(
         batches = rooms.part(e.network.task, "training").TRAINING.batches(training, e)
         fine_tune(net, teacher.to(memory_format=torch.channels_last), batches, e)
     path = Path(out) if out else run_dir / "qnet.npz"
-    save(net.quantized(), path)
+    save(net.quantized(), path, {"epochs": epochs, "lr": lr, "calibration": calibration})
     return path
 
 
