@@ -16,6 +16,7 @@ from patchnet.data.look import look
 from patchnet.make import choose, stages
 from patchnet.make.choose import Wanted
 from patchnet.progress import no_track
+from patchnet.report import run as report
 from patchnet.train import loop
 from patchnet.train.experiment import load_experiment
 
@@ -172,6 +173,8 @@ def test_one_command(folder, tmp_path, capsys, monkeypatch):
     page = (out / "report.html").read_text()
     assert "Confusion matrix" in page and "Memory over the network" in page
     assert all(f"<td>{on}</td>" in page for on in engines)
+    assert f"patchnet make {folder} --ram 9216 --flash 40960 --ms 10 " in page and f"{out}/test.npz --on float" in page
+    assert report.test_of(out) == f"{out}/test.npz"
 
     before = {p.name: p.stat().st_mtime_ns for p in out.iterdir() if p.name in ("float.npz", "qnet.npz", "train.npz")}
     (out / "squares.pnb").unlink()

@@ -34,9 +34,10 @@ BATCH = "batch.png"  # pictures as the network sees them while it learns, left b
 
 
 def test_of(run: Path) -> str:
-    """The test set of a trained run's experiment; "" if there is none."""
-    path = run / "config.toml"
-    return str(read_toml(path).get("test", "")) if path.is_file() else ""
+    """The test set of a trained run's experiment, or the one that `make` keeps in the run; "" if there is none."""
+    path, own = run / "config.toml", run / "test.npz"
+    told = str(read_toml(path).get("test", "")) if path.is_file() else ""
+    return told or (str(own) if own.is_file() else "")
 
 
 def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None) -> Path:
@@ -123,9 +124,8 @@ def curves(run: Path) -> list[Section]:
         points = [(int(row["epoch"]), float(row[name])) for row in rows if row[name]]
         if points:
             axes.plot(*zip(*points, strict=True), "-", color="#1f77b4", marker="." if len(points) < 40 else "")
-            last = points[-1]
-            axes.annotate(f"{last[1]:.4g}", last, textcoords="offset points", xytext=(-4, 6), ha="right", fontsize=9)
-        axes.set_title(NAMES.get(name, f"{name}, held-out"), fontsize=10)
+        last = f": {points[-1][1]:.4g}" if points else ""
+        axes.set_title(NAMES.get(name, f"{name}, held-out") + last, fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
