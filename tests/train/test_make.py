@@ -183,7 +183,7 @@ def test_one_command(folder, tmp_path, capsys, monkeypatch):
     assert before == {name: (out / name).stat().st_mtime_ns for name in before} and (out / "squares.pnb").is_file()
     assert "next:" in told and f"patchnet deploy {out}/squares.pnb" in told
 
-    kept = (folder / "red" / "29.png").read_bytes()
+    kept, blue = (folder / "red" / "29.png").read_bytes(), (folder / "blue" / "0.png").read_bytes()
     (folder / "red" / "29.png").rename(folder / "green" / "new.png")
     (folder / "blue" / "0.png").write_bytes(kept + b"longer")
     assert cli.main(command) == cli.USER_ERROR
@@ -192,6 +192,8 @@ def test_one_command(folder, tmp_path, capsys, monkeypatch):
                  f"1 removed ({folder}/red/29.png)", f"1 with other contents ({folder}/blue/0.png)",
                  "-o names another folder"):  # fmt: skip
         assert line in told
+    (folder / "green" / "new.png").rename(folder / "red" / "29.png")
+    (folder / "blue" / "0.png").write_bytes(blue)
 
     assert cli.main([*command[:2], "--ram", "8K", *command[4:]]) == cli.USER_ERROR
     assert "was begun otherwise (wanted was" in capsys.readouterr().err
