@@ -350,10 +350,6 @@ WRONG = {
     "a drawing over a picture": (["predict", "pets.pnb", "a.png", "--out", "a.png"], "got one of the pictures"),
     "report of no run": (["report", "nowhere"], "nowhere: wanted a run"),
     "report of pictures": (["report", "pictures"], "pictures: wanted a run"),
-    "data of another npz": (
-        ["val", "pets.pnb", "--data", "qnet.npz"],
-        "qnet.npz: wanted a data set with the names of its",
-    ),
     "data damaged": (["val", "pets.pnb", "--data", "torn"], "torn: 1 of 2 files cannot be read: cat/b.png: no picture"),
     "import of nothing": (["import", "gone.tflite"], "gone.tflite"),
     "import of something": (["import", "a.png"], "a.png"),

@@ -124,8 +124,6 @@ def load_npz(path: Path) -> Dataset:
     `box_start`."""
     with npz(path) as archive:
         z = {key: archive[key] for key in archive.files if not key.startswith("xml")}
-    if "classes" not in z:
-        raise ValueError(f"{path}: wanted a data set with the names of its 'classes', got {', '.join(list(z)[:4])}")
     if "images" in z:
         sources = list(z["images"])
     elif "data" in z:
@@ -174,7 +172,7 @@ def load_folder(root: Path) -> Dataset:
         some = ", ".join(
             f"{len(own)} {what} ({own[0][0]})" for own, what in ((pictures, "pictures"), (sounds, "sounds"))
         )
-        raise ValueError(f"{root}: wanted pictures or sounds, got both: {some}")
+        raise ValueError(f"{root}: wanted pictures or sounds, got both: {both}")
     unannotated(root, classes)
     found = pictures or sounds
     if not found:
