@@ -169,7 +169,7 @@ def load_folder(root: Path) -> Dataset:
     pictures = [(p, i) for p, i in files if p.suffix.lower() in PICTURES]
     sounds = [(p, i) for p, i in files if p.suffix.lower() in SOUNDS]
     if pictures and sounds:
-        some = ", ".join(
+        both = ", ".join(
             f"{len(own)} {what} ({own[0][0]})" for own, what in ((pictures, "pictures"), (sounds, "sounds"))
         )
         raise ValueError(f"{root}: wanted pictures or sounds, got both: {both}")
