@@ -41,17 +41,10 @@ class FileCam:
 
     def snapshot(self):
         path = self._paths[self._next]
-        self._next = (self._next + 1) % len(self._paths)
-        with open(path, "rb") as f:
-            data = f.read()
-        try:
-            width, height, format, pixels = _decode(data, *self._raw)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        self.skip()
+        image = self._read(path)
         self.name = path.split("/")[-1]
-        if self._pixformat not in (None, format):
-            format, pixels = self._pixformat, convert(pixels, format, self._pixformat)
-        return Image(width, height, format, pixels)
+        return image
 
     def skip(self):
         self._next = (self._next + 1) % len(self._paths)
@@ -63,45 +56,42 @@ class FileCam:
         return self._head()[1]
 
     def window(self, x, y, w, h):
-        """Part of the picture, read row by row."""
-        width, height, format, start, stride, head = self._head()
-        if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
-            raise ValueError(f"window: {x}, {y}, {w} x {h} is outside of {width} x {height}")
-        bytes_per_pixel = format & 0xFF
-        row = w * bytes_per_pixel
-        pixels = bytearray(row * h)
-        view = memoryview(pixels)
-        with open(self._paths[self._next], "rb") as f:
-            for i in range(h):
-                line = y + i if stride > 0 else height - 1 - y - i
-                f.seek(start + line * abs(stride) + x * bytes_per_pixel)
-                if f.readinto(view[i * row : (i + 1) * row]) != row:
-                    raise ValueError(f"{self._paths[self._next]}: cut off")
-        if head[:2] == b"BM":
-            format, pixels = _bmp_pixels(pixels, format, head)
-        if self._pixformat not in (None, format):
-            format, pixels = self._pixformat, convert(pixels, format, self._pixformat)
-        return Image(w, h, format, pixels)
+        """Part of the picture."""
+        return self._read(self._paths[self._next], (x, y, w, h))
 
     def _head(self):
-        """Of the next picture: width, height, format, where its rows begin and how far apart they are (less than 0 if
-        the last comes first), and the file's first bytes."""
+        """`_head_of` the next picture."""
         path = self._paths[self._next]
         with open(path, "rb") as f:
-            head = f.read(HEAD_BYTES)
-        try:
-            if head[:2] in (b"P5", b"P6"):
-                width, height, start = _pnm_head(head)
-                format = RGB888 if head[:2] == b"P6" else GRAYSCALE
-            elif head[:2] == b"BM":
-                return _bmp_head(head) + (head,)
-            elif self._raw[0] is None:
-                raise ValueError("not PPM, PGM or BMP; raw pixels need size=(width, height)")
-            else:
-                (width, height), format, start = self._raw[0], self._raw[1], 0
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        return width, height, format, start, width * (format & 0xFF), head
+            return _head_of(f, path, *self._raw)
+
+    def _read(self, path, area=None):
+        """An area of a picture, else all of it, row by row: memory is taken for what is returned, and for a row."""
+        with open(path, "rb") as f:
+            width, height, format, start, stride, tidy = _head_of(f, path, *self._raw)
+            x, y, w, h = area or (0, 0, width, height)
+            if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
+                raise ValueError(f"window: {x}, {y}, {w} x {h} is outside of {width} x {height}")
+            wanted = self._pixformat or format
+            row, out = w * (format & 0xFF), w * (wanted & 0xFF)
+            try:
+                pixels = bytearray(out * h)
+            except MemoryError:
+                raise MemoryError(
+                    f"{path}: {w} x {h} needs {out * h} bytes at once; classify(cam), without snapshot(), reads patches"
+                ) from None
+            view, line = memoryview(pixels), bytearray(row)
+            for i in range(h):
+                f.seek(start + (y + i if stride > 0 else height - 1 - y - i) * abs(stride) + x * (format & 0xFF))
+                to = view[i * out : (i + 1) * out]
+                got = to if wanted == format else line
+                if f.readinto(got) != row:
+                    raise ValueError(f"{path}: cut off")
+                if tidy:
+                    tidy(got)
+                if wanted != format:
+                    to[:] = convert(line, format, wanted)
+        return Image(w, h, wanted, pixels)
 
 
 def _pictures(path):
@@ -114,87 +104,82 @@ def _pictures(path):
     return [path.rstrip("/") + "/" + name for name in names]
 
 
-def _decode(data, size, format):
-    """Width, height, format and pixels of the file's contents; the pixels are a view of `data` where they can be."""
-    if data[:2] in (b"P5", b"P6"):
-        return _decode_pnm(data)
-    if data[:2] == b"BM":
-        return _decode_bmp(data)
-    if size is None:
-        raise ValueError("not PPM, PGM or BMP; raw pixels need size=(width, height)")
-    return _checked(size[0], size[1], format, data, 0)
+def _head_of(f, path, size, format):
+    """Width, height, format, where rows begin and how far apart they are, less than 0 if the last comes first, and what
+    makes the file's bytes of a row its pixels, or None. `size`, `format`: of .raw files. ValueError names the file."""
+    end = f.seek(0, 2)
+    f.seek(0)
+    head = f.read(HEAD_BYTES)
+    tidy = None
+    try:
+        if head[:2] in (b"P5", b"P6"):
+            format = RGB888 if head[:2] == b"P6" else GRAYSCALE
+            width, height, start = _pnm_head(head, format & 0xFF, end)
+            stride = width * (format & 0xFF)
+        elif head[:2] == b"BM":
+            width, height, format, start, stride, tidy = _bmp_head(head)
+        elif size is None:
+            raise ValueError("not PPM, PGM or BMP; raw pixels need size=(width, height)")
+        else:
+            (width, height), start = size, 0
+            stride = width * (format & 0xFF)
+        wanted = abs(stride) * (height - 1) + width * (format & 0xFF)
+        if width <= 0 or height <= 0 or end < start + wanted:
+            raise ValueError(f"{width} x {height} needs {wanted} bytes of pixels, the file has {end - start}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return width, height, format, start, stride, tidy
 
 
-def _checked(width, height, format, data, start):
-    wanted = width * height * (format & 0xFF)
-    if wanted <= 0 or len(data) < start + wanted:
-        raise ValueError(f"{width} x {height} needs {wanted} bytes of pixels, the file has {len(data) - start}")
-    return width, height, format, memoryview(data)[start : start + wanted]
-
-
-def _pnm_head(data):
-    """Width, height, and where the pixels begin."""
+def _pnm_head(head, channels, end):
+    """Width, height, and where the pixels begin, of a file of `end` bytes."""
     numbers = []  # type: list[int]
     at = 2
     while len(numbers) < 3:
-        while data[at : at + 1].isspace():
+        first = at
+        if head[at : at + 1] == b"#":
+            while head[at : at + 1] not in (b"\n", b"\r", b""):
+                at += 1
+        elif head[at : at + 1].isspace():
             at += 1
-        end = at
-        if data[at : at + 1] == b"#":
-            while data[end : end + 1] not in (b"\n", b""):
-                end += 1
         else:
-            while data[end : end + 1].isdigit():
-                end += 1
-            numbers.append(int(data[at:end]))  # ValueError where there is no number
-        at = end
+            while head[at : at + 1].isdigit():
+                at += 1
+            if at == first:
+                raise ValueError(f"wanted width, height and 255 in the first {HEAD_BYTES} bytes of a PPM or PGM")
+            numbers.append(int(head[first:at]))
     width, height, top = numbers
     if top != 255:
         raise ValueError(f"maximum value is {top}, wanted 255")
-    return width, height, at + 1
+    # one blank ends the head; of two, \r\n, the second may be a pixel: the file's length tells
+    crlf = head[at : at + 2] == b"\r\n" and end >= at + 2 + width * height * channels
+    return width, height, at + 1 + crlf
 
 
-def _decode_pnm(data):
-    width, height, start = _pnm_head(data)
-    return _checked(width, height, RGB888 if data[:2] == b"P6" else GRAYSCALE, data, start)
-
-
-def _bmp_head(data):
-    """Width, height, format, where the rows begin, and how far apart they are, less than 0 if the last comes first."""
-    if len(data) < 54:
+def _bmp_head(head):
+    """Like `_head_of`."""
+    if len(head) < 54:
         raise ValueError("BMP header is cut off")
-    start, header, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
+    start, header, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", head, 10)
     if bits not in (8, 24) or compression or width <= 0 or not height:
         raise ValueError(f"BMP has {bits} bits, compression {compression}; wanted 24 or 8 bits, uncompressed")
-    if bits == 8:
-        _grey_palette(data[14 + header : start])
     stride = (width * bits // 8 + 3) & ~3
-    return width, abs(height), RGB888 if bits == 24 else GRAYSCALE, start, stride if height < 0 else -stride
+    stride = stride if height < 0 else -stride
+    if bits == 24:
+        return width, abs(height), RGB888, start, stride, _swap
+    grey = _grey_palette(head[14 + header : start])
+
+    def look_up(row):
+        for i in range(len(row)):
+            row[i] = grey[row[i]]
+
+    return width, abs(height), GRAYSCALE, start, stride, look_up
 
 
-def _decode_bmp(data):
-    width, rows, format, start, stride = _bmp_head(data)
-    row = width * (format & 0xFF)
-    if len(data) < start + abs(stride) * (rows - 1) + row:
-        raise ValueError("BMP is cut off")
-    pixels = bytearray(row * rows)
-    for y in range(rows):
-        at = start + abs(stride) * (y if stride > 0 else rows - 1 - y)
-        pixels[y * row : (y + 1) * row] = data[at : at + row]
-    return (width, rows) + _bmp_pixels(pixels, format, data)
-
-
-def _bmp_pixels(pixels, format, data):
-    """Format and pixels of what a BMP file holds: blue first, or numbers in its palette."""
-    if format == RGB888:
-        for i in range(0, len(pixels), 3):
-            pixels[i], pixels[i + 2] = pixels[i + 2], pixels[i]
-        return format, pixels
-    start, header = struct.unpack_from("<II", data, 10)
-    grey = _grey_palette(data[14 + header : start])
-    for i in range(len(pixels)):
-        pixels[i] = grey[pixels[i]]
-    return format, pixels
+def _swap(row):
+    """A BMP has blue first."""
+    for i in range(0, len(row), 3):
+        row[i], row[i + 2] = row[i + 2], row[i]
 
 
 def _grey_palette(palette):
@@ -210,26 +195,23 @@ def _grey_palette(palette):
 
 def convert(pixels, old, new):
     """Pixels in another format, with OpenMV's arithmetic."""
-    count = len(pixels) // (old & 0xFF)
+    step, at = old & 0xFF, 0
+    count = len(pixels) // step
     out = bytearray(count * (new & 0xFF))
-    for i in range(count):
-        red, green, blue = _get(pixels, i, old)
+    for i in range(count):  # no call in it: that would take twice as long
+        red = green = blue = pixels[at]
+        if old == RGB888:
+            green, blue = pixels[at + 1], pixels[at + 2]
+        elif old == RGB565:  # a little-endian 16-bit number
+            value = red | pixels[at + 1] << 8
+            red, green, blue = value >> 11, value >> 5 & 0x3F, value & 0x1F
+            red, green, blue = red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2
+        at += step
         if new == GRAYSCALE:
             out[i] = (red * 38 + green * 75 + blue * 15) >> 7
-        elif new == RGB565:  # a little-endian 16-bit number
+        elif new == RGB565:
             value = (red & 0xF8) << 8 | (green & 0xFC) << 3 | blue >> 3
             out[2 * i], out[2 * i + 1] = value & 0xFF, value >> 8
         else:
             out[3 * i], out[3 * i + 1], out[3 * i + 2] = red, green, blue
     return out
-
-
-def _get(pixels, i, format):
-    """Red, green and blue of pixel i, each 0..255."""
-    if format == GRAYSCALE:
-        return pixels[i], pixels[i], pixels[i]
-    if format == RGB888:
-        return pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2]
-    value = pixels[2 * i] | pixels[2 * i + 1] << 8
-    red, green, blue = value >> 11, value >> 5 & 0x3F, value & 0x1F
-    return red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2

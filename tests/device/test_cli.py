@@ -171,7 +171,7 @@ WRONG = {
         ["val", "person", "--data", "pictures", "--on", "float"],
         "float.npz (networks with a bare name: bccd",
     ),
-    "model is no blob": (["analyze", "qnet.npz"], "wanted a .pnb blob"),
+    "model is no blob": (["analyze", "qnet.npz"], "this is a network that is not packed yet: patchnet pack qnet.npz"),
     "damaged blob": (["analyze", "cut.pnb"], "cut.pnb: bad model: length"),
     "budget in words": (["analyze", "pets.pnb", "--budget", "much"], "such as 24K, 24KB or 24576, got 'much'"),
     "budget too small": (
@@ -211,7 +211,7 @@ WRONG = {
     "toml with a wrong table": (["train", "list.toml"], "list.toml: network: wanted a table, got [1, 2]"),
     "half a picture": (["predict", "pets.pnb", "a.png", "half.jpg"], "half.jpg: damaged"),
     "empty folder": (["predict", "pets.pnb", "none"], "none: no pictures or sounds in it"),
-    "a sound for pictures": (["predict", "spoken-digits", "a.png"], "reads sounds, got pictures"),
+    "a sound for pictures": (["predict", "spoken-digits", "a.png"], "reads sounds, got pictures (a.png)"),
     "threshold of two": (["predict", "bccd", "a.png", "--threshold", "2"], "from 0 to 1, got '2'"),
     "data empty": (["val", "pets.pnb", "--data", "none"], "none: wanted pictures or sounds as none/<class>/"),
     "data loose": (["val", "pets.pnb", "--data", "other/fox"], "1 beside each other, in no folder of a class"),
@@ -227,11 +227,14 @@ WRONG = {
     ),
     "data cut": (["val", "pets.pnb", "--data", "half.npz"], "half.npz: no .npz file, or a damaged one"),
     "boxes for classes": (["val", "pets.pnb", "--data", "boxes"], "pictures with one class each"),
-    "classes for boxes": (["val", "bccd", "--data", "pictures"], "wanted a set of boxes, got one of class labels"),
+    "classes for boxes": (
+        ["val", "bccd", "--data", "pictures"],
+        "pictures: wanted a set of boxes, got one of class labels",
+    ),
     "anchors of classes": (["anchors", "--data", "pictures", "--height", "9", "--width", "9"], "wanted a set of boxes"),
     "anchors of no class": (
         ["anchors", "--data", "boxes", "--height", "9", "--width", "9", "--classes", "cow"],
-        "no class 'cow' in the data set (it has thing)",
+        "boxes: no class 'cow' in the data set (it has thing)",
     ),
     "confusion of boxes": (["val", "bccd", "--data", "boxes", "--confusion", "c.png"], ""),
     "design without a budget": (["design"], "one of the arguments --ram --budget is required"),
@@ -347,11 +350,53 @@ WRONG = {
     "a drawing over a picture": (["predict", "pets.pnb", "a.png", "--out", "a.png"], "got one of the pictures"),
     "report of no run": (["report", "nowhere"], "nowhere: wanted a run"),
     "report of pictures": (["report", "pictures"], "pictures: wanted a run"),
+    "data damaged": (["val", "pets.pnb", "--data", "torn"], "torn: 1 of 2 files cannot be read: cat/b.png: no picture"),
     "import of nothing": (["import", "gone.tflite"], "gone.tflite"),
     "import of something": (["import", "a.png"], "a.png"),
     "bench of nothing": (["bench", "gone.pnb"], "gone.pnb"),
     "deploy to no board": (["deploy", "pets.pnb", "--port", "/dev/nowhere"], "/dev/nowhere"),
 }
+
+
+UNDONE = {  # what stands in the place of a network, and what to do next
+    "untrained": "this is a run that is not trained yet: patchnet train untrained/config.toml --out untrained",
+    "trained": "this is a trained run, not quantized yet: patchnet quantize trained, then patchnet pack trained",
+    "unpacked": "this is a run that is not packed yet: patchnet pack unpacked",
+    "begun": "this is a run that is not done: the same `patchnet make` again",
+    "pictures": "this is a folder of pictures: patchnet make pictures --ram 64K",
+    "none": "this is a folder without one",
+    "a b.tflite": "this is a network of another tool: patchnet import 'a b.tflite'",
+    "bad.toml": "this is an experiment: patchnet train bad.toml",
+    "a.png": "this is a picture: patchnet predict person a.png",
+    "weights.npz": "this is trained weights: patchnet quantize .",
+    "tones.npz": "this is a data set: patchnet make tones.npz --ram 64K",
+}
+VERBS = {
+    "analyze": ["analyze", "X"], "pack": ["pack", "X"], "val": ["val", "X", "--data", "pictures"],
+    "float": ["val", "X", "--data", "pictures", "--on", "float"], "predict": ["predict", "X", "a.png"],
+    "deploy": ["deploy", "X"], "report": ["report", "X"], "bench": ["bench", "X", "--on", "auto"],
+}  # fmt: skip
+FITS = {("float", "trained"), ("float", "unpacked"), ("float", "weights.npz"), ("float", "tones.npz"),
+        ("pack", "unpacked"), ("report", "trained"), ("report", "unpacked"), ("analyze", "bad.toml")}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_no_network_is_told_with_what_to_do(verb, here, capsys):
+    Image.new("L", (9, 9)).save(here / "a.png")
+    for name, files in (("untrained", ["config.toml"]), ("trained", ["config.toml", "float.npz"]),
+                        ("unpacked", ["float.npz", "qnet.npz"]), ("begun", ["make.json", "config.toml"]),
+                        ("none", []), (".", ["a b.tflite", "bad.toml"])):  # fmt: skip
+        (here / name).mkdir(exist_ok=True)
+        for file in files:
+            (here / name / file).touch()
+    np.savez(here / "weights.npz", network="")
+    np.savez(here / "tones.npz", classes=["a"])
+    for what, told in UNDONE.items():
+        if (verb, what) not in FITS:
+            status, out, err = run(capsys, *(what if word == "X" else word for word in VERBS[verb]))
+            lines = err.splitlines()
+            assert status == 2 and not out and len(lines) == 1, err
+            assert lines[0].startswith(f"patchnet: {what}: wanted") and told in lines[0]
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -375,6 +420,9 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     np.savez(here / "nameless.npz", images=pixels, labels=[0])
     np.savez(here / "many.npz", images=pixels, labels=[0], classes=[f"c{i}" for i in range(100)])
     (here / "none").mkdir(exist_ok=True)
+    (here / "torn" / "cat").mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (9, 9)).save(here / "torn" / "cat" / "a.png")
+    (here / "torn" / "cat" / "b.png").write_bytes(b"no picture")
     for folder_ in ("images", "labels"):
         (here / "boxes" / folder_).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (9, 9)).save(here / "boxes" / "images" / "a.png")

@@ -16,6 +16,7 @@ from patchnet.data.look import look
 from patchnet.make import choose, stages
 from patchnet.make.choose import Wanted
 from patchnet.progress import no_track
+from patchnet.report import run as report
 from patchnet.train import loop
 from patchnet.train.experiment import load_experiment
 
@@ -172,6 +173,8 @@ def test_one_command(folder, tmp_path, capsys, monkeypatch):
     page = (out / "report.html").read_text()
     assert "Confusion matrix" in page and "Memory over the network" in page
     assert all(f"<td>{on}</td>" in page for on in engines)
+    assert f"patchnet make {folder} --ram 9216 --flash 40960 --ms 10 " in page and f"{out}/test.npz --on float" in page
+    assert report.test_of(out) == f"{out}/test.npz"
 
     before = {p.name: p.stat().st_mtime_ns for p in out.iterdir() if p.name in ("float.npz", "qnet.npz", "train.npz")}
     (out / "squares.pnb").unlink()
@@ -179,6 +182,18 @@ def test_one_command(folder, tmp_path, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert before == {name: (out / name).stat().st_mtime_ns for name in before} and (out / "squares.pnb").is_file()
     assert "next:" in told and f"patchnet deploy {out}/squares.pnb" in told
+
+    kept, blue = (folder / "red" / "29.png").read_bytes(), (folder / "blue" / "0.png").read_bytes()
+    (folder / "red" / "29.png").rename(folder / "green" / "new.png")
+    (folder / "blue" / "0.png").write_bytes(kept + b"longer")
+    assert cli.main(command) == cli.USER_ERROR
+    told = capsys.readouterr().err.splitlines()[-1]
+    for line in (f"{out}: was made of other data than there are now: 1 added ({folder}/green/new.png)",
+                 f"1 removed ({folder}/red/29.png)", f"1 with other contents ({folder}/blue/0.png)",
+                 "-o names another folder"):  # fmt: skip
+        assert line in told
+    (folder / "green" / "new.png").rename(folder / "red" / "29.png")
+    (folder / "blue" / "0.png").write_bytes(blue)
 
     assert cli.main([*command[:2], "--ram", "8K", *command[4:]]) == cli.USER_ERROR
     assert "was begun otherwise (wanted was" in capsys.readouterr().err

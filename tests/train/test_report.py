@@ -1,5 +1,6 @@
 """A run's page, from its first epoch to the tried blob, as a browser shows it."""
 
+import html
 import re
 import shutil
 import subprocess
@@ -38,9 +39,9 @@ def headings(page: str) -> list[str]:
 def test_it_is_there_after_each_epoch(digits):
     _, pages = digits
     assert [headings(page) for page in pages] == [
-        ["Training", "A batch as the network sees it", "config.toml", "By hand"]
+        ["Training", "A batch as the network sees it", "By hand", "config.toml"]
     ] * 2
-    assert "1 epochs" in pages[0] and "2 epochs" in pages[1] and "lr" in pages[1]
+    assert "One epoch" in pages[0] and "2 epochs" in pages[1] and "lr" in pages[1]
 
 
 def test_it_has_what_engines_say(digits, capsys):
@@ -52,6 +53,15 @@ def test_it_has_what_engines_say(digits, capsys):
     assert headings(page)[:6] == [
         "Engines", "Training", "Memory over the network", "Confusion matrix", "Worst mistakes", "Least sure",
     ]  # fmt: skip
+    by_hand = html.unescape(page[page.index("By hand") :])
+    for line in (
+        f"patchnet train {out}/config.toml --out {out}-again",
+        f"patchnet quantize {out}-again --epochs 0 --lr 0.0002 --calibration 32",
+        f"patchnet pack {out}-again --budget ",
+        f"patchnet val {out} --data digits_test --on float,host",
+        f"patchnet deploy {out}",
+    ):
+        assert line in by_hand
     for text in ("<td>float</td>", "<td>host</td>", "RAM (arena)", "480 MHz"):
         assert text in page
     assert cli.main(["report", str(out), "--data", "digits", "--limit", "10", "--on", "host", "--clock", "400M"]) == 0

@@ -135,12 +135,20 @@ def test_a_run_is_not_trained_over(experiment, tmp_path, capsys):
     kept = {p.name: p.read_bytes() for p in out.iterdir()}
     assert "has a run (float.npz): --resume goes on, --force begins anew" in said(capsys, *command)
     assert kept == {p.name: p.read_bytes() for p in out.iterdir()}
-    said_of_init = "init 'nowhere': wanted a run"
-    assert said_of_init in said(capsys, *command, "--force", "--set", "init=nowhere")
-    assert kept == {p.name: p.read_bytes() for p in out.iterdir()}
     new = tmp_path / "a" / "new"
-    assert said_of_init in said(capsys, "train", path, "--out", new, "--set", "init=nowhere")
+    assert "init 'nowhere': wanted a run" in said(capsys, "train", path, "--out", new, "--set", "init=nowhere")
     assert not new.parent.exists()
+    tones = toys.sounds(tmp_path / "tones", 2)
+    for wrong, line in {
+        f'test="{tones}"': "wanted the classes blue, green, red, got high, low, noise",
+        f'train="{tones}"': "reads pictures, got sounds",
+        'test="gone"': "no data set 'gone'",
+        'init="gone"': "init 'gone': wanted a run",
+        "teacher=gone": "gone",
+        "epochs=0": "epochs: wanted",
+    }.items():
+        assert line in said(capsys, *command, "--force", "--set", wrong)
+        assert kept == {p.name: p.read_bytes() for p in out.iterdir()}
     assert cli.main([*map(str, command), "--force"]) == 0
     assert not (out / "toy.pnb").exists() and (out / "float.npz").exists()
 

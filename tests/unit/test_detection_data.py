@@ -180,8 +180,8 @@ def test_yolo_classes_in_data_yaml(yolo, text):
     ("line", "message"),
     [
         ("2 0.5 0.5 1 1", r"a\.txt:1: unknown class 2 \(there are 2: cat, dog\)"),
-        ("0 0.5 0.5 1", r"a\.txt:1: wanted `class x y w h`, .* got '0 0\.5 0\.5 1'"),
-        ("0 0.5 0.5 1 1 0.9", r"a\.txt:1: wanted `class x y w h`, .* got '0 0\.5 0\.5 1 1 0.9'"),
+        ("0 0.5 0.5 1", r"a\.txt:1: wanted `class x y w h`, .* got 4 numbers: '0 0\.5 0\.5 1'"),
+        ("0 0.5 0.5 1 1 0.9", r"a\.txt:1: wanted `class x y w h`, .* got 6 numbers: '0 0\.5 0\.5 1 1 0.9'"),
     ],
 )
 def test_what_is_wrong_in_a_yolo_folder(yolo, line, message):

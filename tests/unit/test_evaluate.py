@@ -167,7 +167,10 @@ def test_model_files(tmp_path):
     for name, on in (("none.pnb", "host"), ("other.pnb", "float"), ("nowhere", "float")):
         with pytest.raises(FileNotFoundError, match="no (network|trained weights) "):
             find(name, on)
-    with pytest.raises(ValueError, match="wanted a .pnb"):
+    np.savez(tmp_path / "net.npz", network="")
+    with pytest.raises(
+        ValueError, match=r"net.npz: wanted a network \(.pnb\) or a run with one, this is trained weights"
+    ):
         find("net.npz", "unix")
     (tmp_path / "run" / "b.pnb").write_bytes(b"")
     with pytest.raises(ValueError, match="holds 2 blobs"):

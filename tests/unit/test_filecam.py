@@ -1,6 +1,7 @@
 """filecam against pictures written by Pillow, on CPython and on the ports."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from patchnet import GRAYSCALE, RGB565, RGB888, filecam
 
 HEIGHT, WIDTH = 13, 18  # rows of 54 and 18 bytes: BMP pads both
-NAMES = {"grey": GRAYSCALE, "rgb565": RGB565, "rgb888": RGB888}
+WHOLE_BMP = b"BM" + struct.pack("<IIIIiiHHIIIIII", 70, 0, 54, 40, 2, 2, 1, 24, 0, 16, 0, 0, 0, 0) + bytes(16)
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +100,83 @@ def test_pictures_come_round_again(folder):
     assert names[:2] == ["a.ppm", "b.bmp"] and names[-1] == "a.ppm"
 
 
-def test_comments_in_the_header(tmp_path):
-    (tmp_path / "x.pgm").write_bytes(b"P5 # made by hand\n2\n# two rows\n 2 255\n\x01\x02\x03\x04")
-    image = filecam.FileCam(str(tmp_path)).snapshot()
-    assert (image.width(), image.height(), bytes(image)) == (2, 2, b"\x01\x02\x03\x04")
+HEADS = {  # of two rows of two pixels; the first of them is a line feed
+    "P5 2 2 255\n": "one blank",
+    "P5 # made by hand\n2\n# two rows\n 2 255\n": "comments",
+    "P5\r\n2 2\r\n255\r\n": "lines as Windows ends them",
+    "P5\r\n# made by hand\r\n2 2\r\n255\n": "a comment ended so",
+    "P5\r2 2\r255\r": "lines as an old Macintosh ends them",
+    "P5\n\n  2\t \n2   255 ": "several blanks",
+    "P5 " + 300 * "# six\n" + "2 2 255\n": "a long comment",
+}
+ODD = """
+import filecam, json
+cam = filecam.FileCam(".")
+print(json.dumps([list(bytes(cam.snapshot())) for _ in range(len(cam))]))
+"""
+
+
+def test_odd_heads(connect, where, tmp_path):
+    pixels = b"\x0a\x02\x03\x04"
+    for i, head in enumerate(HEADS):
+        (tmp_path / f"{i}.pgm").write_bytes(head.encode() + pixels)
+    (tmp_path / "9.pgm").write_bytes(b"P5\r\n2 2\r\n255\r\n" + pixels + b"\r\n")
+    answers = [json.loads(connect(where, tmp_path).exec(ODD))]
+    cam = filecam.FileCam(str(tmp_path))
+    answers.append([list(bytes(cam.snapshot())) for _ in range(len(cam))])
+    assert answers == [[list(pixels)] * (len(HEADS) + 1)] * 2
+
+
+def test_windows_and_formats_of_a_large_picture(tmp_path):
+    """Row by row, from each kind of file."""
+    large = np.random.default_rng(1).integers(0, 256, (600, 801, 3), dtype=np.uint8)
+    for ending in ("ppm", "bmp"):
+        Image.fromarray(large).save(tmp_path / f"x.{ending}")
+        cam = filecam.FileCam(str(tmp_path / f"x.{ending}"), pixformat=GRAYSCALE)
+        assert bytes(cam.snapshot()) == to_grey(large)
+        assert bytes(cam.window(700, 500, 101, 100)) == to_grey(large[500:, 700:])
+
+
+LARGE = """
+import filecam
+cam = filecam.FileCam(".")
+image = cam.snapshot()
+print(image.width(), image.height(), sum(memoryview(image)[-10:]))
+del image
+try:
+    cam.snapshot()
+except MemoryError as error:
+    print(error)
+print(cam.snapshot().width())
+"""
+
+
+def test_large_pictures(connect, tmp_path):
+    """They take their own size of memory (here two fifths of it), and what has no room is told, and gone past."""
+    pixels = np.random.default_rng(2).integers(0, 256, (1200, 1600), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.pgm")
+    with (tmp_path / "b.ppm").open("wb") as file:
+        file.write(b"P6 4000 3000 255\n")
+        file.truncate(36_000_100)
+    told = connect("unix", tmp_path, heap="5m").exec(LARGE).splitlines()
+    assert told == [
+        f"1600 1200 {pixels[-1, -10:].sum()}",
+        f"{tmp_path}/b.ppm: 4000 x 3000 needs 36000000 bytes at once; classify(cam), without snapshot(), reads patches",
+        "1600",
+    ]
 
 
 @pytest.mark.parametrize("name, contents, message", [
     ("x.ppm", b"P6 2 2 255\n\x00", "needs 12 bytes of pixels, the file has 1"),
     ("x.ppm", b"P6 2 2 65535\n" + bytes(24), "maximum value is 65535"),
-    ("x.ppm", b"P6 2 0 255\n", "needs 0 bytes"),
-    ("x.ppm", b"P6 two", "x.ppm"),
+    ("x.ppm", b"P6 2 0 255\n", "2 x 0 needs"),
+    ("x.ppm", b"P6 two", "x.ppm: wanted width, height and 255 in the first 2048 bytes"),
+    ("x.ppm", b"P6 # without an end", "wanted width, height and 255"),
+    ("x.ppm", b"P6 2 2 ", "wanted width, height and 255"),
     ("x.ppm", b"", "raw pixels need size="),
     ("x.raw", bytes(12), "raw pixels need size="),
     ("x.bmp", b"BM" + bytes(20), "cut off"),
+    ("x.bmp", WHOLE_BMP[:-4], "2 x 2 needs 14 bytes of pixels, the file has 12"),
     ("x.bmp", b"BM" + bytes(60), "wanted 24 or 8 bits"),
 ])  # fmt: skip
 def test_broken_files_are_named(tmp_path, name, contents, message):

@@ -64,13 +64,32 @@ def test_parts_stay_apart(tmp_path, caplog):
         (lambda root: (fill(root / "a").rename(root / "b\nc"), fill(root / "a")), r"got 'b\nc'"),
         (lambda root: [(root / label).mkdir() for label in "ab"], "got none"),
         (lambda root: ((root / "a").mkdir(), (root / "a" / "0.heic").touch()), "got 1 .heic"),
+        (
+            lambda root: (fill(root / "a"), (root / "a" / "b.wav").touch()),
+            "got both: 2 pictures (ROOT/a/0.png), 1 sounds",
+        ),
+        (
+            lambda root: (root / "instances.json").touch(),
+            "got instances.json: if it is COCO's, name ROOT/instances.json",
+        ),
+        (lambda root: (fill(root), (root / "all.json").touch()), "if it is COCO's, name ROOT/all.json"),
+        (lambda root: fill(root / "JPEGImages"), "has JPEGImages, but no Annotations beside it"),
+        (
+            lambda root: (fill(root / "JPEGImages"), (root / "Annotations").mkdir()),
+            "wanted an .xml for each picture in ROOT/Annotations, got none",
+        ),
+        (lambda root: fill(root / "images"), "has images, but no labels beside it"),
+        (
+            lambda root: (fill(root / "images"), (root / "labels").mkdir(), (root / "classes.txt").write_text("a\n")),
+            "wanted a .txt with boxes for each picture in ROOT/labels, got none",
+        ),
     ],
 )
 def test_what_is_no_set(tmp_path, make, line, capsys):
     make(tmp_path)
     assert cli.main(["val", "person", "--data", str(tmp_path)]) == cli.USER_ERROR
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1 and line in told[0]
+    assert len(told) == 1 and line.replace("ROOT", str(tmp_path)) in told[0]
 
 
 def test_packed_sets_and_names(tmp_path, capsys, caplog):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import toys
 from patchnet import data
-from patchnet.data.look import difference_hash, look, near, store
+from patchnet.data.look import changes, contents, difference_hash, look, near, store
 
 RNG = np.random.default_rng(3)
 
@@ -58,7 +59,7 @@ def test_files_that_cannot_be_read_are_left_out_and_named(tmp_path):
     assert len(seen.train) + len(seen.test) == 40
     assert (
         seen.notes[0]
-        == "1 of 41 files cannot be read and are left out: cat/broken.jpg: no picture, or of an unknown kind"
+        == f"{root}: 1 of 41 files cannot be read and are left out: cat/broken.jpg: no picture, or of an unknown kind"
     )
     for i in range(10):
         (root / "dog" / f"broken{i}.jpg").write_bytes(b"no picture")
@@ -89,6 +90,21 @@ def test_a_split_that_is_there_stays(tmp_path):
 def test_sets_of_which_nothing_can_be_learnt(tmp_path, classes, each, line):
     with pytest.raises(ValueError, match=line):
         look(fill(tmp_path / "pets", classes, each))
+
+
+def test_what_has_changed_since(tmp_path):
+    root = fill(tmp_path / "pets", each=3)
+    before = contents(root)
+    assert changes(before, contents(root)) == ""
+    (root / "cat" / "0.png").unlink()
+    assert changes(before, contents(root)) == f"1 removed ({root}/cat/0.png)"
+    toys.save(tmp_path / "toys.npz", 4)
+    toys.save(tmp_path / "others.npz", 5, seed=1)
+    boxes = contents(tmp_path / "toys.npz")
+    key = f"{tmp_path / 'toys.npz'}/0-0"
+    assert changes(boxes | {key: [1, boxes[key][1]]}, boxes) == f"1 labelled otherwise ({key})"
+    told = changes(boxes, contents(tmp_path / "others.npz"))
+    assert told.startswith("5 added (") and ", 4 removed (" in told
 
 
 def test_what_is_stored_is_the_set(tmp_path):

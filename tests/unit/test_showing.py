@@ -25,6 +25,16 @@ def test_mistakes_come_worst_first():
     assert "a 0.99</span>, is b (0.01)" in mistakes.body and "25.0%" in matrix.body
 
 
+def test_no_mistakes_and_few_classes_have_no_room():
+    scores = np.array([[60000, 5536], [10000, 55536]])
+    answers = Answers("host", ("a", "b"), np.argsort(-scores, 1), scores, 100, 0.1)
+    items = Dataset(("a", "b"), [GREY] * 2, np.array([0, 1]), ("w", "x"))
+    matrix, unsure = ANSWERS.sections(answers, items)
+    assert "None of 2 is wrong." in matrix.body and unsure.title == "Least sure"
+    names, rows = ANSWERS.columns([ANSWERS.judged(answers, items, "m", "d")])
+    assert (names, rows) == (("pictures", "top-1"), [("2", "100.00%")])
+
+
 TRUTH = np.array([[0, 0, 10, 10, 0, 0], [20, 0, 30, 10, 1, 0], [40, 0, 50, 10, 0, 1]], float)
 FOUND = np.array(
     [

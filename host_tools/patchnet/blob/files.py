@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from numpy.lib.npyio import NpzFile
 
+from ..data import PICTURES, SOUNDS
 from ..engine.model import Model
 from ..models import names, resolve
 from ..net.network import Network
@@ -24,12 +26,13 @@ from .pack import pack
 from .unpack import blob_network, read, read_blob
 
 SOURCES = (".tflite", ".onnx")  # what an imported network was, and is kept beside it as source.tflite, source.onnx
+FOREIGN = (*SOURCES, ".pt", ".pth", ".bin", ".safetensors")  # what `patchnet import` may take
 
 
 def model_file(model: str | Path, on: str) -> Path:
     """The file of `model` (shipped name, .pnb, .npz or run directory) that an engine reads: a blob, or for "float" the
     trained weights and for "source" the original, which for a blob lie beside it. FileNotFoundError tells what was
-    looked for."""
+    looked for, ValueError what is there instead of it, and what to do with that."""
     path = resolve(model)
     if on == "source":
         looked = [(path if path.is_dir() else path.parent) / f"source{ending}" for ending in SOURCES]
@@ -40,6 +43,10 @@ def model_file(model: str | Path, on: str) -> Path:
     else:
         looked = [path]
     found = [p for p in looked if p.is_file()]
+    suffix = ".npz" if on == "float" else ".pnb"
+    if on != "source" and path.exists() and path.suffix != ".pnb" and (not found or found[0].suffix != suffix):
+        wanted = "trained weights (float.npz)" if on == "float" else "a network (.pnb)"
+        raise ValueError(f"{model}: wanted {wanted} or a run with one, {what_is(path)}")
     if not found:
         wanted = {"float": "trained weights", "source": "original of an imported network"}.get(on, "network")
         shipped = ", ".join(names()) or "none"
@@ -51,9 +58,51 @@ def model_file(model: str | Path, on: str) -> Path:
         return found[0]
     if len(found) > 1 and on != "float":
         raise ValueError(f"{model}: holds {len(found)} blobs, name one: {some(p.name for p in found)}")
-    if on != "float" and found[0].suffix != ".pnb":
-        raise ValueError(f"{model}: wanted a .pnb blob to run on {on}, got {found[0].name}")
     return found[0]
+
+
+def what_is(path: Path) -> str:
+    """What lies there, where something else was wanted, and the command that goes on from it."""
+    here = shlex.quote(str(path))
+    if path.is_dir():
+        return folder_is(path, here)
+    ending = path.suffix.lower()
+    if ending == ".npz":
+        with npz(path) as z:
+            kinds = {key for key in ("meta", "network", "classes") if key in z}
+        if "network" in kinds:
+            return f"this is trained weights: patchnet quantize {shlex.quote(str(path.parent))}"
+        return (f"this is a network that is not packed yet: patchnet pack {here}" if "meta" in kinds else
+                f"this is a data set: patchnet make {here} --ram 64K" if kinds else "this is another .npz")  # fmt: skip
+    for endings, told in (
+        ((".pnb",), f"this is a packed network: patchnet deploy {here}"),
+        (FOREIGN, f"this is a network of another tool: patchnet import {here}"),
+        ((".toml",), f"this is an experiment: patchnet train {here}"),
+        (PICTURES, f"this is a picture: patchnet predict person {here}"),
+        (SOUNDS, f"this is a sound: patchnet predict spoken-digits {here}"),
+    ):
+        if ending in endings:
+            return told
+    return "this is none"
+
+
+def folder_is(path: Path, here: str) -> str:
+    """The same of a folder: a run that is not done, or data."""
+    stages = {
+        "*.pnb": f"this is a packed run: patchnet val {here} --data DATA",
+        "make.json": "this is a run that is not done: the same `patchnet make` again goes on with it",
+        "qnet.npz": f"this is a run that is not packed yet: patchnet pack {here}",
+        "float.npz": f"this is a trained run, not quantized yet: patchnet quantize {here}, then patchnet pack {here}",
+        "config.toml": f"this is a run that is not trained yet: patchnet train {here}/config.toml --out {here}",
+    }
+    for pattern, told in stages.items():
+        if any(path.glob(pattern)):
+            return told
+    endings = {file.suffix.lower() for file in path.rglob("*")}
+    for kind, own in (("pictures", PICTURES), ("sounds", SOUNDS)):
+        if endings & set(own):
+            return f"this is a folder of {kind}: patchnet make {here} --ram 64K"
+    return "this is a folder without one; `patchnet make` and `patchnet train` make runs"
 
 
 def network_of(path: Path) -> Network:
@@ -84,6 +133,14 @@ class Packed:
     streamed: int | None = None
 
 
+def is_quantized(path: Path) -> bool:
+    """Whether it is a qnet.npz. ValueError for one that is damaged."""
+    if path.suffix != ".npz" and not zipfile.is_zipfile(path):
+        return False
+    with npz(path) as z:
+        return "meta" in z
+
+
 def pack_file(
     qnet: str | Path,
     out: str | Path | None = None,
@@ -102,9 +159,10 @@ def pack_file(
     if wide and stream is not None:
         raise ValueError("--wide doubles what is read from a file: not with --stream")
     path = Path(qnet)
-    path = path / "qnet.npz" if path.is_dir() else path
-    if path.exists() and not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it")
+    file = path / "qnet.npz" if path.is_dir() else path
+    if path.exists() and (not file.is_file() or not is_quantized(file)):
+        raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, {what_is(path)}")
+    path = file
     try:
         net = qnet_file.load(path)
     except KeyError as e:

@@ -21,8 +21,9 @@ PARTS = {  # of a layer, that have arrays; those that it may lack are None then
 }
 
 
-def save(qnet: QNet, path: str | Path) -> None:
-    """Writes `chain.layer.part.{weight,bias,mult}` arrays, the end's arrays, and the JSON text `meta`.
+def save(qnet: QNet, path: str | Path, how: dict[str, float] | None = None) -> None:
+    """Writes `chain.layer.part.{weight,bias,mult}` arrays, the end's arrays, and the JSON text `meta`; `how`: the
+    options of `patchnet quantize` that it was made with.
 
     The chains are the tunnels and, where layers follow them, those.
     """
@@ -39,10 +40,17 @@ def save(qnet: QNet, path: str | Path) -> None:
         "design": to_dict(qnet.design),
         "input_zero": qnet.input_zero,
         "layers": scalars,
+        "how": how or {},
         **{name: value for name, value in end.items() if name not in arrays},
     }
     with whole(path) as beside, beside.open("wb") as file:
         np.savez_compressed(file, meta=json.dumps(meta), **arrays)  # type: ignore[arg-type]  # to the stub, any name may be allow_pickle
+
+
+def how_made(path: str | Path) -> dict[str, float]:
+    """What `save` was told of how; empty if nothing."""
+    with npz(path) as z:
+        return json.loads(str(z["meta"])).get("how", {})
 
 
 def load(path: str | Path) -> QNet:

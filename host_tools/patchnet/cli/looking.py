@@ -72,7 +72,7 @@ def add(command: Callable[..., Parser]) -> None:
     p = command("report", run_report, "Write a page about a run", more)
     p.add_argument("run_dir", type=Path, metavar="RUN")
     p.add_argument("--data", metavar="DATA", help="what to try it on (default: the test set of its experiment, if any)")
-    more = "as for val; what the last one says is shown (default: float, if there is one, and host)"
+    more = "as for val; what the last one says is shown (default: float and host, where the run has them)"
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N items, evenly spread over the set")
     p.add_argument("--clock", type=hertz, default=CLOCK, metavar="HZ", help="of the processor (default: 480M)")
@@ -217,19 +217,23 @@ def run_predict(args) -> int:
 
 def run_report(args) -> int:
     # imported here: the stage alone
+    from ..blob.files import what_is
     from ..evaluate.val import answered
     from ..report import run as report
 
-    if not args.run_dir.is_dir():
-        raise ValueError(f"{args.run_dir}: wanted a run, the folder that training or import left")
+    run = args.run_dir
+    if not run.is_dir() or not any(any(run.glob(name)) for name in ("float.npz", "*.pnb", "log.csv")):
+        is_ = f", {what_is(run)}" if run.exists() else ""
+        raise ValueError(f"{run}: wanted a run, the folder that training or import left{is_}")
     given = [name for names in args.on or [[]] for name in names]
-    on = list(dict.fromkeys(given)) or [*(["float"] if (args.run_dir / "float.npz").is_file() else []), "host"]
-    data = args.data or report.test_of(args.run_dir)
+    there = [on for on, file in (("float", "float.npz"), ("host", "*.pnb")) if any(run.glob(file))]
+    on = list(dict.fromkeys(given)) or there
+    data = args.data or report.test_of(run)
     if not data:
         no_use(args, ("--on", "--limit"), "without --data, as the run has no test set of its own")
     with progress(args) as track:
-        asked = answered(args.run_dir, data, on, args.limit, track) if data else None
-        path = report.write(args.run_dir, asked, args.clock)
+        asked = answered(run, data, on, args.limit, track) if data and on else None
+        path = report.write(run, asked, args.clock)
     print_json({"report": str(path)}) if args.json else written(path)
     return 0
 

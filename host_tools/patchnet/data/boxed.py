@@ -44,7 +44,7 @@ def of_classes(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
     boxes = dataset.need_boxes()
     for label in labels:
         if label not in dataset.classes:
-            raise ValueError(f"no class {label!r} in the data set (it has {some(dataset.classes)})")
+            raise ValueError(f"{dataset.where}: no class {label!r} in the data set (it has {some(dataset.classes)})")
     new = np.array([labels.index(c) if c in labels else -1 for c in dataset.classes])
     rows = [own[new[own[:, 4].astype(int)] >= 0].copy() for own in boxes]
     for own in rows:
@@ -132,7 +132,8 @@ class Collected:
 
     def dataset(self, classes: Iterable[str]) -> Dataset:
         if not self.rows:
-            raise ValueError(self.missing[0] if self.missing else f"{self.where}: no pictures in it")
+            none = f"{self.where}: none of its {len(self.missing)} pictures is there: "
+            raise ValueError(none + self.missing[0] if self.missing else f"{self.where}: no pictures in it")
         told(self.missing, len(self.missing) + len(self.rows), "pictures", 0)
         told(self.faults, self.boxes, "boxes", 1)
         found = tuple(np.array(own, np.float32).reshape(-1, 6) for own in self.rows.values())

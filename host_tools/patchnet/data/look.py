@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 from ..progress import Track, no_track
 from ..whole import whole
 from ..words import apart, some
-from .dataset import Clip, Dataset, as_clip, as_picture, left_out
+from .dataset import Clip, Dataset, Source, as_clip, as_picture, left_out
 from .parts import parts_of
 from .sets import load
 from .sounds import SOUNDS, at_rate
@@ -32,8 +32,8 @@ FEWEST = 5  # items of a class, else it cannot be told whether it is learnt
 class Looked:
     """`kind`: pictures, boxes or sounds. `validation`: a part of its own, where the set has one beside that for tests;
     it has no part in the other figures. `sizes`: (height, width) of the smallest, middle and largest picture, or
-    (samples, rate) of clips. `notes`: what a user should know. `where`: train and test as `load` takes them, if they
-    are two sets; test "" if it is a part of train."""
+    (samples, rate) of clips. `contents`: as the function has them. `notes`: what a user should know. `where`: train and
+    test as `load` takes them, if they are two sets; test "" if it is a part of train."""
 
     kind: str
     train: Dataset
@@ -42,6 +42,7 @@ class Looked:
     notes: tuple[str, ...]
     where: tuple[str, str]
     validation: Dataset | None = None
+    contents: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,11 +53,11 @@ def look(path: str | Path, test: str = "", track: Track = no_track) -> Looked:
     """Reads all of a set once. `test`: what to try it on; a folder with train and test (or val) in it keeps those, any
     other set gives some of its own. ValueError where nothing can be learnt of it: one class, or one with less than
     FEWEST items, or too many files that cannot be read."""
-    parts, validation = ((str(path), test), None) if test else splits(Path(path))
-    notes: list[str] = []
-    watched = Seen.of(load(validation), notes, track).items if validation else None
+    parts, validation = splits(Path(path), test)
+    every, notes = sets(path, parts, validation), list[str]()
+    watched = Seen.of(every[validation], notes, track).items if validation else None
     if parts:
-        own, other = (Seen.of(load(part), notes, track) for part in parts)
+        own, other = (Seen.of(every[part], notes, track) for part in parts)
         for part, items in ((parts[1], other.items), (validation, watched)):
             if items and items.classes != own.items.classes:
                 has, other_has = apart(own.items.classes, items.classes)
@@ -67,9 +68,11 @@ def look(path: str | Path, test: str = "", track: Track = no_track) -> Looked:
         learnt, tried = own.items, other.items
         notes.append(f"split as it is: {', '.join(filter(None, (*parts, validation)))}")
     else:
-        own = Seen.of(load(path), notes, track)
+        own = Seen.of(every[str(path)], notes, track)
         learnt, tried = own.parted(notes)
-    out = Looked(kind_of(learnt), learnt, tried, own.sizes(), tuple(notes), parts or (str(path), ""), watched)
+    out = Looked(
+        kind_of(learnt), learnt, tried, own.sizes(), tuple(notes), parts or (str(path), ""), watched, held(every)
+    )
     check(out, str(path))
     return out
 
@@ -92,9 +95,16 @@ def kind_of(items: Dataset) -> str:
     return "sounds" if heard else "pictures"
 
 
-def splits(path: Path) -> tuple[tuple[str, str] | None, str | None]:
-    """The folders of a set that is split already: for training and test, and for validation, which is that for tests
-    where there is no other."""
+def sets(path: str | Path, parts: tuple[str, str] | None, validation: str | None) -> dict[str, Dataset]:
+    """All that `splits` tells of, by name."""
+    return {part: load(part) for part in filter(None, (*(parts or (str(path),)), validation))}
+
+
+def splits(path: Path, test: str = "") -> tuple[tuple[str, str] | None, str | None]:
+    """The folders of a set that is split already, or has its `test` elsewhere: for training and test, and for
+    validation, which is that for tests where there is no other."""
+    if test:
+        return (str(path), test), None
     parts = {key: str(part) for key, part in (parts_of(path) if path.exists() else {}).items()}
     validation = parts.get("validation")
     if "test" in parts:
@@ -134,7 +144,7 @@ class Seen:
                 hashes.append(difference_hash(as_picture(item)))
                 shapes.append(item.shape[:2])
         if bad:
-            notes.append(left_out(bad, len(items)))
+            notes.append(left_out(bad, items))
         return cls(items.take(kept), tuple(hashes), tuple(shapes))
 
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -185,6 +195,40 @@ def ones(values: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- kept in a run
+
+
+def contents(path: str | Path, test: str = "") -> dict[str, list[int]]:
+    """What `look` would find there, by name: checksums of label or boxes, and of what it holds; of a file, which is not
+    read, that is its length."""
+    return held(sets(path, *splits(Path(path), test)))
+
+
+def held(every: dict[str, Dataset]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for part, items in every.items():
+        for i, (name, source) in enumerate(zip(items.names, items.sources, strict=True)):
+            told = items.classes[items.labels[i]].encode() if items.boxes is None else items.boxes[i].tobytes()
+            found[f"{part}/{name}"] = [zlib.crc32(told), checksum(source)]
+    return found
+
+
+def checksum(source: Source) -> int:
+    if isinstance(source, Path):
+        return source.stat().st_size
+    held = source.pcm if isinstance(source, Clip) else source
+    return zlib.crc32(held if isinstance(held, bytes) else np.asarray(held).tobytes())
+
+
+def changes(before: dict[str, list[int]], now: dict[str, list[int]]) -> str:
+    """What is other, in words; "" if nothing is."""
+    both = before.keys() & now.keys()
+    kinds = {
+        "added": now.keys() - both,
+        "removed": before.keys() - both,
+        "labelled otherwise": {name for name in both if before[name][0] != now[name][0]},
+        "with other contents": {name for name in both if before[name][1] != now[name][1]},
+    }
+    return ", ".join(f"{len(names)} {kind} ({min(names)})" for kind, names in kinds.items() if names)
 
 
 def store(items: Dataset, path: Path, side: int) -> None:

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
             "%s: taken is its part %s%s", found, parts["train"], f"; by themselves are {others}" if others else ""
         )
         found = parts["train"]
-    dataset = reader_of(found)(found)
+    dataset = replace(reader_of(found)(found), where=name)
     check_classes(dataset.classes, name)
     return dataset.limit(limit)
 
@@ -89,7 +90,7 @@ def joined(parts: Sequence[Dataset], name: str) -> Dataset:
     if boxes and len(boxes) != len(sources):
         raise ValueError(f"{name}: wanted sets of one kind, got some with boxes and some with class labels")
     names = tuple(n for part in parts for n in part.names)
-    return Dataset(classes, sources, np.concatenate(labels), names, tuple(boxes) if boxes else None)
+    return Dataset(classes, sources, np.concatenate(labels), names, tuple(boxes) if boxes else None, name)
 
 
 def reader_of(path: Path) -> Callable[[Path], Dataset]:
@@ -166,7 +167,14 @@ def load_folder(root: Path) -> Dataset:
     classes = tuple(p.name for p in folders)
     files = [(p, i) for i, folder in enumerate(folders) for p in files_below(folder)]
     pictures = [(p, i) for p, i in files if p.suffix.lower() in PICTURES]
-    found = pictures or [(p, i) for p, i in files if p.suffix.lower() in SOUNDS]
+    sounds = [(p, i) for p, i in files if p.suffix.lower() in SOUNDS]
+    if pictures and sounds:
+        both = ", ".join(
+            f"{len(own)} {what} ({own[0][0]})" for own, what in ((pictures, "pictures"), (sounds, "sounds"))
+        )
+        raise ValueError(f"{root}: wanted pictures or sounds, got both: {both}")
+    unannotated(root, classes)
+    found = pictures or sounds
     if not found:
         loose = sum(p.suffix.lower() in (*PICTURES, *SOUNDS) for p in root.iterdir())
         what = f"{loose} beside each other, in no folder of a class" if loose else f"got {kinds(files) or 'none'}"
@@ -182,6 +190,18 @@ def load_folder(root: Path) -> Dataset:
         log.warning("%s: nothing in it is of class %s", root, some(empty))
     paths, labels = zip(*found, strict=True)
     return Dataset(classes, paths, np.array(labels), tuple(str(p.relative_to(root)) for p in paths))
+
+
+def unannotated(root: Path, classes: Sequence[str]) -> None:
+    """ValueError for a detection set's folder that is not whole, or of which the file must be named."""
+    parts = {c.lower(): c for c in classes}
+    for one, other, what in (("jpegimages", "Annotations", "VOC, an .xml a picture"),
+                             ("images", "labels", "YOLO, a .txt a picture"), ("labels", "images", "YOLO")):  # fmt: skip
+        if one in parts and len(classes) == 1:
+            raise ValueError(f"{root}: has {parts[one]}, but no {other} beside it ({what})")
+    tables = sorted(root.glob("*.json"))
+    if tables and not any(p.suffix.lower() in (*PICTURES, *SOUNDS) for c in classes for p in (root / c).rglob("*")):
+        raise ValueError(f"{root}: wanted folders of classes, got {tables[0].name}: if it is COCO's, name {tables[0]}")
 
 
 def files_below(folder: Path) -> list[Path]:

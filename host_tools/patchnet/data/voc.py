@@ -20,6 +20,8 @@ def load_voc(root: Path, names: Sequence[str] | None = None) -> Dataset:
     apart = (root / "Annotations").is_dir()
     folder, pictures = (root / "Annotations", root / "JPEGImages") if apart else (root, root)
     trees = {file.stem: parsed(file) for file in sorted(folder.glob("*.xml"))}
+    if not trees:
+        raise ValueError(f"{root}: wanted an .xml for each picture in {folder}, got none")
     files = {p.stem: p for p in sorted(pictures.glob("*")) if p.suffix.lower() in PICTURES}
     classes = listed(root) or sorted(
         {text(one, "name", folder / f"{name}.xml") for name, tree in trees.items() for one in tree.iter("object")}

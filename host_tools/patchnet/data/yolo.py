@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .dataset import Dataset
 from .pictures import PICTURES
 
 TABLES = ("data.yaml", "data.yml", "dataset.yaml")
+NO_LABELS = ("classes.txt", "README.txt", "README.dataset.txt")
 
 
 def load_yolo(path: Path) -> Dataset:
@@ -28,8 +30,11 @@ def load_yolo(path: Path) -> Dataset:
     pictures = sorted(p for p in images.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith("."))
     files = {labels / p.relative_to(images).with_suffix(".txt"): p for p in pictures}
     found = Collected(path)
-    for file in sorted(labels.rglob("*.txt")):
-        if file not in files and file.name not in ("classes.txt", "README.txt", "README.dataset.txt"):
+    texts = [file for file in sorted(labels.rglob("*.txt")) if file.name not in NO_LABELS]
+    if not texts:
+        raise ValueError(f"{path}: wanted a .txt with boxes for each picture in {labels}, got none")
+    for file in texts:
+        if file not in files:
             found.missing.append(f"{file}: its picture {images / file.stem}.* is missing")
     for file, picture in files.items():
         frame = found.picture(picture, None, str(file))
@@ -103,14 +108,17 @@ def yolo_row(line: str, classes: Sequence[str], frame: Frame, where: str) -> tup
     try:
         label, *values = (float(word) for word in line.split())
     except ValueError:
-        label, values = -1, []
+        label, values = math.nan, []
     if len(values) == 4:
         x, y, w, h = values
         box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
     elif len(values) >= 6 and len(values) % 2 == 0:
         box = [min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])]
     else:
-        raise ValueError(f"{where}: wanted `class x y w h`, or a polygon's `class x y x y x y`, got {line!r}")
+        got = f"{1 + len(values)} numbers" if values or label == label else "no numbers"
+        raise ValueError(
+            f"{where}: wanted `class x y w h`, or a polygon's `class x y x y x y`, got {got}: {line[:60]!r}"
+        )
     if not (label.is_integer() and 0 <= label < len(classes)):
         raise ValueError(f"{where}: unknown class {label:g} (there are {len(classes)}: {some(classes)})")
     return [v * side for v, side in zip(box, (frame.width, frame.height) * 2, strict=True)], int(label)

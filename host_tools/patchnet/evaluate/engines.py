@@ -182,7 +182,7 @@ def run(on: str, path: Path, items: Dataset, asked: Any = None, tick: Tick = lam
     room = room_of(network)
     asked = room.asked if asked is None else asked
     if len(items):
-        room.check(items[0][0], str(path))
+        room.check(items[0][0], str(path), f" ({items.names[0]})")
     if on == "float":
         rows, ram = _on_float(path, items, room, asked, tick)
     elif on == "source":

@@ -23,7 +23,7 @@ from typing import Any
 from ..blob.files import Packed, network_of, pack_file
 from ..board.remote import FIRMWARE, UNIX
 from ..data import Dataset, load
-from ..data.look import Looked, look, store
+from ..data.look import Looked, changes, contents, look, store
 from ..evaluate.engines import room_of
 from ..evaluate.engines import run as ask
 from ..evaluate.val import Answered, answered
@@ -95,8 +95,22 @@ def claim(order: Order, out: Path) -> None:
         if other:
             was = ", ".join(f"{key} was {before.get(key)!r}" for key in other)
             raise ValueError(f"{out}: was begun otherwise ({was}): -o names another folder")
+        if "contents" in before and (out / "experiment.toml").is_file():
+            same_data(order, before["contents"], out)
     elif out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: wanted a new folder, or one that `make` began (-o names another)")
+
+
+def same_data(order: Order, before: dict[str, list[int]], out: Path) -> None:
+    """ValueError if the data are other ones than those the run was begun with. If they are gone, it has its own."""
+    try:
+        told = changes(before, contents(order.data, order.test))
+    except FileNotFoundError:
+        return
+    if told:
+        raise ValueError(
+            f"{out}: was made of other data than there are now: {told}: -o names another folder, for a run of these"
+        )
 
 
 # ---------------------------------------------------------------- data and network
@@ -118,7 +132,7 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
         chosen = taken(order, making, wanted, track, told)
     # from here on the folder is this order's: what cannot be met leaves nothing
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / ORDER, json.dumps(asdict(order), indent=1) + "\n")
+    write_text(out / ORDER, json.dumps(asdict(order) | {"contents": seen.contents}) + "\n")
     for name, part in (("train", seen.train), ("test", seen.test), ("validation", seen.validation)):
         if part:
             store(part, out / f"{name}.npz", round(DETAIL * chosen.recipe.height))

@@ -7,6 +7,8 @@ set, engine by engine.
 from __future__ import annotations
 
 import csv
+import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot: no window, no state
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from ..blob.qnet_file import how_made
 from ..evaluate.val import Answered
 from ..net.toml import read_toml
 from ..plan.costs import CLOCK
@@ -24,13 +28,16 @@ from ..whole import write_text
 from . import analyze, plots
 
 PAGE = "report.html"
+ORDER = "make.json"  # what `patchnet make` was asked for
+NAMES = {"loss": "loss", "lr": "learning rate"}  # of log.csv's columns
 BATCH = "batch.png"  # pictures as the network sees them while it learns, left by training
 
 
 def test_of(run: Path) -> str:
-    """The test set of a trained run's experiment; "" if there is none."""
-    path = run / "config.toml"
-    return str(read_toml(path).get("test", "")) if path.is_file() else ""
+    """The test set of a trained run's experiment, or the one that `make` keeps in the run; "" if there is none."""
+    path, own = run / "config.toml", run / "test.npz"
+    told = str(read_toml(path).get("test", "")) if path.is_file() else ""
+    return told or (str(own) if own.is_file() else "")
 
 
 def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None) -> Path:
@@ -45,7 +52,7 @@ def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of
         facts += [measured(asked)]
         sections += [Section("Engines", results(asked, [*asked.results, *(of_part.results[-1:] if of_part else [])]))]
     sections += curves(run)
-    blobs = sorted(run.glob("*.pnb"))
+    blobs, analysis = sorted(run.glob("*.pnb")), None
     if len(blobs) == 1:
         analysis = analyze.analyze(blobs[0])
         facts += figures(analysis, blobs[0], clock)
@@ -54,7 +61,7 @@ def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of
         )
     if asked:
         sections += asked.room.sections(asked.answers, asked.items)
-    sections += batch(run) + settings(run)
+    sections += [*batch(run), by_hand(run, asked.data if asked else test_of(run), analysis), *settings(run)]
     out = run / PAGE
     write_text(out, page(run.resolve().name, facts, sections))
     return out
@@ -106,17 +113,22 @@ def curves(run: Path) -> list[Section]:
     if not rows:
         return []
     names = [name for name in rows[0] if name not in ("epoch", "seconds")]
+    seconds = np.array([float(row["seconds"]) for row in rows])
+    if len(rows) == 1:  # a point is no curve
+        reached = ", ".join(
+            f"{NAMES.get(name, f'{name} (held-out)')} {rows[0][name]}" for name in names if rows[0][name]
+        )
+        return [Section("Training", note(f"One epoch, {seconds.sum():.1f} s: {reached}."))]
     figure = Figure(figsize=(3.4 * len(names), 2.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         points = [(int(row["epoch"]), float(row[name])) for row in rows if row[name]]
         if points:
             axes.plot(*zip(*points, strict=True), "-", color="#1f77b4", marker="." if len(points) < 40 else "")
-            last = points[-1]
-            axes.annotate(f"{last[1]:.4g}", last, textcoords="offset points", xytext=(-4, 6), ha="right", fontsize=9)
-        axes.set_title(name if name in ("loss", "lr") else f"{name}, held-out", fontsize=10)
+        last = f": {points[-1][1]:.4g}" if points else ""
+        axes.set_title(NAMES.get(name, f"{name}, held-out") + last, fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
-    seconds = np.array([float(row["seconds"]) for row in rows])
     below = note(f"{len(rows)} epochs, {seconds.sum() / 60:.1f} minutes, {np.median(seconds):.1f} s each.")
     return [Section("Training", drawing(figure, "loss and accuracy over epochs") + below)]
 
@@ -130,10 +142,47 @@ def batch(run: Path) -> list[Section]:
 
 
 def settings(run: Path) -> list[Section]:
-    found = [
+    return [
         Section(name, text((run / name).read_text()))
         for name in ("config.toml", "import.json")
         if (run / name).is_file()
     ]
-    commands = [f"patchnet val {run} --data DATA --on float,host,unix,qemu", f"patchnet deploy {run}"]
-    return [*found, Section("By hand", text("\n".join(commands)))]
+
+
+def by_hand(run: Path, data: str, analysis: analyze.Analysis | None) -> Section:
+    """The commands that make the run again, beside it, and show what the page does; `data`: what it was tried on."""
+    here, again = shlex.quote(str(run)), shlex.quote(f"{run}-again")
+    lines = ["# the same again, beside it"]
+    if (run / ORDER).is_file():
+        lines += [order_line(json.loads((run / ORDER).read_text()), again), "", "# or its stages, one by one"]
+    sources = sorted(run.glob("source.*"))
+    if (run / "config.toml").is_file():
+        lines.append(f"patchnet train {here}/config.toml --out {again}")
+        if (run / "qnet.npz").is_file():
+            how = "".join(f" --{name} {value:g}" for name, value in how_made(run / "qnet.npz").items())
+            lines.append(f"patchnet quantize {again}{how}")
+    elif sources:
+        lines.append(f"patchnet import {shlex.quote(str(sources[0]))} -o {again}")
+    if analysis and not (sources and "config.toml" not in lines[-1]):
+        lines.append(f"patchnet pack {again} --budget {analysis.arena}")
+    there = [on for on, file in (("float", "float.npz"), ("host", "*.pnb")) if any(run.glob(file))]
+    lines += ["", "# what this page shows"] if data and there else []
+    if data and there:
+        lines += [
+            f"patchnet val {here} --data {shlex.quote(data)} --on {','.join(there)}",
+            f"patchnet report {here} --data {shlex.quote(data)}",
+        ]
+    lines += ["", "# onto a board", f"patchnet deploy {here}"] if "host" in there else []
+    return Section("By hand", text("\n".join(lines)))
+
+
+def order_line(order: dict[str, Any], out: str) -> str:
+    """`patchnet make` as it was asked."""
+    wanted = order["wanted"]
+    told = {"ram": wanted["ram"], "flash": wanted["flash"], "ms": wanted["ms"], "clock": wanted["clock"],
+            "minutes": order["minutes"], "test": order["test"], "name": order["name"]}  # fmt: skip
+    options = [f"--{key} {shlex.quote(f'{value:.10g}' if isinstance(value, float) else str(value))}"
+               for key, value in told.items() if value]  # fmt: skip
+    options += [] if order["begin"] else ["--from nothing"]
+    options += ["--teacher"] if order["teacher"] else []
+    return " ".join(["patchnet make", shlex.quote(order["data"]), *options, f"-o {out}"])

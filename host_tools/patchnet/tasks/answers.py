@@ -60,11 +60,11 @@ class Answering:
 
     # ---- items
 
-    def check(self, item: Item, where: str) -> None:
+    def check(self, item: Item, where: str, name: str = "") -> None:
         """ValueError for a sound where pictures are read, and the other way round."""
         got = "sounds" if isinstance(item, Clip) else "pictures"
         if got != self.reads:
-            raise ValueError(f"{where}: reads {self.reads}, got {got}")
+            raise ValueError(f"{where}: reads {self.reads}, got {got}{name}")
 
     def to_file(self, item: Item, network: Network) -> tuple[str, bytes]:
         """Ending and bytes of the file by which a device gets it."""

@@ -15,6 +15,7 @@ from PIL import Image
 from ..data.sounds import Clip, to_wav
 
 SIDE = 144  # of a picture on the page, pixels
+WIDE = 640  # of one that is shown whole
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1b1f24; margin: 0 auto; max-width: 1080px; padding: 1.5em; }
 h1 { font-size: 1.5em; margin: 0 0 .2em; } h2 { font-size: 1.15em; margin: 2em 0 .5em; }
@@ -77,13 +78,13 @@ def drawing(figure: Figure, what: str) -> str:
 
 
 def picture(pixels: np.ndarray, whole: bool = False) -> str:
-    """uint8 (H, W) or (H, W, 3), at most SIDE pixels large (`whole`: as it is), smaller ones enlarged by whole
-    numbers."""
+    """uint8 (H, W) or (H, W, 3), at most SIDE pixels large (`whole`: all of it, as wide as half a page), smaller ones
+    enlarged by whole numbers."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
     largest = max(image.size)
     if largest > SIDE and not whole:
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    times = max(1, SIDE // max(image.size))
+    times = max(1, (WIDE if whole else SIDE) // max(image.size))
     out = io.BytesIO()
     image.save(out, "PNG")
     size = f'width="{image.width * times}" height="{image.height * times}"'

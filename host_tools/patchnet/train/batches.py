@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from .. import data
-from ..data import Dataset, as_picture
+from ..data import Clip, Dataset, as_picture, decode
+from ..data.dataset import Source
 from .experiment import Experiment, held_out
 
 log = logging.getLogger(__name__)
@@ -63,16 +64,27 @@ class Batches:
         raise NotImplementedError
 
 
-def pictures(dataset: Dataset, e: Experiment) -> list[Image.Image]:
-    """All of a set, decoded once. Large photographs are kept in a size of which the smallest crop still has as many
-    pixels as the network: a hundred of twelve megapixels would take 3.6 GB."""
-    mode = "L" if e.network.channels == 1 else "RGB"
+def reduced(pixels: np.ndarray, e: Experiment) -> Image.Image:
+    """A picture in the network's mode. Large photographs are kept in a size of which the smallest crop still has as
+    many pixels as the network: a hundred of twelve megapixels would take 3.6 GB."""
+    image = Image.fromarray(pixels).convert("L" if e.network.channels == 1 else "RGB")
     enough = max(e.network.height, e.network.width) * math.sqrt(e.aspect / max(e.crop[0], 0.01))
+    times = int(min(image.size) // enough)
+    return image.reduce(times) if times > 1 else image
+
+
+def kept(source: Source, e: Experiment) -> Source:
+    """A file decoded, as trainings keep it: a picture `reduced`, or a clip. ValueError if it cannot be read."""
+    item = decode(source)
+    return item if isinstance(source, np.ndarray) or isinstance(item, Clip) else reduced(item, e)
+
+
+def pictures(dataset: Dataset, e: Experiment) -> list[Image.Image]:
+    """All of a set, decoded once; what is `kept` already is taken as it is."""
 
     def read(i: int) -> Image.Image:
-        image = Image.fromarray(as_picture(dataset[i][0])).convert(mode)
-        times = int(min(image.size) // enough)
-        return image.reduce(times) if times > 1 else image
+        source = dataset.sources[i]
+        return source if isinstance(source, Image.Image) else reduced(as_picture(dataset[i][0]), e)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(read, range(len(dataset))))

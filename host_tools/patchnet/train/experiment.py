@@ -163,6 +163,11 @@ def to_toml(experiment: Experiment) -> str:
     return write_toml({**values, **options, "network": plain(network)})
 
 
+def is_held(dataset: Dataset, part: float) -> np.ndarray:
+    """Which items are held out."""
+    return np.array([zlib.crc32(name.encode()) % 10000 < part * 10000 for name in dataset.names], bool)
+
+
 def held_out(dataset: Dataset, part: float | str) -> tuple[Dataset, Dataset]:
     """(what is learnt from, what is held out): by a checksum of the picture's name, hence equal in every run; or all
     of it, and the set `part`. ValueError if that has other classes."""
@@ -172,5 +177,5 @@ def held_out(dataset: Dataset, part: float | str) -> tuple[Dataset, Dataset]:
             wanted, got = apart(dataset.classes, other.classes)
             raise ValueError(f"{part}: wanted the classes {wanted}, got {got}")
         return dataset, other
-    inside = np.array([zlib.crc32(name.encode()) % 10000 < part * 10000 for name in dataset.names])
+    inside = is_held(dataset, part)
     return dataset.take(np.flatnonzero(~inside)), dataset.take(np.flatnonzero(inside))

@@ -24,13 +24,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from .. import data, models, rooms
 from ..data import Dataset
+from ..data.dataset import checked
 from ..net import trunk
 from ..net.network import Network
 from ..whole import whole, write_text
 from ..words import apart, some
 from . import backbone
-from .batches import jitter
-from .experiment import Experiment, held_out, load_experiment, to_toml
+from .batches import jitter, kept
+from .experiment import Experiment, held_out, is_held, load_experiment, to_toml
 from .folder import checkpoint_of, claim, locked, make_way
 from .modules import load_float, normalise, read_float, save_float
 
@@ -106,7 +107,11 @@ def run(
 
 def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
     """What is learnt from, and what is held out. ValueError where nothing can be learnt of it."""
-    training, validation = held_out(data.readable(data.load(e.train)), e.validation)
+    dataset = data.load(e.train)
+    held = is_held(dataset, 0.0 if isinstance(e.validation, str) else e.validation)
+    # decoded once: what is learnt from is kept as batches want it; what is held out is looked at whole, after epochs
+    read = data.readable(dataset, lambda source, i: checked(source, i) if held[i] else kept(source, e))
+    training, validation = held_out(read, e.validation)
     if not len(training):
         raise ValueError(f"{e.train}: nothing is left to learn from, {len(validation)} items being held out")
     rooms.part(e.network.task, "answers").ANSWERS.check(training[0][0], f"{e.name}, of {e.train}")

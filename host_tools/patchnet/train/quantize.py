@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import data, rooms
+from ..blob.files import what_is
 from ..blob.qnet_file import save
 from ..blob.quantized import QNet
 from .batches import Batches, jitter
@@ -55,8 +56,9 @@ def run(
     augmented training items follow (0: post-training quantization alone).
     """
     run_dir = Path(run_dir)
-    if not (run_dir / "config.toml").is_file():
-        raise ValueError(f"{run_dir}: wanted the directory of a training, with its config.toml")
+    if not all((run_dir / name).is_file() for name in ("config.toml", "float.npz")):
+        is_ = f", {what_is(run_dir)}" if run_dir.exists() else ""
+        raise ValueError(f"{run_dir}: wanted the directory of a training, with its config.toml and float.npz{is_}")
     e = load_experiment(run_dir / "config.toml")
     e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, weight_decay=0.0)
     torch.manual_seed(e.seed)
@@ -69,7 +71,7 @@ def run(
         batches = rooms.part(e.network.task, "training").TRAINING.batches(training, e)
         fine_tune(net, teacher.to(memory_format=torch.channels_last), batches, e)
     path = Path(out) if out else run_dir / "qnet.npz"
-    save(net.quantized(), path)
+    save(net.quantized(), path, {"epochs": epochs, "lr": lr, "calibration": calibration})
     return path
 
 

@@ -146,8 +146,9 @@ class Classifying(Answering):
         return np.array_equal(a.scores, b.scores) and np.array_equal(a.order, b.order) and a.ram == b.ram
 
     def columns(self, results: Sequence[Result]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        rows = [(str(r.n), f"{r.top1:.2%}", "" if r.top5 is None else f"{r.top5:.2%}") for r in results]
-        return (self.reads, "top-1", "top-5"), rows
+        five = [() if r.top5 is None else (f"{r.top5:.2%}",) for r in results]  # all or none: of the same classes
+        rows = [(str(r.n), f"{r.top1:.2%}", *best) for r, best in zip(results, five, strict=True)]
+        return (self.reads, "top-1", "top-5")[: 2 + bool(five[0])], rows
 
     def told(self, answers: Answers, i: int, top: int) -> dict:
         return {"ranking": [{"label": name, "score": score} for name, score in answers.ranking(i, top)]}

@@ -38,9 +38,11 @@ def sections(labels: Sequence[str], order: np.ndarray, scores: np.ndarray, items
             under = f'<span class="wrong">{said}</span>, is {escape(truth)} ({scores[i, items.labels[i]]:.2f})'
         return shown(items[i][0]), f"{under}<br>{escape(items.names[i])}"
 
-    mistakes = note(f"{len(wrong)} of {len(items)} are wrong; those that it was surest of come first.")
+    told_first = note(f"{len(wrong)} of {len(items)} are wrong; those that it was surest of come first.")
+    mistakes = [Section("Worst mistakes", told_first + gallery(map(told, worst)))] if len(wrong) else []
+    none = "" if len(wrong) else note(f"None of {len(items)} is wrong.")
     return [
-        Section("Confusion matrix", confusion(counts, labels)),
-        Section("Worst mistakes", mistakes + gallery(map(told, worst))),
+        Section("Confusion matrix", confusion(counts, labels) + none),
+        *mistakes,
         Section("Least sure", gallery(map(told, unsure))),
     ]
