@@ -322,6 +322,7 @@ def test_what_is_wrong_with_an_explicit_network_is_named(where, values, said):
     (dict(kernel=5, pads=(2, 1, 2, 2), stride=2), ""),
     (dict(second=(3, 2)), "second: wanted odd numbers, got \\(3, 2\\)"),
     (dict(kind="maxpool", cexp=0), "cout: wanted 4, the input's, got 5"),
+    (dict(kind="bottleneck", cexp=40_000), "products in a sum: wanted at most 32768, got 40000"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_layer_is_named(values, said):
     layer = replace(Layer("block", 6, 6, 4, 3, 5, 3, 1, True), **values)

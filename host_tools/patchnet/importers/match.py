@@ -435,14 +435,9 @@ def limits(step: Step) -> list[Line]:
     """What of a layer is larger than a blob can say."""
     layer, (kh, kw), m = step.layer(), step.main.kernel, step.main
     most = fmt.MAX_COVER if layer.covers and step.kind != "bottleneck" else fmt.MAX_KERNEL
-    sums = [node.w.value[0].size for node in step.parts.values()]
     found = [
         (max(kh, kw) <= most, f"kernel {kh}x{kw}: wanted at most {most} rows and columns"),
         (max(m.stride) <= fmt.MAX_KERNEL, f"stride {m.stride}: wanted at most {fmt.MAX_KERNEL}"),
-        (
-            max(sums, default=0) <= fmt.MAX_REDUCTION,
-            f"sums of {max(sums, default=0)}: wanted {fmt.MAX_REDUCTION} at most",
-        ),
         (max(layer.h, layer.w) <= fmt.MAX_SIDE, f"map {step.x}: wanted at most {fmt.MAX_SIDE} rows and columns"),
         (max(layer.cexp, layer.cout) < 1 << 15, f"{max(layer.cexp, layer.cout)} channels: wanted less than 32768"),
         (not layer.fault(), layer.fault()),

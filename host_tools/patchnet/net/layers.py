@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+
+from ..format import MAX_REDUCTION
 
 ACTIVATIONS = ("relu6", "relu", "none")
 KINDS = ("conv", "bottleneck", "block", "maxpool", "meanpool")
@@ -89,6 +92,16 @@ class Layer:
         """Whether the kernel is the whole map, which gives one pixel."""
         return (self.kh, self.kw) == (self.h, self.w) and not any(self.pad)
 
+    @cached_property
+    def products(self) -> int:
+        """The most products in one of its sums."""
+        dense = self.taps * self.cin
+        if self.kind == "conv":
+            return dense
+        if self.kind == "block":
+            return max(dense, math.prod(pair(self.second)) * self.cexp)
+        return max(self.taps, self.cin, self.cexp) if self.kind == "bottleneck" else self.taps
+
     def fault(self) -> str:
         """What is wrong with it by itself: wanted and got; "" for nothing."""
         if min(self.sh, self.sw) < 1:
@@ -115,6 +128,7 @@ class Layer:
             ("second", self.second, all(k >= 1 and k % 2 for k in pair(self.second)), "odd numbers"),
             ("pads", self.pads, not outside, "of a block such that each output has an input to add"),
             ("cout", self.cout, self.kind not in POOLS or self.cout == self.cin, f"{self.cin}, the input's"),
+            ("products in a sum", self.products, self.products <= MAX_REDUCTION, f"at most {MAX_REDUCTION}"),
         ):  # fmt: skip
             if not fits:
                 return f"{name}: wanted {wanted}, got {got}"
