@@ -143,7 +143,7 @@ static inline void pn_wide_ends(const int32_t *sums, uint32_t n, int shift, int3
     }
 }
 #else
-static inline void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
+static void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
     uint32_t size = wide16 ? 2 : 1;
     for (uint32_t i = 0; i < x.quads; i++, w += 8 * size, x.at += 4 * x.pitch) {
         const int16_t *two = x.at + 2 * x.pitch;
@@ -160,7 +160,7 @@ static inline void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, u
     }
 }
 
-static inline void pn_add_row(const pn_row_t *row, uint32_t n, int32_t *sums) {
+static void pn_add_row(const pn_row_t *row, uint32_t n, int32_t *sums) {
     for (uint32_t p = 0; p < 2 * row->pairs; p++) {
         for (uint32_t i = 0; i < n; i++) {
             const uint8_t *at = row->at + p + i * row->stride;
@@ -170,7 +170,7 @@ static inline void pn_add_row(const pn_row_t *row, uint32_t n, int32_t *sums) {
 }
 
 // Those of sums below 0 are 0 anyway, and products without a sign are what compilers bring into vectors.
-static inline void pn_wide_ends(const int32_t *restrict sums, uint32_t n, int shift, int32_t mult,
+static void pn_wide_ends(const int32_t *restrict sums, uint32_t n, int shift, int32_t mult,
     uint8_t *restrict out) {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t positive = sums[i] > 0 ? (uint32_t)sums[i] : 0;
