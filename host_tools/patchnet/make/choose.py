@@ -6,10 +6,11 @@ predicts. Which networks there may be the task's room knows (`tasks.making`).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -203,23 +204,24 @@ def blob_bytes(network: Network) -> int:
 
 
 def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int) -> Candidate | None:
-    """The one with the largest picture that keeps to RAM and time."""
+    """The one with the largest picture that keeps to RAM and time: where one does, smaller ones do."""
+    recipes = []
     for size in filter(making.fits, making.sizes):
-        try:
+        with suppress(ValueError):  # patches that do not go together
             recipe = making.recipe(size, patches, depth, head)
-            network = recipe.network()
-        except ValueError:  # patches that do not go together
-            continue
-        if wanted.macs is not None and network.macs > wanted.macs:
-            continue
-        plan = planned(network, wanted.ram)
-        if plan is None:
-            continue
-        cycles, flash = costs.predicted(network, plan), blob_bytes(small(making, depth, head))
-        if wanted.allow(flash, cycles):
-            worth = making.recipe(size, 1, depth, head).network().macs
-            return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, cycles, worth)
-    return None
+            recipes.append((recipe, recipe.network(), making.recipe(size, 1, depth, head).network().macs))
+    flash = blob_bytes(small(making, depth, head))
+
+    @cache
+    def keeps(i: int) -> Candidate | None:
+        recipe, network, worth = recipes[i]
+        plan = None if wanted.macs is not None and network.macs > wanted.macs else planned(network, wanted.ram)
+        if plan is None or not wanted.allow(flash, cycles := costs.predicted(network, plan)):
+            return None
+        return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, cycles, worth)
+
+    first = bisect_left(range(len(recipes)), True, key=lambda i: keeps(i) is not None)
+    return keeps(first) if first < len(recipes) else None
 
 
 def planned(network: Network, ram: int | None) -> Plan | None:
