@@ -170,8 +170,7 @@ static void pn_add_row(const pn_row_t *row, uint32_t n, int32_t *sums) {
 }
 
 // Those of sums below 0 are 0 anyway, and products without a sign are what compilers bring into vectors.
-static void pn_wide_ends(const int32_t *restrict sums, uint32_t n, int shift, int32_t mult,
-    uint8_t *restrict out) {
+static void pn_wide_ends(const int32_t *restrict sums, uint32_t n, int shift, int32_t mult, uint8_t *restrict out) {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t positive = sums[i] > 0 ? (uint32_t)sums[i] : 0;
         uint32_t v = (uint32_t)(((uint64_t)(positive << shift) * (uint32_t)mult + 0x80000000u) >> 32);
