@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 
 from cengine import Engine
-from networks import random_qnet
+from networks import random_last_map, random_qnet
 from patchnet import cli
 from patchnet.blob import random
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
+from patchnet.board.remote import FIRMWARE
 from patchnet.net import zoo
 from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.plan import costs
@@ -244,6 +245,14 @@ def test_costs_predict_a_network(connect, tmp_path):
         counts = bench.measure(board, f"{i}.pnb", job.network.width, job.network.height)
         assert len(counts) == len(job.network.layers()) + 1
         assert costs.predicted(job.network, job.plan, "instructions") == pytest.approx(sum(counts), rel=0.05)
+
+
+def test_a_network_that_ends_with_its_last_map():
+    """Its end takes steps of which the profile has no row."""
+    qnet = random_qnet(np.random.default_rng(3), random_last_map(np.random.default_rng(3)))
+    jobs = list(bench.network_jobs("raw", qnet))[:1]
+    (count,) = bench._counted(jobs, bench._network_count, FIRMWARE, lambda _: None)
+    assert set(count.layers) <= set(count.cycles) and count.all_cycles().least > 0
 
 
 def test_cycles_of_two_networks(connect, tmp_path):

@@ -90,10 +90,20 @@ def without_range(hint):
     return hint in (int, float) or any(map(without_range, get_args(hint)))
 
 
-@pytest.mark.parametrize("kind", [*(kind for kind, _ in TABLES.values()), *map(options_of, OPTIONS)])
-def test_every_number_has_a_range(kind):
+def check_ranges(kind):
     """But for anchors, whose sides the picture's bound. What is there without being told is in it."""
     hints = hints_of(kind)
     assert {name for name, hint in hints.items() if without_range(hint)} <= {"anchors"}
     given = [f for f in fields(kind) if f.default is not MISSING and f.name != "options"]
     assert not [f.name for f in given if fault(f.default, hints[f.name])]
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_every_number_has_a_range(title):
+    check_ranges(TABLES[title][0])
+
+
+@pytest.mark.parametrize("task", OPTIONS)
+def test_every_number_of_a_training_has_a_range(task):
+    pytest.importorskip("torch")
+    check_ranges(options_of(task))

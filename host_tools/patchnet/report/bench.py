@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -275,7 +276,7 @@ def _network_count(board: Board, job: Job, file: str, modelled: Sequence[Cycles]
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, predicted, cycles,
         sum(large),
-        dict(zip(names, counts, strict=True)), dict(zip(names, modelled, strict=True)),
+        dict(zip(names, counts, strict=True)), dict(zip_longest(names, modelled, fillvalue="end")),
     )  # fmt: skip
 
 
