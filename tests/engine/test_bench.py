@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from cengine import Engine
-from networks import random_last_map, random_qnet
+from networks import random_qnet, random_recipe
 from patchnet import cli
 from patchnet.blob import random
 from patchnet.blob.order import fast_layers
@@ -24,6 +24,7 @@ from patchnet.report import bench, cycles
 from patchnet.report.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
 from patchnet.report.cycles import Cycles
 from patchnet.tasks.detect.end import Detection, Scale
+from patchnet.tasks.raw.end import LastMap
 
 RECIPE = PatchTunnels(
     "small", ("a", "b", "c"), 20, 24, k=4, margin_h=2, margin_w=3, stem_out=3, stages=(Stage(8, 2, 2, 4),)
@@ -248,11 +249,11 @@ def test_costs_predict_a_network(connect, tmp_path):
 
 
 def test_a_network_that_ends_with_its_last_map():
-    """Its end takes steps of which the profile has no row."""
-    qnet = random_qnet(np.random.default_rng(3), random_last_map(np.random.default_rng(3)))
-    jobs = list(bench.network_jobs("raw", qnet))[:1]
+    """Its end takes a step of which the profile has no row."""
+    network = replace(random_recipe(np.random.default_rng(3), k=0).network(), end=LastMap(), labels=())
+    jobs = list(bench.network_jobs("raw", random_qnet(np.random.default_rng(3), network)))[:1]
     (count,) = bench._counted(jobs, bench._network_count, FIRMWARE, lambda _: None)
-    assert set(count.layers) <= set(count.cycles) and count.all_cycles().least > 0
+    assert list(count.cycles) == [*count.layers, "end"] and count.cycles["end"].least > 0
 
 
 def test_cycles_of_two_networks(connect, tmp_path):
