@@ -11,7 +11,6 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -276,7 +275,7 @@ def _network_count(board: Board, job: Job, file: str, modelled: Sequence[Cycles]
     return NetworkCount(
         job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, predicted, cycles,
         sum(large),
-        dict(zip(names, counts, strict=True)), dict(zip_longest(names, modelled, fillvalue="end")),
+        dict(zip(names, counts, strict=True)), dict(zip([*names, "end"], modelled, strict=False)),
     )  # fmt: skip
 
 
