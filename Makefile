@@ -57,6 +57,7 @@ format: $(READY)
 WORKERS = $(shell expr $(JOBS) + 1)
 .PHONY: test
 test: check setup-train $(DOCS_READY) unix qemu native
+	@ports/install-tools fuzz || echo "without these some tests are skipped"
 	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)
 
 #: make setup         cross compiler, QEMU (both through apt when it may), .venv with all but PyTorch
@@ -213,12 +214,18 @@ bench: setup qemu
 figures: setup qemu
 	$(VENV)/bin/python tests/figures.py $(if $(ONLY),--only $(ONLY))
 
-#: make fuzz          the random tests of the engine, longer: NETWORKS=<n> DAMAGE=<n>
+#: make fuzz          the random tests of the engine, longer, then blobs led by coverage (clang): NETWORKS=<n> DAMAGE=<n> SECONDS=<n>
 NETWORKS ?= 1000
 DAMAGE ?= 100000
+SECONDS ?= 600
 .PHONY: fuzz
-fuzz: setup
+fuzz: setup fuzz-tools
 	$(VENV)/bin/python tests/fuzz.py --networks $(NETWORKS) --damage $(DAMAGE)
+	$(VENV)/bin/python tests/guided.py --seconds $(SECONDS) --jobs $(JOBS)
+
+.PHONY: fuzz-tools
+fuzz-tools: tools
+	@ports/install-tools fuzz
 
 #: make transfer      what pretrained weights are worth, three seeds each (an hour): SETS="flowers imagenette vww_coco raccoon"
 SETS ?= flowers imagenette vww_coco raccoon

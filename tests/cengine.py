@@ -39,12 +39,12 @@ def engine_sources() -> list[Path]:
     return sorted((ENGINE / "engine").rglob("*.c"))
 
 
-def compile_engine(name: str, flags: list[str]) -> Path:
-    """Builds csrc/<name>.c and the engine with the system's compiler, unless that very thing exists already."""
+def compile_engine(name: str, flags: list[str], compiler: str | None = None) -> Path:
+    """Builds csrc/<name>.c and the engine, with the system's compiler or another, unless that very thing exists."""
     sources = [CSRC / f"{name}.c", *engine_sources()]
     read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.rglob("*.h"))]
     command = [
-        *shlex.split(os.environ.get("CC", "cc")),
+        *shlex.split(compiler or os.environ.get("CC", "cc")),
         *WARNINGS,
         *flags,
         f"-I{ENGINE}",

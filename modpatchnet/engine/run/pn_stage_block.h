@@ -44,7 +44,7 @@ static void block_pixels(const pn_model_t *m, const pn_stage_t *s, pn_conv_t *c,
         pn_conv_pixels(c, x0, n, out.at, out.step);
         x0 += (int)n * c->stride;
         out.at += (int)n * out.step;
-        c->x += c->x == NULL ? 0 : (int)n * c->x_step;
+        c->x = c->x == NULL ? NULL : c->x + (int)n * c->x_step;
     }
 }
 

@@ -1,0 +1,25 @@
+"""A few seconds of guided.py, from networks of each kind on; `make fuzz SECONDS=3600` goes on for longer."""
+
+from __future__ import annotations
+
+import pytest
+
+import guided
+from fuzz import KINDS
+
+pytestmark = pytest.mark.skipif(bool(guided.missing()), reason=guided.missing() or "-")
+
+
+def test_short(tmp_path):
+    guided.write_seeds(tmp_path / "corpus", 2 * len(KINDS))
+    assert guided.attempts(5, 1, tmp_path / "corpus") > 200
+
+
+def test_what_fails_is_kept(tmp_path, monkeypatch):
+    """A program that ends badly ends the attempts, with what it said."""
+    bad = tmp_path / "bad"
+    bad.write_text("#!/bin/sh\necho who is it\nexit 1\n")
+    bad.chmod(0o755)
+    monkeypatch.setattr(guided, "fuzzer", lambda: bad)
+    with pytest.raises(SystemExit, match="who is it"):
+        guided.attempts(1, 2, tmp_path / "corpus")
