@@ -56,7 +56,7 @@ format: $(READY)
 # files of its own, so that what a file's tests share is seldom made twice, and then takes tests of those behind.
 WORKERS = $(shell expr $(JOBS) + 1)
 .PHONY: test
-test: check setup-train $(DOCS_READY) unix qemu native
+test: check setup-train $(DOCS_READY) unix asan qemu native
 	@ports/install-tools fuzz || echo "without these some tests are skipped"
 	PATCHNET_REQUIRE_DEVICES=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --junitxml $(BUILD)/tests.xml tests $(PYTEST_ARGS)
 
@@ -117,6 +117,14 @@ unix: mpy-cross
 	@echo "building the unix port"
 	@$(MPY_MAKE) -C $(MPY)/ports/unix BUILD=$(BUILD)/unix VARIANT=patchnet VARIANT_DIR=$(CURDIR)/ports/unix \
 		$(MPY_ARGS) $(call logged,unix)
+
+#: make asan          build/unix-asan/micropython: the same under ASan and UBSan, for tests
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment,shift,pointer-overflow,nonnull-attribute -O1
+.PHONY: asan
+asan: mpy-cross
+	@echo "building the unix port under sanitizers"
+	@$(MPY_MAKE) -C $(MPY)/ports/unix BUILD=$(BUILD)/unix-asan VARIANT=patchnet VARIANT_DIR=$(CURDIR)/ports/unix \
+		CFLAGS_EXTRA="$(SANITIZE)" LDFLAGS_EXTRA="$(SANITIZE)" STRIP=true $(MPY_ARGS) $(call logged,unix-asan)
 
 #: make qemu          build/qemu/firmware.elf: the same for an emulated Cortex-M7
 .PHONY: qemu
@@ -226,6 +234,20 @@ fuzz: setup fuzz-tools
 .PHONY: fuzz-tools
 fuzz-tools: tools
 	@ports/install-tools fuzz
+
+#: make compilers     the tests of the engine built by gcc and clang, at -O0, -O2 and -Os; then what gcc's analyzer finds
+ENGINE_TESTS ?= $(addprefix tests/engine/test_,engine.py ends.py detection.py audio.py stream.py window.py arena.py corruption.py)
+.PHONY: compilers
+compilers: setup fuzz-tools
+	for cc in gcc clang; do for level in -O0 -O2 -Os; do echo "$$cc $$level"; \
+		CC=$$cc PATCHNET_CFLAGS=$$level $(VENV)/bin/python -m pytest -q -n $(JOBS) -m "not device" $(ENGINE_TESTS) || exit 1; done; done
+	CFLAGS_EXTRA=-fanalyzer ports/stm32/h7-check $(BUILD)/h7-analyzed
+
+#: make soak          networks in turn on the emulated board, interrupted and reset: MINUTES=<n>
+MINUTES ?= 60
+.PHONY: soak
+soak: setup qemu
+	$(VENV)/bin/python tests/soak.py --minutes $(MINUTES)
 
 #: make transfer      what pretrained weights are worth, three seeds each (an hour): SETS="flowers imagenette vww_coco raccoon"
 SETS ?= flowers imagenette vww_coco raccoon

@@ -40,7 +40,8 @@ def engine_sources() -> list[Path]:
 
 
 def compile_engine(name: str, flags: list[str], compiler: str | None = None) -> Path:
-    """Builds csrc/<name>.c and the engine, with the system's compiler or another, unless that very thing exists."""
+    """Builds csrc/<name>.c and the engine, with the system's compiler or another, unless that very thing exists. `make
+    compilers` sets CC and PATCHNET_CFLAGS, which come last."""
     sources = [CSRC / f"{name}.c", *engine_sources()]
     read = [*sorted(CSRC.glob("*.[ch]")), *sources, *sorted(ENGINE.rglob("*.h"))]
     command = [
@@ -50,6 +51,7 @@ def compile_engine(name: str, flags: list[str], compiler: str | None = None) -> 
         f"-I{ENGINE}",
         f"-I{CSRC}",
         *map(str, sources),
+        *shlex.split(os.environ.get("PATCHNET_CFLAGS", "")),
     ]
     digest = hashlib.sha256(" ".join(command).encode())
     for path in read:

@@ -213,7 +213,9 @@ static uint8_t *allocate_arena(const model_obj_t *self) {
 static mp_obj_t call_method(mp_obj_t obj, qstr name, size_t n_args, const mp_obj_t *args) {
     mp_obj_t method[2 + 4];
     mp_load_method(obj, name, method);
-    memcpy(method + 2, args, n_args * sizeof(*args));
+    for (size_t i = 0; i < n_args; i++) { // no memcpy: there may be none, at NULL
+        method[2 + i] = args[i];
+    }
     return mp_call_method_n_kw(n_args, 0, method);
 }
 

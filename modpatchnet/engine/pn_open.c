@@ -99,7 +99,7 @@ static int check_tables(const pn_model_t *m) {
     bool ok = pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->all_layers * PN_LAYER_BYTES)
         && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->all_segments * PN_SEGMENT_BYTES)
         && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF),
-            ((m->tunnels - 1) * m->layers + m->all_layers) * PN_PARAM_BYTES);
+            ((m->tunnels - 1u) * m->layers + m->all_layers) * PN_PARAM_BYTES);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 

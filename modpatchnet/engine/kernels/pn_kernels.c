@@ -82,7 +82,7 @@ void pn_depthwise_pixel(const pn_depthwise_t *d, int x0, uint8_t *out) {
 
 // acc[0..n-1] += values * weights of `group` channels, outputs from..from+n-1
 static void project(const pn_project_t *p, const uint8_t *d, int first, int group, int from, int n, int32_t *acc) {
-    const int8_t *weight = p->weight + (size_t)first * p->cout + from;
+    const int8_t *weight = p->weight + (size_t)first * (size_t)p->cout + from;
     for (int c = 0; c < group; c++, weight += p->cout) {
         int32_t v = p->is_signed ? (int8_t)d[c] : d[c];
         for (int i = 0; i < n; i++) {

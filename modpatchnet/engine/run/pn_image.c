@@ -50,7 +50,7 @@ static void add_row(const pn_image_t *image, const pn_sample_t *s, const span_t 
     const uint8_t *p = source(image, y, sx->from);
     uint32_t v[3], w = wy * sx->first;
     for (uint32_t left = sx->to - sx->from; left > 0; left--, p += image->format) {
-        pixel(image->format, p, s->channels, v);
+        pixel((int)image->format, p, s->channels, v);
         w = left == 1 ? wy * sx->last : w;
         sum[0] += w * v[0];
         sum[1] += w * v[1];

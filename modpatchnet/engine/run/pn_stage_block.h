@@ -122,7 +122,7 @@ static void block_line(pn_model_t *m, int t, uint32_t o) {
     middle_rows(m, s, o, &c.in);
     block_pixels(m, s, &c, (int)s->out_from - s->across.second / 2 - (int)from, pn_pixels_out(s), out);
     for (uint32_t x = 0; x < pn_pixels_out(s); x++) {
-        wrote(m, t, o, out.at + (size_t)x * out.step, s->cout);
+        wrote(m, t, o, out.at + (size_t)x * (size_t)out.step, s->cout);
     }
     PN_READ(c.work, pn_work(s, false).sums, TAG(m, TAG_WORK, s->index, o));
     if (s->flags & PN_FLAG_EXPAND) {

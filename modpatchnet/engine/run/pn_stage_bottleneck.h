@@ -66,7 +66,7 @@ static line_t residual(const pn_model_t *m, int t, uint32_t o) {
 }
 
 static const int8_t *pixel_of(const line_t *line, uint32_t x) {
-    return line->at == NULL ? NULL : line->at + (size_t)x * line->step;
+    return line->at == NULL ? NULL : line->at + (size_t)x * (size_t)line->step;
 }
 
 // Rows of the kernel in `kept` expanded lines at `ring`, `bytes` each.

@@ -83,7 +83,7 @@ static uint32_t fast_lines(const pn_model_t *m, int t, uint32_t o, pn_fast_lines
 static void fast_wrote(const pn_model_t *m, int t, uint32_t o, const pn_fast_lines_t *l) {
     const pn_stage_t *s = &pn_stages(m)[t];
     for (uint32_t x = 0; x < pn_pixels_out(s); x++) {
-        wrote(m, t, o, l->out.at + (size_t)x * l->out.step, s->cout);
+        wrote(m, t, o, l->out.at + (size_t)x * (size_t)l->out.step, s->cout);
     }
 }
 
