@@ -1,6 +1,8 @@
 """A blob read back gives what was packed."""
 
+import re
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from cases import random_plan
 from networks import random_network, random_qnet
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet, Scaled
-from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read
+from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
+from patchnet.format import VERSION
 from patchnet.net.layers import KINDS, Layer, pair
 
 
@@ -20,6 +23,24 @@ def same(a, b) -> bool:
     if is_dataclass(a) and not isinstance(a, Layer):
         return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
     return a == b
+
+
+OLD = sorted((Path(__file__).parents[1] / "golden" / "old").glob("*.pnb"))
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_other_versions_are_refused_by_what_to_do(path):
+    """Blobs as versions before wrote them; those of this version are golden/*.pnb, with the bytes that they give."""
+    version = int(path.stem.removeprefix("format"))
+    said = (
+        f"bad model: version {version} of the format, wanted {VERSION}: pack it again from its run (patchnet pack RUN)"
+    )
+    with pytest.raises(ValueError, match="^" + re.escape(f"{path}: {said}") + "$"):
+        read_blob(path)
+
+
+def test_each_version_before_has_a_blob():
+    assert [path.stem for path in OLD] == [f"format{n}" for n in range(2, VERSION)]
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -47,12 +47,14 @@ def read(blob: bytes) -> BlobInfo:
 
 
 def read_blob(path: str | Path) -> bytes:
-    """A blob that the engine accepts. ValueError names the file and the fault."""
+    """A blob that the engine accepts. ValueError names the file and the fault, and what to do about another version."""
     blob = Path(path).read_bytes()
     try:
         Model(blob)
     except ValueError as e:
-        raise ValueError(f"{path}: {e}") from None
+        version = int.from_bytes(blob[4:6], "little")
+        other = f" {version} of the format, wanted {fmt.VERSION}: pack it again from its run (patchnet pack RUN)"
+        raise ValueError(f"{path}: {e}{other if str(e).endswith('version') else ''}") from None
     return blob
 
 

@@ -70,3 +70,24 @@ try:
 except ValueError as e:
     print(e)
 print(moving.predict(x) == right)
+
+
+# nor where nothing may be allocated, as in a hard interrupt: what is refused there is an error without a text
+out = bytearray(m.output_shape[0])
+refused = []
+
+
+def hard(_):
+    micropython.heap_lock()
+    try:
+        m.predict(x, out)
+    except (RuntimeError, MemoryError):
+        refused.append(True)
+    finally:
+        micropython.heap_unlock()
+
+
+refused.append(True)  # so that there is room
+refused.pop()
+print(m.classify(Frame(hard)) == m.classify(img), refused)
+print(m.predict(x) == right)
