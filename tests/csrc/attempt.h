@@ -370,9 +370,13 @@ static void hear(pn_model_t *m, uint8_t *arena) {
 
 // What may be asked of any model, and what no model takes.
 static void ask(pn_model_t *m, uint8_t *arena) {
+    pn_model_t other;
     pn_info_t info;
     const char *text;
     pn_info(m, &info);
+    if (pn_open(&other, m->blob + 1, pn_u32(m->blob + PN_HEADER_SIZE) - 1) != PN_ERR_ALIGN) {
+        die("a blob that is askew was opened");
+    }
     pn_op_t op = pn_op(m, m->layers - 1u);
     if (pn_labels(m, &text) > pn_u32(m->blob + PN_HEADER_SIZE) || op.kind > PN_KIND_MEANPOOL || *pn_task_name(m) == 0) {
         die("a description that is none");

@@ -122,6 +122,17 @@ static void change_field(uint8_t *b, size_t size) {
     }
 }
 
+// UTF-8 of two to four bytes, right and wrong, among the labels.
+static void change_label(uint8_t *b, size_t size) {
+    static const char letters[][5] = { "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xc0\x80", "\xed\xa0\x80",
+        "\xf4\x90\x80\x80", "\xe2\x82", "\xe0\x80\x80" };
+    const char *letter = letters[chance(sizeof(letters) / sizeof(letters[0]))];
+    size_t at = (size_t)pn_u32(b + PN_HEADER_LABEL_OFF) + chance(pn_u32(b + PN_HEADER_LABEL_BYTES)), n = strlen(letter);
+    if (at >= PN_HEADER_BYTES && at < size && n < size - at) {
+        memcpy(b + at, letter, n);
+    }
+}
+
 // ---------------------------------------------------------------- mending
 
 // A blob that is mended: `m` as far as pn_open_begin and its first step fill it.
@@ -588,7 +599,11 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
         size = LLVMFuzzerMutate(data, size, most); // bytes anywhere
     } else {
         for (uint32_t n = 1 + chance(what < 50 ? 1 : 4); n > 0; n--) {
-            change_field(data, size);
+            if (chance(20) == 0) {
+                change_label(data, size);
+            } else {
+                change_field(data, size);
+            }
         }
     }
     if (size >= PN_HEADER_BYTES && chance(100) > 0) {

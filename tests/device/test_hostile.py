@@ -38,7 +38,7 @@ def test_hostile_objects(connect, folder, monkeypatch, seed):
 @pytest.mark.parametrize("where", ["unix", "qemu"])
 def test_heaps_of_any_size(connect, folder, where):
     """On the unix port each allocation of loading and running fails once; on the board some."""
-    sizes = "range(64, 9000, 64)" if where == "unix" else "range(400, 10000, 2400)"
+    sizes = "range(64, 9000, 128)" if where == "unix" else "range(400, 10000, 2400)"
     out = connect(where, folder).exec(f"sizes = {sizes}\n" + (SCRIPTS / "heaps.py").read_text()).splitlines()
     counts, works = out
     assert works == "True" and counts.endswith("flat") and "'ran'" in counts and "'refused'" in counts, out

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(bool(guided.missing()), reason=guided.missing() 
 
 def test_short(tmp_path):
     guided.write_seeds(tmp_path / "corpus", 2 * len(KINDS))
-    assert guided.attempts(5, 1, tmp_path / "corpus") > 200
+    assert guided.attempts(4, 1, tmp_path / "corpus") > 200
 
 
 def test_what_fails_is_kept(tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def damaged(rng, blob: bytes) -> bytes:
 
 def hostile(folder: Path) -> list[bytes]:
     """Networks of each kind; those with a number of their plan moved, and damaged."""
-    guided.write_seeds(folder, 5 * len(KINDS))
+    guided.write_seeds(folder, 4 * len(KINDS))
     rng, good = np.random.default_rng(0), [path.read_bytes() for path in sorted(folder.iterdir())]
     return good + [moved(rng, blob)[1] for blob in good for _ in range(4)] + [damaged(rng, b) for b in good * 12]
 
@@ -58,7 +58,7 @@ def hostile(folder: Path) -> list[bytes]:
 def test_equal_answers(tmp_path):
     blobs = hostile(tmp_path)
     wanted = answers("64 bits", blobs)
-    assert sum(line.startswith("ran") for line in wanted) > 150 and len({line.split()[0] for line in wanted}) > 6
+    assert sum(line.startswith("ran") for line in wanted) > 120 and len({line.split()[0] for line in wanted}) > 6
     for build in ("32 bits", "Cortex-M7"):
         bad = [
             (i, *pair) for i, pair in enumerate(zip(answers(build, blobs), wanted, strict=True)) if len(set(pair)) > 1
