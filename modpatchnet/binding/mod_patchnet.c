@@ -23,14 +23,14 @@
 // 16-bit samples, as its predict and profile take array('h'). A network whose input is no picture takes int8 values alone.
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place, but for its prefix, which is copied
-// where others may write to it (its weights may change, and answers with them); everything else is read into the heap. A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and
-// a buffer for weights are in the heap, and the file is read during each run. The buffer takes a half of the heap's
-// largest piece at most; a number for `stream` says how many bytes it is to have. What the engine points to is kept
-// alive here: the blob's object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the
-// scheduler get in; a run is then simply given up, and the next one starts afresh. While a model runs it refuses
-// (RuntimeError) to be run again or closed from such a callback. Other models may be run from there, but no run may
-// write where another one reads or writes (RuntimeError, "arena is in use" and the like): models with one arena run in
-// turn.
+// where others may write to it (its weights may change, and answers with them); everything else is read into the heap.
+// A file that does not fit there (stream=None), or is not to (True), is streamed: its prefix and a buffer for weights
+// are in the heap, and the file is read during each run. The buffer takes a half of the heap's largest piece at most; a
+// number for `stream` says how many bytes it is to have. What the engine points to is kept alive here: the blob's
+// object, the arena's, and the picture's during a run. Between the engine's steps Ctrl-C and the scheduler get in; a
+// run is then simply given up, and the next one starts afresh. While a model runs it refuses (RuntimeError) to be run
+// again or closed from such a callback. Other models may be run from there, but no run may write where another one
+// reads or writes (RuntimeError, "arena is in use" and the like): models with one arena run in turn.
 //
 // The same source is compiled into a firmware or linked into a native .mpy; mod_native.h has the differences.
 #include <string.h>
