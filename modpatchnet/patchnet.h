@@ -8,7 +8,8 @@
 //
 // The engine allocates nothing, keeps no global state and calls nothing but memcpy and memset. Functions return PN_OK
 // or a negative PN_ERR_* (engine/blob/pn_format.h). Blob, picture and arena belong to the caller and stay where they
-// are until the run has ended; the blob's prefix, and in a run the arena, stay as they are (FORMAT.md, What is trusted). What a model holds is the caller's to read; functions change it.
+// are until the run has ended; the blob's prefix, and in a run the arena, stay as they are (FORMAT.md, What is
+// trusted). What a model holds is the caller's to read; functions change it.
 //
 // Where things are: each folder of engine/ includes only its own headers and those of the folders before it.
 //   kernels  what is computed for a pixel or a line, on plain arrays; armv7em: the same integers in assembly
@@ -289,8 +290,8 @@ int pn_start_raw(pn_model_t *m, void *arena, size_t len, const int8_t *x);
 // which layer the step belongs to; index == all_layers stands for what follows the layers.
 int pn_step(pn_model_t *m);
 
-// A sum over what the run keeps of itself in the arena, for who lets others at it between steps: where it is another one
-// then, the run must not go on. Others may write to all else in the arena, and get other numbers.
+// A sum over what the run keeps of itself in the arena, for who lets others at it between steps: where it is another
+// one then, the run must not go on. Others may write to all else in the arena, and get other numbers.
 uint32_t pn_state(const pn_model_t *m);
 
 // Of a picture without data: each time pn_step returns PN_WINDOW, the part of the frame that pn_window tells must be
@@ -335,8 +336,8 @@ typedef struct {
     uint32_t score; // of 65536
 } pn_box_t;
 
-// After a run: drops each candidate of a detection network that overlaps a better one of its class, intersection / union
-// being more than `iou` of 65536. Returns the number of boxes left, which pn_box tells, best first.
+// After a run: drops each candidate of a detection network that overlaps a better one of its class, intersection /
+// union being more than `iou` of 65536. Returns the number of boxes left, which pn_box tells, best first.
 uint32_t pn_boxes(pn_model_t *m, uint32_t iou);
 void pn_box(const pn_model_t *m, uint32_t i, pn_box_t *box);
 

@@ -20,7 +20,8 @@
 // returns), perhaps with format() in OpenMV's numbers. `x` is such a picture, or height * width * channels int8 values.
 // Instead of a buffer it may have window(x, y, w, h), which returns a picture of that part of it: for each patch one is
 // taken, so that never more than a patch is in memory. An audio model's classify takes a clip instead, a buffer of
-// 16-bit samples, as its predict and profile take array('h'). A network whose input is no picture takes int8 values alone.
+// 16-bit samples, as its predict and profile take array('h'). A network whose input is no picture takes int8 values
+// alone.
 //
 // A blob that lies in memory at a multiple of 4 (ROMFS, a buffer) is used in place, but for its prefix, which is copied
 // where others may write to it (its weights may change, and answers with them); everything else is read into the heap.

@@ -1,6 +1,6 @@
 // Attempts led by coverage (clang's libFuzzer): an input is a blob. The mutator knows the format's tables (fields.h,
-// made of format.py by guided.py): it moves fields, copies records, and mostly mends what follows from that, so that its
-// blobs get past the front: shapes, schedules, arrays of weights, places in the arena, length and CRC.
+// made of format.py by guided.py): it moves fields, copies records, and mostly mends what follows from that, so that
+// its blobs get past the front: shapes, schedules, arrays of weights, places in the arena, length and CRC.
 #define ARENA_MOST (1u << 18)
 #define OUTPUTS_MOST (1u << 16)
 #define WORK_MOST 50000

@@ -1,6 +1,7 @@
-// Blobs between pages that nobody may touch, on the PC or under qemu-arm: what a run gives is printed as one number, for
-// tests to compare processors, word sizes and kernels. Blob, arena, picture, input and buffer each end where a page
-// without access begins, or begin where one ends. Without a C library, so that a bare compiler's objects run under Linux.
+// Blobs between pages that nobody may touch, on the PC or under qemu-arm: what a run gives is printed as one number,
+// for tests to compare processors, word sizes and kernels. Blob, arena, picture, input and buffer each end where a page
+// without access begins, or begin where one ends. Without a C library, so that a bare compiler's objects run under
+// Linux.
 //
 //     replay < FILE    blobs, each behind its length as u32; prints "<what pn_open said> <hash>" for each
 #include <stdint.h>

@@ -59,7 +59,8 @@ static bool taps_ok(const pn_fast_t *f, const uint8_t *w) {
     return ok;
 }
 
-// Whether the weights of input channels that only make them a multiple of four are zero, at `end` of a pair of channels.
+// Whether the weights of input channels that only make them a multiple of four are zero, at `end` of a pair of
+// channels.
 static bool rest_ok(const pn_fast_t *f, const uint8_t *end, uint32_t size) {
     uint32_t some = 0;
     for (uint32_t i = f->cin % 4u; f->expands && i % 4 > 0; i++) {

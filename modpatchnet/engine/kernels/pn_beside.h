@@ -13,8 +13,8 @@
 #define PN_BESIDE 16
 #define PN_FOURS(n) (((n) + 3u) / 4 * 4)
 
-// Values of pixels: {value, value} of each, `pitch` pixels before the next two values of each. Up to three pixels behind
-// the last one are read, and make no difference.
+// Values of pixels: {value, value} of each, `pitch` pixels before the next two values of each. Up to three pixels
+// behind the last one are read, and make no difference.
 typedef struct {
     const int16_t *at;
     uint32_t pitch, quads;
@@ -44,7 +44,8 @@ static inline __m128i pn_madd(__m128i sums, __m128i values, __m128i weights) {
     return _mm_add_epi32(sums, _mm_madd_epi16(values, weights));
 }
 
-// For 4 * count pixels. Of bytes, the even ones of a quad go with the first pair of values, the odd ones with the second.
+// For 4 * count pixels. Of bytes, the even ones of a quad go with the first pair of values, the odd ones with the
+// second.
 static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, const uint8_t *w, bool wide16, int count,
     int32_t *a, int32_t *b) {
     __m128i as[4], bs[4];
@@ -75,8 +76,8 @@ static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, co
     }
 }
 
-// a[i], b[i] += the products of pixel i's values and the weights of two outputs: for each two pairs of values a quad for
-// `a` and one for `b` (FORMAT.md, Fast schedules).
+// a[i], b[i] += the products of pixel i's values and the weights of two outputs: for each two pairs of values a quad
+// for `a` and one for `b` (FORMAT.md, Fast schedules).
 static inline void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
     switch ((n + 3) / 4 + 4 * wide16) {
         case 1:

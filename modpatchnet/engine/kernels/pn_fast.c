@@ -82,8 +82,9 @@ static uint32_t beside(uint32_t pixels) {
     return (pixels + parts - 1) / parts;
 }
 
-// A group at work on a line, and what is the same for all its channels. `kept`: from a channel's kept lines to the place
-// of each line under the kernel, the first of which is `top`; `taps`: tap_at; beside_in, beside_out: of input and output.
+// A group at work on a line, and what is the same for all its channels. `kept`: from a channel's kept lines to the
+// place of each line under the kernel, the first of which is `top`; `taps`: tap_at; beside_in, beside_out: of input and
+// output.
 typedef struct {
     const pn_fast_t *f;
     pn_fast_area_t area;

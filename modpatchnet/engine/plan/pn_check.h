@@ -21,7 +21,8 @@ typedef struct {
 } pn_room_t;
 
 // Goes through all segments of a blob whose header, tables and layer shapes are already found good, one strip with each
-// step; m->run.arena is room for the stages of a segment. PN_MORE, PN_OK or PN_ERR_PLAN, m->fault_layer naming the layer.
+// step; m->run.arena is room for the stages of a segment. PN_MORE, PN_OK or PN_ERR_PLAN, m->fault_layer naming the
+// layer.
 void pn_check_begin(pn_model_t *m);
 int pn_check_step(pn_model_t *m, const pn_room_t *room);
 

@@ -123,8 +123,8 @@ pn_fast_t pn_fast_shape(const pn_stage_t *s);
 // Pixels of a line between a block's convolutions.
 uint32_t pn_middle_pixels(const pn_stage_t *s);
 
-// Pixels that a convolution makes at a time of an output line of `pixels`: `most`, or 0 for as many as are worth it. And
-// of a stage that is one, in the current strip.
+// Pixels that a convolution makes at a time of an output line of `pixels`: `most`, or 0 for as many as are worth it.
+// And of a stage that is one, in the current strip.
 uint32_t pn_windows_at_once(uint32_t quads, uint32_t most, uint32_t pixels);
 uint32_t pn_conv_at_once(const pn_stage_t *s);
 
@@ -134,7 +134,8 @@ uint64_t pn_wide_bytes(const pn_stage_t *s);
 
 // A stage's parts of the work area, each behind the one before: sums or kept depthwise values, or what a convolution
 // works in; the expanded lines of a group, or a convolution's pixels of the picture, or what a block's shortcut makes
-// of a line; depthwise values of a pixel; at the next multiple of 4, where lines do not go into a map, output lines on their way.
+// of a line; depthwise values of a pixel; at the next multiple of 4, where lines do not go into a map, output lines on
+// their way.
 typedef struct {
     uint64_t sums, wide, values, staging;
 } pn_work_t;

@@ -1,5 +1,5 @@
-// Heat maps: the cells of the last map are classified, and neighbours of one class are a box (FORMAT.md, Heat maps). See
-// pn_task.h for what each function is asked.
+// Heat maps: the cells of the last map are classified, and neighbours of one class are a box (FORMAT.md, Heat maps).
+// See pn_task.h for what each function is asked.
 #ifndef PN_HEATMAP_H
 #define PN_HEATMAP_H
 

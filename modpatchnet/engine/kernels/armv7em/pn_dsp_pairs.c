@@ -322,9 +322,9 @@ __asm__(
 #include "engine/kernels/armv7em/pn_dsp_plain.h"
 #include "engine/kernels/armv7em/pn_dsp_eight.h"
 
-// Widens weights for SMLAD: 18 instructions for 16, each SXTB16 with a store. r0 quads of 2 channels, r1 whether they are 16 bits wide in flash
-// already (then they are copied), r12 -> weights, r2 -> room for 16 * quads bytes. Leaves r12 behind the weights;
-// clobbers r0-r11.
+// Widens weights for SMLAD: 18 instructions for 16, each SXTB16 with a store. r0 quads of 2 channels, r1 whether they
+// are 16 bits wide in flash already (then they are copied), r12 -> weights, r2 -> room for 16 * quads bytes. Leaves r12
+// behind the weights; clobbers r0-r11.
     "    .global pn_dsp_widen_weights\n"
     "    .type pn_dsp_widen_weights, %function\n"
     "    .thumb_func\n"

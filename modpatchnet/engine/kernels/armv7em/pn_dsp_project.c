@@ -21,7 +21,8 @@ __asm__(
 
     PN_FRAME_OFFSETS(PN_SET)
     PN_TILES_OFFSETS(PN_SET)
-// what the call itself remembers: where the tiles end; the residual's next pixel, 0: there is none; where the weights end
+// what the call itself remembers: where the tiles end; the residual's next pixel, 0: there is none; where the weights
+// end
     "    .set END, OWN\n"
     "    .set XNEXT, OWN + 4\n"
     "    .set WEND, 108\n"
