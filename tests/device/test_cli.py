@@ -180,7 +180,7 @@ WRONG = {
     ),
     "buffer too small": (["pack", "qnet.npz", "--stream", "50"], "B of weights at a time, stream 50 B"),
     "wide and streamed": (["pack", "qnet.npz", "--wide", "--stream", "1K"], "not with --stream"),
-    "streamed by macs": (["analyze", "pets.pnb", "--stream", "1K", "--by", "macs"], "counted in instructions"),
+    "streamed by macs": (["analyze", "pets.pnb", "--stream", "1K", "--by", "macs"], "counted in cycles"),
     "no such buffer": (["analyze", "pets.pnb", "--stream", "50"], "stream: needs "),
     "no plan so small": (["analyze", "pets.pnb", "--budget", "100"], "496 B at least (stem, 13x13x3), budget 100 B"),
     "no such network": (["analyze", "mobilenet"], "shapes to plan for: imagenet-63k"),

@@ -71,7 +71,8 @@ def of_fast_layers(oracle: Oracle) -> np.ndarray:
 
 def unused_by_fast(oracle: Oracle) -> int:
     """Bytes of the memory of a layer of modes 5 and 6 that are there for the alignment alone: pixels outside the map in
-    16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept. Or a
+    16-bit lines, up to 12 bytes before the expanded lines; behind the weights of a projection what its kernels do not
+    need (24 bytes of PROJECT_STAGE); and what bias and multiplier take where sums are kept. Or a
     second new line under a kernel that reaches over the whole map. Of convolutions all, if they have one output or are
     a block's, else the place beside an odd pixel."""
     unused = [0]
@@ -80,7 +81,7 @@ def unused_by_fast(oracle: Oracle) -> int:
         lines = stage.along.stride if stage.layer.mode == FAST else min(kernel, stage.lines_in)
         outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
         second = arena.widened(stage, widths) if stage.layer.mode == FAST and stage.lines_in < kernel else 0
-        unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp) + second)
+        unused.append(lines * outside + 12 + 24 + 16 * (stage.layer.group < stage.layer.cexp) + second)
     for _, stage, widths in convolutions(oracle):
         taps = stage.along.kernel * stage.across.kernel
         half = 8 * ((taps * stage.cin + 3) // 4) * (widths.n_out % 2)
@@ -263,7 +264,9 @@ def test_what_a_bad_plan_spoils_is_seen(seed):
     engine = Engine(case.blob, checking=True)
     engine.run_image(*case.picture.args())
     total = engine.n_steps
-    for _ in range(500):
+    for _ in range(3000):
+        if spoilt > 10:
+            break
         field, bad = moved(rng, case.blob)
         if arena.plan_is_sound(bad) or not can_be_run(bad) or array_order(bad) != array_order(case.blob):
             continue
