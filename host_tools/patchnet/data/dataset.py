@@ -115,10 +115,10 @@ def readable(dataset: Dataset, read: Callable[[Source, int], Source] = checked) 
 def left_out(bad: dict[int, str], dataset: Dataset) -> str:
     """A line about those of its items that cannot be read, each with what is wrong about it. ValueError if they are
     more than BAD_SHARE."""
-    told, some = "; ".join(list(bad.values())[:3]), f"{dataset.where}: {len(bad)} of {len(dataset)} files"
+    told, files = "; ".join(list(bad.values())[:3]), f"{dataset.where}: {len(bad)} of {len(dataset)} files"
     if len(bad) > BAD_SHARE * len(dataset):
-        raise ValueError(f"{some} cannot be read: {told}")
-    return f"{some} cannot be read and are left out: {told}"
+        raise ValueError(f"{files} cannot be read: {told}")
+    return f"{files} cannot be read and are left out: {told}"
 
 
 def decode(source: Source, side: int | None = None) -> Item:

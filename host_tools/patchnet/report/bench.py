@@ -226,18 +226,15 @@ def us(n):
 print(us(21_000_000) - us(1_000_000))
 """
 
-_MEASURE = """
-import gc, json, patchnet
-with open("picture", "rb") as f:
-    x = patchnet.Image({width}, {height}, patchnet.RGB565, f.read({width} * {height} * 2))
+_MEASURE = (
+    cycles.FRAME
+    + """
+import gc, json
 with patchnet.Model("{name}") as m:
-    height, width, channels = m.input_shape
-    if m.task == "audio" or channels not in (1, 3):  # no picture; docs/audio.md has the front-end of sounds
-        x = bytes(height * width * channels)
-    print(json.dumps([row[2] for row in m.profile(x)]))
-x = None
+    print(json.dumps([row[2] for row in m.profile(frame(m, {width}, {height}))]))
 gc.collect()
 """
+)
 
 
 def check_counter(board: Board) -> None:

@@ -119,17 +119,23 @@ def counted(blocks: str, firmware: Firmware, steps: int) -> dict[int, Cycles]:
     return out
 
 
-_RUN = """
+# for the board: what a network reads, pictures cut from the file "picture"
+FRAME = """
 import patchnet
-with patchnet.Model("{name}") as m:
-    height, width, channels = m.input_shape
-    x = bytes(height * width * channels)
-    if m.task != "audio" and channels in (1, 3):
-        with open("picture", "rb") as f:
-            x = patchnet.Image(width, height, patchnet.RGB565, f.read(width * height * 2))
-    m.predict(x)
-x = None
+def frame(m, width, height):
+    h, w, channels = m.input_shape
+    if m.task == "audio" or channels not in (1, 3):  # no picture; docs/audio.md has the front-end of sounds
+        return bytes(h * w * channels)
+    with open("picture", "rb") as f:
+        return patchnet.Image(width, height, patchnet.RGB565, f.read(width * height * 2))
 """
+_RUN = (
+    FRAME
+    + """
+with patchnet.Model("{name}") as m:
+    m.predict(frame(m, m.input_shape[1], m.input_shape[0]))
+"""
+)
 
 
 def measured(blobs: Sequence[bytes], picture: bytes, path: Path = FIRMWARE) -> list[list[Cycles]]:

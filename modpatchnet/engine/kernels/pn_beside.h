@@ -76,34 +76,31 @@ static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, co
     }
 }
 
+static inline __attribute__((always_inline)) void pn_add_by(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n,
+    int32_t *a, int32_t *b) {
+    switch ((n + 3) / 4) {
+        case 1:
+            pn_add_fours(x, w, wide16, 1, a, b);
+            break;
+        case 2:
+            pn_add_fours(x, w, wide16, 2, a, b);
+            break;
+        case 3:
+            pn_add_fours(x, w, wide16, 3, a, b);
+            break;
+        case 4:
+            pn_add_fours(x, w, wide16, 4, a, b);
+            break;
+    }
+}
+
 // a[i], b[i] += the products of pixel i's values and the weights of two outputs: for each two pairs of values a quad
 // for `a` and one for `b` (FORMAT.md, Fast schedules).
 static inline void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
-    switch ((n + 3) / 4 + 4 * wide16) {
-        case 1:
-            pn_add_fours(x, w, false, 1, a, b);
-            break;
-        case 2:
-            pn_add_fours(x, w, false, 2, a, b);
-            break;
-        case 3:
-            pn_add_fours(x, w, false, 3, a, b);
-            break;
-        case 4:
-            pn_add_fours(x, w, false, 4, a, b);
-            break;
-        case 5:
-            pn_add_fours(x, w, true, 1, a, b);
-            break;
-        case 6:
-            pn_add_fours(x, w, true, 2, a, b);
-            break;
-        case 7:
-            pn_add_fours(x, w, true, 3, a, b);
-            break;
-        case 8:
-            pn_add_fours(x, w, true, 4, a, b);
-            break;
+    if (wide16) {
+        pn_add_by(x, w, true, n, a, b);
+    } else {
+        pn_add_by(x, w, false, n, a, b);
     }
 }
 

@@ -146,11 +146,6 @@ static void narrow_q8(int32_t *sums, uint32_t n, int shift, int32_t mult) {
 
 // ---------------------------------------------------------------- expansion
 
-// Whether input lines are yet to be widened: in mode 6 each group does it anew.
-static bool widens(const pn_fast_t *f, uint32_t from) {
-    return f->expands && (from == 0 || f->sweep);
-}
-
 static pn_values_t widened(const pn_fast_t *f, const uint8_t *x) {
     uint32_t pitch = pn_fast_eight(f) ? f->in : 2 * pn_fast_words(f);
     pn_values_t out = { (const int16_t *)(const void *)x, pitch, pn_fast_quads(f) };
@@ -244,7 +239,7 @@ static uint8_t *kept_lines(const group_t *g, uint32_t channel) {
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     group_t g = line_of(f, 0);
     uint32_t place = kept_at(f, &g.area, y);
-    if (in.at != NULL && widens(f, from)) {
+    if (in.at != NULL && pn_fast_widens(f, from)) {
         widen(f, in, f->work);
     }
     for (; from < to; from += f->group) {
@@ -355,7 +350,7 @@ static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l)
 
 void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
     group_t g = line_of(f, l->top);
-    for (uint32_t i = 0; i < pn_fast_lines(f) && widens(f, from); i++) {
+    for (uint32_t i = 0; i < pn_fast_lines(f) && pn_fast_widens(f, from); i++) {
         if (l->in[i].at != NULL) {
             widen(f, l->in[i], f->work + i * g.area.line);
         }

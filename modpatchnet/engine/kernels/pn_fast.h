@@ -74,6 +74,11 @@ static inline bool pn_fast_eight(const pn_fast_t *f) {
     return f->cin == 8 && f->kernel == 3 && f->expands;
 }
 
+// Whether input lines are yet to be widened for the channels that begin with `from`: in mode 6 each group does it anew.
+static inline bool pn_fast_widens(const pn_fast_t *f, uint32_t from) {
+    return f->expands && (from == 0 || f->sweep);
+}
+
 // Bytes of the arrays: `narrow`, then of each group its expansion, depthwise convolution and projection, `each` for
 // every channel. Of these `pair` for two channels of the expansion, `channel` and `project` for a channel of the
 // others.

@@ -124,11 +124,6 @@ static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32
     p->more = r;
 }
 
-// Whether the input line is yet to be widened: in mode 6 each group does it anew.
-static bool widens(const pn_fast_t *f, uint32_t from) {
-    return f->expands && (from == 0 || f->sweep);
-}
-
 // Expansion and depthwise convolution of the `n` channels of a line that begin with `from`.
 static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_weights_t *w, uint32_t from,
     uint32_t n, pn_pairs_t *p) {
@@ -154,7 +149,7 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
     pn_pairs_t p;
     pn_rows_t r;
     rows[before] = in.at == NULL ? NULL : f->work;
-    if (in.at != NULL && widens(f, from)) {
+    if (in.at != NULL && pn_fast_widens(f, from)) {
         widen(f, &a, in, f->work);
     }
     pairs_of(f, &a, rows, 1 + before, &p);
@@ -213,7 +208,7 @@ static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixe
         uint8_t *x = f->work + i * a->line;
         rows[i] = in[i].at == NULL ? NULL : f->expands ? x : (const void *)in[i].at;
         step = in[i].at == NULL ? step : in[i].step;
-        if (in[i].at != NULL && widens(f, from)) {
+        if (in[i].at != NULL && pn_fast_widens(f, from)) {
             widen(f, a, in[i], x);
         }
     }
