@@ -20,6 +20,7 @@ from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.plan import costs
 from patchnet.plan.modes import DIRECT, FAST, SWEEP, fast_shape
 from patchnet.plan.place import block_name
+from patchnet.plan.sources import Flash
 from patchnet.report import bench, cycles
 from patchnet.report.bench import BLOCKS, LARGE, Bench, BlockCount, NetworkCount
 from patchnet.report.cycles import Cycles
@@ -273,3 +274,4 @@ def test_cycles_of_two_networks(connect, tmp_path):
         assert (0.8 if job.name == "small" else 0.94) < whole.instructions / sum(counts) < 1
         assert 0.5 < whole.least / whole.instructions <= whole.most / whole.instructions < 1.4
         assert 0.4 < job.network.macs / whole.most < 1 or job.name == "small"
+        assert Flash(8).reads(job.network, job.plan) == pytest.approx(whole.read, rel=0.3 if job.name == "small" else 0.06)

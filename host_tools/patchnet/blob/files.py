@@ -17,6 +17,7 @@ from ..net.network import Network
 from ..net.toml import from_dict
 from ..npz import npz
 from ..plan.choice import plan
+from ..plan.sources import Flash, Stream
 from ..progress import Track, no_track, planning
 from ..whole import write_bytes
 from ..words import meant, some
@@ -148,10 +149,11 @@ def pack_file(
     track: Track = no_track,
     wide: bool = False,
     stream: int | None = None,
+    flash: Flash | None = None,
 ) -> Packed:
     """Packs a qnet.npz (or the run directory that holds one) with the best plan within `budget` bytes of arena, or with
     the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`). `stream`: with a plan for
-    weights that are read from a file, through a buffer of so many bytes.
+    weights that are read from a file, through a buffer of so many bytes, `flash` with one for a blob that lies there.
 
     The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine;
     beside it a test vector for boards (see vector).
@@ -169,7 +171,8 @@ def pack_file(
         raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, this one has no {e}") from None
     fast = fast_layers(net)
     progress = planning(track, net.design.name)
-    blob = pack(net, plan(net.design, budget, fast=fast, buffer=stream, progress=progress), wide)
+    source = flash if stream is None else Stream(stream)
+    blob = pack(net, plan(net.design, budget, fast=fast, source=source, progress=progress), wide)
     out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
     write_bytes(out, blob)
     vector.save(out)

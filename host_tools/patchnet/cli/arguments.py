@@ -178,7 +178,8 @@ def wanted(args: argparse.Namespace) -> Wanted:
             if asked is not None and asked > most:
                 raise ValueError(f"{what}: {args.board} has room for {most:,} B, got {asked:,} B")
         flash = flash or room
-    return Wanted(args.ram, flash, args.ms, clock, getattr(args, "max_macs", None))
+    source = BOARDS[args.board].flash() if args.board else None
+    return Wanted(args.ram, flash, args.ms, clock, getattr(args, "max_macs", None), source)
 
 
 def engines(text: str) -> list[str]:

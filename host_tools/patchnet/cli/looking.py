@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def add(command: Callable[..., Parser]) -> None:
     """analyze, val, predict, report, bench."""
     # imported here: with the commands, numpy
+    from ..make.boards import BOARDS
     from ..net.zoo import NAMES
     from ..plan.costs import CLOCK, TABLES
 
@@ -28,6 +29,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("model", metavar="MODEL", help="a network, a design or experiment (.toml), or known shapes")
     p.add_argument("--budget", type=size, metavar="SIZE", help="plan for this arena instead")
     p.add_argument("--stream", type=size, metavar="SIZE", help=f"as a file that is streamed: {STREAM}")
+    more = "lies in this board's flash, for which its plan is chosen: a folder of boards/"
+    p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help=more)
     p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
     how = "what plans are compared by: %(choices)s (default: cycles; of known shapes macs)"
     p.add_argument("--by", choices=TABLES, default="", help=how)
@@ -94,19 +97,23 @@ def add(command: Callable[..., Parser]) -> None:
 def run_analyze(args) -> int:
     # imported here: the stage alone
     from ..blob.files import model_file
+    from ..make.boards import BOARDS
     from ..net import zoo
     from ..progress import planning
     from ..report import analyze, tables
 
     if args.json:
         no_use(args, ("--narrow",), "with --json")
+    if args.stream is not None:
+        no_use(args, ("--board",), "with --stream: weights are read from a file")
     try:
         known = args.model.endswith(".toml") or args.model in zoo.NAMES
         source = args.model if known else model_file(args.model, "host")
     except FileNotFoundError as e:
         raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
     with progress(args) as track:
-        how = args.budget, args.pareto, planning(track, args.model), args.by, args.stream
+        flash = BOARDS[args.board].flash() if args.board else None
+        how = args.budget, args.pareto, planning(track, args.model), args.by, args.stream, flash
         result = analyze.analyze(source, *how)
     if args.json:
         print_json(analyze.to_dict(result))

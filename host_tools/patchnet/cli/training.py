@@ -38,7 +38,9 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
     p.add_argument("-o", dest="out", type=new_file(".npz"), metavar="FILE.npz", help="default: qnet.npz in the run")
 
-    from ..plan.choice import DEFAULT_LIMIT  # imported here: with the commands, numpy
+    # imported here: with the commands, numpy
+    from ..make.boards import BOARDS
+    from ..plan.choice import DEFAULT_LIMIT
 
     limit = f"at most {DEFAULT_LIMIT:g} times the cycles of the fastest"
     more = f"Without a budget: the plan of the smallest arena that takes {limit}."
@@ -47,6 +49,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("-o", dest="out", type=new_file(".pnb"), metavar="FILE.pnb", help="default: NAME.pnb beside it")
     p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
     p.add_argument("--stream", type=size, metavar="SIZE", help=f"for a file that is streamed: {STREAM}")
+    more = "a plan for weights in this board's flash, which may take more RAM or cycles: a folder of boards/"
+    p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help=more)
     p.add_argument(
         "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
     )
@@ -98,10 +102,15 @@ def run_quantize(args) -> int:
 
 
 def run_pack(args) -> int:
-    from ..blob.files import pack_file  # imported here: the stage alone
+    # imported here: the stage alone
+    from ..blob.files import pack_file
+    from ..make.boards import BOARDS
 
+    if args.stream is not None:
+        no_use(args, ("--board",), "with --stream: weights are read from a file")
+    flash = BOARDS[args.board].flash() if args.board else None
     with progress(args) as track:
-        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream)
+        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream, flash)
     if args.json:
         print_json({name: value for name, value in asdict(packed).items() if value is not None})
     else:

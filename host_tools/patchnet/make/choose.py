@@ -24,6 +24,7 @@ from ..net.recipe import PatchTunnels
 from ..net.toml import recipe_to_dict
 from ..plan import choice, costs
 from ..plan.place import Plan
+from ..plan.sources import Flash
 from ..tasks.making import Making
 
 SLOW = 1.6  # cycles per multiply-accumulate: plans beyond save memory by working several times as long
@@ -36,16 +37,23 @@ BOTH = ("boxes", "classify")  # and may be for
 @dataclass(frozen=True)
 class Wanted:
     """At most so much; None: as it comes. `ram`, `flash`: bytes. `ms`: a picture at `clock` Hz.
-    `macs`: multiply-accumulates."""
+    `macs`: multiply-accumulates. `source`: the flash of a board, reading which takes time."""
 
     ram: int | None = None
     flash: int | None = None
     ms: float | None = None
     clock: int = costs.CLOCK
     macs: int | None = None
+    source: Flash | None = None
 
     def cycles(self) -> float | None:
         return None if self.ms is None else self.ms * self.clock / 1000
+
+    def takes(self, network: Network, plan: Plan) -> float:
+        """Cycles of a picture, reading included."""
+        return costs.predicted(network, plan) + (
+            self.source.read * self.source.reads(network, plan) if self.source else 0
+        )
 
     def allow(self, flash: int, cycles: float) -> bool:
         """A network with so many bytes of blob and cycles a picture."""
@@ -152,18 +160,19 @@ def may_keep(network: Network, wanted: Wanted, slow: float) -> bool:
     if wanted.macs is not None and network.macs > wanted.macs:
         return False
     try:
-        cost = costs.predicted(network, choice.plan(network, wanted.ram))
+        plan = choice.plan(network, wanted.ram, source=wanted.source)
     except ValueError:
         return False
     usual = max(network.macs, costs.predicted(network, choice.fastest(network)))
-    return cost <= slow * usual and wanted.allow(0, cost)
+    return costs.predicted(network, plan) <= slow * usual and wanted.allow(0, wanted.takes(network, plan))
 
 
 def least(making: Making, wanted: Wanted) -> str:
     """What the smallest of them needs."""
     networks = list(smallest(making, making.depths[-1]))
-    points = [p for n in networks for p in choice.front(n) if p.cost <= SLOW * n.macs]
-    points = points or [choice.front(n)[-1] for n in networks]
+    fronts = [(n, choice.front(n, source=wanted.source)) for n in networks]
+    points = [p for n, front in fronts for p in front if p.cost - p.reading <= SLOW * n.macs]
+    points = points or [front[-1] for _, front in fronts]
     little, quick = min(points, key=lambda p: p.arena_bytes), min(points, key=lambda p: p.cost)
     needs = [f"{p.arena_bytes:,} B at {1000 * p.cost / wanted.clock:.1f} ms" for p in (little, quick)]
     macs = min(network.macs for network in networks)
@@ -215,8 +224,8 @@ def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int)
     @cache
     def keeps(i: int) -> Candidate | None:
         recipe, network, worth = recipes[i]
-        plan = None if wanted.macs is not None and network.macs > wanted.macs else planned(network, wanted.ram)
-        if plan is None or not wanted.allow(flash, cycles := costs.predicted(network, plan)):
+        plan = None if wanted.macs is not None and network.macs > wanted.macs else planned(network, wanted)
+        if plan is None or not wanted.allow(flash, cycles := wanted.takes(network, plan)):
             return None
         return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, cycles, worth)
 
@@ -224,10 +233,10 @@ def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int)
     return keeps(first) if first < len(recipes) else None
 
 
-def planned(network: Network, ram: int | None) -> Plan | None:
-    """The quickest plan within `ram` bytes of arena, if there is one that is not SLOW."""
+def planned(network: Network, wanted: Wanted) -> Plan | None:
+    """The quickest plan within its bytes of arena, if there is one that is not SLOW."""
     try:
-        plan = choice.plan(network, ram)
+        plan = choice.plan(network, wanted.ram, source=wanted.source)
     except ValueError:
         return None
     return plan if costs.predicted(network, plan) <= SLOW * network.macs else None

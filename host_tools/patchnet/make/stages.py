@@ -247,7 +247,7 @@ def integers(order: Order, out: Path, track: Track, told: Told) -> Packed:
         best, path = -1.0, out / "qnet.part.npz"
         for epochs in (0, TUNE_EPOCHS):
             quantize.run(out, epochs, TUNE_LR, out=path)
-            packed = pack_file(path, out / "try.pnb", order.wanted.ram, track)
+            packed = pack_file(path, out / "try.pnb", order.wanted.ram, track, flash=order.wanted.source)
             reached = score(Path(packed.path), "host", items)
             told(f"held-out: float {whole:.2%}, int8 {reached:.2%}" + (" after fine-tuning" if epochs else ""))
             if reached > best:
@@ -258,7 +258,7 @@ def integers(order: Order, out: Path, track: Track, told: Told) -> Packed:
         for stray in (path, *out.glob("try.*")):
             stray.unlink(missing_ok=True)
         (out / "qnet.best.npz").replace(out / "qnet.npz")
-    packed = pack_file(out, budget=order.wanted.ram, track=track)
+    packed = pack_file(out, budget=order.wanted.ram, track=track, flash=order.wanted.source)
     flash = order.wanted.flash
     if flash is not None and packed.blob_bytes > flash:
         raise ValueError(f"{packed.path}: {packed.blob_bytes:,} B of flash, wanted at most {flash:,} B")
@@ -285,4 +285,5 @@ def tried(order: Order, out: Path, packed: Packed, track: Track) -> Made:
     on = ["float", *(["unix"] if UNIX.is_file() else []), "host"]
     answers = answered(out, test, on, track=track)
     emulated = answered(out, test, ("host", "qemu"), EMULATED, track) if FIRMWARE.is_file() else None
-    return Made(str(out), packed, answers, emulated, str(report.write(out, answers, order.wanted.clock, emulated)))
+    page = report.write(out, answers, order.wanted.clock, emulated, order.wanted.source)
+    return Made(str(out), packed, answers, emulated, str(page))

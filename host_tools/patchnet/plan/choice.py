@@ -13,11 +13,12 @@ from ..net.network import Network, aligned
 from . import streaming
 from .costs import BY, totals
 from .lines import View, views
-from .modes import DIRECT, FAST, FAST_MODES, GROUPS, Choice
+from .modes import DIRECT, FAST, GROUPS, Choice
 from .options import COARSE, FINE, PLAIN
 from .place import Plan, areas, block_name, lasting, place, staged
 from .search import Chain, How, Progress, Schedule, front_of, search
 from .sizes import work_bytes, work_parts
+from .sources import Source, Stream
 
 DEFAULT_LIMIT = 1.2  # times the fastest plan's cost
 
@@ -25,13 +26,14 @@ DEFAULT_LIMIT = 1.2  # times the fastest plan's cost
 @dataclass(frozen=True)
 class Point:
     """A plan of the front: arena bytes, cost by one of costs.TABLES, multiply-accumulates (of a picture), schedule for
-    `place`. If weights are read through a buffer, bytes read (of a picture), which are in the cost (streaming.READ)."""
+    `place`. If weights come from a `Source`, bytes read of it for a picture, and of the cost what that takes."""
 
     arena_bytes: int
     cost: float
     macs: int
     schedule: Schedule
     read: int = 0
+    reading: float = 0
 
 
 def _even_groups(channels: int) -> list[int]:
@@ -44,9 +46,9 @@ def _even_pixels(view: View) -> list[int]:
     return sorted({2 * -(-view.n_out // (2 * n)) for n in range(1, view.n_out // 2 + 2)})
 
 
-def _widened(network: Network, schedule: Schedule, buffer: int | None) -> Schedule:
-    """The schedule with groups as large as its arena has room for: fewer passes, no more bytes. But where weights do
-    not fit into the `buffer` they are read through, larger groups leave fewer of them there."""
+def _widened(network: Network, schedule: Schedule, source: Source | None) -> Schedule:
+    """The schedule with groups as large as its arena has room for: fewer passes, no more bytes. But not where larger
+    groups leave fewer weights in the `source`'s buffer or cache."""
     plan, layers, out = place(network, schedule), tuple(network.run()), []
     kept = lasting(network, (DIRECT, 1, 0)).kept
     for i, (segment, (strip, steps)) in enumerate(zip(plan.segments, schedule, strict=True)):
@@ -56,8 +58,7 @@ def _widened(network: Network, schedule: Schedule, buffer: int | None) -> Schedu
         wide = []
         for view, (mode, rows, group) in zip(part, steps, strict=True):
             last = staged(network, stop) and view is part[-1]
-            in_parts = buffer is not None and streaming.layer_bytes(view.layer, mode) > buffer
-            if group and not (in_parts and (mode in FAST_MODES or mode == GROUPS)):
+            if group and not (source is not None and source.parted(view.layer, (mode, rows, group))):
                 group = _widest(network, view, (mode, rows, group), last, limit)
             wide.append((mode, rows, group))
         out.append((strip, tuple(wide)))
@@ -85,9 +86,9 @@ def _widest(network: Network, view: View, step: Choice, last: bool, limit: int) 
 def _point(network: Network, schedule: Schedule, how: How) -> Point:
     plan = place(network, schedule)
     cost, macs = totals(network, plan, how.by)
-    read = streaming.reads(network, plan, how.buffer) if how.buffer is not None else 0
-    assert read is not None  # with a buffer, a search finds no segments that do not fit into it
-    return Point(plan.arena_bytes, cost + streaming.READ * read, macs, schedule, read)
+    read = 0 if how.source is None else how.source.reads(network, plan)
+    reading = 0.0 if how.source is None else how.source.read * read
+    return Point(plan.arena_bytes, cost + reading, macs, schedule, read, reading)
 
 
 def _found(chain: Chain, how: How, progress: Progress | None) -> list[tuple[int, float, Schedule]]:
@@ -111,16 +112,16 @@ def front(
     progress: Progress | None = None,
     by: str = BY,
     fast: Sequence[bool] | None = None,
-    buffer: int | None = None,
+    source: Source | None = None,
 ) -> list[Point]:
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
     nothing twice. `progress` hears of layers done and layers. Costs are counted `by` one of costs.TABLES; `fast` tells
     for each layer whether its weights let it run in modes fast and sweep, where its shape does
-    (`blob.order.fast_layers`). `buffer`: bytes of the one through which weights are read; ValueError if too small.
+    (`blob.order.fast_layers`). `source`: of weights that are not at hand; ValueError for a buffer that is too small.
     """
-    how = How.of(network, by, fast, buffer)
-    if buffer is not None:
-        _check_buffer(network, how, buffer)
+    how = How.of(network, by, fast, source)
+    if isinstance(source, Stream):
+        _check_buffer(network, how, source.buffer)
     return list(_points(network, how, Listener(progress)))
 
 
@@ -143,7 +144,7 @@ def _points(network: Network, how: How, listener: Listener) -> tuple[Point, ...]
     schedules = [schedule for _, _, schedule in found]
     if network.readouts:
         schedules = _joined(found, _found(Chain(network, True), how.part(slice(n, None)), some(n)))
-    points = [_point(network, _widened(network, schedule, how.buffer), how) for schedule in schedules]
+    points = [_point(network, _widened(network, schedule, how.source), how) for schedule in schedules]
     best = front_of(*(np.array([getattr(p, name) for p in points]) for name in ("arena_bytes", "cost")))
     return tuple(points[i] for i in best.tolist())
 
@@ -167,16 +168,16 @@ def plan(
     cost_limit: float | None = None,
     by: str = BY,
     fast: Sequence[bool] | None = None,
-    buffer: int | None = None,
+    source: Source | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """The cheapest plan within `budget` bytes, or the smallest one that costs at most `cost_limit` times what the
     fastest does; the cheapest within both, if both are given. With neither, the smallest at DEFAULT_LIMIT. `by`,
-    `fast`, `buffer` and `progress` are those of `front`.
+    `fast`, `source` and `progress` are those of `front`.
 
     ValueError, naming the block that binds, if there is none.
     """
-    points = front(network, progress, by, fast, buffer)
+    points = front(network, progress, by, fast, source)
     if budget is not None and budget < points[0].arena_bytes:
         raise ValueError(f"{_needs(network, points[0])}, budget {budget:,} B")
     inside = [p for p in points if budget is None or p.arena_bytes <= budget]

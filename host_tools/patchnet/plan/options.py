@@ -9,11 +9,11 @@ from functools import lru_cache
 from ..format import MAX_SIDE, STATE_BYTES
 from ..net.layers import Layer
 from ..net.network import aligned
-from . import streaming
 from .costs import cost_of, layer_counts
 from .lines import Flow, Passes, View, flow, kept_lines, sampled_lines
 from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
+from .sources import Source
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Role:
     `tail`: it ends a segment.
 
     `below`: bytes of the arena that its segment may not use. `fast`: modes fast and sweep are allowed. Costs are
-    counted `by` one of TABLES. `buffer`: bytes of the one through which weights are read.
+    counted `by` one of TABLES. `source`: of its weights; `others`: bytes of those of the segment's layers behind it.
     """
 
     first: bool
@@ -48,7 +48,8 @@ class Role:
     below: int
     fast: bool
     by: str
-    buffer: int | None = None
+    source: Source | None = None
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,6 @@ def conv_groups(view: View, tries: Tries) -> list[int]:
     return [0, *(pixels for pixels in tries.pixels if pixels < usual)]
 
 
-def fits(layer: Layer, step: Choice, buffer: int | None) -> bool:
-    return buffer is None or streaming.part_bytes(layer, step) <= buffer
-
-
 @lru_cache(1 << 12)
 def offers(view: View, role: Role, tries: Tries) -> Offers:
     return Offers(view, role, tries)
@@ -114,9 +111,9 @@ class Offers:
 
     def options(self, demands: tuple[int, ...]) -> tuple[Option, ...]:
         if demands not in self._found:
-            view, buffer = self.view, self.role.buffer
+            view, source = self.view, self.role.source
             flows = Flows(lambda rows: flow(view.lines, demands, rows))
-            steps = (step for step in self._steps(flows) if fits(view.layer, step, buffer))
+            steps = (step for step in self._steps(flows) if source is None or source.fits(view.layer, step))
             self._found[demands] = tuple(self.option(step, flows[step[1]]) for step in steps)
         return self._found[demands]
 
@@ -161,7 +158,7 @@ class Offers:
         if (step, passes) not in self._costs:
             view, role = self.view, self.role
             cost = cost_of(layer_counts(view, passes, step, role.first, role.pools), role.by)
-            if role.buffer is not None:
-                cost += streaming.READ * streaming.read_bytes(view, passes, step, role.buffer)
+            if role.source is not None:
+                cost += role.source.read * role.source.layer_reads(view, passes, step, role.others)
             self._costs[step, passes] = cost
         return self._costs[step, passes]

@@ -26,9 +26,10 @@ from . import streaming
 from .costs import cost_of, end_counts, layer_counts
 from .lines import Axis, Passes, View, axes, flow, lines_of, views
 from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape, modes
-from .options import Offers, Option, Role, Tries, channel_groups, fits, offers
+from .options import Offers, Option, Role, Tries, channel_groups, offers
 from .place import during, lasting
 from .sizes import lead, map_bytes
+from .sources import Source
 
 Progress = Callable[[int, int], None]  # layers done, layers
 Schedule = tuple[tuple[int, tuple[Choice, ...]], ...]  # of each segment: strip, its layers' choices
@@ -250,18 +251,18 @@ class How:
 
     by: str
     fast: tuple[bool, ...]
-    buffer: int | None = None  # weights are read through one of so many bytes
+    source: Source | None = None  # of weights that are not at hand
 
     @classmethod
-    def of(cls, network: Network, by: str, fast: Sequence[bool] | None, buffer: int | None = None) -> How:
+    def of(cls, network: Network, by: str, fast: Sequence[bool] | None, source: Source | None = None) -> How:
         """Without `fast`, the layers' shapes decide."""
         layers = network.run()
         allowed = [by != "macs" and fast_shape(layer) for layer in layers]
-        return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)), buffer)
+        return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)), source)
 
-    def layer(self, i: int) -> tuple[bool, str, int | None]:
+    def layer(self, i: int) -> tuple[bool, str, Source | None]:
         """What a Role needs to know of it."""
-        return self.fast[i], self.by, self.buffer
+        return self.fast[i], self.by, self.source
 
     def part(self, layers: slice) -> How:
         """For some of the layers."""
@@ -330,7 +331,7 @@ class _Grower:
             runs = modes(self.layers[first], self.chain.reads_picture(first), False, part[0].strips > 1)
             if not runs or (not tail and not self._together(first)):
                 break
-            role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first))
+            role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first), self._others(first))
             level = _extend(level, part[0], tail, offers(part[0], role, self.tries).options)
             if lines_of(part) <= MAX_LINES * len(part):
                 self._collect(level, part, strip, first)
@@ -344,12 +345,17 @@ class _Grower:
             self._collect_head()
 
     def _together(self, first: int) -> bool:
-        """Whether the weights of layers `first` to `stop` - 1 may be needed together: through a buffer they are only if
-        they fit into it, so that they are read once."""
-        if self.how.buffer is None:
-            return True
-        modes = [FAST if fast else DIRECT for fast in self.how.fast]
-        return sum(map(streaming.layer_bytes, self.layers[first : self.stop], modes[first:])) <= self.how.buffer
+        """Whether the weights of layers `first` to `stop` - 1 may be needed together."""
+        return self.how.source is None or self.how.source.together(self._arrays(first))
+
+    def _others(self, first: int) -> int:
+        """Bytes of weights that are needed between two uses of layer `first`'s."""
+        return 0 if self.how.source is None else self._arrays(first + 1)
+
+    def _arrays(self, first: int) -> int:
+        """Bytes of the weights of layers `first` to `stop` - 1 in their usual modes."""
+        modes = [FAST if fast else DIRECT for fast in self.how.fast[first : self.stop]]
+        return sum(map(streaming.layer_bytes, self.layers[first : self.stop], modes))
 
     def _collect(self, level: Level, part: Sequence[View], strip: int, first: int) -> None:
         """Takes the labels as segments."""
@@ -371,9 +377,9 @@ class _Grower:
         """A last convolution by itself, in groups of output channels over the whole map."""
         (view,) = part = views(self.layers[-1:], self.layers[-1].oh)
         steps = [(GROUPS, 1, group) for group in channel_groups(view.layer.cout, self.tries)]
-        steps = [step for step in steps if fits(view.layer, step, self.how.buffer)]
-        lines, by, buffer = view.lines.lines_out, self.how.by, self.how.buffer
-        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, by, buffer) for step in steps]
+        lines, by, source = view.lines.lines_out, self.how.by, self.how.source
+        steps = [step for step in steps if source is None or source.fits(view.layer, step)]
+        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, by, source) for step in steps]
         goes = flow(view.lines, (lines,), 1)
         found = [Offers(view, role, self.tries).option(step, goes) for step, role in zip(steps, roles, strict=True)]
         if found:

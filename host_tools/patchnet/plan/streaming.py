@@ -12,12 +12,15 @@ from .lines import Passes, View, flow, views
 from .modes import COVER, FAST_MODES, GROUPS, SWEEP, Choice, fours
 from .place import Plan
 
-READ = 100  # cycles that reading a byte is taken to be worth: some 5 MB a second at 480 MHz
-
 
 def _channel(layer: Layer) -> int:
     """Arrays of an expanded channel in modes fast and sweep."""
     return (8 + fours(layer.cin) if layer.expand else 0) + 2 * layer.kh * (layer.kh - 1) + 8 + layer.cout
+
+
+def expand_share(layer: Layer) -> float:
+    """The part of that which is the expansion's."""
+    return (8 + fours(layer.cin)) / _channel(layer) if layer.expand else 0.0
 
 
 def _row(layer: Layer) -> int:

@@ -31,6 +31,7 @@ from ..plan.modes import MODE_NAMES
 from ..plan.place import Plan, areas, block_name, lasting
 from ..plan.search import Progress
 from ..plan.sizes import Areas, map_bytes, work_bytes
+from ..plan.sources import Flash, Source, Stream
 from . import narrower
 from .narrower import Narrower
 
@@ -105,7 +106,8 @@ class Fused:
 @dataclass(frozen=True)
 class Choice:
     """A plan of the front: arena bytes, MACs of a picture and times the nominal ones, predicted cost, segments. If
-    weights are read through a buffer, the bytes that a picture reads."""
+    weights are read through a buffer or of a board's flash, the bytes that a picture reads, and what that costs more.
+    """
 
     arena: int
     executed_macs: int
@@ -113,6 +115,7 @@ class Choice:
     cost: float
     segments: int
     read: int = 0
+    reading: float = 0
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ class Analysis:
     smallest: int | None = None
     front: tuple[Choice, ...] | None = None
     streamed: Streamed | None = None  # if it was asked for
+    read: int = 0  # bytes of a board's flash that a picture reads, predicted
+    reading: float = 0  # what that, or reading a file, costs besides
 
     def plans(self) -> tuple[Choice, ...]:
         """`front`; ValueError where it was not asked for."""
@@ -182,20 +187,23 @@ def analyze(
     progress: Progress | None = None,
     by: str = "",
     stream: int | None = None,
+    flash: Flash | None = None,
 ) -> Analysis:
     """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
     takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
 
     `pareto` adds the front. Plans are compared `by` one of costs.TABLES: by cycles unless said, but those for
     `zoo.NAMES`, which others' memory is compared with, by MACs. `stream`: weights are read from a file through a buffer
-    of so many bytes; a plan is then chosen for that, by cycles. ValueError names the block for which a budget or
-    a buffer is too small.
+    of so many bytes; a plan is then chosen for that, by cycles. `flash`: the network lies in such a memory; what it
+    reads of it is told, and plans are chosen for that. ValueError names the block for which a budget or a buffer is too
+    small.
     """
     if stream is not None and by == "macs":
         raise ValueError("--stream: reading is counted in cycles, not in MACs")
+    weights: Source | None = flash if stream is None else Stream(stream)
     path, blob, plan, fast = Path(source), None, None, None
     named = str(source) in zoo.NAMES
-    by = by or ("macs" if named and stream is None else costs.BY)
+    by = by or ("macs" if named and weights is None else costs.BY)
     if named:
         network = zoo.network(str(source))
     elif path.suffix == ".toml":
@@ -206,16 +214,31 @@ def analyze(
         network, plan = blob_network(info, path.stem), blob_plan(info)
         fast = fast_layers(blob_qnet(blob, path.stem))
     if blob is not None and plan is not None and budget is None and not pareto:
-        found = analyze_network(network, plan, blob=blob, by=by)
-        return found if stream is None else replace(found, streamed=measure(blob, stream))
-    front = choice.front(network, progress, by, fast, stream)  # first, as it takes the time
+        found = with_flash(analyze_network(network, plan, blob=blob, by=by), network, plan, flash)
+        return found if stream is None else with_stream(found, blob, stream)
+    front = choice.front(network, progress, by, fast, weights)  # first, as it takes the time
     if plan is None or budget is not None:
-        plan = choice.plan(network, budget, by=by, fast=fast, buffer=stream)
+        plan = choice.plan(network, budget, by=by, fast=fast, source=weights)
     found = replace(analyze_network(network, plan, budget, blob, by), smallest=front[0].arena_bytes)
+    found = with_flash(found, network, plan, flash)
     if stream is not None:
         qnet = random_qnet(network) if blob is None else blob_qnet(blob, network.name)
-        found = replace(found, streamed=measure(pack(qnet, plan), stream))
+        found = with_stream(found, pack(qnet, plan), stream)
     return with_front(found, front) if pareto else found
+
+
+def with_flash(a: Analysis, network: Network, plan: Plan, flash: Flash | None) -> Analysis:
+    """The same analysis with what is read of a board's flash."""
+    if flash is None:
+        return a
+    read = flash.reads(network, plan)
+    return replace(a, read=read, reading=flash.read * read)
+
+
+def with_stream(a: Analysis, blob: bytes, buffer: int) -> Analysis:
+    """The same analysis with what is read of the file."""
+    streamed = measure(blob, buffer)
+    return replace(a, streamed=streamed, reading=Stream(buffer).read * streamed.read)
 
 
 def measure(blob: bytes, buffer: int) -> Streamed:
@@ -279,7 +302,7 @@ def analyze_network(
 def with_front(a: Analysis, front: Sequence[choice.Point]) -> Analysis:
     """The same analysis with the plans that the network could have instead."""
     choices = (
-        Choice(p.arena_bytes, p.macs, p.macs / a.macs, p.cost - streaming.READ * p.read, len(p.schedule), p.read)
+        Choice(p.arena_bytes, p.macs, p.macs / a.macs, p.cost - p.reading, len(p.schedule), p.read, p.reading)
         for p in front
     )
     return replace(a, front=tuple(choices))

@@ -102,8 +102,8 @@ class BlockCount:
 class NetworkCount:
     """Instructions of a network, all tunnels together, and of its layers, the fully connected one last.
 
-    `macs` are nominal. `predicted` and `predicted_cycles` are what the planner says, `large` the instructions with a
-    picture of LARGE pixels. `cycles`: modelled, of the layers.
+    `macs` are nominal. `predicted`, `predicted_cycles` and `predicted_read` are what the planner says, `large` the
+    instructions with a picture of LARGE pixels. `cycles`: modelled, of the layers.
     """
 
     name: str
@@ -114,6 +114,7 @@ class NetworkCount:
     arena: int
     predicted: int
     predicted_cycles: int
+    predicted_read: int
     large: int
     layers: dict[str, int]
     cycles: dict[str, Cycles]
@@ -396,6 +397,8 @@ def _layer_table(name: str, counts: Sequence[NetworkCount]) -> Table:
         ("MAC a cycle", lambda c: _rate(c.macs, c.all_cycles())),
         ("predicted", lambda c: f"{2 * c.predicted_cycles / (c.all_cycles().least + c.all_cycles().most) - 1:+.1%}"),
         (f"all, picture {LARGE[0]}x{LARGE[1]}", lambda c: f"{c.large:,}"),
+        ("flash read, 16 KB of cache", lambda c: f"{c.all_cycles().read:,} B"),
+        ("predicted", lambda c: f"{c.predicted_read / c.all_cycles().read - 1:+.1%}"),
         ("arena", lambda c: f"{c.arena:,} B"),
     )
     for label, of in rows:

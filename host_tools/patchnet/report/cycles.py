@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..board.remote import FIRMWARE, PATIENCE, Board, check_built
+from ..board.remote import FIRMWARE, PATIENCE, ROM_ADDRESS, ROM_SIZE, Board, check_built
 from ..engine.model import Model
 
 if TYPE_CHECKING:
@@ -26,20 +26,23 @@ PLUGIN = "blocks.so"  # beside the firmware
 MOST_LAYERS = 64  # numbers that the plugin counts by, for each network
 ENGINE = "pn_"  # what the names of the engine's functions and source files begin with
 STEP, OPEN = "pn_step", "pn_open_begin"
+LINE = 32  # bytes of the data cache's lines
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """Of a layer, or several: instructions of the engine, and the least and most cycles that they are modelled to
-    take."""
+    """Of a layer, or several: instructions of the engine, the least and most cycles that they are modelled to take, and
+    bytes that are read of flash behind a data cache."""
 
     instructions: int = 0
     least: int = 0
     most: int = 0
+    read: int = 0
 
     def __add__(self, other: Cycles) -> Cycles:
         return Cycles(
-            self.instructions + other.instructions, self.least + other.least, self.most + other.most
+            self.instructions + other.instructions, self.least + other.least, self.most + other.most,
+            self.read + other.read,
         )  # fmt: skip
 
 
@@ -108,8 +111,9 @@ def counted(blocks: str, firmware: Firmware, steps: int) -> dict[int, Cycles]:
     head, *lines = blocks.splitlines()
     if int(head.split()[1]) != steps:
         raise RuntimeError(f"the emulated board took {head.split()[1]} steps, wanted {steps}")
-    out: dict[int, Cycles] = {}
-    rows = [(int(start, 16), *map(int, words)) for start, *words in map(str.split, lines)]
+    words = [line.split() for line in lines]
+    out = {int(number): Cycles(read=LINE * int(count)) for name, number, count, *_ in words if name == "read"}
+    rows = [(int(start, 16), *map(int, own)) for start, *own in words if start != "read"]
     known = {address: instructions for address, instructions, *_ in rows}
     for address, instructions, number, count in rows:
         if firmware.of_engine(address):
@@ -154,7 +158,9 @@ def measured(blobs: Sequence[bytes], picture: bytes, path: Path = FIRMWARE) -> l
         for i, blob in enumerate(blobs):
             (files / f"{i}.pnb").write_bytes(blob)
         order.write_bytes(b"".join(n.to_bytes(2, "little") for n in numbers))
-        marks = f"step={firmware.address(STEP):#x},stop={firmware.address(OPEN):#x}"
+        marks = (
+            f"step={firmware.address(STEP):#x},stop={firmware.address(OPEN):#x},flash={ROM_ADDRESS:#x},bytes={ROM_SIZE}"
+        )
         own = f"{plugin},{marks},steps={order},out={out}"
         with Board.qemu(files, path, more=("-plugin", own)) as board:
             for i in range(len(blobs)):

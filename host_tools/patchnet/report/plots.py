@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.patches import Rectangle
 
-from ..plan import streaming
 from ..plan.costs import CLOCK
 from ..tasks.gallery import save
 from .analyze import KINDS, Analysis, Block, Fused
@@ -170,9 +169,8 @@ def front(a: Analysis, path: str | Path) -> None:
         costs, own = [c.times for c in plans], a.executed_macs / a.macs
         what = "executed / nominal multiply-accumulates"
     else:
-        costs = [(c.cost + streaming.READ * c.read) / a.macs for c in plans]
-        own = (a.cost + (streaming.READ * a.streamed.read if a.streamed else 0)) / a.macs
-        reading = f", a byte read counted as {streaming.READ}" if a.streamed else ""
+        costs, own = [(c.cost + c.reading) / a.macs for c in plans], (a.cost + a.reading) / a.macs
+        reading = ", reading of weights included" if a.reading else ""
         what = f"{a.by} per nominal multiply-accumulate, predicted{reading}"
     sizes = [c.arena / 1024 for c in plans]
     axes.step(costs, sizes, where="post", color=COLOURS["map_in"], linewidth=1.4)

@@ -23,6 +23,7 @@ from ..blob.qnet_file import how_made
 from ..evaluate.val import Answered
 from ..net.toml import read_toml
 from ..plan.costs import CLOCK
+from ..plan.sources import Flash
 from ..tasks.html import Section, drawing, note, page, picture, table, text
 from ..whole import write_text
 from . import analyze, plots
@@ -40,9 +41,13 @@ def test_of(run: Path) -> str:
     return told or (str(own) if own.is_file() else "")
 
 
-def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None) -> Path:
+def write(
+    run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of_part: Answered | None = None,
+    flash: Flash | None = None,
+) -> Path:  # fmt: skip
     """RUN/report.html of what lies in the run, of what engines were `asked`, and of what the last one was of a part of
-    the items. `clock`: of the processor, Hz, by which predicted cycles are told as time.
+    the items. `clock`: of the processor, Hz, by which predicted cycles are told as time, with what reading of a board's
+    `flash` takes.
     ValueError if it is no run."""
     run = Path(run)
     if not asked and not any(any(run.glob(name)) for name in ("config.toml", "*.pnb", "import.json")):
@@ -54,7 +59,7 @@ def write(run: str | Path, asked: Answered | None = None, clock: int = CLOCK, of
     sections += curves(run)
     blobs, analysis = sorted(run.glob("*.pnb")), None
     if len(blobs) == 1:
-        analysis = analyze.analyze(blobs[0])
+        analysis = analyze.analyze(blobs[0], flash=flash)
         facts += figures(analysis, blobs[0], clock)
         sections.append(
             Section("Memory over the network", drawing(plots.memory_figure(analysis), "memory over blocks"))
@@ -89,7 +94,7 @@ def figures(a: analyze.Analysis, blob: Path, clock: int) -> list[tuple[str, str]
         ("RAM (arena)", f"{a.arena:,} B"),
         ("flash (.pnb)", f"{blob.stat().st_size:,} B"),
         ("multiply-accumulates", f"{a.macs / 1e6:.1f} M"),
-        (f"predicted, at {clock / 1e6:g} MHz", f"{1000 * a.cost / clock:.0f} ms"),
+        (f"predicted, at {clock / 1e6:g} MHz", f"{1000 * (a.cost + a.reading) / clock:.0f} ms"),
     ]
 
 

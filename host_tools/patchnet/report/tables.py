@@ -89,6 +89,7 @@ def summary(a: Analysis) -> list[str]:
         f"segments            {len(a.segments):>13,}     {told}",
         f"MACs per picture    {a.macs:>13,}     {a.executed_macs:,} executed ({a.executed_macs / a.macs:.2f}x)",
         f"{COSTS[a.by]:<20}{a.cost:>13,.0f}     predicted; {a.cost / a.macs:.2f} per MAC",
+        *([_read(a)] if a.read else []),
         f"weights             {a.weights:>13,}     {a.blob_bytes:,} B of flash",
     ]
 
@@ -96,6 +97,12 @@ def summary(a: Analysis) -> list[str]:
 def _streamed(s: Streamed) -> str:
     buffer = f"with the head and a buffer of {s.buffer:,} B ({s.least:,}..{s.most:,})"
     return f"streamed (m.ram)    {s.ram:>13,} B   {buffer}; {s.read:,} B read a picture, in {s.pieces:,} pieces"
+
+
+def _read(a: Analysis) -> str:
+    """Of a board's flash."""
+    more = f"predicted, behind the data cache; {(a.cost + a.reading) / a.macs:.2f} {COSTS[a.by]} per MAC with that"
+    return f"read of flash       {a.read:>13,} B   {more}"
 
 
 def _binding(a: Analysis) -> str:

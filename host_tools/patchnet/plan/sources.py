@@ -1,0 +1,129 @@
+"""Where a run gets its weights from, if they are not at hand in every cycle: a file, or a memory behind a cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..net.layers import Layer
+from ..net.network import Network
+from . import streaming
+from .lines import Passes, View, ring_lines, views
+from .modes import COVER, DIRECT, FAST_MODES, GROUPS, STORED, SWEEP, WINDOW, Choice
+from .place import Plan
+from .sizes import conv_pixels
+
+
+class Source(Protocol):
+    """`read`: cycles that a byte of it costs."""
+
+    @property
+    def read(self) -> float: ...
+
+    def fits(self, layer: Layer, step: Choice) -> bool:
+        """Whether a layer may run so."""
+
+    def together(self, arrays: int) -> bool:
+        """Whether layers that have so many bytes of weights may run as one segment."""
+
+    def parted(self, layer: Layer, step: Choice) -> bool:
+        """Whether a larger group costs more reading."""
+
+    def layer_reads(self, view: View, passes: Passes, step: Choice, others: int) -> int:
+        """Bytes that a chain reads for a layer. `others`: arrays of the layers that follow in its segment."""
+
+    def reads(self, network: Network, plan: Plan) -> int:
+        """Bytes that a picture reads."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A file, through a `buffer` of so many bytes (FORMAT.md, Streaming)."""
+
+    buffer: int
+    read: float = 100  # some 5 MB a second at 480 MHz
+
+    def fits(self, layer: Layer, step: Choice) -> bool:
+        return streaming.part_bytes(layer, step) <= self.buffer
+
+    def together(self, arrays: int) -> bool:
+        """If all fit into the buffer, so that they are read once."""
+        return arrays <= self.buffer
+
+    def parted(self, layer: Layer, step: Choice) -> bool:
+        mode = step[0]
+        return (mode in FAST_MODES or mode == GROUPS) and streaming.layer_bytes(layer, mode) > self.buffer
+
+    def layer_reads(self, view: View, passes: Passes, step: Choice, others: int) -> int:
+        return streaming.read_bytes(view, passes, step, self.buffer)
+
+    def reads(self, network: Network, plan: Plan) -> int:
+        read = streaming.reads(network, plan, self.buffer)
+        assert read is not None  # a search finds no segments that do not fit into the buffer
+        return read
+
+
+@dataclass(frozen=True)
+class Flash:
+    """A memory behind a data cache of `cache` bytes in `ways` ways (an STM32H7's unless said), which has nothing else to
+    keep, as where the arena lies in tightly coupled memory, and of which the least recently used line goes. Arrays are
+    used in turn, so those that fit together are read once, and of others all that has to share its lines with too
+    many."""
+
+    read: float
+    cache: int = 16384
+    ways: int = 4
+
+    def fits(self, layer: Layer, step: Choice) -> bool:
+        return True
+
+    def together(self, arrays: int) -> bool:
+        return True
+
+    def parted(self, layer: Layer, step: Choice) -> bool:
+        """A group's weights are used for each line of a chunk, one line after the other."""
+        return step[0] in (SWEEP, GROUPS, STORED) and streaming.layer_bytes(layer, step[0]) > self.cache
+
+    def layer_reads(self, view: View, passes: Passes, step: Choice, others: int) -> int:
+        whole = streaming.layer_bytes(view.layer, step[0])
+        again = self._crowded(whole + others) * (self._times(view, passes, step) - 1)
+        return int(whole * (1 + again))
+
+    def _crowded(self, together: int) -> float:
+        """The part of so many bytes that share their lines of the cache with more others than there are ways."""
+        deep = together * self.ways / self.cache
+        if deep <= self.ways:
+            return 0
+        return min(1, (deep - self.ways) * (self.ways + 1) / deep)
+
+    def _times(self, view: View, passes: Passes, step: Choice) -> float:
+        """How often a layer's arrays are gone through. Lines that are taken in beforehand need the expansion's."""
+        layer, (mode, _, group) = view.layer, step
+        if mode in FAST_MODES:
+            part, share = streaming.layer_bytes(layer, mode) * group // layer.cexp, streaming.expand_share(layer)
+            if mode == SWEEP and part <= self.cache:
+                return passes.chunks * view.strips
+            ahead = min(view.lines.ahead, view.lines.lines_in)
+            if mode == SWEEP:
+                ahead = max(ahead, passes.read - passes.made * layer.sh)
+            return (passes.made + share * ahead) * view.strips
+        if mode in (GROUPS, STORED) and layer.kind == "bottleneck":
+            part = streaming.layer_bytes(layer, mode) * group // layer.cexp
+            return (passes.chunks if part <= self.cache else passes.made) * view.strips
+        if layer.kind == "conv" and mode in (DIRECT, WINDOW):
+            return passes.made * view.strips * -(-view.n_out // conv_pixels(view, step))
+        return 1 if mode in (COVER, GROUPS) else passes.made * view.strips
+
+    def reads(self, network: Network, plan: Plan) -> int:
+        layers, n, total = tuple(network.run()), len(network.layers()), streaming.end_bytes(network)
+        for segment in plan.segments:
+            stop = segment.first + segment.layers
+            part = views(layers[segment.first : stop], segment.strip)
+            steps = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
+            _, flows = ring_lines(part, steps, segment.first == 0)
+            own = [streaming.layer_bytes(view.layer, step[0]) for view, step in zip(part, steps, strict=True)]
+            total += (network.tunnels if segment.first < n else 1) * sum(
+                self.layer_reads(view, its_flow.passes, step, sum(own) - its)
+                for view, its_flow, step, its in zip(part, flows, steps, own, strict=True)
+            )
+        return total
