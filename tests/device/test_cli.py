@@ -309,6 +309,14 @@ WRONG = {
     "tune without a chain": (["train", "digits", "--tune", "2"], "--tune: has no effect without --chain"),
     "resume and force": (["train", "digits", "--resume", "--force"], "not allowed with argument"),
     "learning at no rate": (["quantize", ".", "--lr", "-1"], "--lr: wanted a number above 0, got '-1'"),
+    "streamed on a board": (
+        ["analyze", "pets.pnb", "--stream", "1K", "--board", "ARDUINO_GIGA"],
+        "--board: has no effect",
+    ),
+    "packed for both": (
+        ["pack", "qnet.npz", "--stream", "1K", "--board", "ARDUINO_GIGA"],
+        "--board: has no effect with",
+    ),
     "narrow in JSON": (["analyze", "pets.pnb", "--narrow", "--json"], "--narrow: has no effect with --json"),
     "threshold of classes": (["predict", "pets.pnb", "a.png", "--iou", "0.3"], "--iou: has no effect with pets.pnb"),
     "bench repeats counting": (["bench", "pets.pnb", "--repeat", "3"], "--repeat: has no effect on qemu"),
@@ -478,7 +486,7 @@ def test_analyze_for_a_budget(here, capsys):
 
 def test_analyze_lists_the_plans_to_choose_from(here, capsys):
     values = run_json(capsys, "analyze", "pets.pnb", "--pareto", "--plot", "f.png")
-    assert {"arena", "executed_macs", "times", "cost", "segments", "read"} == set(values["front"][0])
+    assert {"arena", "executed_macs", "times", "cost", "segments", "read", "reading"} == set(values["front"][0])
     assert values["front"][0]["arena"] == values["smallest"] < values["front"][-1]["arena"]
     status, out, err = run(capsys, "analyze", "pets.pnb", "--pareto", "--plot", "f.png")
     assert status == 0 and "x nominal" in out and f"{values['smallest']:,} B" in out and "wrote f.png" in err
@@ -572,6 +580,15 @@ def test_pack_for_a_file_that_is_streamed(here, capsys):
     assert status == 0 and f"{told['ram']:,} B   with the head and a buffer of 468 B" in out
     status, out, _ = run(capsys, "pack", "qnet.npz", "-o", "stream.pnb", "--stream", "468")
     assert status == 0 and f"Model('stream.pnb', stream=468) needs {model.ram:,} B of RAM" in out
+
+
+def test_pack_for_a_board(here, capsys):
+    """Both commands choose the same plan, and analyze tells what is read of the board's flash."""
+    packed = run_json(capsys, "pack", "qnet.npz", "-o", "board.pnb", "--board", "ARDUINO_GIGA")
+    planned = run_json(capsys, "analyze", "board.pnb", "--board", "ARDUINO_GIGA")
+    assert packed["ram"] == planned["arena"] and planned["read"] > 0 and planned["reading"] == 8 * planned["read"]
+    status, out, _ = run(capsys, "analyze", "board.pnb", "--board", "ARDUINO_GIGA")
+    assert status == 0 and f"read of flash       {planned['read']:>13,} B   predicted, behind the data cache" in out
 
 
 def test_planning_shows_progress_once_it_takes_long(monkeypatch):

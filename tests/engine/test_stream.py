@@ -15,10 +15,13 @@ from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.blob.unpack import blob_network, blob_plan, read
 from patchnet.net import zoo
+from patchnet.net.network import Network
 from patchnet.plan import choice, streaming
 from patchnet.plan.modes import DIRECT, FAST, SWEEP
 from patchnet.plan.place import place
+from patchnet.plan.sources import Flash, Stream
 from patchnet.report import analyze
+from patchnet.tasks.raw.end import LastMap
 
 
 class Counted:
@@ -138,7 +141,7 @@ def test_planned_for_a_buffer(name, buffers):
     network = zoo.network(name)
     qnet, usual = random.random_qnet(network), choice.plan(network)
     for buffer in buffers:
-        plan = choice.plan(network, buffer=buffer)
+        plan = choice.plan(network, source=Stream(buffer))
         found = analyze.measure(pack(qnet, plan), buffer)
         assert found.least <= buffer and found.buffer == min(buffer, found.most)
         assert found.read == streaming.reads(network, plan, buffer)
@@ -154,11 +157,44 @@ def test_random_networks_planned_for_a_buffer(seed):
     network = fast_network(rng, k=int(rng.choice([1, 4])))
     qnet = fast_qnet(rng, network)
     with pytest.raises(ValueError, match="needs .* B of weights at a time, stream 8 B") as refused:
-        choice.plan(network, buffer=8)
+        choice.plan(network, source=Stream(8))
     least = int(str(refused.value).split(" needs ")[1].split(" B ")[0].replace(",", ""))
     for buffer in (least, 2 * least, 5 * least):
-        plan = choice.plan(network, fast=fast_layers(qnet), buffer=buffer)
+        plan = choice.plan(network, fast=fast_layers(qnet), source=Stream(buffer))
         blob = pack(qnet, plan)
         found = analyze.measure(blob, buffer)
         assert found.least <= buffer and found.read == streaming.reads(network, plan, buffer)
         assert analyze.blob_bytes(network, plan) == len(blob)
+
+
+# ---------------------------------------------------------------- plans for flash behind a cache
+
+
+@pytest.mark.parametrize("name", ["vww-18k", "mcunet-vww1"])
+def test_planned_for_flash(name):
+    """Of what is read through a cache there is once each at least; a plan for it is no dearer than the usual one of as
+    many bytes, reading included. What is read `bench` counts on the emulated board (test_bench.py)."""
+    network, flash = zoo.network(name), Flash(8)
+    usual, own = choice.front(network), choice.front(network, source=flash)
+    once = Flash(0, 1 << 30).reads(network, place(network, usual[0].schedule))
+    for point in usual[:: len(usual) // 8]:
+        reads = flash.reads(network, place(network, point.schedule))
+        assert reads >= once
+        best = min(p.cost for p in own if p.arena_bytes <= point.arena_bytes)
+        assert best <= 1.02 * (point.cost + flash.read * reads)
+    assert own[-1].read < 0.5 * flash.reads(network, place(network, usual[-1].schedule))
+
+
+def test_flash_and_cache_by_hand():
+    """A layer of 4,608 B in 3 lines: with 4 ways and a cache of 4 KB each line of it has 4.5 others to share with, half
+    of them five."""
+    layer = Layer("conv", 3, 3, 64, 0, 8, 3, 1)
+    first = Layer("conv", 3, 3, 1, 0, 64, 1, 1)
+    network = Network("n", ("a", "b"), 3, 3, 1, (3, 3), ((0, 0),), (first, layer), LastMap())
+    plan = place(network, [(3, [(DIRECT, 1, 2)]), (3, [(DIRECT, 1, 2)])])
+    stem, own = 64 * 9, 8 * (8 + 64 * 9)
+    times = 3 * 2  # three lines, two pixels at a time
+    assert own == 4672 and Flash(0, 1 << 20).reads(network, plan) == stem + own
+    assert Flash(0, 1024).reads(network, plan) == stem + times * own
+    deep = own / 1024
+    assert Flash(0, 4096).reads(network, plan) == stem + round(own * (1 + (times - 1) * (deep - 4) * 5 / deep))

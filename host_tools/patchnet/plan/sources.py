@@ -65,10 +65,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class Flash:
-    """A memory behind a data cache of `cache` bytes in `ways` ways (an STM32H7's unless said), which has nothing else to
-    keep, as where the arena lies in tightly coupled memory, and of which the least recently used line goes. Arrays are
-    used in turn, so those that fit together are read once, and of others all that has to share its lines with too
-    many."""
+    """A memory behind a data cache of `cache` bytes in `ways` ways, an STM32H7's unless said. Nothing else lies in the
+    cache, as where the arena is in tightly coupled memory, and its least recently used line goes. Arrays are used in
+    turn, so those that fit together are read once, and of others all that shares its lines with too many."""
 
     read: float
     cache: int = 16384
@@ -87,7 +86,7 @@ class Flash:
     def layer_reads(self, view: View, passes: Passes, step: Choice, others: int) -> int:
         whole = streaming.layer_bytes(view.layer, step[0])
         again = self._crowded(whole + others) * (self._times(view, passes, step) - 1)
-        return int(whole * (1 + again))
+        return round(whole * (1 + again))
 
     def _crowded(self, together: int) -> float:
         """The part of so many bytes that share their lines of the cache with more others than there are ways."""

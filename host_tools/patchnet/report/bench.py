@@ -32,6 +32,7 @@ from ..net.network import Network, aligned
 from ..plan import choice, costs
 from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, modes
 from ..plan.place import Plan, Segment, Step, areas, block_name, place
+from ..plan.sources import Flash
 from . import cycles
 from .cycles import Cycles
 
@@ -270,8 +271,9 @@ def _network_count(board: Board, job: Job, file: str, modelled: Sequence[Cycles]
         names.append("fully connected" if network.end.fully_connected(network) else "end")
     n = sum(counts)
     predicted, cycles = (round(costs.predicted(network, job.plan, by)) for by in ("instructions", "cycles"))
+    read = Flash(0).reads(network, job.plan)
     return NetworkCount(
-        job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, predicted, cycles,
+        job.name, job.schedule, n, network.macs, n / network.macs, job.plan.arena_bytes, predicted, cycles, read,
         sum(large),
         dict(zip(names, counts, strict=True)), dict(zip([*names, "end"], modelled, strict=False)),
     )  # fmt: skip
