@@ -16,7 +16,7 @@ from ..net.toml import (
     from_dict,
     known,
     plain,
-    read_toml,
+    read_experiment,
     recipe_from_dict,
     recipe_to_dict,
     tuples,
@@ -113,7 +113,7 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
         raise FileNotFoundError(
             f"no experiment {str(path_or_name)!r} ({near}no such file; shipped: {', '.join(shipped)})"
         )
-    values = {**read_toml(path), **overrides}
+    values = {**read_experiment(path), **overrides}
     for key in ("name", "network"):
         if key not in values:
             raise ValueError(f"{path}: {key!r} is missing")
