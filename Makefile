@@ -255,6 +255,12 @@ SETS ?= flowers imagenette vww_coco raccoon
 transfer: setup-train
 	for set in $(SETS); do $(VENV)/bin/python tests/transfer.py $${set}_train $${set}_test -o runs/transfer/$$set || exit 1; done
 
+#: make directions    do the paper's directions hold: networks that differ in one thing each, three seeds (a day): DIRECTIONS="vww_coco cifar10 flowers"
+DIRECTIONS ?= vww_coco cifar10 flowers
+.PHONY: directions
+directions: setup-train
+	for set in $(DIRECTIONS); do $(VENV)/bin/python tests/directions.py $$set -o runs/directions/$$set || exit 1; done
+
 #: make clean         remove build/; .venv stays
 .PHONY: clean
 clean:
