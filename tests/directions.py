@@ -58,9 +58,9 @@ class Setting:
 
 
 SETTINGS = {
-    "vww_coco": Setting(66, 9, 2, 12, balanced=True),
-    "flowers": Setting(66, 9, 2, 20),
-    "cifar10": Setting(32, 4, 1, 3),
+    "vww_coco": Setting(66, 9, 2, 8, balanced=True),
+    "flowers": Setting(66, 9, 2, 12),
+    "cifar10": Setting(32, 4, 1, 2),
 }
 
 
