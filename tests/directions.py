@@ -58,7 +58,7 @@ class Setting:
 
 
 SETTINGS = {
-    "vww_coco": Setting(66, 9, 2, 8, balanced=True),
+    "vww_coco": Setting(66, 9, 2, 6, balanced=True),
     "flowers": Setting(66, 9, 2, 12),
     "cifar10": Setting(32, 4, 1, 2),
 }
@@ -104,6 +104,7 @@ def arms(base: PatchTunnels) -> Iterator[Arm]:
     yield Arm("no central patch", replace(base, central=False))
     whole = replace(base, height=patch, width=patch, margin_h=0, margin_w=0, k=1, central=False)
     yield Arm(f"5 tunnels, whole picture at {patch} px", replace(whole, repeat=5))
+    yield Arm("unsegmented, same arena, cycles, flash", unsegmented(base))
     yield from (Arm(f"margin {m}", margins(base, m)) for m in (base.margin_h // 2, 0))
     yield from (Arm(f"t = {t}", expanded(base, t)) for t in (2, 6, 8))
     yield Arm("concatenated", replace(base, aggregate="concat"))
@@ -111,7 +112,6 @@ def arms(base: PatchTunnels) -> Iterator[Arm]:
     yield Arm("shared weights, same flash", shared(base), tied=True)
     yield Arm("k = 9", replace(margins(base, round(side / 11)), k=9))
     yield Arm(f"1 tunnel, whole picture at {side} px", replace(whole, height=side, width=side))
-    yield Arm("unsegmented, same arena, cycles, flash", unsegmented(base))
 
 
 def margins(base: PatchTunnels, margin: int) -> PatchTunnels:
