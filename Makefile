@@ -99,6 +99,7 @@ $(DOCS_READY): pyproject.toml $(READY)
 .PHONY: docs
 docs: $(DOCS_READY)
 	$(VENV)/bin/python docs/make_reference.py
+	$(VENV)/bin/python docs/make_papers.py
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -q
 	@echo "$(BUILD)/site/index.html; to search it: $(VENV)/bin/python -m http.server -d $(BUILD)/site"
 
@@ -217,7 +218,7 @@ size: h7-check
 bench: setup qemu
 	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu/firmware.elf $(if $(RUNS),--runs $(RUNS))
 
-#: make figures       docs/figures.json: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans tests"
+#: make figures       docs/figures.json: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans papers tests"
 .PHONY: figures
 figures: setup qemu
 	$(VENV)/bin/python tests/figures.py $(if $(ONLY),--only $(ONLY))

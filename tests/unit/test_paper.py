@@ -1,6 +1,8 @@
 """The paper's tables: what it says, our networks by its accounting, and what the command tells of them."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,8 @@ from patchnet.plan import choice, costs
 from patchnet.report import paper
 from patchnet.report.analyze import blob_bytes
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+FIGURES = json.loads((DOCS / "figures.json").read_text())
 ROWS = [(table.number, row) for table in paper.tables().values() for row in table.rows]
 OURS = {row.experiment: row for _, row in ROWS if row.experiment}
 # of which the paper tells what layers need one by one, with whole expanded maps
@@ -100,6 +104,32 @@ def test_tables_for_people(capsys):
     text = told(capsys, "--list")
     assert all(f"paper/{name}" in text for name in OURS) and text.count("\ntable ") == 8
     text = told(capsys, "table", "2")
-    for word in ("70/18", "82.8/82.6", "78.5/78.5", "17,640", "18,522", "-/30", "train paper/vww-63k", "person66"):
+    for word in ("70/18", "82.8/82.6", "73.2/73.3", "17,640", "18,522", "-/30", "train paper/vww-63k", "person66"):
         assert word in text, word
     assert json.loads(told(capsys, "--list", "--json"))["9"]["rows"][0]["experiment"] == "voc-224-t2"
+
+
+# ---------------------------------------------------------------- docs/papers.md
+
+
+def test_the_page_is_as_made():
+    spec = importlib.util.spec_from_file_location("make_papers", DOCS / "make_papers.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert (DOCS / "papers.md").read_text() == made.page(FIGURES), "`python docs/make_papers.py`"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_pages_figures_are_of_these_networks(name):
+    own = paper.accounted(name)
+    for key in ("eq2", "eq3", "weights", "macs"):
+        assert FIGURES[f"paper/{name}/{key}"] == getattr(own, key)
+
+
+def test_the_pages_figures_are_those_of_plans():
+    """Of one network, as planning all of them takes minutes: `make figures ONLY=papers`."""
+    told = paper.ours("vww-18k-four")
+    for plan, values in told.plans.items():
+        assert FIGURES[f"paper/vww-18k-four/{plan}/arena"] == values.arena
+        assert FIGURES[f"paper/vww-18k-four/{plan}/cycles"] == values.cycles
+    assert FIGURES["paper/vww-18k-four/flash"] == told.flash
