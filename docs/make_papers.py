@@ -41,10 +41,10 @@ where its data are ([data.md](data.md), Published sets):
 
 The paper gives few layers. Where it leaves widths open they are chosen such that eq. 2 or eq. 3 gives its memory to
 2%, and that the network for ImageNet has its 3.34 million weights to 10%; each file says how. Some figures tell
-more than the text does: 63,375 = 130 * 130 * 3 + 65 * 65 * 3 is a stem of three channels; those of margins 10, 5
-and 0 are less than such a stem takes, and fit one of two; 175,616 = 224 * 224 * 3 + 112 * 112 * 2 and 315,000 = 300
-* 300 * 3 + 150 * 150 * 2 (VOC) are stems over pictures that are not cut; 111,554 and 302,624 (COCO) are 17 * 17 *
-386 and 28 * 28 * 386, a bottleneck of 192 channels on a map of stride 8 by eq. 3. How the paper trained is not told
+more than the text does: 63,375 = 130 x 130 x 3 + 65 x 65 x 3 is a stem of three channels; those of margins 10, 5
+and 0 are less than such a stem takes, and fit one of two; 175,616 = 224 x 224 x 3 + 112 x 112 x 2 and 315,000 = 300
+x 300 x 3 + 150 x 150 x 2 (VOC) are stems over pictures that are not cut; 111,554 and 302,624 (COCO) are 17 x 17 x
+386 and 28 x 28 x 386, a bottleneck of 192 channels on a map of stride 8 by eq. 3. How the paper trained is not told
 either: learning rates and epochs are ours.
 """
 COLUMNS = ("", "paper KB", "paper %", "here %", "eq. 2", "eq. 3", "arena", "cycles", "MACs", "weights", "flash")
@@ -91,8 +91,8 @@ def truth(figures: dict[str, float]) -> str:
     return (
         f"In truth, everything counted, the network of 63 KB runs in {packed['imagenet-63k']}, that of 18 KB in\n"
         f"{packed['vww-18k']}, and that of 176 KB, which is not cut, in {packed['voc-224']}, or slowly in {least}.\n"
-        "What segmentation is still worth to a planner that streams is another question: `make directions` trains both\n"
-        "kinds.\n"
+        "What segmentation is still worth to a planner that streams is another question: `make directions` trains\n"
+        "both kinds.\n"
     )
 
 
