@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import directions
 from patchnet import cli
+from patchnet.net.budget import paper_peak
 from patchnet.plan import choice, costs
 from patchnet.report import paper
 from patchnet.report.analyze import blob_bytes
@@ -133,3 +135,41 @@ def test_the_pages_figures_are_those_of_plans():
         assert FIGURES[f"paper/vww-18k-four/{plan}/arena"] == values.arena
         assert FIGURES[f"paper/vww-18k-four/{plan}/cycles"] == values.cycles
     assert FIGURES["paper/vww-18k-four/flash"] == told.flash
+
+
+# ---------------------------------------------------------------- tests/directions.py
+
+
+def test_arms_differ_in_one_thing():
+    """But for the last one, whose search takes long."""
+    base = directions.SETTINGS["vww_coco"].base(("no", "yes"))
+    n, peak = base.network(), paper_peak(base.network())
+    assert len(set(n.corners)) == 5 and n.patch == (42, 42)
+    for t in (2, 8):
+        other = directions.expanded(base, t).network()
+        assert paper_peak(other) == peak and other.corners == n.corners and other.weights != n.weights
+    assert directions.margins(base, 0).network().patch == (33, 33)
+    shared = directions.Arm("shared", directions.shared(base), tied=True)
+    flash = directions.Arm("base", base).flash(choice.plan(n))
+    assert shared.flash(choice.plan(shared.network)) == pytest.approx(flash, rel=0.15)
+    assert directions.weights_once(shared.recipe) == pytest.approx(n.weights, rel=0.05)
+
+
+def test_results_are_kept(tmp_path):
+    needs = {"arena": 8312, "cycles": 20_900_000, "flash": 278_412, "eq2": 10_584}
+    found = directions.Results(tmp_path, {"base": needs, "other": needs})
+    found.add("base", 1, 0.5)
+    found.add("base", 2, 0.6)
+    again = directions.Results(tmp_path, {"base": needs | {"arena": 8000}})
+    assert again.accuracy("base") == {"1": 0.5, "2": 0.6}
+    assert list(again.lines())[1].split() == [
+        "base",
+        "55.00%",
+        "+-",
+        "5.00%",
+        "2",
+        "8,000",
+        "20.9",
+        "278,412",
+        "10,584",
+    ]

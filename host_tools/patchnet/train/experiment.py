@@ -109,7 +109,8 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
         path = EXPERIMENTS / f"{path_or_name}.toml"
     if not path.is_file():
         shipped = sorted(p.stem for p in EXPERIMENTS.glob("*.toml"))
-        near = meant(str(path_or_name), shipped)
+        papers = [f"paper/{p.stem}" for p in EXPERIMENTS.glob("paper/*.toml")]
+        near = meant(str(path_or_name), [*shipped, *papers])
         raise FileNotFoundError(
             f"no experiment {str(path_or_name)!r} ({near}no such file; shipped: {', '.join(shipped)})"
         )
