@@ -187,6 +187,15 @@ def test_visual_wake_words(tmp_path):
     assert train[0][0].shape == (100, 120, 3)
 
 
+def test_boxes_of_a_part_of_cocos_pictures(tmp_path):
+    """The files of the paper's split: minival's pictures lie in val2014."""
+    root = tmp_path / "coco"
+    coco(root, "val", [(20, [(18, 400, 0)]), (21, [(1, 61, 0)])])
+    (root / "annotations" / "instances_val2014.json").rename(root / "annotations" / "instances_minival2014.json")
+    minival = data.load(root / "annotations" / "instances_minival2014.json")
+    assert minival.classes == ("person", "dog") and [len(rows) for rows in minival.boxes] == [1, 1]
+
+
 def test_wrong_visual_wake_words(tmp_path, capsys, caplog):
     root = tmp_path / "coco"
     coco(root, "train", [(i, []) for i in range(20)])
