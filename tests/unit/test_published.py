@@ -144,8 +144,21 @@ def test_wrong_imagenet(tmp_path, capsys):
     root = kaggle(tmp_path / "imagenet")
     picture(root / "val" / "ILSVRC2012_val_00000009.JPEG")
     assert "1 pictures are not in its map: ILSVRC2012_val_00000009.JPEG" in told(capsys, root / "val")
+    (tmp_path / "imagenet" / "LOC_val_solution.csv").write_text("Image,Class\n")
+    assert "LOC_val_solution.csv: wanted a column 'ImageId', got Image, Class" in told(capsys, root / "val")
     (tmp_path / "imagenet" / "LOC_val_solution.csv").unlink()
     assert "wanted LOC_val_solution.csv or ILSVRC2012_devkit_t12/data in it or above" in told(capsys, root / "val")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("meta.mat", "no"), ("meta.mat", ""), ("ILSVRC2012_validation_ground_truth.txt", "7\n8\n9\n")],
+)
+def test_a_damaged_development_kit(name, text, tmp_path, capsys):
+    pytest.importorskip("scipy")
+    root = devkit(tmp_path / "imagenet")
+    (root / "ILSVRC2012_devkit_t12" / "data" / name).write_text(text)
+    assert "data: wanted meta.mat and ILSVRC2012_validation_ground_truth.txt" in told(capsys, root / "val")
 
 
 # ---------------------------------------------------------------- Visual Wake Words
@@ -208,8 +221,11 @@ def test_wrong_visual_wake_words(tmp_path, capsys, caplog):
     for i in (4, 5):
         (root / "train2014" / f"COCO_train2014_{i:012d}.jpg").unlink()
     assert "3 of 19 pictures are wrong" in told(capsys, root / "vww-train")
-    (root / "annotations" / "instances_train2014.json").write_text("{}")
-    assert "wanted COCO's images, annotations and categories" in told(capsys, root / "vww-train")
+    for text in ("{}", "[", '{"images": 1, "categories": [], "annotations": []}'):
+        (root / "annotations" / "instances_train2014.json").write_text(text)
+        assert "wanted COCO's images, annotations and categories" in told(capsys, root / "vww-train")
+    (root / "mscoco_minival_ids.txt").write_text("1\nsix\n")
+    assert "mscoco_minival_ids.txt: wanted an id of COCO a line, got 'six'" in told(capsys, root / "vww-train")
 
 
 @pytest.mark.data
@@ -277,6 +293,9 @@ def test_esc50(tmp_path):
     assert test.names == ("5-100033-A-3.wav", "5-100030-A-0.wav") and test.labels.tolist() == [1, 0]
     assert {name[0] for name in second.names} == {"2"} and as_clip(test[0][0]).rate == 16000
     assert parts_of(root) == {"train": root / "train", "test": root / "test"}
+    (root / "meta" / "esc50.csv").write_text("filename,fold\n")
+    with pytest.raises(ValueError, match="esc50.csv: wanted a column 'target', got filename, fold"):
+        data.load(root / "train")
 
 
 # ---------------------------------------------------------------- boxes

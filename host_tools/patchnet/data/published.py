@@ -121,8 +121,8 @@ def validation_map(folder: Path) -> dict[str, str]:
     """The WordNet id of each picture, by its name without the ending."""
     for place in (folder, *list(folder.absolute().parents)[:4]):
         if (place / VAL_SOLUTION).is_file():
-            with (place / VAL_SOLUTION).open(newline="") as file:
-                return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+            rows = table(place / VAL_SOLUTION, "ImageId", "PredictionString")
+            return {row["ImageId"]: row["PredictionString"].partition(" ")[0] for row in rows}
         for kit in (place / DEVKIT, place):
             if (kit / GROUND_TRUTH).is_file():
                 return development_kit(kit)
@@ -135,10 +135,13 @@ def development_kit(folder: Path) -> dict[str, str]:
         from scipy.io import loadmat  # imported here: few have it, and it starts slowly
     except ImportError as e:
         raise ValueError(f"{folder}: needs the package {e.name!r}: pip install scipy") from None
-    synsets = np.atleast_1d(loadmat(folder / "meta.mat", squeeze_me=True)["synsets"])
-    wnids = {int(one["ILSVRC2012_ID"]): str(one["WNID"]) for one in synsets}
-    numbers = map(int, (folder / GROUND_TRUTH).read_text().split())
-    return {f"ILSVRC2012_val_{i:08d}": wnids[number] for i, number in enumerate(numbers, 1)}
+    numbers = lines(folder / GROUND_TRUTH)
+    try:
+        synsets = np.atleast_1d(loadmat(folder / "meta.mat", squeeze_me=True)["synsets"])
+        wnids = {str(int(one["ILSVRC2012_ID"])): str(one["WNID"]) for one in synsets}
+        return {f"ILSVRC2012_val_{i:08d}": wnids[number] for i, number in enumerate(numbers, 1)}
+    except Exception as e:  # of a damaged file scipy may raise anything
+        raise ValueError(f"{folder}: wanted meta.mat and {GROUND_TRUTH} of the development kit ({e!r})") from None
 
 
 # ---------------------------------------------------------------- Visual Wake Words
@@ -149,15 +152,15 @@ def load_vww(root: Path, part: str) -> Dataset:
     0.5% of it or more; else it does not. "vww-val" are the pictures that MINIVAL lists, "vww-train" all others."""
     held, rows, missing = minival(root), dict[int, tuple[Path, bool]](), list[str]()
     for file in instances(root):
-        values = json.loads(file.read_text(encoding="utf-8-sig"))
         try:
+            values = json.loads(file.read_text(encoding="utf-8-sig"))
             for number, name, person in persons(values):
                 if (number in held) == (part == "vww-val"):
                     path = coco_picture(file, name)
                     rows[number] = path, person
                     if not path.is_file():
                         missing.append(f"{file}: image {number}: its picture {path} is missing")
-        except (KeyError, TypeError) as e:
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as e:
             raise ValueError(f"{file}: wanted COCO's images, annotations and categories ({e!r})") from None
     told(missing, len(rows), "pictures", 0)
     found = {number: row for number, row in sorted(rows.items()) if row[0].is_file()}
@@ -189,7 +192,10 @@ def persons(values: dict[str, Any]) -> Iterator[tuple[int, str, bool]]:
 def minival(root: Path) -> set[int]:
     for place in (root, root / "annotations"):
         if (place / MINIVAL).is_file():
-            return set(map(int, (place / MINIVAL).read_text().split()))
+            told = lines(place / MINIVAL)
+            if wrong := [line for line in told if not line.isdecimal()]:
+                raise ValueError(f"{place / MINIVAL}: wanted an id of COCO a line, got {wrong[0]!r}")
+            return set(map(int, told))
     raise ValueError(
         f"{root}: wanted {MINIVAL} in it or in annotations, the ids that Visual Wake Words keeps for tests"
     )
@@ -215,13 +221,21 @@ def load_speech_commands(root: Path, part: str) -> Dataset:
 
 def load_esc50(root: Path, part: str) -> Dataset:
     """meta/esc50.csv tells class and fold of each file in `audio`: folds 1 to 4 are for training, 5 is for tests."""
-    with (root / "meta" / "esc50.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(root / "meta" / "esc50.csv", "filename", "fold", "target", "category")
     folds = {"train": "1234", "test": "5"}.get(part, part[-1])
-    classes = {int(row["target"]): row["category"] for row in rows}
-    names = [classes[target] for target in sorted(classes)]
+    classes = {row["target"]: row["category"] for row in rows}
+    names = [classes[target] for target in sorted(classes, key=lambda target: target.zfill(9))]
     own = ((row["filename"], names.index(row["category"])) for row in rows if row["fold"] in folds)
     return of_files(root / "audio", names, own, part)
+
+
+def table(path: Path, *columns: str) -> list[dict[str, str]]:
+    """The rows of a .csv with these columns, or more."""
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.DictReader(file)
+        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"{path}: wanted a column {missing[0]!r}, got {some(reader.fieldnames or ()) or 'none'}")
+        return [{name: row[name] or "" for name in columns} for row in reader]
 
 
 def lines(path: Path) -> list[str]:
