@@ -218,10 +218,11 @@ size: h7-check
 bench: setup qemu
 	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu/firmware.elf $(if $(RUNS),--runs $(RUNS))
 
-#: make figures       docs/figures.json: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans papers tests"
+#: make figures       docs/figures.json and papers.md: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans papers tests"
 .PHONY: figures
 figures: setup qemu
 	$(VENV)/bin/python tests/figures.py $(if $(ONLY),--only $(ONLY))
+	$(VENV)/bin/python docs/make_papers.py
 
 #: make fuzz          the random tests of the engine, longer, then blobs led by coverage (clang): NETWORKS=<n> DAMAGE=<n> SECONDS=<n>
 NETWORKS ?= 1000
