@@ -99,6 +99,7 @@ $(DOCS_READY): pyproject.toml $(READY)
 .PHONY: docs
 docs: $(DOCS_READY)
 	$(VENV)/bin/python docs/make_reference.py
+	$(VENV)/bin/python docs/make_papers.py
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -q
 	@echo "$(BUILD)/site/index.html; to search it: $(VENV)/bin/python -m http.server -d $(BUILD)/site"
 
@@ -217,10 +218,11 @@ size: h7-check
 bench: setup qemu
 	$(VENV)/bin/python -m patchnet.cli bench --firmware $(BUILD)/qemu/firmware.elf $(if $(RUNS),--runs $(RUNS))
 
-#: make figures       docs/figures.json: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans tests"
+#: make figures       docs/figures.json and papers.md: sizes, stack, instructions, arenas, seconds; tells what changed (minutes): ONLY="code bench plans papers tests"
 .PHONY: figures
 figures: setup qemu
 	$(VENV)/bin/python tests/figures.py $(if $(ONLY),--only $(ONLY))
+	$(VENV)/bin/python docs/make_papers.py
 
 #: make fuzz          the random tests of the engine, longer, then blobs led by coverage (clang): NETWORKS=<n> DAMAGE=<n> SECONDS=<n>
 NETWORKS ?= 1000
@@ -254,6 +256,12 @@ SETS ?= flowers imagenette vww_coco raccoon
 .PHONY: transfer
 transfer: setup-train
 	for set in $(SETS); do $(VENV)/bin/python tests/transfer.py $${set}_train $${set}_test -o runs/transfer/$$set || exit 1; done
+
+#: make directions    do the paper's directions hold: networks that differ in one thing each, three seeds (a day): DIRECTIONS="vww_coco cifar10 flowers"
+DIRECTIONS ?= vww_coco cifar10 flowers
+.PHONY: directions
+directions: setup-train
+	for set in $(DIRECTIONS); do $(VENV)/bin/python tests/directions.py $$set -o runs/directions/$$set || exit 1; done
 
 #: make clean         remove build/; .venv stays
 .PHONY: clean

@@ -64,6 +64,9 @@ An experiment is one TOML file: what is learnt from, how, and the network. `patc
 `host_tools/patchnet/experiments/`; `patchnet design` and `patchnet make` write others. A run's `config.toml` has every
 key. A key that is not listed here is an error.
 
+`base = "OTHER"` takes whatever the file does not say itself from `OTHER.toml`, a path from its own folder on: keys of
+the first table, and of `[network]`, one by one; lists are replaced as a whole, and a name is never handed on.
+
 ```toml
 name = "digits"
 train = "digits_train"

@@ -1,6 +1,6 @@
 """Writes docs/figures.json, the figures that a change may move, and prints which ones have: `make figures`.
 
-    python tests/figures.py [--only code bench plans tests]
+    python tests/figures.py [--only code bench plans papers tests]
 
 A figure is a number by name, "stack/pn_run" or "arena/person, by macs/smallest". Code and stack are of the objects
 that h7-check makes (the frames of assembly are not told), instructions are counted on the emulated board, plans are
@@ -106,11 +106,24 @@ def tests(path: Path = TESTS) -> dict[str, float]:
     return {"tests": len(cases), "seconds/tests": round(seconds, 1)}
 
 
-KINDS = {"code": code, "bench": bench, "plans": plans, "tests": tests}
+def papers() -> dict[str, float]:
+    """What the networks of the paper's tables need."""
+    found: dict[str, float] = {}
+    for number in range(1, 10):
+        for row in patchnet("paper", "table", str(number))["rows"]:
+            own, name = row.get("ours", {}), f"paper/{row['experiment']}"
+            found |= {f"{name}/{key}": value for key, value in own.items() if key != "plans"}
+            for plan, values in own.get("plans", {}).items():
+                found |= {f"{name}/{plan}/{key}": value for key, value in values.items()}
+    return found
+
+
+KINDS = {"code": code, "bench": bench, "plans": plans, "papers": papers, "tests": tests}
 NAMES = {
     "code": ("code/", "stack/"),
     "bench": ("instructions/",),
     "plans": ("arena/", "cost/", "seconds/planning"),
+    "papers": ("paper/",),
     "tests": ("tests", "seconds/tests"),
 }
 

@@ -33,6 +33,7 @@ COMMANDS = (
     "predict",
     "report",
     "bench",
+    "paper",
     "deploy",
 )
 NET = patch_tunnels(
@@ -195,6 +196,11 @@ WRONG = {
     "no experiment": (["train", "gone.toml"], "no experiment 'gone.toml'"),
     "bad setting": (["train", "digits", "--set", "epochs"], "wanted KEY=VALUE, got 'epochs'"),
     "unknown setting": (["train", "digits", "--set", "epoch=1"], "unknown key 'epoch' (did you mean 'epochs'?"),
+    "no table": (["paper"], "wanted --list, or table and its number"),
+    "no number": (["paper", "table"], "wanted --list, or table and its number"),
+    "no such table": (["paper", "table", "10"], "table: wanted 1 to 9, got 10"),
+    "table in words": (["paper", "table", "two"], "from 1 on, got 'two'"),
+    "list of a table": (["paper", "table", "1", "--list"], "--list: has no effect with a table"),
     "command mistyped": (["trian", "digits"], "invalid choice: 'trian' (did you mean 'train'?"),
     "network mistyped": (["predict", "persn", "a.png"], "no network persn (did you mean 'person'?"),
     "data mistyped": (["val", "pets.pnb", "--data", "digit"], "no data set 'digit': did you mean 'digits'?"),

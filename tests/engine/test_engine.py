@@ -477,6 +477,18 @@ def test_papers_vww_network():
     check(Engine(blob), Oracle(blob).run_image(*picture.args()), picture)
 
 
+@pytest.mark.parametrize("k", [1, 4])
+def test_tunnels_over_one_patch(k):
+    """Each has weights of its own, and all read the same pixels."""
+    rng = np.random.default_rng(k)
+    stages = (Stage(8, 2, 2, 3), Stage(12, 1, 2, 2))
+    qnet = random_qnet(rng, patch_tunnels("n", ("a", "b"), 30, 34, k=k, central=False, repeat=3, stages=stages))
+    picture, blob = random_frame(rng, 40, 40), random_blob(rng, qnet)
+    oracle = Oracle(blob)
+    assert len(oracle.params) == 3 * k
+    check(Engine(blob), oracle.run_image(*picture.args()), picture)
+
+
 def test_random_network_limit():
     rng = np.random.default_rng(0)
     assert all(sum(s.macs for s in random_network(rng, 50_000).layers()) <= 50_000 for _ in range(20))

@@ -13,7 +13,7 @@ from patchnet.net.budget import bottleneck_bytes, check_budget, layer_bytes, pap
 from patchnet.net.layers import Layer
 from patchnet.net.recipe import PatchTunnels, Stage, patch_tunnels
 from patchnet.net.search import design
-from patchnet.net.toml import from_dict, recipe_from_dict, recipe_to_dict, to_dict, write_toml
+from patchnet.net.toml import from_dict, read_experiment, recipe_from_dict, recipe_to_dict, to_dict, write_toml
 from patchnet.plan import choice
 from patchnet.tasks.classify.end import Pooled
 from patchnet.tasks.detect.end import Detection, Scale, scales
@@ -138,6 +138,12 @@ OUT_OF_RANGE = {
     "stages = [{out = 8, stride = 0}]": "stage: stride: wanted 1 to 15, got 0",
     "stages = [{out = 8, kernel = 4}]": "stage: kernel: wanted 1, 3, 5 or 7, got 4",
     "stages = [8]": "stage: wanted a table, got 8",
+    "repeat = 0": "repeat: wanted 1 to 17, got 0",
+    "repeat = 4": "repeat: wanted 17 tunnels or less, got 20",
+    "repeat = 2\ndetection = {scales = []}": "repeat: wanted 1 for detection, got 2",
+    "base = 3": "base: wanted the name of an experiment in FOLDER, got 3",
+    'base = "none"': "base: wanted the name of an experiment in FOLDER, got 'none'",
+    'base = "some"': "base: 'some' has it as its base",
 }
 
 
@@ -149,7 +155,30 @@ def test_what_is_out_of_range_is_told_with_file_and_key(wrong, tmp_path, capsys)
     path.write_text("".join(f"{key} = {value}\n" for key, value in given.items()))
     assert cli.main(["analyze", str(path)]) == cli.USER_ERROR
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"patchnet: {path}: ") and line.endswith(OUT_OF_RANGE[wrong])
+    assert line.startswith(f"patchnet: {path}: ") and line.endswith(
+        OUT_OF_RANGE[wrong].replace("FOLDER", str(tmp_path))
+    )
+
+
+def test_an_experiment_with_a_base_says_the_rest(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "one.toml").write_text('name = "one"\nlr = 1\n[network]\nlabels = ["a"]\nheight = 9\nwidth = 9\n')
+    (tmp_path / "below" / "two.toml").write_text('base = "../one"\nlr = 2\n[network]\nwidth = 8\n')
+    (tmp_path / "below" / "three.toml").write_text('base = "two"\nname = "three"\n[network]\nstem_out = 5\n')
+    values = read_experiment(tmp_path / "below" / "three.toml")
+    wanted = {"labels": ["a"], "height": 9, "width": 8, "stem_out": 5}
+    assert values == {"name": "three", "lr": 2, "network": wanted}
+    assert "name" not in read_experiment(tmp_path / "below" / "two.toml")
+    (tmp_path / "one.toml").write_text('base = "below/three"\n')
+    with pytest.raises(ValueError, match="two.toml: base: '../one' has it as its base"):
+        read_experiment(tmp_path / "one.toml")
+
+
+def test_tunnels_may_see_the_same():
+    network = patch_tunnels("n", ("a",), 66, 66, k=1, central=False, repeat=3)
+    assert network.patches() == [(0, 0)] * 3 and network.patch == (66, 66)
+    twice = patch_tunnels("n", ("a",), 66, 66, margin_h=9, margin_w=9, repeat=2)
+    assert twice.patches() == patch_tunnels("n", ("a",), 66, 66, margin_h=9, margin_w=9).patches() * 2
 
 
 @pytest.mark.parametrize(("side", "budget"), [(66, 18_000), (96, 16_384), (224, 65_536)])

@@ -69,7 +69,9 @@ def coco_box(one: dict, where: str) -> list[float]:
 def coco_picture(path: Path, name: str) -> Path:
     """Where the picture may lie; if it does not, the first place."""
     above = path.parent.parent
-    split = path.stem.rpartition("_")[2]
-    folders = (path.parent, path.parent / "images", above / "images", above / split, above / "images" / split)
+    # of instances_minival2014.json, a part of another, the names tell: COCO_val2014_000000000042.jpg
+    splits = {path.stem.rpartition("_")[2], name.removeprefix("COCO_").partition("_")[0]}
+    folders = [path.parent, path.parent / "images", above / "images"]
+    folders += [folder / split for split in sorted(splits) for folder in (above, above / "images")]
     places = [folder / told for told in (name, Path(name).name) for folder in folders]
     return next((place for place in places if place.is_file()), places[0])

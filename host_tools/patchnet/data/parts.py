@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .published import usual_parts
 from .yolo import TABLES, yaml_of
 
 NAMES = {
@@ -18,8 +19,10 @@ def parts_of(path: Path) -> dict[str, Path]:
     """The folders of the parts by their key in NAMES, if there is one for training; else none.
 
     Roboflow's and Ultralytics' folders with their data.yaml, or that file; train, val and test beside each other, each
-    with class folders, or `images` and `labels`, or annotations in it.
+    with class folders, or `images` and `labels`, or annotations in it; those of a published set.
     """
+    if own := usual_parts(path):
+        return own
     table = path if path.suffix in (".yaml", ".yml") else next((path / t for t in TABLES if (path / t).is_file()), None)
     found = named_in(table) if table else {}
     if not found and path.is_dir():

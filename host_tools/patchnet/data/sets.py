@@ -18,6 +18,7 @@ from .coco import ROBOFLOW, load_coco
 from .dataset import Dataset
 from .parts import NAMES, is_junk, parts_of
 from .pictures import PICTURES
+from .published import is_imagenet_val, is_pickled_cifar, layout_of, load_imagenet_val, part_of
 from .sounds import SOUNDS, Clip
 from .voc import load_voc, load_voc_part
 from .yolo import is_yolo, load_yolo
@@ -30,9 +31,9 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     (`reader_of`), or a name. Of a set that is split already (`parts.parts_of`) the part for training, and the log tells
     where the others are.
 
-    Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of
-    .npz files in the folder $PATCHNET_DATA or in `data`; "a,b" is both sets as one (`joined`). FileNotFoundError lists
-    where was looked.
+    Names are `digits_train` and `digits_test` (scikit-learn's digits; `digits` means the test part), or those of .npz
+    files and of folders in the folder $PATCHNET_DATA or in `data`; "a,b" is both sets as one (`joined`). The last word
+    of a path may be a part of a published set (`published`). FileNotFoundError lists where was looked.
     """
     name, path = str(path_or_name), Path(path_or_name)
     if "," in name and not path.exists():
@@ -40,12 +41,13 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     if name in ("digits", "digits_train", "digits_test") and not path.exists():
         return load_digits(train=name == "digits_train").limit(limit)
     folders = [Path(os.environ["PATCHNET_DATA"])] if "PATCHNET_DATA" in os.environ else []
-    tried = [path] + [f / f"{name}.npz" for f in (*folders, Path("data"))]
-    found = next((p for p in tried if p.exists()), None)
+    tried = [path] + [f / file for f in (*folders, Path("data")) for file in (f"{name}.npz", name)]
+    found = next((p for p in tried if p.exists() or part_of(p)), None)
     if found is None:
         there = [p.stem for folder in (*folders, Path("data")) for p in folder.glob("*.npz")]
         near = meant(name, ["digits", *there])
-        raise FileNotFoundError(f"no data set {name!r}: {near}looked for {', '.join(map(str, tried))}")
+        told = ", ".join(map(str, [path, *(p for p in tried if p.suffix == ".npz")]))
+        raise FileNotFoundError(f"no data set {name!r}: {near}looked for {told}")
     parts = parts_of(found)
     if parts:
         others = ", ".join(str(part) for key, part in parts.items() if key != "train")
@@ -53,9 +55,14 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
             "%s: taken is its part %s%s", found, parts["train"], f"; by themselves are {others}" if others else ""
         )
         found = parts["train"]
-    dataset = replace(reader_of(found)(found), where=name)
+    dataset = replace(read(found), where=name)
     check_classes(dataset.classes, name)
     return dataset.limit(limit)
+
+
+def read(path: Path) -> Dataset:
+    part = part_of(path)
+    return part() if part else reader_of(path)(path)
 
 
 def check_classes(classes: Sequence[str], where: str) -> None:
@@ -100,13 +107,21 @@ def reader_of(path: Path) -> Callable[[Path], Dataset]:
     for a part of it;
     a COCO .json, the pictures beside it, in `images`, or in a folder that its name ends with (instances_val2017.json),
     or Roboflow's folder with such a file;
-    a folder with `images` and `labels` in it, or one below `images` (YOLO), its classes in classes.txt or data.yaml.
+    a folder with `images` and `labels` in it, or one below `images` (YOLO), its classes in classes.txt or data.yaml;
+    or ImageNet's pictures for validation (`published.load_imagenet_val`).
     """
     if path.suffix == ".json" or (path / ROBOFLOW).is_file():
         return load_coco
     if path.suffix == ".txt" and path.parts[-3:-1] == ("ImageSets", "Main"):
         return load_voc_part
     if path.is_dir():
+        if is_imagenet_val(path):
+            return load_imagenet_val
+        if is_pickled_cifar(path):
+            raise ValueError(f"{path}: holds pickles, which could run anything: wanted CIFAR-10's binary version")
+        if layout := layout_of(path):
+            parts = ", ".join(str(path / part) for part in layout.parts)
+            raise ValueError(f"{path}: wanted a part of it ({parts}) or a file of boxes in its annotations")
         if (path / "Annotations").is_dir() or any(path.glob("*.xml")):
             return load_voc
         return load_yolo if is_yolo(path) else load_folder

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from .. import rooms
+from ..format import MAX_TUNNELS
 from .layers import Layer
 from .network import End, Network, Readout
 
@@ -93,6 +94,8 @@ class PatchTunnels:
     """Activation."""
     aggregate: Annotated[str, "sum or concat"] = "sum"
     """Features of the tunnels are added up, `"sum"`, or laid side by side, `"concat"`."""
+    repeat: Annotated[int, "1 to 17"] = 1
+    """Tunnels over each patch, with weights of their own: all see the same."""
     mean: tuple[Annotated[int, "0 to 255"], ...] = (128, 128, 128)
     """One for each channel: what is subtracted from pixels."""
     std: Annotated[float, "more than 0, at most 10000"] = 64.0
@@ -119,14 +122,14 @@ class PatchTunnels:
     def patches(self) -> list[tuple[int, int]]:
         """Top-left corner (y, x) of each patch, row by row over the grid, the central one last.
 
-        Corners are spread evenly, so that every margin reaches towards the neighbours only
-        and no patch leaves the picture.
+        Corners are spread evenly, so that every margin reaches towards the neighbours only and no patch leaves the
+        picture. With `repeat` all of them again.
         """
         ph, pw = self.patch
         dy, dx = self.height - ph, self.width - pw
         n = max(1, self.grid - 1)
         corners = [(i * dy // n, j * dx // n) for i in range(self.grid) for j in range(self.grid)]
-        return corners + [(dy // 2, dx // 2)] * self.central
+        return (corners + [(dy // 2, dx // 2)] * self.central) * self.repeat
 
     def layers(self) -> list[Layer]:
         """The layers of one tunnel, in order."""
@@ -147,6 +150,8 @@ class PatchTunnels:
                     f"{self.name}: {name}: wanted {most} or less, for {self.grid} patches in {side} pixels, got "
                     f"{getattr(self, name)}"
                 )
+        if len(self.patches()) > MAX_TUNNELS:
+            raise ValueError(f"{self.name}: repeat: wanted {MAX_TUNNELS} tunnels or less, got {len(self.patches())}")
         chain = tuple(self.layers())
         if self.end is not None:
             readouts, end = self.end.ends(self, chain)

@@ -123,10 +123,30 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not TOML: {e}") from None
 
 
+def read_experiment(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A TOML file, and of the one that its `base` names, a path from its folder on without .toml, whatever it does not
+    say itself, of the table [network] key by key; names are not handed on. `above`: files that it is the base of."""
+    values = read_toml(path)
+    if "base" not in values:
+        return values
+    base = values.pop("base")
+    source = path.parent / f"{base}.toml"
+    if not isinstance(base, str) or not source.is_file():
+        raise ValueError(f"{path}: base: wanted the name of an experiment in {path.parent}, got {base!r}")
+    if source.resolve() in (path.resolve(), *above):
+        raise ValueError(f"{path}: base: {base!r} has it as its base")
+    given = read_experiment(source, (*above, path.resolve()))
+    given.pop("name", None)
+    tables = given.get("network", {}), values.get("network", {})
+    if all(isinstance(table, dict) for table in tables):
+        values["network"] = tables[0] | tables[1]
+    return given | values
+
+
 def read_design(path: str | Path) -> Network:
     """The network of a TOML file: an experiment with a [network] table, or the table's keys alone."""
     path = Path(path)
-    values = read_toml(path)
+    values = read_experiment(path)
     network = values.get("network", values)
     if not isinstance(network, dict):
         raise ValueError(f"{path}: network: wanted a table, got {network!r}")

@@ -6,8 +6,10 @@ import logging
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +18,12 @@ from torch import Tensor
 
 from .. import data
 from ..data import Clip, Dataset, as_picture, decode
-from ..data.dataset import Source
+from ..data.dataset import Source, named
 from .experiment import Experiment, held_out
 
 log = logging.getLogger(__name__)
+SOME = 32  # pictures by which it is judged how much memory all of them take
+MOST_KEPT = 8 << 30  # bytes of decoded pictures
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
 SAME = {"airplane": "aeroplane", "automobile": "car", "ship": "boat"}  # CIFAR-10's and VOC's names
 
@@ -79,13 +83,28 @@ def kept(source: Source, e: Experiment) -> Source:
     return item if isinstance(source, np.ndarray) or isinstance(item, Clip) else reduced(item, e)
 
 
-def pictures(dataset: Dataset, e: Experiment) -> list[Image.Image]:
-    """All of a set, decoded once; what is `kept` already is taken as it is."""
+def fits(dataset: Dataset, e: Experiment) -> bool:
+    """Whether all of its pictures, `reduced`, have room in memory, judged by some of them. Sounds always have."""
+    taken = list[int]()
+    for i in range(0, len(dataset), max(1, len(dataset) // SOME)):
+        with suppress(ValueError):  # what cannot be read is told elsewhere
+            if isinstance(dataset.sources[i], np.ndarray) or isinstance(item := dataset[i][0], Clip):
+                return True
+            taken.append(np.asarray(reduced(item, e)).nbytes)
+    return not taken or len(dataset) * sum(taken) <= MOST_KEPT * len(taken)
 
-    def read(i: int) -> Image.Image:
+
+def pictures(dataset: Dataset, e: Experiment) -> list[Source]:
+    """All of a set, decoded once, or as they are if they would have no room; what is `kept` already is taken as it
+    is."""
+
+    def read(i: int) -> Source:
         source = dataset.sources[i]
         return source if isinstance(source, Image.Image) else reduced(as_picture(dataset[i][0]), e)
 
+    if len(dataset) and not isinstance(dataset.sources[0], Image.Image) and not fits(dataset, e):
+        log.warning("%s: %d pictures have no room in memory: each is read when it is its turn", e.train, len(dataset))
+        return list(dataset.sources)
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(read, range(len(dataset))))
 
@@ -104,9 +123,18 @@ class PictureBatches(Batches):
             self.images += pictures(extra, experiment)
             self.boxes = dataset.need_boxes() + as_boxes(extra, dataset.classes).need_boxes()
 
+    def image(self, i: int) -> Image.Image:
+        own = self.images[i]
+        if isinstance(own, Image.Image):
+            return own
+        try:
+            return reduced(as_picture(decode(own)), self.e)
+        except ValueError as e:
+            raise ValueError(named(str(own) if isinstance(own, Path) else f"picture {i}", e)) from None
+
     def part(self, i: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A random part of picture i (all of an extra one), resized to `size` (width, height), and its boxes."""
-        image = self.images[i]
+        image = self.image(i)
         x0, y0, x1, y1 = area = self.area_of(i, rng) if i < len(self.dataset) else WHOLE[0]
         box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
         shrinks = box[2] - box[0] > size[0]
@@ -126,7 +154,7 @@ class PictureBatches(Batches):
             int(rng.integers(own, every) if own < every and rng.random() < 0.5 else rng.integers(own)) for _ in range(3)
         ]
         x, y = (int(n * rng.uniform(0.3, 0.7)) for n in size)
-        pixels, found = np.empty((h, w, len(self.images[i].getbands())), np.uint8), []
+        pixels, found = np.empty((h, w, self.e.network.channels), np.uint8), []
         places = rng.permutation([(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)])
         for j, (x0, y0, x1, y1) in zip((i, *others), places, strict=True):
             tile, boxes = self.part(j, (x1 - x0, y1 - y0), rng)

@@ -16,7 +16,7 @@ from ..net.toml import (
     from_dict,
     known,
     plain,
-    read_toml,
+    read_experiment,
     recipe_from_dict,
     recipe_to_dict,
     tuples,
@@ -109,11 +109,12 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
         path = EXPERIMENTS / f"{path_or_name}.toml"
     if not path.is_file():
         shipped = sorted(p.stem for p in EXPERIMENTS.glob("*.toml"))
-        near = meant(str(path_or_name), shipped)
+        papers = [f"paper/{p.stem}" for p in EXPERIMENTS.glob("paper/*.toml")]
+        near = meant(str(path_or_name), [*shipped, *papers])
         raise FileNotFoundError(
             f"no experiment {str(path_or_name)!r} ({near}no such file; shipped: {', '.join(shipped)})"
         )
-    values = {**read_toml(path), **overrides}
+    values = {**read_experiment(path), **overrides}
     for key in ("name", "network"):
         if key not in values:
             raise ValueError(f"{path}: {key!r} is missing")

@@ -30,7 +30,7 @@ from ..net.network import Network
 from ..whole import whole, write_text
 from ..words import apart, some
 from . import backbone
-from .batches import jitter, kept
+from .batches import fits, jitter, kept
 from .experiment import Experiment, held_out, is_held, load_experiment, to_toml
 from .folder import checkpoint_of, claim, locked, make_way
 from .modules import load_float, normalise, read_float, save_float
@@ -110,7 +110,9 @@ def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
     dataset = data.load(e.train)
     held = is_held(dataset, 0.0 if isinstance(e.validation, str) else e.validation)
     # decoded once: what is learnt from is kept as batches want it; what is held out is looked at whole, after epochs
-    read = data.readable(dataset, lambda source, i: checked(source, i) if held[i] else kept(source, e))
+    read = dataset
+    if fits(dataset, e):
+        read = data.readable(dataset, lambda source, i: checked(source, i) if held[i] else kept(source, e))
     training, validation = held_out(read, e.validation)
     if not len(training):
         raise ValueError(f"{e.train}: nothing is left to learn from, {len(validation)} items being held out")

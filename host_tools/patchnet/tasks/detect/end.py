@@ -144,6 +144,8 @@ class Detection(EndRecipe):
     def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], Boxes]:
         if recipe.aggregate != "sum":
             raise ValueError(f"{recipe.name}: aggregate: wanted sum for detection, got {recipe.aggregate}")
+        if recipe.repeat > 1:
+            raise ValueError(f"{recipe.name}: repeat: wanted 1 for detection, got {recipe.repeat}")
         stride = math.prod(layer.sh for layer in chain)
         size = -(-recipe.height // stride), -(-recipe.width // stride)
         (h, w), cin, readouts = size, chain[-1].cout, []
