@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 
 from .arguments import Parser, no_use, positive
 from .output import print_json, progress, wide_console
+
+if TYPE_CHECKING:
+    from ..report.paper import Table as PaperTable
 
 
 def add(command: Callable[..., Parser]) -> None:
@@ -30,9 +33,10 @@ def run_paper(args) -> int:
     from ..report import paper
 
     every = paper.tables()
+    if args.what:
+        no_use(args, ("--list",), "with a table")
     if args.list:
-        no_use(args, ("--list",), "with a table") if args.what else None
-        print_json({number: asdict(table) for number, table in every.items()}) if args.json else listed(paper)
+        print_json({n: asdict(table) for n, table in every.items()}) if args.json else print(*listed(every), sep="\n")
         return 0
     if args.number is None:
         raise ValueError("paper: wanted --list, or table and its number")
@@ -51,11 +55,10 @@ def run_paper(args) -> int:
     return 0
 
 
-def listed(paper) -> None:
-    for number, table in paper.tables().items():
-        print(f"table {number}: {table.about}")
-        for row in table.rows:
-            print(f"  {row.row:<22}{'paper/' + row.experiment if row.experiment else '-'}")
+def listed(every: dict[int, PaperTable]) -> Iterator[str]:
+    for number, table in every.items():
+        yield f"table {number}: {table.about}"
+        yield from (f"  {row.row:<22}{'paper/' + row.experiment if row.experiment else '-'}" for row in table.rows)
 
 
 COLUMNS = ("paper KB", "paper %", "here %", "eq. 2", "eq. 3", "MACs", "weights", "flash", "plan", "arena", "cycles",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..net.budget import layer_bytes, paper_peak
 from ..net.network import Network
-from ..net.toml import known, read_design, read_toml
+from ..net.toml import known, read_design, read_toml, tuples
 from ..plan import choice, costs
 from ..plan.place import Plan
 from ..progress import Track, no_track, planning
@@ -88,21 +88,15 @@ def tables() -> dict[int, Table]:
 
 
 def _table(values: dict[str, Any], path: Path) -> Table:
-    rows = tuple(Row(**_tuples(known(Row, row, str(path)))) for row in values["rows"])
+    rows = tuple(Row(**tuples(known(Row, row, str(path)))) for row in values["rows"])
     return Table(**{**values, "rows": rows})
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 @cache
 def trained() -> dict[str, Trained]:
     """By experiment."""
     path = FOLDER / "tables.toml"
-    return {
-        name: Trained(**_tuples(known(Trained, one, str(path)))) for name, one in read_toml(path)["trained"].items()
-    }
+    return {name: Trained(**tuples(known(Trained, one, str(path)))) for name, one in read_toml(path)["trained"].items()}
 
 
 def network(experiment: str) -> Network:
