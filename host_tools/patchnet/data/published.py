@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,6 @@ VAL_SOLUTION = "LOC_val_solution.csv"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 DEVKIT = "ILSVRC2012_devkit_t12/data"
 CIFAR_RECORD = 1 + 32 * 32 * 3  # label, then the red plane, the green and the blue one
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
