@@ -37,6 +37,7 @@ from patchnet.report.analyze import blob_bytes
 from patchnet.whole import write_text
 
 SLOW = 3  # times the cycles of the fastest plan: beyond, a network is said to want more bytes
+NEAR = 0.15  # sum of the shares by which weights and cycles may differ from the base's
 STAGES = (Stage(16, 1, 1, 4), Stage(24, 2, 2, 4), Stage(48, 2, 2, 4))
 
 
@@ -151,7 +152,7 @@ def weights_once(recipe: PatchTunnels) -> int:
 
 def unsegmented(base: PatchTunnels) -> PatchTunnels:
     """One tunnel over the whole picture, not larger than the base's, that takes as many cycles in its arena and as much
-    flash: of some, the one that comes nearest."""
+    flash: of some that come near, the one that sees most pixels; else the nearest."""
     arena = choice.plan(base.network()).arena_bytes
     wanted = np.log([base.network().weights, costs.predicted(base.network(), within(base.network(), arena))])
     whole = replace(base, k=1, central=False, margin_h=0, margin_w=0)
@@ -170,7 +171,9 @@ def unsegmented(base: PatchTunnels) -> PatchTunnels:
             return math.inf
         return float(np.abs(np.log([network.weights, costs.predicted(network, plan)]) - wanted).sum())
 
-    return min(alike, key=apart)
+    found = [(apart(recipe), recipe) for recipe in alike]
+    near = [(-recipe.height, far, recipe) for far, recipe in found if far <= NEAR]
+    return min(near or [(0, *one) for one in found], key=lambda one: one[:2])[2]
 
 
 # ---------------------------------------------------------------- trainings
