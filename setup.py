@@ -13,7 +13,8 @@ engine = Extension(
     sources=["host_tools/patchnet/engine/_engine.c", *sorted(glob("modpatchnet/engine/**/*.c", recursive=True))],
     depends=["modpatchnet/patchnet.h", *sorted(glob("modpatchnet/engine/**/*.h", recursive=True))],
     include_dirs=["modpatchnet"],
-    extra_compile_args=["-std=c99", "-O3", "-g0"],  # no path of the machine that it was built on
+    # -g0: no path of the machine that it was built on; for pn_float.c see sources.mk
+    extra_compile_args=["-std=c99", "-O3", "-g0", "-ffp-contract=off"],
     py_limited_api=ABI3,
 )
 setup(ext_modules=[engine], options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {})

@@ -26,13 +26,13 @@ def _open(path):
     return open(path, "rb")
 
 
-def _int8_array(n):
-    return array("b", bytes(n))
+def _array(n, floats):
+    return array("f", bytes(4 * n)) if floats else array("b", bytes(n))
 
 
 def _nothing():
     pass
 
 
-_setup(_poll, _open, ticks_us, _int8_array, _nothing)  # noqa: F821, the C half's
+_setup(_poll, _open, ticks_us, _array, _nothing)  # noqa: F821, the C half's
 sys.modules["_patchnet"] = sys.modules[__name__]  # where patchnet.py looks for the C half

@@ -20,7 +20,8 @@
 //   engine   pn_open.c, pn_run.c: the functions below that put it all together
 //
 // Built with PN_NO_DETECT, PN_NO_SOUND or PN_NO_HEATMAP defined, the engine has no code for detection networks, audio
-// models or heat maps and refuses their blobs by name. PN_PORTABLE leaves the assembly out.
+// models or heat maps and refuses their blobs by name; with PN_NO_FLOAT32 those of float32 networks. PN_PORTABLE leaves
+// the assembly out.
 #ifndef PATCHNET_H
 #define PATCHNET_H
 
@@ -149,6 +150,9 @@ typedef struct {
     const uint8_t *blob; // all of it or, streamed, its prefix
     uint8_t task; // PN_TASK_*
     bool pools, dense; // the last map is pooled; a fully connected layer follows
+    #ifndef PN_NO_FLOAT32
+    bool floats; // maps and weights are float32
+    #endif
     uint8_t tunnels, layers, segments;
     uint8_t all_layers, all_segments; // of a chain and of what follows the chains
     uint8_t fault_layer; // where an error was found: layer index, or PN_NO_LAYER
@@ -157,7 +161,7 @@ typedef struct {
     uint16_t map_h, map_w; // of the map that layers behind the chains read, or that the outputs are; else 0
     uint32_t arena_bytes;
     uint32_t features; // channels of the last map, or of what is made of those of several chains
-    uint32_t outputs; // int8 values of a run: one for each class, the last map's, or all that a detector's heads give
+    uint32_t outputs; // values of a run: one for each class, the last map's, or all that a detector's heads give
     union {
         pn_detecting_t detecting;
         pn_heating_t heating;
@@ -235,6 +239,15 @@ static inline bool pn_sees(const pn_model_t *m) {
     return m->channels == 1 || m->channels == 3;
 }
 
+// Whether maps and weights are float32: then its outputs are those of pn_value, instead of pn_output.
+#ifdef PN_NO_FLOAT32
+#define pn_floats(m) ((void)(m), false)
+#else
+static inline bool pn_floats(const pn_model_t *m) {
+    return m->floats;
+}
+#endif
+
 // Whether the model detects: its outputs are those of heads, which pn_boxes_prepare asks for, instead of pn_output.
 #ifdef PN_NO_DETECT
 #define pn_detects(m) ((void)(m), false)
@@ -310,6 +323,14 @@ void pn_release(pn_model_t *m);
 // After a run, until the next: int8 output `i` of m->outputs, and the logit of a class with 8 fraction bits.
 int8_t pn_output(const pn_model_t *m, uint32_t i);
 int32_t pn_logit(const pn_model_t *m, uint32_t i);
+
+#ifndef PN_NO_FLOAT32
+
+// The same of a float32 network: output `i`, a logit or a value of the last map. pn_logit then tells a logit in steps of
+// ln 2 / 2^15.
+float pn_value(const pn_model_t *m, uint32_t i);
+
+#endif
 
 // The classes' scores (FORMAT.md, Scores): softmax over the logits, or a sigmoid of each. pn_softmax once, then
 // pn_score(i) = 0..65536 for a probability of n / 65536.

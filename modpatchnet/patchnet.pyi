@@ -120,15 +120,15 @@ class Model:
         """
 
     @overload
-    def predict(self, x: _Picture | Buffer, out: None = None) -> array[int]: ...
+    def predict(self, x: _Picture | Buffer, out: None = None) -> array[int] | array[float]: ...
     @overload
     def predict(self, x: _Picture | Buffer, out: _Out) -> _Out:
         """The network's int8 outputs: one a class, of a detection network those of its heads, of a heat map and of a
-        network with raw output its last map.
+        network with raw output its last map. Of a float32 network its logits, or its last map, as they are.
 
         `x`: a picture, array('h') of samples for an audio model, or raw int8 input, height * width * channels
         values in any buffer. `out`: writable buffer of as many bytes as output_shape tells, which is returned; nothing
-        is allocated then. None: a new array('b').
+        is allocated then (of a float32 network four times as many). None: a new array('b'), or array('f').
         """
 
     def profile(self, x: _Picture | Buffer, /) -> list[tuple[str, str, int]]:
@@ -155,6 +155,10 @@ class Model:
     @property
     def task(self) -> Literal["classify", "detect", "audio", "raw", "heatmap"]:
         """What the network is for."""
+
+    @property
+    def dtype(self) -> Literal["int8", "float32"]:
+        """What the network's maps and weights are. Its input is int8 in any case."""
 
     @property
     def labels(self) -> tuple[str, ...]:

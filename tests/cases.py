@@ -14,6 +14,8 @@ from networks import (
     fast_qnet,
     mixed_network,
     random_detector,
+    random_float_network,
+    random_floats,
     random_last_map,
     random_network,
     random_picture,
@@ -35,6 +37,8 @@ from oracle.arena import (
 )
 from oracle.audio import AudioOracle
 from patchnet import format as fmt
+from patchnet.blob import floats
+from patchnet.blob.floats import FloatNet
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import QNet
@@ -71,7 +75,7 @@ class Case:
     """It is run on a `picture`, or else on what is not None of `sound` and `raw`."""
 
     seed: int
-    qnet: QNet
+    qnet: QNet | FloatNet
     blob: bytes
     oracle: Oracle
     picture: Picture | None
@@ -161,13 +165,17 @@ def random_mode(rng, layer: Layer, index: int, alone: bool, columns: bool, fast:
     are columns. A layer that may run in modes fast and sweep, `fast`, mostly does."""
     if fast and rng.random() < 0.7:
         return int(rng.choice(fast_modes(layer)))
-    small = max(layer.kh, layer.kw) <= fmt.MAX_KERNEL
+    small, real = max(layer.kh, layer.kw) <= fmt.MAX_KERNEL, layer.value_bytes > 1
     if layer.kind == "conv":
-        modes = [fmt.MODE_DIRECT] + [fmt.MODE_WINDOW] * (index == 0) + [fmt.MODE_GROUPS] * (alone and index > 0)
+        modes = (
+            [fmt.MODE_DIRECT]
+            + [fmt.MODE_WINDOW] * (index == 0 and not real)
+            + [fmt.MODE_GROUPS] * (alone and index > 0)
+        )
     elif layer.kind == "block":
         modes = [fmt.MODE_ROLLING]
     elif layer.kind == "bottleneck" and layer.expand:
-        modes = [fmt.MODE_ROLLING, fmt.MODE_GROUPS, fmt.MODE_STORED]
+        modes = [fmt.MODE_ROLLING, fmt.MODE_GROUPS] + [fmt.MODE_STORED] * (not real)
     else:
         modes = [fmt.MODE_DIRECT]
     covers = layer.covers and not columns and layer.kind not in ("bottleneck", "block")
@@ -182,7 +190,7 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
         return mode, few(rng, lines) if mode == fmt.MODE_SWEEP else 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
     if layer.kind == "conv" and mode in (fmt.MODE_DIRECT, fmt.MODE_WINDOW):  # pixels
-        group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)]))
+        group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)])) if layer.value_bytes == 1 else 0
     return mode, few(rng, lines) if chunks else 1, group
 
 
@@ -194,6 +202,7 @@ def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedul
     for n in random_segments(rng, network):
         fused, height = layers[at : at + n], layers[at + n - 1].oh
         rows = at + n - 1 in network.heads() or max(max(layer.kh, layer.kw) for layer in fused) > fmt.MAX_KERNEL
+        rows = rows or (at + n == pooled and network.value_bytes > 1)
         strip = few(rng, height) if rng.random() < 0.6 and not rows else height
         columns, alone = strip < height, n == 1 and at + 1 == pooled
         modes = [
@@ -263,6 +272,9 @@ def moved(rng, blob: bytes) -> tuple[Place, bytes]:
 def judged(qnet: QNet, place: Place, bad: bytes) -> tuple[bytes, set[str]]:
     """A blob of `qnet` after `place` was moved, its arrays in the order that its plan now asks for, and what the loader
     may say of it."""
+    if isinstance(qnet, FloatNet):  # whose arrays have one order
+        sound = segments_are_sound(Oracle(bad)) and plan_is_sound(bad)
+        return bad, {"OK"} if sound else {"PLAN", "SHAPE"} if place.field == "mode" else {"PLAN"}
     if segments_are_sound(Oracle(bad)):
         info = read(bad)
         wide = any(record["flags"] & fmt.FLAG_WIDE for record in info.layers)
@@ -282,6 +294,8 @@ def over_input(part: Part) -> list[tuple[Place, int]]:
 
 def alignment(oracle: Oracle, place: Place) -> int:
     """What a place must be a multiple of."""
+    if oracle.header.dtype and place.table != "heatmap":
+        return 4
     of_words = place.field == "wide_at" and oracle.layers[place.index].mode in (*MODES, fmt.MODE_COVER)
     return 4 if place.field in ALIGNED or of_words else 2 if place.field in HALF_ALIGNED else 1
 
@@ -334,6 +348,9 @@ def scattered(rng, blob: bytes) -> bytes:
 def random_blob(rng, qnet: QNet) -> bytes:
     """The network with any plan: any schedule, placed by `place` or scattered. What the planner would choose is no
     matter here (test_arena and test_zoo run that)."""
+    if isinstance(qnet, FloatNet):
+        blob = floats.pack(qnet, random_plan(rng, qnet.design))
+        return scattered(rng, blob) if rng.random() < 0.5 else blob
     fast = fast_layers(qnet)
     plan = random_plan(rng, qnet.design, fast)
     blob = pack(qnet, plan, wide=any(fast) and bool(rng.random() < 0.4))
@@ -364,6 +381,16 @@ def end_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case:
         frame = random_frame(rng, d.height, d.width, extreme)
         return Case(seed, qnet, blob, Oracle(blob), frame, again)
     return Case(seed, qnet, blob, Oracle(blob), None, again, raw=random_raw(rng, d))
+
+
+def float_case(seed: int, extreme: bool = False, max_macs: int = 100_000) -> Case:
+    """A float32 network, of any task and input that such may have."""
+    rng = np.random.default_rng([seed, extreme, 11])
+    net = random_floats(rng, random_float_network(rng, max_macs), extreme)
+    blob, d, again = random_blob(rng, net), net.design, options("float32", seed, extreme, max_macs)
+    if d.channels in (1, 3):
+        return Case(seed, net, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)
+    return Case(seed, net, blob, Oracle(blob), None, again, raw=random_raw(rng, d))
 
 
 def sound_case(seed: int) -> Case:

@@ -26,7 +26,7 @@ CSRC = Path(__file__).resolve().parent / "csrc"
 # PATCHNET_ENGINE: another folder with the engine's sources, to try the tests against a broken copy
 ENGINE = Path(os.environ.get("PATCHNET_ENGINE", ROOT / "modpatchnet"))
 
-WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 GUARD = 64
 ERRORS = [name for name, _ in fmt.ERRORS]
@@ -115,7 +115,7 @@ def library(checking: bool = False) -> ctypes.CDLL:
     lib.shim_hears.argtypes = lib.shim_fresh.argtypes = [p]
     lib.pn_boxes_prepare.argtypes = [p, u32, p]
     lib.shim_outputs.argtypes = lib.shim_tells.argtypes = [p]
-    lib.shim_outputs8.argtypes = [p, p]
+    lib.shim_outputs8.argtypes = lib.shim_floats.argtypes = [p, p]
     lib.shim_boxes.argtypes = [p, u32, p]
     lib.shim_results.argtypes = [p, u32, p, p, p]
     if checking:
@@ -152,6 +152,8 @@ class EngineError(Exception):
 
 @dataclass
 class Output:
+    """As an oracle's Result has it."""
+
     logits16: np.ndarray
     outputs8: np.ndarray
     scores: list[int]
@@ -187,7 +189,7 @@ class Engine:
         self.classes, self.outputs = fmt.HEADER.unpack(blob)["classes"], self.lib.shim_outputs(self.model)
         self.threshold, self.iou = 26214, 29491
         tells = self.lib.shim_tells(self.model)
-        self.detects, self.finds, self.classifies = (bool(tells & bit) for bit in (1, 2, 4))
+        self.detects, self.finds, self.classifies, self.floats = (bool(tells & bit) for bit in (1, 2, 4, 8))
         self.fill, self.keep = 0xA5, None
 
     def _check(self, code: int) -> None:
@@ -275,6 +277,8 @@ class Engine:
         logits, outputs = np.zeros(self.classes, np.int16), np.zeros(self.classes, np.int8)
         scores = np.zeros(self.classes, np.uint32)
         self.lib.shim_results(self.model, self.classes, logits.ctypes.data, outputs.ctypes.data, scores.ctypes.data)
+        if self.floats:
+            return Output(np.zeros(0, np.int16), self._values(), scores.tolist(), [])
         return Output(logits, outputs, scores.tolist(), [])
 
     def _boxes(self) -> list[tuple[int, ...]]:
@@ -288,6 +292,10 @@ class Engine:
             guards = np.concatenate([self.heads[:GUARD], self.heads[GUARD + self.outputs :]])
             assert (guards == 0x5C).all(), "bytes beside the heads' outputs were written"
             return self.heads[GUARD : GUARD + self.outputs].copy()
+        if self.floats:
+            values = np.zeros(self.outputs, np.float32)
+            self.lib.shim_floats(self.model, values.ctypes.data)
+            return values
         outputs = np.zeros(self.outputs, np.int8)
         self.lib.shim_outputs8(self.model, outputs.ctypes.data)
         return outputs

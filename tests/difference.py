@@ -185,16 +185,16 @@ def pooled(engine: Engine, oracle: Oracle, wanted: Result, tunnel: int) -> tuple
     """The sums over all tunnels so far, or the features of this one."""
     h, zero = oracle.header, oracle.params[0][-1].zero_out
     concat = h.aggregate == 1
-    if h.tunnels > 1 and not concat and tunnel + 1 < h.tunnels:
+    if h.tunnels > 1 and not concat and tunnel + 1 < h.tunnels and not h.dtype:
         sums = sum((chain[-1].astype(np.int32) - zero).sum((0, 1)) for chain in wanted.maps[: tunnel + 1]).astype("<i4")
         return "the sums of its output", area(engine, h.sum_at, sums), sums
     n = wanted.maps[0][-1].shape[2]
     first = tunnel * n if concat else 0
     if not oracle.dense:
-        logits = wanted.logits16[first : first + n]
-        return "the logits of its output", area(engine, h.logit_at + 2 * first, logits), logits
+        logits = (wanted.outputs8 if h.dtype else wanted.logits16)[first : first + n]
+        return "the logits of its output", area(engine, h.logit_at + logits.itemsize * first, logits), logits
     features = wanted.features[first : first + n]
-    return "the features of its output", area(engine, h.feature_at + first, features), features
+    return "the features of its output", area(engine, h.feature_at + features.itemsize * first, features), features
 
 
 # Layer by layer

@@ -1,10 +1,10 @@
 """Longer than a test may take: `python tests/fuzz.py --networks 500 --plans 10 --moved 60 --damage 2000`.
 
 The networks are of all kinds in turn: `any` (one in three with layers for modes fast and sweep), `convs`, `detect`,
-`sound` and `ends` (raw output, heat maps, raw input). Each must give the oracle's bytes in the engine, under its own
-plan and under `plans` others: any segments, strips, modes, places. Each of these also runs in the checking build, where
-no read may find another's byte, and streamed, through a buffer of any size. Networks for sound hear a clip and a stream
-in chunks of any length.
+`sound`, `ends` (raw output, heat maps, raw input), `float32`. Each must give the oracle's bytes in the engine, under
+its own plan and under `plans` others: any segments, strips, modes, places. Each of these also runs in the checking
+build, where no read may find another's byte, and streamed, through a buffer of any size. Networks for sound hear a clip
+and a stream in chunks of any length.
 One number of a plan at a time is moved, `moved` times: the loader must say of each what arena.py says. Then the blob is
 damaged at random `damage` times, CRC repaired, and opened and run under ASan and UBSan (csrc/corrupt.c).
 Ends at the first failure and says how to repeat it: `--kind KIND --seed SEED` is one network.
@@ -20,12 +20,24 @@ from pathlib import Path
 
 import numpy as np
 
-from cases import Case, conv_case, end_case, judged, moved, options, random_blob, random_case, random_plan, sound_case
+from cases import (
+    Case,
+    conv_case,
+    end_case,
+    float_case,
+    judged,
+    moved,
+    options,
+    random_blob,
+    random_case,
+    random_plan,
+    sound_case,
+)
 from cengine import Engine, EngineError, sanitized
 from difference import check, explained
 from patchnet.blob.pack import pack
 
-KINDS = ("any", "detect", "sound", "any", "ends", "any", "convs", "ends")  # the fourth is for modes fast and sweep
+KINDS = ("any", "detect", "sound", "any", "ends", "any", "convs", "float32")  # the fourth is for modes fast and sweep
 
 
 def made(kind: str, seed: int, extreme: bool, max_macs: int) -> Case:
@@ -33,6 +45,8 @@ def made(kind: str, seed: int, extreme: bool, max_macs: int) -> Case:
         return sound_case(seed)
     if kind == "convs":
         return conv_case(seed, extreme, max_macs)
+    if kind == "float32":
+        return float_case(seed, extreme)
     if kind == "ends":
         return end_case(seed, extreme, max_macs)
     return random_case(seed, extreme, max_macs, detects=kind == "detect")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import oracle
+from patchnet.blob.floats import FloatNet, Real
 from patchnet.blob.quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from patchnet.format import MAX_SHIFT
 from patchnet.net.layers import ACTIVATIONS, POOLS, Layer, Pads, pair
@@ -507,6 +508,71 @@ def fast_qnet(rng, network: Network, extreme: bool = False) -> QNet:
     qnet = random_qnet(rng, network, extreme=extreme)
     tunnels = tuple(tuple(made_fast(rng, q) for q in chain) for chain in qnet.tunnels)
     return replace(qnet, tunnels=tunnels, behind=tuple(made_fast(rng, q) for q in qnet.behind))
+
+
+# float32
+
+
+def random_real(rng, shape: tuple[int, ...], extreme: bool) -> Real:
+    """Weights that keep values as large as they are; some are nought, or (`extreme`) of any size."""
+    weight = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)
+    bias = rng.normal(0, 0.3, shape[0])
+    weight[rng.random(shape) < 0.05] = 0.0
+    if extreme:
+        weight *= 10.0 ** rng.choice([0, 0, 0, -30, -20, 8, 18], shape)
+        bias *= rng.choice([1, 0, 1e-40, 1e30], shape[0])
+    return Real(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def real_parts(rng, s: Layer, extreme: bool) -> dict[str, Real]:
+    """Of a layer, by their names."""
+    if s.kind in POOLS:
+        return {}
+    shapes = {"": (s.cout, s.cin, s.kh, s.kw)}
+    if s.kind == "bottleneck":
+        shapes = dict(expand=(s.cexp, s.cin, 1, 1), depthwise=(s.cexp, 1, s.kh, s.kw), project=(s.cout, s.cexp, 1, 1))
+    if s.kind == "block":
+        shapes = dict(
+            first=(s.cexp, s.cin, s.kh, s.kw),
+            second=(s.cout, s.cexp, *pair(s.second)),
+            shortcut=(s.cout, s.cin, 1, 1),
+        )
+    optional = () if s.expand else ("expand", "shortcut")
+    return {name: random_real(rng, shape, extreme) for name, shape in shapes.items() if name not in optional}
+
+
+def random_floats(rng, network: Network, extreme: bool = False) -> FloatNet:
+    """The network with float32 weights; pixels in their usual units are divided by 64. At times two tunnels share
+    theirs, and bottlenecks have an activation behind them, or a linear depthwise convolution."""
+    chain = []
+    for layer in network.chain:
+        if layer.kind == "bottleneck" and rng.random() < 0.3:
+            layer = replace(layer, out_act=str(rng.choice(ACTIVATIONS)), linear=layer.act != "none")
+        chain.append(layer)
+    mean = tuple(int(m) for m in rng.integers(0, 256, 3))
+    network = replace(network, chain=tuple(chain), mean=mean).float32()
+    tunnels = []
+    for _ in range(network.tunnels):
+        parts = [real_parts(rng, layer, extreme) for layer in network.chain]
+        first = parts[0][""]
+        parts[0] = {"": Real(first.weight / np.float32(64), first.bias)}
+        tunnels.append(tuple(parts))
+    if rng.random() < 0.1:
+        tunnels[0] = tunnels[-1]
+    dense = network.end.fully_connected(network)
+    return FloatNet(network, tuple(tunnels), random_real(rng, dense, extreme) if dense else None)
+
+
+def random_float_network(rng, max_macs: int = 300_000) -> Network:
+    """Of any task and input that a float32 network may have."""
+    if rng.random() < 0.15:
+        network = random_raw_input(rng, max_macs)
+    elif rng.random() < 0.2:
+        base = random_recipe(rng, max_macs, 0, ANY_CHANNELS).network()
+        network = replace(base, end=LastMap(), labels=())
+    else:
+        network = random_network(rng, max_macs)
+    return network
 
 
 def identity_qnet(height: int, width: int, channels: int, k: int = 1, **shape) -> QNet:

@@ -32,6 +32,11 @@ KINDS = {  # by Layer.kind
     "maxpool": 4,
     "meanpool": 5,
 }
+DTYPES = {  # of maps and weights, by m.dtype
+    "int8": 0,
+    "float32": 1,
+}
+ACTS = {"none": 0, "relu": 1, "relu6": 2}  # of a float32 network
 FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
 SCORES_SOFTMAX, SCORES_SIGMOID = 0, 1
@@ -56,6 +61,7 @@ MAX_TWIDDLE = (1 << 30) + (1 << 16)  # square of a twiddle's length, 15 fraction
 NO_CLASS = 65535
 MAX_TOP = 1000  # candidates of a detection network, boxes of a heat map
 CANDIDATE_BYTES, SPOT_BYTES = 12, 16  # of the arena for each of them
+FLOAT32_MULT = 512  # softmax_mult of a float32 network: then one step of a logit is ln 2 / 2^15
 CENTRE, SIZE = 0.1, 0.2  # SSD's variances: what one unit of a box code is worth
 
 # what host and engine both count with
@@ -85,6 +91,7 @@ ERRORS = (
     ("NO_DETECT", "a detection network, and the engine is built without (PN_NO_DETECT)"),
     ("NO_SOUND", "an audio model, and the engine is built without (PN_NO_SOUND)"),
     ("NO_HEATMAP", "a heat map, and the engine is built without (PN_NO_HEATMAP)"),
+    ("NO_FLOAT32", "a float32 network, and the engine is built without (PN_NO_FLOAT32)"),
 )
 CODES = {"OK": 0}
 CODES |= {name: 1 + i for i, (name, _) in enumerate(PROGRESS)}
@@ -162,7 +169,8 @@ HEADER = Table(
         ("pool_zero", "b"),
         ("fc_shift", "B"),
         ("fc_zero", "b"),
-        ("spare", "H"),
+        ("dtype", "B"),
+        ("spare", "B"),
         ("patch_off", "I"),
         ("layer_off", "I"),
         ("segment_off", "I"),
@@ -331,6 +339,8 @@ def c_header() -> str:
     lines += [f"#define PN_{name} {globals()[name]}" for name in ("VERSION", "ALIGN")]
     lines += [f"#define PN_TASK_{name.upper()} {code}" for name, code in TASKS.items()]
     lines += [f"#define PN_KIND_{name.upper()} {code}" for name, code in KINDS.items()]
+    lines += [f"#define PN_DTYPE_{name.upper()} {code}" for name, code in DTYPES.items()]
+    lines += [f"#define PN_ACT_{name.upper()} {code}" for name, code in ACTS.items()]
     lines += [f"#define PN_{name} {globals()[name]}" for name in CONSTANTS]
     for table in TABLES:
         prefix = f"PN_{table.name.upper()}_"

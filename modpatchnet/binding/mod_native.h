@@ -21,7 +21,7 @@ typedef struct {
     mp_obj_t poll; // () runs what is pending
     mp_obj_t open; // (path) the file, opened
     mp_obj_t ticks_us; // ()
-    mp_obj_t int8_array; // (n)
+    mp_obj_t array; // (n, floats)
     mp_obj_t nothing; // () without letting others in
 } hooks_t;
 hooks_t hooks;
@@ -50,9 +50,10 @@ static mp_obj_t open_path(mp_obj_t path) {
     return mp_call_function_n_kw(hooks.open, 1, 0, &path);
 }
 
-static mp_obj_t new_int8_array(size_t n) {
-    mp_obj_t size = MP_OBJ_NEW_SMALL_INT(n);
-    return mp_call_function_n_kw(hooks.int8_array, 1, 0, &size);
+// array('f') or array('b')
+static mp_obj_t new_array(size_t n, bool floats) {
+    mp_obj_t args[2] = { MP_OBJ_NEW_SMALL_INT(n), mp_obj_new_bool(floats) };
+    return mp_call_function_n_kw(hooks.array, 2, 0, args);
 }
 
 static uint32_t ticks_us(void) {
@@ -186,12 +187,13 @@ static mp_obj_t open_path(mp_obj_t path) {
     return mp_call_function_2(MP_OBJ_FROM_PTR(&mp_builtin_open_obj), path, mp_obj_new_str("rb", 2));
 }
 
-static mp_obj_t new_int8_array(size_t n) {
+// array('f') or array('b')
+static mp_obj_t new_array(size_t n, bool floats) {
     mp_obj_array_t *array = mp_obj_malloc(mp_obj_array_t, &mp_type_array);
-    array->typecode = 'b';
+    array->typecode = floats ? 'f' : 'b';
     array->free = 0;
     array->len = n;
-    array->items = m_new(int8_t, n);
+    array->items = m_new(uint8_t, n *(floats ? sizeof(float) : 1));
     return MP_OBJ_FROM_PTR(array);
 }
 

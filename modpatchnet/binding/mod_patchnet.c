@@ -9,10 +9,11 @@
 //     m.detect(img, threshold=0.4, iou=0.45, roi=None, pixfmt=None) -> [(x, y, w, h, label, score), ...], best first
 //     m.predict(x, out=None)       # int8 logits, in a new array('b') or in `out`, then without any allocation; of a
 //                                  # detection network the outputs of its heads, scale after scale, row by row; of a
-//                                  # heat map and of a network with raw output its last map
+//                                  # heat map and of a network with raw output its last map. Of a float32 network
+//                                  # array('f')
 //     m.profile(x)                 -> [(name, op, microseconds), ...]
 //     m.spot(pcm16, threshold=None, pause=None, smooth=None, every=None, background=None)  -> (label, score) or None
-//     m.ram, m.arena, m.streamed, m.task, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or
+//     m.ram, m.arena, m.streamed, m.task, m.dtype, m.labels, m.input_shape, m.output_shape, m.input_scale, ...; m.deinit(), or
 //       `with` it
 //     img = Image(width, height, format, buffer)           # what a camera without image type returns
 //
@@ -675,9 +676,10 @@ static __attribute__((noinline)) void take_window(model_obj_t *self) {
 static int8_t *get_out(const model_obj_t *self, mp_obj_t out) {
     mp_buffer_info_t buf;
     get_buffer("out", out, MP_BUFFER_WRITE, &buf);
-    if (buf.len != self->model.outputs) {
-        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("out: wanted %u bytes, got %u"),
-            (unsigned int)self->model.outputs, (unsigned int)buf.len);
+    size_t bytes = self->model.outputs * (pn_floats(&self->model) ? sizeof(float) : 1);
+    if (buf.len != bytes) {
+        mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("out: wanted %u bytes, got %u"), (unsigned int)bytes,
+            (unsigned int)buf.len);
     }
     return buf.buf;
 }
@@ -1211,6 +1213,13 @@ static void predict_work(model_obj_t *self, void *out) {
     run_steps(self, NULL);
     int8_t *to = get_out(self, self->out); // again, it may have moved
     for (size_t i = 0; i < m->outputs && !pn_detects(m); ++i) {
+        #ifndef PN_NO_FLOAT32
+        if (pn_floats(m)) {
+            float value = pn_value(m, i);
+            memcpy(to + sizeof(value) * i, &value, sizeof(value));
+            continue;
+        }
+        #endif
         to[i] = pn_output(m, i);
     }
 }
@@ -1226,7 +1235,10 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     check_open(self);
-    mp_obj_t out = arg[ARG_out].u_obj == mp_const_none ? new_int8_array(self->model.outputs) : arg[ARG_out].u_obj;
+    mp_obj_t out = arg[ARG_out].u_obj;
+    if (out == mp_const_none) {
+        out = new_array(self->model.outputs, pn_floats(&self->model));
+    }
     get_out(self, out);
     start_any(self, arg[ARG_x].u_obj, NULL);
     guarded(self, predict_work, &out);
@@ -1313,6 +1325,8 @@ static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
         return mp_obj_new_int_from_uint(m->weights.buffer == NULL ? 0 : m->weights.bytes);
     } else if (name == MP_QSTR_task) {
         return MP_OBJ_NEW_QSTR(task_of(m));
+    } else if (name == MP_QSTR_dtype) {
+        return pn_floats(m) ? MP_OBJ_NEW_QSTR(MP_QSTR_float32) : MP_OBJ_NEW_QSTR(MP_QSTR_int8);
     } else if (name == MP_QSTR_labels) {
         return labels(self);
     } else if (name == MP_QSTR_input_shape) {

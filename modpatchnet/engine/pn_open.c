@@ -56,6 +56,10 @@ const char *pn_error(int err) {
         case PN_ERR_NO_HEATMAP:
             return "task heatmap is not in this build";
         #endif
+        #ifdef PN_NO_FLOAT32
+        case PN_ERR_NO_FLOAT32:
+            return "float32 is not in this build";
+        #endif
         default:
             return "ok";
     }
@@ -77,11 +81,19 @@ static int check_header(pn_model_t *m) {
     m->segments = m->all_segments = (uint8_t)segments;
     m->all_layers = m->layers;
     m->map_h = m->map_w = 0;
+    #ifdef PN_NO_FLOAT32
+    if (b[PN_HEADER_DTYPE] != PN_DTYPE_INT8) {
+        return PN_ERR_NO_FLOAT32;
+    }
+    #else
+    m->floats = b[PN_HEADER_DTYPE] == PN_DTYPE_FLOAT32;
+    #endif
     bool ok = m->channels >= 1 && m->channels <= PN_MAX_REDUCTION && m->tunnels >= 1 && m->tunnels <= PN_MAX_TUNNELS
         && m->layers >= 1 && segments >= 1 && segments <= m->layers && pn_side_ok(m->height) && pn_side_ok(m->width)
         && (m->classes == 0) == (m->task == PN_TASK_RAW) && m->patch_h >= 1 && m->patch_h <= m->height
         && m->patch_w >= 1 && m->patch_w <= m->width && b[PN_HEADER_FIT] <= PN_FIT_CROP
-        && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT && b[PN_HEADER_SCORES] <= PN_SCORES_SIGMOID;
+        && b[PN_HEADER_DTYPE] <= PN_DTYPE_FLOAT32 && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT
+        && b[PN_HEADER_SCORES] <= PN_SCORES_SIGMOID;
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
@@ -200,6 +212,17 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
     return fast && (l->group % 4 || l->group == 0 || l->group > l->cexp) ? PN_ERR_PLAN : PN_OK;
 }
 
+#ifdef PN_NO_FLOAT32
+#define check_floats(l) PN_OK
+#else
+// Of a float32 network's layer: shifts are activations, all else is nought.
+static int check_floats(const pn_layer_t *l) {
+    bool acts = l->shift <= PN_ACT_RELU6 && l->shift_1 <= PN_ACT_RELU6 && l->shift_2 <= PN_ACT_RELU6;
+    bool noughts = (l->zero_out | l->zero_mid | l->zero_add | l->res_mult) == 0;
+    return l->flags & (PN_FLAG_SIGNED | PN_FLAG_WIDE) ? PN_ERR_SHAPE : acts && noughts ? PN_OK : PN_ERR_WEIGHTS;
+}
+#endif
+
 // A zero point of a layer's inside is nought where there is none, and a maximum keeps its input's.
 static bool zeros_ok(const pn_layer_t *l) {
     bool block = l->kind == PN_KIND_BLOCK, shortcut = block && l->flags & PN_FLAG_EXPAND;
@@ -209,9 +232,10 @@ static bool zeros_ok(const pn_layer_t *l) {
 
 static int check_params(pn_model_t *m, const pn_layer_t *l) {
     bool adds = l->kind == PN_KIND_BLOCK || l->flags & PN_FLAG_RESIDUAL;
-    bool ok = adds ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0;
+    bool ok = pn_floats(m) || (adds ? l->res_mult >= 1 && l->res_mult <= INT16_MAX : l->res_mult == 0);
     uint32_t end, *left = &m->weights.want_bytes; // of arrays, however often one of them is used
-    int err = ok && zeros_ok(l) ? pn_check_layer_arrays(m, l, &end) : PN_ERR_WEIGHTS;
+    int err = pn_floats(m) ? check_floats(l) : ok && zeros_ok(l) ? PN_OK : PN_ERR_WEIGHTS;
+    err = err ? err : pn_check_layer_arrays(m, l, &end);
     if (err != PN_OK || end - l->weight_off > *left) {
         return err ? err : PN_ERR_WEIGHTS;
     }
@@ -261,6 +285,7 @@ static int check_head(pn_model_t *m) {
     err = err ? err : pn_task_read(m);
     err = err ? err : check_tables(m);
     err = err ? err : check_labels(m);
+    err = err ? err : pn_floats(m) && pn_finds(m) ? PN_ERR_TASK : PN_OK;
     return err ? err : pn_task_check(m);
 }
 

@@ -19,7 +19,7 @@ static void move_input(pn_model_t *m) {
     if (!pn_first_segment(m) && seg->in_at != m->run.map_at) {
         pn_layer_t l = m->run.layer;
         pn_layer_read(m, m->run.tunnel, seg->first, &l);
-        uint32_t bytes = (uint32_t)l.h * l.w * l.cin;
+        uint32_t bytes = (uint32_t)l.h * l.w * l.cin * (pn_floats(m) ? 4u : 1u);
         PN_READ(m->run.arena + m->run.map_at, bytes, MAP_TAG(m, m->run.map_layer));
         pn_arena_move(m->run.arena + seg->in_at, m->run.arena + m->run.map_at, bytes);
         PN_WRITE(m->run.arena + seg->in_at, bytes, MAP_TAG(m, m->run.map_layer));

@@ -140,7 +140,18 @@ static void prepare(pn_model_t *m, const uint8_t *arena) {
     }
 }
 
+// Of a float32 network its bits; all that are no numbers are alike.
+static int32_t value_bits(const pn_model_t *m, uint32_t i) {
+    float value = pn_value(m, i);
+    int32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return value == value ? bits : -1;
+}
+
 static int32_t result(const pn_model_t *m, uint32_t i) {
+    if (pn_floats(m)) {
+        return value_bits(m, i);
+    }
     return pn_detects(m) ? heads[i] : pn_classifies(m) ? pn_logit(m, i) * 256 + pn_output(m, i) : pn_output(m, i);
 }
 

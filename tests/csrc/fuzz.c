@@ -169,7 +169,8 @@ static void mend_shape(const mended_t *d, uint32_t i, pn_layer_t *l) {
     }
     bool block = l->kind == PN_KIND_BLOCK,
          same = l->cin == l->cout && l->oh == l->h && l->ow == l->w && l->y.stride == 1 && l->x.stride == 1;
-    uint32_t flags = l->flags & (l->kind == PN_KIND_BOTTLENECK ? 15 : block ? PN_FLAG_EXPAND : 0);
+    uint32_t all = pn_floats(&d->m) ? PN_FLAG_EXPAND | PN_FLAG_RESIDUAL : 15;
+    uint32_t flags = l->flags & (l->kind == PN_KIND_BOTTLENECK ? all : block ? PN_FLAG_EXPAND : 0);
     flags = block && !same ? PN_FLAG_EXPAND : same ? flags : flags & ~(uint32_t)PN_FLAG_RESIDUAL;
     put16(r + PN_LAYER_FLAGS, flags | (i >= d->m.layers ? l->flags & PN_FLAG_HEAD : 0));
     put16(r + PN_LAYER_SECOND_H, block ? pn_u16(r + PN_LAYER_SECOND_H) | 0x101 : 0);
@@ -188,6 +189,14 @@ static void mend_shape(const mended_t *d, uint32_t i, pn_layer_t *l) {
 static void mend_param(const mended_t *d, uint32_t chain, const pn_layer_t *l) {
     uint8_t *p = param_at(d, chain, l->index);
     bool block = l->kind == PN_KIND_BLOCK, adds = block || l->flags & PN_FLAG_RESIDUAL;
+    if (pn_floats(&d->m)) {
+        const uint8_t acts[3] = { p[PN_PARAM_SHIFT] % 3, p[PN_PARAM_SHIFT_1] % 3, p[PN_PARAM_SHIFT_2] % 3 };
+        memset(p, 0, PN_PARAM_WEIGHT_OFF);
+        p[PN_PARAM_SHIFT] = acts[0];
+        p[PN_PARAM_SHIFT_1] = acts[1];
+        p[PN_PARAM_SHIFT_2] = acts[2];
+        return;
+    }
     uint32_t mult = pn_u16(p + PN_PARAM_RES_MULT);
     put16(p + PN_PARAM_RES_MULT, !adds ? 0 : mult >= 1 && mult <= INT16_MAX ? mult : 1 + chance(INT16_MAX));
     if (!block) {
@@ -282,6 +291,7 @@ static void mend_dense(mended_t *d) {
         return;
     }
     uint64_t need = 8ull * d->m.classes + (((uint64_t)d->m.classes * d->m.features + 3) & ~3ull);
+    need = pn_floats(&d->m) ? 4ull * d->m.classes * (1 + d->m.features) : need;
     uint32_t at = need < d->most ? new_array(d, need) : 0;
     if (at > 0) {
         put32(d->b + PN_HEADER_FC_OFF, at);
@@ -357,7 +367,7 @@ static void mend_weights(mended_t *d) {
 // ---------------------------------------------------------------- the plan
 
 // A mode that the layer may have, and its rows and group. `first`: of the network; `alone`: see FORMAT.md, groups.
-static void mend_schedule(uint8_t *r, const pn_layer_t *l, bool first, bool alone, bool columns) {
+static void mend_schedule(uint8_t *r, const pn_layer_t *l, bool first, bool alone, bool columns, bool floats) {
     uint32_t lines = columns ? l->ow : l->oh, channels = l->cexp, mode = l->mode, group = 0, rows = 1;
     bool expands = l->kind == PN_KIND_BOTTLENECK && l->flags & PN_FLAG_EXPAND;
     bool covers = mode == PN_MODE_COVER && l->kind != PN_KIND_BOTTLENECK && l->kind != PN_KIND_BLOCK && !columns
@@ -365,20 +375,20 @@ static void mend_schedule(uint8_t *r, const pn_layer_t *l, bool first, bool alon
     bool fast = pn_fast_mode(mode) && l->kind == PN_KIND_BOTTLENECK && !(l->flags & PN_FLAG_SIGNED) && l->cexp % 4 == 0
         && l->cexp > 0 && l->cout % 2 == 0 && l->y.kernel == l->x.kernel && l->y.stride == l->x.stride
         && l->y.stride <= 2 && l->y.kernel % 2 == 1 && l->y.kernel >= 3 && l->y.kernel <= (expands ? 7 : 3)
-        && (expands || mode == PN_MODE_FAST);
+        && (expands || mode == PN_MODE_FAST) && !floats;
     if (fast) {
         group = 4 * (1 + chance(channels / 4));
         rows = mode == PN_MODE_SWEEP ? 1 + chance(lines) : 1;
     } else if (l->kind == PN_KIND_BLOCK) {
         mode = PN_MODE_ROLLING;
     } else if (expands && mode != PN_MODE_ROLLING) {
-        mode = chance(2) ? PN_MODE_GROUPS : PN_MODE_STORED;
+        mode = floats || chance(2) ? PN_MODE_GROUPS : PN_MODE_STORED;
         group = 1 + chance(channels);
         rows = 1 + chance(lines);
     } else if (l->kind == PN_KIND_CONV && !covers) {
         bool grouped = alone && mode == PN_MODE_GROUPS;
-        mode = grouped || (mode == PN_MODE_WINDOW && first) ? mode : PN_MODE_DIRECT;
-        group = grouped ? 1 + chance(l->cout) : 2 * chance(8);
+        mode = grouped || (mode == PN_MODE_WINDOW && first && !floats) ? mode : PN_MODE_DIRECT;
+        group = grouped ? 1 + chance(l->cout) : floats ? 0 : 2 * chance(8);
     } else if (!expands && !covers) {
         mode = PN_MODE_DIRECT;
     }
@@ -421,13 +431,14 @@ static void lay_lasting(const mended_t *d, pile_t *arena) {
         put32(r + PN_DETECT_CANDIDATE_AT, push(arena, pn_u16(r + PN_DETECT_TOP) * PN_CANDIDATE_BYTES));
         return;
     }
-    put32(b + PN_HEADER_FEATURE_AT, push(arena, pn_maps(m) ? m->outputs : m->features));
+    uint64_t feature = pn_floats(m) ? 4 : 1, logit = pn_floats(m) ? 4 : 2;
+    put32(b + PN_HEADER_FEATURE_AT, push(arena, feature * (pn_maps(m) ? m->outputs : m->features)));
     if (m->task == PN_TASK_HEATMAP) {
         put32(r + PN_HEATMAP_CELL_AT, push(arena, 2 * map));
         put32(r + PN_HEATMAP_SPOT_AT, push(arena, pn_u16(r + PN_HEATMAP_TOP) * PN_SPOT_BYTES));
     } else if (!pn_maps(m)) {
         put32(b + PN_HEADER_SUM_AT, push(arena, 4ull * m->features));
-        put32(b + PN_HEADER_LOGIT_AT, push(arena, 2ull * m->classes));
+        put32(b + PN_HEADER_LOGIT_AT, push(arena, logit * m->classes));
     }
 }
 
@@ -456,8 +467,8 @@ static void lay_stages(const mended_t *d, const pn_segment_t *seg, uint8_t *reco
 }
 
 // Its maps: the output beside the input, or over it, perhaps too far.
-static void lay_maps(const pn_segment_t *seg, uint8_t *record, uint64_t in, uint64_t out, pile_t *arena) {
-    uint32_t at = push(arena, in), gap = chance((uint32_t)out + 8);
+static void lay_maps(const pn_segment_t *seg, uint8_t *record, uint64_t in, uint64_t out, bool words, pile_t *arena) {
+    uint32_t at = push(arena, in), gap = chance((uint32_t)out + 8) & (words ? ~3u : ~0u);
     if (in == 0) {
         put32(record + PN_SEGMENT_IN_AT, 0);
     }
@@ -487,7 +498,8 @@ static bool mend_segment(const mended_t *d, uint32_t index, pn_layer_t *l, pile_
         pn_layer_read(&d->m, 0, seg.first + i, l);
     }
     uint32_t strip = seg.strip;
-    if (strip == 0 || strip > l->oh || l->flags & PN_FLAG_HEAD || (l->oh + strip - 1) / strip > 64) {
+    bool pooled = (uint32_t)seg.first + seg.layers == d->m.layers && d->m.pools && pn_floats(&d->m);
+    if (strip == 0 || strip > l->oh || l->flags & PN_FLAG_HEAD || pooled || (l->oh + strip - 1) / strip > 64) {
         put16(record + PN_SEGMENT_STRIP, strip = l->oh);
     }
     bool columns = strip < l->oh;
@@ -495,7 +507,7 @@ static bool mend_segment(const mended_t *d, uint32_t index, pn_layer_t *l, pile_
     for (uint32_t i = seg.first; i < (uint32_t)seg.first + seg.layers; i++) {
         pn_layer_read(&d->m, 0, i, l);
         bool alone = seg.layers == 1 && i > 0 && i + 1u == d->m.layers && d->m.pools && !columns;
-        mend_schedule(layer_at(d, i), l, i == 0, alone, columns);
+        mend_schedule(layer_at(d, i), l, i == 0, alone, columns, pn_floats(&d->m));
     }
     *l = before;
     pn_segment_read(&d->m, index, &seg);
@@ -505,9 +517,10 @@ static bool mend_segment(const mended_t *d, uint32_t index, pn_layer_t *l, pile_
         stages[i].ring_lines = (uint16_t)(map ? 0 : ring_lines(&stages[i]));
         put16(layer_at(d, seg.first + i) + PN_LAYER_LINES, stages[i].ring_lines);
     }
-    uint64_t in = index ? (uint64_t)stages[0].lines_in * stages[0].cross_in * stages[0].cin : 0;
+    uint64_t size = pn_floats(&d->m) ? 4 : 1;
+    uint64_t in = index ? size * stages[0].lines_in * stages[0].cross_in * stages[0].cin : 0;
     lay_stages(d, &seg, record, l, stages, arena);
-    lay_maps(&seg, record, in, seg.sink == PN_TO_MAP ? (uint64_t)l->oh * l->ow * l->cout : 0, arena);
+    lay_maps(&seg, record, in, seg.sink == PN_TO_MAP ? size * l->oh * l->ow * l->cout : 0, size > 1, arena);
     return true;
 }
 

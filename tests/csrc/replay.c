@@ -110,8 +110,19 @@ static void fill(uint8_t *p, size_t n) {
     }
 }
 
+// Of a float32 network; all that are no numbers are alike.
+static void mix_value(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    mix(value == value ? bits : UINT32_MAX);
+}
+
 static void mix_results(pn_model_t *m, const guarded_t *heads) {
     for (uint32_t i = 0; i < m->outputs; i++) {
+        if (pn_floats(m)) {
+            mix_value(pn_value(m, i));
+            continue;
+        }
         mix((uint32_t)(pn_detects(m) ? ((int8_t *)heads->at)[i] : pn_classifies(m) ? pn_logit(m, i) : pn_output(m, i)));
     }
     uint32_t n = pn_boxes(m, 29491);

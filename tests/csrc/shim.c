@@ -66,14 +66,25 @@ uint32_t shim_fresh(const pn_model_t *m) {
 
 #endif
 
-// How many int8 values a run gives; and what it tells: 1: heads' outputs, 2: boxes, 4: classes.
+// How many values a run gives; and what it tells: 1: heads' outputs, 2: boxes, 4: classes, 8: float32.
 uint32_t shim_outputs(const pn_model_t *m) {
     return m->outputs;
 }
 
 int shim_tells(const pn_model_t *m) {
-    return pn_detects(m) + 2 * pn_finds(m) + 4 * pn_classifies(m);
+    return pn_detects(m) + 2 * pn_finds(m) + 4 * pn_classifies(m) + 8 * pn_floats(m);
 }
+
+#ifndef PN_NO_FLOAT32
+
+// The values of a run of a float32 network.
+void shim_floats(const pn_model_t *m, float *outputs) {
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        outputs[i] = pn_value(m, i);
+    }
+}
+
+#endif
 
 // The values of a run that does not end with heads.
 void shim_outputs8(const pn_model_t *m, int8_t *outputs) {

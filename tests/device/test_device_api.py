@@ -3,6 +3,7 @@ can run there, and what lies beside them as .exp in any case.
 """
 
 import ast
+import itertools
 import math
 import re
 import shutil
@@ -15,8 +16,10 @@ import pytest
 
 import blobs
 import patchnet
+from cases import float_case
 from conftest import PATIENT, wait_for
 from patchnet import GRAYSCALE, Image, Model, models
+from patchnet.blob.files import pack_float32
 from patchnet.board import remote, romfs
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -176,7 +179,7 @@ for name in sorted(os.listdir()):
     m, s = patchnet.Model(blob), patchnet.Model(io.BytesIO(blob), stream=True)
     h, w, c = m.input_shape
     x = bytes(h * w * c)
-    out = bytearray(len(m.predict(x)))
+    out = bytearray(len(m.predict(x)) * (4 if m.dtype == "float32" else 1))
     img = patchnet.Image(w, h, patchnet.GRAYSCALE, bytes(w * h))
     ask = {"classify": m.classify, "detect": m.detect, "heatmap": m.detect, "audio": m.spot}.get(m.task, m.predict)
     given = bytes(8000) if m.task == "audio" else x if m.task == "raw" else img
@@ -191,11 +194,18 @@ def test_stack_of_a_cortex_m7(connect, tmp_path):
         shutil.copy(models.resolve(name), tmp_path)
     for name in ("heat", "raw", "parts"):
         (tmp_path / f"{name}.pnb").write_bytes(getattr(blobs, name)())
+    pack_float32("digits", tmp_path / "digits.pnb")
+    (tmp_path / "digits.test.npz").unlink()
+    cases = (float_case(seed, max_macs=50_000) for seed in itertools.count())
+    of_blocks = next(
+        c for c in cases if "block" in {s.kind for s in c.qnet.design.chain} and c.qnet.design.channels < 4
+    )
+    (tmp_path / "blocks.pnb").write_bytes(of_blocks.blob)
     lines = connect("qemu", tmp_path).exec(STACK, PATIENT).splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 8
     for line in lines:
         name, *used = line.split()
-        assert all(1000 < int(n) <= 1536 for n in used), line
+        assert all(900 < int(n) <= 1536 for n in used), line
 
 
 DEEP = """

@@ -8,6 +8,7 @@ import sys
 import pytest
 from test_device_api import check_interrupt, expected, folder, script, write_long  # noqa: F401, folder is a fixture
 from test_equality_device import GOLDEN, SCRIPT, assert_printed, golden_entries, printed, random_folder  # noqa: F401
+from test_float32_device import check, float_folder  # noqa: F401
 
 from conftest import PATIENT
 from patchnet.board import remote
@@ -71,6 +72,11 @@ def test_golden_cases(native):
 def test_random_networks(native, random_folder):  # noqa: F811
     files, entries = random_folder
     assert_printed(printed(native(files).exec(SCRIPT.read_text())), entries, files)
+
+
+def test_float32_networks(native, float_folder):  # noqa: F811
+    files, wanted = float_folder
+    check(native(files), wanted)
 
 
 def test_mip_installs_it(tmp_path):

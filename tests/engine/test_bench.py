@@ -140,11 +140,12 @@ def test_schedules_of_a_network_that_detects():
 
 
 def made() -> Bench:
-    cycles = Cycles(2_900_000, 2_500_000, 4_000_000)
+    cycles = Cycles(2_900_000, 2_500_000, 4_000_000, 60_000)
     blocks = [BlockCount(f"block {i}", "fast", 3_000_000, 2_000_000, 1.5, 9_436, cycles) for i in range(1, 5)]
     layers, modelled = {"stem": 700, "fully connected": 300}, {"stem": cycles, "fully connected": cycles}
+    predicted = 1_020, 3_400_000, 123_600
     return Bench(
-        blocks, [NetworkCount("net", "cheapest", 1_000, 800, 1.25, 4_096, 1_020, 3_400_000, 5_000, layers, modelled)]
+        blocks, [NetworkCount("net", "cheapest", 1_000, 800, 1.25, 4_096, *predicted, 5_000, layers, modelled)]
     )
 
 
@@ -154,7 +155,7 @@ def test_json_has_the_named_fields():
     assert set(values["blocks"][0]) == {"name", "schedule", "instructions", "macs", "per_mac", "scratch", "cycles"}
     assert values["networks"][0]["layers"] == {"stem": 700, "fully connected": 300}
     stem = values["networks"][0]["cycles"]["stem"]
-    assert stem == {"instructions": 2_900_000, "least": 2_500_000, "most": 4_000_000}
+    assert stem == {"instructions": 2_900_000, "least": 2_500_000, "most": 4_000_000, "read": 60_000}
 
 
 def test_tables_show_the_peers():
@@ -175,6 +176,8 @@ def test_tables_show_the_peers():
         "2.50 to 4.00 M",
         "0.50 to 0.80",
         "5.00 to 8.00 M",
+        "120,000 B",
+        "+3.0%",
     ):
         assert word in text
 
@@ -275,4 +278,5 @@ def test_cycles_of_two_networks(connect, tmp_path):
         assert 0.5 < whole.least / whole.instructions <= whole.most / whole.instructions < 1.4
         assert 0.4 < job.network.macs / whole.most < 1 or job.name == "small"
         read = Flash(8).reads(job.network, job.plan)
-        assert read == pytest.approx(whole.read, rel=0.3 if job.name == "small" else 0.06)
+        assert read == pytest.approx(whole.read, rel=0.06) or job.name == "small"  # whose tunnels share weights
+        assert 0 < whole.read < 1.06 * read

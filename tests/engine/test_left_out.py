@@ -1,4 +1,4 @@
-"""The engine built without a task: blobs of that task are refused by name, all others run as ever."""
+"""The engine built without a task, or float32: blobs of that are refused by name, all others run as ever."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import pytest
 
 from cengine import ERRORS, ROOT, Engine, aligned, compile_engine, engine_sources
 from networks import identity_qnet
+from patchnet.blob import floats
+from patchnet.blob.files import float_net
 from patchnet.blob.pack import pack
 from patchnet.models import resolve
 from patchnet.tasks.heatmap.end import HeatMap
 from patchnet.tasks.raw.end import LastMap
 from patchnet.tasks.raw.record import QMap
 
-TASKS = ("classify", "detect", "audio", "raw", "heatmap")
+TASKS = ("classify", "detect", "audio", "raw", "heatmap", "float32")
 SHIPPED = {"classify": "person66", "detect": "bccd", "audio": "spoken-digits"}
-ALL = "PN_NO_DETECT -DPN_NO_SOUND -DPN_NO_HEATMAP"
+ALL = "PN_NO_DETECT -DPN_NO_SOUND -DPN_NO_HEATMAP -DPN_NO_FLOAT32"
 OPTIONS = {"PN_NO_DETECT": {"detect"}, "PN_NO_SOUND": {"audio"}, "PN_NO_HEATMAP": {"heatmap"}}
-OPTIONS[ALL] = {"detect", "audio", "heatmap"}
-CODES = {"detect": "NO_DETECT", "audio": "NO_SOUND", "heatmap": "NO_HEATMAP"}
+OPTIONS |= {"PN_NO_FLOAT32": {"float32"}, ALL: {"detect", "audio", "heatmap", "float32"}}
+CODES = {"detect": "NO_DETECT", "audio": "NO_SOUND", "heatmap": "NO_HEATMAP", "float32": "NO_FLOAT32"}
 
 
 def built(option: str) -> ctypes.CDLL:
@@ -38,7 +40,10 @@ def built(option: str) -> ctypes.CDLL:
 
 
 def blob_of(task: str) -> np.ndarray:
-    data = resolve(SHIPPED[task]).read_bytes() if task in SHIPPED else last_map(task)
+    if task == "float32":
+        data = floats.pack(float_net(resolve("digits").with_suffix(".npz")))
+    else:
+        data = resolve(SHIPPED[task]).read_bytes() if task in SHIPPED else last_map(task)
     blob = aligned(len(data))
     blob[:] = np.frombuffer(data, np.uint8)
     return blob
@@ -60,7 +65,8 @@ def test_blobs_of_a_task_that_is_left_out(option):
             err = opened(model, blob.ctypes.data, len(blob))
             if task in OPTIONS[option]:
                 assert ERRORS[-1 - err] == CODES[task]
-                assert lib.pn_error(err).decode() == f"task {task} is not in this build"
+                what = task if task == "float32" else f"task {task}"
+                assert lib.pn_error(err).decode() == f"{what} is not in this build"
             else:
                 assert err == 0
 
@@ -84,13 +90,13 @@ def test_classifying_needs_neither():
 def test_nothing_of_it_is_compiled(option, tmp_path):
     """No function of the task is left in any object."""
     for source in engine_sources():
-        if source.parent.name == "tasks":
+        if source.parent.name in ("tasks", "run") or source.stem == "pn_float":
             flags = ["-std=c99", "-O0", f"-I{ROOT / 'modpatchnet'}", *f"-D{option}".split()]
             subprocess.run(["cc", *flags, "-c", "-o", tmp_path / f"{source.stem}.o", source], check=True)
     listed = subprocess.run(["nm", *tmp_path.glob("*.o")], text=True, capture_output=True, check=True).stdout
     symbols = " ".join(line.split()[-1] for line in listed.split("\n") if line and not line.endswith(":"))
     words = {"detect": ("pn_detect_",), "audio": ("pn_sound", "pn_spectrum", "pn_hear", "pn_spot")}
-    words["heatmap"] = ("pn_heatmap_",)
+    words |= {"heatmap": ("pn_heatmap_",), "float32": ("pn_float_", "pn_value", "float_")}
     for task, names in words.items():
         assert any(name in symbols for name in names) == (task not in OPTIONS[option]), task
 

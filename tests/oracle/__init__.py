@@ -17,13 +17,13 @@ from functools import cached_property
 import numpy as np
 
 # Byte order of the fields as FORMAT.md lists them.
-HEADER = struct.Struct("<4sHHII4B6H4b3BbBbH7Ii2I2f6I")
+HEADER = struct.Struct("<4sHHII4B6H4b3BbBb2B7Ii2I2f6I")
 Header = namedtuple(
     "Header",
     "magic version header_bytes size crc task tunnels layers fit channels classes height width patch_h patch_w"
-    " z0 z1 z2 z3 aggregate scores pool_shift pool_zero fc_shift fc_zero spare patch_off layer_off segment_off segments"
-    " param_off label_off label_bytes pool_mult fc_off softmax_mult input_scale output_scale arena_bytes sum_at"
-    " feature_at logit_at task_off weight_off",
+    " z0 z1 z2 z3 aggregate scores pool_shift pool_zero fc_shift fc_zero dtype spare patch_off layer_off"
+    " segment_off segments param_off label_off label_bytes pool_mult fc_off softmax_mult input_scale output_scale"
+    " arena_bytes sum_at feature_at logit_at task_off weight_off",
 )
 LAYER = struct.Struct("<2BH10B5H2I")
 Layer = namedtuple(
@@ -71,6 +71,7 @@ class Result:
     maps[tunnel][layer] int8 (h, w, c); features int8; layer -1 of every chain is what is pooled. Without a fully
     connected layer there are no features. Of a raw network and of a heat map outputs8 are the last map; all else is
     empty, but for a heat map's boxes.
+    Of a float32 network maps, features and outputs8 are float32 values, the latter its logits, and logits16 is empty.
     Of a detection network outputs8 are the heads' outputs one after the other, `heads`; logits16, scores and features
     are empty, and behind[i] is the output of layer i behind the chains.
     """
@@ -391,6 +392,10 @@ class Oracle:
         """int8 values (or their bytes), height x width x channels. `region`: what they show of a picture."""
         h = self.header
         x = np.frombuffer(bytes(x), np.int8).reshape(h.height, h.width, h.channels)
+        if h.dtype:
+            from . import real  # which is made of what is here
+
+            return real.run(self, x)
         maps = []
         for (top, left), params in zip(self.patches, self.params, strict=True):
             maps.append(self._chain(x[top : top + h.patch_h, left : left + h.patch_w], params))

@@ -79,6 +79,17 @@ class Stage:
     cin: int
     along: Side
     across: Side
+    real: bool = False  # of a float32 network
+
+    @property
+    def size(self) -> int:
+        """Bytes of a value that it makes."""
+        return 4 if self.real else 1
+
+    @property
+    def size_in(self) -> int:
+        """Of one that it reads; the network's input is int8."""
+        return self.size if self.index else 1
 
     @property
     def lines_in(self) -> int:
@@ -176,7 +187,7 @@ def part(oracle: Oracle, index: int) -> Part:
             Side(steps.kernel[k], steps.stride[k], steps.pads[2 * k], half[k], *sizes)
             for k, sizes in enumerate(((h, oh), (w, ow)))
         )
-        stages.append(Stage(i, layer, cin, *((x, y) if columns else (y, x))))
+        stages.append(Stage(i, layer, cin, *((x, y) if columns else (y, x)), bool(oracle.header.dtype)))
     staged = end == last or bool(oracle.layers[end - 1].flags & HEAD)
     pools = end == last and not oracle.detect and not oracle.maps
     return Part(index, record, stages, columns, staged, pools, end == len(oracle.layers))
@@ -207,6 +218,8 @@ def covers(stage: Stage) -> bool:
 def mode_is_possible(stage: Stage, alone: bool) -> bool:
     """`alone`: the last segment's only layer, over rows of the whole map."""
     mode = stage.layer.mode
+    if stage.real and mode not in (DIRECT, ROLLING, GROUPS, COVER):
+        return False
     if stage.fused:
         return stage.layer.kind == BOTTLENECK and may_be_fused(stage)
     if mode == COVER:
@@ -233,6 +246,9 @@ def layer_is_sound(stage: Stage, part: Part) -> bool:
     most = (layer.cout if stage.conv else layer.cexp) if layer.mode in CHANNEL_GROUPS else 0
     pixels, fours = stage.conv and layer.mode in (DIRECT, WINDOW), layer.group % 4 == layer.wide_at % 4 == 0
     if layer.mode == COVER and (part.columns or layer.wide_at % 4):
+        return False
+    places = layer.ring_at, layer.wide_at, part.record.in_at, part.record.out_at
+    if stage.real and (any(at % 4 for at in places) or (part.columns and part.pools) or (pixels and layer.group)):
         return False
     return (
         mode_is_possible(stage, part.pools and len(part.stages) == 1 and not part.columns)
@@ -262,7 +278,11 @@ def segments_are_sound(oracle: Oracle) -> bool:
     if oracle.detect:
         return ends and ranges and oracle.detect.candidate_at % 4 == 0 and all(map(heads_are_sound, parts(oracle)))
     if oracle.maps:
+        if head.dtype and head.feature_at % 4:
+            return False
         return ends and ranges and (not oracle.heat or oracle.heat.cell_at % 2 == oracle.heat.spot_at % 4 == 0)
+    if head.dtype and (head.logit_at % 4 or (oracle.dense and head.feature_at % 4)):
+        return False
     return ends and ranges and head.sum_at % 4 == 0 and head.logit_at % 2 == 0
 
 
@@ -466,10 +486,21 @@ def wide_bytes(stage: Stage, widths: Widths) -> int:
     if layer.mode == FAST:
         return layer.cexp * kept_lines(stage, widths)
     if layer.mode == COVER:
-        return layer.cout if layer.kind == MAXPOOL else 4 * layer.cout
+        return layer.cout * stage.size if layer.kind == MAXPOOL else 4 * layer.cout
     if stage.block:
-        return min(2 * along.half + 1, along.outputs) * widths.n_mid * layer.cexp
-    return min(along.kernel, along.size) * widths.n_in * layer.cexp if layer.mode == ROLLING else 0
+        return min(2 * along.half + 1, along.outputs) * widths.n_mid * layer.cexp * stage.size
+    return min(along.kernel, along.size) * widths.n_in * layer.cexp * stage.size if layer.mode == ROLLING else 0
+
+
+def real_work(stage: Stage, widths: Widths) -> int:
+    """What FORMAT.md, Float32, lists."""
+    layer = stage.layer
+    if layer.kind != BOTTLENECK:
+        return 0
+    if layer.mode != GROUPS:
+        return 4 * layer.cexp
+    kernel = min(stage.along.kernel, stage.lines_in) * widths.n_in
+    return 4 * (layer.rows * widths.n_out * layer.cout + (kernel + 1) * layer.group)
 
 
 def window_bytes(values: int, n_out: int, pairs: int = 0) -> int:
@@ -502,6 +533,9 @@ def work_bytes(stage: Stage, widths: Widths, pooled: bool) -> int:
     """What a layer needs while it makes a chunk; `pooled`: its lines do not go into a map."""
     layer, n_out = stage.layer, widths.n_out
     kernel = min(stage.along.kernel, stage.lines_in) * widths.n_in
+    if stage.real:
+        channels = layer.group if stage.conv and layer.mode == GROUPS else layer.cout
+        return real_work(stage, widths) + (4 * n_out * channels if pooled else 0)
     if layer.mode == COVER or layer.kind not in (CONV, BOTTLENECK, BLOCK):
         bytes_, line = 0, n_out * layer.cout
     elif stage.block:
@@ -529,7 +563,7 @@ def lasting_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
         return detection_areas(oracle, part)
     if oracle.maps:
         return last_map_area(oracle) if part.ends else {}
-    several, concat = head.tunnels > 1, head.aggregate == 1
+    several, concat, logit, feature = head.tunnels > 1, head.aggregate == 1, *((4, 4) if head.dtype else (2, 1))
     over_chains = several and not concat
     if part.pools or over_chains:
         one_group = last.kind == CONV and last.mode == GROUPS and not over_chains
@@ -537,16 +571,17 @@ def lasting_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
     if part.pools or (several and concat):
         n = last.cout * head.tunnels if concat else last.cout
         if oracle.dense:
-            areas[Place("header", 0, "feature_at")] = head.feature_at, n
+            areas[Place("header", 0, "feature_at")] = head.feature_at, feature * n
         else:
-            areas[Place("header", 0, "logit_at")] = head.logit_at, 2 * n
+            areas[Place("header", 0, "logit_at")] = head.logit_at, logit * n
     return areas
 
 
 def last_map_area(oracle: Oracle) -> dict[Place, Area]:
     """The output of a raw network or a heat map."""
     h, w, c = oracle.shapes[-1][1]
-    return {Place("header", 0, "feature_at"): (oracle.header.feature_at, h * w * c)}
+    size = 4 if oracle.header.dtype else 1
+    return {Place("header", 0, "feature_at"): (oracle.header.feature_at, h * w * c * size)}
 
 
 def detection_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
@@ -561,10 +596,10 @@ def map_areas(part: Part) -> dict[Place, Area]:
     record, first, last = part.record, part.stages[0], part.stages[-1]
     areas = {}
     if first.index > 0:
-        n = first.lines_in * first.pixels_in * first.cin
+        n = first.lines_in * first.pixels_in * first.cin * first.size_in
         areas[Place("segment", part.index, "in_at")] = record.in_at, n
     if not part.staged:
-        n = last.lines_out * last.pixels_out * last.layer.cout
+        n = last.lines_out * last.pixels_out * last.layer.cout * last.size
         areas[Place("segment", part.index, "out_at")] = record.out_at, n
     return areas
 
@@ -578,7 +613,10 @@ def strip_areas(oracle: Oracle, part: Part, strip: Span) -> dict[Place, Area]:
         widths = Widths.of(stage, spans[i], spans[i + 1])
         work = max(work, work_bytes(stage, widths, pooled))
         if has_ring(stage, i == 0):
-            areas[Place("layer", stage.index, "ring_at")] = layer.ring_at, layer.lines * widths.n_in * stage.cin
+            areas[Place("layer", stage.index, "ring_at")] = (
+                layer.ring_at,
+                layer.lines * widths.n_in * stage.cin * stage.size_in,
+            )
         if stage.takes:
             areas[Place("layer", stage.index, "wide_at")] = layer.wide_at, wide_bytes(stage, widths)
     areas[Place("segment", part.index, "work_at")] = part.record.work_at, work
@@ -599,7 +637,7 @@ def end_areas(oracle: Oracle) -> dict[Place, Area]:
     head, logits = oracle.header, Place("header", 0, "logit_at")
     last = lasting_areas(oracle, parts(oracle)[-1])
     kept = {place: area for place, area in last.items() if place.field == "feature_at"}
-    return kept | {logits: (head.logit_at, 2 * head.classes)}
+    return kept | {logits: (head.logit_at, (4 if head.dtype else 2) * head.classes)}
 
 
 def all_areas(oracle: Oracle) -> Iterator[dict[Place, Area]]:
@@ -631,8 +669,8 @@ def least_shift(part: Part) -> int | None:
     """How many bytes of the output map, at least, must lie before the input map that it overlaps, so that no input row
     is read after something was written over it. None: any number will do."""
     first, last = part.stages[0], part.stages[-1]
-    in_row = first.cin * (first.lines_in if part.columns else first.pixels_in)
-    out_row = last.layer.cout * (last.lines_out if part.columns else last.pixels_out)
+    in_row = first.size_in * first.cin * (first.lines_in if part.columns else first.pixels_in)
+    out_row = last.size * last.layer.cout * (last.lines_out if part.columns else last.pixels_out)
     written = Flow(part).written
     if part.columns:
         written = [(strip[1] - 1, part.spans(strip)[0][0]) for strip in part.strips()]

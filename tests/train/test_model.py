@@ -5,7 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from networks import free_network
 from patchnet import data
+from patchnet.blob import floats
+from patchnet.blob.files import float_net
+from patchnet.engine.model import Model
+from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.classify.net import PatchTunnelNet
@@ -141,3 +146,33 @@ def test_tied_tunnels_learn_as_one(tmp_path):
     save_float(model, tmp_path / "float.npz")
     weights = [tunnel[0].conv.weight for tunnel in load_float(tmp_path).tunnels]
     assert all(torch.equal(weights[0], w) for w in weights[1:]) and len({id(w) for w in weights}) == NETWORK.tunnels
+
+
+ALL_KINDS = (
+    Layer("conv", 12, 10, 3, 0, 6, 3, 1),
+    Layer("bottleneck", 12, 10, 6, 9, 6, 3, 1, True, True, out_act="relu"),
+    Layer("bottleneck", 12, 10, 6, 6, 8, 3, (1, 2), False, False, linear=True, out_act="relu6", pads=(0, 2, 1, 0)),
+    Layer("block", 12, 5, 8, 5, 7, 3, 2, True, act="relu", second=(3, 1)),
+    Layer("maxpool", 6, 3, 7, 0, 7, 3, 1, act="none"),
+    Layer("block", 6, 3, 7, 4, 7, 3, 1, act="none", second=3),
+    Layer("meanpool", 6, 3, 7, 0, 7, (2, 3), (2, 1), act="none", pads=(1, 0, 1, 1)),
+    Layer("conv", 3, 3, 7, 0, 9, 1, 1, act="relu"),
+)
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "concat"])
+def test_float32_on_the_device_is_this(aggregate, tmp_path):
+    """All kinds of layers and activations, batch norms folded, mean and std of each channel: to 1e-4."""
+    network = free_network(
+        "kinds", ("a", "b", "c"), 12, 10, 3, 4, True, 6, 5, chain=ALL_KINDS, aggregate=aggregate,
+        mean=(120, 90, 140), std=50.0,
+    )  # fmt: skip
+    assert network.patch == (12, 10)
+    model = settled(network)
+    save_float(model, tmp_path / "float.npz")
+    device = Model(floats.pack(float_net(tmp_path / "float.npz")))
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 12, 10, 3), np.uint8)
+    with torch.no_grad():
+        wanted = model(normalise(torch.from_numpy(pixels), network)).numpy()
+    got = np.array([device.predict((x.astype(np.int16) - 128).astype(np.int8)) for x in pixels])
+    assert np.abs(got - wanted).max() < 1e-4 < np.abs(wanted).max() and np.ptp(wanted, axis=0).max() > 0.01

@@ -136,7 +136,7 @@ def test_raw_values_are_told(tmp_path):
     room, found = raw_answers.ANSWERS, val.predict(str(tmp_path / "raw.pnb"), [tmp_path / "x.ppm"])
     assert room.told(found, 0, 1) == {"shape": [2, 3, 3], "values": [n - 128 for n in range(18)]}
     assert room.lines(room.told(found, 0, 1), "x")[0].startswith("x: 2 x 3 x 3 values from -128 to -111: -128, -127")
-    words = ["2x3x3", bytes(n ^ 128 for n in range(18)).hex()]
+    words = ["int8", "2x3x3", bytes(n ^ 128 for n in range(18)).hex()]
     np.testing.assert_array_equal(room.from_words(words), found.rows[0])
     with pytest.raises(ValueError, match=r"has raw output, of which no accuracy can be told: `patchnet predict`"):
         room.matched(pictures([]), (), "m", "d")

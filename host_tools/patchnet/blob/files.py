@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from numpy.lib.npyio import NpzFile
 
 from ..data import PICTURES, SOUNDS
 from ..engine.model import Model
-from ..models import names, resolve
+from ..models import FOLDER, names, resolve
 from ..net.network import Network
 from ..net.toml import from_dict
 from ..npz import npz
@@ -21,10 +21,13 @@ from ..plan.sources import Flash, Stream
 from ..progress import Track, no_track, planning
 from ..whole import write_bytes
 from ..words import meant, some
-from . import qnet_file, vector
+from . import floats, qnet_file, vector
 from .order import fast_layers
 from .pack import pack
 from .unpack import blob_network, read, read_blob
+
+FLOAT32_ENGINE = "float32-device"  # the engine here on a float32 network
+FLOAT32 = ".float32.pnb"  # how the names of float32 networks end, beside those of integers
 
 SOURCES = (".tflite", ".onnx")  # what an imported network was, and is kept beside it as source.tflite, source.onnx
 FOREIGN = (*SOURCES, ".pt", ".pth", ".bin", ".safetensors")  # what `patchnet import` may take
@@ -35,10 +38,14 @@ def model_file(model: str | Path, on: str) -> Path:
     trained weights and for "source" the original, which for a blob lie beside it. FileNotFoundError tells what was
     looked for, ValueError what is there instead of it, and what to do with that."""
     path = resolve(model)
+    if on == FLOAT32_ENGINE:
+        if path.name.endswith(FLOAT32) and path.is_file():
+            return path
+        on = "float"
     if on == "source":
         looked = [(path if path.is_dir() else path.parent) / f"source{ending}" for ending in SOURCES]
     elif path.is_dir():
-        looked = [path / "float.npz"] if on == "float" else sorted(path.glob("*.pnb")) or [path / "*.pnb"]
+        looked = [path / "float.npz"] if on == "float" else blobs_in(path) or [path / "*.pnb"]
     elif on == "float" and path.suffix == ".pnb":
         looked = [path.with_suffix(".npz"), path.parent / "float.npz"]
     else:
@@ -60,6 +67,12 @@ def model_file(model: str | Path, on: str) -> Path:
     if len(found) > 1 and on != "float":
         raise ValueError(f"{model}: holds {len(found)} blobs, name one: {some(p.name for p in found)}")
     return found[0]
+
+
+def blobs_in(folder: Path) -> list[Path]:
+    """Those of a run; float32 ones are for who names them, unless there is nothing else."""
+    found = sorted(folder.glob("*.pnb"))
+    return [path for path in found if not path.name.endswith(FLOAT32)] or found
 
 
 def what_is(path: Path) -> str:
@@ -123,6 +136,36 @@ def network_in(weights: NpzFile, path: Path) -> Network:
     return from_dict(json.loads(str(weights["network"])))
 
 
+def float_net(path: str | Path) -> floats.FloatNet:
+    """The float32 network of trained weights (float.npz). ValueError where its task is none for that, or its input no
+    picture."""
+    with npz(path) as z:
+        network = network_in(z, Path(path)).float32()
+        arrays = {name: z[name] for name in z.files if name != "network"}
+    if network.channels not in (1, 3):
+        raise ValueError(f"{path}: float32: wanted an input of 1 or 3 channels, got {network.channels}")
+    return floats.folded(network, arrays)
+
+
+def pack_float32(
+    model: str | Path, out: str | Path | None = None, budget: int | None = None, track: Track = no_track
+) -> Packed:
+    """Packs the trained weights of a run (or its float.npz, or a shipped network's) as they are, in float32. The blob
+    is written to `out`, by default `<network's name>.float32.pnb` beside them, of a shipped network here."""
+    path = model_file(model, "float")
+    net = float_net(path)
+    d = net.design
+    blob = floats.pack(net, plan(d, budget, progress=planning(track, d.name)))
+    folder = Path() if path.parent == FOLDER else path.parent
+    return _written(Path(out) if out else folder / f"{d.name}{FLOAT32}", blob)
+
+
+def _written(out: Path, blob: bytes) -> Packed:
+    write_bytes(out, blob)
+    vector.save(out)
+    return Packed(str(out), len(blob), Model(str(out)).ram)
+
+
 @dataclass(frozen=True)
 class Packed:
     """A blob on disk that the engine has opened: its path, bytes of flash and of arena (m.ram). `streamed`: m.ram as a
@@ -173,8 +216,5 @@ def pack_file(
     progress = planning(track, net.design.name)
     source = flash if stream is None else Stream(stream)
     blob = pack(net, plan(net.design, budget, fast=fast, source=source, progress=progress), wide)
-    out = Path(out) if out else path.parent / f"{net.design.name}.pnb"
-    write_bytes(out, blob)
-    vector.save(out)
-    streamed = None if stream is None else Model(str(out), stream=stream).ram
-    return Packed(str(out), len(blob), Model(str(out)).ram, streamed)
+    packed = _written(Path(out) if out else path.parent / f"{net.design.name}.pnb", blob)
+    return packed if stream is None else replace(packed, streamed=Model(packed.path, stream=stream).ram)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from .. import format as fmt
 from ..net.layers import Layer, pair
+from ..net.network import Network
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
 from ..plan.modes import FAST_MODES
@@ -162,19 +163,33 @@ def _check_net(qnet: QNet) -> None:
     record_of(d.task).check(qnet)
 
 
-def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
-    d = qnet.design
+@dataclass(frozen=True)
+class Content:
+    """What a blob is made of besides its layers' params: the network, its plan, the flags of its layers, fields of the
+    header that belong to the end, arrays of the fully connected layer (none: empty), the type of its values."""
+
+    design: Network
+    plan: Plan
+    flags: Sequence[int]
+    input_zero: tuple[int, ...]
+    end: dict[str, float]
+    dense: bytes
+    dtype: int = fmt.DTYPES["int8"]
+
+
+def _header(c: Content, sections: dict) -> dict:
+    d, p = c.design, c.plan
     return dict(
         magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
         task=fmt.TASKS[d.task],
         channels=d.channels, tunnels=d.tunnels, layers=len(d.layers()), height=d.height, width=d.width,
-        patch_h=d.patch[0], patch_w=d.patch[1], spare=0,
-        input_zero=(*qnet.input_zero, *(0,) * (4 - len(qnet.input_zero))),
+        patch_h=d.patch[0], patch_w=d.patch[1], dtype=c.dtype, spare=0,
+        input_zero=(*c.input_zero, *(0,) * (4 - len(c.input_zero))),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
         classes=len(d.labels), input_scale=1 / d.std, arena_bytes=p.arena_bytes,
         **{name: p.places.get(name, 0) for name in ("sum_at", "feature_at", "logit_at")},
         segments=sum(segment.first < len(d.layers()) for segment in p.segments),
-        **record_of(d.task).header(qnet), **sections,
+        **c.end, **sections,
     )  # fmt: skip
 
 
@@ -197,38 +212,56 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     """
     _check_net(qnet)
     d, p = qnet.design, plan or make_plan(qnet.design, fast=fast_layers(qnet))
-    record = record_of(d.task)
     layers, heads = d.run(), d.heads()
     flags = [
         _flags(layer, step, wide and short, i in heads)
         for i, (layer, step, short) in enumerate(zip(layers, p.steps, short_lines(layers, p), strict=True))
     ]
+    record = record_of(d.task)
+    dense = record.dense(qnet)
+    content = Content(d, p, flags, qnet.input_zero, record.header(qnet), _scaled(dense, (0, 1)) if dense else b"")
+    order = orders(layers, p, flags)
+    return assemble(
+        content, sum(map(len, qnet.chains())), lambda writer: _param_records(qnet, writer, order),
+        lambda head: record.tables(qnet, p, head),
+    )  # fmt: skip
+
+
+def assemble(
+    c: Content,
+    n: int,
+    params: Callable[[Writer], bytes],
+    tables: Callable[[Writer], int] = lambda head: 0,
+) -> bytes:
+    """The blob. `params` writes the arrays of all layers and gives their `n` params, `tables` those of the task's into
+    the head, and gives the record's offset."""
+    d, p = c.design, c.plan
+    record, layers = record_of(d.task), d.run()
     labels = "".join(label + "\n" for label in d.labels).encode()
-    tables = (
+    fixed = (
         len(d.patches()) * fmt.PATCH.size
         + len(p.steps) * fmt.LAYER.size
         + len(p.segments) * fmt.SEGMENT.size
-        + sum(map(len, qnet.chains())) * fmt.PARAM.size
+        + n * fmt.PARAM.size
         + record.table_bytes(d)
         + len(labels)
     )
     # sections of known size come first, so weights are written knowing where they start
-    front = fmt.HEADER.size + -(-tables // fmt.ALIGN) * fmt.ALIGN
+    front = fmt.HEADER.size + -(-fixed // fmt.ALIGN) * fmt.ALIGN
     section, section_off = record.section(d, p, front)
     weights = Writer(front + len(section))
-    params = _param_records(qnet, weights, orders(layers, p, flags))
-    dense = record.dense(qnet)
-    fc_off = weights.add(_scaled(dense, (0, 1))) if dense else 0
+    param_records = params(weights)
+    fc_off = weights.add(c.dense) if c.dense else 0
     head = Writer(fmt.HEADER.size)
     sections = dict(
         patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
-        layer_off=head.add(_layer_records(layers, p, flags)),
+        layer_off=head.add(_layer_records(layers, p, c.flags)),
         segment_off=head.add(b"".join(fmt.SEGMENT.pack(**asdict(s)) for s in p.segments)),
-        param_off=head.add(params),
-        task_off=record.tables(qnet, p, head) or section_off,
+        param_off=head.add(param_records),
+        task_off=tables(head) or section_off,
         label_off=head.add(labels),
         label_bytes=len(labels),
         weight_off=weights.start,
         fc_off=fc_off,
     )
-    return seal(bytearray(fmt.HEADER.pack(**_header(qnet, p, sections))) + head.data + section + weights.data)
+    return seal(bytearray(fmt.HEADER.pack(**_header(c, sections))) + head.data + section + weights.data)

@@ -83,6 +83,11 @@ class Record:
         """Fields of the header that belong to the end; `output_scale` is the real step of the int8 outputs."""
         return dict.fromkeys(END_FIELDS, 0)
 
+    def float32_header(self, network: Network) -> dict[str, float]:
+        """The same of a float32 network, which has no integers."""
+        own = dict(output_scale=1.0, softmax_mult=fmt.FLOAT32_MULT)
+        return dict.fromkeys(END_FIELDS, 0) | own
+
     def dense(self, qnet: QNet) -> Scaled | None:
         """The arrays of the fully connected layer."""
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import format as fmt
 from .. import rooms
 from ..engine.model import Model
-from ..net.layers import POOLS, Layer, pair
+from ..net.layers import POOLS, Float32Layer, Layer, pair
 from ..net.network import End, Network, Readout
 from ..plan.modes import FAST_MODES
 from ..plan.place import Plan, Segment, Step
@@ -61,10 +61,11 @@ def read_blob(path: str | Path) -> bytes:
 def blob_network(info: BlobInfo, name: str) -> Network:
     """The network of a blob's tables. Which activation a convolution has is not told there."""
     h, n = info.header, info.header["layers"]
+    own = Float32Layer if h["dtype"] == fmt.DTYPES["float32"] else Layer
     chain: list[Layer] = []
     shape = h["patch_h"], h["patch_w"], h["channels"]
     for record in info.layers[:n]:
-        chain.append(_shape(record, *shape))
+        chain.append(_shape(record, *shape, own))
         shape = chain[-1].oh, chain[-1].ow, chain[-1].cout
     end = record_of(info.task).end(info)
     return Network(
@@ -75,13 +76,13 @@ def blob_network(info: BlobInfo, name: str) -> Network:
     )  # fmt: skip
 
 
-def _shape(record: dict, height: int, width: int, cin: int) -> Layer:
-    """The layer of a record, with an input of this shape."""
+def _shape(record: dict, height: int, width: int, cin: int, own: type[Layer] = Layer) -> Layer:
+    """The layer of a record, with an input of this shape, as one of the class `own`."""
     flags, kind = record["flags"], KIND_NAMES[record["kind"]]
     kernel, stride, second = (
         _plain(record[f"{name}_h"], record[f"{name}_w"]) for name in ("kernel", "stride", "second")
     )
-    layer = Layer(
+    layer = own(
         kind, height, width, cin, record["cexp"], record["cout"], kernel, stride, bool(flags & fmt.FLAG_EXPAND),
         bool(flags & fmt.FLAG_RESIDUAL), "none" if flags & fmt.FLAG_SIGNED else "relu6",
         second=second if kind == "block" else 1,
@@ -166,6 +167,8 @@ def blob_qnet(blob: bytes, name: str) -> QNet:
     """The integers of a blob. `output_scale` and `std` are the header's, rounded to float32."""
     info = read(blob)
     h, network = info.header, blob_network(info, name)
+    if network.value_bytes > 1:
+        raise ValueError(f"{name}: wanted a network of integers, got a float32 one")
     order = orders(network.run(), blob_plan(info), [record["flags"] for record in info.layers])
     n = len(network.chain)
 

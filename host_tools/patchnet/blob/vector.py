@@ -26,8 +26,8 @@ NOT_NPZ = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, Attr
 
 @dataclass(frozen=True)
 class Vector:
-    """input: a picture, uint8 (H, W, 3) or (H, W); sound, int16 (samples,); or raw, int8 (H, W, C). outputs: int8, what
-    `predict` gives: the logits of the classes, all values of the heads that detect, or the last map."""
+    """input: a picture, uint8 (H, W, 3) or (H, W); sound, int16 (samples,); or raw, int8 (H, W, C). outputs: int8, or
+    float32, what `predict` gives: the logits of the classes, all values of the heads that detect, or the last map."""
 
     input: np.ndarray
     outputs: np.ndarray
@@ -61,7 +61,7 @@ def make(blob: bytes) -> Vector:
         height, width, channels = model.input_shape
         shape = (min(height, SIDE), min(width, SIDE)) + ((3,) if channels == 3 else ())
         noise = rng.integers(0, 256, shape, dtype=np.uint8)
-    return Vector(noise, np.frombuffer(model.predict(noise), np.int8))
+    return Vector(noise, np.frombuffer(model.predict(noise), model.dtype))
 
 
 def save(blob: str | Path) -> Path:

@@ -62,7 +62,7 @@ m = patchnet.Model({model})
 """
 TRY = """
 def answer(data):
-    return m.predict({input})
+    return {as_bytes}(m.predict({input}))
 """
 CLOSE = "m.deinit()\ndel m"
 ADDRESS = "import uctypes\nwith open({path!r}, 'rb') as f:\n    print(uctypes.addressof(f))"  # in ROMFS
@@ -204,7 +204,8 @@ def _try(board: Board, name: str, model: str, expected: vector.Vector) -> bool:
     board.reset()  # for a heap that is not in pieces
     board.exec(OPEN.format(model=model))
     try:
-        with Link(board, TRY.format(input=_input(expected)), max(len(data), 16)) as link:
+        as_bytes = "bytes" if expected.outputs.itemsize > 1 else ""  # a copy that the heap may have no room for
+        with Link(board, TRY.format(input=_input(expected), as_bytes=as_bytes), max(len(data), 16)) as link:
             answer = link.ask(data, 120 * PATIENCE)
     except RemoteError as e:
         if "MemoryError" not in str(e):

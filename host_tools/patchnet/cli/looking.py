@@ -31,6 +31,7 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--stream", type=size, metavar="SIZE", help=f"as a file that is streamed: {STREAM}")
     more = "lies in this board's flash, for which its plan is chosen: a folder of boards/"
     p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help=more)
+    p.add_argument("--float32", action="store_true", help="as a float32 network, or as one would need")
     p.add_argument("--pareto", action="store_true", help="list the plans to choose from: arena against work")
     how = "what plans are compared by: %(choices)s (default: cycles; of known shapes macs)"
     p.add_argument("--by", choices=TABLES, default="", help=how)
@@ -39,16 +40,16 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--plot", type=new_file(*DRAWING), metavar="FILE.png", help=more)
 
     more = (
-        "Engines: PyTorch (float), the C engine on this machine (host), MicroPython on this machine (unix), and "
-        "MicroPython on an emulated Cortex-M7 (qemu); the last two need a clone of patchnet's repository. Exit status "
-        "1 if engines that must give equal scores do not."
+        "Engines: PyTorch (float), the C engine on this machine (host), the same on trained weights in float32 "
+        "(float32-device), MicroPython on this machine (unix), and MicroPython on an emulated Cortex-M7 (qemu); the "
+        "last two need a clone of patchnet's repository. Exit status 1 if engines that must give equal scores do not."
     )
     p = command("val", run_val, "Measure accuracy", more)
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--data", required=True, metavar="DATA", help="an .npz, a folder of class folders, or digits")
     more = (
-        "float, source (the file that an imported network came from, in its own interpreter), host, unix, qemu or the "
-        "port of a board; several for a comparison (default: host)"
+        "float, source (the file that an imported network came from, in its own interpreter), float32-device, host, "
+        "unix, qemu or the port of a board; several for a comparison (default: host)"
     )
     p.add_argument("--on", type=engines, action="append", metavar="ENGINE", help=more)
     p.add_argument("--limit", type=positive, metavar="N", help="use N pictures, evenly spread over the set")
@@ -113,7 +114,7 @@ def run_analyze(args) -> int:
         raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
     with progress(args) as track:
         flash = BOARDS[args.board].flash() if args.board else None
-        how = args.budget, args.pareto, planning(track, args.model), args.by, args.stream, flash
+        how = args.budget, args.pareto, planning(track, args.model), args.by, args.stream, flash, args.float32
         result = analyze.analyze(source, *how)
     if args.json:
         print_json(analyze.to_dict(result))

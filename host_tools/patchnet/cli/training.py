@@ -51,6 +51,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--stream", type=size, metavar="SIZE", help=f"for a file that is streamed: {STREAM}")
     more = "a plan for weights in this board's flash, which may take more RAM or cycles: a folder of boards/"
     p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help=more)
+    more = "a run's trained weights as they are, to compare with: NAME.float32.pnb"
+    p.add_argument("--float32", action="store_true", help=more)
     p.add_argument(
         "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
     )
@@ -103,14 +105,19 @@ def run_quantize(args) -> int:
 
 def run_pack(args) -> int:
     # imported here: the stage alone
-    from ..blob.files import pack_file
+    from ..blob.files import pack_file, pack_float32
     from ..make.boards import BOARDS
 
+    if args.float32:
+        no_use(args, ("--stream", "--board", "--wide"), "with --float32")
     if args.stream is not None:
         no_use(args, ("--board",), "with --stream: weights are read from a file")
     flash = BOARDS[args.board].flash() if args.board else None
     with progress(args) as track:
-        packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream, flash)
+        if args.float32:
+            packed = pack_float32(args.qnet, args.out, args.budget, track)
+        else:
+            packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream, flash)
     if args.json:
         print_json({name: value for name, value in asdict(packed).items() if value is not None})
     else:

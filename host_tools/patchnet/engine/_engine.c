@@ -71,6 +71,17 @@ void pn_host_values(const pn_model_t *m, int8_t *values) {
     }
 }
 
+// Whether the model is a float32 one, and after a run all of its values then.
+uint32_t pn_host_is_float(const pn_model_t *m) {
+    return pn_floats(m);
+}
+
+void pn_host_floats(const pn_model_t *m, float *values) {
+    for (uint32_t i = 0; i < m->outputs; i++) {
+        values[i] = pn_value(m, i);
+    }
+}
+
 // The boxes of a run, six numbers each: x, y, w, h, label, score. `boxes` has room for as many as the blob allows.
 uint32_t pn_host_boxes(pn_model_t *m, uint32_t iou, uint32_t *boxes) {
     uint32_t n = pn_boxes(m, iou);

@@ -61,6 +61,8 @@ def engine() -> ctypes.CDLL:
         ("pn_host_outputs", u32, pointer, pointer),
         ("pn_host_output_zero", ctypes.c_int32, pointer),
         ("pn_host_values", None, pointer, pointer),
+        ("pn_host_is_float", u32, pointer),
+        ("pn_host_floats", None, pointer, pointer),
         ("pn_host_boxes", u32, pointer, u32, pointer),
         ("pn_host_results", None, pointer, pointer, pointer),
     ):

@@ -117,6 +117,7 @@ class Model:
         self._header = fmt.HEADER.unpack(self._blob)
         self._task = lib.pn_task_name(self._model).decode()
         self._hears, self._finds = self._task == "audio", self._task in ("detect", "heatmap")
+        self._floats = bool(lib.pn_host_is_float(self._model))
         self._sees = self._header["channels"] in (1, 3)
         shape = (ctypes.c_uint32 * 3)()
         self._outputs = lib.pn_host_outputs(self._model, shape)
@@ -250,7 +251,11 @@ class Model:
         return _Results(self._model, self._header["classes"])
 
     def _values(self) -> ctypes.Array:
-        """The int8 outputs, if they are not those of heads."""
+        """The outputs, if they are not those of heads."""
+        if self._floats:
+            floats = (ctypes.c_float * self._outputs)()
+            engine().pn_host_floats(self._model, floats)
+            return floats
         values = (ctypes.c_int8 * self._outputs)()
         engine().pn_host_values(self._model, values)
         return values
@@ -410,16 +415,17 @@ class Model:
         return self._run(*self._input(img, roi, pixfmt), lambda _: self._boxes(iou), threshold)
 
     @overload
-    def predict(self, x: Picture | Bytes, out: None = None) -> array[int]: ...
+    def predict(self, x: Picture | Bytes, out: None = None) -> array[int] | array[float]: ...
     @overload
     def predict(self, x: Picture | Bytes, out: T) -> T: ...
 
     def predict(self, x: Any, out: Any = None) -> Any:
-        """The int8 outputs of the network, `output_shape` of them, in a new array('b') or in the buffer `out`. `x`: a
-        picture, array('h') of samples for an audio model, or raw int8 input in any buffer of its length."""
+        """The int8 outputs of the network, `output_shape` of them, in a new array('b') or in the buffer `out`; of a
+        float32 network its logits or values, in an array('f'). `x`: a picture, array('h') of samples for an audio
+        model, or raw int8 input in any buffer of its length."""
         self._check_open()
-        n = self._outputs
-        out = array("b", bytes(n)) if out is None else out
+        n = self._outputs * (4 if self._floats else 1)
+        out = array("f" if self._floats else "b", bytes(n)) if out is None else out
         view = buffer_of("out", out, writable=True)
         if view.nbytes != n:
             raise ValueError(f"out: wanted {n} bytes, got {view.nbytes}")
@@ -494,6 +500,12 @@ class Model:
     def task(self) -> str:
         self._check_open()
         return self._task
+
+    @property
+    def dtype(self) -> str:
+        """Of its maps and weights: "int8" or "float32"."""
+        self._check_open()
+        return "float32" if self._floats else "int8"
 
     @property
     def sample_rate(self) -> int:

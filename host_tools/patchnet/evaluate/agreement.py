@@ -34,7 +34,7 @@ class Agreement:
 
 def outputs_of(model: Model, x: np.ndarray, outputs: int) -> np.ndarray:
     """Real outputs of the engine here; of two classes of which the original tells one, that one."""
-    q = np.frombuffer(model.predict(x), np.int8).astype(np.float64)
+    q = np.frombuffer(model.predict(x), model.dtype).astype(np.float64)
     real = (q - model.output_zero_point) * model.output_scale
     return real[-1:] if outputs == 1 else real
 

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from .. import rooms
-from ..blob.files import network_of
+from ..blob import floats
+from ..blob.files import FLOAT32_ENGINE, float_net, network_of
 from ..board import onboard, remote
 from ..data import Dataset, Item
 from ..engine.model import Model
 from ..net.network import Network
 from ..tasks.answers import Answering
 
-ENGINES = ("float", "source", "host", "unix", "qemu")
-REAL = ("float", "source")  # of which answers are not equal to the others' to the bit
+ENGINES = ("float", "source", FLOAT32_ENGINE, "host", "unix", "qemu")
+REAL = ("float", "source", FLOAT32_ENGINE)  # of which answers are not equal to the others' to the bit
 FLOAT_BATCH = 64
 CHUNK_BYTES = 6 << 20  # of files that go to a device at once; the emulated board's ROM has 9 MiB
 ROM_BYTES = 1024  # of such a ROM for names and alignment, besides a file and the network
@@ -92,8 +93,10 @@ def _on_source(path: Path, items: Dataset, room: Answering, asked: Any, tick: Ti
 
 
 def _on_host(path: Path, items: Dataset, room: Answering, asked: Any, tick: Tick) -> Rows:
-    """The C engine, a model per thread: it runs outside of the interpreter's lock."""
-    blob, local, network = path.read_bytes(), threading.local(), network_of(path)
+    """The C engine, a model per thread: it runs outside of the interpreter's lock. Trained weights it runs in
+    float32."""
+    local, network = threading.local(), network_of(path)
+    blob = path.read_bytes() if path.suffix == ".pnb" else floats.pack(float_net(path))
 
     def answer(i: int) -> Any:
         if not hasattr(local, "model"):
@@ -187,7 +190,7 @@ def run(on: str, path: Path, items: Dataset, asked: Any = None, tick: Tick = lam
         rows, ram = _on_float(path, items, room, asked, tick)
     elif on == "source":
         rows, ram = _on_source(path, items, room, asked, tick)
-    elif on == "host":
+    elif on in ("host", FLOAT32_ENGINE):
         rows, ram = _on_host(path, items, room, asked, tick)
     else:
         rows, ram = _on_device(on, path, items, room, asked, tick)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import ClassVar
 
 from ..format import MAX_REDUCTION
 
@@ -56,6 +57,8 @@ class Layer:
     second: int | Pair = 1
     out_act: str = "none"
     linear: bool = False
+
+    value_bytes: ClassVar[int] = 1  # of a value of its maps
 
     @cached_property
     def kh(self) -> int:
@@ -167,3 +170,19 @@ class Layer:
             return self.cexp * (self.taps * self.cin + kh * kw * self.cout) + self.expand * self.cin * self.cout
         expand = self.cin * self.cexp if self.expand else 0
         return expand + self.cexp * (self.taps + self.cout)
+
+
+@dataclass(frozen=True)
+class Float32Layer(Layer):
+    """A layer of a float32 network: its maps and weights are float32, but for the int8 input of the first one."""
+
+    value_bytes: ClassVar[int] = 4
+
+    @classmethod
+    def of(cls, layer: Layer) -> Float32Layer:
+        return cls(**{f.name: getattr(layer, f.name) for f in fields(layer)})
+
+
+def input_bytes(layer: Layer, first: bool) -> int:
+    """Of a pixel of its input; `first`: it reads the network's, which is int8."""
+    return layer.cin * (1 if first else layer.value_bytes)

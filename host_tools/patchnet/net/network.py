@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from .layers import Layer
+from .layers import Float32Layer, Layer
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -50,11 +50,13 @@ class Lasting:
 class End:
     """What ends a network, as far as shapes go: a subclass for each task, in the task's room.
 
-    `areas`: names of its places in the arena (Lasting.places and tail_place), as blobs have them.
+    `areas`: names of its places in the arena (Lasting.places and tail_place), as blobs have them. `float32`: whether
+    its networks may have float32 maps and weights.
     """
 
     task: ClassVar[str]
     areas: ClassVar[tuple[str, ...]]
+    float32: ClassVar[bool] = False
 
     @classmethod
     def of(cls, network: Network) -> Self:
@@ -124,6 +126,17 @@ class Network:
     @property
     def task(self) -> str:
         return self.end.task
+
+    @property
+    def value_bytes(self) -> int:
+        """Of a value of its maps: 1, or 4 of a float32 network."""
+        return self.chain[0].value_bytes
+
+    def float32(self) -> Network:
+        """The same network with float32 maps and weights. ValueError for one that cannot be run so."""
+        if not self.end.float32:
+            raise ValueError(f"{self.name}: float32 is not for networks of task {self.task}")
+        return replace(self, chain=tuple(map(Float32Layer.of, self.chain)))
 
     @property
     def tunnels(self) -> int:

@@ -119,6 +119,8 @@ def front(
     for each layer whether its weights let it run in modes fast and sweep, where its shape does
     (`blob.order.fast_layers`). `source`: of weights that are not at hand; ValueError for a buffer that is too small.
     """
+    if source is not None and network.value_bytes > 1:
+        raise ValueError(f"{network.name}: float32: plans are made for weights that are at hand alone")
     how = How.of(network, by, fast, source)
     if isinstance(source, Stream):
         _check_buffer(network, how, source.buffer)

@@ -9,10 +9,11 @@ from functools import lru_cache
 
 from ..net.layers import Layer
 from ..net.network import Network
+from . import float32
 from .lines import Axis, Passes, View, axes, ring_lines, views
 from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
 from .place import Plan, staged
-from .sizes import block_windows, conv_pixels
+from .sizes import block_windows, conv_pixels, input_map_bytes
 
 # Of each kernel (per call, per output, per multiply-accumulate), which `layer_counts` counts: instructions of the
 # emulated Cortex-M7, and modelled cycles (report.pipeline), in the middle between the least and the most. Fitted by
@@ -20,7 +21,8 @@ from .sizes import block_windows, conv_pixels
 # (tests/fit_costs.py): weights of 8 bits, RGB565 of the network's own size. By hand are "fc", "cover", "sample grey",
 # pooling layers, and what "move" takes in cycles, as memmove is not modelled. A layer is met within (root mean square;
 # the worst) 2% (10%) in mode fast, 3% (13%) in mode sweep, 4% (21%) of convolutions, 4% (18%) of portable bottlenecks.
-# Larger pictures cost more in `sample`.
+# Larger pictures cost more in `sample`. Those of float32 are fitted to three networks by four plans each: 6% (20%), and
+# "float pool" is by hand.
 INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "sample": (123, 5.73, 0),
     "sample grey": (180, 57.1, 0),
@@ -61,6 +63,10 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "pooled": (0, 12.2, 0),
     "cover": (807, 51.9, 2.26),
     "fc": (0, 60, 1.41),
+    "float dots": (74, 33, 3.2),
+    "float depthwise": (119, 0, 2.89),
+    "float project": (0, 0, 4.8),
+    "float pool": (119, 3, 0),
 }
 CYCLES: dict[str, tuple[float, float, float]] = {
     "sample": (91.2, 3.65, 0),
@@ -102,6 +108,10 @@ CYCLES: dict[str, tuple[float, float, float]] = {
     "pooled": (0, 9, 0),
     "cover": (540, 36, 1.6),
     "fc": (0, 40, 0.92),
+    "float dots": (63.7, 28.1, 2.87),
+    "float depthwise": (98.7, 0, 4.25),
+    "float project": (0, 0, 3.56),
+    "float pool": (98.7, 4, 0),
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
@@ -124,7 +134,8 @@ def layer_counts(view: View, passes: Passes, step: Choice, first: bool, pools: b
     """What a layer does in all strips of its segment together. `first`: layer 0; `pools`: the last layer."""
     layer, pixels = view.layer, passes.made * view.all_out
     out = {"pool": (passes.made * view.strips, pixels * layer.cout, 0)} if pools else {}
-    own = COUNTS[layer.kind, step[0]](view, passes, step)
+    count = float32.counts if float32.is_float32(layer) else COUNTS[layer.kind, step[0]]
+    own = count(view, passes, step)
     return out | own | (_sample_counts(view, passes, step) if first else {})
 
 
@@ -363,7 +374,7 @@ def moves(network: Network, plan: Plan) -> list[Counts]:
         first, tail = layers[segment.first], segment.first == n
         there = 0 if tail else at  # the map that the tail reads lies at the arena's beginning
         if segment.first and segment.in_at != there:
-            out[segment.first - (not tail)] = {"move": (0, first.h * first.w * first.cin, 0)}
+            out[segment.first - (not tail)] = {"move": (0, input_map_bytes(first), 0)}
         at = segment.in_at if segment.first + segment.layers - 1 in heads else segment.out_at
     return out
 
@@ -377,4 +388,6 @@ def predicted(network: Network, plan: Plan, by: str = BY) -> float:
 def end_counts(network: Network) -> Counts:
     """The fully connected layer's, once per picture."""
     dense = network.end.fully_connected(network)
+    if dense and network.value_bytes > 1:
+        return float32.dense(*dense)
     return {"fc": (1, dense[0], dense[0] * dense[1])} if dense else {}

@@ -28,7 +28,7 @@ FAST_SHIFT = 8  # the largest of the shifts of their expanded and depthwise sums
 def fast_shape(layer: Layer) -> bool:
     """Whether a layer has the shape for these modes; its integers decide the rest, see `order.fast_fault`."""
     kernel = layer.square in ((3, 5, 7) if layer.expand else (3,)) and layer.sh <= 2
-    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and kernel
+    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and kernel and layer.value_bytes == 1
     return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
 
 
@@ -76,7 +76,7 @@ class Row:
         """The least and the largest group."""
         if self.group == "channels":
             return 1, layer.cexp if layer.kind == "bottleneck" else layer.cout
-        return 0, MAX_SIDE if self.group == "pixels" else 0
+        return 0, MAX_SIDE if self.group == "pixels" and layer.value_bytes == 1 else 0
 
 
 def _small(layer: Layer, where: Where) -> bool:
@@ -86,6 +86,14 @@ def _small(layer: Layer, where: Where) -> bool:
 
 def _expands(layer: Layer, where: Where) -> bool:
     return layer.expand
+
+
+def _stores(layer: Layer, where: Where) -> bool:
+    return layer.expand and layer.value_bytes == 1
+
+
+def _windows(layer: Layer, where: Where) -> bool:
+    return where.first and _small(layer, where) and layer.value_bytes == 1
 
 
 def _covers(layer: Layer, where: Where) -> bool:
@@ -98,7 +106,7 @@ def _fast(layer: Layer, where: Where) -> bool:
 
 ROWS: dict[tuple[str, int], Row] = {
     ("conv", DIRECT): Row(_small, group="pixels", multiple=2),
-    ("conv", WINDOW): Row(lambda layer, where: where.first and _small(layer, where), group="pixels", multiple=2),
+    ("conv", WINDOW): Row(_windows, group="pixels", multiple=2),
     ("conv", GROUPS): Row(
         lambda layer, where: where.alone and not where.first and _small(layer, where), group="channels"
     ),
@@ -106,7 +114,7 @@ ROWS: dict[tuple[str, int], Row] = {
     ("bottleneck", DIRECT): Row(lambda layer, where: not layer.expand),
     ("bottleneck", ROLLING): Row(_expands, takes_lines=True),
     ("bottleneck", GROUPS): Row(_expands, chunks=True, group="channels"),
-    ("bottleneck", STORED): Row(_expands, chunks=True, group="channels"),
+    ("bottleneck", STORED): Row(_stores, chunks=True, group="channels"),
     ("bottleneck", FAST): Row(_fast, takes_lines=True, fast=True, group="channels", multiple=4),
     ("bottleneck", SWEEP): Row(
         lambda layer, where: fast_shape(layer) and layer.expand, chunks=True, fast=True, group="channels", multiple=4

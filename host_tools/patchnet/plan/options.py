@@ -10,6 +10,7 @@ from ..format import MAX_SIDE, STATE_BYTES
 from ..net.layers import Layer
 from ..net.network import aligned
 from .costs import cost_of, layer_counts
+from .float32 import is_float32
 from .lines import Flow, Passes, View, flow, kept_lines, sampled_lines
 from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
@@ -78,7 +79,9 @@ def fused_groups(layer: Layer, tries: Tries) -> list[int]:
 
 
 def conv_groups(view: View, tries: Tries) -> list[int]:
-    """Pixels at a time worth trying: as many as are usual, or fewer."""
+    """Pixels at a time worth trying: as many as are usual, or fewer. A float32 convolution makes one."""
+    if is_float32(view.layer):
+        return [0]
     usual = conv_pixels(view, (DIRECT, 1, 0))
     return [0, *(pixels for pixels in tries.pixels if pixels < usual)]
 
@@ -141,8 +144,11 @@ class Offers:
         for rows in sorted({flows[rows].chunk for rows in wanted}):
             if role.fast:
                 yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
-            yield from ((STORED, rows, group) for group in groups[:1])  # `_widened` later: it saves nothing but calls
-            if 4 * layer.cout < layer.cexp:  # else the sums take more than the values that are stored
+            if not is_float32(layer):
+                yield from (
+                    (STORED, rows, group) for group in groups[:1]
+                )  # `_widened` later: it saves nothing but calls
+            if 4 * layer.cout < layer.cexp or is_float32(layer):  # else sums take more than the values that are stored
                 yield from ((GROUPS, rows, group) for group in groups)
 
     def _bytes(self, step: Choice) -> tuple[int, int]:

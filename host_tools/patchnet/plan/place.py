@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ..format import MAX_FUSED, MAX_LINES
 from ..net.layers import Layer
 from ..net.network import Lasting, Network, aligned
+from .float32 import rows_alone
 from .lines import View, lines_of, ring_lines, views
 from .modes import GROUPS, MODE_NAMES, Choice, modes, row
 from .sizes import Areas, segment_areas
@@ -149,7 +150,10 @@ def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], pa
         _check_ends(network, layers, first, stop, strip)
         part = views(layers[first:stop], strip)
         _check_range(f"layer {first}: lines of a segment's strips", lines_of(part), 1, MAX_LINES * len(part))
-        _check(part, strip, parts, first, stop == n and network.end.pools())
+        pools = stop == n and network.end.pools()
+        if rows_alone(layers[:stop], pools):
+            _check_range(f"layer {stop - 1}: strip", strip, layers[stop - 1].oh, layers[stop - 1].oh)
+        _check(part, strip, parts, first, pools)
         base = during(network, last, stop) if stop <= n else 0  # what lasts behind the tunnels lies above
         segment, placed, end = _place_segment(part, strip, parts, first, staged(network, stop), base, packed)
         segments.append(segment)

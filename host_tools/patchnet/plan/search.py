@@ -24,11 +24,12 @@ from ..net.layers import Layer
 from ..net.network import Network, aligned
 from . import streaming
 from .costs import cost_of, end_counts, layer_counts
+from .float32 import rows_alone
 from .lines import Axis, Passes, View, axes, flow, lines_of, views
 from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape, modes
 from .options import Offers, Option, Role, Tries, channel_groups, offers
 from .place import during, lasting
-from .sizes import lead, map_bytes
+from .sizes import input_map_bytes, lead, map_bytes
 from .sources import Source
 
 Progress = Callable[[int, int], None]  # layers done, layers
@@ -198,7 +199,7 @@ def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[i
         option=chosen,
         kinds=list(kinds),
         options=options,
-        unit=view.n_in * view.layer.cin,
+        unit=view.n_in * view.layer.cin * view.layer.value_bytes,
         after=level,
     )
 
@@ -307,7 +308,8 @@ class _Grower:
     def _heights(self) -> list[int]:
         """Strip heights worth trying, the whole map among them."""
         oh = self.layers[self.stop - 1].oh
-        if self.stop - 1 in self.chain.heads:
+        pools = self.last and self.chain.network.end.pools()
+        if self.stop - 1 in self.chain.heads or rows_alone(self.layers[: self.stop], pools):
             return [oh]
         return sorted({-(-oh // n) for n in range(1, min(oh, self.tries.strips) + 1)})
 
@@ -359,7 +361,7 @@ class _Grower:
 
     def _collect(self, level: Level, part: Sequence[View], strip: int, first: int) -> None:
         """Takes the labels as segments."""
-        size_in = 0 if self.chain.reads_picture(first) else part[0].layer.h * part[0].layer.w * part[0].layer.cin
+        size_in = 0 if self.chain.reads_picture(first) else input_map_bytes(part[0].layer)
         size_out = 0 if self.last else map_bytes(part[-1].layer)
         maps = np.full(len(level.cost), aligned(max(size_in, size_out)))
         if size_in and size_out:  # strips are read and written alike in all modes

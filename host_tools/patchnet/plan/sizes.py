@@ -6,15 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..format import QUAD_BYTES, STATE_BYTES, WIDENED_BYTES
-from ..net.layers import Layer
+from ..net.layers import Layer, input_bytes
 from ..net.network import aligned
+from . import float32
+from .float32 import is_float32
 from .lines import View, axes, chunks, ring_lines, strips
 from .modes import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours, takes_lines
 
 
 def map_bytes(layer: Layer) -> int:
-    """int8 output map."""
-    return layer.oh * layer.ow * layer.cout
+    """Output map."""
+    return layer.oh * layer.ow * layer.cout * layer.value_bytes
+
+
+def input_map_bytes(layer: Layer) -> int:
+    """Of the map that a layer reads, which is not the network's input."""
+    return layer.h * layer.w * layer.cin * layer.value_bytes
 
 
 Parts = dict[str, int]  # of a work area, by WORK_PARTS
@@ -32,10 +39,11 @@ def work_parts(view: View, step: Choice, staged: bool) -> Parts:
     """What a layer needs at `work_at` while it makes a chunk. `staged`: its lines do not go into a map or to another
     layer, but by way of the work area to the task."""
     layer, (mode, _, group) = view.layer, step
-    parts = dict.fromkeys(WORK_PARTS, 0) | WORK[layer.kind, mode](view, step)
+    own = float32.work(view, step) if is_float32(layer) else WORK[layer.kind, mode](view, step)
+    parts = dict.fromkeys(WORK_PARTS, 0) | own
     if staged:
         grouped = layer.kind == "conv" and mode == GROUPS
-        parts["staging"] = view.n_out * (group if grouped else layer.cout)
+        parts["staging"] = view.n_out * (group if grouped else layer.cout) * layer.value_bytes
     return parts
 
 
@@ -189,11 +197,11 @@ def wide_bytes(view: View, mode: int) -> int:
     if not takes_lines(layer, mode):
         return 0
     if mode == COVER:
-        return layer.cout * (1 if layer.kind == "maxpool" else 4)
+        return layer.cout * (layer.value_bytes if layer.kind == "maxpool" else 4)
     if layer.kind == "block":
-        return min(axis.second, axis.outputs) * view.n_mid * layer.cexp
+        return min(axis.second, axis.outputs) * view.n_mid * layer.cexp * layer.value_bytes
     if mode == ROLLING:
-        return min(axis.kernel, axis.size) * view.n_in * layer.cexp
+        return min(axis.kernel, axis.size) * view.n_in * layer.cexp * layer.value_bytes
     return layer.cexp * _kept(view)
 
 
@@ -203,7 +211,7 @@ def lead(part: Sequence[View], strip: int, mode: int, rows: int) -> int:
     `mode` is the first layer's, `rows` those of the last layer's chunks.
     """
     first, last = part[0].layer, part[-1].layer
-    row_in, row_out = first.w * first.cin, last.ow * last.cout
+    row_in, row_out = first.w * first.cin * first.value_bytes, last.ow * last.cout * last.value_bytes
     reads = _strip_reads(part, strip) if strip < last.oh else _row_reads(part, mode, rows)
     return aligned(max(0, max(written * row_out - lowest * row_in for written, lowest in reads)))
 
@@ -300,14 +308,17 @@ def segment_areas(
     works = tuple(
         work_parts(view, step, last and i == n - 1) for i, (view, step) in enumerate(zip(part, schedule, strict=True))
     )
-    size_in = 0 if first else part[0].layer.h * part[0].layer.w * part[0].layer.cin
+    size_in = 0 if first else input_map_bytes(part[0].layer)
     size_out = 0 if last else map_bytes(part[-1].layer)
     return Areas(
         persistent=0,
         input=size_in,
         output=size_out,
         lead=lead(part, strip, schedule[0][0], schedule[-1][1]) if size_in and size_out else 0,
-        rings=tuple(k * view.n_in * view.layer.cin for k, view in zip(lines, part, strict=True)),
+        rings=tuple(
+            k * view.n_in * input_bytes(view.layer, first and i == 0)
+            for i, (k, view) in enumerate(zip(lines, part, strict=True))
+        ),
         wides=tuple(wide_bytes(view, step[0]) for view, step in zip(part, schedule, strict=True)),
         state=STATE_BYTES * n,
         work=max(map(work_bytes, works)),

@@ -8,6 +8,8 @@ import math
 from ..format import LEAST_OUTPUTS
 from ..net.layers import POOLS, Layer, pair
 from ..net.network import Network, aligned
+from . import float32
+from .float32 import is_float32
 from .lines import Passes, View, flow, views
 from .modes import COVER, FAST_MODES, GROUPS, SWEEP, Choice, fours
 from .place import Plan
@@ -35,6 +37,8 @@ def _scaled(outputs: int, weights: int) -> int:
 
 def layer_bytes(layer: Layer, mode: int) -> int:
     """All arrays of a layer."""
+    if is_float32(layer):
+        return float32.array_bytes(layer)
     if mode in FAST_MODES:
         return 8 * layer.cout + layer.cexp * _channel(layer)
     if layer.kind == "conv":
@@ -53,7 +57,7 @@ def layer_bytes(layer: Layer, mode: int) -> int:
 def end_bytes(network: Network) -> int:
     """All arrays of the fully connected layer."""
     outputs, inputs = network.end.fully_connected(network) or (0, 0)
-    return _scaled(outputs, outputs * inputs)
+    return 4 * outputs * (1 + inputs) if network.value_bytes > 1 else _scaled(outputs, outputs * inputs)
 
 
 def part_bytes(layer: Layer, step: Choice) -> int:

@@ -30,7 +30,7 @@ from ..plan.lines import strips
 from ..plan.modes import MODE_NAMES
 from ..plan.place import Plan, areas, block_name, lasting
 from ..plan.search import Progress
-from ..plan.sizes import Areas, map_bytes, work_bytes
+from ..plan.sizes import Areas, input_map_bytes, map_bytes, work_bytes
 from ..plan.sources import Flash, Source, Stream
 from . import narrower
 from .narrower import Narrower
@@ -50,7 +50,7 @@ class Block:
     Analysis.segments; `mode`, `rows`, `group` are the schedule (FORMAT.md, The plan), `lines` those of its input ring.
     What the block itself takes: `map_in` and `map_out` where they are stored (at the ends of a segment), `ring`,
     `wide_ring`, `sums` (int32), `scratch`. `live` is all that is alive while it works, `alive` the same by KINDS.
-    `layerwise` lists (operation, bytes) of the usual order with whole int8 maps. MACs are those of one run.
+    `layerwise` lists (operation, bytes) of the usual order with whole maps. MACs are those of one run.
     """
 
     name: str
@@ -188,6 +188,7 @@ def analyze(
     by: str = "",
     stream: int | None = None,
     flash: Flash | None = None,
+    float32: bool = False,
 ) -> Analysis:
     """Analyzes a .pnb blob by the plan in it, or a design (.toml, or one of `zoo.NAMES`) by the plan that the planner
     takes if nothing is asked for; either by the best plan within `budget` bytes, if one is given.
@@ -195,8 +196,8 @@ def analyze(
     `pareto` adds the front. Plans are compared `by` one of costs.TABLES: by cycles unless said, but those for
     `zoo.NAMES`, which others' memory is compared with, by MACs. `stream`: weights are read from a file through a buffer
     of so many bytes; a plan is then chosen for that, by cycles. `flash`: the network lies in such a memory; what it
-    reads of it is told, and plans are chosen for that. ValueError names the block for which a budget or a buffer is too
-    small.
+    reads of it is told, and plans are chosen for that. `float32`: as it would be with float32 maps and weights.
+    ValueError names the block for which a budget or a buffer is too small.
     """
     if stream is not None and by == "macs":
         raise ValueError("--stream: reading is counted in cycles, not in MACs")
@@ -212,7 +213,9 @@ def analyze(
         blob = read_blob(path)
         info = read(blob)
         network, plan = blob_network(info, path.stem), blob_plan(info)
-        fast = fast_layers(blob_qnet(blob, path.stem))
+        fast = None if network.value_bytes > 1 else fast_layers(blob_qnet(blob, path.stem))
+    if float32:
+        network, blob, plan, fast = network.float32(), None, None, None
     if blob is not None and plan is not None and budget is None and not pareto:
         found = with_flash(analyze_network(network, plan, blob=blob, by=by), network, plan, flash)
         return found if stream is None else with_stream(found, blob, stream)
@@ -231,6 +234,8 @@ def with_flash(a: Analysis, network: Network, plan: Plan, flash: Flash | None) -
     """The same analysis with what is read of a board's flash."""
     if flash is None:
         return a
+    if network.value_bytes > 1:
+        raise ValueError(f"{network.name}: float32: what is read of a flash is told of networks of integers alone")
     read = flash.reads(network, plan)
     return replace(a, read=read, reading=flash.read * read)
 
@@ -267,7 +272,8 @@ def analyze_network(
         segments.append(_fused(network, plan, index, a, blocks))
     ends = _ends(network, plan)
     bound, most = choice.binding(network, plan), max(s.live for s in segments)
-    qnet = None if blob is None else blob_qnet(blob, network.name)
+    floats = network.value_bytes > 1
+    qnet = None if blob is None or floats else blob_qnet(blob, network.name)
     its = lasting(network, _last(network, plan))
     cost, executed = costs.totals(network, plan, by)
     return Analysis(
@@ -280,7 +286,7 @@ def analyze_network(
         classes=len(network.labels),
         arena=plan.arena_bytes,
         budget=budget,
-        paper_accounting=paper_peak(network),
+        paper_accounting=paper_peak(network, network.value_bytes),
         layerwise=max(n for b in (*blocks, *ends) for _, n in b.layerwise),
         macs=network.macs,
         executed_macs=executed,
@@ -295,7 +301,7 @@ def analyze_network(
             *(replace(b, binding=i == bound) for i, b in enumerate(blocks)),
             *(replace(end, binding=bound is None) for end in ends),
         ),
-        narrower=tuple(n for n in narrower.narrower(network, plan, qnet) if n.sums or n.map),
+        narrower=() if floats else tuple(n for n in narrower.narrower(network, plan, qnet) if n.sums or n.map),
     )
 
 
@@ -320,16 +326,16 @@ def _size(height: int, width: int) -> str:
 
 
 def layer_by_layer(layer: Layer) -> tuple[tuple[str, int], ...]:
-    """(operation, bytes) of a layer in the usual order: whole int8 input and output maps of each convolution, and the
+    """(operation, bytes) of a layer in the usual order: whole input and output maps of each convolution, and the
     block's input as long as a residual needs it."""
-    first, last = layer.h * layer.w * layer.cin, map_bytes(layer)
+    first, last = input_map_bytes(layer), map_bytes(layer)
     if layer.kind == "block":
-        middle, shortcut = layer.oh * layer.ow * layer.cexp, last * layer.expand
+        middle, shortcut = layer.oh * layer.ow * layer.cexp * layer.value_bytes, last * layer.expand
         return ("first", first + middle), ("shortcut", first + middle + shortcut), ("second", first + middle + last)
     if layer.kind != "bottleneck":
         return ((layer.kind, first + last),)
     kept = first if layer.residual else 0
-    wide, narrow = layer.h * layer.w * layer.cexp, layer.oh * layer.ow * layer.cexp
+    wide, narrow = (n * layer.cexp * layer.value_bytes for n in (layer.h * layer.w, layer.oh * layer.ow))
     if not layer.expand:
         return ("depthwise", first + narrow), ("project", narrow + last + kept)
     return ("expand", first + wide), ("depthwise", wide + narrow + kept), ("project", narrow + last + kept)
@@ -418,13 +424,18 @@ def _ends(network: Network, plan: Plan) -> list[Block]:
     end, dense = lasting(network, _last(network, plan)).end, network.end.fully_connected(network)
     last, alive = network.chain[-1], dict.fromkeys(KINDS, 0)
     if network.end.pools():
-        features, logits = plan.places["logit_at"], 2 * len(network.labels)  # sums below them if these outlive tunnels
+        logit = 2 if network.value_bytes == 1 else 4
+        features, logits = (
+            plan.places["logit_at"],
+            logit * len(network.labels),
+        )  # sums below them if these outlive tunnels
         alive |= dict(features=features, logits=logits, other=end - features - logits)
     else:
         alive |= dict(features=end)
     if dense:
         classes, n = dense
-        layerwise = ("pool", map_bytes(last) + n), ("fc", n + classes)
+        size = network.value_bytes
+        layerwise = ("pool", map_bytes(last) + n * size), ("fc", (n + classes) * size)
         return [_end("fc", (1, 1, n), (1, 1, classes), alive, layerwise)]
     shape = _shape_out(last)
     return [_end("end", shape, shape, alive, (("end", map_bytes(last)),))] if end else []

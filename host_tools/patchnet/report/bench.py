@@ -24,7 +24,7 @@ from ..blob.order import fast_layers
 from ..blob.pack import pack
 from ..blob.quantized import QNet
 from ..blob.random import random_qnet
-from ..blob.unpack import blob_plan, blob_qnet, read, read_blob
+from ..blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
 from ..board.remote import FIRMWARE, PATIENCE, ROM_SIZE, Board
 from ..net import zoo
 from ..net.layers import Layer
@@ -342,7 +342,12 @@ def run_model(model: str, firmware: Path = FIRMWARE, told: Progress = lambda _: 
     else:
         path = model_file(model, "qemu")
         blob = read_blob(path)
-        jobs = list(network_jobs(path.stem, blob_qnet(blob, path.stem), blob_plan(read(blob))))
+        info = read(blob)
+        network, plan = blob_network(info, path.stem), blob_plan(info)
+        if network.value_bytes > 1:
+            jobs = [Job(path.stem, "as packed", network, plan, blob)]
+        else:
+            jobs = list(network_jobs(path.stem, blob_qnet(blob, path.stem), plan))
     return Bench([], _counted(jobs, _network_count, firmware, told))
 
 

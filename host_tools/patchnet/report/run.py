@@ -19,6 +19,7 @@ from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from ..blob.files import blobs_in
 from ..blob.qnet_file import how_made
 from ..evaluate.val import Answered
 from ..net.toml import read_toml
@@ -57,7 +58,7 @@ def write(
         facts += [measured(asked)]
         sections += [Section("Engines", results(asked, [*asked.results, *(of_part.results[-1:] if of_part else [])]))]
     sections += curves(run)
-    blobs, analysis = sorted(run.glob("*.pnb")), None
+    blobs, analysis = blobs_in(run), None
     if len(blobs) == 1:
         analysis = analyze.analyze(blobs[0], flash=flash)
         facts += figures(analysis, blobs[0], clock)

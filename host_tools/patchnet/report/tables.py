@@ -85,7 +85,7 @@ def summary(a: Analysis) -> list[str]:
         *streamed,
         *([kept] if a.stream else []),
         f"paper's accounting  {a.paper_accounting:>13,} B   largest input + output of a layer",
-        f"layer by layer      {a.layerwise:>13,} B   whole int8 maps of a tunnel, usual order",
+        f"layer by layer      {a.layerwise:>13,} B   whole maps of a tunnel, usual order",
         f"segments            {len(a.segments):>13,}     {told}",
         f"MACs per picture    {a.macs:>13,}     {a.executed_macs:,} executed ({a.executed_macs / a.macs:.2f}x)",
         f"{COSTS[a.by]:<20}{a.cost:>13,.0f}     predicted; {a.cost / a.macs:.2f} per MAC",

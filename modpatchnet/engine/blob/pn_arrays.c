@@ -175,9 +175,53 @@ static int check_mean(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, u
     return ((uint64_t)taps * 255) << l->shift > INT32_MAX ? PN_ERR_OVERFLOW : PN_OK;
 }
 
+#ifdef PN_NO_FLOAT32
+#define check_float_arrays(m, l, end) PN_OK
+#define check_float_dense(m, end) PN_OK
+#else
+
+// Biases and weights of `n` outputs, `products` each, any numbers.
+static int check_floats(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t products) {
+    uint64_t bytes = 4 * n * (1 + products);
+    if (!pn_in_weights(m, *off, bytes)) {
+        return PN_ERR_WEIGHTS;
+    }
+    *off += (uint32_t)bytes;
+    return PN_OK;
+}
+
+static int check_float_dense(const pn_model_t *m, uint32_t *end) {
+    return check_floats(m, end, m->classes, m->features);
+}
+
+static int check_float_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
+    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
+    bool expand = l->flags & PN_FLAG_EXPAND;
+    int err;
+    switch (l->kind) {
+        case PN_KIND_CONV:
+            return check_floats(m, end, l->cout, (uint64_t)taps * l->cin);
+        case PN_KIND_BOTTLENECK:
+            err = expand ? check_floats(m, end, l->cexp, l->cin) : PN_OK;
+            err = err ? err : check_floats(m, end, l->cexp, taps);
+            return err ? err : check_floats(m, end, l->cout, l->cexp);
+        case PN_KIND_BLOCK:
+            err = check_floats(m, end, l->cexp, (uint64_t)taps * l->cin);
+            err = err ? err : check_floats(m, end, l->cout, (uint64_t)l->y.second * l->x.second * l->cexp);
+            return err || !expand ? err : check_floats(m, end, l->cout, l->cin);
+        default: // pooling takes no weights
+            return PN_OK;
+    }
+}
+
+#endif
+
 int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
     uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
     *end = l->weight_off;
+    if (pn_floats(m)) {
+        return check_float_arrays(m, l, end);
+    }
     if (pn_fast_mode(l->mode)) {
         return check_fast_arrays(m, l, end);
     }
@@ -198,6 +242,9 @@ int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *en
 int pn_check_dense(const pn_model_t *m, uint32_t *end) {
     const uint8_t *b = m->blob;
     *end = pn_u32(b + PN_HEADER_FC_OFF);
+    if (pn_floats(m)) {
+        return check_float_dense(m, end);
+    }
     return check_scaled(m, end, m->classes, (uint64_t)m->classes * m->features, m->features, 14, b[PN_HEADER_FC_SHIFT]);
 }
 

@@ -26,6 +26,7 @@
 #define PN_ERR_NO_DETECT (-16) // a detection network, and the engine is built without (PN_NO_DETECT)
 #define PN_ERR_NO_SOUND (-17) // an audio model, and the engine is built without (PN_NO_SOUND)
 #define PN_ERR_NO_HEATMAP (-18) // a heat map, and the engine is built without (PN_NO_HEATMAP)
+#define PN_ERR_NO_FLOAT32 (-19) // a float32 network, and the engine is built without (PN_NO_FLOAT32)
 
 #define PN_MAGIC 0x1a424e50u
 #define PN_VERSION 6
@@ -40,6 +41,11 @@
 #define PN_KIND_BLOCK 3
 #define PN_KIND_MAXPOOL 4
 #define PN_KIND_MEANPOOL 5
+#define PN_DTYPE_INT8 0
+#define PN_DTYPE_FLOAT32 1
+#define PN_ACT_NONE 0
+#define PN_ACT_RELU 1
+#define PN_ACT_RELU6 2
 #define PN_FLAG_EXPAND 1
 #define PN_FLAG_RESIDUAL 2
 #define PN_FLAG_SIGNED 4
@@ -105,7 +111,8 @@
 #define PN_HEADER_POOL_ZERO 39
 #define PN_HEADER_FC_SHIFT 40
 #define PN_HEADER_FC_ZERO 41
-#define PN_HEADER_SPARE 42
+#define PN_HEADER_DTYPE 42
+#define PN_HEADER_SPARE 43
 #define PN_HEADER_PATCH_OFF 44
 #define PN_HEADER_LAYER_OFF 48
 #define PN_HEADER_SEGMENT_OFF 52

@@ -112,8 +112,23 @@ static bool fast_schedule_ok(const pn_stage_t *s) {
         && s->rows <= (sweeps ? s->lines_out : 1) && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
 }
 
+#ifdef PN_NO_FLOAT32
+#define float_schedule_ok(c, s) ((void)(c), (void)(s), true)
+#else
+// What a float32 network's plan may have of all this. A sum over pixels has one order only where lines are rows.
+static bool float_schedule_ok(const check_t *c, const pn_stage_t *s) {
+    bool window = s->kind == PN_KIND_CONV && s->mode == PN_MODE_DIRECT && s->group > 0;
+    bool portable = s->mode != PN_MODE_WINDOW && s->mode != PN_MODE_STORED && !pn_is_fast(s) && !window;
+    bool words = ((s->ring_at | s->wide_at | c->seg->in_at | c->seg->out_at) & 3) == 0;
+    return !s->floats || (portable && words && !(c->seg->columns && c->seg->sink == PN_TO_SUMS));
+}
+#endif
+
 static bool kind_schedule_ok(const check_t *c, int t) {
     const pn_stage_t *s = &c->stages[t];
+    if (!float_schedule_ok(c, s)) {
+        return false;
+    }
     if (pn_is_fast(s)) {
         return fast_schedule_ok(s);
     }
@@ -145,7 +160,7 @@ static bool there(const check_t *c, int t, uint32_t y) {
     if (c->first) {
         return s->mode == PN_MODE_WINDOW || y + s->ring_lines >= s->fresh;
     }
-    uint64_t row = c->in.at + (uint64_t)y * s->cross_in * s->cin;
+    uint64_t row = c->in.at + (uint64_t)y * s->cross_in * s->cin * pn_size_in(s);
     return c->seg->columns || c->out.at >= c->in.at + c->in.bytes || c->written <= row;
 }
 
@@ -153,7 +168,7 @@ static bool there(const check_t *c, int t, uint32_t y) {
 static void write(check_t *c, int t, uint32_t end) {
     const pn_stage_t *s = &c->stages[t];
     if (t == c->seg->layers - 1 && c->out.bytes) {
-        c->written = c->out.at + (uint64_t)end * s->cross_out * s->cout;
+        c->written = c->out.at + (uint64_t)end * s->cross_out * s->cout * pn_size(s);
     }
 }
 
@@ -215,9 +230,9 @@ static int strip_ok(check_t *c, uint32_t top) {
     pn_strip_begin(c->stages, c->seg, top);
     const pn_stage_t *s = c->stages, *end = &s[c->seg->layers - 1];
     if (c->seg->columns && c->out.bytes) {
-        c->written = c->out.at + (uint64_t)end->out_to * end->lines_out * end->cout;
+        c->written = c->out.at + (uint64_t)end->out_to * end->lines_out * end->cout * pn_size(end);
     }
-    uint64_t row = c->in.at + (uint64_t)s->from * s->lines_in * s->cin;
+    uint64_t row = c->in.at + (uint64_t)s->from * s->lines_in * s->cin * pn_size_in(s);
     bool apart = !c->in.bytes || c->out.at >= c->in.at + c->in.bytes;
     if (!strip_areas_ok(c) || (c->seg->columns && !apart && c->written > row)) {
         return PN_ERR_PLAN;
@@ -289,9 +304,9 @@ static void find_maps(check_t *c) {
     const pn_stage_t *s = c->stages;
     const pn_layer_t *l = &c->m->run.layer;
     c->in.at = c->seg->in_at;
-    c->in.bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin;
+    c->in.bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin * pn_size_in(s);
     c->out.at = c->seg->out_at;
-    c->out.bytes = c->seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout;
+    c->out.bytes = c->seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout * pn_size(s);
 }
 
 static bool end_ok(const pn_model_t *m, const pn_room_t *room) {

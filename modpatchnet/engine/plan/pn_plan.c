@@ -43,6 +43,7 @@ void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, 
     for (uint32_t t = 0; t < seg->layers; t++) {
         pn_layer_read(m, tunnel, seg->first + t, l);
         stage_init(&stages[t], l, seg->columns);
+        stages[t].floats = pn_floats(m);
     }
 }
 
@@ -145,7 +146,7 @@ pn_job_t pn_next(const pn_stage_t *stages, int n, bool picture) {
 }
 
 uint64_t pn_ring_bytes(const pn_stage_t *s) {
-    return (uint64_t)s->ring_lines * pn_pixels_in(s) * s->cin;
+    return (uint64_t)s->ring_lines * pn_pixels_in(s) * s->cin * pn_size_in(s);
 }
 
 pn_fast_t pn_fast_shape(const pn_stage_t *s) {
@@ -175,10 +176,10 @@ uint64_t pn_wide_bytes(const pn_stage_t *s) {
         return pn_fast_area(&f).wide;
     }
     if (s->mode == PN_MODE_COVER) {
-        return (s->kind == PN_KIND_MAXPOOL ? 1u : 4u) * (uint64_t)s->cout;
+        return (s->kind == PN_KIND_MAXPOOL ? pn_size(s) : 4u) * (uint64_t)s->cout;
     }
     uint64_t pixels = s->kind == PN_KIND_BLOCK ? pn_middle_pixels(s) : pn_pixels_in(s);
-    return s->mode == PN_MODE_ROLLING ? pn_kernel_lines(s) * pixels * s->cexp : 0;
+    return s->mode == PN_MODE_ROLLING ? pn_kernel_lines(s) * pixels * s->cexp * pn_size(s) : 0;
 }
 
 uint32_t pn_middle_pixels(const pn_stage_t *s) {
@@ -249,9 +250,26 @@ static void bottleneck_work(const pn_stage_t *s, pn_work_t *w) {
     }
 }
 
+#ifdef PN_NO_FLOAT32
+#define float_work(s, w) ((void)(w), false)
+#else
+// Of a float32 network: sums are as large as others, windows are not widened.
+static bool float_work(const pn_stage_t *s, pn_work_t *w) {
+    if (s->floats && s->kind == PN_KIND_BOTTLENECK) {
+        bottleneck_work(s, w);
+        w->wide *= 4;
+        w->values *= 4;
+    }
+    return s->floats;
+}
+#endif
+
 pn_work_t pn_work(const pn_stage_t *s, bool pooled) {
     pn_work_t w = { 0, 0, 0, 0 };
-    w.staging = pooled ? (uint64_t)pn_pixels_out(s) * (pn_grouped_conv(s) ? s->group : s->cout) : 0;
+    w.staging = pooled ? (uint64_t)pn_pixels_out(s) * (pn_grouped_conv(s) ? s->group : s->cout) * pn_size(s) : 0;
+    if (float_work(s, &w)) {
+        return w;
+    }
     if (pn_is_fast(s)) {
         pn_fast_t f = pn_fast_shape(s);
         w.values = pn_fast_area(&f).work;

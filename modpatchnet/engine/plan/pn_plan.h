@@ -24,6 +24,7 @@ typedef struct {
     pn_axis_t along, across; // lines, and the pixels of a line
     uint8_t index, kind, mode, flags, shift;
     int8_t zero_in, zero_out;
+    bool floats;
 } pn_stage_t;
 
 // Where the lines of a segment's last layer go: into a map; or, by way of the work area, to the task: those of a
@@ -71,6 +72,20 @@ static inline uint32_t pn_added_line(const pn_stage_t *s, uint32_t o) {
 static inline bool pn_expands(const pn_stage_t *s) {
     return s->kind == PN_KIND_BOTTLENECK && s->flags & PN_FLAG_EXPAND;
 }
+
+// Bytes of a value that a stage makes, and of one that it reads; the input of the network is int8 in any case.
+#ifdef PN_NO_FLOAT32
+#define pn_size(s) ((void)(s), 1u)
+#define pn_size_in(s) ((void)(s), 1u)
+#else
+static inline uint32_t pn_size(const pn_stage_t *s) {
+    return s->floats ? 4 : 1;
+}
+
+static inline uint32_t pn_size_in(const pn_stage_t *s) {
+    return s->floats && s->index > 0 ? 4 : 1;
+}
+#endif
 
 // Whether its input is added to what it makes.
 static inline bool pn_adds(const pn_stage_t *s) {

@@ -48,6 +48,10 @@ static pn_part_t part_of_rows(const pn_model_t *m, bool fc, uint32_t layer, uint
 
 // What the next step needs.
 static pn_part_t next_part(const pn_model_t *m, bool fc) {
+    if (pn_floats(m)) {
+        pn_part_t all = { fc ? m->all_layers : stage_of(m)->index, 0, 1 };
+        return all;
+    }
     if (fc) {
         return part_of_rows(m, true, m->all_layers, m->run.row);
     }
@@ -104,7 +108,7 @@ static void want_group(pn_model_t *m, const pn_stage_t *s) {
 }
 
 static bool is_rows(const pn_model_t *m, bool fc) {
-    return fc || stage_of(m)->kind == PN_KIND_CONV;
+    return !pn_floats(m) && (fc || stage_of(m)->kind == PN_KIND_CONV);
 }
 
 // Stretch `i` of the file in which the part lies. Returns how many there are.
@@ -115,10 +119,10 @@ static uint32_t want_part(pn_model_t *m, bool fc, uint32_t i) {
     }
     const pn_stage_t *s = stage_of(m);
     uint32_t at, end;
-    if (pn_is_fast(s)) {
+    if (!fc && pn_is_fast(s)) {
         want_group(m, s);
     } else {
-        pn_check_arrays(m, m->run.tunnel, s->index, 1, &at, &end);
+        pn_check_arrays(m, m->run.tunnel, s->index, !fc, &at, &end);
         want(m, at, end - at, 0);
     }
     return 1;
@@ -131,12 +135,12 @@ static int check_part(pn_model_t *m, bool fc) {
         return pn_check_scaled(m->weights.at, m->weights.part.n, r.row, r.bits, r.shift);
     }
     const pn_stage_t *s = stage_of(m);
-    if (pn_is_fast(s)) {
+    if (!fc && pn_is_fast(s)) {
         pn_fast_t f = pn_fast_stage(m, s);
         return pn_check_fast(&f, m->weights.part.from, m->weights.part.n);
     }
     uint32_t at, end;
-    return pn_check_arrays(m, m->run.tunnel, s->index, 1, &at, &end);
+    return pn_check_arrays(m, m->run.tunnel, s->index, !fc, &at, &end);
 }
 
 // Channels whose weights can stay in the buffer: of a fast bottleneck by itself all groups that have room there beside
@@ -194,7 +198,8 @@ static int take(pn_model_t *m, bool fc) {
 }
 
 static bool takes_no_weights(const pn_model_t *m) {
-    return m->run.job.action == PN_SAMPLE || stage_of(m)->kind == PN_KIND_MAXPOOL;
+    uint8_t kind = stage_of(m)->kind;
+    return m->run.job.action == PN_SAMPLE || kind == PN_KIND_MAXPOOL || (pn_floats(m) && kind == PN_KIND_MEANPOOL);
 }
 
 int pn_parts_ready(pn_model_t *m, bool fc) {
@@ -227,7 +232,7 @@ static uint32_t least_rows(const rows_t *r, uint32_t n) {
 
 // Bytes of the smallest parts in which a layer can be done.
 static uint32_t least_part(pn_model_t *m, const pn_layer_t *l, uint32_t tunnel) {
-    if (l->kind == PN_KIND_CONV) {
+    if (l->kind == PN_KIND_CONV && !pn_floats(m)) {
         rows_t r = conv_rows(0, l->cout, &l->y, &l->x, l->cin, 0);
         return least_rows(&r, l->mode == PN_MODE_GROUPS ? l->group : PN_LEAST_OUTPUTS);
     }
@@ -248,7 +253,11 @@ static uint32_t least(pn_model_t *m) {
         pn_layer_read(m, last, i, &l);
         bytes = larger(bytes, least_part(m, &l, last));
     }
-    if (m->dense) {
+    if (m->dense && pn_floats(m)) {
+        uint32_t from, end;
+        pn_check_arrays(m, 0, 0, 0, &from, &end);
+        bytes = larger(bytes, end - from);
+    } else if (m->dense) {
         rows_t r = fc_rows(m);
         bytes = larger(bytes, least_rows(&r, PN_LEAST_OUTPUTS));
     }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/kernels/pn_float.h"
 #include "engine/kernels/pn_round.h"
 #include "engine/run/pn_arena.h"
 #include "engine/run/pn_image.h"
@@ -14,6 +15,7 @@
 #include "engine/run/pn_stage_bottleneck.h"
 #include "engine/run/pn_stage_block.h"
 #include "engine/run/pn_stage_fast.h"
+#include "engine/run/pn_stage_float.h"
 
 // Output line `o` of stage `t` is there: tells it if it is the task's.
 static void made(const pn_model_t *m, int t, uint32_t o, pn_made_t *out) {
@@ -31,6 +33,8 @@ static void group_step(pn_model_t *m, int t, uint32_t end, pn_made_t *out) {
     }
     if (s->mode == PN_MODE_SWEEP) {
         sweep_line(m, t);
+    } else if (pn_floats(m)) {
+        float_group_line(m, t);
     } else {
         group_line(m, t);
     }
@@ -51,7 +55,7 @@ static void group_step(pn_model_t *m, int t, uint32_t end, pn_made_t *out) {
 
 // Whether all channels of a line are done now, and not only those whose weights were there.
 static bool all_channels(const pn_model_t *m, pn_stage_t *s) {
-    if (!m->weights.parted || pn_grouped_conv(s)) {
+    if (!m->weights.parted || pn_grouped_conv(s) || pn_floats(m)) {
         return true;
     }
     s->channel = (uint16_t)(s->channel + pn_part_channels(m, s));
@@ -99,7 +103,11 @@ static void chunk_step(pn_model_t *m, int t, uint32_t end, pn_made_t *out) {
         group_step(m, t, end, out);
         return;
     }
-    make_line(m, t);
+    if (pn_floats(m)) {
+        float_make_line(m, t);
+    } else {
+        make_line(m, t);
+    }
     if (all_channels(m, s)) {
         read_again(m, t, s->done);
         made(m, t, s->done, out);
@@ -122,7 +130,9 @@ static void take_line(pn_model_t *m, int t, uint32_t y) {
     if (s->index == 0 && s->channel == 0) {
         sample_line(m, y);
     }
-    if (pn_is_fast(s)) {
+    if (pn_floats(m)) {
+        float_take_line(m, t, y);
+    } else if (pn_is_fast(s)) {
         fast_take(m, t, y);
     } else if (s->kind == PN_KIND_CONV) {
         cover_line(m, t, y);

@@ -87,15 +87,15 @@ static line_t block_shortcut(const pn_model_t *m, int t, const block_t *b, line_
 
 // The lines between the convolutions that are under the second one for output line `o`.
 static void middle_rows(const pn_model_t *m, const pn_stage_t *s, uint32_t o, pn_taps_t *taps) {
-    uint32_t lo, hi, pixels = pn_middle_pixels(s);
+    uint32_t lo, hi, pixels = pn_middle_pixels(s), bytes = s->cexp * pn_size(s);
     int top = (int)o - s->along.second / 2;
     pn_middle(s, false, o, o + 1, &lo, &hi);
-    taps->step = s->cexp;
+    taps->step = (int)bytes;
     taps->w = (int)pixels;
     for (int k = 0; k < s->along.second; k++) {
         uint32_t y = (uint32_t)(top + k);
         bool inside = top + k >= (int)lo && top + k < (int)hi;
-        taps->rows[k] = inside ? m->run.arena + s->wide_at + y % pn_kernel_lines(s) * pixels * s->cexp : NULL;
+        taps->rows[k] = inside ? m->run.arena + s->wide_at + y % pn_kernel_lines(s) * pixels * bytes : NULL;
     }
 }
 

@@ -180,7 +180,7 @@ static void read_again(const pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t lo, hi;
     bool block = s->kind == PN_KIND_BLOCK;
-    size_t bytes = (size_t)(block ? pn_middle_pixels(s) : pn_pixels_in(s)) * s->cexp;
+    size_t bytes = (size_t)(block ? pn_middle_pixels(s) : pn_pixels_in(s)) * s->cexp * pn_size(s);
     if (block) {
         pn_middle(s, false, o, o + 1, &lo, &hi);
     } else {

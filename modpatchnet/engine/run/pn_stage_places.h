@@ -14,18 +14,19 @@ typedef struct {
 // Line `y` of stage `t`'s input, from its first needed pixel on.
 static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    line_t line = { (int8_t *)m->run.arena, s->cin };
+    uint32_t bytes = s->cin * pn_size_in(s); // of a pixel
+    line_t line = { (int8_t *)m->run.arena, (int)bytes };
     if (t > 0 || pn_first_segment(m)) {
-        line.at += s->ring_at + (size_t)(y % s->ring_lines) * pn_pixels_in(s) * s->cin;
-        PN_READ(line.at, pn_pixels_in(s) * s->cin, TAG(m, TAG_RING, s->index, y));
+        line.at += s->ring_at + (size_t)(y % s->ring_lines) * pn_pixels_in(s) * bytes;
+        PN_READ(line.at, pn_pixels_in(s) * bytes, TAG(m, TAG_RING, s->index, y));
         return line;
     }
     size_t pixel = m->run.segment.columns ? (size_t)s->from * s->lines_in + y : (size_t)y * s->cross_in + s->from;
-    line.at += m->run.segment.in_at + pixel * s->cin;
-    line.step = m->run.segment.columns ? s->lines_in * s->cin : s->cin;
+    line.at += m->run.segment.in_at + pixel * bytes;
+    line.step = (int)(m->run.segment.columns ? s->lines_in * bytes : bytes);
 #ifdef PN_SHADOW
     for (uint32_t x = 0; x < pn_pixels_in(s); x++) {
-        PN_READ(line.at + (size_t)x * line.step, s->cin, MAP_TAG(m, m->run.map_layer));
+        PN_READ(line.at + (size_t)x * line.step, bytes, MAP_TAG(m, m->run.map_layer));
     }
 #endif
     return line;
@@ -34,18 +35,19 @@ static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
 // Output line `o` of stage `t`.
 static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    line_t line = { (int8_t *)m->run.arena, s->cout };
+    uint32_t bytes = s->cout * pn_size(s); // of a pixel
+    line_t line = { (int8_t *)m->run.arena, (int)bytes };
     if (t + 1 < m->run.segment.layers) {
         const pn_stage_t *next = s + 1;
-        line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * s->cout;
+        line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * bytes;
     } else if (m->run.segment.sink != PN_TO_MAP) {
         pn_work_t w = pn_work(s, true);
         line.at += m->run.segment.work_at + pn_staging_at(&w);
     } else {
         size_t pixel = m->run.segment.columns ? (size_t)s->out_from * s->lines_out + o
                                               : (size_t)o * s->cross_out + s->out_from;
-        line.at += m->run.segment.out_at + pixel * s->cout;
-        line.step = m->run.segment.columns ? s->lines_out * s->cout : s->cout;
+        line.at += m->run.segment.out_at + pixel * bytes;
+        line.step = (int)(m->run.segment.columns ? s->lines_out * bytes : bytes);
     }
     return line;
 }
@@ -56,7 +58,7 @@ static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, i
     const pn_stage_t *s = &pn_stages(m)[t];
     bool ring = t + 1 < m->run.segment.layers;
     uint32_t last = m->run.segment.sink != PN_TO_MAP ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
-    PN_WRITE(pixel, n, ring ? TAG(m, TAG_RING, s->index + 1, o) : last);
+    PN_WRITE(pixel, n * (int)pn_size(s), ring ? TAG(m, TAG_RING, s->index + 1, o) : last);
 #else
     (void)m, (void)t, (void)o, (void)pixel, (void)n;
 #endif

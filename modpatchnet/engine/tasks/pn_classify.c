@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/blob/pn_arrays.h"
+#include "engine/kernels/pn_float.h"
 #include "engine/kernels/pn_round.h"
 #include "engine/run/pn_arena.h"
 #include "engine/run/pn_stage.h"
@@ -24,8 +25,19 @@ static int16_t *logits(const pn_model_t *m) {
 
 // ---------------------------------------------------------------- opening
 
+static int features_ok(const pn_model_t *m) {
+    if (m->features > PN_MAX_REDUCTION || (!m->dense && m->features != m->classes)) {
+        return PN_ERR_SHAPE;
+    }
+    uint32_t end;
+    return m->dense ? pn_check_dense(m, &end) : PN_OK;
+}
+
 int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
     const uint8_t *b = m->blob;
+    if (pn_floats(m)) {
+        return features_ok(m);
+    }
     if ((int32_t)header(m, PN_HEADER_POOL_MULT) <= 0 || b[PN_HEADER_POOL_SHIFT] > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
     }
@@ -33,11 +45,7 @@ int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
     if ((pixels * 255) << b[PN_HEADER_POOL_SHIFT] > INT32_MAX) {
         return PN_ERR_OVERFLOW;
     }
-    if (m->features > PN_MAX_REDUCTION || (!m->dense && m->features != m->classes)) {
-        return PN_ERR_SHAPE;
-    }
-    uint32_t end;
-    return m->dense ? pn_check_dense(m, &end) : PN_OK;
+    return features_ok(m);
 }
 
 // Sums are alive in the segment that makes them, or those of several chains always; what is made of them from then on
@@ -49,16 +57,70 @@ void pn_classify_room(const pn_model_t *m, pn_room_t *room) {
     uint32_t sums = grouped && !lasting ? pn_u16(last + PN_LAYER_GROUP) : pn_last_channels(m);
     uint16_t all = m->all_segments, pooled = (uint16_t)(m->segments - 1), end = (uint16_t)(all + 1);
     uint16_t first = pn_concat(m) && m->tunnels > 1 ? 0 : pooled;
-    uint32_t logit_at = header(m, PN_HEADER_LOGIT_AT);
+    uint32_t logit_at = header(m, PN_HEADER_LOGIT_AT), logit = pn_floats(m) ? 4 : 2, feature = pn_floats(m) ? 4 : 1;
     room->n = m->dense ? 3 : 2;
     room->lasting[0] = (pn_lasting_t) { header(m, PN_HEADER_SUM_AT), 4, 4ull * sums, lasting ? 0 : pooled, all };
-    room->lasting[1] = (pn_lasting_t) { logit_at, 2, 2ull * m->classes, m->dense ? all : first, end };
-    room->lasting[2] = (pn_lasting_t) { header(m, PN_HEADER_FEATURE_AT), 1, m->features, first, end };
+    room->lasting[1] = (pn_lasting_t) { logit_at, logit, (uint64_t)logit * m->classes, m->dense ? all : first, end };
+    uint64_t bytes = (uint64_t)feature * m->features;
+    room->lasting[2] = (pn_lasting_t) { header(m, PN_HEADER_FEATURE_AT), feature, bytes, first, end };
 }
 
 int16_t pn_classify_zero(const pn_model_t *m) {
     return (int8_t)m->blob[m->dense ? PN_HEADER_FC_ZERO : PN_HEADER_POOL_ZERO];
 }
+
+// ---------------------------------------------------------------- float32
+
+#ifdef PN_NO_FLOAT32
+#define float_line(m, line, pixels, n, sums) ((void)0)
+#define float_sums(m, sums, first, n) ((void)(sums), (void)(first))
+#define float_dense(m) ((void)0)
+#define float_logit(m, i) 0
+#else
+
+static float *float_at(const pn_model_t *m, int field) {
+    return (float *)(void *)(m->run.arena + header(m, field));
+}
+
+// The sums lie where those of an int8 network would.
+static void float_line(const pn_model_t *m, const int8_t *line, uint32_t pixels, uint32_t n, int32_t *sums) {
+    (void)m;
+    pn_float_sum((const float *)(const void *)line, pixels, n, (float *)(void *)sums);
+}
+
+// Means of the pixels of each chain's last map, of all chains together where those are summed.
+static void float_sums(const pn_model_t *m, const int32_t *sums, uint32_t first, uint32_t n) {
+    const pn_layer_t *l = &m->run.layer;
+    float *out = float_at(m, m->dense ? PN_HEADER_FEATURE_AT : PN_HEADER_LOGIT_AT) + first;
+    PN_WRITE(out, 4 * n, m->dense ? TAG_FEATURES : TAG_LOGITS);
+    PN_READ(sums, 4 * n, TAG_SUMS);
+    pn_float_mean((const float *)(const void *)sums, n, (uint32_t)l->oh * l->ow, out);
+}
+
+// Some outputs of the fully connected layer, from m->run.row on.
+static void float_dense(pn_model_t *m) {
+    uint32_t row = m->run.row, left = m->classes - row, n = left < OUTPUTS_AT_ONCE ? left : OUTPUTS_AT_ONCE;
+    const float *bias = (const float *)(const void *)pn_array(m, header(m, PN_HEADER_FC_OFF));
+    const float *weight = bias + m->classes, *x = float_at(m, PN_HEADER_FEATURE_AT);
+    float *out = float_at(m, PN_HEADER_LOGIT_AT) + row;
+    PN_WRITE(out, 4 * n, TAG_LOGITS);
+    PN_READ(x, 4 * m->features, TAG_FEATURES);
+    memcpy(out, bias + row, 4 * n);
+    pn_float_dots(x, weight + (size_t)row * m->features, m->features, m->features, n, out);
+    m->run.row = (uint16_t)(row + n);
+}
+
+float pn_value(const pn_model_t *m, uint32_t i) {
+    const float *at = float_at(m, pn_classifies(m) ? PN_HEADER_LOGIT_AT : PN_HEADER_FEATURE_AT) + i;
+    PN_READ(at, 4, pn_classifies(m) ? TAG_LOGITS : TAG_FEATURES);
+    return *at;
+}
+
+static int32_t float_logit(const pn_model_t *m, uint32_t i) {
+    return pn_float_steps(pn_value(m, i));
+}
+
+#endif
 
 // ---------------------------------------------------------------- features
 
@@ -77,6 +139,10 @@ static int16_t logit(int32_t q8) {
 static void end_sums(const pn_model_t *m, const int32_t *sums, uint32_t first, uint32_t n) {
     const uint8_t *b = m->blob;
     first += pn_concat(m) ? m->run.tunnel * pn_last_channels(m) : 0;
+    if (pn_floats(m)) {
+        float_sums(m, sums, first, n);
+        return;
+    }
     int8_t *out = (int8_t *)m->run.arena + header(m, PN_HEADER_FEATURE_AT) + first;
     int16_t *out16 = logits(m) + first;
     int32_t mult = (int32_t)header(m, PN_HEADER_POOL_MULT), zero = 256 * (int8_t)b[PN_HEADER_POOL_ZERO];
@@ -110,9 +176,13 @@ void pn_classify_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, cons
     uint32_t left = s->cout - (grouped ? s->channel : 0u), n = grouped && s->group < left ? s->group : left;
     int32_t *sums = feature_sums(m) + (grouped && pn_lasting_sums(m) ? s->channel : 0);
     (void)o; // only the checking build looks at it
-    PN_READ(line, pn_pixels_out(s) * n, TAG(m, TAG_STAGING, s->index, o));
+    PN_READ(line, pn_pixels_out(s) * n * pn_size(s), TAG(m, TAG_STAGING, s->index, o));
     PN_READ(sums, 4 * n, TAG_SUMS);
-    pn_pool_add(line, (int)pn_pixels_out(s), (int)n, s->zero_out, sums);
+    if (pn_floats(m)) {
+        float_line(m, line, pn_pixels_out(s), n, sums);
+    } else {
+        pn_pool_add(line, (int)pn_pixels_out(s), (int)n, s->zero_out, sums);
+    }
     PN_WRITE(sums, 4 * n, TAG_SUMS);
 }
 
@@ -133,8 +203,13 @@ void pn_classify_chain(const pn_model_t *m) {
 
 bool pn_classify_step(pn_model_t *m) {
     if (!m->dense) {
-        PN_READ(logits(m), 2 * m->classes, TAG_LOGITS); // made chain by chain, they must still be there
+        // made chain by chain, they must still be there
+        PN_READ(logits(m), (pn_floats(m) ? 4 : 2) * m->classes, TAG_LOGITS);
         return true;
+    }
+    if (pn_floats(m)) {
+        float_dense(m);
+        return m->run.row == m->classes;
     }
     const uint8_t *b = m->blob;
     const int8_t *x = (const int8_t *)m->run.arena + header(m, PN_HEADER_FEATURE_AT);
@@ -156,7 +231,14 @@ bool pn_classify_step(pn_model_t *m) {
     return m->run.row == m->classes;
 }
 
+static int32_t logit_of(const pn_model_t *m, uint32_t i) {
+    return pn_floats(m) ? float_logit(m, i) : logits(m)[i];
+}
+
 int32_t pn_logit(const pn_model_t *m, uint32_t i) {
+    if (pn_floats(m)) {
+        return float_logit(m, i);
+    }
     PN_READ(logits(m) + i, 2, TAG_LOGITS);
     return logits(m)[i];
 }
@@ -172,14 +254,15 @@ static bool each_by_itself(const pn_model_t *m) {
 }
 
 static uint64_t exponential(const pn_model_t *m, const pn_softmax_t *s, uint32_t i) {
-    uint64_t d = (uint64_t)(s->best - logits(m)[i]);
+    uint64_t d = (uint64_t)(s->best - logit_of(m, i));
     return pn_exp2_neg(d * header(m, PN_HEADER_SOFTMAX_MULT) >> 8);
 }
 
 void pn_softmax(const pn_model_t *m, pn_softmax_t *s) {
-    s->best = INT16_MIN;
+    s->best = pn_floats(m) ? INT32_MIN : INT16_MIN;
     for (uint32_t i = 0; i < m->classes; i++) {
-        s->best = logits(m)[i] > s->best ? logits(m)[i] : s->best;
+        int32_t it = logit_of(m, i);
+        s->best = it > s->best ? it : s->best;
     }
     s->sum = 0; // not asked for where each class is by itself
     for (uint32_t i = 0; i < m->classes && !each_by_itself(m); i++) {
@@ -189,7 +272,7 @@ void pn_softmax(const pn_model_t *m, pn_softmax_t *s) {
 
 uint32_t pn_score(const pn_model_t *m, const pn_softmax_t *s, uint32_t i) {
     if (each_by_itself(m)) {
-        return pn_sigmoid(logits(m)[i] - 256 * pn_classify_zero(m), header(m, PN_HEADER_SOFTMAX_MULT));
+        return pn_sigmoid(logit_of(m, i) - 256 * pn_classify_zero(m), header(m, PN_HEADER_SOFTMAX_MULT));
     }
     return (uint32_t)((65536 * exponential(m, s, i) + s->sum / 2) / s->sum);
 }

@@ -29,7 +29,9 @@ int pn_raw_layer(pn_model_t *m, const pn_layer_t *l) {
 void pn_raw_room(const pn_model_t *m, pn_room_t *room) {
     uint16_t from = (uint16_t)(m->segments - 1), end = (uint16_t)(m->all_segments + 1);
     room->n = 1;
-    room->lasting[0] = (pn_lasting_t) { pn_u32(m->blob + PN_HEADER_FEATURE_AT), 1, m->outputs, from, end };
+    uint32_t size = pn_floats(m) ? 4 : 1;
+    uint64_t bytes = (uint64_t)size * m->outputs;
+    room->lasting[0] = (pn_lasting_t) { pn_u32(m->blob + PN_HEADER_FEATURE_AT), size, bytes, from, end };
 }
 
 int16_t pn_raw_zero(const pn_model_t *m) {
@@ -40,11 +42,12 @@ int16_t pn_raw_zero(const pn_model_t *m) {
 void pn_raw_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, const int8_t *line) {
     bool columns = m->run.segment.columns;
     size_t first = columns ? (size_t)s->out_from * m->map_w + o : (size_t)o * m->map_w + s->out_from;
-    size_t step = (columns ? m->map_w : 1u) * (size_t)s->cout;
-    int8_t *to = pn_raw_map(m) + first * s->cout;
-    PN_READ(line, pn_pixels_out(s) * s->cout, TAG(m, TAG_STAGING, s->index, o));
-    for (uint32_t i = 0; i < pn_pixels_out(s); i++, line += s->cout, to += step) {
-        memcpy(to, line, s->cout);
-        PN_WRITE(to, s->cout, TAG_FEATURES);
+    uint32_t bytes = s->cout * pn_size(s); // of a pixel
+    size_t step = (columns ? m->map_w : 1u) * (size_t)bytes;
+    int8_t *to = pn_raw_map(m) + first * bytes;
+    PN_READ(line, pn_pixels_out(s) * bytes, TAG(m, TAG_STAGING, s->index, o));
+    for (uint32_t i = 0; i < pn_pixels_out(s); i++, line += bytes, to += step) {
+        memcpy(to, line, bytes);
+        PN_WRITE(to, bytes, TAG_FEATURES);
     }
 }

@@ -21,6 +21,7 @@ class Pooled(End):
     scores: str = "softmax"
     task = "classify"
     areas = "sum_at", "feature_at", "logit_at"
+    float32 = True
 
     def check(self, network: Network) -> None:
         if not network.labels:
@@ -46,10 +47,11 @@ class Pooled(End):
         return True
 
     def lasting(self, network: Network, groups: int) -> Lasting:
-        """Sums of features (int32), features (int8), logits (int16). Without a fully connected layer logits are in the
-        features' place."""
-        several, logits = network.tunnels > 1, 2 * len(network.labels)
-        features = aligned(self.features(network) if self.dense else logits)
+        """Sums of features (int32), features (int8), logits (int16); of a float32 network all are float32. Without a
+        fully connected layer logits are in the features' place."""
+        several, floats = network.tunnels > 1, network.value_bytes > 1
+        logits = (4 if floats else 2) * len(network.labels)
+        features = aligned(self.features(network) * network.value_bytes if self.dense else logits)
         end = features + logits if self.dense else features
         if several and self.aggregate == "sum":
             sums = 4 * network.chain[-1].cout

@@ -68,6 +68,12 @@ class PooledRecord(Record):
             scores=fmt.SCORES[Pooled.of(qnet.design).scores],
         )  # fmt: skip
 
+    def float32_header(self, network: Network) -> dict[str, float]:
+        own = Pooled.of(network)
+        return super().float32_header(network) | dict(
+            aggregate=AGGREGATES[own.aggregate], scores=fmt.SCORES[own.scores]
+        )
+
     def dense(self, qnet: QNet) -> Scaled | None:
         return QPooled.of(qnet).fc
 

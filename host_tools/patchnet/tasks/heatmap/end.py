@@ -20,6 +20,7 @@ class HeatMap(LastMap):
     scores: str = "softmax"
     task = "heatmap"
     areas = "feature_at", "cell_at", "spot_at"
+    float32 = False
 
     def check(self, network: Network) -> None:
         super().check(network)

@@ -14,17 +14,17 @@ from ...engine.model import Model
 from ...net.network import Network
 from ..answers import Answering, Shown
 
-# A device's answer to a picture: the map's shape, and its values in hexadecimal digits.
+# A device's answer to a picture: the type of the map's values, its shape, and the values in hexadecimal digits.
 WORDS = """
 from binascii import hexlify
 def words(m, img):
-    return ["%dx%dx%d" % m.output_shape, hexlify(m.predict(img)).decode()]
+    return [m.dtype, "%dx%dx%d" % m.output_shape, hexlify(m.predict(img)).decode()]
 """
 
 
 @dataclass(frozen=True)
 class Maps:
-    """What an engine said of N inputs: maps (h, w, channels), int8 of the integer engines, real numbers of the others.
+    """What an engine said of N inputs: maps (h, w, channels), int8 of the integer engines, real numbers of others.
     `ram`: bytes of arena, None for those."""
 
     on: str
@@ -38,8 +38,8 @@ class Mapping(Answering):
         return WORDS
 
     def from_words(self, words: Sequence[str]) -> np.ndarray:
-        shape, values = words
-        return np.frombuffer(bytes.fromhex(values), np.int8).reshape(tuple(map(int, shape.split("x"))))
+        dtype, shape, values = words
+        return np.frombuffer(bytes.fromhex(values), dtype).reshape(tuple(map(int, shape.split("x"))))
 
     def of_float(self, model: Any, items: Sequence[Item], asked: None) -> list[np.ndarray]:
         return list(model.predict(items))
@@ -49,7 +49,7 @@ class Mapping(Answering):
         return logits.reshape(last.oh, last.ow, last.cout)
 
     def of_host(self, model: Model, item: np.ndarray, labels: Sequence[str], asked: None) -> np.ndarray:
-        return np.frombuffer(model.predict(item), np.int8).reshape(model.output_shape)
+        return np.frombuffer(model.predict(item), model.dtype).reshape(model.output_shape)
 
     def gathered(self, on: str, labels: tuple[str, ...], rows: list, ram: int | None, seconds: float) -> Maps:
         return Maps(on, tuple(rows), ram, seconds)

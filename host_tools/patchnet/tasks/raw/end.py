@@ -14,6 +14,7 @@ class LastMap(End):
 
     task = "raw"
     areas: ClassVar[tuple[str, ...]] = ("feature_at",)
+    float32: ClassVar[bool] = True
 
     def check(self, network: Network) -> None:
         for name, got, wanted in (
@@ -53,4 +54,4 @@ END = LastMap
 def map_bytes(network: Network) -> int:
     """Of the last map's place."""
     last = network.chain[-1]
-    return aligned(last.oh * last.ow * last.cout)
+    return aligned(last.oh * last.ow * last.cout * last.value_bytes)
