@@ -169,14 +169,14 @@ static bool block_shape_ok(const pn_layer_t *l, uint32_t flags, uint32_t taps) {
 }
 
 static bool kind_shape_ok(const pn_layer_t *l, uint32_t flags) {
-    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
+    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel, order = l->mode == PN_MODE_COVER ? 0 : PN_FLAG_COLUMNS;
     switch (l->kind) {
         case PN_KIND_CONV:
-            return flags == 0 && l->cexp == 0 && (uint64_t)taps * l->cin <= PN_MAX_REDUCTION;
+            return (flags & ~order) == 0 && l->cexp == 0 && (uint64_t)taps * l->cin <= PN_MAX_REDUCTION;
         case PN_KIND_BOTTLENECK:
             return bottleneck_shape_ok(l, flags);
         case PN_KIND_BLOCK:
-            return block_shape_ok(l, flags, taps);
+            return block_shape_ok(l, flags & ~order, taps);
         case PN_KIND_MAXPOOL:
         case PN_KIND_MEANPOOL:
             return l->index > 0 && flags == 0 && l->cexp == 0 && l->cout == l->cin;

@@ -499,6 +499,11 @@ static void random_conv(conv_t *t) {
     c->in.w = (int)(one_in(6) ? from_to(10, 40) : from_to(1, 9));
     c->in.step = c->cin * (int)from_to(1, 3);
     bool across = one_in(2);
+    if (one_in(4)) { // a picture's
+        c->cin = c->in.lines = c->in.pixels = c->in.step = 3;
+        across = one_in(4);
+        c->zero_step = one_in(2);
+    }
     c->in.line_step = across ? c->cin : c->cin * c->in.pixels;
     c->in.pixel_step = across ? c->cin * c->in.lines : c->cin;
     t->before = (int)from_to(0, (uint32_t)c->in.pixels - 1);
@@ -532,7 +537,7 @@ static bool random_conv_arrays(conv_t *t) {
     c->x = c->res_mult ? (int8_t *)input.at + lines : NULL;
     int inside = (int)from_to(0, (uint32_t)c->in.lines - 1);
     for (int l = 0; l < c->in.lines; l++) {
-        c->in.rows[l] = l == inside || !one_in(4) ? input.at + (uint32_t)l * line : NULL;
+        c->in.rows[l] = l == inside || !one_in(6) ? input.at + (uint32_t)l * line : NULL;
     }
     return true;
 }

@@ -94,6 +94,8 @@ BUGS = {
     "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
     "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
+    "windows of a picture": ("pn_dsp_widen.c", "ldr r7, [r2, #2]", "ldr r7, [r2, #3]"),
+    "windows at a line's end": ("pn_dsp_conv.c", "c->in.w - 3 - x0", "c->in.w - 2 - x0"),
     "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
     "dot products": ("pn_dsp_sums.c", "smlad r6, r9, r12, r6", "smlad r6, r9, r11, r6"),
     "beyond the end": ("pn_dsp_fast.c", "p->words = a->words", "p->words = a->words + 8"),

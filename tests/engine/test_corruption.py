@@ -204,7 +204,7 @@ CAUSES = {
         *(field(LAYER, f"pad_{side}", 0, 1) for side in PADS),
         *(field(LAYER, f"second_{side}", 1, i) for side in SIDES for i in (0, 1)),
         *(field(LAYER, "flags", f, 0) for f in (1, 2, 4, 256)),
-        *(field(LAYER, "flags", f, 1) for f in (8, 16, 19)),
+        *(field(LAYER, "flags", f, 1) for f in (8, 16, 19, 35)),
         field(LAYER, "flags", 2, 2),
         *(field(LAYER, "cexp", n, i) for n, i in ((1, 0), (0, 1), (32768, 1), (4, 2))),
         field(LAYER, "cout", 0, 0),

@@ -50,12 +50,14 @@ def fast_layers(qnet: QNet) -> tuple[bool, ...]:
 class Order:
     """What the order of a layer's arrays follows from, besides its shape.
 
-    `columns`: its segment's lines are columns. `wide`: weights have 16 bits.
+    `columns`: kernels lie column by column. `wide`: weights have 16 bits. `fast`: it is the order of modes fast and
+    sweep, else only `columns` matters.
     """
 
     group: int
     columns: bool
     wide: bool
+    fast: bool = True
 
     def taps(self, s: Layer) -> list[int]:
         """Which of t[l][p], as kernel * l + p, each of a channel's depthwise weights is: -1 for none."""

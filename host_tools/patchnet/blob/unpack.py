@@ -124,35 +124,36 @@ def blob_plan(info: BlobInfo) -> Plan:
     return Plan(info.header["arena_bytes"], places, segments, steps)
 
 
-def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Order | None]:
-    """In which order each layer's arrays are: None for the usual one."""
-    out: list[Order | None] = []
+def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Order]:
+    """In which order each layer's arrays are."""
+    out: list[Order] = []
     for segment in plan.segments:
         stop = segment.first + segment.layers
         columns = segment.strip < layers[stop - 1].oh
         for step, bits in zip(plan.steps[segment.first : stop], flags[segment.first : stop], strict=True):
-            order = Order(step.group, columns, bool(bits & fmt.FLAG_WIDE))
-            out.append(order if step.mode in FAST_MODES else None)
+            fast = step.mode in FAST_MODES
+            turned = columns if fast else bool(bits & fmt.FLAG_COLUMNS)
+            out.append(Order(step.group, turned, bool(bits & fmt.FLAG_WIDE), fast))
     return out
 
 
 # ---------------------------------------------------------------- integers
 
 
-def _layer(blob: bytes, s: Layer, order: Order | None, param: dict) -> QLayer:
+def _layer(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
     shift, zero_out, res_mult = param["shift"], param["zero_out"], param["res_mult"]
     wide_shifts = param["shift_1"], param["shift_2"]
-    if order:
+    if order.fast:
         arrays = order_of.from_bytes(blob, param["weight_off"], s, order)
         return QBottleneck(s, *arrays, shift, zero_out, res_mult, *wide_shifts)
     take = Arrays(blob, param["weight_off"])
     if s.kind == "conv":
-        return QConv(s, take.dense(s.cout, s.kh, s.kw, s.cin), shift, zero_out)
+        return QConv(s, take.kernels(s.cout, s.kh, s.kw, s.cin, columns=order.columns), shift, zero_out)
     if s.kind in POOLS:
         return QPooling(s, zero_out, int(take.take("<i4", 1)[0]) if s.kind == "meanpool" else 0, shift)
     if s.kind == "block":
-        first = take.dense(s.cexp, s.kh, s.kw, s.cin)
-        second = take.dense(s.cout, *pair(s.second), s.cexp)
+        first = take.kernels(s.cexp, s.kh, s.kw, s.cin, columns=order.columns)
+        second = take.kernels(s.cout, *pair(s.second), s.cexp, columns=order.columns)
         shortcut = take.dense(s.cout, s.cin) if s.expand else None
         ends = param["shift_1"], param["zero_mid"], shift, zero_out, res_mult, param["shift_2"], param["zero_add"]
         return QBlock(s, first, second, shortcut, *ends)
@@ -169,7 +170,7 @@ def blob_qnet(blob: bytes, name: str) -> QNet:
     order = orders(network.run(), blob_plan(info), [record["flags"] for record in info.layers])
     n = len(network.chain)
 
-    def chain(tunnel: int, shapes: list[Layer], order: list[Order | None]) -> tuple[QLayer, ...]:
+    def chain(tunnel: int, shapes: list[Layer], order: list[Order]) -> tuple[QLayer, ...]:
         params = fmt.PARAM.unpack_all(blob, h["param_off"] + tunnel * n * fmt.PARAM.size, len(shapes))
         return tuple(_layer(blob, *layer) for layer in zip(shapes, order, params, strict=True))
 

@@ -28,6 +28,7 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "conv stage": (63.2, 1.83, 0),
     "window": (50.4, 1.94, 0),
     "copy": (48.3, 0, 0),
+    "nine": (60, 47, 0),
     "expand": (0, 52.8, 2.23),
     "depthwise": (481, 26.2, 0),
     "tap": (25.2, 9.26, 0),
@@ -69,6 +70,7 @@ CYCLES: dict[str, tuple[float, float, float]] = {
     "conv stage": (48.9, 1.35, 0),
     "window": (34.2, 1.75, 0),
     "copy": (38.4, 0, 0),
+    "nine": (50, 26, 0),
     "expand": (0, 47.5, 1.53),
     "depthwise": (418, 15, 0),
     "tap": (18.1, 8.08, 0),
@@ -105,8 +107,8 @@ CYCLES: dict[str, tuple[float, float, float]] = {
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
-    "conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take", "take rows",
-    "single", "single out", "sums", "residual", "pooled",
+    "conv stage", "window", "nine", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take",
+    "take rows", "single", "single out", "sums", "residual", "pooled",
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
@@ -130,10 +132,10 @@ def layer_counts(view: View, passes: Passes, step: Choice, first: bool, pools: b
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense convolution over lines: the kernel (`lines` x the kernel of `across`), what goes in and comes out,
+    """A dense convolution over lines: the kernel (its lines `along` x its pixels `across`), what goes in and comes out,
     `pixels` that are made at a time, `groups` into which the outputs are cut."""
 
-    lines: int
+    along: Axis
     across: Axis
     cin: int
     cout: int
@@ -141,8 +143,17 @@ class Dense:
     groups: int = 1
 
     @property
+    def lines(self) -> int:
+        return self.along.kernel
+
+    @property
     def taps(self) -> int:
         return self.lines * self.across.kernel
+
+    @property
+    def nine(self) -> bool:
+        """Whether windows are widened from where they lie, three lines of nine bytes."""
+        return self.cin == 3 and self.lines == self.across.kernel == 3 and self.cout > 1
 
     @property
     def quads(self) -> int:
@@ -152,24 +163,28 @@ class Dense:
 def _conv_counts(view: View, passes: Passes, step: Choice) -> Counts:
     layer, (mode, _, group) = view.layer, step
     groups = -(-layer.cout // group) if mode == GROUPS else 1
-    dense = Dense(view.lines.axis.kernel, view.across, layer.cin, layer.cout, conv_pixels(view, step), groups)
+    dense = Dense(view.lines.axis, view.across, layer.cin, layer.cout, conv_pixels(view, step), groups)
     return _dense_counts(dense, passes.made, view.all_out, view.strips, view.alone_out)
 
 
 def _dense_counts(dense: Dense, made: int, all_out: int, strips: int, alone_out: int) -> Counts:
     """A dense convolution's of `made` lines of `all_out` pixels in `strips` strips, `alone_out` of them made one by
-    one. Windows are copied line by line of the kernel where they are `_whole`, else by pixels."""
+    one. Windows are copied line by line of the kernel where they are `_whole`, else by pixels; but for those of `nine`
+    that lie inside the map."""
     groups, kernel = dense.groups, dense.across.kernel
     lines, pixels, values = made * strips * groups, made * all_out, 4 * dense.quads
     chunks = made * groups * max(strips, -(-all_out // dense.pixels))
-    whole, alone = _whole(dense.across) if strips < 2 else 0, made * alone_out * -(-dense.cout // 2)
+    whole, alone = _whole(dense.across), made * alone_out * -(-dense.cout // 2)
     copies, in_place = dense.taps - whole * dense.lines * (kernel - 1), dense.taps == 1 and dense.cin % 4 == 0
+    inside = int(pixels * whole * _whole(dense.along)) if dense.nine else 0
+    windows = 0 if in_place else (pixels - inside) * groups
     return {
         "conv": (lines, pixels * dense.cout, pixels * dense.cout * dense.taps * dense.cin),
         "single out": (alone, alone * dense.quads, 0),
         "conv stage": (chunks * -(-dense.cout // (2 * groups)), chunks * dense.cout * values // groups, 0),
-        "window": (0 if in_place else pixels * groups, pixels * groups * values, 0),
-        "copy": (0 if in_place else int(pixels * groups * copies), 0, 0),
+        "window": (windows, windows * values, 0),
+        "copy": (int(windows * (dense.taps if inside else copies)), 0, 0),
+        "nine": (chunks if inside else 0, inside * groups, 0),
     }
 
 
@@ -180,21 +195,25 @@ def _whole(across: Axis) -> float:
     return sum(0 <= top <= across.size - across.kernel for top in tops) / across.outputs
 
 
+def _second(axis: Axis) -> Axis:
+    """That of a block's other convolution."""
+    return replace(axis, kernel=axis.second, stride=1, pad=axis.second // 2, size=axis.outputs)
+
+
 def _block_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A block's convolutions: the first one's lines are made once."""
     layer, axis, across = view.layer, view.lines.axis, view.across
     (first, second, *short), out = block_windows(view), (passes.made, view.all_out, view.strips, view.alone_out)
-    over = replace(across, kernel=across.second, stride=1, pad=across.second // 2, size=across.outputs)
     counts = [
         _dense_counts(
-            Dense(axis.kernel, across, layer.cin, layer.cexp, first[1]), axis.middle(0, passes.made)[1], view.all_mid,
+            Dense(axis, across, layer.cin, layer.cexp, first[1]), axis.middle(0, passes.made)[1], view.all_mid,
             view.strips, 0,
         ),
-        _dense_counts(Dense(axis.second, over, layer.cexp, layer.cout, second[1]), *out),
+        _dense_counts(Dense(_second(axis), _second(across), layer.cexp, layer.cout, second[1]), *out),
     ]  # fmt: skip
     for _, pixels in short:
         one = replace(across, kernel=1, pad=0)
-        counts.append(_dense_counts(Dense(1, one, layer.cin, layer.cout, pixels), *out))
+        counts.append(_dense_counts(Dense(one, one, layer.cin, layer.cout, pixels), *out))
     names = {name for count in counts for name in count}
     none = 0, 0, 0
     calls, outputs, macs = (

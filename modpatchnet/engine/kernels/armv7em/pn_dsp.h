@@ -90,6 +90,10 @@ typedef struct {
 void pn_dsp_widen(const pn_widen_t *w);
 // the same, pixel after pixel (8 channels)
 void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
+// Windows of three lines of 9 bytes, widened as lines for the tiles are: pn_dsp_windows9 for `pixels` output pixels.
+//   lines: of the first one's window;  step: bytes to the next one's
+//   x: of output pixel 0;  from: the first one's number
+void pn_dsp_windows9(const uint8_t *const *lines, int32_t step, int16_t *x, uint32_t from, uint32_t pixels);
 // Multiplies `eights` times 8 of these values by 2^shift, 1..8.
 void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 
