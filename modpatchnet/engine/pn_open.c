@@ -156,6 +156,8 @@ static bool fast_shape_ok(const pn_layer_t *l) {
 static bool bottleneck_shape_ok(const pn_layer_t *l, uint32_t flags) {
     bool expand = flags & PN_FLAG_EXPAND, residual = flags & PN_FLAG_RESIDUAL,
          one = l->y.stride == 1 && l->x.stride == 1;
+    uint32_t fast = pn_fast_mode(l->mode) ? PN_FLAG_NARROW : 0;
+    flags &= ~fast;
     return l->index > 0 && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE) && l->cexp >= 1
         && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION && (expand || l->cexp == l->cin)
         && (!residual || (one && l->cout == l->cin && l->oh == l->h && l->ow == l->w));

@@ -188,7 +188,9 @@ static void random_fast(fast_t *c) {
     f->stride = (uint8_t)from_to(1, 2);
     f->sweep = f->expands && one_in(2);
     f->wide16 = one_in(3);
+    f->sums24 = one_in(2);
     f->cexp = (uint16_t)(4 * (one_in(8) ? from_to(13, 70) : from_to(1, 12)));
+    f->sums24 = f->sums24 && f->cexp <= 256; // whatever the weights
     f->cin = f->expands ? cins[any() % sizeof(cins)] : f->cexp;
     c->residual = f->stride == 1 && f->cin % 2 == 0 && one_in(2);
     f->cout = c->residual ? f->cin : (uint16_t)(2 * from_to(1, 14));
@@ -283,7 +285,10 @@ static bool random_arrays(fast_t *c) {
     f->narrow = (const int32_t *)(const void *)p;
     for (uint32_t i = 0; i < f->cout / 2u; i++, p += 16) {
         for (uint32_t j = 0; j < 8; j += 4) {
-            put32(p + j, (int32_t)from_to(0, 1 << 15) - (1 << 14));
+            int32_t room = (1 << 23) - 1 - 255 * 128 * (int32_t)f->cexp,
+                    bias = (int32_t)from_to(0, 1 << 15) - (1 << 14);
+            bias = f->sums24 && one_in(4) ? (one_in(2) ? room : -room) : bias;
+            put32(p + j, bias);
             put32(p + 8 + j, (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
         }
     }
@@ -422,6 +427,7 @@ static void print_fast(const fast_t *c) {
     number(", lines ", f->lines);
     number(", group ", f->group);
     number(", 16-bit weights ", f->wide16);
+    number(", 24-bit sums ", f->sums24);
     number(", shifts ", f->shift);
     number(" ", f->shift_expand);
     number(" ", f->shift_depthwise);

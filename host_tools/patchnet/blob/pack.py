@@ -13,7 +13,7 @@ from .. import format as fmt
 from ..net.layers import POOLS, Layer, pair
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
-from ..plan.modes import FAST_MODES
+from ..plan.modes import FAST_MODES, NARROW
 from ..plan.place import Plan, Step
 from . import order as order_of
 from .order import Order, fast_layers
@@ -111,8 +111,8 @@ def _flags(s: Layer, step: Step, wide: bool, columns: bool, head: bool) -> int:
     if s.kind != "bottleneck":
         return own | fmt.FLAG_EXPAND * s.expand | fmt.FLAG_COLUMNS * (columns and s.kind not in POOLS)
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
-    wide = wide and step.mode in FAST_MODES
-    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide | own
+    own |= fmt.FLAG_WIDE * (wide and step.mode in FAST_MODES) | fmt.FLAG_NARROW * (step.mode & NARROW > 0)
+    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | own
 
 
 def _lines(layers: Sequence[Layer], plan: Plan) -> tuple[list[bool], list[bool]]:
@@ -134,7 +134,8 @@ def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> by
         pads = dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), s.pad, strict=True))
         out += fmt.LAYER.pack(
             kind=fmt.KINDS[s.kind], flags=bits, kernel_h=s.kh, kernel_w=s.kw, stride_h=s.sh, stride_w=s.sw, **pads,
-            second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout, **asdict(step),
+            second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout,
+            **asdict(step) | dict(mode=step.mode & ~NARROW),
         )  # fmt: skip
     return out
 
@@ -167,6 +168,13 @@ def _check_net(qnet: QNet) -> None:
     if any("\n" in label for label in d.labels):
         raise ValueError(f"{d.name}: a label contains a line feed")
     record_of(d.task).check(qnet)
+
+
+def _check_bits(qnet: QNet, plan: Plan) -> None:
+    for i, (step, layers) in enumerate(zip(plan.steps, order_of.alike(qnet), strict=True)):
+        bits = max(map(order_of.sum_bits, layers))
+        if step.mode & NARROW and bits > 24:
+            raise ValueError(f"layer {i}: sums: wanted 24 bits at most, got {bits}")
 
 
 def _header(qnet: QNet, p: Plan, sections: dict) -> dict:
@@ -204,6 +212,7 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     """
     _check_net(qnet)
     d, p = qnet.design, plan or make_plan(qnet.design, fast=fast_layers(qnet))
+    _check_bits(qnet, p)
     record = record_of(d.task)
     layers, heads = d.run(), d.heads()
     flags = [

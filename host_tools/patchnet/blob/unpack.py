@@ -11,7 +11,7 @@ from .. import rooms
 from ..engine.model import Model
 from ..net.layers import POOLS, Layer, pair
 from ..net.network import End, Network, Readout
-from ..plan.modes import FAST_MODES
+from ..plan.modes import FAST_MODES, NARROW
 from ..plan.place import Plan, Segment, Step
 from . import order as order_of
 from .order import Order
@@ -115,10 +115,15 @@ def _from_record(kind: type, record: dict):
     return kind(**{f.name: record[f.name] for f in fields(kind)})
 
 
+def _step(record: dict) -> Step:
+    step = _from_record(Step, record)
+    return replace(step, mode=step.mode | NARROW) if record["flags"] & fmt.FLAG_NARROW else step
+
+
 def blob_plan(info: BlobInfo) -> Plan:
     """The plan that a blob carries."""
     segments = tuple(_from_record(Segment, record) for record in info.segments)
-    steps = tuple(_from_record(Step, record) for record in info.layers)
+    steps = tuple(_step(record) for record in info.layers)
     fields_ = info.header | info.record
     places = {name: fields_[name] for name in rooms.part(info.task, "end").END.areas}
     return Plan(info.header["arena_bytes"], places, segments, steps)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ..net.layers import Layer
 from ..net.network import Network
 from .lines import Axis, Passes, View, axes, ring_lines, views
-from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
+from .modes import COVER, DIRECT, FAST_MODES, GROUPS, NARROW, ROLLING, STORED, WINDOW, Choice, eight, fours, sweeps
 from .place import Plan, staged
 from .sizes import block_windows, conv_pixels
 
@@ -29,6 +29,7 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "window": (50.4, 1.94, 0),
     "copy": (48.3, 0, 0),
     "nine": (60, 47, 0),
+    "odd output": (200, 1, 0),
     "expand": (0, 52.8, 2.23),
     "depthwise": (481, 26.2, 0),
     "tap": (25.2, 9.26, 0),
@@ -55,6 +56,7 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "plain depthwise 2": (124, 32.5, 0),
     "fast project": (38.6, 7.51, 1.12),
     "sums": (0, 4.01, 0),
+    "narrow": (0, 2, 0),
     "residual": (0, 4.02, 0),
     "move": (0, 1.26, 0),
     "pool": (500, 2.34, 0),
@@ -71,6 +73,7 @@ CYCLES: dict[str, tuple[float, float, float]] = {
     "window": (34.2, 1.75, 0),
     "copy": (38.4, 0, 0),
     "nine": (50, 26, 0),
+    "odd output": (200, 0.6, 0),
     "expand": (0, 47.5, 1.53),
     "depthwise": (418, 15, 0),
     "tap": (18.1, 8.08, 0),
@@ -97,6 +100,7 @@ CYCLES: dict[str, tuple[float, float, float]] = {
     "plain depthwise 2": (118, 27.9, 0),
     "fast project": (36.4, 5.17, 0.557),
     "sums": (0, 4.77, 0),
+    "narrow": (0, 1.2, 0),
     "residual": (0, 3.19, 0),
     "move": (0, 0.8, 0),
     "pool": (444, 1.46, 0),
@@ -107,8 +111,8 @@ CYCLES: dict[str, tuple[float, float, float]] = {
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
-    "conv stage", "window", "nine", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take",
-    "take rows", "single", "single out", "sums", "residual", "pooled",
+    "conv stage", "window", "nine", "odd output", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take",
+    "take rows", "single", "single out", "sums", "narrow", "residual", "pooled",
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
@@ -178,6 +182,7 @@ def _dense_counts(dense: Dense, made: int, all_out: int, strips: int, alone_out:
     copies, in_place = dense.taps - whole * dense.lines * (kernel - 1), dense.taps == 1 and dense.cin % 4 == 0
     inside = int(pixels * whole * _whole(dense.along)) if dense.nine else 0
     windows = 0 if in_place else (pixels - inside) * groups
+    odd = dense.cout > 1 and dense.cout % 2  # the last output is made together with the one before, once more
     return {
         "conv": (lines, pixels * dense.cout, pixels * dense.cout * dense.taps * dense.cin),
         "single out": (alone, alone * dense.quads, 0),
@@ -185,6 +190,7 @@ def _dense_counts(dense: Dense, made: int, all_out: int, strips: int, alone_out:
         "window": (windows, windows * values, 0),
         "copy": (int(windows * (dense.taps if inside else copies)), 0, 0),
         "nine": (chunks if inside else 0, inside * groups, 0),
+        "odd output": (chunks * odd, pixels * values * odd, 0),
     }
 
 
@@ -283,11 +289,11 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A bottleneck's in modes fast and sweep. The latter expands lines that two chunks share twice, and widens them for
     each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
     layer, (mode, _, group) = view.layer, step
-    groups, sweeps = -(-layer.cexp // group), mode == SWEEP
+    groups, sweeping = -(-layer.cexp // group), sweeps(mode)
     pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, passes.made
-    lines = passes.read if sweeps else passes.once
-    primed = max(0, lines - made * layer.sh) if sweeps else 0
-    if sweeps and layer.kh == 3:
+    lines = passes.read if sweeping else passes.once
+    primed = max(0, lines - made * layer.sh) if sweeping else 0
+    if sweeping and layer.kh == 3:
         made += max(0, primed - (layer.sh == 1))
     calls, pixels, outputs = (
         passes.made * view.strips,
@@ -304,9 +310,10 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
             calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
         "sums": (0, pixels * layer.cout * (groups > 1), 0),
+        "narrow": (0, pixels * layer.cout * groups * (groups > 1 and mode & NARROW > 0), 0),
         "residual": (0, pixels * layer.cout * layer.residual, 0),
     }  # fmt: skip
-    if sweeps:
+    if sweeping:
         takes = primed * view.strips
         counts["sweep line"], counts["take"] = (calls * groups, 0, 0), (takes * groups, 0, 0)
         if layer.kh > 3:
@@ -319,7 +326,7 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
         expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
         name = "fast expand 8" if in_registers else "fast expand"
         counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
-        widenings = lines * groups if sweeps else lines
+        widenings = lines * groups if sweeping else lines
         widened = widenings * view.all_in * fours(layer.cin)
         counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
         if not in_registers:

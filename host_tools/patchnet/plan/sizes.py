@@ -9,7 +9,21 @@ from ..format import QUAD_BYTES, STATE_BYTES, WIDENED_BYTES
 from ..net.layers import Layer
 from ..net.network import aligned
 from .lines import View, axes, chunks, ring_lines, strips
-from .modes import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours, takes_lines
+from .modes import (
+    COVER,
+    DIRECT,
+    FAST_MODES,
+    GROUPS,
+    NARROW,
+    ROLLING,
+    STORED,
+    WINDOW,
+    Choice,
+    eight,
+    fours,
+    sweeps,
+    takes_lines,
+)
 
 
 def map_bytes(layer: Layer) -> int:
@@ -145,7 +159,7 @@ def _fast_work(view: View, step: Choice) -> Parts:
     layer, (mode, chunk, group), words, pairs = view.layer, step, (view.reached + 1) // 2, (view.n_out + 1) // 2
     lines = layer.sh if layer.expand else layer.kh
     gap = GAP_BY_TWO if eight(layer) and layer.sh == 2 else GAP
-    sums = 8 * pairs * layer.cout * chunk if group < layer.cexp else 0
+    sums = (6 if mode & NARROW else 8) * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
         words = (pairs if layer.sh == 1 else view.n_out) + 1
     elif layer.kh > 3:
@@ -158,7 +172,7 @@ def _fast_work(view: View, step: Choice) -> Parts:
         group_ring=max(
             0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + EXPAND_STAGE, 4 * group + PROJECT_STAGE
         )
-        + (group * _kept(view) if mode == SWEEP else 0),
+        + (group * _kept(view) if sweeps(mode) else 0),
     )
 
 
@@ -170,8 +184,7 @@ WORK: dict[tuple[str, int], Callable[[View, Choice], Parts]] = {
     ("bottleneck", ROLLING): _pixel_work,
     ("bottleneck", GROUPS): _groups_work,
     ("bottleneck", STORED): _stored_work,
-    ("bottleneck", FAST): _fast_work,
-    ("bottleneck", SWEEP): _fast_work,
+    **{("bottleneck", mode): _fast_work for mode in FAST_MODES},
     ("block", ROLLING): _block_work,
     **{(kind, DIRECT): _no_work for kind in ("maxpool", "meanpool")},
     **{(kind, COVER): _no_work for kind in ("conv", "maxpool", "meanpool")},

@@ -177,6 +177,7 @@ pn_fast_t pn_fast_shape(const pn_stage_t *s) {
         .expands = pn_expands(s),
         .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
         .sweep = s->mode == PN_MODE_SWEEP,
+        .sums24 = (s->flags & PN_FLAG_NARROW) != 0,
         .lines = s->rows,
     };
     return f;
