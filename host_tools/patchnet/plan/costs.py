@@ -111,8 +111,8 @@ CYCLES: dict[str, tuple[float, float, float]] = {
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
-    "conv stage", "window", "nine", "odd output", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take",
-    "take rows", "single", "single out", "sums", "narrow", "residual", "pooled",
+    "conv stage", "window", "nine", "odd output", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line",
+    "take", "take rows", "single", "single out", "sums", "narrow", "residual", "pooled",
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
