@@ -112,6 +112,14 @@ def random_plan(rng, portable: bool) -> tuple[Network, Plan]:
             return net, plan
 
 
+def scattered(net: Network, plan: Plan, j: int) -> bool:
+    """Whether a dense convolution brings its windows together from the columns of a map, pixel by pixel: rare, and the
+    counts do not tell it."""
+    begins = [s for s in plan.segments if s.first == j > 0]
+    columns = any(s.strip < net.chain[s.first + s.layers - 1].oh for s in begins)
+    return columns and net.chain[j].kind == "conv" and net.chain[j].taps > 1
+
+
 # ---------------------------------------------------------------- the fit
 
 
@@ -138,6 +146,8 @@ def profiles(plans: list[tuple[Network, Plan]]) -> list[Row]:
                 counts = zip(costs.executed(net, plan), costs.moves(net, plan), strict=True)
                 profile = measure(board, f"{i}.pnb", net.width, net.height)
                 for j, ((own, move), n, c) in enumerate(zip(counts, profile, modelled[i], strict=False)):
+                    if scattered(net, plan, j):
+                        continue
                     what = f"{net.chain[j].kind} {MODE_NAMES[plan.steps[j].mode]}"
                     out.append(Row(what, own | move, {"instructions": n, "cycles": (c.least + c.most) / 2}))
     return [row for row in out if row.cost["instructions"] >= LEAST]

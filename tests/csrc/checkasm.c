@@ -22,6 +22,8 @@ void ref_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, i
 void ref_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
 int32_t ref_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
 void ref_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums);
+void ref_add_products(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc);
+void ref_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int n, int32_t *acc);
 
 // ---------------------------------------------------------------- the machine
 
@@ -612,7 +614,7 @@ static int32_t check_conv(void) {
     return ok ? (int32_t)(t.pixels * (uint32_t)t.c.cout) : -1;
 }
 
-// Sums over pixels, a dot product, and one for each channel.
+// Sums over pixels, a dot product, one for each channel, and products of values with a row of weights each.
 static int32_t check_sums(void) {
     uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19);
     int zero = (int8_t)any();
@@ -631,6 +633,14 @@ static int32_t check_sums(void) {
     pn_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)output.at);
     ref_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)wanted.at);
     pn_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)output.at);
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint8_t *values = input.at + (n > 1);
+        int32_t *sums = (int32_t *)(void *)wanted.at, *found = (int32_t *)(void *)output.at;
+        ref_add_products(values, i, b, (int)channels, sums);
+        pn_add_products(values, i, b, (int)channels, found);
+        ref_add_rows(values, i, (int)n - (n > 1), b, (int)channels, (int)channels - 1, sums);
+        pn_add_rows(values, i, (int)n - (n > 1), b, (int)channels, (int)channels - 1, found);
+    }
     bool ok = guarded(&output) && guarded(&input) && ref_dot(a, b, (int)n, seed) == pn_dot(a, b, (int)n, seed);
     for (uint32_t i = 0; i < 4 * channels && ok; i++) {
         ok = output.at[i] == wanted.at[i];

@@ -17,8 +17,9 @@ class Narrower:
     """What one layer would save, in bytes of its segment, if it kept less than 8 bits of a map or 32 of a sum.
 
     `sum_bits`: two's complement bits that hold every int32 sum of mode GROUPS whatever the picture (None: no sums, or
-    weights unknown), `sums` what 24 of them save: exact where sum_bits <= 24; nothing where they have 24 already. `map`:
-    what 4 bits save of an output map that is stored whole; this loses accuracy, so that only training can decide it.
+    weights unknown), `sums` what 24 of them save: exact where sum_bits <= 24; nothing where they have 24 already.
+    `map`: what 4 bits save of an output map that is stored whole; this loses accuracy, so that only training can decide
+    it.
     """
 
     layer: int
