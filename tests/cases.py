@@ -46,7 +46,7 @@ from patchnet.blob.unpack import blob_plan, read
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan.modes import FAST_MODES as MODES
-from patchnet.plan.modes import fast_modes
+from patchnet.plan.modes import NARROW, NARROW_SUMS, fast_modes, sweeps
 from patchnet.plan.place import Plan, place
 from sounds import random_listener, random_sound
 
@@ -160,11 +160,11 @@ def few(rng, most: int) -> int:
     return int(rng.choice([1, most, rng.integers(1, min(most, 4) + 1), rng.integers(1, most + 1)]))
 
 
-def random_mode(rng, layer: Layer, index: int, alone: bool, columns: bool, fast: bool) -> int:
+def random_mode(rng, layer: Layer, index: int, alone: bool, columns: bool, fast: int) -> int:
     """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map; `columns`: lines
-    are columns. A layer that may run in modes fast and sweep, `fast`, mostly does."""
+    are columns. A layer that may run in modes fast and sweep, as `fast` tells, mostly does."""
     if fast and rng.random() < 0.7:
-        return int(rng.choice(fast_modes(layer)))
+        return int(rng.choice(fast_modes(layer))) | (NARROW if fast == NARROW_SUMS and rng.random() < 0.5 else 0)
     small, real = max(layer.kh, layer.kw) <= fmt.MAX_KERNEL, layer.value_bytes > 1
     if layer.kind == "conv":
         modes = (
@@ -187,14 +187,14 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
     chunks = layer.kind == "bottleneck" and mode in (fmt.MODE_GROUPS, fmt.MODE_STORED)
     channels = layer.cout if layer.kind == "conv" else layer.cexp
     if mode in MODES:
-        return mode, few(rng, lines) if mode == fmt.MODE_SWEEP else 1, 4 * few(rng, channels // 4)
+        return mode, few(rng, lines) if sweeps(mode) else 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
     if layer.kind == "conv" and mode in (fmt.MODE_DIRECT, fmt.MODE_WINDOW):  # pixels
         group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)])) if layer.value_bytes == 1 else 0
     return mode, few(rng, lines) if chunks else 1, group
 
 
-def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedule:
+def random_schedule(rng, network: Network, fast: Sequence[int] = ()) -> Schedule:
     """Any segments, strips, modes, rows and groups that FORMAT.md allows. `fast`: which layers may run in modes fast
     and sweep, else none."""
     layers, schedule, at = network.run(), [], 0
@@ -214,7 +214,7 @@ def random_schedule(rng, network: Network, fast: Sequence[bool] = ()) -> Schedul
     return schedule
 
 
-def random_plan(rng, network: Network, fast: Sequence[bool] = ()) -> Plan:
+def random_plan(rng, network: Network, fast: Sequence[int] = ()) -> Plan:
     return place(network, random_schedule(rng, network, fast))
 
 

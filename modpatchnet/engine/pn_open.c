@@ -168,6 +168,8 @@ static bool fast_shape_ok(const pn_layer_t *l) {
 static bool bottleneck_shape_ok(const pn_layer_t *l, uint32_t flags) {
     bool expand = flags & PN_FLAG_EXPAND, residual = flags & PN_FLAG_RESIDUAL,
          one = l->y.stride == 1 && l->x.stride == 1;
+    uint32_t fast = pn_fast_mode(l->mode) ? PN_FLAG_NARROW : 0;
+    flags &= ~fast;
     return l->index > 0 && flags <= (PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE) && l->cexp >= 1
         && l->cexp < PN_MAX_REDUCTION && l->cin <= PN_MAX_REDUCTION && (expand || l->cexp == l->cin)
         && (!residual || (one && l->cout == l->cin && l->oh == l->h && l->ow == l->w));
@@ -181,14 +183,14 @@ static bool block_shape_ok(const pn_layer_t *l, uint32_t flags, uint32_t taps) {
 }
 
 static bool kind_shape_ok(const pn_layer_t *l, uint32_t flags) {
-    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
+    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel, order = l->mode == PN_MODE_COVER ? 0 : PN_FLAG_COLUMNS;
     switch (l->kind) {
         case PN_KIND_CONV:
-            return flags == 0 && l->cexp == 0 && (uint64_t)taps * l->cin <= PN_MAX_REDUCTION;
+            return (flags & ~order) == 0 && l->cexp == 0 && (uint64_t)taps * l->cin <= PN_MAX_REDUCTION;
         case PN_KIND_BOTTLENECK:
             return bottleneck_shape_ok(l, flags);
         case PN_KIND_BLOCK:
-            return block_shape_ok(l, flags, taps);
+            return block_shape_ok(l, flags & ~order, taps);
         case PN_KIND_MAXPOOL:
         case PN_KIND_MEANPOOL:
             return l->index > 0 && flags == 0 && l->cexp == 0 && l->cout == l->cin;
@@ -219,7 +221,8 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
 static int check_floats(const pn_layer_t *l) {
     bool acts = l->shift <= PN_ACT_RELU6 && l->shift_1 <= PN_ACT_RELU6 && l->shift_2 <= PN_ACT_RELU6;
     bool noughts = (l->zero_out | l->zero_mid | l->zero_add | l->res_mult) == 0;
-    return l->flags & (PN_FLAG_SIGNED | PN_FLAG_WIDE) ? PN_ERR_SHAPE : acts && noughts ? PN_OK : PN_ERR_WEIGHTS;
+    bool plain = (l->flags & (PN_FLAG_SIGNED | PN_FLAG_WIDE | PN_FLAG_COLUMNS | PN_FLAG_NARROW)) == 0;
+    return !plain ? PN_ERR_SHAPE : acts && noughts ? PN_OK : PN_ERR_WEIGHTS;
 }
 #endif
 

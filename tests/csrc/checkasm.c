@@ -22,6 +22,8 @@ void ref_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, i
 void ref_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
 int32_t ref_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
 void ref_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums);
+void ref_add_products(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc);
+void ref_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int n, int32_t *acc);
 
 // ---------------------------------------------------------------- the machine
 
@@ -188,7 +190,9 @@ static void random_fast(fast_t *c) {
     f->stride = (uint8_t)from_to(1, 2);
     f->sweep = f->expands && one_in(2);
     f->wide16 = one_in(3);
+    f->sums24 = one_in(2);
     f->cexp = (uint16_t)(4 * (one_in(8) ? from_to(13, 70) : from_to(1, 12)));
+    f->sums24 = f->sums24 && f->cexp <= 256; // whatever the weights
     f->cin = f->expands ? cins[any() % sizeof(cins)] : f->cexp;
     c->residual = f->stride == 1 && f->cin % 2 == 0 && one_in(2);
     f->cout = c->residual ? f->cin : (uint16_t)(2 * from_to(1, 14));
@@ -283,7 +287,10 @@ static bool random_arrays(fast_t *c) {
     f->narrow = (const int32_t *)(const void *)p;
     for (uint32_t i = 0; i < f->cout / 2u; i++, p += 16) {
         for (uint32_t j = 0; j < 8; j += 4) {
-            put32(p + j, (int32_t)from_to(0, 1 << 15) - (1 << 14));
+            int32_t room = (1 << 23) - 1 - 255 * 128 * (int32_t)f->cexp,
+                    bias = (int32_t)from_to(0, 1 << 15) - (1 << 14);
+            bias = f->sums24 && one_in(4) ? (one_in(2) ? room : -room) : bias;
+            put32(p + j, bias);
             put32(p + 8 + j, (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
         }
     }
@@ -422,6 +429,7 @@ static void print_fast(const fast_t *c) {
     number(", lines ", f->lines);
     number(", group ", f->group);
     number(", 16-bit weights ", f->wide16);
+    number(", 24-bit sums ", f->sums24);
     number(", shifts ", f->shift);
     number(" ", f->shift_expand);
     number(" ", f->shift_depthwise);
@@ -499,6 +507,11 @@ static void random_conv(conv_t *t) {
     c->in.w = (int)(one_in(6) ? from_to(10, 40) : from_to(1, 9));
     c->in.step = c->cin * (int)from_to(1, 3);
     bool across = one_in(2);
+    if (one_in(4)) { // a picture's
+        c->cin = c->in.lines = c->in.pixels = c->in.step = 3;
+        across = one_in(4);
+        c->zero_step = one_in(2);
+    }
     c->in.line_step = across ? c->cin : c->cin * c->in.pixels;
     c->in.pixel_step = across ? c->cin * c->in.lines : c->cin;
     t->before = (int)from_to(0, (uint32_t)c->in.pixels - 1);
@@ -532,7 +545,7 @@ static bool random_conv_arrays(conv_t *t) {
     c->x = c->res_mult ? (int8_t *)input.at + lines : NULL;
     int inside = (int)from_to(0, (uint32_t)c->in.lines - 1);
     for (int l = 0; l < c->in.lines; l++) {
-        c->in.rows[l] = l == inside || !one_in(4) ? input.at + (uint32_t)l * line : NULL;
+        c->in.rows[l] = l == inside || !one_in(6) ? input.at + (uint32_t)l * line : NULL;
     }
     return true;
 }
@@ -601,7 +614,7 @@ static int32_t check_conv(void) {
     return ok ? (int32_t)(t.pixels * (uint32_t)t.c.cout) : -1;
 }
 
-// Sums over pixels, a dot product, and one for each channel.
+// Sums over pixels, a dot product, one for each channel, and products of values with a row of weights each.
 static int32_t check_sums(void) {
     uint32_t n = one_in(4) ? from_to(100, 700) : from_to(1, 40), channels = from_to(1, 19);
     int zero = (int8_t)any();
@@ -620,6 +633,14 @@ static int32_t check_sums(void) {
     pn_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)output.at);
     ref_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)wanted.at);
     pn_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)output.at);
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint8_t *values = input.at + (n > 1);
+        int32_t *sums = (int32_t *)(void *)wanted.at, *found = (int32_t *)(void *)output.at;
+        ref_add_products(values, i, b, (int)channels, sums);
+        pn_add_products(values, i, b, (int)channels, found);
+        ref_add_rows(values, i, (int)n - (n > 1), b, (int)channels, (int)channels - 1, sums);
+        pn_add_rows(values, i, (int)n - (n > 1), b, (int)channels, (int)channels - 1, found);
+    }
     bool ok = guarded(&output) && guarded(&input) && ref_dot(a, b, (int)n, seed) == pn_dot(a, b, (int)n, seed);
     for (uint32_t i = 0; i < 4 * channels && ok; i++) {
         ok = output.at[i] == wanted.at[i];

@@ -21,7 +21,8 @@ FLAGS = ["-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=soft", "-std=c99", "-O2", "-
 KERNELS, ASSEMBLY = Path("engine", "kernels"), Path("engine", "kernels", "armv7em")
 PORTABLE = ("pn_conv.c", "pn_fast.c", "pn_kernels.c")  # what the assembly replaces is in them
 RENAMED = [f"fast_{name}" for name in ("area", "arrays", "begin", "take", "line")]
-RENAMED += [f"conv_{name}" for name in ("windows", "dots", "pixels")] + ["pool_add", "dot", "dots"]
+RENAMED += [f"conv_{name}" for name in ("windows", "dots", "pixels")]
+RENAMED += ["pool_add", "dot", "dots", "add_products", "add_rows"]
 REFERENCE = ["-DPN_PORTABLE", *(f"-Dpn_{name}=ref_{name}" for name in RENAMED)]
 
 pytestmark = pytest.mark.skipif(
@@ -92,9 +93,16 @@ BUGS = {
     "odd channels": ("pn_dsp_fast.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
     "half a tile": ("pn_dsp_quads.h", "smlad r1, r5, r3, r1", "smlad r1, r4, r3, r1"),
     "sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
+    "sums of three bytes": ("pn_dsp_project.c", "lsr r5, r3, #16", "lsr r5, r3, #15"),
+    "biases of three bytes": ("pn_dsp_project.c", "ubfx r4, r8, #16, #8", "ubfx r4, r8, #16, #7"),
+    "the end of sums of three bytes": ("pn_dsp_project.c", "asrs r3, r3, #8", "lsrs r3, r3, #8"),
     "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
+    "windows of a picture": ("pn_dsp_widen.c", "ldr r7, [r2, #2]", "ldr r7, [r2, #3]"),
+    "windows at a line's end": ("pn_dsp_conv.c", "c->in.w - 3 - x0", "c->in.w - 2 - x0"),
     "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
+    "products": ("pn_dsp_sums.c", "smlatt(xo, yo, acc[3])", "smlatt(xe, yo, acc[3])"),
+    "products of rows": ("pn_dsp_sums.c", "upper(xe, ye), a2", "lower(xe, ye), a2"),
     "dot products": ("pn_dsp_sums.c", "smlad r6, r9, r12, r6", "smlad r6, r9, r11, r6"),
     "beyond the end": ("pn_dsp_fast.c", "p->words = a->words", "p->words = a->words + 8"),
     "sums of more than 16 bits": ("pn_dsp_pairs.c", "usat r3, #8, r3", "usat16 r3, #8, r3"),

@@ -38,7 +38,7 @@ from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan import sizes
 from patchnet.plan.choice import front
-from patchnet.plan.modes import FAST_SHIFT
+from patchnet.plan.modes import FAST24, FAST_SHIFT, SWEEP24
 from patchnet.plan.place import place
 
 
@@ -97,6 +97,7 @@ PLANS = {
     "kernels wide": (tiny_kernels(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 4), (FAST, 1, 4)])]),
     "sweep wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
     "groups wide": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(SWEEP, 2, 4)])]),
+    "narrow wide": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST24, 1, 4)]), (2, [(SWEEP24, 2, 4)])]),
     "blocks": (
         tiny_blocks(COVERED[1]),
         [(6, [(DIRECT, 1, 0)]), (3, [(ROLLING, 1, 0), (ROLLING, 1, 0)]), (1, [(COVER, 1, 0)])],
@@ -204,7 +205,7 @@ CAUSES = {
         *(field(LAYER, f"pad_{side}", 0, 1) for side in PADS),
         *(field(LAYER, f"second_{side}", 1, i) for side in SIDES for i in (0, 1)),
         *(field(LAYER, "flags", f, 0) for f in (1, 2, 4, 256)),
-        *(field(LAYER, "flags", f, 1) for f in (8, 16, 19)),
+        *(field(LAYER, "flags", f, 1) for f in (8, 16, 19, 35, 65)),
         field(LAYER, "flags", 2, 2),
         *(field(LAYER, "cexp", n, i) for n, i in ((1, 0), (0, 1), (32768, 1), (4, 2))),
         field(LAYER, "cout", 0, 0),
@@ -445,6 +446,19 @@ def test_what_fills_words_is_zero_and_what_is_doubled_the_same(name, i):
             quad = pair - 4 * size * (2 - output)
             at = quad + size * (k if size == 1 else [0, 2, 1, 3][k])
             assert opens(array(at, b"\1", blob)) == "WEIGHTS", k
+
+
+def test_sums_that_may_leave_24_bits_are_refused():
+    """Whatever the picture: with depthwise values of 255 under all weights of one sign."""
+    blob, o = BLOBS["narrow wide"], ORACLES["narrow wide"]
+    layer, param = o.layers[1], o.params[0][1]
+    assert layer.flags & oracle.NARROW and layer.group < layer.cexp
+    _, _, (_, _, weight) = o._parts(layer, param, o.shapes[1][0][2], o.columns[1])
+    last = weight[:, -1]  # its bias is the second of the last pair of outputs
+    at = param.weight_off + (layer.cout // 2 - 1) * 16 + 4
+    most, least = 2**23 - 1 - 255 * last[last > 0].sum(), -(2**23) - 255 * last[last < 0].sum()
+    for bias, cause in ((most, "OK"), (most + 1, "OVERFLOW"), (least, "OK"), (least - 1, "OVERFLOW")):
+        assert opens(array(at, struct.pack("<i", bias), blob)) == cause
 
 
 @pytest.mark.parametrize("name", ["fast", "sweep wide"])

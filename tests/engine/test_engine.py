@@ -31,7 +31,7 @@ from networks import (
     random_picture,
     random_qnet,
 )
-from oracle import EXPAND, GREY, MAXPOOL, RGB565, RGB888, WIDE, Oracle, arena, softmax
+from oracle import COLUMNS, EXPAND, GREY, MAXPOOL, NARROW, RGB565, RGB888, WIDE, Oracle, arena, softmax
 from oracle.arena import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
@@ -151,6 +151,8 @@ def plan_traits(oracle: Oracle) -> set:
             seen |= {("mode", kind, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
             seen |= {("group", layer.mode, layer.group < layer.cexp), ("wide", layer.mode, flags & WIDE > 0)}
             seen |= {("eight", layer.mode, along.stride, stage.cin == 8)}
+            seen |= {("narrow", layer.mode, flags & NARROW > 0)} if layer.group < layer.cexp else set()
+            seen |= {("turned", kind, flags & COLUMNS > 0)}
             seen |= {("adds", kind, layer.mode, i > 0, part.columns)} if stage.residual else set()
             seen |= {("fused", kind, i > 0, i + 1 < len(part.stages), part.columns)}
             seen |= {("fused stride", along.stride), ("fused kernel", along.kernel)} if i > 0 else set()
@@ -177,6 +179,8 @@ def test_random_plans_say_something():
     adding = [("block", ROLLING), *(("bottleneck", mode) for mode in bottlenecks)]
     wanted |= {("adds", *layer, fused, c) for layer in adding for fused in (False, True) for c in columns}
     wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, SWEEP) for some in (False, True)}
+    wanted |= {("narrow", mode, some) for mode in (FAST, SWEEP) for some in (False, True)}
+    wanted |= {("turned", kind, some) for kind in ("conv", "block") for some in (False, True)}
     wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
     wanted |= {("fused stride", s) for s in (1, 2, 3, 4)} | {("fused kernel", k) for k in (1, 2, 3, 4, 5, 6, 7, 9, 15)}
     for seed in range(300):

@@ -56,7 +56,7 @@ Candidate = namedtuple("Candidate", "value label left right top bottom")
 CLASSIFY, DETECTION, AUDIO, RAW, HEAT = 1, 2, 3, 4, 5
 NO_CLASS = 65535
 CONV, BOTTLENECK, BLOCK, MAXPOOL, MEANPOOL = 1, 2, 3, 4, 5
-EXPAND, RESIDUAL, SIGNED, WIDE, HEAD = 1, 2, 4, 8, 16
+EXPAND, RESIDUAL, SIGNED, WIDE, HEAD, COLUMNS, NARROW = 1, 2, 4, 8, 16, 32, 64
 FAST, SWEEP, COVER = 5, 6, 7
 GREY, RGB565, RGB888 = 1, 2, 3
 
@@ -238,6 +238,14 @@ class Arrays:
     def scaled(self, n: int, *shape: int):
         """bias, mult (n each) and weight of `shape`."""
         return self.take("<i4", n), self.take("<i4", n), self.take("<i1", *shape)
+
+    def kernels(self, layer: Layer, n: int, steps: Steps, cin: int):
+        """Of a dense convolution: (n, kernel_h, kernel_w, cin)."""
+        height, width = steps.kernel
+        if layer.flags & COLUMNS:
+            bias, mult, weight = self.scaled(n, n, width, height, cin)
+            return bias, mult, weight.swapaxes(1, 2)
+        return self.scaled(n, n, height, width, cin)
 
 
 class FastArrays:
@@ -575,7 +583,8 @@ class Oracle:
 
     def _conv(self, x, zero, layer, param) -> np.ndarray:
         steps, cout = Steps.of(layer), layer.cout
-        bias, mult, weight = Arrays(self.blob, param.weight_off).scaled(cout, cout, *steps.kernel, x.shape[2])
+        arrays = Arrays(self.blob, param.weight_off)
+        bias, mult, weight = arrays.kernels(layer, cout, steps, x.shape[2])
         return narrow(conv_sums(x, zero, weight, bias, steps), mult, param.shift, param.zero_out)
 
     def _block(self, x, zero, layer, param) -> np.ndarray:
@@ -585,9 +594,9 @@ class Oracle:
             Steps.of(layer),
             Steps.second(layer),
         )
-        bias, mult, weight = arrays.scaled(layer.cexp, layer.cexp, *first.kernel, cin)
+        bias, mult, weight = arrays.kernels(layer, layer.cexp, first, cin)
         mid = narrow(conv_sums(x, zero, weight, bias, first), mult, param.shift_1, param.zero_mid)
-        bias, mult, weight = arrays.scaled(layer.cout, layer.cout, *second.kernel, layer.cexp)
+        bias, mult, weight = arrays.kernels(layer, layer.cout, second, layer.cexp)
         acc = conv_sums(mid, param.zero_mid, weight, bias, second)
         oh, ow, _ = acc.shape
         y = x[:: layer.stride_h, :: layer.stride_w][:oh, :ow].astype(np.int64) - zero

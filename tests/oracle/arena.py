@@ -17,6 +17,7 @@ from oracle import (
     EXPAND,
     HEAD,
     MAXPOOL,
+    NARROW,
     RESIDUAL,
     SIGNED,
     Layer,
@@ -462,7 +463,8 @@ def fused_work(stage: Stage, widths: Widths) -> int:
         pixels = (widths.out_pairs if layer.stride_h == 1 else widths.n_out) + 1
     bytes_ = r * widened(stage, widths) if stage.expands else 0
     bytes_ += 4 * widths.out_pairs * layer.group
-    bytes_ += 8 * widths.out_pairs * layer.cout * layer.rows if layer.group < layer.cexp else 0
+    sums = 6 if layer.flags & NARROW else 8
+    bytes_ += sums * widths.out_pairs * layer.cout * layer.rows if layer.group < layer.cexp else 0
     if layer.kernel_h > 3:
         bytes_ += 4 * row(stage, widths) * r + 4 + 8 * row_sums(stage, widths)
     else:

@@ -17,7 +17,7 @@ from patchnet.blob.record import Writer
 from patchnet.blob.unpack import blob_plan, blob_qnet, read
 from patchnet.net.layers import Layer
 from patchnet.plan.choice import plan
-from patchnet.plan.modes import fast_modes
+from patchnet.plan.modes import FAST24, FULL_SUMS, NARROW_SUMS, NOT_FAST, fast_modes
 from patchnet.plan.place import Plan, place
 
 
@@ -293,7 +293,24 @@ def test_shift_of_a_fast_layer_has_a_bound(fast_qnet, name):
     assert pack_fast(just, 1) and all(fast_layers(just)[1:])
     with pytest.raises(ValueError, match=f"tunnel 0, layer 1: .*{name}_shift: wanted at most 8, got 9"):
         pack_fast(beyond, 1)
-    assert fast_layers(beyond)[1] is False and fast_ok(beyond.tunnels[1][1])
+    assert fast_layers(beyond)[1] == NOT_FAST and fast_ok(beyond.tunnels[1][1])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_of_24_bits_are_for_weights_that_keep_to_them(fast_qnet, sign):
+    """A sum with the largest depthwise values under all weights of one sign decides, in every tunnel."""
+    project = fast_qnet.tunnels[0][1].project
+    largest = 255 * (sign * project.weight[0].astype(int)).clip(0).sum()
+    bias = project.bias.copy()
+    bias[0] = sign * (2**23 - largest) - (sign > 0)
+    just = with_layer(fast_qnet, 1, project=replace(project, bias=bias))
+    beyond = with_layer(
+        fast_qnet, 1, project=replace(project, bias=bias + sign * (np.arange(len(bias)) == 0).astype(np.int32))
+    )
+    assert fast_layers(just)[1] == NARROW_SUMS and fast_layers(beyond)[1] == FULL_SUMS
+    assert read(pack_fast(just, 1, FAST24)).layers[1]["flags"] & fmt.FLAG_NARROW
+    with pytest.raises(ValueError, match="layer 1: sums: wanted 24 bits at most, got 25"):
+        pack_fast(beyond, 1, FAST24)
 
 
 def test_shift_of_a_fast_layer_is_in_its_record(fast_qnet):
@@ -317,7 +334,7 @@ def test_shape_that_has_no_fast_mode(index, changes):
     usual = place(network, [(9, [(DIRECT, 1, 0), (ROLLING if shape.expand else DIRECT, 1, 0)])])
     with pytest.raises(ValueError, match=f"layer {index}: modes fast and sweep are not for the shape"):
         pack.pack(q, with_steps(usual, {index: (FAST, 4)}))
-    assert fast_layers(q)[index] is False
+    assert fast_layers(q)[index] == NOT_FAST
 
 
 @pytest.mark.parametrize("mode", [FAST, SWEEP])

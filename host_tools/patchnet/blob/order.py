@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..net.layers import Layer
-from ..plan.modes import FAST_SHIFT, eight, fast_shape, fours
+from ..plan.modes import FAST_SHIFT, FULL_SUMS, NARROW_SUMS, NOT_FAST, eight, fast_shape, fours
 from .quantized import QBottleneck, QLayer, QNet, Scaled
 
 MIDDLE = [0, 2, 1, 3]  # the two in the middle exchanged
@@ -37,10 +37,28 @@ def fast_ok(q: QLayer) -> bool:
     return not fast_fault(q)
 
 
-def fast_layers(qnet: QNet) -> tuple[bool, ...]:
-    """Of each layer of `run()`, whether it may run in these modes in all tunnels: they share the plan."""
-    alike = [*zip(*qnet.tunnels, strict=True), *((q,) for q in qnet.behind)]
-    return tuple(all(map(fast_ok, layers)) for layers in alike)
+def sum_bits(q: QLayer) -> int:
+    """Bits that hold every sum of a projection, whatever the picture, and every part of one: 0 for other layers."""
+    if not isinstance(q, QBottleneck):
+        return 0
+    weight, bias = q.project.weight.astype(np.int64), q.project.bias.astype(np.int64)
+    most, least = (bias + 255 * part.sum(1) for part in (weight.clip(0), weight.clip(max=0)))
+    return max(int(most.max()).bit_length(), int(~least.min()).bit_length()) + 1
+
+
+def alike(qnet: QNet) -> list[tuple[QLayer, ...]]:
+    """Each layer of `run()` in all tunnels."""
+    return [*zip(*qnet.tunnels, strict=True), *((q,) for q in qnet.behind)]
+
+
+def fast_layers(qnet: QNet) -> tuple[int, ...]:
+    """Of each layer of `run()`, whether it may run in these modes in all tunnels, and with sums of 24 bits
+    (modes.NOT_FAST and so on): they share the plan."""
+    out = []
+    for layers in alike(qnet):
+        narrow = max(map(sum_bits, layers)) <= 24
+        out.append((NARROW_SUMS if narrow else FULL_SUMS) if all(map(fast_ok, layers)) else NOT_FAST)
+    return tuple(out)
 
 
 # ---------------------------------------------------------------- the order
@@ -50,12 +68,14 @@ def fast_layers(qnet: QNet) -> tuple[bool, ...]:
 class Order:
     """What the order of a layer's arrays follows from, besides its shape.
 
-    `columns`: its segment's lines are columns. `wide`: weights have 16 bits.
+    `columns`: kernels lie column by column. `wide`: weights have 16 bits. `fast`: it is the order of modes fast and
+    sweep, else only `columns` matters.
     """
 
     group: int
     columns: bool
     wide: bool
+    fast: bool = True
 
     def taps(self, s: Layer) -> list[int]:
         """Which of t[l][p], as kernel * l + p, each of a channel's depthwise weights is: -1 for none."""

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from .. import format as fmt
-from ..net.layers import Layer, pair
+from ..net.layers import POOLS, Layer, pair
 from ..net.network import Network
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
-from ..plan.modes import FAST_MODES
+from ..plan.modes import FAST_MODES, NARROW
 from ..plan.place import Plan, Step
 from . import order as order_of
 from .order import Order, fast_layers
@@ -37,9 +37,14 @@ def _checked(scaled: Scaled, shape: tuple[int, ...], axes: tuple[int, ...], shif
     return _scaled(scaled, axes)
 
 
-def _conv(q: QConv, where: str) -> bytes:
+def _kernel_axes(columns: bool) -> tuple[int, ...]:
+    """A dense convolution's weights as they lie in a blob, row by row or column by column."""
+    return (0, 2, 1, 3) if columns else (0, 1, 2, 3)
+
+
+def _conv(q: QConv, where: str, columns: bool) -> bytes:
     s = q.shape
-    return _checked(q.conv, (s.cout, s.kh, s.kw, s.cin), (0, 1, 2, 3), q.shift, where)
+    return _checked(q.conv, (s.cout, s.kh, s.kw, s.cin), _kernel_axes(columns), q.shift, where)
 
 
 def _bottleneck(q: QBottleneck, where: str) -> bytes:
@@ -53,12 +58,12 @@ def _bottleneck(q: QBottleneck, where: str) -> bytes:
     return out + _checked(q.project, (s.cout, s.cexp), (1, 0), q.shift, where)
 
 
-def _block(q: QBlock, where: str) -> bytes:
-    s = q.shape
+def _block(q: QBlock, where: str, columns: bool) -> bytes:
+    s, axes = q.shape, _kernel_axes(columns)
     if (q.shortcut is not None) != s.expand or q.res_mult < 1:
         raise ValueError(f"{where}: shortcut and res_mult must go with the shape {s}")
-    out = _checked(q.first, (s.cexp, s.kh, s.kw, s.cin), (0, 1, 2, 3), q.first_shift, where)
-    out += _checked(q.second, (s.cout, *pair(s.second), s.cexp), (0, 1, 2, 3), q.shift, where)
+    out = _checked(q.first, (s.cexp, s.kh, s.kw, s.cin), axes, q.first_shift, where)
+    out += _checked(q.second, (s.cout, *pair(s.second), s.cexp), axes, q.shift, where)
     if q.shortcut is not None:
         out += _checked(q.shortcut, (s.cout, s.cin), (0, 1), q.shortcut_shift, where)
     return out
@@ -72,14 +77,14 @@ def _pooling(q: QPooling, where: str) -> bytes:
     return struct.pack("<i", q.mult)
 
 
-def layer_bytes(q: QLayer, where: str) -> bytes:
-    """The arrays of a layer in their usual order. ValueError, beginning with `where`, if they do not fit its shape or a
-    sum could leave its range."""
+def layer_bytes(q: QLayer, where: str, columns: bool) -> bytes:
+    """The arrays of a layer in their usual order, dense convolutions' kernels column by column if `columns`.
+    ValueError, beginning with `where`, if they do not fit its shape or a sum could leave its range."""
     if isinstance(q, QConv):
-        return _conv(q, where)
+        return _conv(q, where, columns)
     if isinstance(q, QBottleneck):
         return _bottleneck(q, where)
-    return _block(q, where) if isinstance(q, QBlock) else _pooling(q, where)
+    return _block(q, where, columns) if isinstance(q, QBlock) else _pooling(q, where)
 
 
 def _params(q: QLayer) -> dict[str, int]:
@@ -102,23 +107,25 @@ def _fast(q: QLayer, order: Order, where: str) -> bytes:
     return order_of.to_bytes(q, order)
 
 
-def _flags(s: Layer, step: Step, wide: bool, head: bool) -> int:
+def _flags(s: Layer, step: Step, wide: bool, columns: bool, head: bool) -> int:
     own = fmt.FLAG_HEAD * head
     if s.kind != "bottleneck":
-        return own | fmt.FLAG_EXPAND * s.expand
+        return own | fmt.FLAG_EXPAND * s.expand | fmt.FLAG_COLUMNS * (columns and s.kind not in POOLS)
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
-    wide = wide and step.mode in FAST_MODES
-    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide | own
+    own |= fmt.FLAG_WIDE * (wide and step.mode in FAST_MODES) | fmt.FLAG_NARROW * (step.mode & NARROW > 0)
+    return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | own
 
 
-def short_lines(layers: Sequence[Layer], plan: Plan) -> list[bool]:
+def _lines(layers: Sequence[Layer], plan: Plan) -> tuple[list[bool], list[bool]]:
     """Of each layer, whether its output lines have at most WIDE_PIXELS pixels: weights are widened once a line, so that
-    having them wide already pays where that is done for few pixels."""
-    out: list[bool] = []
+    having them wide already pays where that is done for few pixels; and whether its lines are columns."""
+    short: list[bool] = []
+    columns: list[bool] = []
     for segment in plan.segments:
         part = views(tuple(layers[segment.first : segment.first + segment.layers]), segment.strip)
-        out += [view.n_out <= WIDE_PIXELS for view in part]
-    return out
+        short += [view.n_out <= WIDE_PIXELS for view in part]
+        columns += [segment.strip < part[-1].layer.oh] * len(part)
+    return short, columns
 
 
 def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> bytes:
@@ -128,12 +135,13 @@ def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> by
         pads = dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), s.pad, strict=True))
         out += fmt.LAYER.pack(
             kind=fmt.KINDS[s.kind], flags=bits, kernel_h=s.kh, kernel_w=s.kw, stride_h=s.sh, stride_w=s.sw, **pads,
-            second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout, **asdict(step),
+            second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout,
+            **asdict(step) | dict(mode=step.mode & ~NARROW),
         )  # fmt: skip
     return out
 
 
-def _param_records(qnet: QNet, writer: Writer, orders: Sequence[Order | None]) -> bytes:
+def _param_records(qnet: QNet, writer: Writer, orders: Sequence[Order]) -> bytes:
     out, n = b"", len(qnet.tunnels[0])
     chains = [(f"tunnel {t}, ", tunnel, orders[:n]) for t, tunnel in enumerate(qnet.tunnels)]
     for name, chain, own in (*chains, ("", qnet.behind, orders[n:])):
@@ -141,8 +149,8 @@ def _param_records(qnet: QNet, writer: Writer, orders: Sequence[Order | None]) -
             where = f"{name}layer {i}"
             if name and q.shape != qnet.tunnels[0][i].shape:
                 raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
-            piece = layer_bytes(q, where)
-            at = writer.add_once(_fast(q, order, where) if order else piece) if piece else 0
+            piece = layer_bytes(q, where, order.columns)
+            at = writer.add_once(_fast(q, order, where) if order.fast else piece) if piece else 0
             out += fmt.PARAM.pack(**_params(q), weight_off=at)
     return out
 
@@ -161,6 +169,13 @@ def _check_net(qnet: QNet) -> None:
     if any("\n" in label for label in d.labels):
         raise ValueError(f"{d.name}: a label contains a line feed")
     record_of(d.task).check(qnet)
+
+
+def _check_bits(qnet: QNet, plan: Plan) -> None:
+    for i, (step, layers) in enumerate(zip(plan.steps, order_of.alike(qnet), strict=True)):
+        bits = max(map(order_of.sum_bits, layers))
+        if step.mode & NARROW and bits > 24:
+            raise ValueError(f"layer {i}: sums: wanted 24 bits at most, got {bits}")
 
 
 @dataclass(frozen=True)
@@ -205,17 +220,18 @@ def seal(blob: bytearray) -> bytes:
 def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     """The blob of a network, run by `plan` (the smallest one if None).
 
-    `wide`: layers of modes fast and sweep with `short_lines` get weights of 16 bits.
+    `wide`: layers of modes fast and sweep with short lines get weights of 16 bits.
 
     ValueError, naming layer, wanted and got, where shapes, types or ranges do not hold, or where a layer may not run in
     the plan's mode fast or sweep (`order.fast_layers` tells beforehand).
     """
     _check_net(qnet)
     d, p = qnet.design, plan or make_plan(qnet.design, fast=fast_layers(qnet))
+    _check_bits(qnet, p)
     layers, heads = d.run(), d.heads()
     flags = [
-        _flags(layer, step, wide and short, i in heads)
-        for i, (layer, step, short) in enumerate(zip(layers, p.steps, short_lines(layers, p), strict=True))
+        _flags(layer, step, wide and short, columns, i in heads)
+        for i, (layer, step, short, columns) in enumerate(zip(layers, p.steps, *_lines(layers, p), strict=True))
     ]
     record = record_of(d.task)
     dense = record.dense(qnet)

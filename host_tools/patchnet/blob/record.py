@@ -178,6 +178,12 @@ class Arrays:
         """Weights that lie output by output."""
         return self.scaled(outputs, (outputs, *inputs), tuple(range(1 + len(inputs))))
 
+    def kernels(self, outputs: int, height: int, width: int, inputs: int, *, columns: bool) -> Scaled:
+        """Those of a dense convolution, which may lie column by column."""
+        if columns:
+            return self.scaled(outputs, (outputs, width, height, inputs), (0, 2, 1, 3))
+        return self.dense(outputs, height, width, inputs)
+
     def scaled(self, outputs: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Scaled:
         """`shape` is that of the weights in the blob, `axes` bring them into the order of Scaled."""
         bias, mult = (self.take("<i4", outputs).astype(np.int32) for _ in range(2))

@@ -11,7 +11,7 @@ from .. import rooms
 from ..engine.model import Model
 from ..net.layers import POOLS, Float32Layer, Layer, pair
 from ..net.network import End, Network, Readout
-from ..plan.modes import FAST_MODES
+from ..plan.modes import FAST_MODES, NARROW
 from ..plan.place import Plan, Segment, Step
 from . import order as order_of
 from .order import Order
@@ -116,44 +116,50 @@ def _from_record(kind: type, record: dict):
     return kind(**{f.name: record[f.name] for f in fields(kind)})
 
 
+def _step(record: dict) -> Step:
+    step = _from_record(Step, record)
+    return replace(step, mode=step.mode | NARROW) if record["flags"] & fmt.FLAG_NARROW else step
+
+
 def blob_plan(info: BlobInfo) -> Plan:
     """The plan that a blob carries."""
     segments = tuple(_from_record(Segment, record) for record in info.segments)
-    steps = tuple(_from_record(Step, record) for record in info.layers)
+    steps = tuple(_step(record) for record in info.layers)
     fields_ = info.header | info.record
     places = {name: fields_[name] for name in rooms.part(info.task, "end").END.areas}
     return Plan(info.header["arena_bytes"], places, segments, steps)
 
 
-def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Order | None]:
-    """In which order each layer's arrays are: None for the usual one."""
-    out: list[Order | None] = []
+def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Order]:
+    """In which order each layer's arrays are."""
+    out: list[Order] = []
     for segment in plan.segments:
         stop = segment.first + segment.layers
         columns = segment.strip < layers[stop - 1].oh
         for step, bits in zip(plan.steps[segment.first : stop], flags[segment.first : stop], strict=True):
-            order = Order(step.group, columns, bool(bits & fmt.FLAG_WIDE))
-            out.append(order if step.mode in FAST_MODES else None)
+            fast = step.mode in FAST_MODES
+            turned = columns if fast else bool(bits & fmt.FLAG_COLUMNS)
+            out.append(Order(step.group, turned, bool(bits & fmt.FLAG_WIDE), fast))
     return out
 
 
 # ---------------------------------------------------------------- integers
 
 
-def _layer(blob: bytes, s: Layer, order: Order | None, param: dict) -> QLayer:
+def _layer(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
     shift, zero_out, res_mult = param["shift"], param["zero_out"], param["res_mult"]
     wide_shifts = param["shift_1"], param["shift_2"]
-    if order:
+    if order.fast:
         arrays = order_of.from_bytes(blob, param["weight_off"], s, order)
         return QBottleneck(s, *arrays, shift, zero_out, res_mult, *wide_shifts)
     take = Arrays(blob, param["weight_off"])
     if s.kind == "conv":
-        return QConv(s, take.dense(s.cout, s.kh, s.kw, s.cin), shift, zero_out)
+        return QConv(s, take.kernels(s.cout, s.kh, s.kw, s.cin, columns=order.columns), shift, zero_out)
     if s.kind in POOLS:
         return QPooling(s, zero_out, int(take.take("<i4", 1)[0]) if s.kind == "meanpool" else 0, shift)
     if s.kind == "block":
-        first = take.dense(s.cexp, s.kh, s.kw, s.cin)
-        second = take.dense(s.cout, *pair(s.second), s.cexp)
+        first = take.kernels(s.cexp, s.kh, s.kw, s.cin, columns=order.columns)
+        second = take.kernels(s.cout, *pair(s.second), s.cexp, columns=order.columns)
         shortcut = take.dense(s.cout, s.cin) if s.expand else None
         ends = param["shift_1"], param["zero_mid"], shift, zero_out, res_mult, param["shift_2"], param["zero_add"]
         return QBlock(s, first, second, shortcut, *ends)
@@ -172,7 +178,7 @@ def blob_qnet(blob: bytes, name: str) -> QNet:
     order = orders(network.run(), blob_plan(info), [record["flags"] for record in info.layers])
     n = len(network.chain)
 
-    def chain(tunnel: int, shapes: list[Layer], order: list[Order | None]) -> tuple[QLayer, ...]:
+    def chain(tunnel: int, shapes: list[Layer], order: list[Order]) -> tuple[QLayer, ...]:
         params = fmt.PARAM.unpack_all(blob, h["param_off"] + tunnel * n * fmt.PARAM.size, len(shapes))
         return tuple(_layer(blob, *layer) for layer in zip(shapes, order, params, strict=True))
 

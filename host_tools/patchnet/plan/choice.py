@@ -13,7 +13,7 @@ from ..net.network import Network, aligned
 from . import streaming
 from .costs import BY, totals
 from .lines import View, views
-from .modes import DIRECT, FAST, GROUPS, Choice
+from .modes import DIRECT, FAST, FAST_MODES, GROUPS, NARROW, Choice
 from .options import COARSE, FINE, PLAIN
 from .place import Plan, areas, block_name, lasting, place, staged
 from .search import Chain, How, Progress, Schedule, front_of, search
@@ -60,7 +60,8 @@ def _widened(network: Network, schedule: Schedule, source: Source | None) -> Sch
             last = staged(network, stop) and view is part[-1]
             if group and not (source is not None and source.parted(view.layer, (mode, rows, group))):
                 group = _widest(network, view, (mode, rows, group), last, limit)
-            wide.append((mode, rows, group))
+            sums = mode not in FAST_MODES or group < view.layer.cexp
+            wide.append((mode if sums else mode & ~NARROW, rows, group))
         out.append((strip, tuple(wide)))
     return tuple(out)
 
@@ -111,13 +112,14 @@ def front(
     network: Network,
     progress: Progress | None = None,
     by: str = BY,
-    fast: Sequence[bool] | None = None,
+    fast: Sequence[int] | None = None,
     source: Source | None = None,
 ) -> list[Point]:
     """The best plans: arena bytes ascending, cost descending; none needs more bytes than the best plan that computes
     nothing twice. `progress` hears of layers done and layers. Costs are counted `by` one of costs.TABLES; `fast` tells
-    for each layer whether its weights let it run in modes fast and sweep, where its shape does
-    (`blob.order.fast_layers`). `source`: of weights that are not at hand; ValueError for a buffer that is too small.
+    for each layer whether its weights let it run in modes fast and sweep, and with sums of 24 bits, where its shape
+    does (`blob.order.fast_layers`). `source`: of weights that are not at hand; ValueError for a buffer that is too
+    small.
     """
     if source is not None and network.value_bytes > 1:
         raise ValueError(f"{network.name}: float32: plans are made for weights that are at hand alone")
@@ -169,7 +171,7 @@ def plan(
     budget: int | None = None,
     cost_limit: float | None = None,
     by: str = BY,
-    fast: Sequence[bool] | None = None,
+    fast: Sequence[int] | None = None,
     source: Source | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -198,11 +200,11 @@ def _times(point: Point, fastest: Point, by: str) -> float:
     return point.macs / fastest.macs if by == "macs" else point.cost / fastest.cost
 
 
-def smallest(network: Network, by: str = BY, fast: Sequence[bool] | None = None) -> Plan:
+def smallest(network: Network, by: str = BY, fast: Sequence[int] | None = None) -> Plan:
     return place(network, front(network, by=by, fast=fast)[0].schedule)
 
 
-def fastest(network: Network, by: str = BY, fast: Sequence[bool] | None = None) -> Plan:
+def fastest(network: Network, by: str = BY, fast: Sequence[int] | None = None) -> Plan:
     """The smallest of the cheapest plans."""
     return place(network, front(network, by=by, fast=fast)[-1].schedule)
 

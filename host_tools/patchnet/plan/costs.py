@@ -11,7 +11,7 @@ from ..net.layers import Layer
 from ..net.network import Network
 from . import float32
 from .lines import Axis, Passes, View, axes, ring_lines, views
-from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
+from .modes import COVER, DIRECT, FAST_MODES, GROUPS, NARROW, ROLLING, STORED, WINDOW, Choice, eight, fours, sweeps
 from .place import Plan, staged
 from .sizes import block_windows, conv_pixels, input_map_bytes
 
@@ -20,45 +20,48 @@ from .sizes import block_windows, conv_pixels, input_map_bytes
 # non-negative least squares of the relative error to layers in 480 random plans for shapes like the zoo's
 # (tests/fit_costs.py): weights of 8 bits, RGB565 of the network's own size. By hand are "fc", "cover", "sample grey",
 # pooling layers, and what "move" takes in cycles, as memmove is not modelled. A layer is met within (root mean square;
-# the worst) 2% (10%) in mode fast, 3% (13%) in mode sweep, 4% (21%) of convolutions, 4% (18%) of portable bottlenecks.
+# the worst) 2% (10%) in mode fast, 3% (16%) in mode sweep, 4% (15%) of convolutions, 7% (32%) of portable bottlenecks.
 # Larger pictures cost more in `sample`. Those of float32 are fitted to three networks by four plans each: 6% (20%), and
 # "float pool" is by hand.
 INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
-    "sample": (123, 5.73, 0),
+    "sample": (99.6, 6.89, 0),
     "sample grey": (180, 57.1, 0),
-    "conv": (1581, 10.3, 0.936),
-    "conv stage": (63.2, 1.83, 0),
-    "window": (50.4, 1.94, 0),
-    "copy": (48.3, 0, 0),
-    "expand": (0, 52.8, 2.23),
-    "depthwise": (481, 26.2, 0),
-    "tap": (25.2, 9.26, 0),
-    "project": (0, 12.6, 8.93),
-    "row": (0, 22, 0),
-    "widen": (51.2, 1.23, 0),
-    "widen odd": (146, 10.7, 0),
-    "stage": (0, 1.02, 0),
-    "line": (2188, 72, 0),
-    "sweep line": (1907, 0, 0),
-    "take": (934, 0, 0),
-    "take rows": (416, 0, 0),
-    "fast expand": (0, 8.64, 1),
-    "fast expand 8": (0, 14.5, 0),
-    "single": (0, 6.11, 0),
-    "single out": (0, 3.05, 0),
-    "fast depthwise 3 1": (198, 12.1, 0),
-    "fast depthwise 3 2": (200, 11.5, 0),
-    "fast depthwise 5 1": (707, 35.4, 0),
-    "fast depthwise 5 2": (697, 44.5, 0),
-    "fast depthwise 7 1": (943, 60.5, 0),
-    "fast depthwise 7 2": (1008, 69.2, 0),
-    "plain depthwise 1": (168, 21.9, 0),
-    "plain depthwise 2": (124, 32.5, 0),
-    "fast project": (38.6, 7.51, 1.12),
-    "sums": (0, 4.01, 0),
-    "residual": (0, 4.02, 0),
+    "conv": (1565, 10.3, 1.02),
+    "conv stage": (55.8, 1.61, 0),
+    "window": (41.7, 2.93, 0),
+    "copy": (33.6, 0, 0),
+    "nine": (242, 62.6, 0),
+    "odd output": (359, 0.241, 0),
+    "expand": (0, 48.1, 1.41),
+    "depthwise": (575, 25.2, 0),
+    "tap": (43.7, 5.78, 0),
+    "project": (0, 17.4, 4.04),
+    "row": (0, 8.66, 0),
+    "widen": (20.9, 1.07, 0),
+    "widen odd": (1361, 6.5, 0),
+    "stage": (0, 0.988, 0),
+    "line": (1929, 59.6, 0),
+    "sweep line": (1775, 0, 0),
+    "take": (1012, 0, 0),
+    "take rows": (418, 0, 0),
+    "fast expand": (0, 8.6, 1),
+    "fast expand 8": (0, 14, 0),
+    "single": (0, 6.26, 0),
+    "single out": (0, 3.16, 0),
+    "fast depthwise 3 1": (201, 12.2, 0),
+    "fast depthwise 3 2": (200, 11.6, 0),
+    "fast depthwise 5 1": (694, 36.6, 0),
+    "fast depthwise 5 2": (705, 44.5, 0),
+    "fast depthwise 7 1": (975, 57.8, 0),
+    "fast depthwise 7 2": (1008, 69.4, 0),
+    "plain depthwise 1": (165, 22.2, 0),
+    "plain depthwise 2": (100, 34.4, 0),
+    "fast project": (50.5, 7.65, 1.09),
+    "sums": (0, 4.91, 0),
+    "narrow": (0, 1.68, 0),
+    "residual": (0, 4.09, 0),
     "move": (0, 1.26, 0),
-    "pool": (500, 2.34, 0),
+    "pool": (688, 2.65, 0),
     "pooling": (230, 8, 0),
     "pooled": (0, 12.2, 0),
     "cover": (807, 51.9, 2.26),
@@ -69,41 +72,44 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "float pool": (119, 3, 0),
 }
 CYCLES: dict[str, tuple[float, float, float]] = {
-    "sample": (91.2, 3.65, 0),
+    "sample": (72.6, 4.9, 0),
     "sample grey": (120, 40, 0),
-    "conv": (1127, 6.25, 0.446),
-    "conv stage": (48.9, 1.35, 0),
-    "window": (34.2, 1.75, 0),
-    "copy": (38.4, 0, 0),
-    "expand": (0, 47.5, 1.53),
-    "depthwise": (418, 15, 0),
-    "tap": (18.1, 8.08, 0),
-    "project": (0, 10.5, 7.92),
-    "row": (0, 19.1, 0),
-    "widen": (136, 1.17, 0),
-    "widen odd": (105, 8.31, 0),
-    "stage": (0, 0.674, 0),
-    "line": (1678, 160, 0),
-    "sweep line": (1586, 0, 0),
-    "take": (716, 0, 0),
-    "take rows": (292, 0, 0),
-    "fast expand": (0, 5.33, 0.51),
-    "fast expand 8": (0, 9.86, 0),
-    "single": (0, 4.32, 0),
-    "single out": (0, 2.43, 0),
-    "fast depthwise 3 1": (160, 8.56, 0),
-    "fast depthwise 3 2": (167, 8.6, 0),
-    "fast depthwise 5 1": (545, 24.7, 0),
-    "fast depthwise 5 2": (558, 30, 0),
-    "fast depthwise 7 1": (715, 44.3, 0),
-    "fast depthwise 7 2": (769, 44.5, 0),
-    "plain depthwise 1": (157, 16.9, 0),
-    "plain depthwise 2": (118, 27.9, 0),
-    "fast project": (36.4, 5.17, 0.557),
-    "sums": (0, 4.77, 0),
-    "residual": (0, 3.19, 0),
+    "conv": (1123, 6.1, 0.523),
+    "conv stage": (42.9, 1.15, 0),
+    "window": (28.8, 2.67, 0),
+    "copy": (24.2, 0, 0),
+    "nine": (201, 31.9, 0),
+    "odd output": (119, 0.458, 0),
+    "expand": (0, 33.5, 0.89),
+    "depthwise": (472, 12.5, 0),
+    "tap": (36.9, 4.35, 0),
+    "project": (0, 11.5, 3.44),
+    "row": (0, 6.27, 0),
+    "widen": (119, 1.07, 0),
+    "widen odd": (931, 5.54, 0),
+    "stage": (0, 0.64, 0),
+    "line": (1408, 170, 0),
+    "sweep line": (1451, 0, 0),
+    "take": (776, 0, 0),
+    "take rows": (294, 0, 0),
+    "fast expand": (0, 5.22, 0.511),
+    "fast expand 8": (0, 9.26, 0),
+    "single": (0, 4.34, 0),
+    "single out": (0, 2.69, 0),
+    "fast depthwise 3 1": (162, 8.79, 0),
+    "fast depthwise 3 2": (168, 8.82, 0),
+    "fast depthwise 5 1": (541, 25.4, 0),
+    "fast depthwise 5 2": (554, 31, 0),
+    "fast depthwise 7 1": (737, 42.5, 0),
+    "fast depthwise 7 2": (767, 45.6, 0),
+    "plain depthwise 1": (158, 17.1, 0),
+    "plain depthwise 2": (96.8, 29.4, 0),
+    "fast project": (46, 5.24, 0.543),
+    "sums": (0, 5.53, 0),
+    "narrow": (0, 1.27, 0),
+    "residual": (0, 3.13, 0),
     "move": (0, 0.8, 0),
-    "pool": (444, 1.46, 0),
+    "pool": (564, 1.6, 0),
     "pooling": (160, 6, 0),
     "pooled": (0, 9, 0),
     "cover": (540, 36, 1.6),
@@ -115,8 +121,8 @@ CYCLES: dict[str, tuple[float, float, float]] = {
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
-    "conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take", "take rows",
-    "single", "single out", "sums", "residual", "pooled",
+    "conv stage", "window", "nine", "odd output", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line",
+    "take", "take rows", "single", "single out", "sums", "narrow", "residual", "pooled",
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
@@ -141,10 +147,10 @@ def layer_counts(view: View, passes: Passes, step: Choice, first: bool, pools: b
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense convolution over lines: the kernel (`lines` x the kernel of `across`), what goes in and comes out,
+    """A dense convolution over lines: the kernel (its lines `along` x its pixels `across`), what goes in and comes out,
     `pixels` that are made at a time, `groups` into which the outputs are cut."""
 
-    lines: int
+    along: Axis
     across: Axis
     cin: int
     cout: int
@@ -152,8 +158,17 @@ class Dense:
     groups: int = 1
 
     @property
+    def lines(self) -> int:
+        return self.along.kernel
+
+    @property
     def taps(self) -> int:
         return self.lines * self.across.kernel
+
+    @property
+    def nine(self) -> bool:
+        """Whether windows are widened from where they lie, three lines of nine bytes."""
+        return self.cin == 3 and self.lines == self.across.kernel == 3 and self.cout > 1
 
     @property
     def quads(self) -> int:
@@ -163,24 +178,30 @@ class Dense:
 def _conv_counts(view: View, passes: Passes, step: Choice) -> Counts:
     layer, (mode, _, group) = view.layer, step
     groups = -(-layer.cout // group) if mode == GROUPS else 1
-    dense = Dense(view.lines.axis.kernel, view.across, layer.cin, layer.cout, conv_pixels(view, step), groups)
+    dense = Dense(view.lines.axis, view.across, layer.cin, layer.cout, conv_pixels(view, step), groups)
     return _dense_counts(dense, passes.made, view.all_out, view.strips, view.alone_out)
 
 
 def _dense_counts(dense: Dense, made: int, all_out: int, strips: int, alone_out: int) -> Counts:
     """A dense convolution's of `made` lines of `all_out` pixels in `strips` strips, `alone_out` of them made one by
-    one. Windows are copied line by line of the kernel where they are `_whole`, else by pixels."""
+    one. Windows are copied line by line of the kernel where they are `_whole`, else by pixels; but for those of `nine`
+    that lie inside the map."""
     groups, kernel = dense.groups, dense.across.kernel
     lines, pixels, values = made * strips * groups, made * all_out, 4 * dense.quads
     chunks = made * groups * max(strips, -(-all_out // dense.pixels))
-    whole, alone = _whole(dense.across) if strips < 2 else 0, made * alone_out * -(-dense.cout // 2)
+    whole, alone = _whole(dense.across), made * alone_out * -(-dense.cout // 2)
     copies, in_place = dense.taps - whole * dense.lines * (kernel - 1), dense.taps == 1 and dense.cin % 4 == 0
+    inside = int(pixels * whole * _whole(dense.along)) if dense.nine else 0
+    windows = 0 if in_place else (pixels - inside) * groups
+    odd = dense.cout > 1 and dense.cout % 2  # the last output is made together with the one before, once more
     return {
         "conv": (lines, pixels * dense.cout, pixels * dense.cout * dense.taps * dense.cin),
         "single out": (alone, alone * dense.quads, 0),
         "conv stage": (chunks * -(-dense.cout // (2 * groups)), chunks * dense.cout * values // groups, 0),
-        "window": (0 if in_place else pixels * groups, pixels * groups * values, 0),
-        "copy": (0 if in_place else int(pixels * groups * copies), 0, 0),
+        "window": (windows, windows * values, 0),
+        "copy": (int(windows * (dense.taps if inside else copies)), 0, 0),
+        "nine": (chunks if inside else 0, inside * groups, 0),
+        "odd output": (chunks * odd, pixels * values * odd, 0),
     }
 
 
@@ -191,21 +212,25 @@ def _whole(across: Axis) -> float:
     return sum(0 <= top <= across.size - across.kernel for top in tops) / across.outputs
 
 
+def _second(axis: Axis) -> Axis:
+    """That of a block's other convolution."""
+    return replace(axis, kernel=axis.second, stride=1, pad=axis.second // 2, size=axis.outputs)
+
+
 def _block_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A block's convolutions: the first one's lines are made once."""
     layer, axis, across = view.layer, view.lines.axis, view.across
     (first, second, *short), out = block_windows(view), (passes.made, view.all_out, view.strips, view.alone_out)
-    over = replace(across, kernel=across.second, stride=1, pad=across.second // 2, size=across.outputs)
     counts = [
         _dense_counts(
-            Dense(axis.kernel, across, layer.cin, layer.cexp, first[1]), axis.middle(0, passes.made)[1], view.all_mid,
+            Dense(axis, across, layer.cin, layer.cexp, first[1]), axis.middle(0, passes.made)[1], view.all_mid,
             view.strips, 0,
         ),
-        _dense_counts(Dense(axis.second, over, layer.cexp, layer.cout, second[1]), *out),
+        _dense_counts(Dense(_second(axis), _second(across), layer.cexp, layer.cout, second[1]), *out),
     ]  # fmt: skip
     for _, pixels in short:
         one = replace(across, kernel=1, pad=0)
-        counts.append(_dense_counts(Dense(1, one, layer.cin, layer.cout, pixels), *out))
+        counts.append(_dense_counts(Dense(one, one, layer.cin, layer.cout, pixels), *out))
     names = {name for count in counts for name in count}
     none = 0, 0, 0
     calls, outputs, macs = (
@@ -275,11 +300,11 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A bottleneck's in modes fast and sweep. The latter expands lines that two chunks share twice, and widens them for
     each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
     layer, (mode, _, group) = view.layer, step
-    groups, sweeps = -(-layer.cexp // group), mode == SWEEP
+    groups, sweeping = -(-layer.cexp // group), sweeps(mode)
     pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, passes.made
-    lines = passes.read if sweeps else passes.once
-    primed = max(0, lines - made * layer.sh) if sweeps else 0
-    if sweeps and layer.kh == 3:
+    lines = passes.read if sweeping else passes.once
+    primed = max(0, lines - made * layer.sh) if sweeping else 0
+    if sweeping and layer.kh == 3:
         made += max(0, primed - (layer.sh == 1))
     calls, pixels, outputs = (
         passes.made * view.strips,
@@ -296,9 +321,10 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
             calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
         "sums": (0, pixels * layer.cout * (groups > 1), 0),
+        "narrow": (0, pixels * layer.cout * groups * (groups > 1 and mode & NARROW > 0), 0),
         "residual": (0, pixels * layer.cout * layer.residual, 0),
     }  # fmt: skip
-    if sweeps:
+    if sweeping:
         takes = primed * view.strips
         counts["sweep line"], counts["take"] = (calls * groups, 0, 0), (takes * groups, 0, 0)
         if layer.kh > 3:
@@ -311,7 +337,7 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
         expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
         name = "fast expand 8" if in_registers else "fast expand"
         counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
-        widenings = lines * groups if sweeps else lines
+        widenings = lines * groups if sweeping else lines
         widened = widenings * view.all_in * fours(layer.cin)
         counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
         if not in_registers:

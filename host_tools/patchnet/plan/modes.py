@@ -20,8 +20,11 @@ from ..format import MODE_WINDOW as WINDOW
 from ..net.layers import Layer
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
-MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")
-FAST_MODES = (FAST, SWEEP)  # those of the fast kernels, with arrays in an order of their own
+NARROW = 8  # besides a fast mode: sums have 24 bits. A flag of its own in a blob
+FAST24, SWEEP24 = FAST | NARROW, SWEEP | NARROW
+MODE_NAMES = dict(enumerate(("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")))
+MODE_NAMES |= {FAST24: "fast24", SWEEP24: "sweep24"}
+FAST_MODES = (FAST, SWEEP, FAST24, SWEEP24)  # those of the fast kernels, with arrays in an order of their own
 FAST_SHIFT = 8  # the largest of the shifts of their expanded and depthwise sums: pixels and weights stay within 16 bits
 
 
@@ -30,6 +33,21 @@ def fast_shape(layer: Layer) -> bool:
     kernel = layer.square in ((3, 5, 7) if layer.expand else (3,)) and layer.sh <= 2
     bottleneck = layer.kind == "bottleneck" and layer.act != "none" and kernel and layer.value_bytes == 1
     return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
+
+
+NOT_FAST, FULL_SUMS, NARROW_SUMS = range(3)  # whether a layer may run in them, and with sums of 24 bits
+# Expanded channels that 24 bits are enough for as far as a shape tells: a projection's weights would have to be more
+# than 42 on an average. What is packed is looked at (`order.fast_layers`).
+NARROW_CHANNELS = 768
+
+
+def fast_sums(layer: Layer) -> int:
+    """What a layer may that has the shape for these modes."""
+    return NARROW_SUMS if layer.cexp <= NARROW_CHANNELS else FULL_SUMS
+
+
+def sweeps(mode: int) -> bool:
+    return mode in (SWEEP, SWEEP24)
 
 
 def eight(layer: Layer) -> bool:
@@ -115,10 +133,20 @@ ROWS: dict[tuple[str, int], Row] = {
     ("bottleneck", ROLLING): Row(_expands, takes_lines=True),
     ("bottleneck", GROUPS): Row(_expands, chunks=True, group="channels"),
     ("bottleneck", STORED): Row(_stores, chunks=True, group="channels"),
-    ("bottleneck", FAST): Row(_fast, takes_lines=True, fast=True, group="channels", multiple=4),
-    ("bottleneck", SWEEP): Row(
-        lambda layer, where: fast_shape(layer) and layer.expand, chunks=True, fast=True, group="channels", multiple=4
-    ),
+    **{
+        ("bottleneck", mode): Row(_fast, takes_lines=True, fast=True, group="channels", multiple=4)
+        for mode in (FAST, FAST24)
+    },
+    **{
+        ("bottleneck", mode): Row(
+            lambda layer, where: fast_shape(layer) and layer.expand,
+            chunks=True,
+            fast=True,
+            group="channels",
+            multiple=4,
+        )
+        for mode in (SWEEP, SWEEP24)
+    },
     ("block", ROLLING): Row(_small, takes_lines=True),
     ("maxpool", DIRECT): Row(_small),
     ("maxpool", COVER): Row(_covers, takes_lines=True),
@@ -143,5 +171,5 @@ def takes_lines(layer: Layer, mode: int) -> bool:
 
 
 def fast_modes(layer: Layer) -> tuple[int, ...]:
-    """Which of FAST_MODES the layer's shape has."""
-    return tuple(mode for mode in modes(layer, False, False) if mode in FAST_MODES)
+    """Which of fast and sweep the layer's shape has."""
+    return tuple(mode for mode in modes(layer, False, False) if mode in (FAST, SWEEP))

@@ -12,7 +12,7 @@ from ..net.network import aligned
 from .costs import cost_of, layer_counts
 from .float32 import is_float32
 from .lines import Flow, Passes, View, flow, kept_lines, sampled_lines
-from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
+from .modes import DIRECT, FAST, GROUPS, NARROW, NARROW_SUMS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
 from .sources import Source
 
@@ -39,15 +39,16 @@ class Role:
     """Where a layer stands. `first`: it reads the picture; `pools`: its lines do not go into a map or to another layer;
     `tail`: it ends a segment.
 
-    `below`: bytes of the arena that its segment may not use. `fast`: modes fast and sweep are allowed. Costs are
-    counted `by` one of TABLES. `source`: of its weights; `others`: bytes of those of the segment's layers behind it.
+    `below`: bytes of the arena that its segment may not use. `fast`: whether modes fast and sweep are allowed, and with
+    which sums (modes.NOT_FAST and so on). Costs are counted `by` one of TABLES. `source`: of its weights; `others`:
+    bytes of those of the segment's layers behind it.
     """
 
     first: bool
     pools: bool
     tail: bool
     below: int
-    fast: bool
+    fast: int
     by: str
     source: Source | None = None
     others: int = 0
@@ -134,7 +135,7 @@ class Offers:
                 yield from ((mode, 1, number) for number in pixels)
             return
         if role.fast:
-            yield from ((FAST, 1, group) for group in fused_groups(layer, tries))
+            yield from self._fast(FAST, 1)
         if not layer.expand:
             yield DIRECT, 1, 0
             return
@@ -143,13 +144,17 @@ class Offers:
         wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
         for rows in sorted({flows[rows].chunk for rows in wanted}):
             if role.fast:
-                yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
-            if not is_float32(layer):
-                yield from (
-                    (STORED, rows, group) for group in groups[:1]
-                )  # `_widened` later: it saves nothing but calls
+                yield from self._fast(SWEEP, rows)
+            if not is_float32(layer):  # `_widened` later: it saves nothing but calls
+                yield from ((STORED, rows, group) for group in groups[:1])
             if 4 * layer.cout < layer.cexp or is_float32(layer):  # else sums take more than the values that are stored
                 yield from ((GROUPS, rows, group) for group in groups)
+
+    def _fast(self, mode: int, rows: int) -> Iterator[Choice]:
+        """Sums have 24 bits where they may: that costs little, and saves a quarter of them."""
+        layer, narrow = self.view.layer, NARROW if self.role.fast == NARROW_SUMS else 0
+        for group in fused_groups(layer, self.tries):
+            yield mode | (narrow if group < layer.cexp else 0), rows, group
 
     def _bytes(self, step: Choice) -> tuple[int, int]:
         """Beside and in the work area."""

@@ -17,7 +17,7 @@ from ..net.layers import Layer
 from ..net.network import Lasting, Network, aligned
 from .float32 import rows_alone
 from .lines import View, lines_of, ring_lines, views
-from .modes import GROUPS, MODE_NAMES, Choice, modes, row
+from .modes import GROUPS, MODE_NAMES, NARROW, Choice, modes, row
 from .sizes import Areas, segment_areas
 
 
@@ -120,7 +120,7 @@ def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: 
         columns = strip < part[-1].layer.oh
         allowed = modes(layer, i == 0, pools and len(part) == 1 and not columns, columns)
         if mode not in allowed:
-            names = " or ".join(MODE_NAMES[m] for m in allowed) or "lines that are rows"
+            names = " or ".join(MODE_NAMES[m] for m in allowed if not m & NARROW) or "lines that are rows"
             raise ValueError(f"layer {i}: mode: wanted {names}, got {mode}")
         its = row(layer, mode)
         _check_range(f"layer {i}: rows", rows, 1, view.lines.lines_out if its.chunks else 1)

@@ -26,7 +26,7 @@ from . import streaming
 from .costs import cost_of, end_counts, layer_counts
 from .float32 import rows_alone
 from .lines import Axis, Passes, View, axes, flow, lines_of, views
-from .modes import DIRECT, FAST, GROUPS, ROLLING, Choice, fast_shape, modes
+from .modes import DIRECT, FAST, GROUPS, NOT_FAST, ROLLING, Choice, fast_shape, fast_sums, modes
 from .options import Offers, Option, Role, Tries, channel_groups, offers
 from .place import during, lasting
 from .sizes import input_map_bytes, lead, map_bytes
@@ -84,7 +84,7 @@ class Chain:
         return max([0, stop - MAX_FUSED, *(head + 1 for head in self.heads if head < stop - 1)])
 
 
-def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
+def _least_costs(chain: Chain, fast: Sequence[int], by: str) -> list[float]:
     """What each layer costs in any plan: each pixel that the network needs is made once, calls cost nothing."""
     layers, rows, columns, out = chain.layers, set(), set(), []
     for i, layer in reversed(list(enumerate(layers))):
@@ -108,7 +108,7 @@ def _least_costs(chain: Chain, fast: Sequence[bool], by: str) -> list[float]:
     return out[::-1]
 
 
-def _usual_modes(layer: Layer, fast: bool) -> tuple[int, ...]:
+def _usual_modes(layer: Layer, fast: int) -> tuple[int, ...]:
     """Of those that a layer may run in, some of which one is the cheapest."""
     if layer.kind == "bottleneck":
         return (FAST,) if fast else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
@@ -248,20 +248,22 @@ def _prune(level: Level) -> Level:
 
 @dataclass(frozen=True)
 class How:
-    """What a front is found by: costs `by` one of TABLES; of each layer, whether it may run in modes fast and sweep."""
+    """What a front is found by: costs `by` one of TABLES; of each layer, whether it may run in modes fast and sweep
+    (modes.NOT_FAST and so on)."""
 
     by: str
-    fast: tuple[bool, ...]
+    fast: tuple[int, ...]
     source: Source | None = None  # of weights that are not at hand
 
     @classmethod
-    def of(cls, network: Network, by: str, fast: Sequence[bool] | None, source: Source | None = None) -> How:
+    def of(cls, network: Network, by: str, fast: Sequence[int] | None, source: Source | None = None) -> How:
         """Without `fast`, the layers' shapes decide."""
         layers = network.run()
-        allowed = [by != "macs" and fast_shape(layer) for layer in layers]
-        return cls(by, tuple(a and (fast is None or fast[i]) for i, a in enumerate(allowed)), source)
+        its = fast or [fast_sums(layer) for layer in layers]
+        shaped = [by != "macs" and fast_shape(layer) for layer in layers]
+        return cls(by, tuple(int(own) if shape else NOT_FAST for own, shape in zip(its, shaped, strict=True)), source)
 
-    def layer(self, i: int) -> tuple[bool, str, Source | None]:
+    def layer(self, i: int) -> tuple[int, str, Source | None]:
         """What a Role needs to know of it."""
         return self.fast[i], self.by, self.source
 
@@ -381,7 +383,7 @@ class _Grower:
         steps = [(GROUPS, 1, group) for group in channel_groups(view.layer.cout, self.tries)]
         lines, by, source = view.lines.lines_out, self.how.by, self.how.source
         steps = [step for step in steps if source is None or source.fits(view.layer, step)]
-        roles = [Role(False, True, True, self.chain.below(self.stop, step), False, by, source) for step in steps]
+        roles = [Role(False, True, True, self.chain.below(self.stop, step), NOT_FAST, by, source) for step in steps]
         goes = flow(view.lines, (lines,), 1)
         found = [Offers(view, role, self.tries).option(step, goes) for step, role in zip(steps, roles, strict=True)]
         if found:

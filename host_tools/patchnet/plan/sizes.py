@@ -11,7 +11,21 @@ from ..net.network import aligned
 from . import float32
 from .float32 import is_float32
 from .lines import View, axes, chunks, ring_lines, strips
-from .modes import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours, takes_lines
+from .modes import (
+    COVER,
+    DIRECT,
+    FAST_MODES,
+    GROUPS,
+    NARROW,
+    ROLLING,
+    STORED,
+    WINDOW,
+    Choice,
+    eight,
+    fours,
+    sweeps,
+    takes_lines,
+)
 
 
 def map_bytes(layer: Layer) -> int:
@@ -153,7 +167,7 @@ def _fast_work(view: View, step: Choice) -> Parts:
     layer, (mode, chunk, group), words, pairs = view.layer, step, (view.reached + 1) // 2, (view.n_out + 1) // 2
     lines = layer.sh if layer.expand else layer.kh
     gap = GAP_BY_TWO if eight(layer) and layer.sh == 2 else GAP
-    sums = 8 * pairs * layer.cout * chunk if group < layer.cexp else 0
+    sums = (6 if mode & NARROW else 8) * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
         words = (pairs if layer.sh == 1 else view.n_out) + 1
     elif layer.kh > 3:
@@ -166,7 +180,7 @@ def _fast_work(view: View, step: Choice) -> Parts:
         group_ring=max(
             0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + EXPAND_STAGE, 4 * group + PROJECT_STAGE
         )
-        + (group * _kept(view) if mode == SWEEP else 0),
+        + (group * _kept(view) if sweeps(mode) else 0),
     )
 
 
@@ -178,8 +192,7 @@ WORK: dict[tuple[str, int], Callable[[View, Choice], Parts]] = {
     ("bottleneck", ROLLING): _pixel_work,
     ("bottleneck", GROUPS): _groups_work,
     ("bottleneck", STORED): _stored_work,
-    ("bottleneck", FAST): _fast_work,
-    ("bottleneck", SWEEP): _fast_work,
+    **{("bottleneck", mode): _fast_work for mode in FAST_MODES},
     ("block", ROLLING): _block_work,
     **{(kind, DIRECT): _no_work for kind in ("maxpool", "meanpool")},
     **{(kind, COVER): _no_work for kind in ("conv", "maxpool", "meanpool")},

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..blob.quantized import QBottleneck, QLayer, QNet
 from ..net.network import Network
+from ..plan.modes import NARROW
 from ..plan.place import Plan, areas
 
 
@@ -16,8 +17,9 @@ class Narrower:
     """What one layer would save, in bytes of its segment, if it kept less than 8 bits of a map or 32 of a sum.
 
     `sum_bits`: two's complement bits that hold every int32 sum of mode GROUPS whatever the picture (None: no sums, or
-    weights unknown), `sums` what 24 of them save: exact where sum_bits <= 24. `map`: what 4 bits save of an output map
-    that is stored whole; this loses accuracy, so that only training can decide it.
+    weights unknown), `sums` what 24 of them save: exact where sum_bits <= 24; nothing where they have 24 already.
+    `map`: what 4 bits save of an output map that is stored whole; this loses accuracy, so that only training can decide
+    it.
     """
 
     layer: int
@@ -33,8 +35,8 @@ def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Nar
         a = areas(network, plan, i)
         for j, parts in enumerate(a.works):
             last = j == segment.layers - 1
-            sums = parts["sums"] // 4
             i = segment.first + j
+            sums = 0 if plan.steps[i].mode & NARROW else parts["sums"] // 4
             bits = max(map(_sum_bits, _integers(qnet, i))) if qnet and sums else None
             out.append(Narrower(i, bits, sums, a.output // 2 if last else 0))
     return out

@@ -49,6 +49,8 @@ MODES = {
     "stored": "as groups, but the expanded channels are kept instead of sums",
     "fast": "each line is expanded once and kept as long as the kernel needs it (fast kernels)",
     "sweep": "a few expanded channels at a time go through many lines, outputs are summed up (fast kernels)",
+    "fast24": "as fast, sums take three bytes",
+    "sweep24": "as sweep, sums take three bytes",
     "cover": "each input line is added to the sums of all outputs",
 }
 BUDGET, PAPER, PLAIN = "#c00000", "#7a5195", "#6f6f6f"  # red is for budgets alone

@@ -98,15 +98,41 @@ static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_
     return err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
 }
 
+// Adds what the largest depthwise values make of the projection's weights for `n` channels to the largest and the least
+// sum of output `output`.
+static void add_bounds(const pn_fast_t *f, const uint8_t *w, uint32_t n, uint32_t output, int64_t *most,
+    int64_t *least) {
+    uint32_t size = 1u + f->wide16;
+    for (uint32_t c = 0; c < n; c++) {
+        const uint8_t *at = w + (output / 2 * n * 2 + c / 4 * 8 + output % 2 * 4 + c % 4) * size;
+        int32_t weight = f->wide16 ? (int16_t)pn_u16(at) : (int8_t)*at;
+        *(weight > 0 ? most : least) += 255 * weight;
+    }
+}
+
+// Whether no sum over the channels from..from+n-1, or over some of them, leaves 24 bits.
+static bool narrow_sums_ok(const pn_fast_t *f, const pn_fast_arrays_t *bytes, uint32_t from, uint32_t n) {
+    bool ok = true;
+    for (uint32_t output = 0; output < f->cout && ok; output++) {
+        int64_t most = f->narrow[output / 2 * 4 + output % 2], least = most;
+        for (uint32_t c = from; c < from + n; c += f->group) {
+            uint32_t channels = pn_fast_group(f, c);
+            add_bounds(f, pn_fast_weights(f, bytes, c, channels).project, channels, output, &most, &least);
+        }
+        ok = most < 1 << 23 && least >= -(1 << 23);
+    }
+    return ok;
+}
+
 int pn_check_fast(const pn_fast_t *f, uint32_t from, uint32_t n) {
     pn_fast_arrays_t bytes = pn_fast_arrays(f);
     int err = check_narrow(f);
-    for (uint32_t end = from + n; from < end && err == PN_OK; from += f->group) {
-        uint32_t channels = pn_fast_group(f, from);
-        pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, channels);
+    for (uint32_t at = from; at < from + n && err == PN_OK; at += f->group) {
+        uint32_t channels = pn_fast_group(f, at);
+        pn_fast_weights_t w = pn_fast_weights(f, &bytes, at, channels);
         err = check_group(f, &w, &bytes, channels);
     }
-    return err;
+    return err == PN_OK && f->sums24 && !narrow_sums_ok(f, &bytes, from, n) ? PN_ERR_OVERFLOW : err;
 }
 
 pn_fast_t pn_fast_layer(const pn_layer_t *l) {
@@ -122,6 +148,7 @@ pn_fast_t pn_fast_layer(const pn_layer_t *l) {
         .shift_depthwise = l->shift_2,
         .expands = (l->flags & PN_FLAG_EXPAND) != 0,
         .wide16 = (l->flags & PN_FLAG_WIDE) != 0,
+        .sums24 = (l->flags & PN_FLAG_NARROW) != 0,
     };
     return f;
 }

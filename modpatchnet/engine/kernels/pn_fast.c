@@ -36,7 +36,7 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     a.h = a.line * lines;
     a.dbuf = a.h + 8 * a.words * lines + a.h_align - 4;
     a.acc = a.dbuf + pairs * f->group * 4;
-    a.acc_line = f->group < f->cexp ? pairs * f->cout * 8 : 0;
+    a.acc_line = f->group < f->cexp ? pairs * f->cout * (f->sums24 ? 6 : 8) : 0;
     a.sums = a.acc + (uint64_t)f->lines * a.acc_line;
     a.unpacked = a.sums + 8 * a.sum_count;
     a.kept_at = a.unpacked + (weights > project ? weights : project);
@@ -322,11 +322,33 @@ static void project_end(const pn_fast_t *f, uint32_t output, uint32_t x, uint32_
     }
 }
 
+// Sums of `n` pixels that are kept from group to group, with 24 bits three bytes each, the lowest first.
+static void sums_from(const pn_fast_t *f, const uint8_t *kept, uint32_t n, int32_t *sums) {
+    for (uint32_t i = 0; i < n && f->sums24; i++, kept += 3) {
+        sums[i] = (int32_t)(kept[0] | (uint32_t)kept[1] << 8) + (int8_t)kept[2] * 65536;
+    }
+    if (!f->sums24) {
+        memcpy(sums, kept, n * sizeof(sums[0]));
+    }
+}
+
+static void sums_to(const pn_fast_t *f, uint8_t *kept, uint32_t n, const int32_t *sums) {
+    for (uint32_t i = 0; i < n && f->sums24; i++, kept += 3) {
+        kept[0] = (uint8_t)sums[i];
+        kept[1] = (uint8_t)(sums[i] >> 8);
+        kept[2] = (uint8_t)(sums[i] >> 16);
+    }
+    if (!f->sums24) {
+        memcpy(kept, sums, n * sizeof(sums[0]));
+    }
+}
+
 // Output channels `output` and output + 1 of the line, for a group of expanded channels.
 static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l) {
     const pn_fast_t *f = g->f;
     const uint8_t *w = g->weights.project + (output * g->n << f->wide16);
-    int32_t *kept = (int32_t *)(void *)(f->work + g->area.acc + f->line * g->area.acc_line) + output * f->out;
+    uint32_t bytes = f->sums24 ? 3 : 4;
+    uint8_t *kept = f->work + g->area.acc + f->line * g->area.acc_line + output * f->out * bytes;
     pn_values_t d = depthwise_values(g);
     for (uint32_t x = 0, n; x < f->out; x += n, d.at += 2 * n) {
         int32_t sums[2][PN_BESIDE];
@@ -334,13 +356,13 @@ static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l)
         for (uint32_t k = 0; k < 2; k++) {
             fill(sums[k], f->narrow[output * 2 + k]);
             if (g->from > 0) {
-                memcpy(sums[k], kept + k * f->out + x, n * sizeof(sums[k][0]));
+                sums_from(f, kept + (k * f->out + x) * bytes, n, sums[k]);
             }
         }
         pn_add_values(d, w, f->wide16, n, sums[0], sums[1]);
         for (uint32_t k = 0; k < 2; k++) {
             if (g->from + g->n < f->cexp) {
-                memcpy(kept + k * f->out + x, sums[k], n * sizeof(sums[k][0]));
+                sums_to(f, kept + (k * f->out + x) * bytes, n, sums[k]);
             } else {
                 project_end(f, output + k, x, n, sums[k], l);
             }

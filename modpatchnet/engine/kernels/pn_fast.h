@@ -15,7 +15,7 @@
 //   in, out: pixels of an input and of an output line, none of the input's behind what the kernel reaches
 //   pad: pixels that the kernel reaches before the input line, less than the kernel
 //   shift, shift_expand, shift_depthwise: of the projection's sums and, at most PN_FAST_SHIFT, of the others
-//   wide16: weights of 16 bits
+//   wide16: weights of 16 bits;  sums24: what groups add to is kept in 24 bits
 //   sweep: a group goes through all lines of a chunk before the next one begins (mode 6), which has `lines` of them;
 //     else (mode 5) lines is 1.
 //   line: of the chunk, whose sums are meant
@@ -30,7 +30,7 @@ typedef struct {
     uint16_t in, out, lines, line;
     uint8_t kernel, stride, pad, shift, shift_expand, shift_depthwise;
     int8_t zero_in;
-    bool expands, wide16, sweep;
+    bool expands, wide16, sweep, sums24;
     uint8_t *wide, *work;
 } pn_fast_t;
 

@@ -5,10 +5,6 @@
 
 #include "engine/kernels/pn_round.h"
 
-#if PN_DSP
-#pragma GCC optimize("Os") // what is left to these kernels there is not what wants to be fast
-#endif
-
 // Channels are taken a few at a time, so that the sums need no more than this of the stack.
 #define CHUNK 16
 
@@ -26,22 +22,15 @@ static uint8_t wide_end(int32_t acc, int shift, int32_t mult, bool is_signed) {
 }
 
 void pn_expand(const pn_expand_t *e, const int8_t *in, int step, int pixels, uint8_t *out) {
+    int32_t acc[CHUNK];
     for (int x = 0; x < pixels; x++, in += step) {
-        for (int c = 0; c < e->group; c++) {
-            int32_t acc = pn_dot(in, e->weight + c * e->cin, e->cin, e->bias[c]);
-            *out++ = wide_end(acc, e->shift, e->mult[c], e->is_signed);
-        }
-    }
-}
-
-static void depthwise_tap(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc) {
-    if (is_signed) {
-        for (int i = 0; i < n; i++) {
-            acc[i] += (int8_t)in[i] * weight[i];
-        }
-    } else {
-        for (int i = 0; i < n; i++) {
-            acc[i] += in[i] * weight[i];
+        for (int from = 0; from < e->group; from += CHUNK) {
+            int n = e->group - from < CHUNK ? e->group - from : CHUNK;
+            memcpy(acc, e->bias + from, (size_t)n * sizeof(acc[0]));
+            pn_dots(in, e->weight + from * e->cin, e->cin, n, acc);
+            for (int i = 0; i < n; i++) {
+                *out++ = wide_end(acc[i], e->shift, e->mult[from + i], e->is_signed);
+            }
         }
     }
 }
@@ -58,7 +47,7 @@ static void depthwise_chunk(const pn_depthwise_t *d, const int *at, int from, in
         const int8_t *weight = d->weight + from + ky * in->line_step;
         for (int kx = 0; kx < in->pixels; kx++, weight += in->pixel_step) {
             if (in->rows[ky] != NULL && at[kx] >= 0) {
-                depthwise_tap(in->rows[ky] + at[kx] + from, d->in_signed, weight, n, acc);
+                pn_add_products(in->rows[ky] + at[kx] + from, d->in_signed, weight, n, acc);
             } else if (d->zero != 0) {
                 depthwise_outside(d->zero, weight, n, acc);
             }
@@ -82,13 +71,7 @@ void pn_depthwise_pixel(const pn_depthwise_t *d, int x0, uint8_t *out) {
 
 // acc[0..n-1] += values * weights of `group` channels, outputs from..from+n-1
 static void project(const pn_project_t *p, const uint8_t *d, int first, int group, int from, int n, int32_t *acc) {
-    const int8_t *weight = p->weight + (size_t)first * (size_t)p->cout + from;
-    for (int c = 0; c < group; c++, weight += p->cout) {
-        int32_t v = p->is_signed ? (int8_t)d[c] : d[c];
-        for (int i = 0; i < n; i++) {
-            acc[i] += v * weight[i];
-        }
-    }
+    pn_add_rows(d, p->is_signed, group, p->weight + (size_t)first * (size_t)p->cout + from, p->cout, n, acc);
 }
 
 static int8_t project_end(const pn_project_t *p, int32_t acc, int c, const int8_t *x) {
@@ -170,6 +153,27 @@ void pn_pool_add(const int8_t *restrict in, int n, int channels, int zero, int32
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < channels; c++) {
             acc[c] += *in++ - zero;
+        }
+    }
+}
+
+void pn_add_products(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc) {
+    if (is_signed) {
+        for (int i = 0; i < n; i++) {
+            acc[i] += (int8_t)in[i] * weight[i];
+        }
+    } else {
+        for (int i = 0; i < n; i++) {
+            acc[i] += in[i] * weight[i];
+        }
+    }
+}
+
+void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int n, int32_t *acc) {
+    for (int c = 0; c < count; c++, weight += step) {
+        int32_t v = is_signed ? (int8_t)in[c] : in[c];
+        for (int i = 0; i < n; i++) {
+            acc[i] += v * weight[i];
         }
     }
 }

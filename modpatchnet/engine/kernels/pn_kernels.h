@@ -106,6 +106,12 @@ void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
 // bias + dot product of n int8 pairs
 int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
 
+// acc[i] += in[i] * weight[i] for `n` channels;  in: 0..255 or, `is_signed`, -128..127
+void pn_add_products(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc);
+
+// acc[i] += sum over `count` values of in[c] * weight[c * step + i], for `n` outputs;  in as above
+void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int n, int32_t *acc);
+
 // sums[i] += dot product of n int8 and the n at w + i * n, for each output i
 void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums);
 

@@ -103,10 +103,23 @@ void pn_strip_begin(pn_stage_t *stages, const pn_segment_t *seg, uint32_t top) {
     }
 }
 
+// One past the last input line that output lines before `end` need: pn_needs for a job's search, which asks each layer
+// above it.
+static uint32_t need_before(const pn_stage_t *s, uint32_t end) {
+    uint32_t lo, need;
+    if (s->kind == PN_KIND_BLOCK) {
+        pn_needs(s, s->done, end, &lo, &need);
+        return need;
+    }
+    need = (end - 1) * s->along.stride + s->along.kernel - s->along.pad;
+    return need < s->lines_in ? need : s->lines_in;
+}
+
 // Whether a stage takes in a line by itself now, before output lines up to `end`, `made` input lines being there.
 static bool takes_next(const pn_stage_t *s, uint32_t end, uint32_t made) {
-    uint32_t lo, hi, y = pn_fresh_line(s, end);
+    uint32_t lo, hi, y;
     if (s->kind == PN_KIND_BLOCK) {
+        y = s->fresh;
         pn_middle(s, false, s->done, end, &lo, &hi);
         if (y >= hi) {
             return false;
@@ -114,7 +127,7 @@ static bool takes_next(const pn_stage_t *s, uint32_t end, uint32_t made) {
         pn_block_needs(s, y, y + 1, &lo, &hi);
         return hi <= made;
     }
-    return (pn_rolls(s) || s->fresh < pn_ahead(s)) && y < made;
+    return (pn_rolls(s) || s->fresh < pn_ahead(s)) && pn_fresh_line(s, end) < made;
 }
 
 pn_job_t pn_next(const pn_stage_t *stages, int n, bool picture) {
@@ -125,9 +138,9 @@ pn_job_t pn_next(const pn_stage_t *stages, int n, bool picture) {
     }
     for (int t = n - 1;; t--) {
         const pn_stage_t *s = &stages[t];
-        uint32_t end = (uint32_t)s->done + s->rows, lo, need;
+        uint32_t end = (uint32_t)s->done + s->rows;
         end = end < demand ? end : demand;
-        pn_needs(s, s->done, end, &lo, &need);
+        uint32_t need = need_before(s, end);
         job.stage = (uint8_t)t;
         job.end = (uint16_t)end;
         uint32_t made = t > 0 ? stages[t - 1].done : need;
@@ -165,6 +178,7 @@ pn_fast_t pn_fast_shape(const pn_stage_t *s) {
         .expands = pn_expands(s),
         .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
         .sweep = s->mode == PN_MODE_SWEEP,
+        .sums24 = (s->flags & PN_FLAG_NARROW) != 0,
         .lines = s->rows,
     };
     return f;

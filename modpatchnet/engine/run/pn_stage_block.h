@@ -60,7 +60,7 @@ static PN_APART void block_middle(const pn_model_t *m, int t, uint32_t y) {
     pn_middle(s, true, s->out_from, s->out_to, &from, &end);
     c.stride = s->across.stride;
     c.zero_q8 = pn_zero_q8((int8_t)param[PN_PARAM_ZERO_MID]);
-    tap_order(m, s->along.kernel, s->across.kernel, s->cin, &c.in);
+    tap_order(m, s, s->along.kernel, s->across.kernel, s->cin, &c.in);
     map_rows(m, t, y, &c.in);
     block_pixels(m, s, &c, first_pixel(s, from), pixels, out);
     PN_WRITE(out.at, bytes, TAG(m, TAG_WIDE, s->index, y));
@@ -76,7 +76,7 @@ static line_t block_shortcut(const pn_model_t *m, int t, const block_t *b, line_
     line_t out = { (int8_t *)c.work + pn_work(s, false).sums, s->cout };
     c.stride = s->across.stride;
     c.zero_q8 = pn_zero_q8((int8_t)param[PN_PARAM_ZERO_ADD]);
-    tap_order(m, 1, 1, s->cin, &c.in);
+    tap_order(m, s, 1, 1, s->cin, &c.in);
     c.in.rows[0] = (const uint8_t *)in.at;
     c.in.step = in.step;
     c.in.w = (int)pn_pixels_in(s);
@@ -118,7 +118,7 @@ static void block_line(pn_model_t *m, int t, uint32_t o) {
     c.zero_q8 = pn_zero_q8(s->zero_out) - c.res_mult * zero_add;
     c.x = added.at;
     c.x_step = added.step;
-    tap_order(m, s->along.second, s->across.second, s->cexp, &c.in);
+    tap_order(m, s, s->along.second, s->across.second, s->cexp, &c.in);
     middle_rows(m, s, o, &c.in);
     block_pixels(m, s, &c, (int)s->out_from - s->across.second / 2 - (int)from, pn_pixels_out(s), out);
     for (uint32_t x = 0; x < pn_pixels_out(s); x++) {

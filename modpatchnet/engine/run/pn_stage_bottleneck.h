@@ -37,7 +37,7 @@ static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, 
         .in_signed = !expanded || is_signed,
         .out_signed = is_signed,
     };
-    tap_order(m, s->along.kernel, s->across.kernel, s->cexp, &b->depthwise.in);
+    tap_order(m, s, s->along.kernel, s->across.kernel, s->cexp, &b->depthwise.in);
     b->depthwise.in.step = (int)n;
     b->depthwise.in.w = (int)pn_pixels_in(s);
     a = pn_scaled(p, s->cout, (uint32_t)s->cexp * s->cout, &p);

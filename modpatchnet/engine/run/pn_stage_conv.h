@@ -2,13 +2,14 @@
 #ifndef PN_STAGE_CONV_H
 #define PN_STAGE_CONV_H
 
-// The order of taps of weights that lie as [row][column][n], under a kernel of lines x pixels.
-static void tap_order(const pn_model_t *m, int lines, int pixels, int n, pn_taps_t *taps) {
-    bool columns = m->run.segment.columns;
+// The order of taps of weights that lie as [row][column][n], or column by column if the layer's flag says so, under a
+// kernel of lines x pixels.
+static void tap_order(const pn_model_t *m, const pn_stage_t *s, int lines, int pixels, int n, pn_taps_t *taps) {
+    bool across = m->run.segment.columns != ((s->flags & PN_FLAG_COLUMNS) != 0);
     taps->lines = lines;
     taps->pixels = pixels;
-    taps->line_step = columns ? n : n * pixels;
-    taps->pixel_step = columns ? n * lines : n;
+    taps->line_step = across ? n : n * pixels;
+    taps->pixel_step = across ? n * lines : n;
 }
 
 // The kernel's first line for output line `o` (of a block, for line `o` between its convolutions), which may lie
@@ -60,7 +61,7 @@ static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
         .shift = s->shift,
         .work = m->run.arena + m->run.segment.work_at,
     };
-    tap_order(m, s->along.kernel, s->across.kernel, s->cin, &c.in);
+    tap_order(m, s, s->along.kernel, s->across.kernel, s->cin, &c.in);
     return c;
 }
 

@@ -105,7 +105,7 @@ print(said(a.predict, Camera(lambda: b.predict(IMG))), is_right(a, large))
 
 # arenas that overlap a little; and of those that do not, one behind the other
 half = bytearray(2 * most + 16)
-n = alone[grey].ram
+n = (alone[grey].ram + 7) & ~7  # what lies behind it begins as aligned as the heap does
 part = memoryview(half)
 a = patchnet.Model(grey, part[:n])
 for at in (n - 8, n):

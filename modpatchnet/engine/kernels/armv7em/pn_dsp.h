@@ -90,6 +90,10 @@ typedef struct {
 void pn_dsp_widen(const pn_widen_t *w);
 // the same, pixel after pixel (8 channels)
 void pn_dsp_widen8(const int8_t *in, int32_t step, uint32_t pixels, int16_t *x);
+// Windows of three lines of 9 bytes, widened as lines for the tiles are: pn_dsp_windows9 for `pixels` output pixels.
+//   lines: of the first one's window;  step: bytes to the next one's
+//   x: of output pixel 0;  from: the first one's number
+void pn_dsp_windows9(const uint8_t *const *lines, int32_t step, int16_t *x, uint32_t from, uint32_t pixels);
 // Multiplies `eights` times 8 of these values by 2^shift, 1..8.
 void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 
@@ -101,7 +105,7 @@ void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 //   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t
 //   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs;  wide16: weights of
 //     16 bits
-//   acc: sums, int32[couts][full + tail][4], for groups;  first: the group that begins with the biases
+//   acc: sums, int32[couts][full + tail][4], for groups, or three bytes each;  first: the group that begins with the biases
 // and of pn_dsp_project alone, whose weights may also be a convolution's
 //   row: bytes of weights of an output, where they lie together, output after output: any number of them, windows of 4
 //     * quads values at d
@@ -124,9 +128,11 @@ typedef struct {
     int32_t *acc;
     uint32_t first, row, mult, next;
 } pn_tiles_t;
-// All channels at once; or group by group: add, and after the last one end.
+// All channels at once; or group by group: add, and after the last one end. The last two are for sums of three bytes.
 void pn_dsp_project(const pn_tiles_t *t);
 void pn_dsp_project_add(const pn_tiles_t *t);
 void pn_dsp_project_end(const pn_tiles_t *t);
+void pn_dsp_project_add24(const pn_tiles_t *t);
+void pn_dsp_project_end24(const pn_tiles_t *t);
 
 #endif

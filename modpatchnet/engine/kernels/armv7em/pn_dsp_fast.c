@@ -193,9 +193,9 @@ static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, 
         pn_dsp_project(&t);
         return;
     }
-    pn_dsp_project_add(&t);
+    (f->sums24 ? pn_dsp_project_add24 : pn_dsp_project_add)(&t);
     if (from + group == f->cexp) {
-        pn_dsp_project_end(&t);
+        (f->sums24 ? pn_dsp_project_end24 : pn_dsp_project_end)(&t);
     }
 }
 

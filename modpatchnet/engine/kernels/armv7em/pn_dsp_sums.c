@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static uint32_t word(const int8_t *p) {
+static uint32_t word(const void *p) {
     uint32_t v;
     memcpy(&v, p, 4);
     return v;
@@ -33,11 +33,6 @@ static inline uint32_t add_odd(uint32_t v, uint32_t x) {
     return v;
 }
 
-static inline int32_t smlad(uint32_t x, uint32_t y, int32_t acc) {
-    __asm__("smlad %0, %1, %2, %3" : "=r" (acc) : "r" (x), "r" (y), "r" (acc));
-    return acc;
-}
-
 // 4 channels of a pixel: 4 instructions. Sums of 128 pixels fit 16 bits.
 static void pool4(const int8_t *in, int n, int step, int zero, int32_t *acc) {
     while (n > 0) {
@@ -63,6 +58,101 @@ void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc) 
     for (; c < channels; c++) {
         for (int i = 0; i < n; i++) {
             acc[c] += in[i * channels + c] - zero;
+        }
+    }
+}
+
+static inline int32_t smlad(uint32_t x, uint32_t y, int32_t acc) {
+    __asm__("smlad %0, %1, %2, %3" : "=r" (acc) : "r" (x), "r" (y), "r" (acc));
+    return acc;
+}
+
+// The same of values 0..255
+static inline uint32_t even_unsigned(uint32_t x) {
+    __asm__("uxtb16 %0, %1" : "=r" (x) : "r" (x));
+    return x;
+}
+
+static inline uint32_t odd_unsigned(uint32_t x) {
+    __asm__("uxtb16 %0, %1, ror #8" : "=r" (x) : "r" (x));
+    return x;
+}
+
+// acc + lower or upper halves of x and y
+static inline int32_t smlabb(uint32_t x, uint32_t y, int32_t acc) {
+    __asm__("smlabb %0, %1, %2, %3" : "=r" (acc) : "r" (x), "r" (y), "r" (acc));
+    return acc;
+}
+
+static inline int32_t smlatt(uint32_t x, uint32_t y, int32_t acc) {
+    __asm__("smlatt %0, %1, %2, %3" : "=r" (acc) : "r" (x), "r" (y), "r" (acc));
+    return acc;
+}
+
+// Lower halves of x and y, or their upper ones, in one word
+static inline uint32_t lower(uint32_t x, uint32_t y) {
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r" (x) : "r" (x), "r" (y));
+    return x;
+}
+
+static inline uint32_t upper(uint32_t x, uint32_t y) {
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r" (x) : "r" (y), "r" (x));
+    return x;
+}
+
+void pn_add_products(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc) {
+    for (; n >= 4; n -= 4, in += 4, weight += 4, acc += 4) {
+        uint32_t x = word(in), y = word(weight);
+        uint32_t xe = is_signed ? even(x) : even_unsigned(x), xo = is_signed ? odd(x) : odd_unsigned(x);
+        uint32_t ye = even(y), yo = odd(y);
+        acc[0] = smlabb(xe, ye, acc[0]);
+        acc[1] = smlabb(xo, yo, acc[1]);
+        acc[2] = smlatt(xe, ye, acc[2]);
+        acc[3] = smlatt(xo, yo, acc[3]);
+    }
+    for (int i = 0; i < n; i++) {
+        acc[i] += (is_signed ? (int8_t)in[i] : in[i]) * weight[i];
+    }
+}
+
+// Two values, each in a half
+static inline uint32_t two(const uint8_t *in, bool is_signed) {
+    uint32_t x = in[0] | (uint32_t)in[1] << 16;
+    return is_signed ? even(x) : x;
+}
+
+// Of four outputs: two values at a time, whose weights go together.
+static void four_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int32_t *acc) {
+    int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+    for (; count >= 2; count -= 2, in += 2, weight += 2 * step) {
+        uint32_t v = two(in, is_signed), x = word(weight), y = word(weight + step);
+        uint32_t xe = even(x), xo = odd(x), ye = even(y), yo = odd(y);
+        a0 = smlad(v, lower(xe, ye), a0);
+        a1 = smlad(v, lower(xo, yo), a1);
+        a2 = smlad(v, upper(xe, ye), a2);
+        a3 = smlad(v, upper(xo, yo), a3);
+    }
+    if (count > 0) {
+        int32_t v = is_signed ? (int8_t)in[0] : in[0];
+        a0 += v * weight[0];
+        a1 += v * weight[1];
+        a2 += v * weight[2];
+        a3 += v * weight[3];
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+    acc[2] = a2;
+    acc[3] = a3;
+}
+
+void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int n, int32_t *acc) {
+    for (; n >= 4; n -= 4, weight += 4, acc += 4) {
+        four_rows(in, is_signed, count, weight, step, acc);
+    }
+    for (int c = 0; c < count && n > 0; c++, weight += step) {
+        int32_t v = is_signed ? (int8_t)in[c] : in[c];
+        for (int i = 0; i < n; i++) {
+            acc[i] += v * weight[i];
         }
     }
 }
