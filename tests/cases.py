@@ -46,7 +46,7 @@ from patchnet.blob.unpack import blob_plan, read
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan.modes import FAST_MODES as MODES
-from patchnet.plan.modes import fast_modes
+from patchnet.plan.modes import SWEEPS, fast_modes
 from patchnet.plan.place import Plan, place
 from sounds import random_listener, random_sound
 
@@ -187,7 +187,7 @@ def random_step(rng, layer: Layer, mode: int, lines: int) -> tuple[int, int, int
     chunks = layer.kind == "bottleneck" and mode in (fmt.MODE_GROUPS, fmt.MODE_STORED)
     channels = layer.cout if layer.kind == "conv" else layer.cexp
     if mode in MODES:
-        return mode, few(rng, lines) if mode == fmt.MODE_SWEEP else 1, 4 * few(rng, channels // 4)
+        return mode, few(rng, lines) if mode in SWEEPS else 1, 4 * few(rng, channels // 4)
     group = few(rng, channels) if mode in (fmt.MODE_GROUPS, fmt.MODE_STORED) else 0
     if layer.kind == "conv" and mode in (fmt.MODE_DIRECT, fmt.MODE_WINDOW):  # pixels
         group = 2 * int(rng.choice([0, 1, rng.integers(2, 12)])) if layer.value_bytes == 1 else 0

@@ -24,7 +24,7 @@ from patchnet.board.remote import FIRMWARE, Board
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan import costs
-from patchnet.plan.modes import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEP, WINDOW, fast_modes
+from patchnet.plan.modes import DIRECT, GROUPS, MODE_NAMES, ROLLING, STORED, SWEEPS, WINDOW, fast_modes
 from patchnet.plan.place import Plan, place
 from patchnet.report.bench import measure
 from patchnet.report.cycles import measured
@@ -83,7 +83,7 @@ def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool
     mode = int(rng.choice(fast or (ROLLING, GROUPS, STORED)))
     group = layer.cexp if rng.random() < 0.3 else min(layer.cexp, int(rng.choice([4, 8, 16, 24, 32, 48, 64])))
     group = max(4, group)
-    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (GROUPS, STORED, SWEEP) else 1
+    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (GROUPS, STORED, *SWEEPS) else 1
     return mode, rows, 0 if mode == ROLLING else group
 
 

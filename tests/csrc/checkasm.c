@@ -190,6 +190,7 @@ static void random_fast(fast_t *c) {
     f->wide16 = one_in(3);
     f->cexp = (uint16_t)(4 * (one_in(8) ? from_to(13, 70) : from_to(1, 12)));
     f->cin = f->expands ? cins[any() % sizeof(cins)] : f->cexp;
+    f->as_bytes = f->expands && f->cin % 4 == 0 && !f->wide16 && one_in(2);
     c->residual = f->stride == 1 && f->cin % 2 == 0 && one_in(2);
     f->cout = c->residual ? f->cin : (uint16_t)(2 * from_to(1, 14));
     f->group = one_in(2) ? f->cexp : (uint16_t)(4 * from_to(1, f->cexp / 4));
@@ -422,6 +423,7 @@ static void print_fast(const fast_t *c) {
     number(", lines ", f->lines);
     number(", group ", f->group);
     number(", 16-bit weights ", f->wide16);
+    number(", as bytes ", f->as_bytes);
     number(", shifts ", f->shift);
     number(" ", f->shift_expand);
     number(" ", f->shift_depthwise);

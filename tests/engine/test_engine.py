@@ -150,6 +150,7 @@ def plan_traits(oracle: Oracle) -> set:
             kind, along, flags = kinds[layer.kind], stage.along, layer.flags
             seen |= {("mode", kind, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
             seen |= {("group", layer.mode, layer.group < layer.cexp), ("wide", layer.mode, flags & WIDE > 0)}
+            seen |= {("bytes", layer.mode, along.stride, along.kernel)} if stage.as_bytes else set()
             seen |= {("eight", layer.mode, along.stride, stage.cin == 8)}
             seen |= {("adds", kind, layer.mode, i > 0, part.columns)} if stage.residual else set()
             seen |= {("fused", kind, i > 0, i + 1 < len(part.stages), part.columns)}
@@ -178,6 +179,7 @@ def test_random_plans_say_something():
     wanted |= {("adds", *layer, fused, c) for layer in adding for fused in (False, True) for c in columns}
     wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, SWEEP) for some in (False, True)}
     wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
+    wanted |= {("bytes", mode, s, kernel) for mode in (FAST, SWEEP) for s in (1, 2) for kernel in (3, 5, 7)}
     wanted |= {("fused stride", s) for s in (1, 2, 3, 4)} | {("fused kernel", k) for k in (1, 2, 3, 4, 5, 6, 7, 9, 15)}
     for seed in range(300):
         rng = np.random.default_rng(seed)

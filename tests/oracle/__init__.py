@@ -56,7 +56,7 @@ Candidate = namedtuple("Candidate", "value label left right top bottom")
 CLASSIFY, DETECTION, AUDIO, RAW, HEAT = 1, 2, 3, 4, 5
 NO_CLASS = 65535
 CONV, BOTTLENECK, BLOCK, MAXPOOL, MEANPOOL = 1, 2, 3, 4, 5
-EXPAND, RESIDUAL, SIGNED, WIDE, HEAD = 1, 2, 4, 8, 16
+EXPAND, RESIDUAL, SIGNED, WIDE, HEAD, BYTES = 1, 2, 4, 8, 16, 32
 FAST, SWEEP, COVER = 5, 6, 7
 GREY, RGB565, RGB888 = 1, 2, 3
 

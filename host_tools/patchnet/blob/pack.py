@@ -14,7 +14,7 @@ from ..net.layers import Layer, pair
 from ..net.network import Network
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
-from ..plan.modes import FAST_MODES
+from ..plan.modes import AS_BYTES, FAST_MODES, as_bytes
 from ..plan.place import Plan, Step
 from . import order as order_of
 from .order import Order, fast_layers
@@ -107,7 +107,8 @@ def _flags(s: Layer, step: Step, wide: bool, head: bool) -> int:
     if s.kind != "bottleneck":
         return own | fmt.FLAG_EXPAND * s.expand
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
-    wide = wide and step.mode in FAST_MODES
+    wide = wide and step.mode in FAST_MODES and not as_bytes(step.mode)
+    own |= fmt.FLAG_BYTES * as_bytes(step.mode)
     return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | fmt.FLAG_WIDE * wide | own
 
 
@@ -128,7 +129,8 @@ def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> by
         pads = dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), s.pad, strict=True))
         out += fmt.LAYER.pack(
             kind=fmt.KINDS[s.kind], flags=bits, kernel_h=s.kh, kernel_w=s.kw, stride_h=s.sh, stride_w=s.sw, **pads,
-            second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout, **asdict(step),
+            second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout,
+            **asdict(step) | dict(mode=step.mode % AS_BYTES),
         )  # fmt: skip
     return out
 

@@ -11,7 +11,7 @@ from .. import rooms
 from ..engine.model import Model
 from ..net.layers import POOLS, Float32Layer, Layer, pair
 from ..net.network import End, Network, Readout
-from ..plan.modes import FAST_MODES
+from ..plan.modes import AS_BYTES, FAST_MODES
 from ..plan.place import Plan, Segment, Step
 from . import order as order_of
 from .order import Order
@@ -116,10 +116,19 @@ def _from_record(kind: type, record: dict):
     return kind(**{f.name: record[f.name] for f in fields(kind)})
 
 
+def _step(record: dict) -> Step:
+    step: Step = _from_record(Step, record)
+    return replace(step, mode=step.mode + AS_BYTES) if _as_bytes(record) else step
+
+
+def _as_bytes(record: dict) -> bool:
+    return record["mode"] in FAST_MODES and bool(record["flags"] & fmt.FLAG_BYTES)
+
+
 def blob_plan(info: BlobInfo) -> Plan:
     """The plan that a blob carries."""
     segments = tuple(_from_record(Segment, record) for record in info.segments)
-    steps = tuple(_from_record(Step, record) for record in info.layers)
+    steps = tuple(map(_step, info.layers))
     fields_ = info.header | info.record
     places = {name: fields_[name] for name in rooms.part(info.task, "end").END.areas}
     return Plan(info.header["arena_bytes"], places, segments, steps)

@@ -11,7 +11,7 @@ from ..net.layers import Layer
 from ..net.network import Network
 from . import float32
 from .lines import Axis, Passes, View, axes, ring_lines, views
-from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours
+from .modes import COVER, DIRECT, FAST_MODES, GROUPS, ROLLING, STORED, SWEEPS, WINDOW, Choice, as_bytes, eight, fours
 from .place import Plan, staged
 from .sizes import block_windows, conv_pixels, input_map_bytes
 
@@ -35,28 +35,32 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "tap": (25.2, 9.26, 0),
     "project": (0, 12.6, 8.93),
     "row": (0, 22, 0),
-    "widen": (51.2, 1.23, 0),
-    "widen odd": (146, 10.7, 0),
-    "stage": (0, 1.02, 0),
-    "line": (2188, 72, 0),
-    "sweep line": (1907, 0, 0),
-    "take": (934, 0, 0),
-    "take rows": (416, 0, 0),
-    "fast expand": (0, 8.64, 1),
-    "fast expand 8": (0, 14.5, 0),
-    "single": (0, 6.11, 0),
+    "widen": (161, 0.891, 0),
+    "widen odd": (0, 10, 0),
+    "stage": (16.7, 1.17, 0),
+    "line": (2121, 98.1, 0),
+    "sweep line": (1805, 0, 0),
+    "take": (778, 0, 0),
+    "take rows": (378, 0, 0),
+    "fast expand": (0, 9.28, 0.988),
+    "fast expand 8": (0, 14.2, 0),
+    "fast expand bytes": (0, 13.6, 1.21),
+    "single bytes": (7.55, 6.04, 0),
+    "single": (0, 6.37, 0),
     "single out": (0, 3.05, 0),
-    "fast depthwise 3 1": (198, 12.1, 0),
-    "fast depthwise 3 2": (200, 11.5, 0),
-    "fast depthwise 5 1": (707, 35.4, 0),
-    "fast depthwise 5 2": (697, 44.5, 0),
-    "fast depthwise 7 1": (943, 60.5, 0),
-    "fast depthwise 7 2": (1008, 69.2, 0),
-    "plain depthwise 1": (168, 21.9, 0),
-    "plain depthwise 2": (124, 32.5, 0),
-    "fast project": (38.6, 7.51, 1.12),
-    "sums": (0, 4.01, 0),
-    "residual": (0, 4.02, 0),
+    "fast depthwise 3 1": (154, 13.6, 0),
+    "fast depthwise 3 2": (176, 12, 0),
+    "fast depthwise 5 1": (690, 35.2, 0),
+    "fast depthwise 5 2": (686, 42.9, 0),
+    "fast depthwise 7 1": (936, 58.6, 0),
+    "fast depthwise 7 2": (958, 69.7, 0),
+    "plain depthwise 1": (138, 22.4, 0),
+    "plain depthwise 2": (113, 32.8, 0),
+    "fast project": (36.2, 7.7, 1.1),
+    "project bytes": (45.1, 9.24, 1.27),
+    "single out bytes": (32.9, 0.743, 0),
+    "sums": (0, 3.39, 0),
+    "residual": (0, 3.75, 0),
     "move": (0, 1.26, 0),
     "pool": (500, 2.34, 0),
     "pooling": (230, 8, 0),
@@ -80,28 +84,32 @@ CYCLES: dict[str, tuple[float, float, float]] = {
     "tap": (18.1, 8.08, 0),
     "project": (0, 10.5, 7.92),
     "row": (0, 19.1, 0),
-    "widen": (136, 1.17, 0),
-    "widen odd": (105, 8.31, 0),
-    "stage": (0, 0.674, 0),
-    "line": (1678, 160, 0),
-    "sweep line": (1586, 0, 0),
-    "take": (716, 0, 0),
-    "take rows": (292, 0, 0),
-    "fast expand": (0, 5.33, 0.51),
-    "fast expand 8": (0, 9.86, 0),
-    "single": (0, 4.32, 0),
+    "widen": (191, 0.917, 0),
+    "widen odd": (0, 7.84, 0),
+    "stage": (25.3, 0.756, 0),
+    "line": (1557, 191, 0),
+    "sweep line": (1548, 0, 0),
+    "take": (658, 0, 0),
+    "take rows": (267, 0, 0),
+    "fast expand": (1.01, 5.41, 0.502),
+    "fast expand 8": (0, 9.25, 0),
+    "fast expand bytes": (0, 7.85, 0.606),
+    "single bytes": (4.6, 4.09, 0),
+    "single": (0, 4.29, 0),
     "single out": (0, 2.43, 0),
-    "fast depthwise 3 1": (160, 8.56, 0),
-    "fast depthwise 3 2": (167, 8.6, 0),
-    "fast depthwise 5 1": (545, 24.7, 0),
-    "fast depthwise 5 2": (558, 30, 0),
-    "fast depthwise 7 1": (715, 44.3, 0),
-    "fast depthwise 7 2": (769, 44.5, 0),
-    "plain depthwise 1": (157, 16.9, 0),
-    "plain depthwise 2": (118, 27.9, 0),
-    "fast project": (36.4, 5.17, 0.557),
-    "sums": (0, 4.77, 0),
-    "residual": (0, 3.19, 0),
+    "fast depthwise 3 1": (124, 7.97, 0),
+    "fast depthwise 3 2": (152, 7.52, 0),
+    "fast depthwise 5 1": (521, 24.9, 0),
+    "fast depthwise 5 2": (530, 30.5, 0),
+    "fast depthwise 7 1": (703, 42.8, 0),
+    "fast depthwise 7 2": (725, 46.3, 0),
+    "plain depthwise 1": (129, 16.9, 0),
+    "plain depthwise 2": (104, 27.4, 0),
+    "fast project": (34.3, 5.23, 0.547),
+    "project bytes": (32.3, 6.3, 0.649),
+    "single out bytes": (25.4, 0.791, 0),
+    "sums": (0, 4.39, 0),
+    "residual": (0, 2.96, 0),
     "move": (0, 0.8, 0),
     "pool": (444, 1.46, 0),
     "pooling": (160, 6, 0),
@@ -116,7 +124,7 @@ CYCLES: dict[str, tuple[float, float, float]] = {
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
     "conv stage", "window", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line", "take", "take rows",
-    "single", "single out", "sums", "residual", "pooled",
+    "single", "single bytes", "single out", "single out bytes", "sums", "residual", "pooled",
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
@@ -275,7 +283,7 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """A bottleneck's in modes fast and sweep. The latter expands lines that two chunks share twice, and widens them for
     each group; those above a chunk it takes in one by one (`primed`), under 3x3 as if for an output line."""
     layer, (mode, _, group) = view.layer, step
-    groups, sweeps = -(-layer.cexp // group), mode == SWEEP
+    groups, sweeps = -(-layer.cexp // group), mode in SWEEPS
     pairs, quads, made = layer.cexp // 2, fours(layer.cin) // 4, passes.made
     lines = passes.read if sweeps else passes.once
     primed = max(0, lines - made * layer.sh) if sweeps else 0
@@ -292,7 +300,7 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
         f"{kind} {layer.sh}": (
             made * view.strips * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.taps,
         ),
-        "fast project": (
+        "project bytes" if as_bytes(mode) else "fast project": (
             calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
         "sums": (0, pixels * layer.cout * (groups > 1), 0),
@@ -307,18 +315,21 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
         counts["line"] = calls, calls * groups, 0
     staged = layer.cout
     if layer.expand:
-        singles = lines * view.alone_in * pairs
-        expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
-        name = "fast expand 8" if in_registers else "fast expand"
-        counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
-        widenings = lines * groups if sweeps else lines
-        widened = widenings * view.all_in * fours(layer.cin)
-        counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
-        if not in_registers:
-            staged += fours(layer.cin)
-            counts["single"] = singles, singles * quads, 0
-    counts["stage"] = calls * pairs, calls * layer.cexp * staged, 0
-    counts["single out"] = alone, alone * (layer.cexp // groups // 4), 0
+        singles, expanded = lines * view.alone_in * pairs, lines * view.all_in * layer.cexp
+        name = "bytes" if as_bytes(mode) else "8" if eight(layer) else ""
+        counts[f"fast expand {name}".rstrip()] = lines * view.strips * pairs, expanded, expanded * layer.cin
+        if name != "8":
+            counts[f"single {name}".rstrip()] = singles, singles * quads, 0
+        if name != "bytes":
+            widenings = lines * groups if sweeps else lines
+            widened = widenings * view.all_in * fours(layer.cin)
+            counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
+        staged += 0 if name else fours(layer.cin)
+    if as_bytes(mode):
+        counts["single out bytes"] = alone, alone * (layer.cexp // groups // 4), 0
+    else:
+        counts["stage"] = calls * pairs, calls * layer.cexp * staged, 0
+        counts["single out"] = alone, alone * (layer.cexp // groups // 4), 0
     return counts
 
 

@@ -20,8 +20,13 @@ from ..format import MODE_WINDOW as WINDOW
 from ..net.layers import Layer
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
-MODE_NAMES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")
-FAST_MODES = (FAST, SWEEP)  # those of the fast kernels, with arrays in an order of their own
+# Modes fast and sweep that read pixels and weights as bytes: in a blob the same modes and a flag.
+AS_BYTES = 16
+FAST_BYTES, SWEEP_BYTES = FAST + AS_BYTES, SWEEP + AS_BYTES
+MODE_NAMES = dict(enumerate(("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")))
+MODE_NAMES |= {FAST_BYTES: "fast bytes", SWEEP_BYTES: "sweep bytes"}
+SWEEPS = (SWEEP, SWEEP_BYTES)
+FAST_MODES = (FAST, *SWEEPS, FAST_BYTES)  # those of the fast kernels, with arrays in an order of their own
 FAST_SHIFT = 8  # the largest of the shifts of their expanded and depthwise sums: pixels and weights stay within 16 bits
 
 
@@ -32,9 +37,14 @@ def fast_shape(layer: Layer) -> bool:
     return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
 
 
-def eight(layer: Layer) -> bool:
+def as_bytes(mode: int) -> bool:
+    """Whether pixels and weights are read as bytes."""
+    return mode in (FAST_BYTES, SWEEP_BYTES)
+
+
+def eight(layer: Layer, mode: int = FAST) -> bool:
     """Whether the weights of the expansion are kept in registers, which makes a difference to its arrays and lines."""
-    return layer.expand and layer.cin == 8 and layer.square == 3
+    return layer.expand and layer.cin == 8 and layer.square == 3 and not as_bytes(mode)
 
 
 def fours(channels: int) -> int:
@@ -104,6 +114,14 @@ def _fast(layer: Layer, where: Where) -> bool:
     return fast_shape(layer)
 
 
+def _fast_expands(layer: Layer, where: Where) -> bool:
+    return fast_shape(layer) and layer.expand
+
+
+def _in_fours(layer: Layer, where: Where) -> bool:
+    return _fast_expands(layer, where) and layer.cin % 4 == 0
+
+
 ROWS: dict[tuple[str, int], Row] = {
     ("conv", DIRECT): Row(_small, group="pixels", multiple=2),
     ("conv", WINDOW): Row(_windows, group="pixels", multiple=2),
@@ -116,9 +134,9 @@ ROWS: dict[tuple[str, int], Row] = {
     ("bottleneck", GROUPS): Row(_expands, chunks=True, group="channels"),
     ("bottleneck", STORED): Row(_stores, chunks=True, group="channels"),
     ("bottleneck", FAST): Row(_fast, takes_lines=True, fast=True, group="channels", multiple=4),
-    ("bottleneck", SWEEP): Row(
-        lambda layer, where: fast_shape(layer) and layer.expand, chunks=True, fast=True, group="channels", multiple=4
-    ),
+    ("bottleneck", SWEEP): Row(_fast_expands, chunks=True, fast=True, group="channels", multiple=4),
+    ("bottleneck", FAST_BYTES): Row(_in_fours, takes_lines=True, fast=True, group="channels", multiple=4),
+    ("bottleneck", SWEEP_BYTES): Row(_in_fours, chunks=True, fast=True, group="channels", multiple=4),
     ("block", ROLLING): Row(_small, takes_lines=True),
     ("maxpool", DIRECT): Row(_small),
     ("maxpool", COVER): Row(_covers, takes_lines=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from ..net.network import aligned
 from .costs import cost_of, layer_counts
 from .float32 import is_float32
 from .lines import Flow, Passes, View, flow, kept_lines, sampled_lines
-from .modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
+from .modes import AS_BYTES, DIRECT, GROUPS, ROLLING, STORED, SWEEPS, WINDOW, Choice, fast_modes, modes
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
 from .sources import Source
 
@@ -102,6 +102,18 @@ class Flows(dict[int, Flow]):
         return self[rows]
 
 
+def _best(options: Iterable[Option]) -> tuple[Option, ...]:
+    """Those that no other one is as good as or better than, among those of the same lines in the same mode, whether
+    bytes are read or not."""
+    best: dict[tuple, list[Option]] = {}
+    for own in sorted(options, key=lambda option: (option.cost, option.work)):
+        mode, rows, _ = own.step
+        same = best.setdefault((mode % AS_BYTES, rows, own.asks, own.kept, own.chunk, own.fixed), [])
+        if all(other.work > own.work for other in same):
+            same.append(own)
+    return tuple(option for same in best.values() for option in same)
+
+
 class Offers:
     """The options of a layer where it stands. What does not depend on the demands is found once for each step, what
     costs depend on once for all demands alike."""
@@ -117,7 +129,7 @@ class Offers:
             view, source = self.view, self.role.source
             flows = Flows(lambda rows: flow(view.lines, demands, rows))
             steps = (step for step in self._steps(flows) if source is None or source.fits(view.layer, step))
-            self._found[demands] = tuple(self.option(step, flows[step[1]]) for step in steps)
+            self._found[demands] = _best(self.option(step, flows[step[1]]) for step in steps)
         return self._found[demands]
 
     def option(self, step: Choice, goes: Flow) -> Option:
@@ -133,8 +145,9 @@ class Offers:
                 pixels = conv_groups(view, tries) if mode in (DIRECT, WINDOW) and layer.kind == "conv" else [0]
                 yield from ((mode, 1, number) for number in pixels)
             return
-        if role.fast:
-            yield from ((FAST, 1, group) for group in fused_groups(layer, tries))
+        fast = fast_modes(layer) if role.fast else ()
+        fused = fused_groups(layer, tries) if fast else []
+        yield from ((mode, 1, group) for mode in fast if mode not in SWEEPS for group in fused)
         if not layer.expand:
             yield DIRECT, 1, 0
             return
@@ -142,8 +155,7 @@ class Offers:
         groups = channel_groups(layer.cexp, tries)
         wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
         for rows in sorted({flows[rows].chunk for rows in wanted}):
-            if role.fast:
-                yield from ((SWEEP, rows, group) for group in fused_groups(layer, tries))
+            yield from ((mode, rows, group) for mode in fast if mode in SWEEPS for group in fused)
             if not is_float32(layer):
                 yield from (
                     (STORED, rows, group) for group in groups[:1]

@@ -11,7 +11,21 @@ from ..net.network import aligned
 from . import float32
 from .float32 import is_float32
 from .lines import View, axes, chunks, ring_lines, strips
-from .modes import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW, Choice, eight, fours, takes_lines
+from .modes import (
+    COVER,
+    DIRECT,
+    FAST_MODES,
+    GROUPS,
+    ROLLING,
+    STORED,
+    SWEEPS,
+    WINDOW,
+    Choice,
+    as_bytes,
+    eight,
+    fours,
+    takes_lines,
+)
 
 
 def map_bytes(layer: Layer) -> int:
@@ -122,9 +136,11 @@ def conv_pixels(view: View, step: Choice) -> int:
     return windows_at_once(conv_quads(view.layer), 0 if mode == GROUPS else group, view.n_out)
 
 
-def _widened_line(view: View) -> int:
+def _widened_line(view: View, mode: int) -> int:
     """Bytes of a line of 16-bit pixels (FORMAT.md, Fast schedules: X)."""
     layer = view.layer
+    if as_bytes(mode) or not layer.expand:
+        return 0
     return 16 * view.n_in if eight(layer) else 4 * ((view.padded + 1) // 2) * fours(layer.cin)
 
 
@@ -152,7 +168,8 @@ def _fast_work(view: View, step: Choice) -> Parts:
     """Of modes fast and sweep (FORMAT.md, Fast schedules)."""
     layer, (mode, chunk, group), words, pairs = view.layer, step, (view.reached + 1) // 2, (view.n_out + 1) // 2
     lines = layer.sh if layer.expand else layer.kh
-    gap = GAP_BY_TWO if eight(layer) and layer.sh == 2 else GAP
+    gap = GAP_BY_TWO if eight(layer, mode) and layer.sh == 2 else GAP
+    widens = layer.expand and not (eight(layer, mode) or as_bytes(mode))
     sums = 8 * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
         words = (pairs if layer.sh == 1 else view.n_out) + 1
@@ -160,13 +177,15 @@ def _fast_work(view: View, step: Choice) -> Parts:
         words = _row_bytes(view) // 2
         sums += 8 * _row_sums(view)
     return dict(
-        window=(lines * _widened_line(view) if layer.expand else 0) + 8 * words * lines + gap,
+        window=lines * _widened_line(view, mode) + 8 * words * lines + gap,
         values=4 * pairs * group,
         sums=sums,
-        group_ring=max(
-            0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + EXPAND_STAGE, 4 * group + PROJECT_STAGE
+        group_ring=(
+            0
+            if as_bytes(mode)
+            else max(4 * fours(layer.cin) + EXPAND_STAGE if widens else 0, 4 * group + PROJECT_STAGE)
         )
-        + (group * _kept(view) if mode == SWEEP else 0),
+        + (group * _kept(view) if mode in SWEEPS else 0),
     )
 
 
@@ -178,8 +197,7 @@ WORK: dict[tuple[str, int], Callable[[View, Choice], Parts]] = {
     ("bottleneck", ROLLING): _pixel_work,
     ("bottleneck", GROUPS): _groups_work,
     ("bottleneck", STORED): _stored_work,
-    ("bottleneck", FAST): _fast_work,
-    ("bottleneck", SWEEP): _fast_work,
+    **{("bottleneck", mode): _fast_work for mode in FAST_MODES},
     ("block", ROLLING): _block_work,
     **{(kind, DIRECT): _no_work for kind in ("maxpool", "meanpool")},
     **{(kind, COVER): _no_work for kind in ("conv", "maxpool", "meanpool")},

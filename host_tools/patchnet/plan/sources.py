@@ -9,7 +9,7 @@ from ..net.layers import Layer
 from ..net.network import Network
 from . import streaming
 from .lines import Passes, View, ring_lines, views
-from .modes import COVER, DIRECT, FAST_MODES, GROUPS, STORED, SWEEP, WINDOW, Choice
+from .modes import COVER, DIRECT, FAST_MODES, GROUPS, STORED, SWEEPS, WINDOW, Choice
 from .place import Plan
 from .sizes import conv_pixels
 
@@ -81,7 +81,7 @@ class Flash:
 
     def parted(self, layer: Layer, step: Choice) -> bool:
         """A group's weights are used for each line of a chunk, one line after the other."""
-        return step[0] in (SWEEP, GROUPS, STORED) and streaming.layer_bytes(layer, step[0]) > self.cache
+        return step[0] in (*SWEEPS, GROUPS, STORED) and streaming.layer_bytes(layer, step[0]) > self.cache
 
     def layer_reads(self, view: View, passes: Passes, step: Choice, others: int) -> int:
         whole = streaming.layer_bytes(view.layer, step[0])
@@ -100,10 +100,10 @@ class Flash:
         layer, (mode, _, group) = view.layer, step
         if mode in FAST_MODES:
             part, share = streaming.layer_bytes(layer, mode) * group // layer.cexp, streaming.expand_share(layer)
-            if mode == SWEEP and part <= self.cache:
+            if mode in SWEEPS and part <= self.cache:
                 return passes.chunks * view.strips
             ahead = min(view.lines.ahead, view.lines.lines_in)
-            if mode == SWEEP:
+            if mode in SWEEPS:
                 ahead = max(ahead, passes.read - passes.made * layer.sh)
             return (passes.made + share * ahead) * view.strips
         if mode in (GROUPS, STORED) and layer.kind == "bottleneck":

@@ -11,7 +11,7 @@ from ..net.network import Network, aligned
 from . import float32
 from .float32 import is_float32
 from .lines import Passes, View, flow, views
-from .modes import COVER, FAST_MODES, GROUPS, SWEEP, Choice, fours
+from .modes import COVER, FAST_MODES, GROUPS, SWEEPS, Choice, fours
 from .place import Plan
 
 
@@ -82,8 +82,8 @@ def read_bytes(view: View, passes: Passes, step: Choice, buffer: int) -> int:
         once = mode == GROUPS or buffer // _row(layer) >= layer.cout
         lines = layer.h + 1 if mode == COVER else passes.made
         return layer.cout * _row(layer) * (1 if once else lines * view.strips)
-    ahead = 0 if mode == SWEEP or not layer.expand else min(view.lines.ahead, view.lines.lines_in)
-    times = (passes.chunks if mode == SWEEP else passes.made + ahead) * view.strips
+    ahead = 0 if mode in SWEEPS or not layer.expand else min(view.lines.ahead, view.lines.lines_in)
+    times = (passes.chunks if mode in SWEEPS else passes.made + ahead) * view.strips
     scales, each = 8 * layer.cout, _channel(layer)
     stay = ((buffer - scales) // each // group - 1) * group
     return scales * (1 if stay else times) + each * (stay + (layer.cexp - stay) * times)

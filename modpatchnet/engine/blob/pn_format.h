@@ -51,6 +51,7 @@
 #define PN_FLAG_SIGNED 4
 #define PN_FLAG_WIDE 8
 #define PN_FLAG_HEAD 16
+#define PN_FLAG_BYTES 32
 #define PN_AGGREGATE_SUM 0
 #define PN_AGGREGATE_CONCAT 1
 #define PN_FIT_STRETCH 0
