@@ -46,7 +46,7 @@ from patchnet.blob.unpack import blob_plan, read
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan.modes import FAST_MODES as MODES
-from patchnet.plan.modes import NARROW, NARROW_SUMS, fast_modes, sweeps
+from patchnet.plan.modes import NARROW, NARROW_SUMS, as_bytes, fast_modes, sweeps
 from patchnet.plan.place import Plan, place
 from sounds import random_listener, random_sound
 
@@ -164,7 +164,8 @@ def random_mode(rng, layer: Layer, index: int, alone: bool, columns: bool, fast:
     """Any that FORMAT.md allows; `alone`: the last segment's only layer, over rows of the whole map; `columns`: lines
     are columns. A layer that may run in modes fast and sweep, as `fast` tells, mostly does."""
     if fast and rng.random() < 0.7:
-        return int(rng.choice(fast_modes(layer))) | (NARROW if fast == NARROW_SUMS and rng.random() < 0.5 else 0)
+        mode = int(rng.choice(fast_modes(layer)))
+        return mode | (NARROW if fast == NARROW_SUMS and not as_bytes(mode) and rng.random() < 0.5 else 0)
     small, real = max(layer.kh, layer.kw) <= fmt.MAX_KERNEL, layer.value_bytes > 1
     if layer.kind == "conv":
         modes = (

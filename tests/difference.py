@@ -15,9 +15,10 @@ import numpy as np
 
 from cases import Case, Picture, assert_equal
 from cengine import GUARD, Engine, Where
-from oracle import HEAD, Layer, Oracle, Result, Steps, arena
+from oracle import BYTES, FAST, HEAD, SWEEP, Layer, Oracle, Result, Steps, arena
 from patchnet.blob.pack import pack
 from patchnet.blob.unpack import blob_qnet
+from patchnet.plan.modes import AS_BYTES
 from patchnet.plan.place import place
 
 MODES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")
@@ -212,7 +213,8 @@ def alone(oracle: Oracle) -> list[tuple[int, list[tuple[int, int, int]]]]:
 
 
 def step(layer: Layer, lines: int) -> tuple[int, int, int]:
-    return layer.mode, min(layer.rows, lines), layer.group
+    bytes_ = AS_BYTES if layer.mode in (FAST, SWEEP) and layer.flags & BYTES else 0
+    return layer.mode + bytes_, min(layer.rows, lines), layer.group
 
 
 def by_layers(engine: Engine, oracle: Oracle, wanted: Result, x) -> str:

@@ -24,7 +24,18 @@ from patchnet.board.remote import FIRMWARE, Board
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan import costs
-from patchnet.plan.modes import DIRECT, GROUPS, MODE_NAMES, NARROW, ROLLING, STORED, SWEEP, WINDOW, fast_modes
+from patchnet.plan.modes import (
+    DIRECT,
+    GROUPS,
+    MODE_NAMES,
+    NARROW,
+    ROLLING,
+    STORED,
+    WINDOW,
+    as_bytes,
+    fast_modes,
+    sweeps,
+)  # fmt: skip
 from patchnet.plan.place import Plan, place
 from patchnet.report.bench import measure
 from patchnet.report.cycles import measured
@@ -83,9 +94,9 @@ def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool
     mode = int(rng.choice(fast or (ROLLING, GROUPS, STORED)))
     group = layer.cexp if rng.random() < 0.3 else min(layer.cexp, int(rng.choice([4, 8, 16, 24, 32, 48, 64])))
     group = max(4, group)
-    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (GROUPS, STORED, SWEEP) else 1
+    rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (GROUPS, STORED) or sweeps(mode) else 1
     # weights of any size fit sums of 24 bits of so many channels
-    narrow = mode in fast and group < layer.cexp <= 192 and rng.random() < 0.5
+    narrow = mode in fast and not as_bytes(mode) and group < layer.cexp <= 192 and rng.random() < 0.5
     return mode | (NARROW if narrow else 0), rows, 0 if mode == ROLLING else group
 
 

@@ -194,6 +194,7 @@ static void random_fast(fast_t *c) {
     f->cexp = (uint16_t)(4 * (one_in(8) ? from_to(13, 70) : from_to(1, 12)));
     f->sums24 = f->sums24 && f->cexp <= 256; // whatever the weights
     f->cin = f->expands ? cins[any() % sizeof(cins)] : f->cexp;
+    f->as_bytes = f->expands && f->cin % 4 == 0 && !f->wide16 && !f->sums24 && one_in(2);
     c->residual = f->stride == 1 && f->cin % 2 == 0 && one_in(2);
     f->cout = c->residual ? f->cin : (uint16_t)(2 * from_to(1, 14));
     f->group = one_in(2) ? f->cexp : (uint16_t)(4 * from_to(1, f->cexp / 4));
@@ -430,6 +431,7 @@ static void print_fast(const fast_t *c) {
     number(", group ", f->group);
     number(", 16-bit weights ", f->wide16);
     number(", 24-bit sums ", f->sums24);
+    number(", as bytes ", f->as_bytes);
     number(", shifts ", f->shift);
     number(" ", f->shift_expand);
     number(" ", f->shift_depthwise);

@@ -79,7 +79,7 @@ def unused_by_fast(oracle: Oracle) -> int:
     for _, stage, widths in fast_stages(oracle):
         kernel = stage.along.kernel
         lines = stage.along.stride if stage.layer.mode == FAST else min(kernel, stage.lines_in)
-        outside = arena.widened(stage, widths) - 2 * stage.cin * widths.n_in
+        outside = max(0, arena.widened(stage, widths) - 2 * stage.cin * widths.n_in)
         second = arena.widened(stage, widths) if stage.layer.mode == FAST and stage.lines_in < kernel else 0
         unused.append(lines * outside + 12 + 24 + 16 * (stage.layer.group < stage.layer.cexp) + second)
     for _, stage, widths in convolutions(oracle):

@@ -38,7 +38,7 @@ from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.plan import sizes
 from patchnet.plan.choice import front
-from patchnet.plan.modes import FAST24, FAST_SHIFT, SWEEP24
+from patchnet.plan.modes import FAST24, FAST_BYTES, FAST_SHIFT, SWEEP24, SWEEP_BYTES
 from patchnet.plan.place import place
 
 
@@ -93,6 +93,7 @@ PLANS = {
     "whole": (tiny(1, "sum"), [(3, [(DIRECT, 1, 0)]), (2, [(STORED, 2, 3)]), (2, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
+    "bytes": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST_BYTES, 1, 4)]), (2, [(SWEEP_BYTES, 2, 4)])]),
     "fast kernels": (tiny_kernels(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
     "kernels wide": (tiny_kernels(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 4), (FAST, 1, 4)])]),
     "sweep wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
@@ -479,6 +480,7 @@ def test_fast_layer_without_an_expansion():
         ("cexp", 8, {"SHAPE"}), ("group", 2, {"PLAN"}),
     ):  # fmt: skip
         assert opens(field(LAYER, name, value, 2, blob)) in causes, name
+    assert opens(field(LAYER, "flags", oracle.BYTES, 2, blob)) == "SHAPE"
     larger = {Place("layer", 2, f"kernel_{side}"): 5 for side in SIDES}
     larger |= {Place("layer", 2, f"pad_{side}"): 2 for side in PADS}
     assert opens(patched(blob, larger)) in {"PLAN", "WEIGHTS", "OVERFLOW"}
@@ -594,6 +596,7 @@ def test_cause_of_a_bad_fast_layer_is_named(name):
     blob, layer = BLOBS[name], oracle.Oracle(BLOBS[name]).layers[1]
     causes = [("flags", flags, "SHAPE") for flags in (2, 16, 255)]
     causes += [("flags", 5, "WEIGHTS"), ("flags", layer.flags | oracle.SIGNED, "PLAN")]
+    causes += [("flags", layer.flags | oracle.BYTES, "SHAPE" if layer.flags & oracle.WIDE else "OK")]
     causes += [("cexp", n, "SHAPE") for n in (0, 6, 7)] + [("cout", 5, "SHAPE"), ("cexp", 32764, "WEIGHTS")]
     causes += [("group", n, "PLAN") for n in (0, 2, 6, 12, 65535)]
     causes += [("rows", n, "PLAN") for n in (0, 4 if layer.mode == SWEEP else 2)]

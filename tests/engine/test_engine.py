@@ -150,6 +150,7 @@ def plan_traits(oracle: Oracle) -> set:
             kind, along, flags = kinds[layer.kind], stage.along, layer.flags
             seen |= {("mode", kind, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
             seen |= {("group", layer.mode, layer.group < layer.cexp), ("wide", layer.mode, flags & WIDE > 0)}
+            seen |= {("bytes", layer.mode, along.stride, along.kernel)} if stage.as_bytes else set()
             seen |= {("eight", layer.mode, along.stride, stage.cin == 8)}
             seen |= {("narrow", layer.mode, flags & NARROW > 0)} if layer.group < layer.cexp else set()
             seen |= {("turned", kind, flags & COLUMNS > 0)}
@@ -182,6 +183,7 @@ def test_random_plans_say_something():
     wanted |= {("narrow", mode, some) for mode in (FAST, SWEEP) for some in (False, True)}
     wanted |= {("turned", kind, some) for kind in ("conv", "block") for some in (False, True)}
     wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
+    wanted |= {("bytes", mode, s, kernel) for mode in (FAST, SWEEP) for s in (1, 2) for kernel in (3, 5, 7)}
     wanted |= {("fused stride", s) for s in (1, 2, 3, 4)} | {("fused kernel", k) for k in (1, 2, 3, 4, 5, 6, 7, 9, 15)}
     for seed in range(300):
         rng = np.random.default_rng(seed)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from oracle import (
     BLOCK,
     BOTTLENECK,
+    BYTES,
     CONV,
     EXPAND,
     HEAD,
@@ -124,6 +125,11 @@ class Stage:
     @property
     def fused(self) -> bool:
         return self.layer.mode in (FAST, SWEEP)
+
+    @property
+    def as_bytes(self) -> bool:
+        """Whether modes 5 and 6 read bytes."""
+        return self.fused and bool(self.layer.flags & BYTES)
 
     @property
     def expands(self) -> bool:
@@ -431,7 +437,7 @@ class Widths(NamedTuple):
 
 
 def is_eight(stage: Stage) -> bool:
-    return stage.cin == 8 and stage.layer.kernel_h == 3 and stage.expands
+    return stage.cin == 8 and stage.layer.kernel_h == 3 and stage.expands and not stage.as_bytes
 
 
 def fours(stage: Stage) -> int:
@@ -441,6 +447,8 @@ def fours(stage: Stage) -> int:
 
 def widened(stage: Stage, widths: Widths) -> int:
     """X of FORMAT.md, Fast schedules."""
+    if stage.as_bytes:
+        return 0
     return 16 * widths.n_in if is_eight(stage) else 4 * widths.in_pairs * fours(stage)
 
 
@@ -469,9 +477,9 @@ def fused_work(stage: Stage, widths: Widths) -> int:
         bytes_ += 4 * row(stage, widths) * r + 4 + 8 * row_sums(stage, widths)
     else:
         bytes_ += 8 * pixels * r + (12 if eight and layer.stride_h == 2 else 4)
-    weights = 4 * fours(stage) + 20 if stage.expands and not eight else 0
+    weights = 4 * fours(stage) + 20 if stage.expands and not (eight or stage.as_bytes) else 0
     kept = layer.group * kept_lines(stage, widths) if layer.mode == SWEEP else 0
-    return bytes_ + max(weights, 4 * layer.group + 36) + kept
+    return bytes_ + (0 if stage.as_bytes else max(weights, 4 * layer.group + 36)) + kept
 
 
 def kept_lines(stage: Stage, widths: Widths) -> int:

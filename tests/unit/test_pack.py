@@ -17,7 +17,7 @@ from patchnet.blob.record import Writer
 from patchnet.blob.unpack import blob_plan, blob_qnet, read
 from patchnet.net.layers import Layer
 from patchnet.plan.choice import plan
-from patchnet.plan.modes import FAST24, FULL_SUMS, NARROW_SUMS, NOT_FAST, fast_modes
+from patchnet.plan.modes import FAST24, FULL_SUMS, NARROW_SUMS, NOT_FAST, as_bytes, fast_modes, plain
 from patchnet.plan.place import Plan, place
 
 
@@ -212,7 +212,7 @@ def test_fast_arrays_read_back(seed):
                     np.testing.assert_array_equal(getattr(getattr(a, name), field), array)
             assert (a.shift, a.zero_out, a.res_mult) == (b.shift, b.zero_out, b.res_mult)
     wide = {i for i, record in enumerate(read(case.fast).layers) if record["flags"] & fmt.FLAG_WIDE}
-    assert wide == (set(case.steps) if seed % 2 else set())
+    assert wide == ({i for i, (mode, _) in case.steps.items() if not as_bytes(mode)} if seed % 2 else set())
 
 
 def test_fast_cases_are_of_all_kinds():
@@ -221,8 +221,9 @@ def test_fast_cases_are_of_all_kinds():
     for seed in range(60):
         case = fast_case(seed)
         columns = oracle.Oracle(case.fast).columns
-        for i, (mode, group) in case.steps.items():
-            q = case.qnet.tunnels[0][i]
+        for i, (own, group) in case.steps.items():
+            q, mode = case.qnet.tunnels[0][i], plain(own)
+            seen |= {("bytes", as_bytes(own), mode, q.shape.kernel)} if q.shape.expand else set()
             seen |= {(mode, q.shape.stride, columns[i], seed % 2), ("groups", mode, group < q.shape.cexp)}
             seen |= {("last group", q.shape.cexp % group > 0), ("shift", q.shift > 0), (seed % 2, q.shape.cin == 8)}
             seen |= {("cin", q.shape.cin % 4 > 0), ("expand", q.shape.expand), (mode, q.shape.kernel, q.shape.stride)}
@@ -230,6 +231,7 @@ def test_fast_cases_are_of_all_kinds():
     kinds |= {("groups", mode, some) for mode in (FAST, SWEEP) for some in (False, True)}
     kinds |= {(name, some) for name in ("last group", "shift", "cin", "expand", 0, 1) for some in (False, True)}
     kinds |= {(mode, kernel, stride) for mode in (FAST, SWEEP) for kernel in (3, 5, 7) for stride in (1, 2)}
+    kinds |= {("bytes", b, mode, kernel) for b in (False, True) for mode in (FAST, SWEEP) for kernel in (3, 5, 7)}
     assert kinds <= seen, kinds - seen
 
 

@@ -380,9 +380,12 @@ STEM, BLOCK = (DIRECT, 1, 0), (ROLLING, 1, 0)
         ([(6, 7 * [BLOCK])], "layer 0: mode: wanted direct or window, got 1"),
         (
             [(6, [STEM, (WINDOW, 1, 0)] + 5 * [BLOCK])],
-            "layer 1: mode: wanted rolling or groups or stored or fast or sweep, got 2",
+            "layer 1: mode: wanted rolling or groups or stored or fast or sweep or fast bytes or sweep bytes, got 2",
         ),
-        ([(6, 7 * [STEM])], "layer 1: mode: wanted rolling or groups or stored or fast or sweep, got 0"),
+        (
+            [(6, 7 * [STEM])],
+            "layer 1: mode: wanted rolling or groups or stored or fast or sweep or fast bytes or sweep bytes, got 0",
+        ),
         ([(6, [STEM] + 5 * [BLOCK] + [(ROLLING, 2, 0)])], "layer 6: rows: wanted 1..1, got 2"),
         ([(6, [STEM] + 5 * [BLOCK] + [(STORED, 7, 4)])], "layer 6: rows: wanted 1..6, got 7"),
         ([(6, [STEM] + 5 * [BLOCK] + [(ROLLING, 1, 4)])], "layer 6: group: wanted 0..0, got 4"),

@@ -14,7 +14,7 @@ from ..net.layers import POOLS, Layer, pair
 from ..net.network import Network
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
-from ..plan.modes import FAST_MODES, NARROW
+from ..plan.modes import FAST_MODES, NARROW, as_bytes, plain
 from ..plan.place import Plan, Step
 from . import order as order_of
 from .order import Order, fast_layers
@@ -112,7 +112,8 @@ def _flags(s: Layer, step: Step, wide: bool, columns: bool, head: bool) -> int:
     if s.kind != "bottleneck":
         return own | fmt.FLAG_EXPAND * s.expand | fmt.FLAG_COLUMNS * (columns and s.kind not in POOLS)
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
-    own |= fmt.FLAG_WIDE * (wide and step.mode in FAST_MODES) | fmt.FLAG_NARROW * (step.mode & NARROW > 0)
+    wide = wide and step.mode in FAST_MODES and not as_bytes(step.mode)
+    own |= fmt.FLAG_WIDE * wide | fmt.FLAG_NARROW * (step.mode & NARROW > 0) | fmt.FLAG_BYTES * as_bytes(step.mode)
     return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | own
 
 
@@ -136,7 +137,7 @@ def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> by
         out += fmt.LAYER.pack(
             kind=fmt.KINDS[s.kind], flags=bits, kernel_h=s.kh, kernel_w=s.kw, stride_h=s.sh, stride_w=s.sw, **pads,
             second_h=second[0], second_w=second[1], cexp=s.cexp, cout=s.cout,
-            **asdict(step) | dict(mode=step.mode & ~NARROW),
+            **asdict(step) | dict(mode=plain(step.mode)),
         )  # fmt: skip
     return out
 

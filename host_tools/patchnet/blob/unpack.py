@@ -11,7 +11,7 @@ from .. import rooms
 from ..engine.model import Model
 from ..net.layers import POOLS, Float32Layer, Layer, pair
 from ..net.network import End, Network, Readout
-from ..plan.modes import FAST_MODES, NARROW
+from ..plan.modes import AS_BYTES, FAST_MODES, NARROW
 from ..plan.place import Plan, Segment, Step
 from . import order as order_of
 from .order import Order
@@ -117,14 +117,19 @@ def _from_record(kind: type, record: dict):
 
 
 def _step(record: dict) -> Step:
-    step = _from_record(Step, record)
-    return replace(step, mode=step.mode | NARROW) if record["flags"] & fmt.FLAG_NARROW else step
+    step: Step = _from_record(Step, record)
+    narrow, as_bytes = NARROW * bool(record["flags"] & fmt.FLAG_NARROW), AS_BYTES * _as_bytes(record)
+    return replace(step, mode=step.mode | narrow | as_bytes)
+
+
+def _as_bytes(record: dict) -> bool:
+    return record["mode"] in FAST_MODES and bool(record["flags"] & fmt.FLAG_BYTES)
 
 
 def blob_plan(info: BlobInfo) -> Plan:
     """The plan that a blob carries."""
     segments = tuple(_from_record(Segment, record) for record in info.segments)
-    steps = tuple(_step(record) for record in info.layers)
+    steps = tuple(map(_step, info.layers))
     fields_ = info.header | info.record
     places = {name: fields_[name] for name in rooms.part(info.task, "end").END.areas}
     return Plan(info.header["arena_bytes"], places, segments, steps)

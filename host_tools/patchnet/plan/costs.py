@@ -11,7 +11,21 @@ from ..net.layers import Layer
 from ..net.network import Network
 from . import float32
 from .lines import Axis, Passes, View, axes, ring_lines, views
-from .modes import COVER, DIRECT, FAST_MODES, GROUPS, NARROW, ROLLING, STORED, WINDOW, Choice, eight, fours, sweeps
+from .modes import (
+    COVER,
+    DIRECT,
+    FAST_MODES,
+    GROUPS,
+    NARROW,
+    ROLLING,
+    STORED,
+    WINDOW,
+    Choice,
+    as_bytes,
+    eight,
+    fours,
+    sweeps,
+)  # fmt: skip
 from .place import Plan, staged
 from .sizes import block_windows, conv_pixels, input_map_bytes
 
@@ -37,26 +51,30 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "tap": (43.7, 5.78, 0),
     "project": (0, 17.4, 4.04),
     "row": (0, 8.66, 0),
-    "widen": (20.9, 1.07, 0),
-    "widen odd": (1361, 6.5, 0),
-    "stage": (0, 0.988, 0),
-    "line": (1929, 59.6, 0),
-    "sweep line": (1775, 0, 0),
-    "take": (1012, 0, 0),
-    "take rows": (418, 0, 0),
-    "fast expand": (0, 8.6, 1),
-    "fast expand 8": (0, 14, 0),
-    "single": (0, 6.26, 0),
-    "single out": (0, 3.16, 0),
-    "fast depthwise 3 1": (201, 12.2, 0),
-    "fast depthwise 3 2": (200, 11.6, 0),
-    "fast depthwise 5 1": (694, 36.6, 0),
-    "fast depthwise 5 2": (705, 44.5, 0),
-    "fast depthwise 7 1": (975, 57.8, 0),
-    "fast depthwise 7 2": (1008, 69.4, 0),
-    "plain depthwise 1": (165, 22.2, 0),
-    "plain depthwise 2": (100, 34.4, 0),
-    "fast project": (50.5, 7.65, 1.09),
+    "widen": (161, 0.891, 0),
+    "widen odd": (0, 10, 0),
+    "stage": (16.7, 1.17, 0),
+    "line": (2121, 98.1, 0),
+    "sweep line": (1805, 0, 0),
+    "take": (778, 0, 0),
+    "take rows": (378, 0, 0),
+    "fast expand": (0, 9.28, 0.988),
+    "fast expand 8": (0, 14.2, 0),
+    "fast expand bytes": (0, 13.6, 1.21),
+    "single bytes": (7.55, 6.04, 0),
+    "single": (0, 6.37, 0),
+    "single out": (0, 3.05, 0),
+    "fast depthwise 3 1": (154, 13.6, 0),
+    "fast depthwise 3 2": (176, 12, 0),
+    "fast depthwise 5 1": (690, 35.2, 0),
+    "fast depthwise 5 2": (686, 42.9, 0),
+    "fast depthwise 7 1": (936, 58.6, 0),
+    "fast depthwise 7 2": (958, 69.7, 0),
+    "plain depthwise 1": (138, 22.4, 0),
+    "plain depthwise 2": (113, 32.8, 0),
+    "fast project": (36.2, 7.7, 1.1),
+    "project bytes": (45.1, 9.24, 1.27),
+    "single out bytes": (32.9, 0.743, 0),
     "sums": (0, 4.91, 0),
     "narrow": (0, 1.68, 0),
     "residual": (0, 4.09, 0),
@@ -85,26 +103,30 @@ CYCLES: dict[str, tuple[float, float, float]] = {
     "tap": (36.9, 4.35, 0),
     "project": (0, 11.5, 3.44),
     "row": (0, 6.27, 0),
-    "widen": (119, 1.07, 0),
-    "widen odd": (931, 5.54, 0),
-    "stage": (0, 0.64, 0),
-    "line": (1408, 170, 0),
-    "sweep line": (1451, 0, 0),
-    "take": (776, 0, 0),
-    "take rows": (294, 0, 0),
-    "fast expand": (0, 5.22, 0.511),
-    "fast expand 8": (0, 9.26, 0),
-    "single": (0, 4.34, 0),
-    "single out": (0, 2.69, 0),
-    "fast depthwise 3 1": (162, 8.79, 0),
-    "fast depthwise 3 2": (168, 8.82, 0),
-    "fast depthwise 5 1": (541, 25.4, 0),
-    "fast depthwise 5 2": (554, 31, 0),
-    "fast depthwise 7 1": (737, 42.5, 0),
-    "fast depthwise 7 2": (767, 45.6, 0),
-    "plain depthwise 1": (158, 17.1, 0),
-    "plain depthwise 2": (96.8, 29.4, 0),
-    "fast project": (46, 5.24, 0.543),
+    "widen": (191, 0.917, 0),
+    "widen odd": (0, 7.84, 0),
+    "stage": (25.3, 0.756, 0),
+    "line": (1557, 191, 0),
+    "sweep line": (1548, 0, 0),
+    "take": (658, 0, 0),
+    "take rows": (267, 0, 0),
+    "fast expand": (1.01, 5.41, 0.502),
+    "fast expand 8": (0, 9.25, 0),
+    "fast expand bytes": (0, 7.85, 0.606),
+    "single bytes": (4.6, 4.09, 0),
+    "single": (0, 4.29, 0),
+    "single out": (0, 2.43, 0),
+    "fast depthwise 3 1": (124, 7.97, 0),
+    "fast depthwise 3 2": (152, 7.52, 0),
+    "fast depthwise 5 1": (521, 24.9, 0),
+    "fast depthwise 5 2": (530, 30.5, 0),
+    "fast depthwise 7 1": (703, 42.8, 0),
+    "fast depthwise 7 2": (725, 46.3, 0),
+    "plain depthwise 1": (129, 16.9, 0),
+    "plain depthwise 2": (104, 27.4, 0),
+    "fast project": (34.3, 5.23, 0.547),
+    "project bytes": (32.3, 6.3, 0.649),
+    "single out bytes": (25.4, 0.791, 0),
     "sums": (0, 5.53, 0),
     "narrow": (0, 1.27, 0),
     "residual": (0, 3.13, 0),
@@ -122,7 +144,8 @@ CYCLES: dict[str, tuple[float, float, float]] = {
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
     "conv stage", "window", "nine", "odd output", "tap", "row", "widen", "widen odd", "stage", "line", "sweep line",
-    "take", "take rows", "single", "single out", "sums", "narrow", "residual", "pooled",
+    "take", "take rows", "single", "single bytes", "single out", "single out bytes", "sums", "narrow", "residual",
+    "pooled",
 )  # fmt: skip
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
@@ -317,7 +340,7 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
         f"{kind} {layer.sh}": (
             made * view.strips * pairs, outputs * layer.cexp, pixels * layer.cexp * layer.taps,
         ),
-        "fast project": (
+        "project bytes" if as_bytes(mode) else "fast project": (
             calls * groups * layer.cout // 2, pixels * layer.cout * groups, pixels * layer.cexp * layer.cout,
         ),
         "sums": (0, pixels * layer.cout * (groups > 1), 0),
@@ -333,18 +356,21 @@ def _fast_counts(view: View, passes: Passes, step: Choice) -> Counts:
         counts["line"] = calls, calls * groups, 0
     staged = layer.cout
     if layer.expand:
-        singles = lines * view.alone_in * pairs
-        expanded, in_registers = lines * view.all_in * layer.cexp, eight(layer)
-        name = "fast expand 8" if in_registers else "fast expand"
-        counts[name] = lines * view.strips * pairs, expanded, expanded * layer.cin
-        widenings = lines * groups if sweeping else lines
-        widened = widenings * view.all_in * fours(layer.cin)
-        counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
-        if not in_registers:
-            staged += fours(layer.cin)
-            counts["single"] = singles, singles * quads, 0
-    counts["stage"] = calls * pairs, calls * layer.cexp * staged, 0
-    counts["single out"] = alone, alone * (layer.cexp // groups // 4), 0
+        singles, expanded = lines * view.alone_in * pairs, lines * view.all_in * layer.cexp
+        name = "bytes" if as_bytes(mode) else "8" if eight(layer) else ""
+        counts[f"fast expand {name}".rstrip()] = lines * view.strips * pairs, expanded, expanded * layer.cin
+        if name != "8":
+            counts[f"single {name}".rstrip()] = singles, singles * quads, 0
+        if name != "bytes":
+            widenings = lines * groups if sweeping else lines
+            widened = widenings * view.all_in * fours(layer.cin)
+            counts["widen odd" if layer.cin % 4 else "widen"] = widenings * view.strips, widened, 0
+        staged += 0 if name else fours(layer.cin)
+    if as_bytes(mode):
+        counts["single out bytes"] = alone, alone * (layer.cexp // groups // 4), 0
+    else:
+        counts["stage"] = calls * pairs, calls * layer.cexp * staged, 0
+        counts["single out"] = alone, alone * (layer.cexp // groups // 4), 0
     return counts
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..net.layers import Layer, pair
-from .modes import COVER, DIRECT, FAST, FAST24, Choice, takes_lines
+from .modes import COVER, DIRECT, FAST, Choice, plain, takes_lines
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def kept_lines(own: Flow, layer: Layer, mode: int) -> int:
     """Lines that a layer's ring must hold for what the layer itself reads."""
     if not takes_lines(layer, mode):
         return own.kept
-    return own.kept_fast if mode in (FAST, FAST24) else own.kept_rolling
+    return own.kept_fast if plain(mode) == FAST else own.kept_rolling
 
 
 def sampled_lines(view: View, mode: int) -> int:

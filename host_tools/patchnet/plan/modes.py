@@ -20,11 +20,13 @@ from ..format import MODE_WINDOW as WINDOW
 from ..net.layers import Layer
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
-NARROW = 8  # besides a fast mode: sums have 24 bits. A flag of its own in a blob
-FAST24, SWEEP24 = FAST | NARROW, SWEEP | NARROW
+# Besides modes fast and sweep, flags of their own in a blob: sums have 24 bits, or pixels and weights are read as bytes
+NARROW, AS_BYTES = 8, 16
+FAST24, SWEEP24, FAST_BYTES, SWEEP_BYTES = FAST | NARROW, SWEEP | NARROW, FAST | AS_BYTES, SWEEP | AS_BYTES
 MODE_NAMES = dict(enumerate(("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")))
-MODE_NAMES |= {FAST24: "fast24", SWEEP24: "sweep24"}
-FAST_MODES = (FAST, SWEEP, FAST24, SWEEP24)  # those of the fast kernels, with arrays in an order of their own
+MODE_NAMES |= {FAST24: "fast24", SWEEP24: "sweep24", FAST_BYTES: "fast bytes", SWEEP_BYTES: "sweep bytes"}
+# those of the fast kernels, with arrays in an order of their own
+FAST_MODES = (FAST, SWEEP, FAST24, SWEEP24, FAST_BYTES, SWEEP_BYTES)
 FAST_SHIFT = 8  # the largest of the shifts of their expanded and depthwise sums: pixels and weights stay within 16 bits
 
 
@@ -46,13 +48,23 @@ def fast_sums(layer: Layer) -> int:
     return NARROW_SUMS if layer.cexp <= NARROW_CHANNELS else FULL_SUMS
 
 
+def plain(mode: int) -> int:
+    """The mode without what goes besides it."""
+    return mode & ~(NARROW | AS_BYTES)
+
+
 def sweeps(mode: int) -> bool:
-    return mode in (SWEEP, SWEEP24)
+    return plain(mode) == SWEEP
 
 
-def eight(layer: Layer) -> bool:
+def as_bytes(mode: int) -> bool:
+    """Whether pixels and weights are read as bytes."""
+    return mode & AS_BYTES > 0
+
+
+def eight(layer: Layer, mode: int = FAST) -> bool:
     """Whether the weights of the expansion are kept in registers, which makes a difference to its arrays and lines."""
-    return layer.expand and layer.cin == 8 and layer.square == 3
+    return layer.expand and layer.cin == 8 and layer.square == 3 and not as_bytes(mode)
 
 
 def fours(channels: int) -> int:
@@ -122,6 +134,14 @@ def _fast(layer: Layer, where: Where) -> bool:
     return fast_shape(layer)
 
 
+def _fast_expands(layer: Layer, where: Where) -> bool:
+    return fast_shape(layer) and layer.expand
+
+
+def _in_fours(layer: Layer, where: Where) -> bool:
+    return _fast_expands(layer, where) and layer.cin % 4 == 0
+
+
 ROWS: dict[tuple[str, int], Row] = {
     ("conv", DIRECT): Row(_small, group="pixels", multiple=2),
     ("conv", WINDOW): Row(_windows, group="pixels", multiple=2),
@@ -138,15 +158,11 @@ ROWS: dict[tuple[str, int], Row] = {
         for mode in (FAST, FAST24)
     },
     **{
-        ("bottleneck", mode): Row(
-            lambda layer, where: fast_shape(layer) and layer.expand,
-            chunks=True,
-            fast=True,
-            group="channels",
-            multiple=4,
-        )
+        ("bottleneck", mode): Row(_fast_expands, chunks=True, fast=True, group="channels", multiple=4)
         for mode in (SWEEP, SWEEP24)
     },
+    ("bottleneck", FAST_BYTES): Row(_in_fours, takes_lines=True, fast=True, group="channels", multiple=4),
+    ("bottleneck", SWEEP_BYTES): Row(_in_fours, chunks=True, fast=True, group="channels", multiple=4),
     ("block", ROLLING): Row(_small, takes_lines=True),
     ("maxpool", DIRECT): Row(_small),
     ("maxpool", COVER): Row(_covers, takes_lines=True),
@@ -171,5 +187,5 @@ def takes_lines(layer: Layer, mode: int) -> bool:
 
 
 def fast_modes(layer: Layer) -> tuple[int, ...]:
-    """Which of fast and sweep the layer's shape has."""
-    return tuple(mode for mode in modes(layer, False, False) if mode in (FAST, SWEEP))
+    """Which of FAST_MODES the layer's shape has, those with sums of 24 bits left out."""
+    return tuple(mode for mode in modes(layer, False, False) if mode in FAST_MODES and not mode & NARROW)

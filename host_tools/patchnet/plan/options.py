@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +12,21 @@ from ..net.network import aligned
 from .costs import cost_of, layer_counts
 from .float32 import is_float32
 from .lines import Flow, Passes, View, flow, kept_lines, sampled_lines
-from .modes import DIRECT, FAST, GROUPS, NARROW, NARROW_SUMS, ROLLING, STORED, SWEEP, WINDOW, Choice, modes
+from .modes import (
+    DIRECT,
+    GROUPS,
+    NARROW,
+    NARROW_SUMS,
+    ROLLING,
+    STORED,
+    WINDOW,
+    Choice,
+    as_bytes,
+    fast_modes,
+    modes,
+    plain,
+    sweeps,
+)
 from .sizes import conv_pixels, wide_bytes, work_bytes, work_parts
 from .sources import Source
 
@@ -103,6 +117,18 @@ class Flows(dict[int, Flow]):
         return self[rows]
 
 
+def _best(options: Iterable[Option]) -> tuple[Option, ...]:
+    """Those that no other one is as good as or better than, among those of the same lines in the same mode, whether
+    bytes are read or not."""
+    best: dict[tuple, list[Option]] = {}
+    for own in sorted(options, key=lambda option: (option.cost, option.work)):
+        mode, rows, _ = own.step
+        same = best.setdefault((plain(mode), rows, own.asks, own.kept, own.chunk, own.fixed), [])
+        if all(other.work > own.work for other in same):
+            same.append(own)
+    return tuple(option for same in best.values() for option in same)
+
+
 class Offers:
     """The options of a layer where it stands. What does not depend on the demands is found once for each step, what
     costs depend on once for all demands alike."""
@@ -118,7 +144,7 @@ class Offers:
             view, source = self.view, self.role.source
             flows = Flows(lambda rows: flow(view.lines, demands, rows))
             steps = (step for step in self._steps(flows) if source is None or source.fits(view.layer, step))
-            self._found[demands] = tuple(self.option(step, flows[step[1]]) for step in steps)
+            self._found[demands] = _best(self.option(step, flows[step[1]]) for step in steps)
         return self._found[demands]
 
     def option(self, step: Choice, goes: Flow) -> Option:
@@ -134,8 +160,7 @@ class Offers:
                 pixels = conv_groups(view, tries) if mode in (DIRECT, WINDOW) and layer.kind == "conv" else [0]
                 yield from ((mode, 1, number) for number in pixels)
             return
-        if role.fast:
-            yield from self._fast(FAST, 1)
+        yield from self._fast(1, False)
         if not layer.expand:
             yield DIRECT, 1, 0
             return
@@ -143,18 +168,19 @@ class Offers:
         groups = channel_groups(layer.cexp, tries)
         wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
         for rows in sorted({flows[rows].chunk for rows in wanted}):
-            if role.fast:
-                yield from self._fast(SWEEP, rows)
+            yield from self._fast(rows, True)
             if not is_float32(layer):  # `_widened` later: it saves nothing but calls
                 yield from ((STORED, rows, group) for group in groups[:1])
             if 4 * layer.cout < layer.cexp or is_float32(layer):  # else sums take more than the values that are stored
                 yield from ((GROUPS, rows, group) for group in groups)
 
-    def _fast(self, mode: int, rows: int) -> Iterator[Choice]:
-        """Sums have 24 bits where they may: that costs little, and saves a quarter of them."""
-        layer, narrow = self.view.layer, NARROW if self.role.fast == NARROW_SUMS else 0
-        for group in fused_groups(layer, self.tries):
-            yield mode | (narrow if group < layer.cexp else 0), rows, group
+    def _fast(self, rows: int, sweeping: bool) -> Iterator[Choice]:
+        """Of modes fast or sweep. Sums have 24 bits where they may: that costs little, and saves a quarter of them."""
+        layer, role = self.view.layer, self.role
+        for mode in fast_modes(layer) if role.fast else ():
+            narrow = NARROW if role.fast == NARROW_SUMS and not as_bytes(mode) else 0
+            for group in fused_groups(layer, self.tries) if sweeps(mode) == sweeping else ():
+                yield mode | (narrow if group < layer.cexp else 0), rows, group
 
     def _bytes(self, step: Choice) -> tuple[int, int]:
         """Beside and in the work area."""

@@ -21,6 +21,7 @@ from .modes import (
     STORED,
     WINDOW,
     Choice,
+    as_bytes,
     eight,
     fours,
     sweeps,
@@ -136,9 +137,11 @@ def conv_pixels(view: View, step: Choice) -> int:
     return windows_at_once(conv_quads(view.layer), 0 if mode == GROUPS else group, view.n_out)
 
 
-def _widened_line(view: View) -> int:
+def _widened_line(view: View, mode: int) -> int:
     """Bytes of a line of 16-bit pixels (FORMAT.md, Fast schedules: X)."""
     layer = view.layer
+    if as_bytes(mode) or not layer.expand:
+        return 0
     return 16 * view.n_in if eight(layer) else 4 * ((view.padded + 1) // 2) * fours(layer.cin)
 
 
@@ -166,7 +169,8 @@ def _fast_work(view: View, step: Choice) -> Parts:
     """Of modes fast and sweep (FORMAT.md, Fast schedules)."""
     layer, (mode, chunk, group), words, pairs = view.layer, step, (view.reached + 1) // 2, (view.n_out + 1) // 2
     lines = layer.sh if layer.expand else layer.kh
-    gap = GAP_BY_TWO if eight(layer) and layer.sh == 2 else GAP
+    gap = GAP_BY_TWO if eight(layer, mode) and layer.sh == 2 else GAP
+    widens = layer.expand and not (eight(layer, mode) or as_bytes(mode))
     sums = (6 if mode & NARROW else 8) * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
         words = (pairs if layer.sh == 1 else view.n_out) + 1
@@ -174,11 +178,13 @@ def _fast_work(view: View, step: Choice) -> Parts:
         words = _row_bytes(view) // 2
         sums += 8 * _row_sums(view)
     return dict(
-        window=(lines * _widened_line(view) if layer.expand else 0) + 8 * words * lines + gap,
+        window=lines * _widened_line(view, mode) + 8 * words * lines + gap,
         values=4 * pairs * group,
         sums=sums,
-        group_ring=max(
-            0 if eight(layer) or not layer.expand else 4 * fours(layer.cin) + EXPAND_STAGE, 4 * group + PROJECT_STAGE
+        group_ring=(
+            0
+            if as_bytes(mode)
+            else max(4 * fours(layer.cin) + EXPAND_STAGE if widens else 0, 4 * group + PROJECT_STAGE)
         )
         + (group * _kept(view) if sweeps(mode) else 0),
     )

@@ -104,6 +104,20 @@ static inline void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, u
     }
 }
 
+// Four channels of `n` pixels, `step` bytes from one to the next, as pairs of values: of the even ones, of the odd ones.
+static inline void pn_spread(const int8_t *at, int step, uint32_t n, int16_t *even, int16_t *odd) {
+    for (uint32_t i = 0; i < n; i += 4) {
+        int32_t w[4];
+        for (uint32_t k = 0; k < 4; k++) {
+            memcpy(&w[k], at, 4);
+            at += i + k + 1 < n ? step : 0;
+        }
+        __m128i v = _mm_set_epi32(w[3], w[2], w[1], w[0]);
+        _mm_storeu_si128((__m128i *)(void *)(even + 2 * i), _mm_srai_epi16(_mm_slli_epi16(v, 8), 8));
+        _mm_storeu_si128((__m128i *)(void *)(odd + 2 * i), _mm_srai_epi16(v, 8));
+    }
+}
+
 static inline __attribute__((always_inline)) __m128i pn_beside(const pn_row_t *row, const uint8_t *at, bool by_two) {
     __m128i bytes = pn_load8(at), above = row->is_signed ? bytes : _mm_setzero_si128();
     __m128i v = row->is_signed ? _mm_srai_epi16(_mm_unpacklo_epi8(above, bytes), 8) : _mm_unpacklo_epi8(bytes, above);
@@ -155,6 +169,15 @@ static void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t
             a[k] += x.at[2 * k] * wa[0] + x.at[2 * k + 1] * wa[1] + two[2 * k] * wa[2] + two[2 * k + 1] * wa[3];
             b[k] += x.at[2 * k] * wb[0] + x.at[2 * k + 1] * wb[1] + two[2 * k] * wb[2] + two[2 * k + 1] * wb[3];
         }
+    }
+}
+
+static void pn_spread(const int8_t *at, int step, uint32_t n, int16_t *even, int16_t *odd) {
+    for (uint32_t i = 0; i < n; i++, at += step) {
+        even[2 * i] = at[0];
+        even[2 * i + 1] = at[2];
+        odd[2 * i] = at[1];
+        odd[2 * i + 1] = at[3];
     }
 }
 

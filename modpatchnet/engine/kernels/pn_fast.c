@@ -22,7 +22,9 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
         a.kept = 4 * a.row_words * (f->kernel - f->stride);
         a.words = 2 * a.row_words;
     }
-    if (pn_fast_eight(f)) {
+    if (f->as_bytes) {
+        a.line = weights = project = 0;
+    } else if (pn_fast_eight(f)) {
         a.line = f->in * 16u;
         a.h_align = by_one ? 8 : 16;
         weights = 0;
@@ -165,24 +167,38 @@ static void widen(const pn_fast_t *f, pn_pixels_t in, uint8_t *x) {
     }
 }
 
-// A line of expanded channels `c` and c + 1. x: the widened input line, NULL outside the map.
-static void expand(const group_t *g, uint32_t c, const uint8_t *x, uint8_t *a, uint8_t *b) {
+// a[i], b[i] += the products of `n` int8 pixels and the weights of two outputs.
+static void add_bytes(const pn_fast_t *f, pn_pixels_t in, const uint8_t *w, uint32_t n, int32_t *a, int32_t *b) {
+    for (uint32_t q = 0; q < f->cin / 4u; q++, in.at += 4, w += 8) {
+        int16_t four[2][2 * PN_BESIDE];
+        pn_spread(in.at, in.step, n, four[0], four[1]);
+        pn_values_t values = { four[0], PN_BESIDE, 1 };
+        pn_add_values(values, w, false, n, a, b);
+    }
+}
+
+// A line of expanded channels `c` and c + 1. line: the input line, at NULL outside the map;  x: as it is widened
+static void expand(const group_t *g, uint32_t c, pn_pixels_t line, const uint8_t *x, uint8_t *a, uint8_t *b) {
     const pn_fast_t *f = g->f;
     const uint8_t *p = g->weights.expand + (c - g->from) / 2 * g->bytes.pair;
-    if (x == NULL) {
+    if (line.at == NULL) {
         memset(a, 0, f->in);
         memset(b, 0, f->in);
         return;
     }
     pn_values_t in = widened(f, x);
-    for (uint32_t i = 0, n; i < f->in; i += n, in.at += 2 * n) {
+    for (uint32_t i = 0, n; i < f->in; i += n, in.at += 2 * n, line.at += (int)n * line.step) {
         int32_t sums[2][PN_BESIDE];
         uint8_t values[2][PN_BESIDE];
         n = least(g->beside_in, f->in - i);
         for (uint32_t k = 0; k < 2; k++) {
             fill(sums[k], read32(p + 4 * k));
         }
-        pn_add_values(in, p + 16, f->wide16 && !pn_fast_eight(f), n, sums[0], sums[1]);
+        if (f->as_bytes) {
+            add_bytes(f, line, p + 16, n, sums[0], sums[1]);
+        } else {
+            pn_add_values(in, p + 16, f->wide16 && !pn_fast_eight(f), n, sums[0], sums[1]);
+        }
         for (uint32_t k = 0; k < 2; k++) {
             pn_wide_ends(sums[k], n, f->shift_expand, read32(p + 8 + 4 * k), values[k]);
         }
@@ -245,7 +261,7 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
     for (; from < to; from += f->group) {
         set_group(&g, from);
         for (uint32_t c = from; c < from + g.n; c += 2) {
-            expand(&g, c, in.at == NULL ? NULL : f->work, kept_lines(&g, c) + place, kept_lines(&g, c + 1) + place);
+            expand(&g, c, in, f->work, kept_lines(&g, c) + place, kept_lines(&g, c + 1) + place);
         }
     }
 }
@@ -266,7 +282,7 @@ static void rows_of(const group_t *g, const pn_fast_lines_t *l, uint32_t c, rows
         rows[0][old + i] = h;
         rows[1][old + i] = h + f->in;
         if (f->expands) {
-            expand(g, c, l->in[i].at == NULL ? NULL : f->work + i * g->area.line, h, h + f->in);
+            expand(g, c, l->in[i], f->work + i * g->area.line, h, h + f->in);
         } else {
             copy_line(f, c, l->in[i], h);
             copy_line(f, c + 1, l->in[i], h + f->in);

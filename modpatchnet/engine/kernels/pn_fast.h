@@ -16,6 +16,7 @@
 //   pad: pixels that the kernel reaches before the input line, less than the kernel
 //   shift, shift_expand, shift_depthwise: of the projection's sums and, at most PN_FAST_SHIFT, of the others
 //   wide16: weights of 16 bits;  sums24: what groups add to is kept in 24 bits
+//   as_bytes: pixels and weights of 8 bits are read as they lie; there is an expansion of fours of channels, no wide16
 //   sweep: a group goes through all lines of a chunk before the next one begins (mode 6), which has `lines` of them;
 //     else (mode 5) lines is 1.
 //   line: of the chunk, whose sums are meant
@@ -30,7 +31,7 @@ typedef struct {
     uint16_t in, out, lines, line;
     uint8_t kernel, stride, pad, shift, shift_expand, shift_depthwise;
     int8_t zero_in;
-    bool expands, wide16, sweep, sums24;
+    bool expands, wide16, as_bytes, sweep, sums24;
     uint8_t *wide, *work;
 } pn_fast_t;
 
@@ -71,12 +72,13 @@ static inline uint32_t pn_fast_ahead(uint32_t kernel, uint32_t stride, uint32_t 
 
 // Whether the expansion's weights are kept in registers: 8 input channels under 3x3.
 static inline bool pn_fast_eight(const pn_fast_t *f) {
-    return f->cin == 8 && f->kernel == 3 && f->expands;
+    return f->cin == 8 && f->kernel == 3 && f->expands && !f->as_bytes;
 }
 
-// Whether input lines are yet to be widened for the channels that begin with `from`: in mode 6 each group does it anew.
+// Whether input lines are yet to be widened for the channels that begin with `from`: in mode 6 each group does it
+// anew.
 static inline bool pn_fast_widens(const pn_fast_t *f, uint32_t from) {
-    return f->expands && (from == 0 || f->sweep);
+    return f->expands && !f->as_bytes && (from == 0 || f->sweep);
 }
 
 // Bytes of the arrays: `narrow`, then of each group its expansion, depthwise convolution and projection, `each` for

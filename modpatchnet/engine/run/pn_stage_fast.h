@@ -5,10 +5,12 @@
 pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_shape(s);
     pn_fast_arrays_t bytes = pn_fast_arrays(&f);
-    f.shift_expand = pn_stage_param(m, s)[PN_PARAM_SHIFT_1];
-    f.shift_depthwise = pn_stage_param(m, s)[PN_PARAM_SHIFT_2];
+    const uint8_t *param = pn_stage_param(m, s);
+    f.shift_expand = param[PN_PARAM_SHIFT_1];
+    f.shift_depthwise = param[PN_PARAM_SHIFT_2];
+    f.res_mult = (int32_t)pn_u16(param + PN_PARAM_RES_MULT);
     f.first = m->weights.parted ? s->channel : 0;
-    f.narrow = (const int32_t *)(const void *)pn_array(m, pn_weight_off(m, s));
+    f.narrow = (const int32_t *)(const void *)pn_array(m, pn_u32(param + PN_PARAM_WEIGHT_OFF));
     uint32_t place = f.first < m->weights.stay ? f.first : m->weights.stay;
     f.arrays = (const uint8_t *)f.narrow + bytes.narrow + place * bytes.each;
     return f;
@@ -16,7 +18,6 @@ pn_fast_t pn_fast_stage(const pn_model_t *m, const pn_stage_t *s) {
 
 static pn_fast_t fast_of(const pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = pn_fast_stage(m, s);
-    f.res_mult = pn_res_mult(m, s);
     f.zero_q8 = pn_zero_q8(s->zero_out) - f.res_mult * s->zero_in;
     f.wide = m->run.arena + s->wide_at;
     f.work = m->run.arena + m->run.segment.work_at;
@@ -62,10 +63,9 @@ static void take_lines(const pn_model_t *m, int t, const pn_fast_t *f, uint32_t 
 }
 
 // The lines that output line `o` is made of. Returns one past the last input line.
-static uint32_t fast_lines(const pn_model_t *m, int t, uint32_t o, pn_fast_lines_t *l) {
+static uint32_t fast_lines(const pn_model_t *m, int t, const pn_fast_t *f, uint32_t o, pn_fast_lines_t *l) {
     const pn_stage_t *s = &pn_stages(m)[t];
-    pn_fast_t f = pn_fast_shape(s);
-    uint32_t lo, hi, n = pn_fast_lines(&f);
+    uint32_t lo, hi, n = pn_fast_lines(f);
     l->top = lines_under(s, o, &lo, &hi);
     for (uint32_t i = 0; i < n; i++) {
         int y = l->top + (int)(s->along.kernel - n + i);
@@ -98,7 +98,7 @@ static PN_APART void fast_line(pn_model_t *m, int t, uint32_t o) {
         fast_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
     }
     pn_fast_lines_t l;
-    uint32_t end = s->channel + pn_part_channels(m, s), read = fast_lines(m, t, o, &l);
+    uint32_t end = s->channel + pn_part_channels(m, s), read = fast_lines(m, t, &f, o, &l);
     if (o == 0 && f.expands) {
         take_lines(m, t, &f, o, s->lines_in, end);
     }
@@ -125,7 +125,7 @@ static PN_APART void sweep_line(pn_model_t *m, int t) {
         take_lines(m, t, &f, o, 0, end);
     }
     pn_fast_lines_t l;
-    fast_lines(m, t, o, &l);
+    fast_lines(m, t, &f, o, &l);
     pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
         fast_wrote(m, t, o, &l);

@@ -21,6 +21,7 @@ enum {
     // the expansion
     PN_EXP_TILE, // any number of input channels
     PN_EXP_SHIFTED, // the same with a shift
+    PN_EXP_BYTES, // the same, pixels and weights as they lie
     PN_EXP8_1, // 8 input channels, one line
     PN_EXP8_2, // two lines
     PN_PLAIN, // none
@@ -45,10 +46,11 @@ typedef struct {
 //   b, own, xrow, hrow: room that the call itself needs
 //   unpacked: 16 * quads + PN_EXPAND_SPILL bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no
 //     expansion)
-//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN:
+//     PN_EXP_BYTES: bytes from a pixel to the next
+//   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN, PN_EXP_BYTES:
 //     of int8 pixels
 //   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits;
-//     record: bytes of a pair's
+//     record: bytes of a pair's.  PN_EXP_BYTES: wide16: from behind a pixel to the next pixel but one
 //      PN_PLAIN: ew: the pair's place in a pixel;  record: 2
 //   kept: kept lines, 8 bits a value, of one channel after the other.  PN_PLAIN: bytes from a pixel to the next
 //   h: expanded lines of the pair: for each word (two pixels) `stride` bytes, a word of each channel for each line
@@ -134,5 +136,7 @@ void pn_dsp_project_add(const pn_tiles_t *t);
 void pn_dsp_project_end(const pn_tiles_t *t);
 void pn_dsp_project_add24(const pn_tiles_t *t);
 void pn_dsp_project_end24(const pn_tiles_t *t);
+// The same with weights as they lie, unpacked nothing; row: whether it is the last group, which ends.
+void pn_dsp_project_bytes(const pn_tiles_t *t);
 
 #endif

@@ -57,13 +57,13 @@ static uint32_t depthwise_piece(const pn_fast_t *f) {
 
 // The pieces for lines with an expansion.
 static void pieces_of(const pn_fast_t *f, pn_pairs_t *p) {
-    uint32_t tile = f->shift_expand > 0 ? PN_EXP_SHIFTED : PN_EXP_TILE;
+    uint32_t tile = f->as_bytes ? PN_EXP_BYTES : f->shift_expand > 0 ? PN_EXP_SHIFTED : PN_EXP_TILE;
     p->linefn = pn_fast_eight(f) ? PN_EXP8_1 - 1u + f->stride : tile;
     p->expfn = p->zeros > 0 && f->kernel == 3 ? (uint32_t)PN_FRONT : p->linefn;
 }
 
-static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const void *const *rows, uint32_t lines,
-    pn_pairs_t *p) {
+static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_arrays_t *bytes,
+    const void *const *rows, uint32_t lines, pn_pairs_t *p) {
     uint32_t fresh = pn_fast_lines(f), head = f->pad & 1u, pixels = f->in - head, eight = pn_fast_eight(f);
     p->unpacked = f->work + a->unpacked;
     p->quads = pn_fast_quads(f);
@@ -82,11 +82,17 @@ static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const void *co
     p->out_pairs = (f->out + 1u) / 2;
     p->wide16 = f->wide16 && !eight;
     p->zeros = f->pad / 2u * p->stride;
-    p->record = pn_fast_arrays(f).pair;
+    p->record = bytes->pair;
     p->more = NULL;
     p->shift_expand = f->shift_expand;
     p->shift_depthwise = f->shift_depthwise;
     pieces_of(f, p);
+}
+
+// The same where the expansion reads pixels as they are.
+static void byte_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
+    p->unpacked = (uint8_t *)(uintptr_t)step;
+    p->wide16 = 2 * step - f->cin;
 }
 
 // The same without an expansion, where the lines' pixels are taken as they are.
@@ -102,8 +108,8 @@ static void plain_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
 
 // 5x5 and 7x7: `in` are the new lines for the kernel whose first line is `top`, or NULL where line `y` is taken in,
 // nothing else.
-static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32_t y, const pn_pixels_t *in,
-    pn_pairs_t *p, pn_rows_t *r) {
+static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_arrays_t *bytes, int top, uint32_t y,
+    const pn_pixels_t *in, pn_pairs_t *p, pn_rows_t *r) {
     uint32_t lines = in ? f->stride : 1, keep = (uint32_t)f->kernel - f->stride;
     uint32_t words = a->row_words, old = f->kernel - lines;
     for (uint32_t i = 0; i < f->kernel; i++) {
@@ -118,7 +124,7 @@ static void rows_of(const pn_fast_t *f, const pn_fast_area_t *a, int top, uint32
     r->kernel = in ? f->kernel : 0;
     r->fresh = f->stride;
     r->lines = lines;
-    r->weights = pn_fast_arrays(f).channel - 8;
+    r->weights = bytes->channel - 8;
     r->channel = a->kept;
     memset(p->h, 0, 16 * words * f->stride);
     p->more = r;
@@ -148,13 +154,16 @@ void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from,
     const void *rows[2] = { NULL, NULL };
     pn_pairs_t p;
     pn_rows_t r;
-    rows[before] = in.at == NULL ? NULL : f->work;
+    rows[before] = in.at == NULL ? NULL : f->as_bytes ? (const void *)in.at : f->work;
     if (in.at != NULL && pn_fast_widens(f, from)) {
         widen(f, &a, in, f->work);
     }
-    pairs_of(f, &a, rows, 1 + before, &p);
+    pairs_of(f, &a, &bytes, rows, 1 + before, &p);
+    if (f->as_bytes) {
+        byte_pairs(f, (uint32_t)in.step, &p);
+    }
     if (f->kernel > 3) {
-        rows_of(f, &a, 0, y, NULL, &p, &r);
+        rows_of(f, &a, &bytes, 0, y, NULL, &p, &r);
     } else if (y == 0 && !before) {
         p.dwfn = PN_DW_PRIME;
     }
@@ -186,9 +195,13 @@ static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, 
     t.shift = f->shift;
     t.acc = (int32_t *)(void *)(f->work + a->acc + f->line * a->acc_line);
     t.first = from == 0;
-    t.row = 0;
+    t.row = f->as_bytes && from + group == f->cexp;
     t.mult = 8;
     t.next = 16;
+    if (f->as_bytes) {
+        pn_dsp_project_bytes(&t);
+        return;
+    }
     if (group == f->cexp) {
         pn_dsp_project(&t);
         return;
@@ -206,7 +219,7 @@ static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixe
     int step = 0;
     for (uint32_t i = 0; i < pn_fast_lines(f); i++) {
         uint8_t *x = f->work + i * a->line;
-        rows[i] = in[i].at == NULL ? NULL : f->expands ? x : (const void *)in[i].at;
+        rows[i] = in[i].at == NULL ? NULL : f->expands && !f->as_bytes ? x : (const void *)in[i].at;
         step = in[i].at == NULL ? step : in[i].step;
         if (in[i].at != NULL && pn_fast_widens(f, from)) {
             widen(f, a, in[i], x);
@@ -222,11 +235,15 @@ void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, u
     pn_rows_t r;
     const void *rows[PN_MAX_FAST_KERNEL];
     int step = input_rows(f, &a, l->in, from, rows);
-    pairs_of(f, &a, rows, pn_fast_lines(f), &p);
+    pairs_of(f, &a, &bytes, rows, pn_fast_lines(f), &p);
     if (!f->expands) {
         plain_pairs(f, (uint32_t)step, &p);
-    } else if (f->kernel > 3) {
-        rows_of(f, &a, l->top, 0, l->in, &p, &r);
+    }
+    if (f->as_bytes) {
+        byte_pairs(f, (uint32_t)step, &p);
+    }
+    if (f->kernel > 3) {
+        rows_of(f, &a, &bytes, l->top, 0, l->in, &p, &r);
     }
     for (; from < to; from += f->group) {
         uint32_t n = pn_fast_group(f, from);

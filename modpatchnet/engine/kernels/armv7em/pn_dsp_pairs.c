@@ -90,6 +90,7 @@ __asm__(
     "    .word pn_dwk - pn_offsets + 1\n"
     "    .word pn_widen_pair - pn_offsets + 1\n"
     "    .word pn_shifted_pair - pn_offsets + 1\n"
+    "    .word pn_bytes - pn_offsets + 1\n"
     "    .word pn_lines8_1 - pn_offsets + 1\n"
     "    .word pn_lines8_2 - pn_offsets + 1\n"
     "    .word pn_plain - pn_offsets + 1\n"
@@ -321,6 +322,7 @@ __asm__(
 #include "engine/kernels/armv7em/pn_dsp_rows.h"
 #include "engine/kernels/armv7em/pn_dsp_plain.h"
 #include "engine/kernels/armv7em/pn_dsp_eight.h"
+#include "engine/kernels/armv7em/pn_dsp_bytes.h"
 
 // Widens weights for SMLAD: 18 instructions for 16, each SXTB16 with a store. r0 quads of 2 channels, r1 whether they
 // are 16 bits wide in flash already (then they are copied), r12 -> weights, r2 -> room for 16 * quads bytes. Leaves r12
