@@ -1,8 +1,9 @@
 """Three networks in turn on the emulated board, for as long as one likes: `python tests/soak.py --minutes 60`.
 
 Each round loads, runs and closes person66, bccd and spoken-digits, in memory and streamed: every answer must be the
-first one's, and the heap as it was. Between rounds Ctrl-C comes at some moment of a run, or the board is reset. Prints
-what was done; ends at the first thing that is not as it was.
+first one's, and the heap as it was. Between rounds Ctrl-C comes at some moment of a run, or the board is reset. Before
+all that a network of a kilobyte is loaded 10,000 times. Prints what was done; ends at the first thing that is not as it
+was.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import blobs
 from patchnet import models
 from patchnet.board import remote
 
 NAMES = ("person66", "bccd", "spoken-digits")
-# On the board: `turn(name, stream)` is a line of an answer's CRC; `heap()` what is free.
+# On the board: `turn(name, stream)` is an answer's CRC, `heap()` what is free.
 BOARD = """
 import binascii, gc, patchnet
 def turn(name, stream):
@@ -34,6 +36,10 @@ def turn(name, stream):
             img = patchnet.Image(w, h, patchnet.GRAYSCALE if c == 1 else patchnet.RGB888, x)
             crc = binascii.crc32(str(m.detect(img) if m.task == "detect" else m.classify(img)), crc)
     return crc
+def loads(n):
+    for i in range(n):
+        with patchnet.Model("small.pnb", stream=i % 2 == 1):
+            pass
 def heap():
     gc.collect()
     return gc.mem_free()
@@ -64,6 +70,13 @@ class Soak:
                 raise SystemExit(f"{name}: its answer is another one after {self.told()}")
         self.counts["answers"] += len(NAMES)
         self.counts["loads"] += len(NAMES)
+
+    def loads(self, times: int) -> None:
+        """A small network so often, in memory and streamed in turn."""
+        for _ in range(times // 500):
+            self.board.exec("loads(500)")
+            self.counts["loads of a small network"] += 500
+            self.check_heap()
 
     def interrupt(self) -> None:
         """Ctrl-C at some moment of endless runs, and what is free then is what was."""
@@ -103,13 +116,16 @@ class Soak:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--loads", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name in NAMES:
             shutil.copy(models.resolve(name), Path(folder) / f"{name}.pnb")
+        (Path(folder) / "small.pnb").write_bytes(blobs.small(1))
         with remote.connect("qemu", folder) as board:
             soak = Soak(board, args.seed)
+            soak.loads(args.loads)
             soak.go_on(60 * args.minutes)
             print(f"{args.minutes:g} min: {soak.told()}; answers equal, heap flat at {soak.free} bytes free")
 
