@@ -149,13 +149,6 @@ class File(io.IOBase):
             mischief()
 
 
-class Last:
-    """Runs a model when the garbage is collected."""
-
-    def __del__(self):
-        attempt(run)
-
-
 def picture(m):
     shape = attempt(lambda: m.input_shape)
     h, w, c = shape if isinstance(shape, tuple) else (8, 8, 1)
@@ -211,8 +204,6 @@ for i in range(times):  # noqa: F821
     if len(kept) > 20:
         kept.clear()
         arenas[0] = bytearray(60000)
-    if R(0, 20) == 0:
-        Last()
     made = attempt(load) if R(0, 5) == 0 else None
     if isinstance(made, patchnet.Model):
         models[R(0, len(models) - 1)] = made
