@@ -9,6 +9,7 @@ was.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import tempfile
@@ -16,9 +17,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import blobs
-from patchnet import models
-from patchnet.board import remote
+# a time-out is for what hangs, not for a machine that has other work
+os.environ.setdefault("PATCHNET_PATIENCE", "30")
+
+import blobs  # noqa: E402
+from patchnet import models  # noqa: E402
+from patchnet.board import remote  # noqa: E402
 
 NAMES = ("person66", "bccd", "spoken-digits")
 # On the board: `turn(name, stream)` is an answer's CRC, `heap()` what is free.
@@ -98,8 +102,8 @@ class Soak:
             raise SystemExit(f"heap: {self.free} bytes were free, now {free}, after {self.told()}")
 
     def go_on(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        began = told = time.monotonic()
+        while time.monotonic() < began + seconds:
             self.turns()
             if self.random.randrange(2):
                 self.interrupt()
@@ -108,6 +112,9 @@ class Soak:
                 self.board.reset()
                 self.counts["soft resets"] += 1
                 self.begin()
+            if time.monotonic() > told + 300:
+                told = time.monotonic()
+                print(f"{(told - began) / 60:.0f} min: {self.told()}", flush=True)
 
     def told(self) -> str:
         return ", ".join(f"{n} {what}" for what, n in self.counts.items())
