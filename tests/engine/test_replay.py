@@ -13,7 +13,7 @@ import pytest
 
 import guided
 from cases import moved
-from cengine import compile_engine
+from cengine import ENGINE, compile_engine
 from fuzz import KINDS
 from patchnet import format as fmt
 from patchnet.blob.pack import seal
@@ -45,6 +45,13 @@ def answers(build: str, blobs: list[bytes]) -> list[str]:
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 0 and len(lines) == len(blobs), f"blob {len(lines)}: {lines[-1:]} {done.stderr.decode()}"
     return lines
+
+
+def test_big_endian_machines():
+    """On them it would answer otherwise: it does not compile."""
+    command = [ARM, "-mbig-endian", "-fsyntax-only", f"-I{ENGINE}", str(ENGINE / "engine" / "pn_open.c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode and 'error "patchnet: arrays are read where they lie' in done.stderr.replace("#", "")
 
 
 def damaged(rng, blob: bytes) -> bytes:
