@@ -1,19 +1,23 @@
-"""Verbs that are killed, before each file that they leave and at random: what was there stays whole, and the verb ends
-well when it is run again. `PATCHNET_KILLS`: how often each at random."""
+"""Verbs that are killed, before each file that they leave and at random, or that find the disk full: what was there
+stays whole, and the verb ends well when it is run again. `PATCHNET_KILLS`: how often each at random."""
 
 import itertools
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import tflites
 import toys
 from patchnet import Model, cli, whole
 from patchnet.blob import qnet_file
@@ -30,9 +34,13 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["test_killed", "patchnet.train.loop", "patchnet.train.quantize", "patchnet.report.run"])
 
 
-def verb(argv: list[str], folder: Path, files: int) -> None:
-    """In a process of its own: runs `argv` in `folder`, and dies where its file number `files` would be there."""
+def verb(argv: list[str], folder: Path, files: int, most: int, said) -> None:
+    """In a process of its own: runs `argv` in `folder`, and dies where its file number `files` would be there. No file
+    gets larger than `most` bytes, as if the disk were full then."""
     left, replace = [files], os.replace
+    os.dup2(said.fileno(), 2)
+    tempfile.gettempdir()  # which is found by writing to it
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     def replaced(source, target):
         left[0] -= 1
@@ -46,14 +54,24 @@ def verb(argv: list[str], folder: Path, files: int) -> None:
     raise SystemExit(cli.main(argv))
 
 
-def run(argv: list[str], folder: Path, files: int = 0, seconds: float | None = None) -> int:
-    """The exit status of a verb that is killed after so many seconds, or files."""
-    process = CONTEXT.Process(target=verb, args=(argv, folder, files))
+UNLIMITED = resource.RLIM_INFINITY
+
+
+def said_by(argv: list[str], folder: Path, files: int = 0, seconds: float | None = None, most: int = UNLIMITED):
+    """The exit status of a verb that is killed after so many seconds, or files; and what it said to stderr."""
+    mine, other = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=verb, args=(argv, folder, files, most, other))
     process.start()
+    other.close()
     process.join(seconds)
     process.kill()
     process.join()
-    return process.exitcode
+    with open(mine.fileno(), closefd=False) as f:
+        return process.exitcode, f.read()
+
+
+def run(*args, **kwargs) -> int:
+    return said_by(*args, **kwargs)[0]
 
 
 READERS = {
@@ -91,6 +109,7 @@ def made(tmp_path_factory):
     toys.folder(first / "squares", 8)
     usual = {"name": "toy", "train": "squares", "epochs": 2, "batch": 8, "validation": 0.2, "network": NETWORK}
     (first / "toy.toml").write_text(write_toml(usual))
+    (first / "stranger.tflite").write_bytes(tflites.small(np.random.default_rng(0), 6 / 255))
     for argv in (["train", "toy.toml", "--out", "run"], ["quantize", "run", "--epochs", "0"], ["pack", "run"]):
         assert run(argv, first) == 0
     return first
@@ -130,3 +149,30 @@ def test_killed(name, made, tmp_path):
         file: data for file, data in after.items() if file not in timed
     }
     assert not list((folder / "run").glob("*.part"))
+
+
+WRITERS = VERBS | {
+    "analyze": ["analyze", "run", "--plot", "run/plot.png"],
+    "predict": ["predict", "run", "squares", "--out", "run/pages.pdf"],
+    "design": ["design", "--budget", "64K", "--height", "32", "--width", "32", "-o", "run/config.toml"],
+    "import": ["import", "stranger.tflite", "-o", "new"],
+    "make": ["make", "squares", "--ram", "64K", "--minutes", "0.02", "-o", "new"],
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_full_disk(name, made, tmp_path):
+    """An error of one line where no file, or no larger one, can be written: nothing is half."""
+    folder = tmp_path / "full"
+    shutil.copytree(made, folder)
+    before, failed = state(folder), []
+    for most in (0, 1000)[: 1 if name == "make" else 2]:  # which plans for long
+        status, said = said_by(WRITERS[name], folder, most=most)
+        assert status in (0, 2) and "Traceback" not in said, said
+        if status == 2:
+            failed.append(most)
+            assert "File too large" in said.splitlines()[-1], said
+        now = state(folder)
+        assert name == "train" or status == 0 or now == before
+        assert not list(folder.rglob("*.part"))
+    assert 0 in failed
