@@ -1,10 +1,11 @@
-"""Verbs that are killed, before each file that they leave and at random, or that find the disk full: what was there
-stays whole, and the verb ends well when it is run again. `PATCHNET_KILLS`: how often each at random."""
+"""Verbs that are killed, before each file that they leave and at random, that find the disk full, or files damaged:
+what was there stays whole, and the verb ends well when it is run again. `PATCHNET_KILLS`: how often each at random."""
 
 import itertools
 import multiprocessing
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -176,3 +177,64 @@ def test_full_disk(name, made, tmp_path):
         assert name == "train" or status == 0 or now == before
         assert not list(folder.rglob("*.part"))
     assert 0 in failed
+
+
+RESUMED = ["train", "toy.toml", "--out", "run", "--resume", "--set", "epochs=3"]
+READS = {
+    "run/qnet.npz": (VERBS["pack"], ["predict", "run", "squares"]),
+    "run/float.npz": (VERBS["quantize"], ["val", "run", "--on", "float", "--data", "squares"]),
+    "run/config.toml": (VERBS["quantize"], VERBS["report"], RESUMED),
+    "run/log.csv": (VERBS["report"], RESUMED),
+    "run/checkpoint.pt": (RESUMED,),
+    "run/toy.pnb": (["analyze", "run/toy.pnb"], ["predict", "run/toy.pnb", "squares"]),
+    "toy.toml": (["train", "toy.toml", "--out", "new"], ["analyze", "toy.toml"]),
+}
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Cut off, empty, some bytes of it others, gone or there twice, a number of it another thing, or anything."""
+    at, n, numbers = rng.randrange(len(data)), rng.randrange(1, 30), list(re.finditer(rb"\b\d+\b", data))
+    number = rng.choice(numbers) if numbers else re.match(b"", data)
+    other = rng.choice([b"-1", b"0", b"99999999999", b'"a"', b"[]", b"nan", b"1e400", b"true", b"{}", b"1.5"])
+    return rng.choice([
+        data[:at], b"", data[:at] + rng.randbytes(n) + data[at + n :], data[:at] + data[at + n :],
+        data[:at] + data[at : at + n] + data[at:], data[: number.start()] + other + data[number.end() :],
+        rng.randbytes(10 * n),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("file", READS)
+def test_damaged_files(file, made, tmp_path, monkeypatch, capsys):
+    """An error of one line, or what is damaged is of no matter."""
+    rng, statuses = random.Random(file), set()
+    monkeypatch.chdir(tmp_path)
+    for i in range(int(os.environ.get("PATCHNET_DAMAGED", "6"))):
+        folder = tmp_path / str(i)
+        shutil.copytree(made, folder)
+        monkeypatch.chdir(folder)
+        (folder / file).write_bytes(damaged((folder / file).read_bytes(), rng))
+        statuses.add(status := cli.main(rng.choice(READS[file])))
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchnet: ")]
+        errors = [line for line in said if not line.startswith("patchnet: note: ")]
+        assert (status, len(errors)) in ((0, 0), (2, 1)), (i, said)
+    assert 2 in statuses
+
+
+def test_a_checkpoint_of_other_weights(made, tmp_path, monkeypatch, capsys):
+    """Which can be read, but is none."""
+    shutil.copytree(made, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    saved = torch.load("run/checkpoint.pt", weights_only=True)
+    weights = next(value for value in saved.values() if isinstance(value, dict) and "module" in str(list(value)[-1]))
+    weights["other"] = weights.pop(list(weights)[-1])
+    torch.save(saved, "run/checkpoint.pt")
+    assert cli.main(RESUMED) == 2 and "checkpoint.pt: damaged, --force begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", ["3,0.5", "3,0.5,x,0.1,1.0", "x,0.5,,0.1,1.0"])
+def test_a_log_with_a_damaged_row(row, made, tmp_path, monkeypatch, capsys):
+    shutil.copytree(made, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    with open("run/log.csv", "a") as f:
+        f.write(f"{row}\n")
+    assert cli.main(VERBS["report"]) == 2 and "log.csv: damaged in line 4" in capsys.readouterr().err
