@@ -189,11 +189,12 @@ def load():
         for _ in range(R(1, 4)):
             data[R(0, len(data) - 1)] = R(0, 255)
     src = some(some(*FILES), data, memoryview(b"x" + bytes(data))[1:], io.BytesIO(data), File(data), number())
-    arena = some(None, None, arenas[0], memoryview(arenas[0])[R(0, 9) :], buffer(R(0, 9000)))
+    # no view of what is resized: MicroPython frees the memory under it
+    arena = some(None, None, arenas[0], memoryview(still)[R(0, 9) :], buffer(R(0, 9000)))
     return patchnet.Model(src, arena, some(None, True, False, number(), 5000))
 
 
-arenas = [bytearray(60000)]
+arenas, still = [bytearray(60000)], bytearray(60000)
 models = [patchnet.Model(name) for name in FILES]
 first = patchnet.Model("first.pnb")
 h, w, c = first.input_shape
