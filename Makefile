@@ -244,6 +244,16 @@ compilers: setup fuzz-tools
 	for cc in gcc clang; do for level in -O0 -O2 -Os; do echo "$$cc $$level"; \
 		CC=$$cc PATCHNET_CFLAGS=$$level $(VENV)/bin/python -m pytest -q -n $(JOBS) -m "not device" $(ENGINE_TESTS) || exit 1; done; done
 	CFLAGS_EXTRA=-fanalyzer ports/stm32/h7-check $(BUILD)/h7-analyzed
+	@$(MAKE) --no-print-directory tidy
+
+#: make tidy          what clang-tidy finds in the C of modpatchnet: modpatchnet/.clang-tidy
+TIDY = --target=arm-none-eabi -mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard -Imodpatchnet \
+	-isystem $(shell arm-none-eabi-gcc -xc -E -v /dev/null 2>&1 | sed -n 's|^ \(.*arm-none-eabi/include\)$$|\1|p')
+.PHONY: tidy
+tidy: qemu fuzz-tools
+	find modpatchnet/engine -name '*.c' | xargs -I{} clang-tidy --quiet {} -- -std=c99 $(TIDY)
+	clang-tidy --quiet modpatchnet/binding/mod_patchnet.c -- -std=gnu99 $(TIDY) -I$(MPY) -I$(MPY)/ports/qemu -I$(BUILD)/qemu \
+		-Iboards/MPS2_AN500 '-DMP_CONFIGFILE=<mpconfigport_mps2_an500.h>' -DNDEBUG
 
 #: make soak          networks in turn on the emulated board, interrupted and reset: MINUTES=<n>
 MINUTES ?= 60

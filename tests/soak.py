@@ -1,13 +1,15 @@
 """Three networks in turn on the emulated board, for as long as one likes: `python tests/soak.py --minutes 60`.
 
 Each round loads, runs and closes person66, bccd and spoken-digits, in memory and streamed: every answer must be the
-first one's, and the heap as it was. Between rounds Ctrl-C comes at some moment of a run, or the board is reset. Prints
-what was done; ends at the first thing that is not as it was.
+first one's, and the heap as it was. Between rounds Ctrl-C comes at some moment of a run, or the board is reset. Before
+all that a network of a kilobyte is loaded 10,000 times. Prints what was done; ends at the first thing that is not as it
+was.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import tempfile
@@ -15,11 +17,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from patchnet import models
-from patchnet.board import remote
+# a time-out is for what hangs, not for a machine that has other work
+os.environ.setdefault("PATCHNET_PATIENCE", "30")
+
+import blobs  # noqa: E402
+from patchnet import models  # noqa: E402
+from patchnet.board import remote  # noqa: E402
 
 NAMES = ("person66", "bccd", "spoken-digits")
-# On the board: `turn(name, stream)` is a line of an answer's CRC; `heap()` what is free.
+# On the board: `turn(name, stream)` is an answer's CRC, `heap()` what is free.
 BOARD = """
 import binascii, gc, patchnet
 def turn(name, stream):
@@ -34,6 +40,10 @@ def turn(name, stream):
             img = patchnet.Image(w, h, patchnet.GRAYSCALE if c == 1 else patchnet.RGB888, x)
             crc = binascii.crc32(str(m.detect(img) if m.task == "detect" else m.classify(img)), crc)
     return crc
+def loads(n):
+    for i in range(n):
+        with patchnet.Model("small.pnb", stream=i % 2 == 1):
+            pass
 def heap():
     gc.collect()
     return gc.mem_free()
@@ -65,6 +75,13 @@ class Soak:
         self.counts["answers"] += len(NAMES)
         self.counts["loads"] += len(NAMES)
 
+    def loads(self, times: int) -> None:
+        """A small network so often, in memory and streamed in turn."""
+        for _ in range(times // 500):
+            self.board.exec("loads(500)")
+            self.counts["loads of a small network"] += 500
+            self.check_heap()
+
     def interrupt(self) -> None:
         """Ctrl-C at some moment of endless runs, and what is free then is what was."""
         name, stream = self.random.choice(NAMES), bool(self.random.randrange(2))
@@ -85,8 +102,8 @@ class Soak:
             raise SystemExit(f"heap: {self.free} bytes were free, now {free}, after {self.told()}")
 
     def go_on(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        began = told = time.monotonic()
+        while time.monotonic() < began + seconds:
             self.turns()
             if self.random.randrange(2):
                 self.interrupt()
@@ -95,6 +112,9 @@ class Soak:
                 self.board.reset()
                 self.counts["soft resets"] += 1
                 self.begin()
+            if time.monotonic() > told + 300:
+                told = time.monotonic()
+                print(f"{(told - began) / 60:.0f} min: {self.told()}", flush=True)
 
     def told(self) -> str:
         return ", ".join(f"{n} {what}" for what, n in self.counts.items())
@@ -103,13 +123,16 @@ class Soak:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--loads", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name in NAMES:
             shutil.copy(models.resolve(name), Path(folder) / f"{name}.pnb")
+        (Path(folder) / "small.pnb").write_bytes(blobs.small(1))
         with remote.connect("qemu", folder) as board:
             soak = Soak(board, args.seed)
+            soak.loads(args.loads)
             soak.go_on(60 * args.minutes)
             print(f"{args.minutes:g} min: {soak.told()}; answers equal, heap flat at {soak.free} bytes free")
 

@@ -9,9 +9,12 @@
 #include "shared/runtime/pyexec.h"
 #include "uart.h"
 
+#include "cmsdk_timer.h"
+
 #define CPACR (*(volatile uint32_t *)0xE000ED88)
 #define NVIC_ISER0 (*(volatile uint32_t *)0xE000E100)
 #define IRQ_UART0_RX (0)
+#define IRQ_TIMER0 (8)
 #define IRQ_TIMER1 (9)
 
 typedef struct _cmsdk_uart_t {
@@ -29,19 +32,6 @@ typedef struct _cmsdk_uart_t {
 #define UART_CTRL_RX_EN (1 << 1)
 #define UART_CTRL_RX_INT_EN (1 << 3)
 #define UART_INT_RX (1 << 1)
-
-typedef struct _cmsdk_timer_t {
-    volatile uint32_t ctrl;
-    volatile uint32_t value; // counts down
-    volatile uint32_t reload;
-    volatile uint32_t intclear;
-} cmsdk_timer_t;
-
-// Timer 0 stays free for measurements.
-#define TIMER1 ((cmsdk_timer_t *)0x40001000)
-#define TIMER_CTRL_EN (1 << 0)
-#define TIMER_CTRL_INT_EN (1 << 3)
-#define TIMER_TICKS_PER_US (25)
 
 static uint8_t rx_ring[4096];
 static volatile uint32_t rx_head; // written by the interrupt only; both run freely and are masked when used
@@ -85,6 +75,7 @@ void board_boot(void) {
 
 static void uart0_rx_handler(void);
 static void timer1_handler(void);
+void hardtimer_handler(void);
 
 // Replaces the port's table, which ends before the first interrupt of a device.
 // clang-format off
@@ -94,6 +85,7 @@ __attribute__((section(".board_vectors"), used)) static const void *const board_
     NULL, NULL, NULL, SVC_Handler,
     DebugMon_Handler, NULL, PendSV_Handler, SysTick_Handler,
     [16 + IRQ_UART0_RX] = uart0_rx_handler,
+    [16 + IRQ_TIMER0] = hardtimer_handler,
     [16 + IRQ_TIMER1] = timer1_handler,
 };
 // clang-format on
@@ -108,7 +100,7 @@ void uart_init(void) {
     TIMER1->reload = 0xffffffff;
     TIMER1->value = 0xffffffff;
     TIMER1->ctrl = TIMER_CTRL_EN | TIMER_CTRL_INT_EN;
-    NVIC_ISER0 = 1 << IRQ_UART0_RX | 1 << IRQ_TIMER1;
+    NVIC_ISER0 = 1 << IRQ_UART0_RX | 1 << IRQ_TIMER0 | 1 << IRQ_TIMER1;
 }
 
 static bool rx_full(void) {

@@ -24,3 +24,7 @@
 #define MICROPY_FATFS_RPATH (2)
 void board_boot(void);
 #define MICROPY_PORT_INIT_FUNC board_boot()
+
+// Hard interrupts (hardtimer.c).
+void hardtimer_stop(void);
+#define MICROPY_PORT_DEINIT_FUNC hardtimer_stop()

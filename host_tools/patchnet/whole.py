@@ -1,13 +1,42 @@
-"""Files and folders that are there whole, or as they were before: whatever is killed, refused, or finds the disk full,
-while they are written."""
+"""Files and folders that are there whole, or as they were before: whatever is killed, refused, finds the disk full, or
+is started twice, while they are written."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where what is open is not replaced
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def alone(beside: Path, path: Path) -> Iterator[None]:
+    """`beside`, which is there, is this process's until the block ends. BlockingIOError with `path` if it is another's
+    that lives; what a killed one left is free."""
+    if fcntl is None:
+        yield
+        return
+    place = os.open(beside, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = os.path.samestat(os.fstat(place), os.stat(beside))  # else it has just been put to its place
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        except OSError:  # a file system that knows no locks
+            mine = True
+        if not mine:
+            raise BlockingIOError(errno.EAGAIN, "another process is writing it", str(path))
+        yield
+    finally:
+        os.close(place)
 
 
 @contextmanager
@@ -19,11 +48,15 @@ def whole(path: str | Path) -> Iterator[Path]:
         yield path
         return
     beside = path.with_name(f"{path.name}.part")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with beside.open("ab"):  # so that there is something to hold
+        pass
+    with alone(beside, path):
+        try:
+            yield beside
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -46,20 +79,29 @@ def whole_folder(folder: str | Path, old: Iterable[str]) -> Iterator[Path]:
     there that match one of `old` go, and all is as it was if the block fails."""
     folder = Path(os.path.realpath(folder))
     beside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
     with made(folder.parent):
-        try:
-            beside.mkdir()
-            yield beside
-            folder.mkdir(exist_ok=True)
-            new = sorted(path.name for path in beside.iterdir())
-            stale = {path for pattern in old for path in folder.glob(pattern) if path.name not in new}
-            for name in new:
-                os.replace(beside / name, folder / name)
-            for path in stale:
-                path.unlink()
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(exist_ok=True)
+        with alone(beside, folder):
+            try:
+                _empty(beside)
+                yield beside
+                folder.mkdir(exist_ok=True)
+                new = sorted(path.name for path in beside.iterdir())
+                stale = {path for pattern in old for path in folder.glob(pattern) if path.name not in new}
+                for name in new:
+                    os.replace(beside / name, folder / name)
+                for path in stale:
+                    path.unlink()
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

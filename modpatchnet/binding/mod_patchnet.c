@@ -438,18 +438,19 @@ static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t 
 static mp_obj_t model_deinit(mp_obj_t self_in) {
     model_obj_t *self = MP_OBJ_TO_PTR(self_in);
     check_idle(self);
-    if (self->copy != NULL) {
-        m_del(uint8_t, self->copy, self->blob_bytes);
-    }
-    if (self->own_arena != NULL && !leave_board_arena(self)) {
-        m_del(uint8_t, self->own_arena, self->model.arena_bytes);
-    }
+    uint8_t *copy = self->copy, *arena = leave_board_arena(self) ? NULL : self->own_arena;
     uint8_t *buffer = pn_weights_leave(&self->model);
+    self->copy = self->own_arena = NULL; // first, as an interrupt may come
+    self->source = self->arena = MP_OBJ_NULL;
+    if (copy != NULL) {
+        m_del(uint8_t, copy, self->blob_bytes);
+    }
+    if (arena != NULL) {
+        m_del(uint8_t, arena, self->model.arena_bytes);
+    }
     if (buffer != NULL) {
         m_del(uint8_t, buffer, self->model.weights.bytes);
     }
-    self->copy = self->own_arena = NULL;
-    self->source = self->arena = MP_OBJ_NULL;
     close_file(self);
     return mp_const_none;
 }
@@ -562,6 +563,14 @@ static mp_obj_t get_image(pn_image_t *image, mp_obj_t img, mp_obj_t roi, mp_obj_
 }
 
 // ---- running ----
+
+// What a run is to read, as a caller gave it: samples of a clip, raw values at `x`, or (NULL) a picture.
+typedef struct {
+    mp_obj_t keep, pixfmt;
+    bool clip;
+    const void *x;
+    pn_image_t image;
+} input_t;
 
 // ... the arena's since the run began ...
 static void check_arena(const model_obj_t *self) {
@@ -695,8 +704,6 @@ static void check_out(const model_obj_t *self) {
 // Before a run on `input`: nothing else runs in its memory, and everything is where it was. The arena to run in.
 static mp_buffer_info_t get_ready(const model_obj_t *self, mp_obj_t input) {
     mp_buffer_info_t arena = { .buf = self->own_arena, .len = self->model.arena_bytes };
-    check_stack();
-    check_idle(self);
     check_open(self);
     check_blob(self);
     if (self->arena != mp_const_none) {
@@ -706,17 +713,17 @@ static mp_buffer_info_t get_ready(const model_obj_t *self, mp_obj_t input) {
     return arena;
 }
 
-// Begins a run on `image`, or on the raw values at `x` if `image` is NULL.
-static void start(model_obj_t *self, const pn_image_t *image, const void *x, mp_obj_t keep, mp_obj_t pixfmt) {
-    mp_buffer_info_t arena = get_ready(self, keep);
-    int err = image ? pn_start(&self->model, arena.buf, arena.len, image)
-                    : pn_start_raw(&self->model, arena.buf, arena.len, x);
+// Begins a run on a picture, or on raw values.
+static void start(model_obj_t *self, const input_t *in) {
+    mp_buffer_info_t arena = get_ready(self, in->keep);
+    keep_input(self, in->keep, in->x ? in->x : in->image.data);
+    self->camera = in->keep;
+    self->pixfmt = in->pixfmt;
+    int err = in->x ? pn_start_raw(&self->model, arena.buf, arena.len, in->x)
+                    : pn_start(&self->model, arena.buf, arena.len, &in->image);
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
     }
-    keep_input(self, keep, image ? image->data : x);
-    self->camera = keep;
-    self->pixfmt = pixfmt;
 }
 
 // Lets others work; then everything must be where it was.
@@ -771,9 +778,12 @@ static void end_running(const model_obj_t *self) {
     *link = self->next;
 }
 
-// Does `work`, the model being busy meanwhile, whatever it raises.
+// Does `work`, the model being busy meanwhile, whatever it raises: a run from the first look at its memory until its
+// answer is an object, as an interrupt that runs models may come at any moment.
 static void guarded(model_obj_t *self, void (*work)(model_obj_t *, void *), void *arg) {
     nlr_buf_t nlr;
+    check_stack();
+    check_idle(self);
     self->next = patchnet_running;
     patchnet_running = self;
     bool fine = nlr_push(&nlr) == 0;
@@ -790,20 +800,12 @@ static void guarded(model_obj_t *self, void (*work)(model_obj_t *, void *), void
     }
 }
 
-static void run_work(model_obj_t *self, void *us) {
-    run_steps(self, us);
-}
-
-static void run(model_obj_t *self, uint32_t *us) {
-    guarded(self, run_work, us);
-}
-
 // ---- sound ----
 
 #ifdef PN_NO_SOUND
 
 #define check_not_audio(self) ((void)0)
-#define start_clip(self, pcm, us) ((void)0)
+#define start_clip(self, pcm) ((void)0)
 
 #else
 
@@ -836,8 +838,7 @@ static size_t get_samples(mp_obj_t pcm, mp_buffer_info_t *buf) {
 }
 
 // Hears samples, row by row, and, for spot, runs as often as it is to.
-static void hear_work(model_obj_t *self, void *arg) {
-    hear_t *h = arg;
+static void hear(model_obj_t *self, hear_t *h) {
     pn_model_t *m = &self->model;
     for (size_t done = 0; done < h->n;) {
         mp_buffer_info_t buf = { .buf = NULL };
@@ -861,41 +862,45 @@ static void hear_work(model_obj_t *self, void *arg) {
 }
 
 // Hears a clip between zeros, as many as it is too short by.
-static void clip_work(model_obj_t *self, void *arg) {
-    hear_t *clip = arg;
+static void hear_clip(model_obj_t *self, hear_t *clip) {
     size_t lacking = pn_sound(&self->model).samples - clip->n;
     hear_t before = { .pcm = MP_OBJ_NULL, .n = lacking / 2 }, after = { .pcm = MP_OBJ_NULL, .n = lacking - before.n };
-    hear_work(self, &before);
-    hear_work(self, clip);
-    hear_work(self, &after);
+    hear(self, &before);
+    hear(self, clip);
+    hear(self, &after);
 }
 
-// Begins a run on a whole clip: its middle, or the clip between zeros. `us`, if not NULL, gets the time until here.
-static void start_clip(model_obj_t *self, mp_obj_t pcm, uint32_t *us) {
+// Begins a run on a whole clip: its middle, or the clip between zeros.
+static void start_clip(model_obj_t *self, mp_obj_t pcm) {
     pn_model_t *m = &self->model;
     mp_buffer_info_t buf, arena = get_ready(self, pcm);
-    uint32_t began = us ? ticks_us() : 0;
     size_t have = get_samples(pcm, &buf), n = MIN(have, pn_sound(m).samples);
     hear_t clip = { .pcm = pcm, .from = (have - n) / 2, .n = n };
+    keep_input(self, pcm, NULL);
     pn_listen(m, arena.buf, arena.len);
-    self->input = pcm;
-    guarded(self, clip_work, &clip);
+    hear_clip(self, &clip);
+    keep_input(self, MP_OBJ_NULL, NULL);
     pn_listen_end(m);
     pn_start_raw(m, arena.buf, arena.len, pn_rows(m));
-    if (us) {
-        *us = (ticks_us() - began) & TICKS_MASK;
-    }
 }
 
 #endif
+
+static __attribute__((noinline)) void start_any(model_obj_t *self, const input_t *in) {
+    if (in->clip) {
+        start_clip(self, in->keep);
+    } else {
+        start(self, in);
+    }
+}
 
 // Values that the network reads.
 static size_t inputs(const pn_model_t *m) {
     return (size_t)m->height * m->width * m->channels;
 }
 
-// Begins a run on raw values in any buffer of bytes of the right length.
-static void start_values(model_obj_t *self, mp_obj_t x, const mp_buffer_info_t *buf) {
+// Raw values in any buffer of bytes of the right length.
+static void get_values(const model_obj_t *self, mp_obj_t x, const mp_buffer_info_t *buf, input_t *in) {
     const pn_model_t *m = &self->model;
     if (!holds_bytes(buf)) {
         mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("x: wanted int8 values, got an array of '%c'"),
@@ -905,41 +910,40 @@ static void start_values(model_obj_t *self, mp_obj_t x, const mp_buffer_info_t *
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
             m->height, m->width, m->channels, (unsigned int)inputs(m), (unsigned int)buf->len);
     }
-    start(self, NULL, buf->buf, x, mp_const_none);
+    *in = (input_t) { .keep = x, .x = buf->buf, .pixfmt = mp_const_none };
 }
 
-// Begins a run on what classify and detect are given: a picture, or raw values where the network's input is none.
-static void start_seen(model_obj_t *self, mp_obj_t img, mp_obj_t roi, mp_obj_t pixfmt) {
+// What classify and detect are given: a picture, or raw values where the network's input is none.
+static void get_seen(const model_obj_t *self, mp_obj_t img, mp_obj_t roi, mp_obj_t pixfmt, input_t *in) {
     const pn_model_t *m = &self->model;
-    pn_image_t image;
     mp_buffer_info_t buf;
     if (pn_sees(m)) {
-        mp_obj_t keep = get_image(&image, img, roi, pixfmt);
-        start(self, &image, NULL, keep, pixfmt);
+        *in = (input_t) { .pixfmt = pixfmt };
+        in->keep = get_image(&in->image, img, roi, pixfmt);
     } else if (is_picture(img)) {
         mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("input is %ux%ux%u, raw: wanted %u int8 values"), m->height,
             m->width, m->channels, (unsigned int)inputs(m));
     } else {
         get_buffer("x", img, MP_BUFFER_READ, &buf);
-        start_values(self, img, &buf);
+        get_values(self, img, &buf, in);
     }
 }
 
-// Begins a run on a picture or, an audio model, on array('h') of samples; or on raw values.
-static void start_any(model_obj_t *self, mp_obj_t x, uint32_t *us) {
+// A picture or, for an audio model, array('h') of samples; or raw values.
+static void get_any(const model_obj_t *self, mp_obj_t x, input_t *in) {
     check_open(self);
     if (is_picture(x)) {
         check_not_audio(self);
-        start_seen(self, x, mp_const_none, mp_const_none);
+        get_seen(self, x, mp_const_none, mp_const_none, in);
         return;
     }
     mp_buffer_info_t buf;
     get_buffer("x", x, MP_BUFFER_READ, &buf);
     if (pn_hears(&self->model) && buf.typecode == 'h') {
-        start_clip(self, x, us);
+        *in = (input_t) { .keep = x, .clip = true };
         return;
     }
-    start_values(self, x, &buf);
+    get_values(self, x, &buf, in);
 }
 
 // ---- results ----
@@ -993,7 +997,8 @@ static mp_obj_t answer(const model_obj_t *self, uint32_t i, uint32_t score) {
     return mp_obj_new_tuple(2, pair);
 }
 
-static mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
+// Of a frame of its own, which is not there yet while the network runs.
+static __attribute__((noinline)) mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
     mp_obj_t list = mp_obj_new_list(0, NULL);
     pn_softmax_t softmax;
     pn_softmax(&self->model, &softmax);
@@ -1004,6 +1009,19 @@ static mp_obj_t ranking(const model_obj_t *self, uint32_t n) {
         mp_obj_list_append(list, answer(self, i, pn_score(&self->model, &softmax, i)));
     }
     return list;
+}
+
+typedef struct {
+    input_t in;
+    mp_int_t top;
+    mp_obj_t answer;
+} classify_t;
+
+static void classify_work(model_obj_t *self, void *arg) {
+    classify_t *c = arg;
+    start_any(self, &c->in);
+    run_steps(self, NULL);
+    c->answer = ranking(self, c->top);
 }
 
 static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
@@ -1019,12 +1037,12 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     check_task(self, pn_classifies(&self->model), "classify");
-    mp_int_t top = self->model.classes;
+    classify_t c = { .top = self->model.classes };
     if (arg[ARG_top].u_obj != mp_const_none) {
         mp_int_t wanted = mp_obj_get_int(arg[ARG_top].u_obj); // once: it may be an object that says something else then
-        top = MIN(top, wanted);
+        c.top = MIN(c.top, wanted);
     }
-    if (top < 1) {
+    if (c.top < 1) {
         mp_raise_ValueError(MP_ERROR_TEXT("top: wanted 1 or more"));
     }
     if (pn_hears(&self->model)) {
@@ -1032,12 +1050,12 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
             || arg[ARG_pixfmt].u_obj != mp_const_none) {
             check_not_audio(self);
         }
-        start_clip(self, arg[ARG_img].u_obj, NULL);
+        c.in = (input_t) { .keep = arg[ARG_img].u_obj, .clip = true };
     } else {
-        start_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
+        get_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj, &c.in);
     }
-    run(self, NULL);
-    return ranking(self, top);
+    guarded(self, classify_work, &c);
+    return c.answer;
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_classify_obj, 2, model_classify);
 
@@ -1114,21 +1132,33 @@ static __attribute__((noinline)) mp_obj_t get_spot(size_t n_args, const mp_obj_t
 static __attribute__((noinline)) size_t start_spot(model_obj_t *self, mp_obj_t pcm) {
     mp_buffer_info_t buf, arena = get_ready(self, pcm);
     size_t n = get_samples(pcm, &buf);
+    keep_input(self, pcm, NULL);
     if (!pn_listen_goes_on(&self->model, arena.buf)) {
         pn_listen(&self->model, arena.buf, arena.len);
     }
-    self->input = pcm;
     return n;
+}
+
+typedef struct {
+    hear_t hear;
+    mp_obj_t answer;
+} spot_t;
+
+static void spot_work(model_obj_t *self, void *arg) {
+    spot_t *spot = arg;
+    hear_t *h = &spot->hear;
+    h->n = start_spot(self, h->pcm);
+    hear(self, h);
+    pn_listen_pause(&self->model);
+    spot->answer = h->found < 0 ? mp_const_none : answer(self, h->found, h->score);
 }
 
 static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     pn_sound_t s;
-    hear_t h = { .pcm = get_spot(n_args, args, kw, &s), .sound = &s, .found = -1 };
-    h.n = start_spot(self, h.pcm);
-    guarded(self, hear_work, &h);
-    pn_listen_pause(&self->model);
-    return h.found < 0 ? mp_const_none : answer(self, h.found, h.score);
+    spot_t spot = { .hear = { .pcm = get_spot(n_args, args, kw, &s), .sound = &s, .found = -1 } };
+    guarded(self, spot_work, &spot);
+    return spot.answer;
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
 #define SPOT(X) X(MP_QSTR_spot, model_spot_obj)
@@ -1152,7 +1182,8 @@ static uint32_t get_fraction(const char *what, mp_obj_t obj, uint32_t otherwise)
     return (uint32_t)(x * 65536 + MICROPY_FLOAT_CONST(0.5));
 }
 
-static mp_obj_t boxes(model_obj_t *self, uint32_t iou) {
+// As ranking().
+static __attribute__((noinline)) mp_obj_t boxes(model_obj_t *self, uint32_t iou) {
     uint32_t n = pn_boxes(&self->model, iou);
     mp_obj_t list = mp_obj_new_list(0, NULL);
     for (uint32_t i = 0; i < n; ++i) {
@@ -1171,9 +1202,18 @@ static mp_obj_t boxes(model_obj_t *self, uint32_t iou) {
     return list;
 }
 
-static void detect_work(model_obj_t *self, void *threshold) {
-    pn_boxes_prepare(&self->model, *(uint32_t *)threshold, NULL);
+typedef struct {
+    input_t in;
+    uint32_t threshold, iou;
+    mp_obj_t answer;
+} detect_t;
+
+static void detect_work(model_obj_t *self, void *arg) {
+    detect_t *d = arg;
+    start_any(self, &d->in);
+    pn_boxes_prepare(&self->model, d->threshold, NULL);
     run_steps(self, NULL);
+    d->answer = boxes(self, d->iou);
 }
 
 static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
@@ -1190,22 +1230,29 @@ static mp_obj_t model_detect(size_t n_args, const mp_obj_t *args, mp_map_t *kw) 
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     check_task(self, pn_finds(&self->model), "detect");
-    uint32_t threshold = get_fraction("threshold", arg[ARG_threshold].u_obj, 26214); // 0.4
-    uint32_t iou = get_fraction("iou", arg[ARG_iou].u_obj, 29491); // 0.45
-    start_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj);
-    guarded(self, detect_work, &threshold);
-    return boxes(self, iou);
+    detect_t d;
+    d.threshold = get_fraction("threshold", arg[ARG_threshold].u_obj, 26214); // 0.4
+    d.iou = get_fraction("iou", arg[ARG_iou].u_obj, 29491); // 0.45
+    get_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj, &d.in);
+    guarded(self, detect_work, &d);
+    return d.answer;
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_detect_obj, 2, model_detect);
 #define DETECT(X) X(MP_QSTR_detect, model_detect_obj)
 
 #endif
 
-// Runs and fills the object at `out`: with the outputs of heads as it goes, with others at the end. No boxes are looked
-// for.
-static void predict_work(model_obj_t *self, void *out) {
+typedef struct {
+    input_t in;
+    mp_obj_t out;
+} predict_t;
+
+// Runs and fills `out`: with the outputs of heads as it goes, with others at the end. No boxes are looked for.
+static void predict_work(model_obj_t *self, void *arg) {
+    const predict_t *p = arg;
     const pn_model_t *m = &self->model;
-    self->out = *(mp_obj_t *)out;
+    start_any(self, &p->in);
+    self->out = p->out;
     check_memory(self, m->run.arena, self->input);
     if (pn_finds(m)) {
         pn_boxes_prepare(&self->model, 65537, get_out(self, self->out));
@@ -1235,14 +1282,15 @@ static mp_obj_t model_predict(size_t n_args, const mp_obj_t *args, mp_map_t *kw)
 
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     check_open(self);
-    mp_obj_t out = arg[ARG_out].u_obj;
-    if (out == mp_const_none) {
-        out = new_array(self->model.outputs, pn_floats(&self->model));
+    predict_t p;
+    p.out = arg[ARG_out].u_obj;
+    if (p.out == mp_const_none) {
+        p.out = new_array(self->model.outputs, pn_floats(&self->model));
     }
-    get_out(self, out);
-    start_any(self, arg[ARG_x].u_obj, NULL);
-    guarded(self, predict_work, &out);
-    return out;
+    get_out(self, p.out);
+    get_any(self, arg[ARG_x].u_obj, &p.in);
+    guarded(self, predict_work, &p);
+    return p.out;
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_predict_obj, 2, model_predict);
 
@@ -1315,6 +1363,9 @@ static qstr task_of(const pn_model_t *m) {
 // MP_OBJ_NULL if `name` is no fact. No switch: in a native .mpy names are not constant.
 static mp_obj_t get_fact(const model_obj_t *self, qstr name) {
     const pn_model_t *m = &self->model;
+    uint8_t *volatile copy = self->copy; // an interrupt may close the model: then the collector finds its blob by these
+    volatile mp_obj_t source = self->source;
+    (void)copy, (void)source;
     pn_info_t info;
     pn_info(m, &info);
     if (name == MP_QSTR_ram) {
@@ -1400,26 +1451,38 @@ static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
     return mp_obj_new_tuple(3, row);
 }
 
-static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
-    model_obj_t *self = MP_OBJ_TO_PTR(self_in);
-    check_open(self);
+typedef struct {
+    input_t in;
+    uint32_t *us; // per layer, and what follows the layers
+    mp_obj_t answer;
+} profile_t;
+
+static void profile_work(model_obj_t *self, void *arg) {
+    profile_t *p = arg;
     const pn_model_t *m = &self->model;
-    size_t layers = m->all_layers, rows = layers + (pn_classifies(m) || pn_heats(m)); // others end with their layers
-    // volatile: it stays on the stack as it is, where the collector finds it; a pointer into it does not keep it alive
-    uint32_t *volatile us = m_malloc((layers + 1) * sizeof(uint32_t));
-    uint32_t heard = 0;
-    memset(us, 0, (layers + 1) * sizeof(uint32_t));
-    start_any(self, x, &heard);
-    run(self, us);
-    mp_obj_t list = mp_obj_new_list(0, NULL);
-    if (heard) { // a clip, not a picture or raw values
+    size_t rows = m->all_layers + (pn_classifies(m) || pn_heats(m)); // others end with their layers
+    uint32_t began = ticks_us();
+    start_any(self, &p->in);
+    uint32_t heard = (ticks_us() - began) & TICKS_MASK;
+    run_steps(self, p->us);
+    p->answer = mp_obj_new_list(0, NULL);
+    if (p->in.clip) {
         mp_obj_t row[3] = { MP_OBJ_NEW_QSTR(MP_QSTR_audio), TEXT("spectrogram"), mp_obj_new_int_from_uint(heard) };
-        mp_obj_list_append(list, mp_obj_new_tuple(3, row));
+        mp_obj_list_append(p->answer, mp_obj_new_tuple(3, row));
     }
     for (size_t i = 0; i < rows; ++i) {
-        mp_obj_list_append(list, profile_row(self, i, us[i]));
+        mp_obj_list_append(p->answer, profile_row(self, i, p->us[i]));
     }
-    return list;
+}
+
+static mp_obj_t model_profile(mp_obj_t self_in, mp_obj_t x) {
+    model_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    profile_t p;
+    get_any(self, x, &p.in);
+    size_t bytes = (self->model.all_layers + 1) * sizeof(uint32_t);
+    p.us = memset(m_malloc(bytes), 0, bytes);
+    guarded(self, profile_work, &p);
+    return p.answer;
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(model_profile_obj, model_profile);
 

@@ -99,7 +99,7 @@ static int check_header(pn_model_t *m) {
 
 static int check_tables(const pn_model_t *m) {
     uint32_t patch_off = pn_u32(m->blob + PN_HEADER_PATCH_OFF);
-    if (!pn_in_prefix(m, patch_off, m->tunnels * PN_PATCH_BYTES)) {
+    if (!pn_in_prefix(m, patch_off, (uint64_t)m->tunnels * PN_PATCH_BYTES)) {
         return PN_ERR_PATCH;
     }
     const uint8_t *p = m->blob + patch_off;
@@ -108,10 +108,10 @@ static int check_tables(const pn_model_t *m) {
             return PN_ERR_PATCH;
         }
     }
-    bool ok = pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), m->all_layers * PN_LAYER_BYTES)
-        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), m->all_segments * PN_SEGMENT_BYTES)
+    bool ok = pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), (uint64_t)m->all_layers * PN_LAYER_BYTES)
+        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), (uint64_t)m->all_segments * PN_SEGMENT_BYTES)
         && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF),
-            ((m->tunnels - 1u) * m->layers + m->all_layers) * PN_PARAM_BYTES);
+            ((m->tunnels - 1ull) * m->layers + m->all_layers) * PN_PARAM_BYTES);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,24 @@ def test_hostile_objects(connect, folder, monkeypatch, seed):
     assert printed[-1] == "right", printed
 
 
+@pytest.mark.skipif(not ASAN.is_file(), reason=f"{ASAN} is missing: run `make asan`")
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("print(at(a, 100)[99])", None),
+        ("at(a, 101)[100]", "use-after-poison"),  # behind an object's end
+        ("b = None; gc.collect(); at(a, 1)[0]", "use-after-poison"),
+        ("b.extend(bytes(5000)); at(a, 1)[0]", "use-after-poison"),  # it has moved
+    ],
+)
+def test_heap_is_poisoned(code, fault):
+    """In that build, what is free of MicroPython's heap may not be touched."""
+    begin = "import gc; from uctypes import addressof, bytearray_at as at; b = bytearray(100); a = addressof(b)\n"
+    environment = {"ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run([ASAN, "-c", begin + code], env=environment, capture_output=True, text=True, check=False)
+    assert (fault is None) == (done.returncode == 0) and (fault or "") in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("where", ["unix", "qemu"])
 def test_heaps_of_any_size(connect, folder, where):
     """On the unix port each allocation of loading and running fails once; on the board some."""
@@ -43,3 +62,14 @@ def test_heaps_of_any_size(connect, folder, where):
     counts, works = out
     assert works == "True" and counts.endswith("flat") and "'ran'" in counts and "'refused'" in counts, out
     assert counts.count("(") == 2, counts
+
+
+def test_hard_interrupts(connect, folder):
+    """A timer whose callback runs in the interrupt itself, as on real boards."""
+    files = {"a.pnb": "first.pnb", "b.pnb": "0.pnb"}
+    together = folder / "hard"
+    together.mkdir()
+    for name, file in files.items():
+        (together / name).write_bytes((folder / file).read_bytes())
+    out = connect("qemu", together).exec("times = 600\n" + (SCRIPTS / "hard.py").read_text())
+    assert out.splitlines()[-1] == "right True", out

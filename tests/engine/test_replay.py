@@ -13,8 +13,9 @@ import pytest
 
 import guided
 from cases import moved
-from cengine import compile_engine
+from cengine import ENGINE, compile_engine
 from fuzz import KINDS
+from patchnet import format as fmt
 from patchnet.blob.pack import seal
 
 ARM = "arm-none-eabi-gcc"
@@ -23,7 +24,13 @@ pytestmark = pytest.mark.skipif(
 )
 CORTEX_M7 = ["-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard"]
 BARE = ["-static", "-nostartfiles", "-specs=nosys.specs", "-Wl,-Ttext-segment=0x10000"]
-BUILDS = {"64 bits": [], "32 bits": [*CORTEX_M7, *BARE, "-DPN_PORTABLE"], "Cortex-M7": [*CORTEX_M7, *BARE]}
+# no library of UBSan's is needed where what it finds is an illegal instruction
+UBSAN = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+BUILDS = {
+    "64 bits": [],
+    "32 bits": [*CORTEX_M7, *BARE, "-DPN_PORTABLE", *UBSAN],
+    "Cortex-M7": [*CORTEX_M7, *BARE],
+}
 
 
 def answers(build: str, blobs: list[bytes]) -> list[str]:
@@ -40,6 +47,13 @@ def answers(build: str, blobs: list[bytes]) -> list[str]:
     return lines
 
 
+def test_big_endian_machines():
+    """On them it would answer otherwise: it does not compile."""
+    command = [ARM, "-mbig-endian", "-fsyntax-only", f"-I{ENGINE}", str(ENGINE / "engine" / "pn_open.c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode and 'error "patchnet: arrays are read where they lie' in done.stderr.replace("#", "")
+
+
 def damaged(rng, blob: bytes) -> bytes:
     """One to three bytes of it are others, CRC repaired."""
     out = bytearray(blob)
@@ -48,11 +62,25 @@ def damaged(rng, blob: bytes) -> bytes:
     return seal(out)
 
 
+def far_offsets(blob: bytes) -> list[bytes]:
+    """Each offset of header and task record in turn so far that in 32 bits it wraps, wherever the blob lies."""
+    out = []
+    for table, at in ((fmt.HEADER, 0), *((t, fmt.HEADER.unpack(blob)["task_off"]) for t in (fmt.AUDIO, fmt.DETECT))):
+        for name, place in table.offsets().items():
+            if name.endswith("_off") and (at or table is fmt.HEADER):
+                for offset in (0x7FFFFFF0, 0x80000000, 0xFFFFFFF0):
+                    far = bytearray(blob)
+                    struct.pack_into("<I", far, at + place, offset)
+                    out.append(seal(far))
+    return out
+
+
 def hostile(folder: Path) -> list[bytes]:
-    """Networks of each kind; those with a number of their plan moved, and damaged."""
+    """Networks of each kind; those with a number of their plan moved, with offsets that wrap, and damaged."""
     guided.write_seeds(folder, 4 * len(KINDS))
     rng, good = np.random.default_rng(0), [path.read_bytes() for path in sorted(folder.iterdir())]
-    return good + [moved(rng, blob)[1] for blob in good for _ in range(4)] + [damaged(rng, b) for b in good * 12]
+    far = [other for blob in good[:: len(good) // 8] for other in far_offsets(blob)]
+    return good + far + [moved(rng, b)[1] for b in good for _ in range(4)] + [damaged(rng, b) for b in good * 12]
 
 
 def test_equal_answers(tmp_path):

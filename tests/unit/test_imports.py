@@ -321,3 +321,46 @@ def test_what_is_planted_is_named(planted, rule):
 def test_what_is_allowed_is_not_named(tmp_path):
     package = copy(tmp_path, ALLOWED)
     assert [(rule.__name__, rule(package)) for rule in RULES] == [(rule.__name__, rule(PACKAGE)) for rule in RULES]
+
+
+# What would run what a file or an argument says. np.load takes no pickles unless it is told to.
+RUNS = {"eval", "exec", "compile", "__import__", "execfile", "os.system", "os.popen", "yaml.load", "torch.jit.load"}
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+
+
+def runs_others(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+        bad = bool({name.split(".")[0] for name in names} & PICKLES)
+        if isinstance(node, ast.Call):
+            called, given = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            bad = (
+                called in RUNS
+                or given.get("shell", "False") != "False"
+                or given.get("allow_pickle", "False") != "False"
+            )
+            bad |= called == "torch.load" and given.get("weights_only") != "True"
+            command = node.args[0] if called.startswith("subprocess.") and node.args else None
+            bad |= isinstance(command, ast.Constant | ast.JoinedStr | ast.BinOp)
+        found += [f"{path.name}:{node.lineno}: {ast.unparse(node)}"] if bad else []
+    return found
+
+
+def test_nothing_runs_what_files_say():
+    """No eval, no shell's strings, no pickles but PyTorch's weights."""
+    assert [line for path in PACKAGE.rglob("*.py") for line in runs_others(path)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("eval(text)", "import pickle", "from shelve import open", "os.system(f'rm {path}')", "torch.load(path)"),
+        *("subprocess.run(f'ls {path}')", "subprocess.run(command, shell=True)", "np.load(path, allow_pickle=True)"),
+        "torch.load(path, weights_only=False)",
+    ],
+)
+def test_what_runs_is_found(tmp_path, line):
+    (tmp_path / "m.py").write_text(f"x = np.load(path)\nsubprocess.run(['ls', path])\n{line}\n")
+    assert [found.split(":")[1] for found in runs_others(tmp_path / "m.py")] == ["3"]

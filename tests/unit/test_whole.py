@@ -60,6 +60,23 @@ def test_links_and_what_is_no_file(tmp_path):
     assert not Path(os.devnull).is_file()
 
 
+def test_two_at_once(tmp_path):
+    """The second is told so, and the first goes on; what was killed is nobody's."""
+    path, folder = tmp_path / "a.bin", tmp_path / "b"
+    path.with_name("a.bin.part").write_bytes(b"left by one that was killed")
+    (tmp_path / ".b.part").mkdir()
+    write_bytes(tmp_path / ".b.part" / "left", b"by one that was killed")
+    with whole(path) as beside, whole_folder(folder, ()) as part:
+        beside.write_bytes(b"first")
+        write_text(part / "x", "first")
+        with pytest.raises(BlockingIOError, match="another process is writing it: '.*a.bin'"):
+            write_bytes(path, b"second")
+        with pytest.raises(BlockingIOError, match="another process is writing it: '.*b'"), whole_folder(folder, ()):
+            pass
+    assert path.read_bytes() == b"first" and (folder / "x").read_text() == "first"
+    assert {p.name for p in tmp_path.rglob("*")} == {"a.bin", "b", "x"}
+
+
 def test_nothing_is_written_in_place():
     """What makes files that last goes through here; the rest are temporary folders."""
     direct = re.compile(

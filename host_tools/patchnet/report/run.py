@@ -109,13 +109,24 @@ def results(asked: Answered, every: Sequence[Any]) -> str:
     return table(("engine", *names, "RAM", "time"), whole) + note(f"Data: {asked.data}")
 
 
+def logged(path: Path) -> list[dict[str, str]]:
+    """Rows of log.csv. ValueError, a line, if one has something that is no number."""
+    with path.open(newline="", errors="replace") as f:
+        rows = list(csv.DictReader(f))
+    for i, row in enumerate(rows):
+        try:
+            int(row["epoch"]), float(row["seconds"]), [float(value) for value in row.values() if value != ""]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{path}: damaged in line {i + 2}: a page about the run needs none") from None
+    return rows
+
+
 def curves(run: Path) -> list[Section]:
     """Of log.csv: loss, what is measured on held-out items, learning rate, over epochs."""
     path = run / "log.csv"
     if not path.is_file():
         return []
-    with path.open(newline="") as f:
-        rows = list(csv.DictReader(f))
+    rows = logged(path)
     if not rows:
         return []
     names = [name for name in rows[0] if name not in ("epoch", "seconds")]

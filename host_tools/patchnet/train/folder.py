@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 from ..whole import made
 from .experiment import Experiment, load_experiment
 
-LOCK = ".lock"
-MADE = ("float.npz", "checkpoint.pt", "qnet.npz", "*.pnb")  # what took time to make
+LOCK, CHECKPOINT = ".lock", "checkpoint.pt"
+MADE = ("float.npz", CHECKPOINT, "qnet.npz", "*.pnb")  # what took time to make
 BESIDE = ("log.csv", "batch.png", "report.html", "*.test.npz")
 
 
@@ -47,16 +47,20 @@ def make_way(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def damaged(path: Path, error: Exception) -> ValueError:
+    why = (str(error).splitlines() or [""])[0][:100]
+    return ValueError(f"{path}: damaged, --force begins anew ({why})")
+
+
 def checkpoint_of(out: Path, e: Experiment) -> dict:
     """What a run goes on from. ValueError if there is nothing, it is damaged, or another network's."""
-    path = out / "checkpoint.pt"
+    path = out / CHECKPOINT
     if not path.is_file():
         raise ValueError(f"{out}: nothing to resume, there is no checkpoint.pt")
     try:
         saved = torch.load(path, weights_only=True)
     except Exception as error:  # whatever unpickling makes of bytes that are none
-        why = (str(error).splitlines() or [""])[0][:100]
-        raise ValueError(f"{path}: damaged, --force begins anew ({why})") from None
+        raise damaged(path, error) from None
     before = load_experiment(out / "config.toml") if (out / "config.toml").is_file() else e
     if before.network != e.network:
         raise ValueError(f"{out}: was begun with another network than {e.name}'s: --out names another directory")

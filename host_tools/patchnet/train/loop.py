@@ -32,7 +32,7 @@ from ..words import apart, some
 from . import backbone
 from .batches import fits, jitter, kept
 from .experiment import Experiment, held_out, is_held, load_experiment, to_toml
-from .folder import checkpoint_of, claim, locked, make_way
+from .folder import CHECKPOINT, checkpoint_of, claim, damaged, locked, make_way
 from .modules import load_float, normalise, read_float, save_float
 
 log = logging.getLogger(__name__)
@@ -169,10 +169,13 @@ class Trainer:
         """All epochs, or those that are left after what was `saved`."""
         e, out, done = self.e, self.out, 0
         if saved is not None:
-            for name, part in self.parts.items():
-                part.load_state_dict(saved[name])
-            done = saved["epoch"]
-            self.clock.began -= saved.get("seconds", 0.0)
+            try:
+                for name, part in self.parts.items():
+                    part.load_state_dict(saved[name])
+                done = saved["epoch"]
+                self.clock.began -= saved.get("seconds", 0.0)
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, IndexError) as error:
+                raise damaged(out / CHECKPOINT, error) from None
         report = Reporter(out, e, done, self.goal.measured, len(self.batches)) if self.rank == 0 else None
         if self.rank == 0:
             write_text(out / "config.toml", to_toml(e))
@@ -234,7 +237,7 @@ class Trainer:
         save_float(self.average.module, out / "float.npz")
         report(epoch + 1, loss, measured, self.schedule.get_last_lr()[0], time.time() - start)
         state = {"epoch": epoch + 1, "seconds": self.clock.seconds()}
-        with whole(out / "checkpoint.pt") as beside:
+        with whole(out / CHECKPOINT) as beside:
             torch.save({k: p.state_dict() for k, p in self.parts.items()} | state, beside)
 
 

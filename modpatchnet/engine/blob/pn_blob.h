@@ -4,6 +4,10 @@
 
 #include "patchnet.h"
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "patchnet: arrays are read where they lie in a blob, little-endian: no such machine"
+#endif
+
 // A load or two each, fewer bytes than a call; gcc asked for small code makes the call.
 #define PN_INLINE static inline __attribute__((always_inline))
 

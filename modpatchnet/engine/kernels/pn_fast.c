@@ -40,7 +40,7 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     a.acc = a.dbuf + pairs * f->group * 4;
     a.acc_line = f->group < f->cexp ? pairs * f->cout * (f->sums24 ? 6 : 8) : 0;
     a.sums = a.acc + (uint64_t)f->lines * a.acc_line;
-    a.unpacked = a.sums + 8 * a.sum_count;
+    a.unpacked = a.sums + 8ull * a.sum_count;
     a.kept_at = a.unpacked + (weights > project ? weights : project);
     a.work = a.kept_at + (f->sweep ? a.keep : 0);
     return a;

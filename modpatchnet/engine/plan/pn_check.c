@@ -266,7 +266,7 @@ static bool lines_ok(const check_t *c, uint32_t rows) {
     for (uint32_t t = 0; t < c->seg->layers; t++) {
         lines += c->stages[t].lines_in + (uint32_t)c->stages[t].lines_out;
     }
-    return (rows + c->seg->strip - 1u) / c->seg->strip * lines <= PN_MAX_LINES * (uint32_t)c->seg->layers;
+    return (rows + c->seg->strip - 1u) / c->seg->strip * lines <= (uint64_t)PN_MAX_LINES * c->seg->layers;
 }
 
 // The segment's place in the chain, or behind the chains.

@@ -50,8 +50,8 @@ int pn_detect_read(pn_model_t *m) {
     m->state.detecting.lowest = INT8_MAX + 1;
     bool ok = pn_side_ok(m->map_h) && pn_side_ok(m->map_w) && m->layers + layers <= PN_MAX_LAYERS && segments >= 1
         && segments <= layers && top >= 1 && top <= PN_MAX_TOP && !pn_concat(m)
-        && pn_in_prefix(m, pn_u32(r + PN_DETECT_PLACE_OFF), m->tunnels * PN_PLACE_BYTES)
-        && pn_in_prefix(m, pn_u32(r + PN_DETECT_SCALE_OFF), pn_u16(r + PN_DETECT_SCALES) * PN_SCALE_BYTES);
+        && pn_in_prefix(m, pn_u32(r + PN_DETECT_PLACE_OFF), (uint64_t)m->tunnels * PN_PLACE_BYTES)
+        && pn_in_prefix(m, pn_u32(r + PN_DETECT_SCALE_OFF), (uint64_t)pn_u16(r + PN_DETECT_SCALES) * PN_SCALE_BYTES);
     return ok ? PN_OK : PN_ERR_TASK;
 }
 
@@ -222,7 +222,7 @@ static void look(pn_model_t *m, const uint8_t *scale, const uint8_t *anchor, uin
     const int8_t *code) {
     pn_candidate_t c;
     for (uint32_t k = 0; k < m->classes; k++) {
-        c.value = code[4 + k];
+        c.value = (int16_t)code[4 + k];
         if (c.value < m->state.detecting.least) {
             continue;
         }

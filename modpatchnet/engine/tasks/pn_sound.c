@@ -77,9 +77,9 @@ static bool settings_ok(const pn_model_t *m, const pn_spectrum_t *a) {
 }
 
 static bool tables_ok(const pn_model_t *m, const pn_spectrum_t *a, const uint8_t *r) {
-    return pn_in_prefix(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2 * a->frame)
-        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2 * a->fft)
-        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4 * a->width)
+    return pn_in_prefix(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2ull * a->frame)
+        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2ull * a->fft)
+        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4ull * a->width)
         && pn_in_prefix(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a->weight_bytes);
 }
 
@@ -102,7 +102,7 @@ int pn_sound_check(pn_model_t *m) {
         return PN_ERR_WEIGHTS;
     }
     uint32_t at = pn_sound_at(m);
-    uint64_t bytes = 4ull * m->classes + pn_padded(2 * a.frame) + (uint32_t)m->height * m->width;
+    uint64_t bytes = 4ull * m->classes + pn_padded(2 * a.frame) + (uint64_t)m->height * m->width;
     return at % 4 == 0 && at >= 4u * a.fft && at + bytes <= m->arena_bytes ? PN_OK : PN_ERR_PLAN;
 }
 

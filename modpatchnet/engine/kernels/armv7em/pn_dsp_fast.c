@@ -97,7 +97,7 @@ static void byte_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
 
 // The same without an expansion, where the lines' pixels are taken as they are.
 static void plain_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
-    uint32_t zero = (uint16_t)(int16_t)f->zero_in;
+    uint32_t zero = (uint32_t)f->zero_in & 0xffff;
     p->quads = 0;
     p->head = f->pad;
     p->record = 2;
