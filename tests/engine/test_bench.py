@@ -280,5 +280,5 @@ def test_cycles_of_two_networks(connect, tmp_path):
         assert 0.5 < whole.least / whole.instructions <= whole.most / whole.instructions < 1.4
         assert 0.4 < job.network.macs / whole.most < 1 or job.name == "small"
         read = Flash(8).reads(job.network, job.plan)
-        assert read == pytest.approx(whole.read, rel=0.06) or job.name == "small"  # whose tunnels share weights
-        assert 0 < whole.read < 1.06 * read
+        assert read == pytest.approx(whole.read, rel=0.15) or job.name == "small"  # whose tunnels share weights
+        assert 0 < whole.read < 1.15 * read
