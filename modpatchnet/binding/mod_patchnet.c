@@ -564,11 +564,10 @@ static mp_obj_t get_image(pn_image_t *image, mp_obj_t img, mp_obj_t roi, mp_obj_
 
 // ---- running ----
 
-// What a run is to read, as a caller gave it: samples of a clip, raw values at `x`, or (NULL) a picture.
+// What a run is to read, as a caller gave it: a picture, raw values at image.data, or samples of a clip.
 typedef struct {
     mp_obj_t keep, pixfmt;
-    bool clip;
-    const void *x;
+    enum { PICTURE, VALUES, CLIP } kind;
     pn_image_t image;
 } input_t;
 
@@ -716,11 +715,11 @@ static mp_buffer_info_t get_ready(const model_obj_t *self, mp_obj_t input) {
 // Begins a run on a picture, or on raw values.
 static void start(model_obj_t *self, const input_t *in) {
     mp_buffer_info_t arena = get_ready(self, in->keep);
-    keep_input(self, in->keep, in->x ? in->x : in->image.data);
+    keep_input(self, in->keep, in->image.data);
     self->camera = in->keep;
     self->pixfmt = in->pixfmt;
-    int err = in->x ? pn_start_raw(&self->model, arena.buf, arena.len, in->x)
-                    : pn_start(&self->model, arena.buf, arena.len, &in->image);
+    int err = in->kind == PICTURE ? pn_start(&self->model, arena.buf, arena.len, &in->image)
+                                  : pn_start_raw(&self->model, arena.buf, arena.len, (const int8_t *)in->image.data);
     if (err != PN_OK) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("bad picture: %s"), pn_error(err));
     }
@@ -815,7 +814,7 @@ static void check_not_audio(const model_obj_t *self) {
     }
 }
 
-// Samples of a clip or chunk: `n` of them from `from` on; zeros if `pcm` is MP_OBJ_NULL. In `sound`, if not NULL,
+// Samples of a clip or chunk that are still to be heard: `n` of them from `from` on; zeros if `pcm` is MP_OBJ_NULL. In `sound`, if not NULL,
 // spot's settings, and then the class it found, or -1, and its score.
 typedef struct {
     mp_obj_t pcm;
@@ -837,17 +836,26 @@ static size_t get_samples(mp_obj_t pcm, mp_buffer_info_t *buf) {
     return buf->len / 2;
 }
 
+// Where those that are left are now; NULL: zeros. Not in hear()'s frame, which lies below every step's.
+static __attribute__((noinline)) const uint8_t *next_samples(const hear_t *h) {
+    mp_buffer_info_t buf;
+    if (h->pcm == MP_OBJ_NULL) {
+        return NULL;
+    }
+    if (get_samples(h->pcm, &buf) < h->from + h->n) {
+        mp_raise_ValueError(MP_ERROR_TEXT("pcm16: its buffer has shrunk"));
+    }
+    return (const uint8_t *)buf.buf + 2 * h->from;
+}
+
 // Hears samples, row by row, and, for spot, runs as often as it is to.
 static void hear(model_obj_t *self, hear_t *h) {
     pn_model_t *m = &self->model;
-    for (size_t done = 0; done < h->n;) {
-        mp_buffer_info_t buf = { .buf = NULL };
+    while (h->n > 0) {
         let_others_in(self);
-        if (h->pcm != MP_OBJ_NULL && get_samples(h->pcm, &buf) < h->from + h->n) { // again, it may have moved
-            mp_raise_ValueError(MP_ERROR_TEXT("pcm16: its buffer has shrunk"));
-        }
-        const uint8_t *pcm = buf.buf ? (const uint8_t *)buf.buf + 2 * (h->from + done) : NULL;
-        done += pn_hear(m, pcm, h->n - done);
+        uint32_t heard = pn_hear(m, next_samples(h), h->n);
+        h->from += heard;
+        h->n -= heard;
         if (h->sound && m->state.hearing.fresh >= h->sound->every) {
             pn_start_raw(m, m->run.arena, m->arena_bytes, pn_rows(m));
             run_steps(self, NULL);
@@ -887,7 +895,7 @@ static void start_clip(model_obj_t *self, mp_obj_t pcm) {
 #endif
 
 static __attribute__((noinline)) void start_any(model_obj_t *self, const input_t *in) {
-    if (in->clip) {
+    if (in->kind == CLIP) {
         start_clip(self, in->keep);
     } else {
         start(self, in);
@@ -910,7 +918,7 @@ static void get_values(const model_obj_t *self, mp_obj_t x, const mp_buffer_info
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("shape: wanted %u x %u x %u = %u bytes, got %u"),
             m->height, m->width, m->channels, (unsigned int)inputs(m), (unsigned int)buf->len);
     }
-    *in = (input_t) { .keep = x, .x = buf->buf, .pixfmt = mp_const_none };
+    *in = (input_t) { .keep = x, .pixfmt = mp_const_none, .kind = VALUES, .image.data = buf->buf };
 }
 
 // What classify and detect are given: a picture, or raw values where the network's input is none.
@@ -940,7 +948,7 @@ static void get_any(const model_obj_t *self, mp_obj_t x, input_t *in) {
     mp_buffer_info_t buf;
     get_buffer("x", x, MP_BUFFER_READ, &buf);
     if (pn_hears(&self->model) && buf.typecode == 'h') {
-        *in = (input_t) { .keep = x, .clip = true };
+        *in = (input_t) { .keep = x, .kind = CLIP };
         return;
     }
     get_values(self, x, &buf, in);
@@ -1050,7 +1058,7 @@ static mp_obj_t model_classify(size_t n_args, const mp_obj_t *args, mp_map_t *kw
             || arg[ARG_pixfmt].u_obj != mp_const_none) {
             check_not_audio(self);
         }
-        c.in = (input_t) { .keep = arg[ARG_img].u_obj, .clip = true };
+        c.in = (input_t) { .keep = arg[ARG_img].u_obj, .kind = CLIP };
     } else {
         get_seen(self, arg[ARG_img].u_obj, arg[ARG_roi].u_obj, arg[ARG_pixfmt].u_obj, &c.in);
     }
@@ -1139,26 +1147,21 @@ static __attribute__((noinline)) size_t start_spot(model_obj_t *self, mp_obj_t p
     return n;
 }
 
-typedef struct {
-    hear_t hear;
-    mp_obj_t answer;
-} spot_t;
-
+// Leaves the answer where the samples were.
 static void spot_work(model_obj_t *self, void *arg) {
-    spot_t *spot = arg;
-    hear_t *h = &spot->hear;
+    hear_t *h = arg;
     h->n = start_spot(self, h->pcm);
     hear(self, h);
     pn_listen_pause(&self->model);
-    spot->answer = h->found < 0 ? mp_const_none : answer(self, h->found, h->score);
+    h->pcm = h->found < 0 ? mp_const_none : answer(self, h->found, h->score);
 }
 
 static mp_obj_t model_spot(size_t n_args, const mp_obj_t *args, mp_map_t *kw) {
     model_obj_t *self = MP_OBJ_TO_PTR(args[0]);
     pn_sound_t s;
-    spot_t spot = { .hear = { .pcm = get_spot(n_args, args, kw, &s), .sound = &s, .found = -1 } };
-    guarded(self, spot_work, &spot);
-    return spot.answer;
+    hear_t h = { .pcm = get_spot(n_args, args, kw, &s), .sound = &s, .found = -1 };
+    guarded(self, spot_work, &h);
+    return h.pcm;
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(model_spot_obj, 2, model_spot);
 #define SPOT(X) X(MP_QSTR_spot, model_spot_obj)
@@ -1434,7 +1437,7 @@ static mp_obj_t kind_name(uint8_t kind) {
 }
 
 // (name, op, microseconds) of layer `i`, or of what follows the layers.
-static mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
+static __attribute__((noinline)) mp_obj_t profile_row(const model_obj_t *self, size_t i, uint32_t us) {
     const pn_model_t *m = &self->model;
     mp_obj_t what_ends = pn_heats(m) ? TEXT("cells") : m->dense ? TEXT("pool, dense") : TEXT("pool");
     mp_obj_t row[3] = { TEXT("head"), what_ends, mp_obj_new_int_from_uint(us) };
@@ -1466,7 +1469,7 @@ static void profile_work(model_obj_t *self, void *arg) {
     uint32_t heard = (ticks_us() - began) & TICKS_MASK;
     run_steps(self, p->us);
     p->answer = mp_obj_new_list(0, NULL);
-    if (p->in.clip) {
+    if (p->in.kind == CLIP) {
         mp_obj_t row[3] = { MP_OBJ_NEW_QSTR(MP_QSTR_audio), TEXT("spectrogram"), mp_obj_new_int_from_uint(heard) };
         mp_obj_list_append(p->answer, mp_obj_new_tuple(3, row));
     }

@@ -106,7 +106,7 @@ static void add_bounds(const pn_fast_t *f, const uint8_t *w, uint32_t n, uint32_
     for (uint32_t c = 0; c < n; c++) {
         const uint8_t *at = w + (output / 2 * n * 2 + c / 4 * 8 + output % 2 * 4 + c % 4) * size;
         int32_t weight = f->wide16 ? (int16_t)pn_u16(at) : (int8_t)*at;
-        *(weight > 0 ? most : least) += 255 * weight;
+        *(weight > 0 ? most : least) += (int64_t)255 * weight;
     }
 }
 
@@ -209,7 +209,7 @@ static int check_mean(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, u
 
 // Biases and weights of `n` outputs, `products` each, any numbers.
 static int check_floats(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t products) {
-    uint64_t bytes = 4 * n * (1 + products);
+    uint64_t bytes = 4ull * n * (1 + products);
     if (!pn_in_weights(m, *off, bytes)) {
         return PN_ERR_WEIGHTS;
     }
