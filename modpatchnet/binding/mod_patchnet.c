@@ -67,6 +67,7 @@ typedef struct model_obj {
     size_t input_bytes;
     mp_obj_t camera, pixfmt; // during a run on windows: what gives them, and their format
     mp_obj_t out; // during a run that fills it, else MP_OBJ_NULL
+    uint32_t *us; // during a profile, microseconds per layer, the last entry being what follows the layers; else NULL
     struct model_obj *next; // during a run, the one that was under way before
 } model_obj_t;
 
@@ -739,8 +740,28 @@ static uint32_t state_of(const model_obj_t *self) {
     return self->arena == mp_const_none ? 0 : pn_state(&self->model);
 }
 
-// Runs to the end. `us`, if not NULL, collects microseconds per layer, the last entry being what follows the layers.
-static void run_steps(model_obj_t *self, uint32_t *us) {
+// The part of a streamed blob that the engine waits for.
+static __attribute__((noinline)) int read_wanted(const model_obj_t *self) {
+    const pn_weights_t *w = &self->model.weights;
+    uint32_t *us = self->us ? &self->us[self->model.run.index] : NULL, began = us ? ticks_us() : 0;
+    read_at(self->file, w->want_at, w->buffer + w->want_to, w->want_bytes);
+    if (us) {
+        *us += (ticks_us() - began) & TICKS_MASK;
+    }
+    return PN_MORE;
+}
+
+// A step by the clock. Not in run_steps' frame, which lies below every step's.
+static __attribute__((noinline)) int timed_step(model_obj_t *self) {
+    uint32_t *us = &self->us[self->model.run.index]; // of the step that comes
+    uint32_t began = ticks_us();
+    int err = pn_step(&self->model);
+    *us += (ticks_us() - began) & TICKS_MASK;
+    return err;
+}
+
+// Runs to the end.
+static void run_steps(model_obj_t *self) {
     uint32_t state = state_of(self);
     int err;
     do {
@@ -748,18 +769,9 @@ static void run_steps(model_obj_t *self, uint32_t *us) {
         if (state_of(self) != state) {
             mp_raise_ValueError(MP_ERROR_TEXT("arena: others wrote to it"));
         }
-        uint32_t index = self->model.run.index; // of the step that comes
-        uint32_t began = us ? ticks_us() : 0;
-        err = pn_step(&self->model);
+        err = self->us ? timed_step(self) : pn_step(&self->model);
         state = state_of(self);
-        if (err == PN_WANT) {
-            const pn_weights_t *w = &self->model.weights;
-            read_at(self->file, w->want_at, w->buffer + w->want_to, w->want_bytes);
-            err = PN_MORE;
-        }
-        if (us) {
-            us[index] += (ticks_us() - began) & TICKS_MASK;
-        }
+        err = err == PN_WANT ? read_wanted(self) : err;
         if (err == PN_WINDOW) {
             take_window(self);
         }
@@ -793,6 +805,7 @@ static void guarded(model_obj_t *self, void (*work)(model_obj_t *, void *), void
     end_running(self);
     keep_input(self, MP_OBJ_NULL, NULL);
     self->camera = self->out = MP_OBJ_NULL;
+    self->us = NULL;
     pn_release(&self->model);
     if (!fine) {
         nlr_jump(nlr.ret_val);
@@ -858,7 +871,7 @@ static void hear(model_obj_t *self, hear_t *h) {
         h->n -= heard;
         if (h->sound && m->state.hearing.fresh >= h->sound->every) {
             pn_start_raw(m, m->run.arena, m->arena_bytes, pn_rows(m));
-            run_steps(self, NULL);
+            run_steps(self);
             uint32_t score;
             int32_t found = pn_spot(m, h->sound, &score);
             if (found >= 0) {
@@ -1028,7 +1041,7 @@ typedef struct {
 static void classify_work(model_obj_t *self, void *arg) {
     classify_t *c = arg;
     start_any(self, &c->in);
-    run_steps(self, NULL);
+    run_steps(self);
     c->answer = ranking(self, c->top);
 }
 
@@ -1215,7 +1228,7 @@ static void detect_work(model_obj_t *self, void *arg) {
     detect_t *d = arg;
     start_any(self, &d->in);
     pn_boxes_prepare(&self->model, d->threshold, NULL);
-    run_steps(self, NULL);
+    run_steps(self);
     d->answer = boxes(self, d->iou);
 }
 
@@ -1260,7 +1273,7 @@ static void predict_work(model_obj_t *self, void *arg) {
     if (pn_finds(m)) {
         pn_boxes_prepare(&self->model, 65537, get_out(self, self->out));
     }
-    run_steps(self, NULL);
+    run_steps(self);
     int8_t *to = get_out(self, self->out); // again, it may have moved
     for (size_t i = 0; i < m->outputs && !pn_detects(m); ++i) {
         #ifndef PN_NO_FLOAT32
@@ -1467,7 +1480,8 @@ static void profile_work(model_obj_t *self, void *arg) {
     uint32_t began = ticks_us();
     start_any(self, &p->in);
     uint32_t heard = (ticks_us() - began) & TICKS_MASK;
-    run_steps(self, p->us);
+    self->us = p->us;
+    run_steps(self);
     p->answer = mp_obj_new_list(0, NULL);
     if (p->in.kind == CLIP) {
         mp_obj_t row[3] = { MP_OBJ_NEW_QSTR(MP_QSTR_audio), TEXT("spectrogram"), mp_obj_new_int_from_uint(heard) };
