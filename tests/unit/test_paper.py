@@ -173,3 +173,12 @@ def test_results_are_kept(tmp_path):
         "278,412",
         "10,584",
     ]
+
+
+def test_a_row_is_analyzed_by_its_name(capsys):
+    """As `train` takes it; but not the file of the paper's figures, nor a path out of the folder."""
+    assert cli.main(["analyze", "paper/vww-18k", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["paper_accounting"] == 17_640
+    assert (
+        paper.paper_file("paper/tables") is paper.paper_file("person66") is paper.paper_file("paper/../digits") is None
+    )

@@ -102,14 +102,16 @@ def run_analyze(args) -> int:
     from ..net import zoo
     from ..progress import planning
     from ..report import analyze, tables
+    from ..report.paper import paper_file
 
     if args.json:
         no_use(args, ("--narrow",), "with --json")
     if args.stream is not None:
         no_use(args, ("--board",), "with --stream: weights are read from a file")
     try:
+        paper = paper_file(args.model)
         known = args.model.endswith(".toml") or args.model in zoo.NAMES
-        source = args.model if known else model_file(args.model, "host")
+        source = paper or (args.model if known else model_file(args.model, "host"))
     except FileNotFoundError as e:
         raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
     with progress(args) as track:

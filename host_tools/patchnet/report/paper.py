@@ -23,6 +23,12 @@ FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
 PLANS = ("fastest", "packed", "smallest")
 
 
+def paper_file(name: str) -> Path | None:
+    """The experiment that `train` takes by this name, "paper/imagenet-63k"; None if there is none."""
+    path = FOLDER.parent / f"{name}.toml"
+    return path if path.parent == FOLDER and path.is_file() and path.stem != "tables" else None
+
+
 @dataclass(frozen=True)
 class Trained:
     """What was trained here: accuracy on `test` in percent, float32 and int8."""
