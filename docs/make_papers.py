@@ -27,7 +27,7 @@ where its data are ([data.md](data.md), Published sets):
     patchnet paper table 3              # --json for programs
     patchnet train paper/imagenet-63k-t4 --chain
     patchnet train paper/vww-18k --chain --set train=vww_coco_train --set test=vww_coco_test    # with other data
-    patchnet analyze host_tools/patchnet/experiments/paper/imagenet-63k.toml
+    patchnet analyze paper/imagenet-63k
 
 * The name beside a row is its experiment's: `patchnet train paper/NAME --chain` trains, quantizes, packs and tests it.
 * **paper**: memory in KB of 1,000 bytes and accuracy in percent, float32/int8. Its memory is the largest input and
