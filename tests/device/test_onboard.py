@@ -208,7 +208,10 @@ def test_bench_lists_the_layers_of_what_hears_or_detects(board, capsys):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["val", "digits", "--data", "digits", "--on", "moon"], "wanted some of float, source, host, unix, qemu or a port"),
+    (
+        ["val", "digits", "--data", "digits", "--on", "moon"],
+        "wanted some of float, source, float32-device, host, unix, qemu or a port",
+    ),
     (["bench", "--on", "/dev/none"], "bench on a board needs MODEL"),
     (["bench", "digits", "--on", "moon"], "--on moon: wanted qemu or a port"),
     (["val", "digits", "--data", "digits", "--on", "/dev/none"], "/dev/none: no answer"),

@@ -147,6 +147,14 @@ INSIDE = (
     "take", "take rows", "single", "single bytes", "single out", "single out bytes", "sums", "narrow", "residual",
     "pooled",
 )  # fmt: skip
+WINDOWS = (
+    "conv stage",
+    "window",
+    "copy",
+    "nine",
+    "odd output",
+    "single out",
+)  # of dense convolutions, around the products
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of those: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.

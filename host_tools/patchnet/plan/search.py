@@ -23,10 +23,23 @@ from ..format import MAX_FUSED, MAX_LINES
 from ..net.layers import Layer
 from ..net.network import Network, aligned
 from . import streaming
-from .costs import cost_of, end_counts, layer_counts
+from .costs import WINDOWS, cost_of, end_counts, layer_counts
 from .float32 import rows_alone
 from .lines import Axis, Passes, View, axes, flow, lines_of, views
-from .modes import DIRECT, FAST, GROUPS, NOT_FAST, ROLLING, Choice, fast_shape, fast_sums, modes
+from .modes import (
+    DIRECT,
+    FAST,
+    GROUPS,
+    NOT_FAST,
+    ROLLING,
+    Choice,
+    fast_modes,
+    fast_shape,
+    fast_sums,
+    modes,
+    row,
+    sweeps,
+)
 from .options import Offers, Option, Role, Tries, channel_groups, offers
 from .place import during, lasting
 from .sizes import input_map_bytes, lead, map_bytes
@@ -85,7 +98,8 @@ class Chain:
 
 
 def _least_costs(chain: Chain, fast: Sequence[int], by: str) -> list[float]:
-    """What each layer costs in any plan: each pixel that the network needs is made once, calls cost nothing."""
+    """What each layer costs in any plan: each pixel that the network needs is made once, calls cost nothing. Nor does
+    bringing windows of dense convolutions together, which lines of rows and lines of columns take differently."""
     layers, rows, columns, out = chain.layers, set(), set(), []
     for i, layer in reversed(list(enumerate(layers))):
         if chain.staged(i + 1):  # all of it is needed
@@ -101,8 +115,11 @@ def _least_costs(chain: Chain, fast: Sequence[int], by: str) -> list[float]:
             alone_out=0,
         )
         passes = Passes(len(rows), layer.oh, len(rows_in), len(rows_in))
-        steps = [(mode, 1, layer.cexp if mode in (FAST, GROUPS) else 0) for mode in _usual_modes(layer, fast[i])]
+        chosen = _usual_modes(layer, fast[i])
+        steps = [(mode, 1, layer.cexp if row(layer, mode).group == "channels" else 0) for mode in chosen]
         counts = [layer_counts(view, passes, step, chain.reads_picture(i), chain.staged(i + 1)) for step in steps]
+        if layer.kind in ("conv", "block"):
+            counts = [{name: n for name, n in count.items() if name not in WINDOWS} for count in counts]
         out.append(min(cost_of(count, by) for count in counts))
         rows, columns = rows_in, columns_in
     return out[::-1]
@@ -111,7 +128,8 @@ def _least_costs(chain: Chain, fast: Sequence[int], by: str) -> list[float]:
 def _usual_modes(layer: Layer, fast: int) -> tuple[int, ...]:
     """Of those that a layer may run in, some of which one is the cheapest."""
     if layer.kind == "bottleneck":
-        return (FAST,) if fast else (ROLLING, GROUPS) if layer.expand else (DIRECT,)
+        quick = [mode for mode in fast_modes(layer) if not sweeps(mode)] if fast else []
+        return (*quick, *((ROLLING, GROUPS) if layer.expand else (DIRECT,)))
     return modes(layer, False, False)
 
 
