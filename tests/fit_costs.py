@@ -35,7 +35,7 @@ from patchnet.plan.modes import (
     as_bytes,
     fast_modes,
     sweeps,
-)  # fmt: skip
+)
 from patchnet.plan.place import Plan, place
 from patchnet.report.bench import measure
 from patchnet.report.cycles import measured

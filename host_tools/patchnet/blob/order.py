@@ -54,11 +54,13 @@ def alike(qnet: QNet) -> list[tuple[QLayer, ...]]:
 def fast_layers(qnet: QNet) -> tuple[int, ...]:
     """Of each layer of `run()`, whether it may run in these modes in all tunnels, and with sums of 24 bits
     (modes.NOT_FAST and so on): they share the plan."""
-    out = []
-    for layers in alike(qnet):
-        narrow = max(map(sum_bits, layers)) <= 24
-        out.append((NARROW_SUMS if narrow else FULL_SUMS) if all(map(fast_ok, layers)) else NOT_FAST)
-    return tuple(out)
+    return tuple(map(_fast_sums, alike(qnet)))
+
+
+def _fast_sums(layers: tuple[QLayer, ...]) -> int:
+    if not all(map(fast_ok, layers)):
+        return NOT_FAST
+    return NARROW_SUMS if max(map(sum_bits, layers)) <= 24 else FULL_SUMS
 
 
 # ---------------------------------------------------------------- the order

@@ -174,8 +174,7 @@ def _check_net(qnet: QNet) -> None:
 
 def _check_bits(qnet: QNet, plan: Plan) -> None:
     for i, (step, layers) in enumerate(zip(plan.steps, order_of.alike(qnet), strict=True)):
-        bits = max(map(order_of.sum_bits, layers))
-        if step.mode & NARROW and bits > 24:
+        if step.mode & NARROW and (bits := max(map(order_of.sum_bits, layers))) > 24:
             raise ValueError(f"layer {i}: sums: wanted 24 bits at most, got {bits}")
 
 

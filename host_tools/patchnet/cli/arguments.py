@@ -15,6 +15,7 @@ from ..words import meant
 
 if TYPE_CHECKING:
     from ..make.choose import Wanted
+    from ..plan.sources import Flash
 
 STREAM = "weights go through a buffer of this size"
 USER_ERROR = 2
@@ -178,8 +179,21 @@ def wanted(args: argparse.Namespace) -> Wanted:
             if asked is not None and asked > most:
                 raise ValueError(f"{what}: {args.board} has room for {most:,} B, got {asked:,} B")
         flash = flash or room
-    source = BOARDS[args.board].flash() if args.board else None
-    return Wanted(args.ram, flash, args.ms, clock, getattr(args, "max_macs", None), source)
+    return Wanted(args.ram, flash, args.ms, clock, getattr(args, "max_macs", None), flash_of(args))
+
+
+def flash_of(args: argparse.Namespace) -> Flash | None:
+    """That of --board."""
+    from ..make.boards import BOARDS  # imported here: `patchnet --help` needs none of it
+
+    return BOARDS[args.board].flash() if args.board else None
+
+
+def source_of(args: argparse.Namespace) -> Flash | None:
+    """The same for commands that have --stream, too."""
+    if args.stream is not None:
+        no_use(args, ("--board",), "with --stream: weights are read from a file")
+    return flash_of(args)
 
 
 def engines(text: str) -> list[str]:

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from .arguments import DIFFERENT, DRAWING, STREAM, Parser, engines, fraction, hertz, new_file, no_use, positive, size
+from .arguments import (
+    DIFFERENT,
+    DRAWING,
+    STREAM,
+    Parser,
+    engines,
+    fraction,
+    hertz,
+    new_file,
+    no_use,
+    positive,
+    size,
+    source_of,
+)
 from .output import print_json, progress, wide_console, written
 
 if TYPE_CHECKING:
@@ -98,7 +111,6 @@ def add(command: Callable[..., Parser]) -> None:
 def run_analyze(args) -> int:
     # imported here: the stage alone
     from ..blob.files import model_file
-    from ..make.boards import BOARDS
     from ..net import zoo
     from ..progress import planning
     from ..report import analyze, tables
@@ -106,8 +118,7 @@ def run_analyze(args) -> int:
 
     if args.json:
         no_use(args, ("--narrow",), "with --json")
-    if args.stream is not None:
-        no_use(args, ("--board",), "with --stream: weights are read from a file")
+    flash = source_of(args)
     try:
         paper = paper_file(args.model)
         known = args.model.endswith(".toml") or args.model in zoo.NAMES
@@ -115,7 +126,6 @@ def run_analyze(args) -> int:
     except FileNotFoundError as e:
         raise FileNotFoundError(f"{e}; shapes to plan for: {', '.join(zoo.NAMES)}") from None
     with progress(args) as track:
-        flash = BOARDS[args.board].flash() if args.board else None
         how = args.budget, args.pareto, planning(track, args.model), args.by, args.stream, flash, args.float32
         result = analyze.analyze(source, *how)
     if args.json:

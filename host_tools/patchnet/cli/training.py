@@ -7,7 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import STREAM, Parser, above_zero, new_file, new_folder, no_use, not_negative, positive, setting, size
+from .arguments import (
+    STREAM,
+    Parser,
+    above_zero,
+    new_file,
+    new_folder,
+    no_use,
+    not_negative,
+    positive,
+    setting,
+    size,
+    source_of,
+)
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 if TYPE_CHECKING:
@@ -104,15 +116,11 @@ def run_quantize(args) -> int:
 
 
 def run_pack(args) -> int:
-    # imported here: the stage alone
-    from ..blob.files import pack_file, pack_float32
-    from ..make.boards import BOARDS
+    from ..blob.files import pack_file, pack_float32  # imported here: the stage alone
 
     if args.float32:
         no_use(args, ("--stream", "--board", "--wide"), "with --float32")
-    if args.stream is not None:
-        no_use(args, ("--board",), "with --stream: weights are read from a file")
-    flash = BOARDS[args.board].flash() if args.board else None
+    flash = source_of(args)
     with progress(args) as track:
         if args.float32:
             packed = pack_float32(args.qnet, args.out, args.budget, track)

@@ -49,11 +49,9 @@ class Wanted:
     def cycles(self) -> float | None:
         return None if self.ms is None else self.ms * self.clock / 1000
 
-    def takes(self, network: Network, plan: Plan) -> float:
-        """Cycles of a picture, reading included."""
-        return costs.predicted(network, plan) + (
-            self.source.read * self.source.reads(network, plan) if self.source else 0
-        )
+    def reading(self, network: Network, plan: Plan) -> float:
+        """Cycles that reading takes, for a picture."""
+        return self.source.read * self.source.reads(network, plan) if self.source else 0
 
     def allow(self, flash: int, cycles: float) -> bool:
         """A network with so many bytes of blob and cycles a picture."""
@@ -163,8 +161,9 @@ def may_keep(network: Network, wanted: Wanted, slow: float) -> bool:
         plan = choice.plan(network, wanted.ram, source=wanted.source)
     except ValueError:
         return False
+    cost = costs.predicted(network, plan)
     usual = max(network.macs, costs.predicted(network, choice.fastest(network)))
-    return costs.predicted(network, plan) <= slow * usual and wanted.allow(0, wanted.takes(network, plan))
+    return cost <= slow * usual and wanted.allow(0, cost + wanted.reading(network, plan))
 
 
 def least(making: Making, wanted: Wanted) -> str:
@@ -225,7 +224,10 @@ def largest(making: Making, wanted: Wanted, patches: int, depth: int, head: int)
     def keeps(i: int) -> Candidate | None:
         recipe, network, worth = recipes[i]
         plan = None if wanted.macs is not None and network.macs > wanted.macs else planned(network, wanted)
-        if plan is None or not wanted.allow(flash, cycles := wanted.takes(network, plan)):
+        if plan is None:
+            return None
+        cycles = costs.predicted(network, plan) + wanted.reading(network, plan)
+        if not wanted.allow(flash, cycles):
             return None
         return Candidate(recipe, depth, plan.arena_bytes, flash, network.macs, cycles, worth)
 

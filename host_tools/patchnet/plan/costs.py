@@ -10,7 +10,7 @@ from functools import lru_cache
 from ..net.layers import Layer
 from ..net.network import Network
 from . import float32
-from .lines import Axis, Passes, View, axes, ring_lines, views
+from .lines import Axis, Passes, View, axes
 from .modes import (
     COVER,
     DIRECT,
@@ -25,8 +25,8 @@ from .modes import (
     eight,
     fours,
     sweeps,
-)  # fmt: skip
-from .place import Plan, staged
+)
+from .place import Plan, going, staged
 from .sizes import block_windows, conv_pixels, input_map_bytes
 
 # Of each kernel (per call, per output, per multiply-accumulate), which `layer_counts` counts: instructions of the
@@ -406,14 +406,11 @@ def macs_of(counts: Counts) -> int:
 
 def executed(network: Network, plan: Plan) -> list[Counts]:
     """What each layer of `run()` does when run by `plan`, those of the tunnels in one of them."""
-    layers, out = tuple(network.run()), []
-    for segment in plan.segments:
+    out: list[Counts] = []
+    for segment, ways in going(network, plan):
         stop = segment.first + segment.layers
-        part = views(layers[segment.first : stop], segment.strip)
-        schedule = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
-        _, flows = ring_lines(part, schedule, segment.first == 0)
-        for i, (view, its_flow, step) in enumerate(zip(part, flows, schedule, strict=True), segment.first):
-            out.append(layer_counts(view, its_flow.passes, step, i == 0, i == stop - 1 and staged(network, stop)))
+        for i, (view, passes, step) in enumerate(ways, segment.first):
+            out.append(layer_counts(view, passes, step, i == 0, i == stop - 1 and staged(network, stop)))
     return out
 
 

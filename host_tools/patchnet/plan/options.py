@@ -135,6 +135,7 @@ class Offers:
 
     def __init__(self, view: View, role: Role, tries: Tries):
         self.view, self.role, self.tries = view, role, tries
+        self._modes = fast_modes(view.layer) if role.fast else ()
         self._found: dict[tuple[int, ...], tuple[Option, ...]] = {}
         self._sizes: dict[Choice, tuple[int, int]] = {}
         self._costs: dict[tuple[Choice, Passes], float] = {}
@@ -176,11 +177,11 @@ class Offers:
 
     def _fast(self, rows: int, sweeping: bool) -> Iterator[Choice]:
         """Of modes fast or sweep. Sums have 24 bits where they may: that costs little, and saves a quarter of them."""
-        layer, role = self.view.layer, self.role
-        for mode in fast_modes(layer) if role.fast else ():
-            narrow = NARROW if role.fast == NARROW_SUMS and not as_bytes(mode) else 0
-            for group in fused_groups(layer, self.tries) if sweeps(mode) == sweeping else ():
-                yield mode | (narrow if group < layer.cexp else 0), rows, group
+        layer, may_be_narrow = self.view.layer, self.role.fast == NARROW_SUMS
+        for mode in (mode for mode in self._modes if sweeps(mode) == sweeping):
+            for group in fused_groups(layer, self.tries):
+                narrow = may_be_narrow and not as_bytes(mode) and group < layer.cexp
+                yield mode | NARROW * narrow, rows, group
 
     def _bytes(self, step: Choice) -> tuple[int, int]:
         """Beside and in the work area."""

@@ -9,14 +9,14 @@ All sizes and places are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..format import MAX_FUSED, MAX_LINES
 from ..net.layers import Layer
 from ..net.network import Lasting, Network, aligned
 from .float32 import rows_alone
-from .lines import View, lines_of, ring_lines, views
+from .lines import Passes, View, lines_of, ring_lines, views
 from .modes import GROUPS, MODE_NAMES, NARROW, Choice, modes, row
 from .sizes import Areas, segment_areas
 
@@ -89,6 +89,17 @@ def during(network: Network, last: Choice, stop: int) -> int:
     """Bytes that outlive the segment that ends before layer `stop` of `run()`."""
     n, its = len(network.chain), lasting(network, last)
     return its.tail if stop > n else its.below_last if stop == n else its.below
+
+
+def going(network: Network, plan: Plan) -> Iterator[tuple[Segment, list[tuple[View, Passes, Choice]]]]:
+    """Each segment, and of its layers where they stand, how often they work, their steps."""
+    layers = tuple(network.run())
+    for segment in plan.segments:
+        stop = segment.first + segment.layers
+        part = views(layers[segment.first : stop], segment.strip)
+        steps = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
+        _, flows = ring_lines(part, steps, segment.first == 0)
+        yield segment, list(zip(part, (flow.passes for flow in flows), steps, strict=True))
 
 
 def areas(network: Network, plan: Plan, index: int) -> Areas:

@@ -8,9 +8,9 @@ from typing import Protocol
 from ..net.layers import Layer
 from ..net.network import Network
 from . import streaming
-from .lines import Passes, View, ring_lines, views
-from .modes import COVER, DIRECT, FAST_MODES, GROUPS, STORED, WINDOW, Choice, sweeps
-from .place import Plan
+from .lines import Passes, View
+from .modes import COVER, DIRECT, FAST_MODES, GROUPS, STORED, WINDOW, Choice, row, sweeps
+from .place import Plan, going
 from .sizes import conv_pixels
 
 
@@ -98,31 +98,24 @@ class Flash:
     def _times(self, view: View, passes: Passes, step: Choice) -> float:
         """How often a layer's arrays are gone through. Lines that are taken in beforehand need the expansion's."""
         layer, (mode, _, group) = view.layer, step
-        if mode in FAST_MODES:
-            part, share = streaming.layer_bytes(layer, mode) * group // layer.cexp, streaming.expand_share(layer)
-            if sweeps(mode) and part <= self.cache:
-                return passes.chunks * view.strips
+        its = row(layer, mode)
+        if its.chunks and streaming.layer_bytes(layer, mode) * group // layer.cexp <= self.cache:
+            return passes.chunks * view.strips
+        if its.fast:
             ahead = min(view.lines.ahead, view.lines.lines_in)
             if sweeps(mode):
                 ahead = max(ahead, passes.read - passes.made * layer.sh)
-            return (passes.made + share * ahead) * view.strips
-        if mode in (GROUPS, STORED) and layer.kind == "bottleneck":
-            part = streaming.layer_bytes(layer, mode) * group // layer.cexp
-            return (passes.chunks if part <= self.cache else passes.made) * view.strips
+            return (passes.made + streaming.expand_share(layer) * ahead) * view.strips
         if layer.kind == "conv" and mode in (DIRECT, WINDOW):
             return passes.made * view.strips * -(-view.n_out // conv_pixels(view, step))
-        return 1 if mode in (COVER, GROUPS) else passes.made * view.strips
+        once = mode == COVER or (mode == GROUPS and not its.chunks)  # the latter a convolution's
+        return 1 if once else passes.made * view.strips
 
     def reads(self, network: Network, plan: Plan) -> int:
-        layers, n, total = tuple(network.run()), len(network.layers()), streaming.end_bytes(network)
-        for segment in plan.segments:
-            stop = segment.first + segment.layers
-            part = views(layers[segment.first : stop], segment.strip)
-            steps = [(step.mode, step.rows, step.group) for step in plan.steps[segment.first : stop]]
-            _, flows = ring_lines(part, steps, segment.first == 0)
-            own = [streaming.layer_bytes(view.layer, step[0]) for view, step in zip(part, steps, strict=True)]
+        n, total = len(network.layers()), streaming.end_bytes(network)
+        for segment, ways in going(network, plan):
+            own = [streaming.layer_bytes(view.layer, step[0]) for view, _, step in ways]
             total += (network.tunnels if segment.first < n else 1) * sum(
-                self.layer_reads(view, its_flow.passes, step, sum(own) - its)
-                for view, its_flow, step, its in zip(part, flows, steps, own, strict=True)
+                self.layer_reads(*way, sum(own) - its) for way, its in zip(ways, own, strict=True)
             )
         return total

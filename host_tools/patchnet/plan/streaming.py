@@ -17,12 +17,16 @@ from .place import Plan
 
 def _channel(layer: Layer) -> int:
     """Arrays of an expanded channel in modes fast and sweep."""
-    return (8 + fours(layer.cin) if layer.expand else 0) + 2 * layer.kh * (layer.kh - 1) + 8 + layer.cout
+    return _expansion(layer) + 2 * layer.kh * (layer.kh - 1) + 8 + layer.cout
+
+
+def _expansion(layer: Layer) -> int:
+    return 8 + fours(layer.cin) if layer.expand else 0
 
 
 def expand_share(layer: Layer) -> float:
     """The part of that which is the expansion's."""
-    return (8 + fours(layer.cin)) / _channel(layer) if layer.expand else 0.0
+    return _expansion(layer) / _channel(layer)
 
 
 def _row(layer: Layer) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..blob.order import alike
 from ..blob.quantized import QBottleneck, QLayer, QNet
 from ..net.network import Network
 from ..plan.modes import NARROW
@@ -30,22 +31,16 @@ class Narrower:
 
 def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Narrower]:
     """What narrower sums and maps would save under `plan`, layer by layer."""
-    out = []
+    integers, out = alike(qnet) if qnet else None, []
     for i, segment in enumerate(plan.segments):
         a = areas(network, plan, i)
         for j, parts in enumerate(a.works):
             last = j == segment.layers - 1
             i = segment.first + j
             sums = 0 if plan.steps[i].mode & NARROW else parts["sums"] // 4
-            bits = max(map(_sum_bits, _integers(qnet, i))) if qnet and sums else None
+            bits = max(map(_sum_bits, integers[i])) if integers and sums else None
             out.append(Narrower(i, bits, sums, a.output // 2 if last else 0))
     return out
-
-
-def _integers(qnet: QNet, i: int) -> list[QLayer]:
-    """Layer `i` of `run()` in each tunnel, or once."""
-    n = len(qnet.tunnels[0])
-    return [tunnel[i] for tunnel in qnet.tunnels] if i < n else [qnet.behind[i - n]]
 
 
 def _sum_bits(q: QLayer) -> int:
