@@ -263,7 +263,7 @@ static PN_APART void float_group_line(pn_model_t *m, int t) {
         out = line_out(m, t, o);
         kept = residual(m, t, o);
     }
-    for (uint32_t x = s->out_from; x < s->out_to; x++, sums += s->cout, out.at += last ? out.step : 0) {
+    for (uint32_t x = s->out_from; x < s->out_to; x++, sums += s->cout) {
         if (s->channel == 0) {
             memcpy(sums, b.project.bias, 4 * (size_t)s->cout);
         } else {
@@ -278,6 +278,7 @@ static PN_APART void float_group_line(pn_model_t *m, int t) {
             float_end(m, s, pixel_of(&kept, x - s->from), sums);
             memcpy(out.at, sums, 4 * (size_t)s->cout);
             wrote(m, t, o, out.at, s->cout);
+            out.at += out.step;
         }
     }
     if (last) {
