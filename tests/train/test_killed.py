@@ -161,6 +161,30 @@ WRITERS = VERBS | {
 }
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["analyze", "predict", "design", "import"])
+def test_killed_writers(name, made, tmp_path):
+    """Killed before each of its files: there is the old one or the new one, and the same command then ends well."""
+    argv, folder, whole_one = WRITERS[name], tmp_path / "killed", tmp_path / "whole"
+    for copy in (folder, whole_one):
+        shutil.copytree(made, copy)
+    before = files(folder)
+    assert run(argv, whole_one) == 0
+    after = files(whole_one)
+    assert after != before
+    for left in itertools.count(1):
+        status = run(argv, folder, left)
+        now = {file: data for file, data in files(folder).items() if ".part" not in file}
+        assert [file for file, data in now.items() if data not in (before.get(file), after.get(file))] == []
+        if status != -signal.SIGKILL:
+            break
+    assert status == 0 and left > 1
+    assert files(folder) == after
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_full_disk(name, made, tmp_path):
     """An error of one line where no file, or no larger one, can be written: nothing is half."""
