@@ -11,9 +11,10 @@ PATCHNET_BINDING := $(PATCHNET_DIR)/binding/mod_patchnet.c
 # Paths in #include are those from here.
 PATCHNET_CFLAGS := -I$(PATCHNET_DIR)
 
-# Ports compile with -Os, which costs what works on single pixels most of its speed, and the rest nothing.
+# Ports compile with -Os, which costs what works on single pixels of a picture or values of a spectrum most of its speed,
+# and the rest nothing.
 PATCHNET_COPT ?= -O2
-PATCHNET_HOT := $(filter %/pn_kernels.c %/pn_conv.c %/pn_image.c %/pn_spectrum.c %/pn_fast.c %/pn_dsp_fast.c %/pn_float.c,$(PATCHNET_ENGINE))
+PATCHNET_HOT := $(filter %/pn_image.c %/pn_spectrum.c,$(PATCHNET_ENGINE))
 
 # Float32 networks answer alike on all machines if no product and sum become one instruction with one rounding.
 PATCHNET_FLOAT := $(filter %/pn_float.c,$(PATCHNET_ENGINE))
