@@ -14,6 +14,7 @@ import pytest
 
 # No test may depend on how fast the machine is: a time-out is for what hangs, here and in every process started here.
 os.environ.setdefault("PATCHNET_PATIENCE", "30")
+os.environ["PATCHNET_CACHE"] = ""  # plans are searched for
 PATIENT = 1800
 
 from patchnet.board import remote  # noqa: E402

@@ -65,7 +65,7 @@ def code() -> dict[str, int]:
 
 
 def patchnet(*arguments: str) -> dict:
-    return json.loads(output_of(sys.executable, "-m", "patchnet.cli", *arguments, "--json"))
+    return json.loads(output_of(sys.executable, "-m", "patchnet.cli", *arguments, "--json", PATCHNET_CACHE=""))
 
 
 def bench() -> dict[str, int]:

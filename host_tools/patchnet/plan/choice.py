@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import astuple, dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
 from ..net.network import Network, aligned
-from . import streaming
+from . import kept, streaming
 from .costs import BY, totals
 from .lines import View, views
 from .modes import DIRECT, FAST, FAST_MODES, GROUPS, NARROW, Choice
@@ -136,8 +138,28 @@ class Listener:
     progress: Progress | None = field(compare=False)
 
 
-@lru_cache(64)  # a search takes seconds
+@lru_cache(64)
 def _points(network: Network, how: How, listener: Listener) -> tuple[Point, ...]:
+    """Those that were kept, or are found now; names have no say."""
+    file = kept.place(replace(network, name="", labels=("",) * len(network.labels)), how)
+    with suppress(TypeError, ValueError):
+        if known := kept.recall(file):
+            return tuple(_from_row(row) for row in known)
+    began = time.perf_counter()
+    points = _searched(network, how, listener)
+    if time.perf_counter() - began > kept.SLOW:
+        kept.keep(file, [astuple(point) for point in points])
+    return points
+
+
+def _from_row(row: list) -> Point:
+    """A kept one."""
+    arena, cost, macs, schedule, read, reading = row
+    steps = tuple((strip, tuple((mode, rows, group) for mode, rows, group in steps)) for strip, steps in schedule)
+    return Point(arena, cost, macs, steps, read, reading)
+
+
+def _searched(network: Network, how: How, listener: Listener) -> tuple[Point, ...]:
     n, total = len(network.chain), len(network.run())
 
     def some(offset: int) -> Progress | None:
