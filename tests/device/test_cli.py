@@ -187,8 +187,9 @@ WRONG = {
     "no such network": (["analyze", "mobilenet"], "shapes to plan for: imagenet-63k"),
     "not a design": (["analyze", "bad.toml"], "bad.toml: not TOML"),
     "pareto in words": (["analyze", "pets.pnb", "--pareto", "all"], "unrecognized arguments: all"),
-    "pack something else": (["pack", "pets.pnb"], "wanted a qnet.npz"),
-    "pack nothing": (["pack", "gone.npz"], "gone.npz: No such file"),
+    "pack something else": (["pack", "bad.toml"], "wanted a qnet.npz"),
+    "pack over what is packed": (["pack", "pets.pnb"], "pets.pnb: is packed: -o FILE.pnb tells where"),
+    "pack nothing": (["pack", "gone.npz"], "no gone.npz (packed networks with a bare name: "),
     "design impossible": (["design", "--budget", "1K", "--height", "99", "--width", "99"], "budget 1,024 B"),
     "no picture": (["predict", "pets.pnb", "gone.png"], "no such picture: gone.png"),
     "not a picture": (["predict", "pets.pnb", "qnet.npz"], "qnet.npz: no picture, or of an unknown kind"),
@@ -568,6 +569,17 @@ def test_pack(here, capsys):
         assert (read["blocks"], read["segments"]) == (planned["blocks"], planned["segments"])
     status, out, _ = run(capsys, "pack", "qnet.npz")
     assert status == 0 and out.startswith("pets.pnb: ")
+
+
+def test_pack_what_is_packed(here, capsys):
+    """Another plan, the same integers: `pack` of the run and of its blob give the same file."""
+    small = run_json(capsys, "pack", "qnet.npz", "-o", "small.pnb", "--budget", "8K")
+    again = run_json(capsys, "pack", "small.pnb", "-o", "large.pnb")
+    assert Path("large.pnb").read_bytes() == Path("pets.pnb").read_bytes() and again["ram"] != small["ram"]
+    shipped = run_json(capsys, "pack", "digits", "--budget", "1500")
+    assert shipped["path"] == "digits.pnb" and shipped["ram"] <= 1500
+    x = np.random.default_rng(0).integers(-128, 128, math.prod(patchnet.Model("digits").input_shape), np.int8)
+    assert patchnet.Model("digits.pnb").predict(x.tobytes()) == patchnet.Model("digits").predict(x.tobytes())
 
 
 def test_pack_for_a_file_that_is_streamed(here, capsys):

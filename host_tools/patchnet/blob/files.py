@@ -24,7 +24,8 @@ from ..words import meant, some
 from . import floats, qnet_file, vector
 from .order import fast_layers
 from .pack import pack
-from .unpack import blob_network, read, read_blob
+from .quantized import QNet
+from .unpack import blob_network, blob_qnet, read, read_blob
 
 FLOAT32_ENGINE = "float32-device"  # the engine here on a float32 network
 FLOAT32 = ".float32.pnb"  # how the names of float32 networks end, beside those of integers
@@ -185,6 +186,35 @@ def is_quantized(path: Path) -> bool:
         return "meta" in z
 
 
+def integers_of(model: str | Path) -> tuple[Path, QNet]:
+    """A network's integers, and the file that they are in: a run's qnet.npz, or a packed network, also a shipped one by
+    its bare name."""
+    path = resolve(model)
+    if path.suffix == ".pnb" and path.is_file():
+        return path, blob_qnet(read_blob(path), path.stem)
+    file = path / "qnet.npz" if path.is_dir() else path
+    wanted = f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, or a packed network"
+    if path.exists() and (not file.is_file() or not is_quantized(file)):
+        raise ValueError(f"{wanted}, {what_is(path)}")
+    if not file.is_file():
+        raise FileNotFoundError(f"no {file} (packed networks with a bare name: {', '.join(names())})")
+    try:
+        return file, qnet_file.load(file)
+    except KeyError as e:
+        raise ValueError(f"{wanted}, this one has no {e}") from None
+
+
+def place_of(file: Path, net: QNet) -> Path:
+    """Where a plan for the integers of `file` goes unless told: beside them, for a shipped network here. ValueError if
+    that is the file itself."""
+    if file.parent == FOLDER:
+        return Path(f"{net.design.name}.pnb")
+    out = file.parent / f"{net.design.name}.pnb"
+    if out == file:
+        raise ValueError(f"{file}: is packed: -o FILE.pnb tells where the same network by another plan goes")
+    return out
+
+
 def pack_file(
     qnet: str | Path,
     out: str | Path | None = None,
@@ -194,27 +224,21 @@ def pack_file(
     stream: int | None = None,
     flash: Flash | None = None,
 ) -> Packed:
-    """Packs a qnet.npz (or the run directory that holds one) with the best plan within `budget` bytes of arena, or with
-    the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`). `stream`: with a plan for
-    weights that are read from a file, through a buffer of so many bytes, `flash` with one for a blob that lies there.
+    """Packs a qnet.npz (or the run directory that holds one; a packed network anew) with the best plan within `budget`
+    bytes of arena, or with the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`).
+    `stream`: with a plan for weights that are read from a file, through a buffer of so many bytes, `flash` with one for
+    a blob that lies there.
 
-    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz, and opened once by the engine;
-    beside it a test vector for boards (see vector).
+    The blob is written to `out`, by default `<network's name>.pnb` beside the .npz (of a shipped network here), and
+    opened once by the engine; beside it a test vector for boards (see vector).
     """
     if wide and stream is not None:
         raise ValueError("--wide doubles what is read from a file: not with --stream")
-    path = Path(qnet)
-    file = path / "qnet.npz" if path.is_dir() else path
-    if path.exists() and (not file.is_file() or not is_quantized(file)):
-        raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, {what_is(path)}")
-    path = file
-    try:
-        net = qnet_file.load(path)
-    except KeyError as e:
-        raise ValueError(f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, this one has no {e}") from None
+    file, net = integers_of(qnet)
+    to = Path(out) if out else place_of(file, net)
     fast = fast_layers(net)
     progress = planning(track, net.design.name)
     source = flash if stream is None else Stream(stream)
     blob = pack(net, plan(net.design, budget, fast=fast, source=source, progress=progress), wide)
-    packed = _written(Path(out) if out else path.parent / f"{net.design.name}.pnb", blob)
+    packed = _written(to, blob)
     return packed if stream is None else replace(packed, streamed=Model(packed.path, stream=stream).ram)

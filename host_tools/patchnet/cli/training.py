@@ -57,7 +57,9 @@ def add(command: Callable[..., Parser]) -> None:
     limit = f"at most {DEFAULT_LIMIT:g} times the cycles of the fastest"
     more = f"Without a budget: the plan of the smallest arena that takes {limit}."
     p = command("pack", run_pack, "Plan the memory and write the .pnb blob", more)
-    p.add_argument("qnet", metavar="QNET", help="qnet.npz, or the run that holds it")
+    p.add_argument(
+        "qnet", metavar="QNET", help="qnet.npz, the run that holds it, or a packed network, for another plan"
+    )
     p.add_argument("-o", dest="out", type=new_file(".pnb"), metavar="FILE.pnb", help="default: NAME.pnb beside it")
     p.add_argument("--budget", type=size, metavar="SIZE", help="arena: more is quicker")
     p.add_argument("--stream", type=size, metavar="SIZE", help=f"for a file that is streamed: {STREAM}")
