@@ -109,7 +109,7 @@ def test_nothing_to_learn(experiment, tmp_path, capsys, squares):
 def test_a_loss_that_is_no_number_ends_it(experiment, tmp_path, capsys, monkeypatch):
     run = loop.run(experiment(), tmp_path / "run")
     before = {name: (run / name).read_bytes() for name in ("float.npz", "checkpoint.pt", "log.csv")}
-    monkeypatch.setattr(training, "jitter", lambda x, strength: x * np.inf)
+    monkeypatch.setattr(training, "jitter", lambda x, *_: x * np.inf)
     line = said(capsys, "train", experiment(epochs=3), "--out", run, "--resume")
     assert "toy: epoch 2: the loss is nan: try a smaller lr than 0.002" in line
     assert before == {name: (run / name).read_bytes() for name in before}
@@ -121,7 +121,7 @@ def test_half_a_bar_is_gone_where_training_fails(experiment, tmp_path, monkeypat
     monkeypatch.setattr(loop, "Console", lambda: SimpleNamespace(is_terminal=True))
     monkeypatch.setattr(loop, "Progress", lambda *columns: bars.append(Progress(*columns)) or bars[-1])
     if fails:
-        monkeypatch.setattr(training, "jitter", lambda x, strength: x * np.inf)
+        monkeypatch.setattr(training, "jitter", lambda x, *_: x * np.inf)
     with pytest.raises(ValueError, match="the loss is nan") if fails else nullcontext():
         loop.run(experiment(), tmp_path / "run")
     assert [(bar.live.transient, bar.live.is_started) for bar in bars] == [(fails, False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -84,6 +85,8 @@ def run_train(args) -> int:
         from ..train import loop  # imported here: torch takes seconds to start, and may not be installed
 
         run = loop.run(args.experiment, args.out, args.resume, report.Live(), force=args.force, **dict(args.settings))
+        if int(os.environ.get("RANK", 0)):  # one of several that torchrun has started: the first goes on
+            return 0
         report.write(run)
         made = None
         if args.chain:

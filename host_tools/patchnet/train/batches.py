@@ -22,6 +22,7 @@ from ..data.dataset import Source, named
 from .experiment import Experiment, held_out
 
 log = logging.getLogger(__name__)
+ITEM, STEP = 1, 2  # what random numbers are of, beside seed, epoch and place
 SOME = 32  # pictures by which it is judged how much memory all of them take
 MOST_KEPT = 8 << 30  # bytes of decoded pictures
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])  # xmin, ymin, xmax, ymax
@@ -36,32 +37,56 @@ def as_boxes(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     return replace(dataset, classes=classes, boxes=boxes)
 
 
+class Draws:
+    """Random numbers of a step. Those of its items are drawn for the whole batch, whatever part of it is here."""
+
+    def __init__(self, key: tuple[int, ...], whole: int, start: int = 0):
+        self.rng, self.whole, self.start = np.random.default_rng(key), whole, start
+
+    def uniform(self, like: Tensor, *shape: int) -> Tensor:
+        """Between 0 and 1, of this shape for each item of `like`."""
+        drawn = self.rng.random((self.whole, *shape), np.float32)
+        return torch.from_numpy(drawn[self.start : self.start + len(like)])
+
+
 class Batches:
-    """Augmented batches of a data set: uint8 (N, H, W, C) and targets, whatever `sample` makes."""
+    """Augmented batches of a data set: uint8 (N, H, W, C) and targets, whatever `sample` makes. Of a step's batch each
+    process has an equal part; what its items are depends on seed, epoch and item alone."""
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
-        self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
-        self.batch = max(1, min(experiment.batch, len(dataset) // ranks))
+        self.dataset, self.e, self.rank, self.parts = dataset, experiment, rank, ranks
+        where = f"{experiment.name}: batch: " if ranks > 1 else ""
+        if experiment.batch % self.parts:
+            raise ValueError(f"{where}wanted a multiple of {self.parts} processes, got {experiment.batch}")
+        if len(dataset) < self.parts:
+            raise ValueError(f"{experiment.train}: wanted {self.parts} items or more for a step, got {len(dataset)}")
+        self.batch = min(experiment.batch, len(dataset) // self.parts * self.parts)
         if self.batch < experiment.batch:
             log.warning("%s: %d items make batches of %d", experiment.train, len(dataset), self.batch)
 
     def __len__(self) -> int:
-        return len(self.dataset) // (self.batch * self.ranks)
+        """Steps of an epoch; items that are too few for another one have their turn in other epochs."""
+        return len(self.dataset) // self.batch
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in an order that depends on seed and number only; batches are made two ahead, by two threads."""
         order = np.random.default_rng((self.e.seed, number)).permutation(len(self.dataset))
-        chunks = order[: len(self) * self.batch * self.ranks].reshape(-1, self.batch)[self.rank :: self.ranks]
+        chunks = order[: len(self) * self.batch].reshape(len(self), self.parts, -1)[:, self.rank]
         with ThreadPoolExecutor(2) as pool:
-            jobs = ((chunk, np.random.default_rng((self.e.seed, number, *chunk[:2]))) for chunk in chunks)
-            ahead = [pool.submit(self.collate, *job) for job in islice(jobs, 2)]
+            jobs = iter(chunks)
+            ahead = [pool.submit(self.collate, number, chunk) for chunk in islice(jobs, 2)]
             while ahead:
-                ahead.extend(pool.submit(self.collate, *job) for job in islice(jobs, 1))
+                ahead.extend(pool.submit(self.collate, number, chunk) for chunk in islice(jobs, 1))
                 yield ahead.pop(0).result()
 
-    def collate(self, chunk: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        pixels, targets = zip(*(self.sample(i, rng) for i in chunk), strict=True)
+    def collate(self, epoch: int, chunk: np.ndarray) -> tuple[Tensor, Tensor]:
+        made = [self.sample(i, np.random.default_rng((self.e.seed, epoch, i, ITEM))) for i in chunk]
+        pixels, targets = zip(*made, strict=True)
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(targets))
+
+    def draws(self, epoch: int, step: int) -> Draws:
+        """Random numbers for what a step does with its batch."""
+        return Draws((self.e.seed, epoch, step, STEP), self.batch, self.batch // self.parts * self.rank)
 
     def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | np.int64]:
         """One picture as the network reads it, and its target."""
@@ -197,20 +222,28 @@ def cut(boxes: np.ndarray) -> np.ndarray:
     return inside[left > 0]
 
 
-def jitter(x: Tensor, strength: float) -> Tensor:
+def jitter(x: Tensor, strength: float, draws: Draws) -> Tensor:
     """Random brightness, contrast and, for colour, saturation and white balance of normalised pictures (N, C, H, W)."""
-    n, channels = x.shape[:2]
-    gain, balance = 1 + strength * (2 * torch.rand(n, 1, 1, 1) - 1), torch.rand(n, channels, 1, 1)
+
+    def drawn(channels: int = 1) -> Tensor:
+        return strength * (2 * draws.uniform(x, channels, 1, 1) - 1)
+
+    gain, offset = 1 + drawn(), drawn()
     mean = x.mean((1, 2, 3), keepdim=True)
-    x = (x - mean) * gain + mean + strength * (2 * torch.rand(n, 1, 1, 1) - 1)
-    if channels == 1:
+    x = (x - mean) * gain + mean + offset
+    if x.shape[1] == 1:
         return x
     grey = x.mean(1, keepdim=True)
-    return (x - grey) * (1 + strength * (2 * torch.rand(n, 1, 1, 1) - 1)) + grey + strength * 0.4 * (balance - 0.5)
+    return (x - grey) * (1 + drawn()) + grey + 0.2 * drawn(x.shape[1])
 
 
-def mix(x: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """mixup: each picture (and its target distribution) blended with another one of the batch."""
-    share = torch.distributions.Beta(alpha, alpha).sample()
-    order = torch.randperm(len(x))
-    return share * x + (1 - share) * x[order], share * targets + (1 - share) * targets[order]
+def mix(x: Tensor, targets: Tensor, alpha: float, draws: Draws) -> tuple[Tensor, Tensor]:
+    """mixup: each picture (and its target distribution) blended with its neighbour in the batch."""
+    share, other = draws.rng.beta(alpha, alpha), neighbours(len(x))
+    return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+
+
+def neighbours(n: int) -> Tensor:
+    """0 and 1 have each other, 2 and 3, and so on: the order of a batch is random already, and pairs are in one part of
+    it. An odd last one has itself."""
+    return (torch.arange(n) ^ 1).clamp(max=n - 1)

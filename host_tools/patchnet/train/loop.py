@@ -1,14 +1,14 @@
 """Training in float32, read from top to bottom.
 
 `run("person")` leaves runs/classify/person/{config.toml,float.npz,log.csv,checkpoint.pt,batch.png}. Started by torchrun
-it trains on several processes (DDP). What is trained, on which batches, by which loss and measure, the room tells.
+it trains on several processes, which share every batch; the first of them alone writes. What is trained, on which
+batches, by which loss and measure, the room tells.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -29,8 +29,8 @@ from ..net import trunk
 from ..net.network import Network
 from ..whole import whole, write_text
 from ..words import apart, some
-from . import backbone
-from .batches import fits, jitter, kept
+from . import backbone, processes
+from .batches import Draws, fits, jitter, kept
 from .experiment import Experiment, held_out, is_held, load_experiment, to_toml
 from .folder import CHECKPOINT, checkpoint_of, claim, damaged, locked, make_way
 from .modules import load_float, normalise, read_float, save_float
@@ -90,19 +90,19 @@ def run(
     chosen by the held-out pictures. ValueError where nothing can be learnt, the loss is no number, or the directory is
     another run's; what was there then stays as it was.
     """
-    e = load_experiment(experiment, **overrides)
-    out = Path(out_dir) if out_dir else Path("runs") / e.network.task / e.name
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    training, validation = parts_of(e)
-    saved = checkpoint_of(out, e) if resume else None
-    with locked(out) if rank == 0 else nullcontext():
-        begins = rank == 0 and not resume
-        if begins and not force:
-            claim(out)
-        trainer = Trainer(e, out, training, validation, rank, ranks)
-        if begins:
-            make_way(out)  # only now that nothing is in the way
-        return trainer.run(saved, seen, stop)
+    with processes.together():
+        e = load_experiment(experiment, **overrides)
+        out = Path(out_dir) if out_dir else Path("runs") / e.network.task / e.name
+        training, validation = parts_of(e)
+        saved = checkpoint_of(out, e) if resume else None
+        first = processes.rank() == 0
+        with locked(out) if first else nullcontext():
+            if first and not resume and not force:
+                claim(out)
+            trainer = Trainer(e, out, training, validation)
+            if first and not resume:
+                make_way(out)  # only now that nothing is in the way
+            return trainer.run(saved, seen, stop)
 
 
 def parts_of(e: Experiment) -> tuple[Dataset, Dataset]:
@@ -144,23 +144,22 @@ def test_of(e: Experiment, training: Dataset) -> Dataset | None:
 class Trainer:
     """One training, and its state: weights, their average, optimizer and schedule."""
 
-    def __init__(self, e: Experiment, out: Path, training: Dataset, validation: Dataset, rank: int, ranks: int):
+    def __init__(self, e: Experiment, out: Path, training: Dataset, validation: Dataset):
         torch.manual_seed(e.seed)
         room = rooms.part(e.network.task, "training").TRAINING
-        self.e, self.out, self.validation, self.rank, self.ranks = e, out, validation, rank, ranks
-        self.batches = room.batches(training, e, rank, ranks)
+        self.e, self.out, self.validation = e, out, validation
+        self.rank, self.ranks = processes.rank(), processes.count()
+        self.batches = room.batches(training, e, self.rank, self.ranks)
         self.goal = goal = room.goal(e, training)
         self.test = test_of(e, training)
-        if ranks > 1:
-            torch.distributed.init_process_group("gloo")
         if e.init:
             start_from(goal.module, *beginning(e, out))
         self.module = goal.module.to(memory_format=torch.channels_last)
-        self.model = nn.parallel.DistributedDataParallel(self.module) if ranks > 1 else self.module
         self.average = AveragedModel(self.module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
         self.clock = Clock(e.minutes)
         steps = e.epochs * len(self.batches)
-        self.optimizer, self.schedule = make_optimizer(self.module, e, steps, self.clock.share)
+        self.optimizer, self.schedule = make_optimizer(self.module, e, steps, lambda: self.clock.share)
+        self.over = False  # the time is, or that was enough
         self.parts = {
             "heads": self.module, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule
         }  # fmt: skip
@@ -180,13 +179,14 @@ class Trainer:
         if self.rank == 0:
             write_text(out / "config.toml", to_toml(e))
         try:
+            self.agree(0.0, stop)
             for epoch in range(done, e.epochs):
-                if self.clock.share() >= 1 or stop():
+                if self.over:
                     break
                 start = time.time()
                 loss = self.epoch(epoch, epoch == done, report, stop)
                 if report is not None:
-                    self.keep(epoch, loss, report, start, stop)
+                    self.keep(epoch, loss, report, start)
                     seen(out)
         except BaseException:
             if report is not None:
@@ -197,41 +197,53 @@ class Trainer:
         if self.rank == 0 and self.test:
             measured = self.goal.measure(load_float(out), data.readable(self.test))
             print(f"{e.name}: test {self.goal.measured} {measured:.4f} ({e.test})")
-        if self.ranks > 1:
-            torch.distributed.destroy_process_group()
         return out
 
     def epoch(self, epoch: int, first: bool, report: Reporter | None, stop: Callable[[], bool]) -> float:
         """The mean loss. ValueError if it is no number."""
-        e, losses = self.e, list[float]()
-        # so that a resumed run goes on as it would have
-        torch.manual_seed((e.seed * 1000 + epoch) * self.ranks + self.rank)
-        self.model.train()
-        for pixels, targets in self.batches.epoch(epoch):
+        losses = list[float]()
+        self.module.train()
+        for step, (pixels, targets) in enumerate(self.batches.epoch(epoch)):
+            draws = self.batches.draws(epoch, step)
             if self.rank == 0 and first and not losses:
-                save_batch(pixels, e, self.out / "batch.png")
-            loss = self.goal.loss(self.model, pixels=pixels, targets=targets)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise ValueError(
-                    f"{e.name}: epoch {epoch + 1}: the loss is {losses[-1]}: try a smaller lr than {e.lr:g}"
-                )
-            self.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.average.update_parameters(self.module.net)
+                save_batch(pixels, self.e, self.batches.draws(epoch, step), self.out / "batch.png")
+            losses.append(self.step(epoch, pixels, targets, draws, stop))
             if report is not None:
-                report.step(len(losses), losses[-1], self.clock.share())
-            if self.clock.share() >= 1 or stop():
+                report.step(len(losses), losses[-1], self.clock.share)
+            if self.over:
                 break
         return float(np.mean(losses))
 
-    def keep(self, epoch: int, loss: float, report: Reporter, start: float, stop: Callable[[], bool]) -> None:
+    def step(self, epoch: int, pixels: Tensor, targets: Tensor, draws: Draws, stop: Callable[[], bool]) -> float:
+        """The loss before it, of the whole batch."""
+        loss = self.goal.loss(self.module, pixels=pixels, targets=targets, draws=draws)
+        whole = self.agree(loss.item(), stop)
+        if not math.isfinite(whole):
+            raise ValueError(
+                f"{self.e.name}: epoch {epoch + 1}: the loss is {whole}: try a smaller lr than {self.e.lr:g}"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        processes.mean_gradients(self.module)
+        nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.module.net)
+        return whole
+
+    def agree(self, loss: float, stop: Callable[[], bool]) -> float:
+        """The mean of the processes' losses. What the time is, and whether that was enough, the first one tells all."""
+        told = torch.tensor([loss / self.ranks, 0.0, 0.0], dtype=torch.float64)
+        if self.rank == 0:
+            told[1], told[2] = self.clock.look(), stop()
+        loss, self.clock.share, enough = (processes.summed(told) if self.ranks > 1 else told).tolist()
+        self.over = self.clock.share >= 1 or bool(enough)
+        return loss
+
+    def keep(self, epoch: int, loss: float, report: Reporter, start: float) -> None:
         """Files of a run whose epoch is over; the checkpoint last, for it is what a run goes on from."""
         e, out = self.e, self.out
-        last = epoch + 1 == e.epochs or self.clock.share() >= 1 or stop()
+        last = epoch + 1 == e.epochs or self.over
         due = len(self.validation) and ((epoch + 1) % e.evaluate_every == 0 or last)
         measured = self.goal.measure(self.average.module, self.validation) if due else None
         save_float(self.average.module, out / "float.npz")
@@ -241,13 +253,12 @@ class Trainer:
             torch.save({k: p.state_dict() for k, p in self.parts.items()} | state, beside)
 
 
-def save_batch(pixels: Tensor, e: Experiment, path: Path) -> None:
+def save_batch(pixels: Tensor, e: Experiment, draws: Draws, path: Path) -> None:
     """At most 24 inputs (N, H, W, C) of a batch beside each other, as the network learns from them, but for mixup."""
     if pixels.dtype != torch.uint8:
         return
     network = e.network
-    with torch.random.fork_rng():  # the training's own numbers stay what they are
-        x = jitter(normalise(pixels[:24], network), e.colour).permute(0, 2, 3, 1)
+    x = jitter(normalise(pixels[:24], network), e.colour, draws).permute(0, 2, 3, 1)
     x = x * network.std + torch.tensor(network.mean[: network.channels], dtype=torch.float32)
     some = x.round().clamp(0, 255).to(torch.uint8).numpy()
     columns = min(8, len(some))
@@ -275,16 +286,16 @@ def beginning(e: Experiment, out: Path) -> tuple[Network, dict[str, Tensor]]:
 
 
 class Clock:
-    """Time of a training that may take `minutes` (0: as long as it takes)."""
+    """Time of a training that may take `minutes` (0: as long as it takes). `share`: what of it was over, 0..1 and more,
+    when it was last looked at, by the first process, for all."""
 
     def __init__(self, minutes: float):
-        self.began, self.limit = time.monotonic(), 60 * minutes
+        self.began, self.limit, self.share = time.monotonic(), 60 * minutes, 0.0
 
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
-    def share(self) -> float:
-        """What of the time is over, 0..1 and more."""
+    def look(self) -> float:
         return self.seconds() / self.limit if self.limit else 0.0
 
 

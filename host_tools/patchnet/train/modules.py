@@ -22,6 +22,7 @@ from ..net.network import Network
 from ..net.toml import to_dict
 from ..npz import npz
 from ..whole import whole
+from . import processes
 
 ACTIVATION = {"relu6": nn.ReLU6, "relu": nn.ReLU, "none": nn.Identity}
 NO_PADS = (0, 0, 0, 0)
@@ -60,6 +61,27 @@ class Conv(nn.Conv2d):
         return convolve(x, self.weight, None, self.stride, self.pads, self.groups)
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch norm by the statistics of the batch of all processes; torch's own for that wants a GPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or processes.count() == 1:
+            return super().forward(x)
+        values = x.float()
+        own = torch.var_mean(values, (0, 2, 3), correction=0)
+        variances, means = processes.gathered(torch.stack(own)).unbind(1)
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)  # each process has as many values
+        with torch.no_grad():
+            n = values.numel() // len(mean) * processes.count()
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+        gain = self.weight * torch.rsqrt(variance + self.eps)
+        y = (values - mean[:, None, None]) * gain[:, None, None] + self.bias[:, None, None]
+        return y.to(x.dtype)
+
+
 class ConvNorm(nn.Sequential):
     """Convolution without bias, batch norm and, unless it is linear, an activation."""
 
@@ -75,7 +97,7 @@ class ConvNorm(nn.Sequential):
     ):
         super().__init__()
         self.conv = Conv(cin, cout, kernel, stride, pads, groups)
-        self.norm = nn.BatchNorm2d(cout)
+        self.norm = Norm(cout)
         self.act = ACTIVATION[act]()
 
     def folded(self) -> tuple[Tensor, Tensor]:

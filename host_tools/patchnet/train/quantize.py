@@ -80,9 +80,9 @@ def fine_tune(net: FakeNet, teacher: Tunnels, batches: Batches, e: Experiment) -
     optimizer, schedule = make_optimizer(net, e, e.epochs * len(batches))
     for epoch in range(e.epochs):
         start, losses = time.time(), []
-        for pixels, _ in batches.epoch(epoch):
+        for step, (pixels, _) in enumerate(batches.epoch(epoch)):
             x = normalise(pixels, e.network)
-            x = jitter(x, e.colour) if e.colour else x
+            x = jitter(x, e.colour, batches.draws(epoch, step)) if e.colour else x
             losses.append(step_towards(teacher, net, x, optimizer))
             schedule.step()
         print(

@@ -17,11 +17,11 @@ from .modules import Tunnels
 
 @dataclass(frozen=True)
 class Goal:
-    """`module`, which is trained, with the network as its `net`; the loss of a batch; what is measured on held-out
-    items (`measured` is its name)."""
+    """`module`, which is trained, with the network as its `net`; the loss of a batch, of which the processes have
+    equal parts; what is measured on held-out items (`measured` is its name)."""
 
     module: nn.Module
-    loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    loss: Callable[..., Tensor]  # of the module, pixels, targets and draws (batches.Draws)
     measure: Callable[[Tunnels, Dataset], float]
     measured: str
 

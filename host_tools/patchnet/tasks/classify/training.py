@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ... import data
 from ...data import Dataset
 from ...net.network import Network
-from ...train.batches import WHOLE, Batches, PictureBatches, jitter, mix
+from ...train import processes
+from ...train.batches import WHOLE, Batches, Draws, PictureBatches, jitter, mix
 from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
@@ -116,7 +117,8 @@ class Heads(nn.Module):
 def presence_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy over the classes, those that are UNSURE left out."""
     sure = targets != UNSURE
-    return F.binary_cross_entropy_with_logits(logits[sure], targets[sure])
+    total = F.binary_cross_entropy_with_logits(logits[sure], targets[sure], reduction="sum")
+    return total / processes.shared(sure.sum())
 
 
 def loss_for(e: Experiment, dataset: Dataset, made: tuple[str, ...] = ()) -> Callable[[Tensor, Tensor], Tensor]:
@@ -140,7 +142,9 @@ def loss_for(e: Experiment, dataset: Dataset, made: tuple[str, ...] = ()) -> Cal
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         sure = target[:, column] != UNSURE
-        return F.cross_entropy(logits[sure], target[sure, column].long(), weight, label_smoothing=e.smoothing)
+        logits, wanted = logits[sure], target[sure, column].long()
+        total = F.cross_entropy(logits, wanted, weight, label_smoothing=e.smoothing, reduction="sum")
+        return total / processes.shared(weight[wanted].sum())
 
     return loss
 
@@ -152,22 +156,28 @@ def class_weights(labels: np.ndarray, classes: int) -> Tensor:
 
 
 def batch_loss(
-    model: nn.Module, e: Experiment, loss_of: Callable, pixels: Tensor, targets: Tensor, teacher: Teacher | None = None
+    model: nn.Module,
+    e: Experiment,
+    loss_of: Callable,
+    pixels: Tensor,
+    targets: Tensor,
+    draws: Draws,
+    teacher: Teacher | None = None,
 ) -> Tensor:
     """Loss of one batch as `Batches` makes it, augmented further here, where whole batches are quick."""
     x = normalise(pixels, e.network)
-    x = jitter(x, e.colour) if e.colour else x
+    x = jitter(x, e.colour, draws) if e.colour else x
     if targets.ndim == 3:
         logits, cells = model(x)
         loss = loss_of(logits, targets[:, 0])
         return loss if cells is None else loss + e.auxiliary * presence_loss(cells, targets[:, 1:])
     targets = labelled(targets, len(e.network.labels))
     if teacher is None:
-        x, targets = mix(x, targets, e.mixup) if e.mixup else (x, targets)
+        x, targets = mix(x, targets, e.mixup, draws) if e.mixup else (x, targets)
         return loss_of(model(x)[0], targets)
     told = teacher(x, e.network)
     if e.mixup:
-        x, both = mix(x, torch.cat([targets, told], 1), e.mixup)
+        x, both = mix(x, torch.cat([targets, told], 1), e.mixup, draws)
         targets, told = both.chunk(2, 1)
     return taught(model(x)[0], targets, told, e.options.teaching, loss_of)
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ...data import Dataset, as_picture, in_pixels, of_classes
 from ...net.network import Network
-from ...train.batches import WHOLE, Batches, PictureBatches, cut, jitter, moved
+from ...train import processes
+from ...train.batches import WHOLE, Batches, Draws, PictureBatches, cut, jitter, moved
 from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
@@ -79,7 +80,7 @@ def detection_loss(out: Tensor, targets: Tensor, e: Experiment) -> Tensor:
     label = targets[:, :, 0].long()
     hit, sure = label >= 0, label != boxes.IGNORED
     wanted = F.one_hot(label.clamp(min=0), out.shape[2] - 4) * hit[:, :, None]
-    count = hit.sum().clamp(min=1)
+    count = processes.shared(hit.sum()).clamp(min=1 / processes.count())
     classes = focal_loss(out[:, :, 4:][sure], wanted[sure].to(out.dtype), *e.options.focal).sum() / count
     codes = F.smooth_l1_loss(out[:, :, :4][hit], targets[:, :, 1:][hit], reduction="sum") / count
     return classes + e.options.box_weight * codes
@@ -99,9 +100,9 @@ class Detector(nn.Module):
         return self.net(x)
 
 
-def batch_loss(model: nn.Module, pixels: Tensor, targets: Tensor, e: Experiment) -> Tensor:
+def batch_loss(model: nn.Module, pixels: Tensor, targets: Tensor, draws: Draws, e: Experiment) -> Tensor:
     x = normalise(pixels, e.network)
-    return detection_loss(model(jitter(x, e.colour) if e.colour else x), targets, e)
+    return detection_loss(model(jitter(x, e.colour, draws) if e.colour else x), targets, e)
 
 
 def map50(net: DetectNet, dataset: Dataset) -> float:
