@@ -39,14 +39,21 @@ CASES = {
 }  # fmt: skip
 
 
-def trained(case: str, folder: Path, data: Path, monkeypatch, **changes) -> list[float]:
-    """The losses of all steps of a case, trained into `folder` / `case`."""
-    e, losses = USUAL | CASES[case] | changes, []
+def trained(case: str, folder: Path, data: Path, monkeypatch, **how) -> list[float]:
+    """The losses of all steps of a case, trained into `folder` / `case`; `how` is for loop.run."""
+    e, losses = USUAL | CASES[case] | how, []
     e |= {"train": str(data / e["train"]), "network": recipe_to_dict(e["network"])}
     with monkeypatch.context() as patched:
         patched.setattr(loop.Reporter, "step", lambda self, n, loss, share: losses.append(loss))
         loop.run("digits", folder / case, smoothing=0.0, name="toy", **e)
     return losses
+
+
+def stopped(case: str, folder: Path, data: Path, monkeypatch) -> list[float]:
+    """The same in two trainings, the first of which is stopped in the middle of its second epoch."""
+    asked = iter([False] * 4)
+    first = trained(case, folder, data, monkeypatch, stop=lambda: next(asked, True))
+    return first + trained(case, folder, data, monkeypatch, resume=True)
 
 
 def started(*arguments: str | Path) -> subprocess.CompletedProcess:
@@ -92,6 +99,19 @@ def test_two_processes_train_as_one(case, two, sets, tmp_path, monkeypatch):
     assert {p.name for p in (folder / case).iterdir()} == {p.name for p in (tmp_path / case).iterdir()}
 
 
+def test_a_training_that_goes_on_is_as_one_that_never_ended(two, sets, tmp_path, monkeypatch):
+    """To the last bit: the same losses, weights and log. So do two processes, which go on from a step of their own."""
+    alone = trained("labels", tmp_path, sets, monkeypatch)
+    assert stopped("labels", tmp_path / "again", sets, monkeypatch) == alone
+    folder, losses = two
+    assert losses["labels, stopped"] == losses["labels"]
+    for ours, theirs in ((tmp_path, tmp_path / "again"), (folder, folder / "stopped")):
+        one, other = (weights(at / "labels") for at in (ours, theirs))
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+        logs = ((at / "labels" / "log.csv").read_text().splitlines() for at in (ours, theirs))
+        assert len({tuple(line.rpartition(",")[0] for line in log) for log in logs}) == 1, "but for the seconds"
+
+
 def test_a_batch_has_equal_parts(sets, monkeypatch):
     e = loop.load_experiment("digits", train=str(sets / "squares"), batch=9)
     with pytest.raises(ValueError, match="digits: batch: wanted a multiple of 2 processes, got 9"):
@@ -135,6 +155,7 @@ def main(what: str, sets: Path, folder: Path) -> int:
     if what != "train":
         return fail(what, sets, folder)
     losses = {case: trained(case, folder, sets, pytest.MonkeyPatch()) for case in CASES}
+    losses["labels, stopped"] = stopped("labels", folder / "stopped", sets, pytest.MonkeyPatch())
     if int(os.environ["RANK"]) == 0:
         (folder / "losses.json").write_text(json.dumps(losses))
     assert processes.count() == 1, "they part when a training is over"

@@ -68,10 +68,11 @@ class Batches:
         """Steps of an epoch; items that are too few for another one have their turn in other epochs."""
         return len(self.dataset) // self.batch
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in an order that depends on seed and number only; batches are made two ahead, by two threads."""
+    def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass, but for the steps that are done, in an order that depends on seed and number only; batches are made
+        two ahead, by two threads."""
         order = np.random.default_rng((self.e.seed, number)).permutation(len(self.dataset))
-        chunks = order[: len(self) * self.batch].reshape(len(self), self.parts, -1)[:, self.rank]
+        chunks = order[: len(self) * self.batch].reshape(len(self), self.parts, -1)[done:, self.rank]
         with ThreadPoolExecutor(2) as pool:
             jobs = iter(chunks)
             ahead = [pool.submit(self.collate, number, chunk) for chunk in islice(jobs, 2)]

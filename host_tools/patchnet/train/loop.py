@@ -159,7 +159,9 @@ class Trainer:
         self.clock = Clock(e.minutes)
         steps = e.epochs * len(self.batches)
         self.optimizer, self.schedule = make_optimizer(self.module, e, steps, lambda: self.clock.share)
+        self.losses = list[float]()  # of the steps of this epoch
         self.over = False  # the time is, or that was enough
+        self.shown = False  # a batch
         self.parts = {
             "heads": self.module, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule
         }  # fmt: skip
@@ -171,7 +173,7 @@ class Trainer:
             try:
                 for name, part in self.parts.items():
                     part.load_state_dict(saved[name])
-                done = saved["epoch"]
+                done, self.losses = saved["epoch"], list(saved.get("losses", []))
                 self.clock.began -= saved.get("seconds", 0.0)
             except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, IndexError) as error:
                 raise damaged(out / CHECKPOINT, error) from None
@@ -184,10 +186,11 @@ class Trainer:
                 if self.over:
                     break
                 start = time.time()
-                loss = self.epoch(epoch, epoch == done, report, stop)
+                self.epoch(epoch, report, stop)
                 if report is not None:
-                    self.keep(epoch, loss, report, start)
+                    self.keep(epoch, report, start)
                     seen(out)
+                self.losses = []
         except BaseException:
             if report is not None:
                 report.end(cleared=True)
@@ -199,23 +202,22 @@ class Trainer:
             print(f"{e.name}: test {self.goal.measured} {measured:.4f} ({e.test})")
         return out
 
-    def epoch(self, epoch: int, first: bool, report: Reporter | None, stop: Callable[[], bool]) -> float:
-        """The mean loss. ValueError if it is no number."""
-        losses = list[float]()
+    def epoch(self, epoch: int, report: Reporter | None, stop: Callable[[], bool]) -> None:
+        """What is left of an epoch, up to the step after which it was enough. ValueError if the loss is no number."""
         self.module.train()
-        for step, (pixels, targets) in enumerate(self.batches.epoch(epoch)):
-            draws = self.batches.draws(epoch, step)
-            if self.rank == 0 and first and not losses:
-                save_batch(pixels, self.e, self.batches.draws(epoch, step), self.out / "batch.png")
-            losses.append(self.step(epoch, pixels, targets, draws, stop))
+        for pixels, targets in self.batches.epoch(epoch, len(self.losses)):
+            self.losses.append(self.step(epoch, pixels, targets, stop))
             if report is not None:
-                report.step(len(losses), losses[-1], self.clock.share)
+                report.step(len(self.losses), self.losses[-1], self.clock.share)
             if self.over:
                 break
-        return float(np.mean(losses))
 
-    def step(self, epoch: int, pixels: Tensor, targets: Tensor, draws: Draws, stop: Callable[[], bool]) -> float:
+    def step(self, epoch: int, pixels: Tensor, targets: Tensor, stop: Callable[[], bool]) -> float:
         """The loss before it, of the whole batch."""
+        draws = self.batches.draws(epoch, len(self.losses))
+        if self.rank == 0 and not self.shown:
+            save_batch(pixels, self.e, self.batches.draws(epoch, len(self.losses)), self.out / "batch.png")
+            self.shown = True
         loss = self.goal.loss(self.module, pixels=pixels, targets=targets, draws=draws)
         whole = self.agree(loss.item(), stop)
         if not math.isfinite(whole):
@@ -240,15 +242,16 @@ class Trainer:
         self.over = self.clock.share >= 1 or bool(enough)
         return loss
 
-    def keep(self, epoch: int, loss: float, report: Reporter, start: float) -> None:
-        """Files of a run whose epoch is over; the checkpoint last, for it is what a run goes on from."""
-        e, out = self.e, self.out
+    def keep(self, epoch: int, report: Reporter, start: float) -> None:
+        """Files of a run whose epoch is over, or which ends within it; the checkpoint last, for it is what a run goes
+        on from, with the next step."""
+        e, out, complete = self.e, self.out, len(self.losses) >= len(self.batches)
         last = epoch + 1 == e.epochs or self.over
         due = len(self.validation) and ((epoch + 1) % e.evaluate_every == 0 or last)
         measured = self.goal.measure(self.average.module, self.validation) if due else None
         save_float(self.average.module, out / "float.npz")
-        report(epoch + 1, loss, measured, self.schedule.get_last_lr()[0], time.time() - start)
-        state = {"epoch": epoch + 1, "seconds": self.clock.seconds()}
+        report(epoch + 1, float(np.mean(self.losses)), measured, self.schedule.get_last_lr()[0], time.time() - start)
+        state = {"epoch": epoch + complete, "losses": [] if complete else self.losses, "seconds": self.clock.seconds()}
         with whole(out / CHECKPOINT) as beside:
             torch.save({k: p.state_dict() for k, p in self.parts.items()} | state, beside)
 
