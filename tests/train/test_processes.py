@@ -22,7 +22,7 @@ from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.net.toml import recipe_to_dict
 from patchnet.tasks.classify import training
 from patchnet.tasks.detect.end import Detection, Scale
-from patchnet.train import loop, processes
+from patchnet.train import loop, modules, processes
 
 torch.set_num_threads(1)
 
@@ -114,10 +114,26 @@ def test_a_training_that_goes_on_is_as_one_that_never_ended(two, sets, tmp_path,
 
 def test_a_batch_has_equal_parts(sets, monkeypatch):
     e = loop.load_experiment("digits", train=str(sets / "squares"), batch=9)
-    with pytest.raises(ValueError, match="digits: batch: wanted a multiple of 2 processes, got 9"):
-        training.ClassBatches(loop.data.load(e.train), e, 0, 2)
+    with pytest.raises(ValueError, match=r"digits: batch: wanted a multiple of 6 \(processes x parts: 2 x 3\), got 9"):
+        training.ClassBatches(loop.data.load(e.train), replace(e, accumulate=3), 0, 2)
     with pytest.raises(ValueError, match="squares: wanted 3 items or more for a step, got 2"):
         training.ClassBatches(loop.data.load(e.train, limit=2), e, 0, 3)
+
+
+def test_a_batch_in_parts_is_the_batch(sets, tmp_path, monkeypatch):
+    """Where norms do not count what is in it; where they do, its losses differ."""
+    whole = trained("sgd", tmp_path / "a", sets, monkeypatch)
+    parts = trained("sgd", tmp_path / "b", sets, monkeypatch, accumulate=2)
+    assert np.abs(np.array(parts) / whole - 1).max() > 1e-3
+    monkeypatch.setattr(modules.Norm, "forward", lambda self, x: x * self.weight[:, None, None])
+    whole, parts = (
+        trained("sgd", tmp_path / f"{n}", sets, monkeypatch, accumulate=n, mixup=0.4, lr=0.1) for n in (1, 4)
+    )
+    assert whole[-1] < whole[0]
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    one, other = weights(tmp_path / "1" / "sgd"), weights(tmp_path / "4" / "sgd")
+    for name, value in one.items():
+        np.testing.assert_allclose(other[name], value, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("fault", ["error", "kill"])

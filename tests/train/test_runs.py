@@ -72,6 +72,8 @@ def test_settings_out_of_range(experiment, tmp_path, capsys):
         "epochs=2.5": "epochs: wanted a whole number, got 2.5",
         "validation=1": "validation: wanted 0 or more, less than 1, got 1",
         "batch=0": "batch: wanted",
+        "accumulate=0": "accumulate: wanted 1 to 1000000, got 0",
+        "accumulate=3": "toy: batch: wanted a multiple of 3 (processes x parts: 1 x 3), got 8",
         "lr=0": "lr: wanted more than 0, at most 1000, got 0",
         "lr=NaN": "lr: wanted a number, got nan",
         "seed=-1": "seed: wanted 0 to",

@@ -51,16 +51,19 @@ class Draws:
 
 class Batches:
     """Augmented batches of a data set: uint8 (N, H, W, C) and targets, whatever `sample` makes. Of a step's batch each
-    process has an equal part; what its items are depends on seed, epoch and item alone."""
+    process has equal parts, as many as the experiment accumulates; what its items are depends on seed, epoch and item
+    alone."""
 
     def __init__(self, dataset: Dataset, experiment: Experiment, rank: int = 0, ranks: int = 1):
-        self.dataset, self.e, self.rank, self.parts = dataset, experiment, rank, ranks
-        where = f"{experiment.name}: batch: " if ranks > 1 else ""
+        self.dataset, self.e, self.rank, self.ranks = dataset, experiment, rank, ranks
+        self.parts = ranks * experiment.accumulate
         if experiment.batch % self.parts:
-            raise ValueError(f"{where}wanted a multiple of {self.parts} processes, got {experiment.batch}")
+            wanted = f"{self.parts} (processes x parts: {ranks} x {experiment.accumulate})"
+            raise ValueError(f"{experiment.name}: batch: wanted a multiple of {wanted}, got {experiment.batch}")
         if len(dataset) < self.parts:
             raise ValueError(f"{experiment.train}: wanted {self.parts} items or more for a step, got {len(dataset)}")
         self.batch = min(experiment.batch, len(dataset) // self.parts * self.parts)
+        self.size = self.batch // self.parts
         if self.batch < experiment.batch:
             log.warning("%s: %d items make batches of %d", experiment.train, len(dataset), self.batch)
 
@@ -69,10 +72,11 @@ class Batches:
         return len(self.dataset) // self.batch
 
     def epoch(self, number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass, but for the steps that are done, in an order that depends on seed and number only; batches are made
-        two ahead, by two threads."""
+        """One pass, but for the steps that are done, in an order that depends on seed and number only: this process's
+        parts of each step's batch. They are made two ahead, by two threads."""
         order = np.random.default_rng((self.e.seed, number)).permutation(len(self.dataset))
-        chunks = order[: len(self) * self.batch].reshape(len(self), self.parts, -1)[done:, self.rank]
+        parts = order[: len(self) * self.batch].reshape(len(self), self.parts, self.size)[done:]
+        chunks = parts[:, self.rank :: self.ranks].reshape(-1, self.size)
         with ThreadPoolExecutor(2) as pool:
             jobs = iter(chunks)
             ahead = [pool.submit(self.collate, number, chunk) for chunk in islice(jobs, 2)]
@@ -85,9 +89,9 @@ class Batches:
         pixels, targets = zip(*made, strict=True)
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(targets))
 
-    def draws(self, epoch: int, step: int) -> Draws:
-        """Random numbers for what a step does with its batch."""
-        return Draws((self.e.seed, epoch, step, STEP), self.batch, self.batch // self.parts * self.rank)
+    def draws(self, epoch: int, step: int, part: int = 0) -> Draws:
+        """Random numbers for what a step does with this process's part of its batch."""
+        return Draws((self.e.seed, epoch, step, STEP), self.batch, self.size * (self.ranks * part + self.rank))
 
     def sample(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | np.int64]:
         """One picture as the network reads it, and its target."""

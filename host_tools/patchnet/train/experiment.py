@@ -51,7 +51,10 @@ class Experiment:
     """More than 0: the training ends when they are over, if `epochs` are not done by then, with a learning rate that
     has come to its end too."""
     batch: Annotated[int, "1 to 1000000"] = 64
-    """Pictures or clips in a step."""
+    """Pictures or clips in a step, however many processes share them."""
+    accumulate: Annotated[int, "1 to 1000000"] = 1
+    """More than 1: a step takes its batch in so many equal parts, one after the other, for which less memory will do.
+    Norms, and losses of boxes, then count what is in a part."""
     optimizer: Annotated[str, "adamw or sgd"] = "adamw"
     """By which rule weights are moved."""
     lr: Annotated[float, "more than 0, at most 1000"] = 2e-3

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -205,33 +206,37 @@ class Trainer:
     def epoch(self, epoch: int, report: Reporter | None, stop: Callable[[], bool]) -> None:
         """What is left of an epoch, up to the step after which it was enough. ValueError if the loss is no number."""
         self.module.train()
-        for pixels, targets in self.batches.epoch(epoch, len(self.losses)):
-            self.losses.append(self.step(epoch, pixels, targets, stop))
+        parts = self.batches.epoch(epoch, len(self.losses))
+        while len(self.losses) < len(self.batches):
+            self.losses.append(self.step(epoch, islice(parts, self.e.accumulate), stop))
             if report is not None:
                 report.step(len(self.losses), self.losses[-1], self.clock.share)
             if self.over:
                 break
 
-    def step(self, epoch: int, pixels: Tensor, targets: Tensor, stop: Callable[[], bool]) -> float:
+    def step(self, epoch: int, parts: Iterable[tuple[Tensor, Tensor]], stop: Callable[[], bool]) -> float:
         """The loss before it, of the whole batch."""
-        draws = self.batches.draws(epoch, len(self.losses))
-        if self.rank == 0 and not self.shown:
-            save_batch(pixels, self.e, self.batches.draws(epoch, len(self.losses)), self.out / "batch.png")
-            self.shown = True
-        loss = self.goal.loss(self.module, pixels=pixels, targets=targets, draws=draws)
-        whole = self.agree(loss.item(), stop)
-        if not math.isfinite(whole):
-            raise ValueError(
-                f"{self.e.name}: epoch {epoch + 1}: the loss is {whole}: try a smaller lr than {self.e.lr:g}"
-            )
+        loss = 0.0
         self.optimizer.zero_grad()
-        loss.backward()
+        for i, (pixels, targets) in enumerate(parts):
+            if self.rank == 0 and not self.shown:
+                save_batch(pixels, self.e, self.batches.draws(epoch, len(self.losses)), self.out / "batch.png")
+                self.shown = True
+            draws = self.batches.draws(epoch, len(self.losses), i)
+            part = self.goal.loss(self.module, pixels=pixels, targets=targets, draws=draws) / self.e.accumulate
+            part.backward()
+            loss += part.item()
+        loss = self.agree(loss, stop)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"{self.e.name}: epoch {epoch + 1}: the loss is {loss}: try a smaller lr than {self.e.lr:g}"
+            )
         processes.mean_gradients(self.module)
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         self.optimizer.step()
         self.schedule.step()
         self.average.update_parameters(self.module.net)
-        return whole
+        return loss
 
     def agree(self, loss: float, stop: Callable[[], bool]) -> float:
         """The mean of the processes' losses. What the time is, and whether that was enough, the first one tells all."""
