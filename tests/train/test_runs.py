@@ -74,6 +74,8 @@ def test_settings_out_of_range(experiment, tmp_path, capsys):
         "batch=0": "batch: wanted",
         "accumulate=0": "accumulate: wanted 1 to 1000000, got 0",
         "accumulate=3": "toy: batch: wanted a multiple of 3 (processes x parts: 1 x 3), got 8",
+        "precision=half": "precision: wanted float32, bfloat16 or float16, got 'half'",
+        "precision=float16": "precision: wanted float32 or bfloat16, as device is cpu, got 'float16'",
         "lr=0": "lr: wanted more than 0, at most 1000, got 0",
         "lr=NaN": "lr: wanted a number, got nan",
         "seed=-1": "seed: wanted 0 to",
@@ -90,6 +92,35 @@ def test_settings_out_of_range(experiment, tmp_path, capsys):
     for setting, line in wrong.items():
         assert line in said(capsys, "train", path, "--out", out, "--set", setting)
         assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(experiment, tmp_path, capsys):
+    line = said(capsys, "train", experiment(device="cuda", precision="float16"), "--out", tmp_path / "run")
+    assert line == "patchnet: device: wanted cpu, as PyTorch finds no GPU, got cuda" and not (tmp_path / "run").exists()
+
+
+def test_layers_in_half_the_bits(experiment, tmp_path, monkeypatch):
+    """Those compute in bfloat16; what is learnt, told and kept is float32, and near to what float32 learns."""
+    seen, losses = [], []
+    run, step = training.Heads.forward, loop.Reporter.step
+
+    def forward(self, x):
+        seen.append(self.net.tunnels[0][0].conv(x).dtype)
+        return run(self, x)
+
+    monkeypatch.setattr(training.Heads, "forward", forward)
+    monkeypatch.setattr(loop.Reporter, "step", lambda self, n, loss, share: losses.append(loss) or step(self, n, 0, 0))
+    for precision in ("float32", "bfloat16"):
+        run_dir = loop.run(experiment(precision=precision, epochs=4, lr=1e-2), tmp_path / precision)
+    assert seen == [torch.float32] * 12 + [torch.bfloat16] * 12
+    one, other = losses[:12], losses[12:]
+    assert one != other and np.allclose(one, other, rtol=0.1) and other[-1] < other[0]
+    saved = torch.load(run_dir / "checkpoint.pt", weights_only=True)
+    moments = [value for state in saved["optimizer"]["state"].values() for value in state.values()]
+    kept = [*saved["heads"].values(), *saved["average"].values(), *moments]
+    assert {value.dtype for value in kept} == {torch.float32, torch.int64}
+    assert {a.dtype.name for a in np.load(run_dir / "float.npz").values() if a.dtype.kind == "f"} == {"float32"}
 
 
 def test_nothing_to_learn(experiment, tmp_path, capsys, squares):

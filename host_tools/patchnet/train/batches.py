@@ -46,7 +46,7 @@ class Draws:
     def uniform(self, like: Tensor, *shape: int) -> Tensor:
         """Between 0 and 1, of this shape for each item of `like`."""
         drawn = self.rng.random((self.whole, *shape), np.float32)
-        return torch.from_numpy(drawn[self.start : self.start + len(like)])
+        return torch.from_numpy(drawn[self.start : self.start + len(like)]).to(like.device)
 
 
 class Batches:

@@ -95,6 +95,10 @@ class Experiment:
     """Tunnels learn the same weights, which few pictures may ask for; the file holds them once."""
     evaluate_every: Annotated[int, "1 to 1000000"] = 1
     """Epochs from one look at the held-out part to the next."""
+    precision: Annotated[str, "float32, bfloat16 or float16"] = "float32"
+    """In what layers compute; weights, norms and losses are float32 in any case. `"float16"` wants a GPU."""
+    device: Annotated[str, "cpu or cuda"] = "cpu"
+    """On what is trained: `"cuda"` is a GPU for each process."""
     tensorboard: bool = False
     """Also write TensorBoard's files."""
     seed: Annotated[int, "0 to 1000000000"] = 1
@@ -144,6 +148,8 @@ def check(e: Experiment, where: str) -> None:
         raise ValueError(f"{where}: name: wanted a name without slashes, got {e.name!r}")
     if not 0 < e.crop[0] <= e.crop[1]:
         raise ValueError(f"{where}: crop: wanted two parts of the area, 0 < least <= most <= 1, got {list(e.crop)}")
+    if e.precision == "float16" and e.device == "cpu":
+        raise ValueError(f"{where}: precision: wanted float32 or bfloat16, as device is cpu, got 'float16'")
 
 
 def options_of(task: str) -> type:

@@ -58,7 +58,7 @@ def checkpoint_of(out: Path, e: Experiment) -> dict:
     if not path.is_file():
         raise ValueError(f"{out}: nothing to resume, there is no checkpoint.pt")
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling makes of bytes that are none
         raise damaged(path, error) from None
     before = load_experiment(out / "config.toml") if (out / "config.toml").is_file() else e

@@ -7,6 +7,7 @@ batches, by which loss and measure, the room tells.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,7 +157,8 @@ class Trainer:
         self.test = test_of(e, training)
         if e.init:
             start_from(goal.module, *beginning(e, out))
-        self.module = goal.module.to(memory_format=torch.channels_last)
+        self.device = processes.place(e.device)
+        self.module = goal.module.to(self.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
         self.clock = Clock(e.minutes)
         steps = e.epochs * len(self.batches)
@@ -166,6 +169,9 @@ class Trainer:
         self.parts = {
             "heads": self.module, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule
         }  # fmt: skip
+        self.scaler = torch.amp.GradScaler("cuda", enabled=e.precision == "float16")
+        if self.scaler.is_enabled():
+            self.parts["scaler"] = self.scaler
 
     def run(self, saved: dict | None, seen: Callable[[Path], object], stop: Callable[[], bool]) -> Path:
         """All epochs, or those that are left after what was `saved`."""
@@ -223,8 +229,9 @@ class Trainer:
                 save_batch(pixels, self.e, self.batches.draws(epoch, len(self.losses)), self.out / "batch.png")
                 self.shown = True
             draws = self.batches.draws(epoch, len(self.losses), i)
-            part = self.goal.loss(self.module, pixels=pixels, targets=targets, draws=draws) / self.e.accumulate
-            part.backward()
+            pixels, targets = pixels.to(self.device), targets.to(self.device)
+            part = self.goal.loss(self.forward, pixels=pixels, targets=targets, draws=draws) / self.e.accumulate
+            self.scaler.scale(part).backward()
             loss += part.item()
         loss = self.agree(loss, stop)
         if not math.isfinite(loss):
@@ -232,11 +239,20 @@ class Trainer:
                 f"{self.e.name}: epoch {epoch + 1}: the loss is {loss}: try a smaller lr than {self.e.lr:g}"
             )
         processes.mean_gradients(self.module)
+        self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.schedule.step()
         self.average.update_parameters(self.module.net)
         return loss
+
+    def forward(self, x: Tensor) -> Any:
+        """The module's outputs, one or several, in float32 whatever they are computed in."""
+        half = torch.float16 if self.e.precision == "float16" else torch.bfloat16
+        with torch.autocast(self.device.type, half, enabled=self.e.precision != "float32"):
+            out = self.module(x)
+        return tuple(y if y is None else y.float() for y in out) if isinstance(out, tuple) else out.float()
 
     def agree(self, loss: float, stop: Callable[[], bool]) -> float:
         """The mean of the processes' losses. What the time is, and whether that was enough, the first one tells all."""
@@ -253,8 +269,9 @@ class Trainer:
         e, out, complete = self.e, self.out, len(self.losses) >= len(self.batches)
         last = epoch + 1 == e.epochs or self.over
         due = len(self.validation) and ((epoch + 1) % e.evaluate_every == 0 or last)
-        measured = self.goal.measure(self.average.module, self.validation) if due else None
-        save_float(self.average.module, out / "float.npz")
+        average = copy.deepcopy(self.average.module).cpu()
+        measured = self.goal.measure(average, self.validation) if due else None
+        save_float(average, out / "float.npz")
         report(epoch + 1, float(np.mean(self.losses)), measured, self.schedule.get_last_lr()[0], time.time() - start)
         state = {"epoch": epoch + complete, "losses": [] if complete else self.losses, "seconds": self.clock.seconds()}
         with whole(out / CHECKPOINT) as beside:

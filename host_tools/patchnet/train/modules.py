@@ -208,7 +208,8 @@ def normalise(pixels: Tensor, network: Network) -> Tensor:
     """uint8 (N, H, W, C) to float32 (N, C, H, W): (p - mean) / std. Floats are real inputs, and stay as they are."""
     x = pixels.float()
     if not pixels.is_floating_point():
-        x = (x - torch.tensor(network.mean[: network.channels], dtype=torch.float32)) / network.std
+        mean = torch.tensor(network.mean[: network.channels], dtype=torch.float32, device=x.device)
+        x = (x - mean) / network.std
     return x.permute(0, 3, 1, 2)  # stays channels-last in memory, which oneDNN wants
 
 

@@ -33,6 +33,16 @@ def count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def place(device: str) -> torch.device:
+    """Where this process computes: of several GPUs of a machine each has its own. ValueError where there is none."""
+    if device == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("device: wanted cpu, as PyTorch finds no GPU, got cuda")
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """While the processes that torchrun has started are connected. An error of one ends all: it is raised in the first

@@ -21,7 +21,7 @@ class Goal:
     equal parts; what is measured on held-out items (`measured` is its name)."""
 
     module: nn.Module
-    loss: Callable[..., Tensor]  # of the module, pixels, targets and draws (batches.Draws)
+    loss: Callable[..., Tensor]  # of what computes it, pixels, targets and draws (batches.Draws)
     measure: Callable[[Tunnels, Dataset], float]
     measured: str
 

@@ -33,11 +33,11 @@ class Teacher:
         own = self.network
 
         def row(values: tuple[int, ...]) -> Tensor:
-            return torch.tensor(values[: x.shape[1]], dtype=torch.float32)[:, None, None]
+            return torch.tensor(values[: x.shape[1]], dtype=torch.float32, device=x.device)[:, None, None]
 
         x = (x * pupil.std + row(pupil.mean) - row(own.mean)) / own.std
         x = F.interpolate(x, (own.height, own.width), mode="bilinear", align_corners=False)
-        return self.model(x.contiguous(memory_format=torch.channels_last)).softmax(1)
+        return self.model.to(x.device)(x.contiguous(memory_format=torch.channels_last)).softmax(1)
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -128,7 +128,9 @@ def loss_for(e: Experiment, dataset: Dataset, made: tuple[str, ...] = ()) -> Cal
     labels, classes = e.network.labels, (*dataset.classes, *made)
     if dataset.boxes is None and labels == classes:
         weight = class_weights(dataset.labels, len(classes)) if e.options.balanced else None
-        return lambda logits, target: F.cross_entropy(logits, target, weight, label_smoothing=e.smoothing)
+        return lambda logits, target: F.cross_entropy(
+            logits, target, weight if weight is None else weight.to(target.device), label_smoothing=e.smoothing
+        )
     if dataset.boxes is not None and labels == classes:
         return presence_loss
     if dataset.boxes is None or len(labels) != 2 or labels[1] not in classes:
@@ -143,8 +145,9 @@ def loss_for(e: Experiment, dataset: Dataset, made: tuple[str, ...] = ()) -> Cal
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         sure = target[:, column] != UNSURE
         logits, wanted = logits[sure], target[sure, column].long()
-        total = F.cross_entropy(logits, wanted, weight, label_smoothing=e.smoothing, reduction="sum")
-        return total / processes.shared(weight[wanted].sum())
+        by = weight.to(wanted.device)
+        total = F.cross_entropy(logits, wanted, by, label_smoothing=e.smoothing, reduction="sum")
+        return total / processes.shared(by[wanted].sum())
 
     return loss
 
@@ -156,7 +159,7 @@ def class_weights(labels: np.ndarray, classes: int) -> Tensor:
 
 
 def batch_loss(
-    model: nn.Module,
+    model: Callable,
     e: Experiment,
     loss_of: Callable,
     pixels: Tensor,

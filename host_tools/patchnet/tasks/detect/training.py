@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -100,7 +101,7 @@ class Detector(nn.Module):
         return self.net(x)
 
 
-def batch_loss(model: nn.Module, pixels: Tensor, targets: Tensor, draws: Draws, e: Experiment) -> Tensor:
+def batch_loss(model: Callable, pixels: Tensor, targets: Tensor, draws: Draws, e: Experiment) -> Tensor:
     x = normalise(pixels, e.network)
     return detection_loss(model(jitter(x, e.colour, draws) if e.colour else x), targets, e)
 
