@@ -31,7 +31,7 @@ BOXES = replace(SMALL, labels=toys.CLASSES, height=24, width=32, k=4, margin_h=8
 USUAL = {"epochs": 2, "batch": 8, "validation": 0.0, "test": "", "ema": 0.9, "lr": 1e-2}
 SQUARES = {"train": "squares", "network": replace(SMALL, labels=tuple(toys.COLOURS))}
 CASES = {
-    "labels": {**SQUARES, "mixup": 0.4, "balanced": True},
+    "labels": {**SQUARES, "mixup": 0.4, "cutmix": 1.0, "balanced": True},
     "sgd": {**SQUARES, "optimizer": "sgd", "minutes": 9.0},
     "presence": {"train": "boxes.npz", "network": BOXES, "auxiliary": 1.0, "mosaic": 0.5, "tied": True},
     "one class": {"train": "boxes.npz", "network": replace(BOXES, labels=("none", "disc"))},

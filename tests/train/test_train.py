@@ -10,10 +10,11 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+import toys
 from patchnet import data
 from patchnet.tasks.classify import training
 from patchnet.train import batches, experiment, loop
-from patchnet.train.batches import as_boxes, cut, moved, pictures
+from patchnet.train.batches import Draws, as_boxes, cut, cutmix, mixed, mixup, moved, pictures
 from patchnet.train.modules import load_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
@@ -205,6 +206,52 @@ def test_batches_depend_on_seed_and_epoch_only():
     assert first[0][0].shape == (16, 16, 16, 1) and first[0][0].dtype == torch.uint8
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0][1], other[0][1])
+
+
+def test_mixed_pictures_have_mixed_labels():
+    """Of a picture that is its own label everywhere, what is seen of each label is what the target says."""
+    labels = torch.eye(5)
+    x = labels[:, :, None, None].expand(5, 5, 12, 20)
+    shares = []
+    for seed in range(40):
+        blended, cut = (how(x, labels, 1.0, Draws((seed,), 5)) for how in (mixup, cutmix))
+        for pixels, targets in (blended, cut):
+            torch.testing.assert_close(pixels.mean((2, 3)), targets)
+            torch.testing.assert_close(targets[[1, 0, 3, 2, 4]] + targets, labels[[1, 0, 3, 2, 4]] + labels)
+        assert torch.equal(blended[0][:, :, 0, 0], blended[0][:, :, 9, 9])
+        box = cut[0][0, 1]  # what picture 0 has of its neighbour: ones, in a box
+        assert set(box.unique().tolist()) <= {0.0, 1.0}
+        assert torch.equal(box, box.amax(1, keepdim=True) * box.amax(0, keepdim=True))
+        shares.append(cut[1][0, 0].item())
+    assert min(shares) < 0.3 and max(shares) > 0.9 and x[0, 0].min() == 1, "all sizes; and what came in stays"
+
+
+@pytest.mark.parametrize(("mixup", "cutmix", "wanted"), [(0.2, 0.0, {"mixup"}), (0, 1.0, {"cutmix"}), (0, 0, {"none"}),
+                                                         (0.2, 1.0, {"mixup", "cutmix"})])  # fmt: skip
+def test_each_batch_is_mixed_in_one_way(monkeypatch, mixup, cutmix, wanted):
+    e, used = experiment.load_experiment("digits", mixup=mixup, cutmix=cutmix), []
+    for name in ("mixup", "cutmix"):
+        how = lambda x, targets, alpha, draws, name=name: used.append((name, alpha)) or (x, targets)  # noqa: E731
+        monkeypatch.setattr(batches, name, how)
+    for step in range(30):
+        mixed(torch.zeros(2, 1, 4, 4), torch.eye(2), e, Draws((1, step), 2))
+    assert {name for name, _ in used} | ({"none"} if not used else set()) == wanted
+    assert set(used) <= {("mixup", mixup), ("cutmix", cutmix)}
+    assert len(used) == (0 if wanted == {"none"} else 30)
+
+
+@pytest.mark.parametrize("how", ["mixup", "cutmix"])
+@pytest.mark.parametrize("task", ["classify", "detect"])
+def test_boxes_are_not_mixed(tmp_path, how, task):
+    toys.save(tmp_path / "boxes.npz", 4)
+    table = {"labels": list(toys.CLASSES), "height": 16, "width": 16, "k": 1, "central": False, "stem_out": 8,
+             "stages": [{"out": 16, "stride": 2, "t": 2}]}  # fmt: skip
+    if task == "detect":
+        table["detection"] = {"scales": [{"anchors": [[8, 8]]}]}
+    wanted = f"digits: {how} is for sets of class labels, .*boxes.npz has boxes"
+    with pytest.raises(ValueError, match=wanted):
+        loop.run("digits", tmp_path / "run", **FEW | {"network": table, "train": str(tmp_path / "boxes.npz"), how: 0.2})
+    assert not (tmp_path / "run").exists()
 
 
 def test_ranks_share_an_epoch():

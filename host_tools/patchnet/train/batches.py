@@ -242,10 +242,42 @@ def jitter(x: Tensor, strength: float, draws: Draws) -> Tensor:
     return (x - grey) * (1 + drawn()) + grey + 0.2 * drawn(x.shape[1])
 
 
-def mix(x: Tensor, targets: Tensor, alpha: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """mixup: each picture (and its target distribution) blended with its neighbour in the batch."""
+def unmixed(e: Experiment) -> None:
+    """ValueError if pictures shall be mixed, for a set of boxes, which would stay where they are."""
+    if e.mixup or e.cutmix:
+        raise ValueError(
+            f"{e.name}: {'mixup' if e.mixup else 'cutmix'} is for sets of class labels, {e.train} has boxes"
+        )
+
+
+def mixed(x: Tensor, targets: Tensor, e: Experiment, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Pictures and their target distributions by mixup or cutmix, as the experiment has it; by one of them where it has
+    both."""
+    if e.cutmix and (not e.mixup or draws.rng.random() < 0.5):
+        return cutmix(x, targets, e.cutmix, draws)
+    return mixup(x, targets, e.mixup, draws) if e.mixup else (x, targets)
+
+
+def mixup(x: Tensor, targets: Tensor, alpha: float, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Each picture (and its target distribution) blended with its neighbour in the batch (Zhang et al. 2018)."""
     share, other = draws.rng.beta(alpha, alpha), neighbours(len(x))
     return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+
+
+def cutmix(x: Tensor, targets: Tensor, alpha: float, draws: Draws) -> tuple[Tensor, Tensor]:
+    """In each picture a box out of its neighbour in the batch, which reaches as far as the picture does; targets by the
+    areas (Yun et al. 2019)."""
+    side, other = math.sqrt(1 - draws.rng.beta(alpha, alpha)), neighbours(len(x))
+
+    def span(size: int) -> slice:
+        length, middle = round(side * size), int(draws.rng.integers(size))
+        return slice(max(0, middle - length // 2), min(size, middle - length // 2 + length))
+
+    rows, columns = span(x.shape[2]), span(x.shape[3])
+    out = x.clone()
+    out[:, :, rows, columns] = x[other][:, :, rows, columns]
+    share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (x.shape[2] * x.shape[3])
+    return out, share * targets + (1 - share) * targets[other]
 
 
 def neighbours(n: int) -> Tensor:

@@ -82,7 +82,11 @@ class Experiment:
     colour: Annotated[float, "0 to 10"] = 0.3
     """How much brightness, contrast, saturation and white balance vary; 0: not at all."""
     mixup: Annotated[float, "0 to 100"] = 0.0
-    """More than 0: pictures and labels are blended in pairs; alpha of the beta distribution of the shares."""
+    """More than 0: pictures and labels are blended in pairs; alpha of the beta distribution of the shares. For sets of
+    class labels, as `cutmix`."""
+    cutmix: Annotated[float, "0 to 100"] = 0.0
+    """More than 0: a box of each picture is another one's, and so much of its label; alpha of the beta distribution of
+    what stays. With `mixup`, too, each batch has one of both."""
     mosaic: Annotated[float, "0 to 1"] = 0.0
     """Sets of boxes: part of the pictures that are made of cuts of four."""
     extra: str = ""

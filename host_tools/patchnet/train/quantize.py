@@ -60,7 +60,7 @@ def run(
         is_ = f", {what_is(run_dir)}" if run_dir.exists() else ""
         raise ValueError(f"{run_dir}: wanted the directory of a training, with its config.toml and float.npz{is_}")
     e = load_experiment(run_dir / "config.toml")
-    e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, weight_decay=0.0, accumulate=1)
+    e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, cutmix=0.0, weight_decay=0.0, accumulate=1)
     torch.manual_seed(e.seed)
     teacher = load_float(run_dir)
     training, _ = held_out(data.readable(data.load(e.train)), e.validation)

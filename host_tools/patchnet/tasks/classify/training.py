@@ -20,7 +20,7 @@ from ... import data
 from ...data import Dataset
 from ...net.network import Network
 from ...train import processes
-from ...train.batches import WHOLE, Batches, Draws, PictureBatches, jitter, mix
+from ...train.batches import WHOLE, Batches, Draws, PictureBatches, jitter, mixed, unmixed
 from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
@@ -176,12 +176,11 @@ def batch_loss(
         return loss if cells is None else loss + e.auxiliary * presence_loss(cells, targets[:, 1:])
     targets = labelled(targets, len(e.network.labels))
     if teacher is None:
-        x, targets = mix(x, targets, e.mixup, draws) if e.mixup else (x, targets)
+        x, targets = mixed(x, targets, e, draws)
         return loss_of(model(x)[0], targets)
     told = teacher(x, e.network)
-    if e.mixup:
-        x, both = mix(x, torch.cat([targets, told], 1), e.mixup, draws)
-        targets, told = both.chunk(2, 1)
+    x, both = mixed(x, torch.cat([targets, told], 1), e, draws)
+    targets, told = both.chunk(2, 1)
     return taught(model(x)[0], targets, told, e.options.teaching, loss_of)
 
 
@@ -232,6 +231,8 @@ class Classification(Training):
             raise ValueError(
                 f"{e.name}: extra pictures of a set of class labels want a teacher, who tells what they are"
             )
+        if training.boxes is not None:
+            unmixed(e)
         if training.boxes is not None and own.teacher:
             raise ValueError(f"{e.name}: a teacher is for sets of class labels, {e.train} has boxes")
         teacher = Teacher(own.teacher, e.network.labels) if own.teacher else None

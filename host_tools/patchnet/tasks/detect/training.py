@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...data import Dataset, as_picture, in_pixels, of_classes
 from ...net.network import Network
 from ...train import processes
-from ...train.batches import WHOLE, Batches, Draws, PictureBatches, cut, jitter, moved
+from ...train.batches import WHOLE, Batches, Draws, PictureBatches, cut, jitter, moved, unmixed
 from ...train.experiment import Experiment
 from ...train.modules import Tunnels, normalise
 from ...train.task import Goal, Training
@@ -142,6 +142,7 @@ class DetectionTraining(Training):
         return BoxBatches(dataset, e, rank, ranks)
 
     def goal(self, e: Experiment, training: Dataset) -> Goal:
+        unmixed(e)
         return Goal(Detector(self.model(e.network, e.tied)), functools.partial(batch_loss, e=e), map50, "map50")
 
 
