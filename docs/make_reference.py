@@ -49,6 +49,7 @@ TYPES = {
     "bool": "true or false",
     "tuple[float, float]": "two numbers",
     "tuple[int, ...]": "integers",
+    "tuple[float, ...]": "numbers",
     "tuple[str, ...]": "texts",
     "Anchors": "pairs of width, height",
     "Network": "[table](#network)",

@@ -164,6 +164,8 @@ def test_background_must_be_last(folder, tmp_path):
     (tmp_path / "wrong.toml").write_text(wrong)
     with pytest.raises(ValueError, match="network has labels"):
         loop.run(tmp_path / "wrong.toml", tmp_path / "run")
+    with pytest.raises(ValueError, match="a teacher is for sets of pictures, .* has sounds"):
+        loop.run(tmp_path / "wrong.toml", tmp_path / "run", teacher="t.onnx")
 
 
 def test_accuracy_everywhere_on_this_machine(run, folder):

@@ -178,7 +178,7 @@ def batch_loss(
     if teacher is None:
         x, targets = mixed(x, targets, e, draws)
         return loss_of(model(x)[0], targets)
-    told = teacher(x, e.network)
+    told = teacher(x)
     x, both = mixed(x, torch.cat([targets, told], 1), e, draws)
     targets, told = both.chunk(2, 1)
     return taught(model(x)[0], targets, told, e.options.teaching, loss_of)
@@ -207,8 +207,16 @@ class Options:
     balanced: bool = False
     """All classes count alike in the loss, however many pictures they have."""
     teacher: str = ""
-    """A trained run with the same labels, whose answers to the pictures as they are augmented are learnt, too; of the
-    pictures of `extra`, whose labels play no part, nothing else."""
+    """A trained run with the same labels, or a file: ONNX (`.onnx`), a program of torch.export (`.pt2`) or TorchScript
+    (`.pt`, `.torchscript`), whose outputs are the labels in their order. Its answers to the pictures as they are
+    augmented are learnt, too; of the pictures of `extra`, whose labels play no part, nothing else."""
+    teacher_mean: tuple[Annotated[float, "-1000 to 1000"], ...] = ()
+    """A teacher from a file: what it wants taken away from pixels of 0 to 255, one number or one for each channel;
+    empty: as `[network]` has it."""
+    teacher_std: tuple[Annotated[float, "more than 0, at most 1000"], ...] = ()
+    """The same: what they are then divided by."""
+    teacher_size: tuple[Annotated[int, "1 to 4096"], ...] = ()
+    """The same: height and width of what it looks at; empty: as the file says, or else as `[network]` has it."""
     teaching: Annotated[float, "0 to 1"] = 0.7
     """The teacher's share of what is learnt."""
 
@@ -235,7 +243,8 @@ class Classification(Training):
             unmixed(e)
         if training.boxes is not None and own.teacher:
             raise ValueError(f"{e.name}: a teacher is for sets of class labels, {e.train} has boxes")
-        teacher = Teacher(own.teacher, e.network.labels) if own.teacher else None
+        scale = own.teacher_mean, own.teacher_std, own.teacher_size
+        teacher = Teacher(own.teacher, e.network, *scale) if own.teacher else None
         loss = functools.partial(batch_loss, e=e, loss_of=loss_for(e, training), teacher=teacher)
         module = Heads(self.model(e.network, e.tied), len(training.classes) if e.auxiliary else 0)
         return Goal(module, loss, float_accuracy, "accuracy")

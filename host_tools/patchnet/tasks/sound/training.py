@@ -133,6 +133,8 @@ class SoundTraining(Classification):
         return SoundBatches(dataset, e, rank, ranks)
 
     def goal(self, e: Experiment, training: Dataset) -> Goal:
+        if e.options.teacher:
+            raise ValueError(f"{e.name}: a teacher is for sets of pictures, {e.train} has sounds")
         background = Heard.of(e.network).audio.background
         loss_of = loss_for(e, training, (background,) if background else ())
         module = Heads(self.model(e.network, e.tied), 0)
