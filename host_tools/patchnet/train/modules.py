@@ -67,19 +67,41 @@ class Norm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or processes.count() == 1:
             return super().forward(x)
-        values = x.float()
-        own = torch.var_mean(values, (0, 2, 3), correction=0)
-        variances, means = processes.gathered(torch.stack(own)).unbind(1)
-        mean = means.mean(0)
-        variance = (variances + (means - mean).square()).mean(0)  # each process has as many values
+        y, mean, variance = SharedNorm.apply(x.float(), self.weight, self.bias, self.eps)
         with torch.no_grad():
-            n = values.numel() // len(mean) * processes.count()
+            n = y.numel() // len(mean) * processes.count()
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
-        gain = self.weight * torch.rsqrt(variance + self.eps)
-        y = (values - mean[:, None, None]) * gain[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
+
+
+class SharedNorm(torch.autograd.Function):
+    """x (N, C, H, W), of which each process has as many values, normalised by mean and variance of all of them, which
+    come too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        means, variances = processes.gathered(torch.stack(torch.batch_norm_update_stats(x, None, None, 0.0))).unbind(1)
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps))
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        """That of torch's own, but for the two sums over all values."""
+        x, weight, mean, scale = ctx.saved_tensors
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight, None, None, mean, scale, True, 0.0, [False, True, True]
+        )
+        n = x.numel() // len(mean) * processes.count()
+        by_weight, by_bias = (processes.summed(torch.stack([of_weight, of_bias])) / n).unbind(0)
+        gain, slope = weight * scale, -weight * scale.square() * by_weight
+        offset = -slope * mean - gain * by_bias
+        of_x = torch.addcmul(offset[:, None, None], x, slope[:, None, None])
+        return of_x.addcmul_(grad, gain[:, None, None]), of_weight, of_bias, None
 
 
 class ConvNorm(nn.Sequential):

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -69,28 +68,18 @@ def together() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-class _Sum(torch.autograd.Function):
-    """Over all processes; so is the gradient, which each has of its own part of the loss."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return summed(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return summed(grad)
-
-
 def summed(x: Tensor) -> Tensor:
-    x = x.contiguous().clone()
+    """Over all processes. No gradient goes through it."""
+    x = x.detach().contiguous().clone()
     dist.all_reduce(x)
     return x
 
 
 def gathered(x: Tensor) -> Tensor:
-    """Of each process its x: (processes, *shape of x). Gradients go back to where it came from."""
-    rows = [x if i == rank() else torch.zeros_like(x) for i in range(count())]
-    return _Sum.apply(torch.stack(rows))
+    """Of each process its x: (processes, *shape of x)."""
+    rows = x.new_zeros(count(), *x.shape)
+    rows[rank()] = x
+    return summed(rows)
 
 
 def shared(count_here: Tensor) -> Tensor:
