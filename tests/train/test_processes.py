@@ -51,9 +51,12 @@ def trained(case: str, folder: Path, data: Path, monkeypatch, **how) -> list[flo
 
 def stopped(case: str, folder: Path, data: Path, monkeypatch) -> list[float]:
     """The same in two trainings, the first of which is stopped in the middle of its second epoch."""
+    return begun(case, folder, data, monkeypatch) + trained(case, folder, data, monkeypatch, resume=True)
+
+
+def begun(case: str, folder: Path, data: Path, monkeypatch) -> list[float]:
     asked = iter([False] * 4)
-    first = trained(case, folder, data, monkeypatch, stop=lambda: next(asked, True))
-    return first + trained(case, folder, data, monkeypatch, resume=True)
+    return trained(case, folder, data, monkeypatch, stop=lambda: next(asked, True))
 
 
 def started(*arguments: str | Path) -> subprocess.CompletedProcess:
@@ -76,6 +79,7 @@ def sets(tmp_path_factory):
 def two(sets, tmp_path_factory):
     """The folder into which two processes have trained all cases, and the losses that the first one was told."""
     folder = tmp_path_factory.mktemp("two")
+    begun("sgd", folder / "begun", sets, pytest.MonkeyPatch())
     done = started("train", sets, folder)
     assert done.returncode == 0, done.stderr
     return folder, json.loads((folder / "losses.json").read_text())
@@ -84,6 +88,14 @@ def two(sets, tmp_path_factory):
 def weights(run: Path) -> dict[str, np.ndarray]:
     with np.load(run / "float.npz") as arrays:
         return {name: arrays[name] for name in arrays.files if name != "network"}
+
+
+def test_what_one_process_began_two_go_on_with(two):
+    """The fourth of the six steps of a case was its last."""
+    folder, losses = two
+    np.testing.assert_allclose(losses["sgd, begun by one"], losses["sgd"][4:], rtol=1e-5)
+    for name, value in weights(folder / "sgd").items():
+        np.testing.assert_allclose(weights(folder / "begun" / "sgd")[name], value, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -172,6 +184,7 @@ def main(what: str, sets: Path, folder: Path) -> int:
         return fail(what, sets, folder)
     losses = {case: trained(case, folder, sets, pytest.MonkeyPatch()) for case in CASES}
     losses["labels, stopped"] = stopped("labels", folder / "stopped", sets, pytest.MonkeyPatch())
+    losses["sgd, begun by one"] = trained("sgd", folder / "begun", sets, pytest.MonkeyPatch(), resume=True)
     if int(os.environ["RANK"]) == 0:
         (folder / "losses.json").write_text(json.dumps(losses))
     assert processes.count() == 1, "they part when a training is over"
