@@ -331,17 +331,20 @@ def test_named_networks():
 GROUPED = [(21, [(DIRECT, 1, 0)]), *((n, [(GROUPS, 2, 4)]) for n in (21, 11, 11, 6, 6)), (6, [(STORED, 2, 4)])]
 
 
-@pytest.mark.parametrize("act, most", [("relu6", 255), ("none", 128)])
-def test_sums_of_24_bits(act, most):
+@pytest.mark.parametrize("act, ends", [("relu6", (0, 255)), ("none", (-128, 127))])
+def test_sums_of_24_bits(act, ends):
     """Bits for the largest sum that weights and biases let happen; a quarter of the sums' bytes saved."""
     network = replace(VWW, chain=tuple(replace(layer, act=act) for layer in VWW.chain))
     qnet, plan = networks.random_qnet(np.random.default_rng(0), network), place(network, GROUPED)
     found = narrower(network, plan, qnet)
     assert [n.layer for n in found] == list(range(7))
     for i in range(1, 6):
-        projections = [chain[i].project for chain in qnet.tunnels]
-        sums = [np.abs(p.weight.astype(np.int64)).sum(1) * most + np.abs(p.bias.astype(np.int64)) for p in projections]
-        assert 2 ** (found[i].sum_bits - 2) <= max(s.max() for s in sums) < 2 ** (found[i].sum_bits - 1)
+        sums = []
+        for p in (chain[i].project for chain in qnet.tunnels):
+            products = p.weight[:, :, None].astype(np.int64) * np.array(ends)
+            sums += [*(p.bias + products.max(2).sum(1)), *(p.bias + products.min(2).sum(1))]
+        half = 2 ** (found[i].sum_bits - 1)
+        assert -half <= min(sums) and max(sums) < half and (min(sums) < -half // 2 or max(sums) >= half // 2)
         assert found[i].sums == 2 * network.layers()[i].ow * network.layers()[i].cout
     assert found[0].sum_bits is found[6].sum_bits is None and found[0].sums == found[6].sums == 0
 

@@ -41,8 +41,10 @@ def sum_bits(q: QLayer) -> int:
     """Bits that hold every sum of a projection, whatever the picture, and every part of one: 0 for other layers."""
     if not isinstance(q, QBottleneck):
         return 0
+    low, high = (-128, 127) if q.shape.act == "none" else (0, 255)  # of a depthwise value
     weight, bias = q.project.weight.astype(np.int64), q.project.bias.astype(np.int64)
-    most, least = (bias + 255 * part.sum(1) for part in (weight.clip(0), weight.clip(max=0)))
+    above, below = weight.clip(0).sum(1), weight.clip(max=0).sum(1)
+    most, least = bias + high * above + low * below, bias + low * above + high * below
     return max(int(most.max()).bit_length(), int(~least.min()).bit_length()) + 1
 
 

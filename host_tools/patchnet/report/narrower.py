@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..blob.order import alike
-from ..blob.quantized import QBottleneck, QLayer, QNet
+from ..blob.order import alike, sum_bits
+from ..blob.quantized import QNet
 from ..net.network import Network
 from ..plan.modes import NARROW
 from ..plan.place import Plan, areas
@@ -38,14 +36,6 @@ def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Nar
             last = j == segment.layers - 1
             i = segment.first + j
             sums = 0 if plan.steps[i].mode & NARROW else parts["sums"] // 4
-            bits = max(map(_sum_bits, integers[i])) if integers and sums else None
+            bits = max(map(sum_bits, integers[i])) if integers and sums else None
             out.append(Narrower(i, bits, sums, a.output // 2 if last else 0))
     return out
-
-
-def _sum_bits(q: QLayer) -> int:
-    """Bits of the largest sum of a projection: |bias| + sum of |weight| * the largest depthwise value."""
-    assert isinstance(q, QBottleneck)  # only these have sums
-    weight = np.abs(q.project.weight.astype(np.int64)).sum(1)
-    most = weight * (128 if q.shape.act == "none" else 255) + np.abs(q.project.bias.astype(np.int64))
-    return int(most.max()).bit_length() + 1
