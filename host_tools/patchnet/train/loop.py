@@ -159,6 +159,7 @@ class Trainer:
             start_from(goal.module, *beginning(e, out))
         self.device = processes.place(e.device)
         self.module = goal.module.to(self.device, memory_format=torch.channels_last)
+        self.model = processes.distributed(self.module)
         self.average = AveragedModel(self.module.net, multi_avg_fn=moving_average(e.ema), use_buffers=True)
         self.clock = Clock(e.minutes)
         steps = e.epochs * len(self.batches)
@@ -230,15 +231,15 @@ class Trainer:
                 self.shown = True
             draws = self.batches.draws(epoch, len(self.losses), i)
             pixels, targets = pixels.to(self.device), targets.to(self.device)
-            part = self.goal.loss(self.forward, pixels=pixels, targets=targets, draws=draws) / self.e.accumulate
-            self.scaler.scale(part).backward()
+            with processes.sending(self.model, i + 1 == self.e.accumulate):
+                part = self.goal.loss(self.forward, pixels=pixels, targets=targets, draws=draws) / self.e.accumulate
+                self.scaler.scale(part).backward()
             loss += part.item()
         loss = self.agree(loss, stop)
         if not math.isfinite(loss):
             raise ValueError(
                 f"{self.e.name}: epoch {epoch + 1}: the loss is {loss}: try a smaller lr than {self.e.lr:g}"
             )
-        processes.mean_gradients(self.module)
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         self.scaler.step(self.optimizer)
@@ -251,7 +252,7 @@ class Trainer:
         """The module's outputs, one or several, in float32 whatever they are computed in."""
         half = torch.float16 if self.e.precision == "float16" else torch.bfloat16
         with torch.autocast(self.device.type, half, enabled=self.e.precision != "float32"):
-            out = self.module(x)
+            out = self.model(x)
         return tuple(y if y is None else y.float() for y in out) if isinstance(out, tuple) else out.float()
 
     def agree(self, loss: float, stop: Callable[[], bool]) -> float:

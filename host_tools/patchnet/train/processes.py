@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 
 import torch
@@ -88,11 +88,11 @@ def shared(count_here: Tensor) -> Tensor:
     return count_here if count() == 1 else summed(count_here.float()) / count()
 
 
-def mean_gradients(module: nn.Module) -> None:
-    """Of all processes, in one piece: these networks are small, and a step is over before parts of it would be sent."""
-    grads = [p.grad for p in module.parameters() if p.grad is not None]
-    if count() == 1 or not grads:
-        return
-    whole = summed(torch.cat([grad.flatten() for grad in grads])) / count()
-    for grad, mean in zip(grads, whole.split([grad.numel() for grad in grads]), strict=True):
-        grad.copy_(mean.view(grad.shape))
+def distributed(module: nn.Module) -> nn.Module:
+    """A module whose gradients are the means over all processes."""
+    return module if count() == 1 else nn.parallel.DistributedDataParallel(module)
+
+
+def sending(model: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """For a part of a step's batch: gradients are sent with the last one."""
+    return nullcontext() if last or count() == 1 else model.no_sync()
