@@ -154,12 +154,22 @@ def fraction(text: str) -> float:
     return value
 
 
-def limits(p: Parser) -> None:
-    """Besides --ram, what a network has to keep to."""
+def part(text: str) -> float:
+    """A fraction that is something."""
+    if not fraction(text):
+        raise argparse.ArgumentTypeError(f"wanted a number above 0, at most 1, got {text!r}")
+    return float(text)
+
+
+def limits(p: Parser, cycles: bool = False) -> None:
+    """Besides --ram, what a network has to keep to; `cycles`: for time there is --cycles as well."""
     from ..make.boards import BOARDS  # imported here: with the commands
 
     p.add_argument("--flash", type=size, metavar="SIZE", help="blob at most")
-    p.add_argument("--ms", type=above_zero, metavar="N", help="milliseconds a picture at most, by modelled cycles")
+    either = p.add_mutually_exclusive_group() if cycles else p
+    either.add_argument("--ms", type=above_zero, metavar="N", help="milliseconds a picture at most, by modelled cycles")
+    if cycles:
+        either.add_argument("--cycles", type=count, metavar="N", help="the same as cycles, such as 60M")
     p.add_argument("--clock", type=hertz, metavar="HZ", help="of the processor (default: 480M)")
     p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help="whose flash and clock: a folder of boards/")
 
@@ -179,7 +189,8 @@ def wanted(args: argparse.Namespace) -> Wanted:
             if asked is not None and asked > most:
                 raise ValueError(f"{what}: {args.board} has room for {most:,} B, got {asked:,} B")
         flash = flash or room
-    return Wanted(args.ram, flash, args.ms, clock, getattr(args, "max_macs", None), flash_of(args))
+    ms = 1000 * args.cycles / clock if getattr(args, "cycles", None) else args.ms
+    return Wanted(args.ram, flash, ms, clock, getattr(args, "max_macs", None), flash_of(args))
 
 
 def flash_of(args: argparse.Namespace) -> Flash | None:

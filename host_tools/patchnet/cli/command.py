@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from ..models import names
-from . import boards, designing, importing, looking, making, papers, training
+from . import boards, designing, importing, looking, making, papers, searching, training
 from .arguments import USER_ERROR, Parser
 
 EPILOG = """\
@@ -54,7 +54,7 @@ def build_parser() -> Parser:
         sub.add_argument("--json", action="store_true", help="print JSON and nothing else")
         return sub
 
-    for group in (making, designing, training, importing, looking, papers, boards):
+    for group in (making, designing, searching, training, importing, looking, papers, boards):
         group.add(command)
     return parser
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PATCHES = (1, 4, 9, 16)
 OF_EQUATIONS = ("--height", "--width", "--channels", "--labels", "-k", "--margins", "--no-central")
-FEWEST = 0.7  # cycles per multiply-accumulate: no plan has less, so that many need not be made
 Found = tuple[list[dict[str, Any]], "Table | str", list[dict[str, Any]]]  # told as JSON and to people, as experiments
 
 
@@ -111,6 +110,7 @@ def search(args) -> Found:
     # imported here: the stage alone
     from .. import data
     from ..data.look import kind_of
+    from ..make.choose import FEWEST
     from ..net.search import design
     from ..net.toml import recipe_to_dict
     from ..progress import planning

@@ -28,6 +28,7 @@ from ..plan.sources import Flash
 from ..tasks.making import Making
 
 SLOW = 1.6  # cycles per multiply-accumulate: plans beyond save memory by working several times as long
+FEWEST = 0.7  # cycles per multiply-accumulate: no plan has less, so that many need not be made
 DEPTHS = 3  # networks of so many, the deepest that fit, are weighed
 SHOWN = 4
 TASKS = {"pictures": "classify", "boxes": "detect", "sounds": "audio"}  # what such data are for

@@ -225,3 +225,39 @@ def _logarithmic(axes: Axes) -> None:
     axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_xlim(low, high)
+
+
+def found(
+    title: str,
+    networks: Sequence[tuple[float, float, float, float, bool]],
+    limits: tuple[int | None, int | None, float | None],
+    path: str | Path,
+) -> None:
+    """Networks of a search: (minus accuracy, bytes of arena, of flash, cycles, whether it is on the front of all four);
+    accuracy against each of the others, with the best that may be had for less, and the `limits`."""
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    units = (
+        ("arena, KB (1024 bytes)", 1024),
+        ("flash, KB (1024 bytes)", 1024),
+        ("cycles of a picture, M, modelled", 1e6),
+    )
+    accuracy = np.array([-100 * one[0] for one in networks])
+    front = np.array([one[4] for one in networks])
+    for i, (axes, (what, unit), limit) in enumerate(
+        zip(figure.subplots(1, 3, sharey=True), units, limits, strict=True)
+    ):
+        cost = np.array([one[1 + i] for one in networks]) / unit
+        order = np.lexsort((-accuracy, cost))
+        axes.step(cost[order], np.maximum.accumulate(accuracy[order]), where="post", color=COLOURS["map_in"])
+        axes.plot(cost[~front], accuracy[~front], ".", color=COLOURS["other"], label="of less accuracy for as much")
+        axes.plot(cost[front], accuracy[front], "o", color="black", markersize=4, label="on the front of all four")
+        if limit is not None:
+            axes.axvline(limit / unit, color=BUDGET, linewidth=1.2, linestyle="--", label="limit")
+        axes.set_xlabel(what)
+        axes.grid(alpha=0.3)
+        if i == 0:
+            axes.set_ylabel("accuracy after a short training, held-out, %")
+            handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=len(labels))
+    save(figure, path, 130)

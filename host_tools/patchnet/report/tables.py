@@ -171,3 +171,13 @@ def designs(found: Sequence[dict]) -> Table:
             str(d["t"]), *(f"{n:,}" for n in sizes),
         )  # fmt: skip
     return out
+
+
+def found(title: str, rows: Sequence[dict]) -> Table:
+    """Networks of a search, one per line."""
+    out = _table(title, ("network",), ("trial", "held-out", "arena", "flash", "M cycles", "ms", "M MACs"))
+    for row in rows:
+        millions = (f"{row['cycles'] / 1e6:.1f}", f"{row['ms']:.1f}", f"{row['macs'] / 1e6:.1f}")
+        sizes = (f"{row['arena']:,}", f"{row['flash']:,}")
+        out.add_row(row["network"], str(row["trial"]), f"{row['accuracy']:.2%}", *sizes, *millions)
+    return out
