@@ -24,6 +24,7 @@ from patchnet.net.recipe import Stage, patch_tunnels
 COMMANDS = (
     "make",
     "design",
+    "search",
     "train",
     "quantize",
     "pack",
@@ -156,6 +157,7 @@ def test_what_make_refuses_leaves_nothing(tmp_path, capsys):
 
 
 EQUATIONS = ["design", "--budget", "9K", "--height", "32", "--width", "32"]
+SEARCH = ["search", "--data", "squares", "--ram", "20K"]
 WRONG = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["fly"], "invalid choice: 'fly'"),
@@ -313,6 +315,32 @@ WRONG = {
     ),
     "report by an impossible clock": (["report", ".", "--clock", "9000M"], "1M to 2000M, got '9000M'"),
     "macs below nothing": ([*EQUATIONS, "--max-macs=-5"], "wanted a number such as 30M, got '-5'"),
+    "search for nothing": (["search", "-o", "new"], "search: wanted --data, --ram, and --ms or --cycles; or --show"),
+    "search into nowhere": ([*SEARCH, "--ms", "9"], "required: -o"),
+    "search by two clocks": ([*SEARCH, "--ms", "9", "--cycles", "9M", "-o", "new"], "not allowed with argument"),
+    "search of boxes": (["search", "--data", "boxes", *SEARCH[3:], "--ms", "9", "-o", "new"], "boxes"),
+    "search into something": (
+        [*SEARCH, "--ms", "9", "-o", "pictures"],
+        "pictures: wanted a new folder, or one that `s",
+    ),
+    "search of no share": (
+        [*SEARCH, "--ms", "9", "-o", "new", "--share", "0"],
+        "wanted a number above 0, at most 1, got",
+    ),
+    "search with no such teacher": (
+        [*SEARCH, "--ms", "9", "-o", "new", "--teacher", "gone"],
+        "--teacher: wanted a trained run, there is no gone/float.npz",
+    ),
+    "search in too little": (
+        [*SEARCH[:-1], "512", "--ms", "9", "-o", "new"],
+        "keeps to 512 B of RAM, 9 ms at 480 MHz; the smallest needs",
+    ),
+    "search in no such storage": (
+        [*SEARCH, "--ms", "9", "-o", "new", "--storage", "nothing://x"],
+        "--storage nothing://x: ",
+    ),
+    "show with a limit": (["search", "-o", "new", "--show", "--ms", "9"], "--ms: has no effect with --show"),
+    "show of nothing": (["search", "-o", "none", "--show"], "none: wanted a folder that `search` began"),
     "tune without a chain": (["train", "digits", "--tune", "2"], "--tune: has no effect without --chain"),
     "resume and force": (["train", "digits", "--resume", "--force"], "not allowed with argument"),
     "learning at no rate": (["quantize", ".", "--lr", "-1"], "--lr: wanted a number above 0, got '-1'"),
@@ -417,7 +445,9 @@ def test_what_is_no_network_is_told_with_what_to_do(verb, here, capsys):
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     argv, message = WRONG[case]
-    if argv[:1] in (["train"], ["quantize"], ["make"]) and case != "bad setting":
+    if argv[:1] == ["search"]:
+        pytest.importorskip("optuna")
+    if argv[:1] in (["train"], ["quantize"], ["make"], ["search"]) and case != "bad setting":
         pytest.importorskip("torch")
     (here / "bad.toml").write_text("height = [")
     (here / "short.toml").write_text('name = "short"\n')
@@ -449,7 +479,7 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     Image.new("L", (9, 9)).save(here / "a.png")
     Image.effect_noise((40, 40), 99).save(here / "half.jpg")
     (here / "half.jpg").write_bytes((here / "half.jpg").read_bytes()[:-300])
-    if "design" in case and not (here / "squares").exists():
+    if ("design" in case or "search" in case) and not (here / "squares").exists():
         toys.folder(here / "squares", 7)
     status, out, err = run(capsys, *argv)
     lines = [line for line in err.splitlines() if line.startswith("patchnet")]

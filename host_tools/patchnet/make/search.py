@@ -27,6 +27,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ PATIENCE = 300  # proposals in a row, none of which is both new and within the l
 BEAT, LOST = 30.0, 300.0  # seconds: a worker tells that it is alive; one that has not is taken for dead
 EPOCHS = 30  # of the full training
 FAILED = 3  # trainings in a row: then something else is wrong
+TRIES = 3  # to open a storage
 # what became of a proposal
 BEYOND, AGAIN, WEIGHED, TRAINED, STOPPED, FAULTY = FATES = "beyond", "again", "weighed", "trained", "stopped", "faulty"
 
@@ -160,10 +162,10 @@ def weights_once(network: Network, tied: bool) -> int:
 
 def check(space: Space, wanted: Wanted) -> None:
     """ValueError, telling what the smallest networks need, if none of them keeps to the limits."""
-    found = [needs_of(proposal, wanted) for proposal in space.smallest()]
-    if not any(needs.beyond == 0 for needs in found):
-        every = [needs_of(proposal, Wanted(source=wanted.source)) for proposal in space.smallest()]
-        fronts = [choice.front(proposal.network(), source=wanted.source) for proposal in space.smallest()]
+    proposals = [space.proposal(genes) for genes in space.smallest()]
+    if all(needs_of(proposal, wanted).beyond for proposal in proposals):
+        every = [needs_of(proposal, Wanted(source=wanted.source)) for proposal in proposals]
+        fronts = [choice.front(proposal.network(), source=wanted.source) for proposal in proposals]
         arena, flash = min(front[0].arena_bytes for front in fronts), min(needs.flash for needs in every)
         ms = 1000 * min(needs.cycles for needs in every) / wanted.clock
         raise ValueError(
@@ -259,18 +261,23 @@ def opened(out: Path, study: str, storage: str, asked: dict[str, Any] | None = N
     something else; or, if nothing is asked, has it not."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", module="optuna")
-    try:
-        where = stored(out, storage)
-        if asked is None:
-            return optuna.load_study(study_name=study, storage=where)
-        made_ = optuna.create_study(
-            storage=where, pruner=halving(asked["order"]["epochs"]), study_name=study, direction="maximize",
-            load_if_exists=True,
-        )  # fmt: skip
-    except KeyError:
-        raise ValueError(f"{storage or out}: has no study {study!r}: --study names another") from None
-    except Exception as error:  # of each database its own
-        raise ValueError(f"--storage {storage or out / STUDY}: {(str(error).splitlines() or [''])[0][:150]}") from None
+    for left in reversed(range(TRIES)):
+        try:
+            where = stored(out, storage)
+            if asked is None:
+                return optuna.load_study(study_name=study, storage=where)
+            made_ = optuna.create_study(
+                storage=where, pruner=halving(asked["order"]["epochs"]), study_name=study, direction="maximize",
+                load_if_exists=True,
+            )  # fmt: skip
+            break
+        except KeyError:
+            raise ValueError(f"{storage or out}: has no study {study!r}: --study names another") from None
+        except Exception as error:  # of each database its own
+            if not left:
+                told = (str(error).splitlines() or [""])[0][:150]
+                raise ValueError(f"--storage {storage or out / STUDY}: {told}") from None
+            time.sleep(1)  # two that begin at once get in each other's way
     refuse_other(made_.user_attrs, asked, f"study {study}", "--study names another")
     for key, value in asked.items():
         made_.set_user_attr(key, value)
@@ -338,12 +345,14 @@ class Worker:
         wanted, genes = self.order.wanted, list[dict[str, Gene]]()
         with suppress(ValueError):  # `make` has none that fit
             genes += map(self.space.of_candidate, candidates(self.space.making, wanted))
+
+        def fitting(every: Iterator[dict[str, Gene]]) -> Iterator[dict[str, Gene]]:
+            return (one for one in every if not needs_of(self.space.proposal(one), wanted).beyond)
+
         for kernels in (EVEN, LATE):
-            every = self.space.free(4, kernels)
-            fits = (one for one in every if needs_of(self.space.proposal(one), wanted).beyond == 0)
-            genes += [one for one in (next(fits, None),) if one]
-        for one in genes:
-            self.study.enqueue_trial(one)
+            genes += islice(fitting(self.space.free(4, kernels)), 1)
+        for one in genes or fitting(self.space.smallest()):
+            self.study.enqueue_trial(one, {"first": True})
 
     def free_lost(self) -> None:
         """Trials of workers that are gone are to be done again."""
@@ -356,9 +365,9 @@ class Worker:
         shutil.rmtree(self.out / "short" / str(trial.number), ignore_errors=True)
         attributes, genes = trial.user_attrs, trial.params
         with suppress(ValueError, RuntimeError):  # another worker was first
-            self.study.tell(trial.number, state=TrialState.FAIL)
+            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             if "training" in attributes:
-                self.study.enqueue_trial(genes)
+                self.study.enqueue_trial(genes, {"first": True})
 
     def step(self) -> bool:
         """One network is trained. False if there is none left, or no time."""
@@ -382,7 +391,7 @@ class Worker:
                     break
         except BaseException:
             if best:
-                self.study.tell(best[1], state=TrialState.FAIL)
+                self.study.tell(best[1], state=TrialState.FAIL, skip_if_finished=True)
             raise
         if best is None:
             if not self.over():
@@ -398,38 +407,35 @@ class Worker:
         self.study.sampler = optuna.samplers.NSGAIISampler(
             population_size=POPULATION, seed=(self.order.seed * 1_000_003 + len(known)) % 2**32
         )
-        waiting = any(t.state == TrialState.WAITING for t in known)
         trial = self.study.ask()
         try:
-            trial.set_user_attr("worker", self.name)
             trial.set_user_attr("beat", time.time())
-            if waiting:
-                trial.set_user_attr("first", True)
+            trial.set_user_attr("worker", self.name)  # the last: a trial of nobody is not lost
+            _ = trial.relative_params  # one that was enqueued belongs to a generation, too
             genes = {name: trial.suggest_categorical(name, values) for name, values in self.space.genes.items()}
             proposal = self.space.proposal(genes)
             key = proposal.key()
             trial.set_user_attr("network", key)
-            same = [t.user_attrs for t in known if t.user_attrs.get("network") == key]
-            there = next((a["needs"] for a in same if "needs" in a), None)
+            same = [t for t in known if t.user_attrs.get("network") == key]
+            there = next((t.user_attrs["needs"] for t in same if "needs" in t.user_attrs), None)
             needs = Needs(**there) if there else needs_of(proposal, self.order.wanted)
             trial.set_user_attr("needs", asdict(needs))
             trial.set_constraint("beyond", needs.beyond)
-            if needs.beyond:
-                self.end(trial, BEYOND)
-                return None
-            if any(t.user_attrs.get("network") == key and taken_up(t) for t in known):
+            if any(map(taken_up, same)) or (there and needs.beyond):
                 self.end(trial, AGAIN)
                 return None
+            if needs.beyond:
+                self.end(trial, BEYOND, 0.0)
+                return None
         except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
         return trial, proposal
 
     def end(self, trial: Trial, fate: str, value: float | None = None) -> None:
-        """Only what has a `value` is a parent of others. What breaks limits is one, too: the less it does, the
-        better."""
+        """Only what has a `value` is a parent of others. What breaks limits is one, too, until there is better: the
+        less it does the better it is."""
         trial.set_user_attr("fate", fate)
-        value = 0.0 if fate == BEYOND else value
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
         self.study.tell(trial, value, state, skip_if_finished=True)
 
@@ -447,6 +453,9 @@ class Worker:
 
     def train(self, trial: Trial, proposal: Proposal) -> None:
         trial.set_user_attr("training", True)
+        if self.most is not None and sum(map(taken_up, self.trials())) > self.most:  # another worker was quicker
+            self.end(trial, WEIGHED)
+            return
         watch = Watch(trial, self.order.epochs, self.over)
         start = time.monotonic()
         try:
@@ -467,7 +476,7 @@ class Worker:
             self.again(trial)
             return
         self.failed = 0
-        self.end(trial, *((STOPPED, None) if watch.pruned else (TRAINED, watch.accuracy)))
+        self.end(trial, STOPPED if watch.pruned else TRAINED, watch.accuracy)
         took = f"{time.monotonic() - start:.0f} s"
         after = f", stopped after {watch.epoch} of {self.order.epochs} epochs" if watch.pruned else ""
         needs = Needs(**trial.user_attrs["needs"])

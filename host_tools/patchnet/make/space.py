@@ -104,11 +104,11 @@ class Space:
         own: dict[str, Gene] = {"begin": NOTHING, "central": False, "tied": True}
         return {name: min(values) for name, values in self.genes.items() if name not in own} | own
 
-    def smallest(self) -> Iterator[Proposal]:
-        """Networks than which none is smaller, whatever is wanted to be small."""
+    def smallest(self) -> Iterator[dict[str, Gene]]:
+        """Genes of networks than which none is smaller, whatever is wanted to be small."""
         for begin in self.genes["begin"]:
             for k in PATCHES:
-                yield self.proposal(self.least() | {"begin": begin, "k": k})
+                yield self.least() | {"begin": begin, "k": k}
 
     def free(self, k: int, kernels: tuple[int, ...]) -> Iterator[dict[str, Gene]]:
         """Genes of usual networks that begin with nothing, those of the largest picture first. `kernels`: EVEN, or

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from .layers import Float32Layer, Layer
+from .layers import Float32Layer, Layer, Pair, pair
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -205,6 +205,25 @@ class Network:
     def stride(self) -> int:
         """Rows of the picture from one position of a tunnel's last map to the one below."""
         return math.prod(layer.sh for layer in self.chain)
+
+    @property
+    def sees(self) -> Pair:
+        """Height and width in pixels of what a position of a tunnel's last map sees, its receptive field."""
+        (h, jh), (w, jw) = (1, 1), (1, 1)
+        for layer in self.chain:
+            sh, sw = pair(layer.second) if layer.kind == "block" else (1, 1)
+            h, jh = h + (layer.kh - 1) * jh + (sh - 1) * jh * layer.sh, jh * layer.sh
+            w, jw = w + (layer.kw - 1) * jw + (sw - 1) * jw * layer.sw, jw * layer.sw
+        return h, w
+
+    @property
+    def overlap(self) -> float:
+        """The share of the patches' pixels, and so of the tunnels' multiply-accumulates, that other patches have seen
+        already: what margins, a central patch and repeated tunnels cost."""
+        (ph, pw), seen = self.patch, set[tuple[int, int]]()
+        for top, left in set(self.corners):
+            seen |= {(y, x) for y in range(top, top + ph) for x in range(left, left + pw)}
+        return 1 - len(seen) / (self.tunnels * ph * pw)
 
     @property
     def features(self) -> int:

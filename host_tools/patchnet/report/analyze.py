@@ -169,6 +169,8 @@ class Analysis:
     streamed: Streamed | None = None  # if it was asked for
     read: int = 0  # bytes of a board's flash that a picture reads, predicted
     reading: float = 0  # what that, or reading a file, costs besides
+    sees: tuple[int, int] = (0, 0)  # pixels, height and width, of a position of the tunnels' last maps
+    overlap: float = 0.0  # of the tunnels' MACs, the share that is for pixels which other patches have seen
 
     def plans(self) -> tuple[Choice, ...]:
         """`front`; ValueError where it was not asked for."""
@@ -301,6 +303,8 @@ def analyze_network(
             *(replace(b, binding=i == bound) for i, b in enumerate(blocks)),
             *(replace(end, binding=bound is None) for end in ends),
         ),
+        sees=network.sees,
+        overlap=network.overlap,
         narrower=() if floats else tuple(n for n in narrower.narrower(network, plan, qnet) if n.sums or n.map),
     )
 

@@ -91,12 +91,18 @@ def summary(a: Analysis) -> list[str]:
         f"{COSTS[a.by]:<20}{a.cost:>13,.0f}     predicted; {a.cost / a.macs:.2f} per MAC",
         *([_read(a)] if a.read else []),
         f"weights             {a.weights:>13,}     {a.blob_bytes:,} B of flash",
+        f"receptive field     {_x(a.sees):>13} px  {_overlap(a)}",
     ]
 
 
 def _streamed(s: Streamed) -> str:
     buffer = f"with the head and a buffer of {s.buffer:,} B ({s.least:,}..{s.most:,})"
     return f"streamed (m.ram)    {s.ram:>13,} B   {buffer}; {s.read:,} B read a picture, in {s.pieces:,} pieces"
+
+
+def _overlap(a: Analysis) -> str:
+    patches = f"of patches of {_x(a.patch)}; " if a.tunnels > 1 else ""
+    return patches + f"{a.overlap:.0%} of the tunnels' MACs are for what others have seen" if patches else ""
 
 
 def _read(a: Analysis) -> str:

@@ -1,0 +1,265 @@
+"""`patchnet search`: what is trained keeps to the limits; stopped, killed, shared by processes, it goes on."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("optuna")
+
+import toys
+from conftest import PATIENT
+from patchnet import cli
+from patchnet.make import search
+from patchnet.make.choose import Wanted
+from patchnet.train.experiment import load_experiment
+
+LIMITS = Wanted(10 << 10, 60 << 10, ms=20)
+ORDER = search.Order(LIMITS, epochs=3, share=1)
+OPTIONS = ("--ram", "10K", "--flash", "60K", "--cycles", "9.6M")
+# A training that takes no time: the wider the head, the better.
+STUB = """
+def shortly(out, making, proposal, order, number, watch):
+    run = out / "short" / str(number)
+    run.mkdir()
+    for epoch in range(1, order.epochs + 1):
+        if not watch.stop():
+            (run / "log.csv").write_text(f"epoch\\n{epoch},0,{proposal.recipe.head / 512 + epoch / 100},0,0\\n")
+            watch.seen(run)
+            SLEEP
+"""
+ALONE = """
+import sys
+from patchnet import cli
+from patchnet.make import search
+search.shortly = shortly
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return toys.folder(tmp_path_factory.mktemp("data") / "squares")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known():
+    """Plans of one test are those of all."""
+    needs_of = search.needs_of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "needs_of", cache(needs_of))
+        yield
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Trainings take no time; what was trained, in order."""
+    own, seen = {}, []
+    exec(STUB.replace("SLEEP", "pass"), own)
+    stub = own["shortly"]
+    monkeypatch.setattr(search, "shortly", lambda *args: seen.append(args[2]) or stub(*args))
+    return seen
+
+
+def sought(folder, out, trials, order=ORDER, **more):
+    return search.search(order, str(folder), "", out, trials=trials, told=lambda _line: None, **more)
+
+
+def trials_of(out, study="run"):
+    return search.opened(out, study, "").get_trials(deepcopy=False)
+
+
+def test_what_is_trained_keeps_to_the_limits_and_is_planned_once(folder, tmp_path, quick, monkeypatch):
+    planned, needs_of = [], search.needs_of
+    monkeypatch.setattr(search, "needs_of", lambda p, w: planned.append(p.key()) or needs_of(p, w))
+    out = tmp_path / "run"
+    found = sought(folder, out, 12)
+    assert len(found.rows) == 12 == len(quick) == len({p.key() for p in quick}) and found.proposed > 12
+    for row in found.rows:
+        assert row.needs == needs_of(row.proposal, LIMITS) and row.needs.beyond == 0
+        assert row.needs.arena <= 10 << 10 and row.needs.flash <= 60 << 10 and row.needs.cycles <= 9.6e6
+    assert {p.begin for p in quick} == {"lite0", ""}  # what `make` would choose, and others
+    # of the front nothing beats anything, and all else is beaten
+    assert not any(a.beats(b) for a in found.front for b in found.front)
+    assert all(any(a.beats(b) for a in found.front) for b in found.rows if b.whole and b not in found.front)
+    fates = [t.user_attrs["fate"] for t in trials_of(out)]
+    assert "beyond" in fates and "stopped" in fates and fates.count("stopped") > fates.count("trained")
+    # it goes on, and no network is planned twice
+    del planned[:]
+    before = {t.user_attrs["network"] for t in trials_of(out)}
+    again = sought(folder, out, 15)
+    assert len(again.rows) == 15 == len(quick) and not before & set(planned) and len(set(planned)) == len(planned)
+    assert sought(folder, out, 15).rows == again.rows and search.show(out).rows == again.rows
+
+
+def test_evolution_finds_what_is_better(folder, tmp_path, quick):
+    """The stub likes wide heads: later ones are wider."""
+    sought(folder, tmp_path / "run", 26)
+    heads = [proposal.recipe.head for proposal in quick[4:]]
+    assert sum(heads[-8:]) > sum(heads[:8])
+
+
+def test_the_best_of_some_by_its_score(folder, tmp_path, quick):
+    out = tmp_path / "run"
+    sought(folder, out, 6, replace(ORDER, proposals=2))
+    every = [t for t in trials_of(out) if "score" in t.user_attrs]
+    assert len(every) == 2 * sum(t.user_attrs["fate"] != "weighed" for t in every) > 0
+    for i in range(0, len(every), 2):
+        best = max(every[i : i + 2], key=lambda t: t.user_attrs["score"])
+        assert best.user_attrs["fate"] in ("trained", "stopped")
+
+
+def test_stopped_by_the_clock_and_by_hand(folder, tmp_path, quick, monkeypatch):
+    """The network that was at work is trained first when it goes on."""
+    out, seen, stub = tmp_path / "run", [], search.shortly
+
+    def interrupted(*args):
+        seen.append(args[2])
+        raise KeyboardInterrupt
+
+    sought(folder, out, 1)
+    monkeypatch.setattr(search, "shortly", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sought(folder, out, 3)
+    del quick[:]
+    monkeypatch.setattr(search, "shortly", stub)
+    sought(folder, out, 9)
+    assert seen[0] in quick and not any(t.state.name in ("RUNNING", "WAITING") for t in trials_of(out))
+    monkeypatch.setattr(search.Worker, "over", lambda self: len(quick) > 8)  # within a training
+    found = sought(folder, out, 20)
+    assert len(found.rows) == 9 and trials_of(out)[-1].state.name == "WAITING"
+
+
+def test_a_loss_that_is_no_number_ends_one_training(folder, tmp_path, quick, monkeypatch):
+    stub = search.shortly
+
+    def sometimes(*args):
+        if len(quick) == 1:
+            quick.append(args[2])
+            raise ValueError("the loss is nan")
+        stub(*args)
+
+    monkeypatch.setattr(search, "shortly", sometimes)
+    assert len(sought(folder, tmp_path / "run", 3).rows) == 2
+    monkeypatch.setattr(search, "shortly", lambda *args: (_ for _ in ()).throw(ValueError("the loss is nan")))
+    with pytest.raises(ValueError, match="the loss is nan"):
+        sought(folder, tmp_path / "other", 5)
+
+
+@pytest.mark.parametrize(("order", "said"), [
+    (replace(ORDER, wanted=replace(LIMITS, ram=9 << 10)), r"run: was begun otherwise \(ram was 10240\): -o names"),
+    (replace(ORDER, epochs=4), r"was begun otherwise \(epochs was 3\)"),
+])  # fmt: skip
+def test_a_folder_is_one_orders(order, said, folder, tmp_path, quick):
+    sought(folder, tmp_path / "run", 1)
+    with pytest.raises(ValueError, match=said):
+        sought(folder, tmp_path / "run", 1, order)
+
+
+@pytest.mark.parametrize(("wanted", "said"), [
+    (Wanted(512, 60 << 10, ms=20), r"keeps to 512 B of RAM, .*; the smallest needs \d* B of RAM, "),
+    (Wanted(1 << 20, 60 << 10, ms=0.01), r"0.01 ms at 480 MHz; the smallest needs .* \d\.\d ms$"),
+    (Wanted(1 << 20, 1 << 10, ms=20), r"1,024 B of flash, .* \d,\d* B of flash"),
+])  # fmt: skip
+def test_limits_that_nothing_keeps_to_leave_nothing(wanted, said, folder, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        sought(folder, tmp_path / "run", 1, replace(ORDER, wanted=wanted))
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- processes
+
+
+def started(script: Path, *argv) -> subprocess.Popen:
+    command = [sys.executable, str(script), "search", *map(str, argv)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("storage", ["", "sqlite"])
+def test_two_processes_on_one_study(storage, folder, tmp_path):
+    script, out = tmp_path / "stub.py", tmp_path / "run"
+    script.write_text(STUB.replace("SLEEP", "__import__('time').sleep(0.05)") + ALONE)
+    where = ("--storage", f"sqlite:///{tmp_path}/study.db", "--study", "one") if storage else ("--study", "one")
+    # on a database folders may differ, as machines do
+    outs = (out, tmp_path / "other") if storage else (out, out)
+    argv = ("--data", folder, *OPTIONS, "--trials", 6, "--epochs", 3, *where)
+    two = [started(script, *argv, "-o", one) for one in outs]
+    for process in two:
+        said = process.communicate(timeout=PATIENT)
+        assert process.returncode == 0, said
+    study = search.opened(out, "one", where[1] if storage else "")
+    own = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("fate") in ("trained", "stopped")]
+    assert len(own) == 6 and len({t.user_attrs["network"] for t in own}) == len(own)
+    assert len({t.user_attrs["worker"] for t in own}) == 2
+    for one in set(outs):
+        assert json.loads((one / "search.json").read_text())["study"] == "one" and (one / "best.toml").is_file()
+
+
+def test_killed_within_a_training(folder, tmp_path):
+    """The next one does that network, and all that was known is."""
+    script, out = tmp_path / "stub.py", tmp_path / "run"
+    script.write_text(STUB.replace("SLEEP", "__import__('time').sleep(600 if number == 2 else 0)") + ALONE)
+    argv = ("--data", folder, *OPTIONS, "--trials", 5, "--epochs", 3, "-o", out)
+    process = started(script, *argv)
+    until = time.monotonic() + PATIENT
+    while not (out / "short" / "2").exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.kill()
+    process.communicate()
+    half = trials_of(out)
+    assert half[2].state.name == "RUNNING"
+    script.write_text(STUB.replace("SLEEP", "pass") + ALONE)
+    process = started(script, *argv)
+    assert process.communicate(timeout=PATIENT) and process.returncode == 0
+    every = trials_of(out)
+    assert [t.number for t in every[:2]] == [t.number for t in half[:2]] and every[2].state.name == "FAIL"
+    same = [t for t in every[3:] if t.user_attrs.get("network") == half[2].user_attrs["network"]]
+    assert [t.user_attrs["fate"] for t in same] in (["trained"], ["stopped"])
+    assert sum(t.user_attrs.get("fate") in ("trained", "stopped") for t in every) == 5
+    assert not (out / "short" / "2").exists()
+
+
+# ---------------------------------------------------------------- all of it
+
+
+def test_from_a_folder_to_an_experiment(folder, tmp_path, capsys):
+    """Real trainings, tiny ones; what the table ends with is trained in full."""
+    out = tmp_path / "run"
+    argv = (
+        "search",
+        "--data",
+        str(folder),
+        *OPTIONS,
+        "--trials",
+        "3",
+        "--epochs",
+        "1",
+        "--share",
+        "0.6",
+        "-o",
+        str(out),
+    )
+    assert cli.main([*argv, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["trained"]) == 3 and set(told["front"]) <= {row["trial"] for row in told["trained"]}
+    assert (out / "pareto.png").read_bytes().startswith(b"\x89PNG") and not list((out / "short").glob("[0-9]*"))
+    e = load_experiment(out / "best.toml")
+    best = told["trained"][0]
+    assert (e.train, e.test, e.epochs) == (str(out / "train.npz"), str(out / "test.npz"), search.EPOCHS)
+    assert (e.tied, e.init) == (best["tied"], best["begin"])
+    assert cli.main(["search", "-o", str(out), "--show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == "next:" and best["network"] in "\n".join(lines)
+    command = lines[-1].split()
+    assert command[:2] == ["patchnet", "train"] and command[-2:] == ["--budget", "10240"]
+    assert cli.main([*command[1:], "--set", "epochs=1", "--tune", "0", "--json"]) == 0
+    packed = json.loads(capsys.readouterr().out)["packed"]
+    assert packed["ram"] <= 10 << 10 and packed["blob_bytes"] <= 60 << 10
