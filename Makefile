@@ -273,6 +273,12 @@ DIRECTIONS ?= vww_coco cifar10 flowers
 directions: setup-train
 	for set in $(DIRECTIONS); do $(VENV)/bin/python tests/directions.py $$set -o runs/directions/$$set || exit 1; done
 
+#: make search-proxy  how short trainings of `patchnet search` rank networks, against full ones (hours): PROXY="flowers"
+PROXY ?= flowers
+.PHONY: search-proxy
+search-proxy: setup-train
+	for set in $(PROXY); do $(VENV)/bin/python tests/proxy.py $${set}_train $${set}_test -o runs/proxy/$$set || exit 1; done
+
 #: make clean         remove build/; .venv stays
 .PHONY: clean
 clean:

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("optuna")
 
+import proxy
 import toys
 from conftest import PATIENT
 from patchnet import cli
@@ -225,6 +226,17 @@ def test_killed_within_a_training(folder, tmp_path):
     assert [t.user_attrs["fate"] for t in same] in (["trained"], ["stopped"])
     assert sum(t.user_attrs.get("fate") in ("trained", "stopped") for t in every) == 5
     assert not (out / "short" / "2").exists()
+
+
+# ---------------------------------------------------------------- what the short trainings are worth
+
+
+@pytest.mark.parametrize(("one", "two", "rho", "tau"), [
+    ([1, 2, 3, 4], [10, 20, 30, 40], 1, 1), ([1, 2, 3, 4], [4, 3, 2, 1], -1, -1),
+    ([1, 2, 3, 4], [1, 2, 4, 3], 0.8, 2 / 3), ([1, 1, 2, 3], [1, 2, 3, 3], 8 / 9, 0.8),
+])  # fmt: skip
+def test_rank_correlations_by_hand(one, two, rho, tau):
+    assert proxy.spearman(one, two) == pytest.approx(rho) and proxy.kendall(one, two) == pytest.approx(tau)
 
 
 # ---------------------------------------------------------------- all of it

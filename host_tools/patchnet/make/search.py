@@ -256,32 +256,33 @@ def looked(out: Path) -> Looked:
 # ---------------------------------------------------------------- the study
 
 
-def opened(out: Path, study: str, storage: str, asked: dict[str, Any] | None = None) -> optuna.Study:
-    """The study, made if need be for what is `asked`. ValueError if the storage cannot be reached, or has it for
-    something else; or, if nothing is asked, has it not."""
+def opened(out: Path, study: str, storage: str, epochs: int = 0, tries: int = TRIES) -> optuna.Study:
+    """The study, made if need be for trainings of so many epochs. ValueError if the storage cannot be reached; or,
+    epochs being 0, has it not."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", module="optuna")
-    for left in reversed(range(TRIES)):
-        try:
-            where = stored(out, storage)
-            if asked is None:
-                return optuna.load_study(study_name=study, storage=where)
-            made_ = optuna.create_study(
-                storage=where, pruner=halving(asked["order"]["epochs"]), study_name=study, direction="maximize",
-                load_if_exists=True,
-            )  # fmt: skip
-            break
-        except KeyError:
-            raise ValueError(f"{storage or out}: has no study {study!r}: --study names another") from None
-        except Exception as error:  # of each database its own
-            if not left:
-                told = (str(error).splitlines() or [""])[0][:150]
-                raise ValueError(f"--storage {storage or out / STUDY}: {told}") from None
-            time.sleep(1)  # two that begin at once get in each other's way
-    refuse_other(made_.user_attrs, asked, f"study {study}", "--study names another")
+    try:
+        where = stored(out, storage)
+        if not epochs:
+            return optuna.load_study(study_name=study, storage=where)
+        return optuna.create_study(
+            storage=where, pruner=halving(epochs), study_name=study, direction="maximize", load_if_exists=True
+        )
+    except KeyError:
+        raise ValueError(f"{storage or out}: has no study {study!r}: --study names another") from None
+    except Exception as error:  # of each database its own
+        if tries == 1:
+            told = (str(error).splitlines() or [""])[0][:150]
+            raise ValueError(f"--storage {storage or out / STUDY}: {told}") from None
+    time.sleep(1)  # two that begin at once get in each other's way
+    return opened(out, study, storage, epochs, tries - 1)
+
+
+def agree(study: optuna.Study, asked: dict[str, Any]) -> None:
+    """ValueError if the study was begun with something else."""
+    refuse_other(study.user_attrs, asked, f"study {study.study_name}", "--study names another")
     for key, value in asked.items():
-        made_.set_user_attr(key, value)
-    return made_
+        study.set_user_attr(key, value)
 
 
 def stored(out: Path, storage: str) -> optuna.storages.BaseStorage:
@@ -361,12 +362,12 @@ class Worker:
                 self.again(trial)
 
     def again(self, trial: FrozenTrial | Trial) -> None:
-        """The trial has failed; if it was trained its network is proposed once more."""
+        """The trial has failed; if it was to be trained, its network is proposed once more."""
         shutil.rmtree(self.out / "short" / str(trial.number), ignore_errors=True)
-        attributes, genes = trial.user_attrs, trial.params
+        genes = self.trials()[trial.number].system_attrs.get("fixed_params", trial.params)
         with suppress(ValueError, RuntimeError):  # another worker was first
-            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-            if "training" in attributes:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            if {"first", "training"} & trial.user_attrs.keys():
                 self.study.enqueue_trial(genes, {"first": True})
 
     def step(self) -> bool:
@@ -391,7 +392,7 @@ class Worker:
                     break
         except BaseException:
             if best:
-                self.study.tell(best[1], state=TrialState.FAIL, skip_if_finished=True)
+                self.again(best[1])
             raise
         if best is None:
             if not self.over():
@@ -403,12 +404,12 @@ class Worker:
     def proposed(self) -> tuple[Trial, Proposal] | None:
         """A network, if it is new and keeps to the limits."""
         known = self.trials()
-        # proposals of two workers must not be the same: each draws by how many there are
-        self.study.sampler = optuna.samplers.NSGAIISampler(
-            population_size=POPULATION, seed=(self.order.seed * 1_000_003 + len(known)) % 2**32
-        )
         trial = self.study.ask()
         try:
+            # drawn by the trial's number, so that no two workers propose the same
+            self.study.sampler = optuna.samplers.NSGAIISampler(
+                population_size=POPULATION, seed=(self.order.seed * 1_000_003 + trial.number) % 2**32
+            )
             trial.set_user_attr("beat", time.time())
             trial.set_user_attr("worker", self.name)  # the last: a trial of nobody is not lost
             _ = trial.relative_params  # one that was enqueued belongs to a generation, too
@@ -428,16 +429,17 @@ class Worker:
                 self.end(trial, BEYOND, 0.0)
                 return None
         except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            self.again(trial)
             raise
         return trial, proposal
 
     def end(self, trial: Trial, fate: str, value: float | None = None) -> None:
         """Only what has a `value` is a parent of others. What breaks limits is one, too, until there is better: the
         less it does the better it is."""
-        trial.set_user_attr("fate", fate)
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-        self.study.tell(trial, value, state, skip_if_finished=True)
+        with suppress(ValueError, RuntimeError):  # it was taken for lost, and is another's
+            trial.set_user_attr("fate", fate)
+            self.study.tell(trial, value, state)
 
     def score(self, trial: Trial, proposal: Proposal) -> float:
         """Of those that are proposed first: more than any."""
@@ -454,7 +456,7 @@ class Worker:
     def train(self, trial: Trial, proposal: Proposal) -> None:
         trial.set_user_attr("training", True)
         if self.most is not None and sum(map(taken_up, self.trials())) > self.most:  # another worker was quicker
-            self.end(trial, WEIGHED)
+            self.again(trial)
             return
         watch = Watch(trial, self.order.epochs, self.over)
         start = time.monotonic()
@@ -468,6 +470,8 @@ class Worker:
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             if self.failed == FAILED:
                 raise
+            return
+        except optuna.exceptions.UpdateFinishedTrialError:  # it was taken for lost, and is another's
             return
         except BaseException:
             self.again(trial)
@@ -594,7 +598,8 @@ def search(
         begin(order, data, test, out, study, storage, track, told)
         seen = looked(out)
         asked = {"order": asdict(order), "classes": list(seen.classes), "items": [len(seen.train), len(seen.test)]}
-        own, space = opened(out, study, storage, asked), Space(making_for(study, seen))
+        own, space = opened(out, study, storage, order.epochs), Space(making_for(study, seen))
+        agree(own, asked)
         worker = Worker(own, space, order, out, TRIALS if (trials, minutes) == (None, None) else trials, until, told)
         if not worker.trials():
             worker.first()
