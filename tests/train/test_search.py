@@ -174,6 +174,15 @@ def test_limits_that_nothing_keeps_to_leave_nothing(wanted, said, folder, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_without_optuna(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "patchnet.make.search")
+    monkeypatch.delattr("patchnet.make.search")
+    assert cli.main(["search", "--data", str(folder), *OPTIONS, "-o", str(tmp_path / "run")]) == cli.USER_ERROR
+    said = capsys.readouterr().err
+    assert said == "patchnet: this needs the package 'optuna': pip install 'patchnet[train]'\n"
+
+
 # ---------------------------------------------------------------- processes
 
 

@@ -192,13 +192,13 @@ def begin(order: Order, data: str, test: str, out: Path, study: str, storage: st
     seen = look(data, test, track)
     if seen.kind != "pictures":
         raise ValueError(f"{data}: has {seen.kind}: search is for pictures of classes, `patchnet make` for others")
-    for line in described(seen):
-        told(line)
     space = Space(making_for(study, seen))
     check(space, order.wanted)
     learnt, judged = held_out(seen.train, HELD)
     if 0 in judged.counts():
         raise ValueError(f"{data}: {len(seen.train)} items are too few to hold out some of each class")
+    for line in described(seen):
+        told(line)
     side = round(DETAIL * max(int(size) for size in space.genes["size"]))
     for name, part in (("train", seen.train), ("test", seen.test), ("validation", seen.validation)):
         if part:
@@ -594,6 +594,8 @@ def search(
     ValueError if nothing fits, or the folder or study was begun with another order."""
     until = None if minutes is None else time.monotonic() + 60 * minutes
     study = study or out.resolve().name
+    if "://" in storage:
+        opened(out, study, storage, order.epochs)  # before the data are read: it may not be reached
     with made(out), begins_alone(out):
         begin(order, data, test, out, study, storage, track, told)
         seen = looked(out)
