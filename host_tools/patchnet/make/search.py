@@ -576,8 +576,9 @@ def experiment_of(making: Making, proposal: Proposal) -> dict[str, Any]:
 
 
 @contextmanager
-def begins_alone(out: Path) -> Iterator[None]:
-    """While no other process begins the same folder. If the block fails, no lock stays behind."""
+def in_turn(out: Path) -> Iterator[None]:
+    """While no other process begins the same folder, or writes there what was found. If the block fails, no lock stays
+    behind."""
     with FileLock(out / ".lock"):
         try:
             yield
@@ -596,7 +597,7 @@ def search(
     study = study or out.resolve().name
     if "://" in storage:
         opened(out, study, storage, order.epochs)  # before the data are read: it may not be reached
-    with made(out), begins_alone(out):
+    with made(out), in_turn(out):
         begin(order, data, test, out, study, storage, track, told)
         seen = looked(out)
         asked = {"order": asdict(order), "classes": list(seen.classes), "items": [len(seen.train), len(seen.test)]}
@@ -627,10 +628,11 @@ def found(study: optuna.Study, space: Space, out: Path, wanted: Wanted, teacher:
     best = plot = None
     if front:
         best, plot = out / BEST, out / FRONT
-        write_text(best, write_toml(full(out, space.making, front[0].proposal, teacher)))
-        plots.found(f"{study.study_name}: {len(rows)} networks trained for a while, {len(front)} on the front",
-                    [(*row.figures(), row in front) for row in rows if row.whole],
-                    (wanted.ram, wanted.flash, wanted.cycles()), plot)  # fmt: skip
+        title = f"{study.study_name}: {len(rows)} networks trained for a while, {len(front)} on the front"
+        networks = [(*row.figures(), row in front) for row in rows if row.whole]
+        with in_turn(out):
+            write_text(best, write_toml(full(out, space.making, front[0].proposal, teacher)))
+            plots.found(title, networks, (wanted.ram, wanted.flash, wanted.cycles()), plot)
     return Found(study.study_name, rows, front, len(study.get_trials(deepcopy=False)), wanted, best, plot)
 
 
