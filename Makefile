@@ -273,7 +273,7 @@ DIRECTIONS ?= vww_coco cifar10 flowers
 directions: setup-train
 	for set in $(DIRECTIONS); do $(VENV)/bin/python tests/directions.py $$set -o runs/directions/$$set || exit 1; done
 
-#: make search-proxy  how short trainings of `patchnet search` rank networks, against full ones (hours): PROXY="flowers"
+#: make search-proxy  how short trainings of `patchnet search` rank networks, against full ones, eight networks (an hour): PROXY="flowers"
 PROXY ?= flowers
 .PHONY: search-proxy
 search-proxy: setup-train

@@ -21,7 +21,7 @@ import numpy as np
 
 from patchnet.cli.arguments import positive, size
 from patchnet.data import load
-from patchnet.make import search
+from patchnet.make import search, study
 from patchnet.make.choose import Wanted, making_for
 from patchnet.make.space import NOTHING, Proposal, Space
 from patchnet.make.stages import score
@@ -56,7 +56,7 @@ def drawn(space: Space, wanted: Wanted, n: int, side: int) -> list[Proposal]:
         genes = {name: rng.choice(values) for name, values in space.genes.items()}
         kind = NOTHING if len(out) % 2 else trunk.NAME
         proposal = space.proposal(genes | {"size": side, "begin": kind})
-        if not search.needs_of(proposal, wanted).beyond:
+        if not study.needs_of(proposal, wanted).beyond:
             out.append(proposal)
     return out
 
@@ -74,10 +74,10 @@ class Epochs:
         return False
 
 
-def judged(out: Path, space: Space, proposal: Proposal, order: search.Order, number: int) -> dict[str, float]:
+def judged(out: Path, space: Space, proposal: Proposal, order: study.Order, number: int) -> dict[str, float]:
     """As the search does it."""
     epochs = Epochs()
-    search.shortly(out, space.making, proposal, order, number, epochs)
+    study.shortly(out, space.making, proposal, order, number, epochs)
     value = naswot.score(proposal.network(), load(out / "short" / "train.npz"))
     return {"early": epochs.reached[max(1, order.epochs // 3) - 1], "short": epochs.reached[-1], "naswot": value}
 
@@ -124,7 +124,7 @@ def lines(results: list[dict]) -> list[str]:
 
 def main(argv: list[str]) -> None:
     args = arguments(argv)
-    path, order = args.out / "results.json", search.Order(Wanted(args.ram, args.flash, args.ms))
+    path, order = args.out / "results.json", study.Order(Wanted(args.ram, args.flash, args.ms))
     results = json.loads(path.read_text()) if path.is_file() else []
     if not args.show:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -17,12 +17,12 @@ import proxy
 import toys
 from conftest import PATIENT
 from patchnet import cli
-from patchnet.make import search
+from patchnet.make import search, study
 from patchnet.make.choose import Wanted
 from patchnet.train.experiment import load_experiment
 
 LIMITS = Wanted(10 << 10, 60 << 10, ms=20)
-ORDER = search.Order(LIMITS, epochs=3, share=1)
+ORDER = study.Order(LIMITS, epochs=3, share=1)
 OPTIONS = ("--ram", "10K", "--flash", "60K", "--cycles", "9.6M")
 # A training that takes no time: the wider the head, the better.
 STUB = """
@@ -38,8 +38,8 @@ def shortly(out, making, proposal, order, number, watch):
 ALONE = """
 import sys
 from patchnet import cli
-from patchnet.make import search
-search.shortly = shortly
+from patchnet.make import study
+study.shortly = shortly
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -52,9 +52,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def known():
     """Plans of one test are those of all."""
-    needs_of = search.needs_of
+    needs_of = study.needs_of
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "needs_of", cache(needs_of))
+        patch.setattr(study, "needs_of", cache(needs_of))
         yield
 
 
@@ -64,7 +64,7 @@ def quick(monkeypatch):
     own, seen = {}, []
     exec(STUB.replace("SLEEP", "pass"), own)
     stub = own["shortly"]
-    monkeypatch.setattr(search, "shortly", lambda *args: seen.append(args[2]) or stub(*args))
+    monkeypatch.setattr(study, "shortly", lambda *args: seen.append(args[2]) or stub(*args))
     return seen
 
 
@@ -72,13 +72,13 @@ def sought(folder, out, trials, order=ORDER, **more):
     return search.search(order, str(folder), "", out, trials=trials, told=lambda _line: None, **more)
 
 
-def trials_of(out, study="run"):
-    return search.opened(out, study, "").get_trials(deepcopy=False)
+def trials_of(out):
+    return study.opened(out, "run", "").get_trials(deepcopy=False)
 
 
 def test_what_is_trained_keeps_to_the_limits_and_is_planned_once(folder, tmp_path, quick, monkeypatch):
-    planned, needs_of = [], search.needs_of
-    monkeypatch.setattr(search, "needs_of", lambda p, w: planned.append(p.key()) or needs_of(p, w))
+    planned, needs_of = [], study.needs_of
+    monkeypatch.setattr(study, "needs_of", lambda p, w: planned.append(p.key()) or needs_of(p, w))
     out = tmp_path / "run"
     found = sought(folder, out, 12)
     assert len(found.rows) == 12 == len(quick) == len({p.key() for p in quick}) and found.proposed > 12
@@ -118,27 +118,27 @@ def test_the_best_of_some_by_its_score(folder, tmp_path, quick):
 
 def test_stopped_by_the_clock_and_by_hand(folder, tmp_path, quick, monkeypatch):
     """The network that was at work is trained first when it goes on."""
-    out, seen, stub = tmp_path / "run", [], search.shortly
+    out, seen, stub = tmp_path / "run", [], study.shortly
 
     def interrupted(*args):
         seen.append(args[2])
         raise KeyboardInterrupt
 
     sought(folder, out, 1)
-    monkeypatch.setattr(search, "shortly", interrupted)
+    monkeypatch.setattr(study, "shortly", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sought(folder, out, 3)
     del quick[:]
-    monkeypatch.setattr(search, "shortly", stub)
+    monkeypatch.setattr(study, "shortly", stub)
     sought(folder, out, 9)
     assert seen[0] in quick and not any(t.state.name in ("RUNNING", "WAITING") for t in trials_of(out))
-    monkeypatch.setattr(search.Worker, "over", lambda self: len(quick) > 8)  # within a training
+    monkeypatch.setattr(study.Worker, "over", lambda self: len(quick) > 8)  # within a training
     found = sought(folder, out, 20)
     assert len(found.rows) == 9 and trials_of(out)[-1].state.name == "WAITING"
 
 
 def test_a_loss_that_is_no_number_ends_one_training(folder, tmp_path, quick, monkeypatch):
-    stub = search.shortly
+    stub = study.shortly
 
     def sometimes(*args):
         if len(quick) == 1:
@@ -146,9 +146,9 @@ def test_a_loss_that_is_no_number_ends_one_training(folder, tmp_path, quick, mon
             raise ValueError("the loss is nan")
         stub(*args)
 
-    monkeypatch.setattr(search, "shortly", sometimes)
+    monkeypatch.setattr(study, "shortly", sometimes)
     assert len(sought(folder, tmp_path / "run", 3).rows) == 2
-    monkeypatch.setattr(search, "shortly", lambda *args: (_ for _ in ()).throw(ValueError("the loss is nan")))
+    monkeypatch.setattr(study, "shortly", lambda *args: (_ for _ in ()).throw(ValueError("the loss is nan")))
     with pytest.raises(ValueError, match="the loss is nan"):
         sought(folder, tmp_path / "other", 5)
 
@@ -203,8 +203,8 @@ def test_two_processes_on_one_study(storage, folder, tmp_path):
     for process in two:
         said = process.communicate(timeout=PATIENT)
         assert process.returncode == 0, said
-    study = search.opened(out, "one", where[1] if storage else "")
-    own = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("fate") in ("trained", "stopped")]
+    both = study.opened(out, "one", where[1] if storage else "")
+    own = [t for t in both.get_trials(deepcopy=False) if t.user_attrs.get("fate") in ("trained", "stopped")]
     assert len(own) == 6 and len({t.user_attrs["network"] for t in own}) == len(own)
     assert len({t.user_attrs["worker"] for t in own}) == 2
     for one in set(outs):
