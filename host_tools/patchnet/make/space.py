@@ -111,15 +111,18 @@ class Space:
                 yield self.least() | {"begin": begin, "k": k}
 
     def free(self, k: int, kernels: tuple[int, ...]) -> Iterator[dict[str, Gene]]:
-        """Genes of usual networks that begin with nothing, those of the largest picture first. `kernels`: EVEN, or
-        LATE: the receptive field redistributed, for which half the margin is taken."""
-        own: dict[str, Gene] = {"begin": NOTHING, "k": k, "margin": 16 if kernels == LATE else 8, "stages": 4}
+        """Genes of usual networks that begin with nothing: wide ones, then narrow ones, then short ones, of each those
+        of the largest picture first. `kernels`: EVEN, or LATE: the receptive field redistributed, for which half the
+        margin is taken."""
+        own: dict[str, Gene] = {"begin": NOTHING, "k": k, "margin": 16 if kernels == LATE else 8}
         own |= {"stem": 16, "head": 128 if 128 in self.genes["head"] else min(self.genes["head"])}
         for i, kernel in enumerate(kernels):
-            own |= {f"width{i}": WIDTHS[i][-2], f"blocks{i}": min(2, 1 + i), f"t{i}": 4 if i else 1}
-            own[f"kernel{i}"] = kernel
-        for size in self.genes["size"]:
-            yield self.least() | own | {"size": size}
+            own |= {f"blocks{i}": min(2, 1 + i), f"t{i}": 4 if i else 1, f"kernel{i}": kernel}
+        for n, at in ((4, -2), (4, 0), (3, 0)):
+            own |= {"stages": n}
+            own |= {f"width{i}": widths[at] for i, widths in enumerate(WIDTHS)}
+            for size in self.genes["size"]:
+                yield self.least() | own | {"size": size}
 
 
 def stages(genes: Mapping[str, Any]) -> tuple[Stage, ...]:
