@@ -117,7 +117,7 @@ def test_the_best_of_some_by_its_score(folder, tmp_path, quick):
 
 
 def test_stopped_by_the_clock_and_by_hand(folder, tmp_path, quick, monkeypatch):
-    """The network that was at work is trained first when it goes on."""
+    """The network that was at work is trained when it goes on."""
     out, seen, stub = tmp_path / "run", [], study.shortly
 
     def interrupted(*args):
@@ -212,10 +212,10 @@ def test_two_processes_on_one_study(storage, folder, tmp_path):
 
 
 def test_killed_within_a_training(folder, tmp_path):
-    """The next one does that network, and all that was known is."""
+    """The next one does that network, too, and all that was known is."""
     script, out = tmp_path / "stub.py", tmp_path / "run"
     script.write_text(STUB.replace("SLEEP", "__import__('time').sleep(600 if number == 2 else 0)") + ALONE)
-    argv = ("--data", folder, *OPTIONS, "--trials", 5, "--epochs", 3, "-o", out)
+    argv = ("--data", folder, *OPTIONS, "--trials", 7, "--epochs", 3, "-o", out)
     process = started(script, *argv)
     until = time.monotonic() + PATIENT
     while not (out / "short" / "2").exists():
@@ -233,7 +233,7 @@ def test_killed_within_a_training(folder, tmp_path):
     assert [t.number for t in every[:2]] == [t.number for t in half[:2]] and every[2].state.name == "FAIL"
     same = [t for t in every[3:] if t.user_attrs.get("network") == half[2].user_attrs["network"]]
     assert [t.user_attrs["fate"] for t in same] in (["trained"], ["stopped"])
-    assert sum(t.user_attrs.get("fate") in ("trained", "stopped") for t in every) == 5
+    assert sum(t.user_attrs.get("fate") in ("trained", "stopped") for t in every) == 7
     assert not (out / "short" / "2").exists()
 
 
