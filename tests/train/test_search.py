@@ -108,7 +108,7 @@ def test_evolution_finds_what_is_better(folder, tmp_path, quick):
 
 def test_the_best_of_some_by_its_score(folder, tmp_path, quick):
     out = tmp_path / "run"
-    sought(folder, out, 6, replace(ORDER, proposals=2))
+    sought(folder, out, 9, replace(ORDER, proposals=2))
     every = [t for t in trials_of(out) if "score" in t.user_attrs]
     assert len(every) == 2 * sum(t.user_attrs["fate"] != "weighed" for t in every) > 0
     for i in range(0, len(every), 2):
