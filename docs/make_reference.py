@@ -52,6 +52,7 @@ TYPES = {
     "tuple[float, ...]": "numbers",
     "tuple[str, ...]": "texts",
     "Anchors": "pairs of width, height",
+    "Places": "lists of y, x, height, width",
     "Network": "[table](#network)",
     "tuple[Stage, ...]": "[stages](#a-stage)",
     "tuple[Scale, ...]": "[scales](#a-scale)",

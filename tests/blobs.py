@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from networks import Free, Layer, fast_qnet, free_network, random_network, random_qnet
+from networks import Free, Layer, classifier, fast_qnet, free_network, random_qnet, random_recipe
 from patchnet import Model
 from patchnet import format as fmt
 from patchnet.blob import random
@@ -29,7 +29,7 @@ def small(channels: int) -> bytes:
     """A random network of several layers and classes, for grey (1) or coloured (3) pictures, that tells them apart."""
     rng = np.random.default_rng(channels)
     while True:
-        network = random_network(rng, 300_000, k=4)
+        network = classifier(rng, random_recipe(rng, 300_000, k=4).network())
         usual = network.end == Pooled(network.end.aggregate)
         if network.channels == channels and len(network.layers()) > 2 and len(network.labels) > 3 and usual:
             blob = pack(random_qnet(rng, network))

@@ -222,7 +222,10 @@ def random_plan(rng, network: Network, fast: Sequence[int] = ()) -> Plan:
 def first_record(blob: bytes, table: fmt.Table) -> int:
     """Where the table's first record lies."""
     head = fmt.HEADER.unpack(blob)
-    return 0 if table is fmt.HEADER else head["task_off" if table in (fmt.DETECT, fmt.HEATMAP) else f"{table.name}_off"]
+    if table is fmt.HEADER:
+        return 0
+    own = {fmt.DETECT: "task", fmt.HEATMAP: "task", fmt.SIZED_PATCH: "patch"}
+    return head[f"{own.get(table, table.name)}_off"]
 
 
 def patched(blob: bytes, values: dict[Place, int]) -> bytes:

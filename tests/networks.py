@@ -137,7 +137,24 @@ def classifier(rng, network: Network) -> Network:
 
 
 def random_network(rng, max_macs: int = 1_000_000, k: int | None = None) -> Network:
-    return classifier(rng, random_recipe(rng, max_macs, k).network())
+    return sized(rng, classifier(rng, random_recipe(rng, max_macs, k).network()))
+
+
+def sized(rng, network: Network) -> Network:
+    """The network, at times with patches anywhere in pictures of sizes of their own."""
+    (own,) = rng.spawn(1)  # else all that comes next would be another network
+    if own.random() < 0.7:
+        return network
+    height, width = (side + int(own.choice([0, 1, 9])) for side in (network.height, network.width))
+    sizes, corners = [], []
+    for _ in network.corners:
+        both = [
+            (n, side, int(own.integers(n, side + 1))) for n, side in zip(network.patch, (height, width), strict=True)
+        ]
+        size = tuple(int(own.choice([n, side, some])) for n, side, some in both)
+        sizes.append(size)
+        corners.append(tuple(int(own.integers(0, of - n + 1)) for of, n in zip(size, network.patch, strict=True)))
+    return replace(network, height=height, width=width, corners=tuple(corners), sizes=tuple(sizes))
 
 
 ANY_CHANNELS = (1, 3, 1, 3, 2, 4, 5, 8, 40)  # a picture's, and others
@@ -401,11 +418,13 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     network = network or random_network(rng, max_macs)
     f = Filler(rng, extreme)
     picture = (extreme_picture if extreme else random_picture)(rng, network.height, network.width, network.channels)
-    x = picture.astype(np.int64) - 128
     input_zero = tuple(f.zero() for _ in range(network.channels if network.channels in (1, 3) else 1))
     last_zero = own_zero(f, network.layers()[-1])
     ph, pw = network.patch
-    patches = [x[top : top + ph, left : left + pw] for top, left in network.patches()]
+    patches = []
+    for y, left, height, width in network.patches():
+        seen = oracle.sample(picture, (0, 0, network.width, network.height), height, width)
+        patches.append(seen[y : y + ph, left : left + pw].astype(np.int64))
     pairs = [fill_chain(f, network, patch, input_zero, last_zero) for patch in patches]
     tunnels, last_maps = [chain for chain, _ in pairs], [out for _, out in pairs]
     if rng.random() < 0.1:
@@ -437,7 +456,7 @@ def conv_network(rng, max_macs: int) -> Network:
         size = chain[0].h, chain[0].w
         network = free_network("convs", ("a", "b", "c"), *size, channels, 1, False, chain=tuple(chain))
         if macs(network) <= max_macs:
-            return network
+            return sized(rng, network)
 
 
 # ---------------------------------------------------------------- layers for modes fast and sweep
@@ -488,7 +507,7 @@ def mixed_network(rng, max_macs: int) -> Network:
         aggregate = str(rng.choice(["sum", "concat"]))
         network = classifier(rng, replace(plain, chain=tuple(chain), end=Pooled(aggregate)))
         if macs(network) <= max_macs:
-            return network
+            return sized(rng, network)
 
 
 def made_fast(rng, q: QLayer) -> QLayer:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from networks import Free, free_network, random_chain, random_qnet
+from networks import Free, free_network, random_chain, random_qnet, sized
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet
 from patchnet.net.layers import Layer
@@ -44,7 +44,7 @@ def random_listener(rng, audio: Audio | None = None, k: int = 1) -> QNet:
     margins = (int(rng.integers(0, 3)), int(rng.integers(0, 3))) if k > 1 else (0, 0)
     recipe = Free("sound", LABELS, height, width, 1, k, False, *margins, end=audio or random_audio(rng))
     recipe = replace(recipe, chain=random_chain(rng, *recipe.patch, 1, int(rng.integers(1, 4)), 6))
-    return random_qnet(rng, recipe.network())
+    return random_qnet(rng, sized(rng, recipe.network()))
 
 
 def random_blob(rng, audio: Audio | None = None, k: int = 1) -> bytes:

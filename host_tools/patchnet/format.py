@@ -171,7 +171,7 @@ HEADER = Table(
         ("fc_shift", "B"),
         ("fc_zero", "b"),
         ("dtype", "B"),
-        ("spare", "B"),
+        ("sized", "B"),
         ("patch_off", "I"),
         ("layer_off", "I"),
         ("segment_off", "I"),
@@ -194,6 +194,7 @@ HEADER = Table(
 )
 
 PATCH = Table("patch", (("y", "H"), ("x", "H")))
+SIZED_PATCH = Table("sized_patch", (*PATCH.fields, ("height", "H"), ("width", "H")))  # with m.sized
 
 LAYER = Table(
     "layer",
@@ -304,7 +305,7 @@ ANCHOR = Table("anchor", (("h", "H"), ("w", "H")))
 
 HEATMAP = Table("heatmap", (("background", "H"), ("top", "H"), ("cell_at", "I"), ("spot_at", "I")))
 
-TABLES = (HEADER, PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR, AUDIO, HEATMAP)
+TABLES = (HEADER, PATCH, SIZED_PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR, AUDIO, HEATMAP)
 CONSTANTS = (
     "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD", "FLAG_COLUMNS", "FLAG_NARROW",
     "FLAG_BYTES",

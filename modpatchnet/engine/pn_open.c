@@ -93,18 +93,19 @@ static int check_header(pn_model_t *m) {
         && (m->classes == 0) == (m->task == PN_TASK_RAW) && m->patch_h >= 1 && m->patch_h <= m->height
         && m->patch_w >= 1 && m->patch_w <= m->width && b[PN_HEADER_FIT] <= PN_FIT_CROP
         && b[PN_HEADER_DTYPE] <= PN_DTYPE_FLOAT32 && b[PN_HEADER_AGGREGATE] <= PN_AGGREGATE_CONCAT
-        && b[PN_HEADER_SCORES] <= PN_SCORES_SIGMOID;
+        && b[PN_HEADER_SCORES] <= PN_SCORES_SIGMOID && b[PN_HEADER_SIZED] <= pn_sees(m);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 
 static int check_tables(const pn_model_t *m) {
-    uint32_t patch_off = pn_u32(m->blob + PN_HEADER_PATCH_OFF);
-    if (!pn_in_prefix(m, patch_off, (uint64_t)m->tunnels * PN_PATCH_BYTES)) {
+    uint32_t bytes = m->blob[PN_HEADER_SIZED] ? PN_SIZED_PATCH_BYTES : PN_PATCH_BYTES;
+    if (!pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PATCH_OFF), (uint64_t)m->tunnels * bytes)) {
         return PN_ERR_PATCH;
     }
-    const uint8_t *p = m->blob + patch_off;
-    for (int i = 0; i < m->tunnels; i++, p += PN_PATCH_BYTES) {
-        if (pn_u16(p + PN_PATCH_Y) + m->patch_h > m->height || pn_u16(p + PN_PATCH_X) + m->patch_w > m->width) {
+    for (uint32_t i = 0; i < m->tunnels; i++) {
+        pn_patch_t p;
+        pn_patch_read(m, i, &p);
+        if (p.height > m->height || p.width > m->width || p.y + m->patch_h > p.height || p.x + m->patch_w > p.width) {
             return PN_ERR_PATCH;
         }
     }

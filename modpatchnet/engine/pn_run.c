@@ -163,11 +163,12 @@ static void cover(uint32_t corner, uint32_t n, uint32_t side, uint32_t size, uin
 }
 
 void pn_window(const pn_model_t *m, pn_window_t *w) {
-    const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->run.tunnel * PN_PATCH_BYTES;
+    pn_patch_t patch;
+    pn_patch_read(m, m->run.tunnel, &patch);
     w->x = m->run.image.roi_x;
     w->y = m->run.image.roi_y;
-    cover(pn_u16(patch + PN_PATCH_X), m->patch_w, m->width, m->run.image.roi_w, &w->x, &w->w);
-    cover(pn_u16(patch + PN_PATCH_Y), m->patch_h, m->height, m->run.image.roi_h, &w->y, &w->h);
+    cover(patch.x, m->patch_w, patch.width, m->run.image.roi_w, &w->x, &w->w);
+    cover(patch.y, m->patch_h, patch.height, m->run.image.roi_h, &w->y, &w->h);
 }
 
 int pn_give(pn_model_t *m, const uint8_t *data, pn_pixfmt_t format) {

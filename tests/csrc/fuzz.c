@@ -64,7 +64,8 @@ static uint32_t find_tables(const uint8_t *b, size_t size, table_t *out) {
         TABLE(LAYER, pn_u32(b + PN_HEADER_LAYER_OFF), layers + behind),
         TABLE(SEGMENT, pn_u32(b + PN_HEADER_SEGMENT_OFF), b[PN_HEADER_SEGMENTS] + segments),
         TABLE(PARAM, pn_u32(b + PN_HEADER_PARAM_OFF), chains * layers + behind),
-        TABLE(PATCH, pn_u32(b + PN_HEADER_PATCH_OFF), chains),
+        b[PN_HEADER_SIZED] ? (table_t)TABLE(SIZED_PATCH, pn_u32(b + PN_HEADER_PATCH_OFF), chains)
+                           : (table_t)TABLE(PATCH, pn_u32(b + PN_HEADER_PATCH_OFF), chains),
         TABLE(HEADER, 0, 1),
         TABLE(PLACE, detects ? pn_u32(r + PN_DETECT_PLACE_OFF) : 0, detects ? chains : 0),
         TABLE(SCALE, detects ? pn_u32(r + PN_DETECT_SCALE_OFF) : 0, detects ? pn_u16(r + PN_DETECT_SCALES) : 0),

@@ -133,6 +133,7 @@ def random_cases(kind: str) -> list[Case]:
 def random_folder(request, tmp_path_factory):
     """30 random networks, each with ten plans: the folder and its cases."""
     cases = random_cases(request.param)
+    assert request.param in ("detect", "ends") or {case.oracle.header.sized for case in cases} == {0, 1}
     folder = tmp_path_factory.mktemp("random")
     entries = make.write_cases(cases, folder)
     for case, entry in zip(cases, entries, strict=True):

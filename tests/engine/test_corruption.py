@@ -89,6 +89,10 @@ OF_POOLS = [Layer("meanpool", 3, 2, 3, 0, 3, (3, 2), 1, pads=(0, 0, 0, 0)), Laye
 # All modes between them, fused and alone, in strips and over whole maps.
 PLANS = {
     "sum": (tiny(4, "sum"), [(1, [(DIRECT, 1, 0), (GROUPS, 2, 4)]), (1, [(DIRECT, 1, 0)]), (1, [(GROUPS, 1, 2)])]),
+    "sized": (
+        replace(tiny(4, "sum"), sizes=((6, 6), (6, 6), (6, 5), (4, 4)), corners=((0, 0), (2, 2), (1, 1), (0, 0))),
+        [(1, [(WINDOW, 1, 0), (GROUPS, 2, 4)]), (1, [(DIRECT, 1, 0)]), (1, [(DIRECT, 1, 0)])],
+    ),
     "concat": (tiny(4, "concat"), [(2, [(WINDOW, 1, 0), (GROUPS, 2, 3)]), (1, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "whole": (tiny(1, "sum"), [(3, [(DIRECT, 1, 0)]), (2, [(STORED, 2, 3)]), (2, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "fused": (tiny(1, "sum"), [(2, [(DIRECT, 1, 0), (ROLLING, 1, 0), (DIRECT, 1, 0), (DIRECT, 1, 0)])]),
@@ -189,7 +193,8 @@ CAUSES = {
         *(field(H, name, n) for name, n in (("tunnels", 0), ("tunnels", 18), ("layers", 0), ("classes", 0))),
         *(field(H, side, n) for side in ("height", "width") for n in (0, 4097)),
         *(field(H, side, n) for side in ("patch_h", "patch_w") for n in (0, 7)),
-        *(field(H, name, 2) for name in ("fit", "aggregate")),
+        *(field(H, name, 2) for name in ("fit", "aggregate", "sized")),
+        field(H, "sized", 1, blob=BLOBS["pools"]),  # whose input is no picture
         field(H, "fc_off", 0),  # two classes of three features
         *(
             field(H, f"{name}_off", n)
@@ -217,6 +222,16 @@ CAUSES = {
     "PATCH": [
         *(field(H, "patch_off", n) for n in (0, 100, H.size + 2, FAR, HUGE)),
         *(field(fmt.PATCH, name, n, i) for name in "yx" for n in (3, 65535) for i in (0, 3)),
+        field(H, "sized", 1),
+        *(field(fmt.SIZED_PATCH, name, n, 0, BLOBS["sized"]) for name in "yx" for n in (3, 65535)),
+        *(field(fmt.SIZED_PATCH, "yx"[i % 2], 1, 3, BLOBS["sized"]) for i in range(2)),
+        *(
+            field(fmt.SIZED_PATCH, name, n, i, BLOBS["sized"])
+            for name in ("height", "width")
+            for n in (0, 3, 7, 65535)
+            for i in (0, 3)
+        ),
+        field(H, "patch_off", len(BLOBS["sized"]) - 16, blob=BLOBS["sized"]),
     ],
     "WEIGHTS": [
         *(field(PARAM, "weight_off", n, i) for n in (0, 100, FAR, HUGE, WEIGHTS[0] + 2) for i in (0, 1, 7)),

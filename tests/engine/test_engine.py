@@ -127,13 +127,20 @@ def test_random_networks_say_something():
             distinct.append(len(np.unique(m)) / min(m.size, 256))
         spread.append(np.std(result.logits16) if len(result.logits16) > 1 else 5000)
         d = case.qnet.design
-        seen |= {("tunnels", d.tunnels), d.end.aggregate, d.fit, ("channels", d.channels), case.picture.pixfmt}
+        seen |= {
+            ("sized", d.sizes is not None),
+            ("tunnels", d.tunnels),
+            d.end.aggregate,
+            d.fit,
+            ("channels", d.channels),
+            case.picture.pixfmt,
+        }
         bottlenecks = [q for q in case.qnet.tunnels[0] if isinstance(q, QBottleneck)]
         seen |= {("shifts", q.expand_shift > 0, q.depthwise_shift > 0) for q in bottlenecks}
     assert np.mean(saturated) < 0.4 and np.mean(distinct) > 0.5 and np.median(spread) > 3000
     wanted = {("shifts", a, b) for a in (False, True) for b in (False, True)} | {GREY, RGB565, RGB888}
     wanted |= {("tunnels", k + central) for k in (1, 4, 9, 16) for central in (0, 1)}
-    wanted |= {"sum", "concat", "stretch", "crop", ("channels", 1), ("channels", 3)}
+    wanted |= {("sized", True), ("sized", False), "sum", "concat", "stretch", "crop", ("channels", 1), ("channels", 3)}
     assert wanted <= seen, wanted - seen
 
 

@@ -64,12 +64,12 @@ def check_windows(asked, blob, roi):
     """One for each patch, inside the region, and no row or column that no pixel of the patch is averaged from."""
     network = blob_network(read(blob), "test")
     x0, y0, w, h = region(network, roi)
-    for (y, x), (wx, wy, ww, wh) in zip(network.patches(), asked, strict=True):
-        for corner, patch, side, size, at, n in (
-            (x, network.patch[1], network.width, w, wx - x0, ww),
-            (y, network.patch[0], network.height, h, wy - y0, wh),
+    for patch, (wx, wy, ww, wh) in zip(network.patches(), asked, strict=True):
+        for corner, pixels, side, size, at, n in (
+            (patch.x, network.patch[1], patch.width, w, wx - x0, ww),
+            (patch.y, network.patch[0], patch.height, h, wy - y0, wh),
         ):
-            used = [i for i in range(size) if i * side < (corner + patch) * size and (i + 1) * side > corner * size]
+            used = [i for i in range(size) if i * side < (corner + pixels) * size and (i + 1) * side > corner * size]
             assert (at, n) == (used[0], len(used))
 
 

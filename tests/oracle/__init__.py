@@ -21,10 +21,11 @@ HEADER = struct.Struct("<4sHHII4B6H4b3BbBb2B7Ii2I2f6I")
 Header = namedtuple(
     "Header",
     "magic version header_bytes size crc task tunnels layers fit channels classes height width patch_h patch_w"
-    " z0 z1 z2 z3 aggregate scores pool_shift pool_zero fc_shift fc_zero dtype spare patch_off layer_off"
+    " z0 z1 z2 z3 aggregate scores pool_shift pool_zero fc_shift fc_zero dtype sized patch_off layer_off"
     " segment_off segments param_off label_off label_bytes pool_mult fc_off softmax_mult input_scale output_scale"
     " arena_bytes sum_at feature_at logit_at task_off weight_off",
 )
+Patch = namedtuple("Patch", "y x height width")
 LAYER = struct.Struct("<2BH10B5H2I")
 Layer = namedtuple(
     "Layer",
@@ -336,7 +337,7 @@ class FastArrays:
 
 
 class Oracle:
-    """One blob. `layers`, `segments`, `params[tunnel][layer]`, `patches` [(y, x)], `labels` are as they lie in it.
+    """One blob. `layers`, `segments`, `params[tunnel][layer]`, `patches`, `labels` are as they lie in it.
 
     `threshold` and `iou`, of 65536, are for a detection network's boxes.
     """
@@ -346,10 +347,10 @@ class Oracle:
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 6 and h.header_bytes == HEADER.size == 116 and h.spare == 0
+        assert h.magic == b"PNB\x1a" and h.version == 6 and h.header_bytes == HEADER.size == 116 and h.sized in (0, 1)
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels if h.channels in (1, 3) else 1])
-        self.patches = [struct.unpack_from("<HH", self.blob, h.patch_off + 4 * i) for i in range(h.tunnels)]
+        self.patches = [self._patch(i) for i in range(h.tunnels)]
         assert h.task in (CLASSIFY, DETECTION, AUDIO, RAW, HEAT) and h.scores in (0, 1)
         self.detect, self.heat, self.behind, more, segments = None, None, [], 0, 0
         self.maps, self.dense = h.task in (RAW, HEAT), h.fc_off != 0  # `maps`: the last map is the output
@@ -368,6 +369,13 @@ class Oracle:
         text = self.blob[h.label_off : h.label_off + h.label_bytes].decode()
         self.labels = text.split("\n")[:-1]
         assert len(self.labels) == h.classes
+
+    def _patch(self, i: int) -> Patch:
+        """Of a chain: where it is, and in a picture of which size."""
+        h = self.header
+        if h.sized:
+            return Patch(*struct.unpack_from("<4H", self.blob, h.patch_off + 8 * i))
+        return Patch(*struct.unpack_from("<2H", self.blob, h.patch_off + 4 * i), h.height, h.width)
 
     def _records(self, struct_: struct.Struct, record, off: int, n: int) -> list:
         return [record(*struct_.unpack_from(self.blob, off + i * struct_.size)) for i in range(n)]
@@ -394,23 +402,30 @@ class Oracle:
         net = self.header
         roi = self.region(w, h, roi)
         pixels = decode_pixels(data, w, h, pixfmt, net.channels)
-        return self.run_raw(sample(pixels, roi, net.height, net.width), roi)
+        return self._run(pixels, roi, roi)
 
     def run_raw(self, x, region=None) -> Result:
         """int8 values (or their bytes), height x width x channels. `region`: what they show of a picture."""
         h = self.header
         x = np.frombuffer(bytes(x), np.int8).reshape(h.height, h.width, h.channels)
+        whole = 0, 0, h.width, h.height
+        return self._run(x.astype(np.int64) + 128, whole, region or whole)
+
+    def _run(self, pixels, roi, region) -> Result:
+        """Pixels 0..255 of which the part `roi` is seen; `region` is what that shows of a picture."""
+        h, sizes = self.header, {(p.height, p.width) for p in self.patches}
+        seen = {size: sample(pixels, roi, *size) for size in {*sizes, (h.height, h.width)}}
+        parts = [seen[p.height, p.width][p.y : p.y + h.patch_h, p.x : p.x + h.patch_w] for p in self.patches]
+        x = seen[h.height, h.width]
         if h.dtype:
             from . import real  # which is made of what is here
 
-            return real.run(self, x)
-        maps = []
-        for (top, left), params in zip(self.patches, self.params, strict=True):
-            maps.append(self._chain(x[top : top + h.patch_h, left : left + h.patch_w], params))
+            return real.run(self, x, parts)
+        maps = [self._chain(part, params) for part, params in zip(parts, self.params, strict=True)]
         if self.detect:
-            return self._detection(x, maps, region or (0, 0, h.width, h.height))
+            return self._detection(x, maps, region)
         if self.maps:
-            return self._last_map(x, maps, region or (0, 0, h.width, h.height))
+            return self._last_map(x, maps, region)
         features, acc, mult, shift, zero = self._logit_sums([chain[-1] for chain in maps])
         logits16 = np.clip((int32(acc << shift) * mult >> 32) + 256 * zero, -32768, 32767)
         assert len(logits16) == h.classes

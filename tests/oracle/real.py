@@ -143,13 +143,13 @@ def pooled(oracle: Oracle, last: list[np.ndarray]) -> np.ndarray:
     return (sums / F(len(chains[0]))).reshape(-1)
 
 
-def run(oracle: Oracle, q: np.ndarray) -> Result:
+def run(oracle: Oracle, q: np.ndarray, parts: list[np.ndarray]) -> Result:
+    """Of the input q what each chain sees of it."""
     h, maps = oracle.header, []
     assert h.dtype == 1 and h.task in (1, 3, RAW)
-    x = (q.astype(np.int64) - oracle.input_zero).astype(F)
     with np.errstate(all="ignore"):
-        for (top, left), params in zip(oracle.patches, oracle.params, strict=True):
-            chain, source = [], x[top : top + h.patch_h, left : left + h.patch_w]
+        for part, params in zip(parts, oracle.params, strict=True):
+            chain, source = [], (part.astype(np.int64) - oracle.input_zero).astype(F)
             for layer, param in zip(oracle.layers, params, strict=True):
                 chain.append(source := layer_of(oracle, source, layer, param))
             maps.append(chain)

@@ -40,8 +40,8 @@ def test_patches_cover_the_picture_and_stay_inside(k, central):
     network = patch_tunnels("n", ("a",), 67, 50, k=k, central=central, margin_h=5, margin_w=3)
     ph, pw = network.patch
     seen = set()
-    for y, x in network.patches():
-        assert 0 <= y <= 67 - ph and 0 <= x <= 50 - pw
+    for y, x, *size in network.patches():
+        assert 0 <= y <= 67 - ph and 0 <= x <= 50 - pw and size == [67, 50]
         seen |= {(i, j) for i in range(y, y + ph) for j in range(x, x + pw)}
     assert len(network.patches()) == k + central == network.tunnels
     assert len(seen) == 67 * 50
@@ -138,6 +138,16 @@ OUT_OF_RANGE = {
     "stages = [{out = 8, stride = 0}]": "stage: stride: wanted 1 to 15, got 0",
     "stages = [{out = 8, kernel = 4}]": "stage: kernel: wanted 1, 3, 5 or 7, got 4",
     "stages = [8]": "stage: wanted a table, got 8",
+    "coarse = 2": "coarse: wanted true or false, got 2",
+    "k = 16\ncoarse = true": "coarse: wanted 17 tunnels or less, got 18",
+    "coarse = true\ndetection = {scales = []}": "coarse: is not for detection, which stitches a grid's maps",
+    "places = [[0, 0, 33]]": "places: wanted a list of a list (a whole number, a whole number, a whole number, a whole "
+    "number), got [[0, 0, 33]]",
+    "places = [[0, 0, 0, 33]]": "wanted a patch of 33 x 33 inside 0 x 33, got one at 0, 0",
+    "places = [[0, 34, 66, 66]]": "wanted a patch of 33 x 33 inside 66 x 66, got one at 0, 34",
+    "places = [[0, 0, 33, 67]]": "wanted patches in pictures of at most 66 x 66, got 33 x 67",
+    f"places = {[[0, 0, 66, 66]] * 17}": "places: wanted 17 tunnels or less, got 18",
+    "places = [[0, 0, 9, 9]]\ndetection = {scales = []}": "places: is not for detection, which stitches a grid's maps",
     "repeat = 0": "repeat: wanted 1 to 17, got 0",
     "repeat = 4": "repeat: wanted 17 tunnels or less, got 20",
     "repeat = 2\ndetection = {scales = []}": "repeat: wanted 1 for detection, got 2",
@@ -176,9 +186,23 @@ def test_an_experiment_with_a_base_says_the_rest(tmp_path):
 
 def test_tunnels_may_see_the_same():
     network = patch_tunnels("n", ("a",), 66, 66, k=1, central=False, repeat=3)
-    assert network.patches() == [(0, 0)] * 3 and network.patch == (66, 66)
+    assert network.patches() == [(0, 0, 66, 66)] * 3 and network.patch == (66, 66)
     twice = patch_tunnels("n", ("a",), 66, 66, margin_h=9, margin_w=9, repeat=2)
     assert twice.patches() == patch_tunnels("n", ("a",), 66, 66, margin_h=9, margin_w=9).patches() * 2
+
+
+def test_patches_of_other_sizes():
+    shape = dict(margin_h=9, margin_w=9)
+    plain, coarse = (patch_tunnels("n", ("a",), 66, 66, coarse=some, **shape) for some in (False, True))
+    assert plain.sizes is None and coarse.patches() == [*plain.patches(), (0, 0, 42, 42)] and coarse.patch == (42, 42)
+    assert choice.plan(coarse).segments == choice.plan(plain).segments
+    recipe = replace(VWW_RECIPE, places=((0, 0, 66, 66), (8, 3, 50, 60)), central=False, coarse=True, repeat=2)
+    network = recipe.network()
+    assert network.patches() == [(0, 0, 66, 66), (8, 3, 50, 60), (0, 0, 42, 42)] * 2
+    assert from_dict(tomllib.loads(write_toml(recipe_to_dict(recipe)))) == network
+    assert from_dict(json.loads(json.dumps(to_dict(network)))) == network and "sizes" not in to_dict(plain)
+    same = replace(recipe, places=((0, 0, 66, 66),), coarse=False).network()
+    assert same.sizes is None, "a blob needs no sizes where all are the picture's"
 
 
 @pytest.mark.parametrize(("side", "budget"), [(66, 18_000), (96, 16_384), (224, 65_536)])
@@ -288,7 +312,7 @@ def test_grid_patches_tile_the_stitched_map_once(side, k, margin, central):
     seen = [[0] * rows for _ in range(rows)]
     for i, p in enumerate(network.end.places):
         assert p.from_y + p.h <= last.oh and p.from_x + p.w <= last.ow and p.to_y + p.h <= rows and p.to_x + p.w <= rows
-        top, left = network.patches()[i]
+        top, left = network.corners[i]
         assert abs((p.to_y - p.from_y) * 16 - top) <= 8 and abs((p.to_x - p.from_x) * 16 - left) <= 8
         for y in range(p.to_y, p.to_y + p.h):
             for x in range(p.to_x, p.to_x + p.w):
@@ -331,6 +355,10 @@ def test_impossible_detection_is_refused(change, message):
     (("readouts", 0, "head"), dict(h=3), "readout 0: head 0: wanted an input of"),
     ((), dict(chain=[]), "wanted a layer and a patch or more, got 0"),
     ((), dict(corners=[[0, 60]]), "inside 130 x 130, got one at 0, 60"),
+    ((), dict(sizes=[[130, 130]] * 4), "sizes: wanted 1 or 3 channels and sizes of 5 patches, got 3 and 4"),
+    ((), dict(sizes=[[130, 131]] * 5), "wanted patches in pictures of at most 130 x 130, got 130 x 131"),
+    ((), dict(sizes=[[130, 100]] * 5), "inside 130 x 100, got one at"),
+    ((), dict(sizes=[[130, 130]] * 5), "wanted all patches in one picture for detection, got sizes of their own"),
     ((), dict(end={}), "'task' is missing"),
 ])  # fmt: skip
 def test_what_is_wrong_with_an_explicit_network_is_named(where, values, said):

@@ -43,7 +43,7 @@ def test_round_trip(qnet):
     blob = pack.pack(qnet, p)
     info = read(blob)
     assert info.labels == list(qnet.design.labels)
-    assert [(r["y"], r["x"]) for r in info.patches] == qnet.design.patches()
+    assert [(r["y"], r["x"]) for r in info.patches] == list(qnet.design.corners)
     assert [{name: r[name] for name in asdict(s)} for r, s in zip(info.layers, p.steps, strict=True)] == [
         asdict(s) for s in p.steps
     ]

@@ -93,9 +93,9 @@ def without_range(hint):
 
 
 def check_ranges(kind):
-    """But for anchors, whose sides the picture's bound. What is there without being told is in it."""
+    """But for anchors and places, which the picture bounds. What is there without being told is in it."""
     hints = hints_of(kind)
-    assert {name for name, hint in hints.items() if without_range(hint)} <= {"anchors"}
+    assert {name for name, hint in hints.items() if without_range(hint)} <= {"anchors", "places"}
     given = [f for f in fields(kind) if f.default is not MISSING and f.name != "options"]
     assert not [f.name for f in given if fault(f.default, hints[f.name])]
 

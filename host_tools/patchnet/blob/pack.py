@@ -87,6 +87,16 @@ def layer_bytes(q: QLayer, where: str, columns: bool) -> bytes:
     return _block(q, where, columns) if isinstance(q, QBlock) else _pooling(q, where)
 
 
+def patch_table(d: Network) -> fmt.Table:
+    """That of the network's patch records."""
+    return fmt.PATCH if d.sizes is None else fmt.SIZED_PATCH
+
+
+def _patch_records(d: Network) -> bytes:
+    table = patch_table(d)
+    return b"".join(table.pack(**{name: getattr(patch, name) for name, _ in table.fields}) for patch in d.patches())
+
+
 def _params(q: QLayer) -> dict[str, int]:
     """The fields of a param but the place of its arrays."""
     own = dict(zero_out=q.zero_out, zero_mid=0, zero_add=0, shift=q.shift, shift_1=0, shift_2=0, res_mult=0)
@@ -198,7 +208,7 @@ def _header(c: Content, sections: dict) -> dict:
         magic=fmt.MAGIC, version=fmt.VERSION, header_bytes=fmt.HEADER.size, size=0, crc=0,
         task=fmt.TASKS[d.task],
         channels=d.channels, tunnels=d.tunnels, layers=len(d.layers()), height=d.height, width=d.width,
-        patch_h=d.patch[0], patch_w=d.patch[1], dtype=c.dtype, spare=0,
+        patch_h=d.patch[0], patch_w=d.patch[1], dtype=c.dtype, sized=d.sizes is not None,
         input_zero=(*c.input_zero, *(0,) * (4 - len(c.input_zero))),
         fit=fmt.FIT_CROP if d.fit == "crop" else fmt.FIT_STRETCH,
         classes=len(d.labels), input_scale=1 / d.std, arena_bytes=p.arena_bytes,
@@ -255,7 +265,7 @@ def assemble(
     record, layers = record_of(d.task), d.run()
     labels = "".join(label + "\n" for label in d.labels).encode()
     fixed = (
-        len(d.patches()) * fmt.PATCH.size
+        d.tunnels * patch_table(d).size
         + len(p.steps) * fmt.LAYER.size
         + len(p.segments) * fmt.SEGMENT.size
         + n * fmt.PARAM.size
@@ -270,7 +280,7 @@ def assemble(
     fc_off = weights.add(c.dense) if c.dense else 0
     head = Writer(fmt.HEADER.size)
     sections = dict(
-        patch_off=head.add(b"".join(fmt.PATCH.pack(y=y, x=x) for y, x in d.patches())),
+        patch_off=head.add(_patch_records(d)),
         layer_off=head.add(_layer_records(layers, p, c.flags)),
         segment_off=head.add(b"".join(fmt.SEGMENT.pack(**asdict(s)) for s in p.segments)),
         param_off=head.add(param_records),

@@ -38,7 +38,7 @@ def read(blob: bytes) -> BlobInfo:
     return BlobInfo(
         task,
         h,
-        fmt.PATCH.unpack_all(blob, h["patch_off"], h["tunnels"]),
+        (fmt.SIZED_PATCH if h["sized"] else fmt.PATCH).unpack_all(blob, h["patch_off"], h["tunnels"]),
         fmt.LAYER.unpack_all(blob, h["layer_off"], h["layers"] + layers),
         fmt.SEGMENT.unpack_all(blob, h["segment_off"], h["segments"] + segments),
         text.split("\n")[:-1],
@@ -73,6 +73,7 @@ def blob_network(info: BlobInfo, name: str) -> Network:
         tuple((p["y"], p["x"]) for p in info.patches), tuple(chain), end, _readouts(info, end, chain[-1]),
         mean=tuple(zero + 128 for zero in _input_zeros(h)), std=1 / h["input_scale"],
         fit="crop" if h["fit"] == fmt.FIT_CROP else "stretch",
+        sizes=tuple((p["height"], p["width"]) for p in info.patches) if h["sized"] else None,
     )  # fmt: skip
 
 

@@ -9,11 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from .layers import Float32Layer, Layer, Pair, pair
 
 Shape = tuple[int, int, int]  # height, width, channels
+
+
+class Patch(NamedTuple):
+    """Where a tunnel looks: its top left pixel in the picture averaged down to height x width."""
+
+    y: int
+    x: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,8 @@ def aligned(n: int, align: int = 4) -> int:
 class Network:
     """`corners` are the top left pixels (y, x) of the patches, `patch` (height, width) in size, in a picture of
     height x width; the same `chain` of layers, with weights of its own, runs over each of them (a tunnel). An ordinary
-    network has one patch, which is the picture.
+    network has one patch, which is the picture. `sizes`: (height, width) of the picture that each patch is in, averaged
+    down to that; None: they are all in the picture of height x width.
 
     `mean` (integers 0..255, one per channel) and `std` (one for all) normalise pixels: (p - mean) / std; padding is
     zero after normalisation. `fit` "stretch" reads all of a picture, "crop" its largest centred rectangle of the
@@ -122,6 +132,7 @@ class Network:
     mean: tuple[int, ...] = (128, 128, 128)
     std: float = 64.0
     fit: str = "stretch"
+    sizes: tuple[tuple[int, int], ...] | None = None
 
     @property
     def task(self) -> str:
@@ -142,9 +153,10 @@ class Network:
     def tunnels(self) -> int:
         return len(self.corners)
 
-    def patches(self) -> list[tuple[int, int]]:
-        """Top-left corner (y, x) of each patch."""
-        return list(self.corners)
+    def patches(self) -> list[Patch]:
+        """Of each tunnel."""
+        sizes = self.sizes or ((self.height, self.width),) * self.tunnels
+        return [Patch(*corner, *size) for corner, size in zip(self.corners, sizes, strict=True)]
 
     def layers(self) -> list[Layer]:
         """The layers of one tunnel, in order. All tunnels have these shapes."""
@@ -172,19 +184,29 @@ class Network:
             raise ValueError(
                 f"{self.name}: wanted a layer and a patch or more, got {len(self.chain)}, {len(self.corners)}"
             )
-        (height, width), shape = self.patch, (*self.patch, self.channels)
-        for y, x in self.corners:
-            if not (0 <= y <= self.height - height and 0 <= x <= self.width - width):
-                size = f"{self.height} x {self.width}"
-                raise ValueError(
-                    f"{self.name}: wanted a patch of {height} x {width} inside {size}, got one at {y}, {x}"
-                )
-        self._check_chain("layer", self.chain, shape)
+        self._check_patches()
+        self._check_chain("layer", self.chain, (*self.patch, self.channels))
         shape = *self.end.joined(self.chain[-1]), self.chain[-1].cout
         for i, readout in enumerate(self.readouts):
             shape = self._check_chain(f"readout {i}: layer", readout.layers, shape)
             self._check_chain(f"readout {i}: head", (readout.head,), shape)
         self.end.check(self)
+
+    def _check_patches(self) -> None:
+        if self.sizes is not None and (len(self.sizes) != self.tunnels or self.channels not in (1, 3)):
+            wanted = f"1 or 3 channels and sizes of {self.tunnels} patches"
+            raise ValueError(f"{self.name}: sizes: wanted {wanted}, got {self.channels} and {len(self.sizes)}")
+        height, width = self.patch
+        for patch in self.patches():
+            size = f"{patch.height} x {patch.width}"
+            if patch.height > self.height or patch.width > self.width:
+                raise ValueError(
+                    f"{self.name}: wanted patches in pictures of at most {self.height} x {self.width}, got {size}"
+                )
+            if not (0 <= patch.y <= patch.height - height and 0 <= patch.x <= patch.width - width):
+                raise ValueError(
+                    f"{self.name}: wanted a patch of {height} x {width} inside {size}, got one at {patch.y}, {patch.x}"
+                )
 
     def _check_chain(self, name: str, layers: Sequence[Layer], shape: Shape) -> Shape:
         """That each layer reads what the one before gives, the first a map of `shape`; the last one's shape."""

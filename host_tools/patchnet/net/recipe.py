@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from .. import rooms
 from ..format import MAX_TUNNELS
 from .layers import Layer
-from .network import End, Network, Readout
+from .network import End, Network, Patch, Readout
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class Stage:
         residual = stride == 1 and cin == self.out
         cexp = cin * self.t
         return Layer("bottleneck", h, w, cin, cexp, self.out, self.kernel, stride, self.t > 1, residual, act)
+
+
+Places = tuple[tuple[int, int, int, int], ...]
 
 
 class EndRecipe:
@@ -96,6 +99,11 @@ class PatchTunnels:
     """Features of the tunnels are added up, `"sum"`, or laid side by side, `"concat"`."""
     repeat: Annotated[int, "1 to 17"] = 1
     """Tunnels over each patch, with weights of their own: all see the same."""
+    coarse: bool = False
+    """Whether there is one more patch, the whole picture averaged down to a patch's size."""
+    places: Places = ()
+    """Patches instead of the grid's, each (y, x, height, width): its corner in the picture averaged down to height x
+    width. `k` and the margins then only say how large a patch is."""
     mean: tuple[Annotated[int, "0 to 255"], ...] = (128, 128, 128)
     """One for each channel: what is subtracted from pixels."""
     std: Annotated[float, "more than 0, at most 10000"] = 64.0
@@ -119,17 +127,19 @@ class PatchTunnels:
             -(-self.width // self.grid) + self.margin_w,
         )
 
-    def patches(self) -> list[tuple[int, int]]:
-        """Top-left corner (y, x) of each patch, row by row over the grid, the central one last.
+    def patches(self) -> list[Patch]:
+        """Row by row over the grid, or those of `places`; then the central one, then the coarse one.
 
         Corners are spread evenly, so that every margin reaches towards the neighbours only and no patch leaves the
         picture. With `repeat` all of them again.
         """
-        ph, pw = self.patch
+        (ph, pw), size = self.patch, (self.height, self.width)
         dy, dx = self.height - ph, self.width - pw
         n = max(1, self.grid - 1)
-        corners = [(i * dy // n, j * dx // n) for i in range(self.grid) for j in range(self.grid)]
-        return (corners + [(dy // 2, dx // 2)] * self.central) * self.repeat
+        grid = [Patch(i * dy // n, j * dx // n, *size) for i in range(self.grid) for j in range(self.grid)]
+        own = [Patch(*place) for place in self.places] or grid
+        central, coarse = Patch(dy // 2, dx // 2, *size), Patch(0, 0, ph, pw)
+        return (own + [central] * self.central + [coarse] * self.coarse) * self.repeat
 
     def layers(self) -> list[Layer]:
         """The layers of one tunnel, in order."""
@@ -150,16 +160,19 @@ class PatchTunnels:
                     f"{self.name}: {name}: wanted {most} or less, for {self.grid} patches in {side} pixels, got "
                     f"{getattr(self, name)}"
                 )
-        if len(self.patches()) > MAX_TUNNELS:
-            raise ValueError(f"{self.name}: repeat: wanted {MAX_TUNNELS} tunnels or less, got {len(self.patches())}")
+        patches = self.patches()
+        if len(patches) > MAX_TUNNELS:
+            key = "repeat" if self.repeat > 1 else "places" if self.places else "coarse"
+            raise ValueError(f"{self.name}: {key}: wanted {MAX_TUNNELS} tunnels or less, got {len(patches)}")
+        corners, sizes = tuple(patch[:2] for patch in patches), tuple(patch[2:] for patch in patches)
         chain = tuple(self.layers())
         if self.end is not None:
             readouts, end = self.end.ends(self, chain)
         else:
             readouts, end = (), rooms.part("classify", "end").Pooled(self.aggregate)
         network = Network(
-            self.name, self.labels, self.height, self.width, self.channels, self.patch, tuple(self.patches()), chain,
-            end, readouts, self.mean, self.std, self.fit,
+            self.name, self.labels, self.height, self.width, self.channels, self.patch, corners, chain,
+            end, readouts, self.mean, self.std, self.fit, sizes if set(sizes) != {(self.height, self.width)} else None,
         )  # fmt: skip
         network.check()
         return network

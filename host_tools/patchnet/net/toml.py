@@ -70,6 +70,7 @@ def recipe_from_dict(values: dict) -> PatchTunnels:
     own = {k: v for k, v in values.items() if k not in sections}
     given = tuples(known(PatchTunnels, own, "network", ("end",), others))
     given["stages"] = stages(given.get("stages", ()))
+    given["places"] = tuple(map(tuple, given.get("places", ())))
     for key, task in sections.items():
         if values[key] is not None:
             given["end"] = rooms.part(task, "end").recipe_from_dict(values[key], f"network.{key}")
@@ -104,6 +105,7 @@ def from_dict(values: dict) -> Network:
     values["end"] = rooms.part(end.pop("task"), "end").END.from_dict(end)
     values["patch"] = tuple(values["patch"])
     values["corners"] = tuple(map(tuple, values["corners"]))
+    values["sizes"] = tuple(map(tuple, values["sizes"])) if values.get("sizes") else None
     values["chain"] = layers(values["chain"])
     values["readouts"] = tuple(Readout(layers(r["layers"]), *layers([r["head"]])) for r in values.get("readouts", ()))
     network = Network(**values)

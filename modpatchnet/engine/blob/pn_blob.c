@@ -1,5 +1,17 @@
 #include "engine/blob/pn_blob.h"
 
+#include <string.h>
+
+// records are copied to it
+typedef char pn_patch_size[sizeof(pn_patch_t) == PN_SIZED_PATCH_BYTES ? 1 : -1];
+
+void pn_patch_read(const pn_model_t *m, uint32_t tunnel, pn_patch_t *p) {
+    uint32_t bytes = m->blob[PN_HEADER_SIZED] ? PN_SIZED_PATCH_BYTES : PN_PATCH_BYTES;
+    p->height = m->height;
+    p->width = m->width;
+    memcpy(p, m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + tunnel * bytes, bytes);
+}
+
 // The input's shape and zero point: the output's of the layer before, which *l still holds. After a head, what the head
 // has read; first behind the chains, the map that these have made together.
 static void layer_input(const pn_model_t *m, uint32_t index, pn_layer_t *l) {

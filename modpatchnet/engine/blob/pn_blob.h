@@ -99,6 +99,12 @@ static inline const uint8_t *pn_param_record(const pn_model_t *m, uint32_t tunne
     return m->blob + pn_u32(m->blob + PN_HEADER_PARAM_OFF) + (tunnel * m->layers + index) * PN_PARAM_BYTES;
 }
 
+// Where a chain looks: its patch's corner in the picture averaged to height x width.
+typedef struct {
+    uint16_t y, x, height, width;
+} pn_patch_t;
+void pn_patch_read(const pn_model_t *m, uint32_t tunnel, pn_patch_t *p);
+
 // Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain.
 void pn_layer_read(const pn_model_t *m, uint32_t tunnel, uint32_t index, pn_layer_t *l);
 

@@ -109,6 +109,27 @@ void pn_image_sample(const pn_image_t *image, const pn_sample_t *s, int8_t *out)
     }
 }
 
+// What source pixel `i`, `n` long, has in common with `size` from `from` on.
+static uint32_t overlap(uint32_t i, uint32_t n, uint32_t from, uint32_t size) {
+    uint32_t first = i * n > from ? i * n : from, end = i * n + n < from + size ? i * n + n : from + size;
+    return end - first;
+}
+
+// For small code, as such inputs are rare.
+__attribute__((cold)) void pn_raw_sample(const int8_t *in, uint32_t h, uint32_t w, const pn_sample_t *s, int8_t *out) {
+    uint32_t top = s->y * h, left = s->x * w, n = (uint32_t)s->channels;
+    for (uint32_t c = 0; c < n; c++, in++) {
+        uint32_t sum = h * w / 2;
+        for (uint32_t y = top / s->height; y * s->height < top + h; y++) {
+            for (uint32_t x = left / s->width; x * s->width < left + w; x++) {
+                uint32_t both = overlap(y, s->height, top, h) * overlap(x, s->width, left, w);
+                sum += both * (uint32_t)(in[(y * w + x) * n] + 128);
+            }
+        }
+        *out++ = (int8_t)((int32_t)(sum / (h * w)) - 128);
+    }
+}
+
 static void crop_to_aspect(pn_image_t *im, uint32_t height, uint32_t width) {
     if (im->roi_w * height > im->roi_h * width) {
         uint32_t w = im->roi_h * width / height;

@@ -18,4 +18,7 @@ typedef struct {
 } pn_sample_t;
 void pn_image_sample(const pn_image_t *image, const pn_sample_t *s, int8_t *out);
 
+// The first of these pixels, of a raw input of h x w pixels.
+void pn_raw_sample(const int8_t *in, uint32_t h, uint32_t w, const pn_sample_t *s, int8_t *out);
+
 #endif

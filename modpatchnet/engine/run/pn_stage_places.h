@@ -64,16 +64,17 @@ static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, i
 #endif
 }
 
-// `n` pixels of the current patch, at the network's resolution: pixel `x` of line `y` and those that follow.
+// `n` pixels of the current patch: pixel `x` of line `y` and those that follow.
 static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, int8_t *out) {
-    const uint8_t *patch = m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + m->run.tunnel * PN_PATCH_BYTES;
+    pn_patch_t patch;
+    pn_patch_read(m, m->run.tunnel, &patch);
     bool columns = m->run.segment.columns;
     pn_sample_t s = {
-        .height = m->height,
-        .width = m->width,
+        .height = patch.height,
+        .width = patch.width,
         .channels = m->channels,
-        .y = pn_u16(patch + PN_PATCH_Y) + (columns ? x : y),
-        .x = pn_u16(patch + PN_PATCH_X) + (columns ? y : x),
+        .y = patch.y + (columns ? x : y),
+        .x = patch.x + (columns ? y : x),
         .n = n,
         .down = columns,
     };
@@ -81,10 +82,17 @@ static void sample(const pn_model_t *m, uint32_t y, uint32_t x, uint32_t n, int8
         pn_image_sample(&m->run.image, &s, out);
         return;
     }
+    bool averaged = patch.height != m->height || patch.width != m->width;
     const int8_t *in = m->run.raw + ((size_t)s.y * m->width + s.x) * m->channels;
     for (uint32_t i = 0; i < n; i++, out += m->channels) {
-        memcpy(out, in, m->channels);
+        if (averaged) {
+            pn_raw_sample(m->run.raw, m->height, m->width, &s, out);
+        } else {
+            memcpy(out, in, m->channels);
+        }
         in += (columns ? m->width : 1u) * m->channels;
+        s.y += columns;
+        s.x += !columns;
     }
 }
 

@@ -55,6 +55,8 @@ class Boxes(End):
         if not network.readouts or not 1 <= self.top <= MAX_TOP:
             got = f"{len(network.readouts)}, {self.top}"
             raise ValueError(f"{network.name}: wanted a scale or more and top 1..{MAX_TOP}, got {got}")
+        if network.sizes is not None:
+            raise ValueError(f"{network.name}: wanted all patches in one picture for detection, got sizes of their own")
         if len(self.anchors) != len(network.readouts):
             n = len(network.readouts)
             raise ValueError(f"{network.name}: wanted anchors of {n} scales, got {len(self.anchors)}")
@@ -146,6 +148,9 @@ class Detection(EndRecipe):
             raise ValueError(f"{recipe.name}: aggregate: wanted sum for detection, got {recipe.aggregate}")
         if recipe.repeat > 1:
             raise ValueError(f"{recipe.name}: repeat: wanted 1 for detection, got {recipe.repeat}")
+        if recipe.coarse or recipe.places:
+            keys = "places" if recipe.places else "coarse"
+            raise ValueError(f"{recipe.name}: {keys}: is not for detection, which stitches a grid's maps")
         stride = math.prod(layer.sh for layer in chain)
         size = -(-recipe.height // stride), -(-recipe.width // stride)
         (h, w), cin, readouts = size, chain[-1].cout, []
@@ -187,8 +192,8 @@ class Stitching:
     def places(self) -> list[Place]:
         """Of each of the patches. ValueError if a patch of the grid does not cover its part."""
         out = []
-        for i, corner in enumerate(self.recipe.patches()):
-            (fy, ty, h), (fx, tx, w) = (self._span(i, axis, at) for axis, at in enumerate(corner))
+        for i, patch in enumerate(self.recipe.patches()):
+            (fy, ty, h), (fx, tx, w) = (self._span(i, axis, at) for axis, at in enumerate(patch[:2]))
             out.append(Place(fy, fx, ty, tx, h, w))
         return out
 
