@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from networks import free_network
+import oracle
+from networks import free_network, random_network
 from patchnet import data
 from patchnet.blob import floats
 from patchnet.blob.files import float_net
@@ -14,7 +15,7 @@ from patchnet.net.layers import Layer
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.classify.net import PatchTunnelNet
-from patchnet.train.modules import ConvNorm, load_float, normalise, save_float
+from patchnet.train.modules import ConvNorm, load_float, normalise, patches_of, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
@@ -83,7 +84,7 @@ def test_a_tunnel_sees_its_own_patch_only():
     x = torch.randn(1, 3, 20, 24)
     with torch.no_grad():
         before = model.maps(x)
-        for i, (y, z) in enumerate(NETWORK.patches()):
+        for i, (y, z) in enumerate(NETWORK.corners):
             changed = x.clone()
             changed[:, :, y : y + ph, z : z + pw] = x[:, :, y : y + ph, z : z + pw]
             outside = torch.ones(20, 24, dtype=torch.bool)
@@ -92,6 +93,22 @@ def test_a_tunnel_sees_its_own_patch_only():
             after = model.maps(changed)
             assert torch.equal(after[:, i], before[:, i])
             assert not torch.equal(after, before)
+
+
+def test_patches_are_what_the_engine_samples():
+    rng, seen = np.random.default_rng(2), 0
+    while seen < 20:
+        network = random_network(rng, 20_000)
+        pixels = rng.integers(0, 256, (2, network.height, network.width, network.channels), np.uint8)
+        (ph, pw), whole = network.patch, (0, 0, network.width, network.height)
+        parts = patches_of(normalise(torch.from_numpy(pixels), network), network)
+        for (y, x, height, width), part in zip(network.patches(), parts, strict=True):
+            q = np.stack([oracle.sample(p.astype(np.int64), whole, height, width) for p in pixels])
+            wanted = normalise(
+                torch.from_numpy((q[:, y : y + ph, x : x + pw].astype(np.int64) + 128).astype(np.uint8)), network
+            )
+            assert part.dtype == torch.float32 and (part - wanted).abs().max() < 1e-6
+        seen += network.sizes is not None
 
 
 def test_sum_adds_the_tunnels():
@@ -135,6 +152,23 @@ def test_file_round_trip_and_predict(tmp_path):
     assert np.allclose(scores[1], model(normalise(one, NETWORK)).softmax(1).detach().numpy()[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_coarse_patch_is_learnt_from(tied):
+    network = patch_tunnels("n", ("a", "b"), 20, 24, margin_h=3, margin_w=2, coarse=True, stem_out=4, head=10)
+    torch.manual_seed(0)
+    model = PatchTunnelNet(network, tied)
+    optimizer, x = torch.optim.Adam(model.parameters(), 0.02), torch.randn(8, 3, 20, 24)
+    target = torch.arange(8) % 2
+    losses = []
+    for _ in range(20):
+        losses.append(torch.nn.functional.cross_entropy(model(x), target))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.tunnels[-1].parameters())
+        optimizer.step()
+    assert losses[-1] < losses[0] / 2
+
+
 def test_tied_tunnels_learn_as_one(tmp_path):
     model = PatchTunnelNet(NETWORK, tied=True)
     assert sum(p.numel() for p in model.tunnels.parameters()) * NETWORK.tunnels == sum(
@@ -160,18 +194,19 @@ ALL_KINDS = (
 )
 
 
+@pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("aggregate", ["sum", "concat"])
-def test_float32_on_the_device_is_this(aggregate, tmp_path):
+def test_float32_on_the_device_is_this(aggregate, coarse, tmp_path):
     """All kinds of layers and activations, batch norms folded, mean and std of each channel: to 1e-4."""
     network = free_network(
-        "kinds", ("a", "b", "c"), 12, 10, 3, 4, True, 6, 5, chain=ALL_KINDS, aggregate=aggregate,
-        mean=(120, 90, 140), std=50.0,
+        "kinds", ("a", "b", "c"), 16, 14, 3, 4, True, 4, 3, chain=ALL_KINDS, aggregate=aggregate,
+        mean=(120, 90, 140), std=50.0, coarse=coarse,
     )  # fmt: skip
     assert network.patch == (12, 10)
     model = settled(network)
     save_float(model, tmp_path / "float.npz")
     device = Model(floats.pack(float_net(tmp_path / "float.npz")))
-    pixels = np.random.default_rng(1).integers(0, 256, (6, 12, 10, 3), np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 16, 14, 3), np.uint8)
     with torch.no_grad():
         wanted = model(normalise(torch.from_numpy(pixels), network)).numpy()
     got = np.array([device.predict((x.astype(np.int16) - 128).astype(np.int8)) for x in pixels])

@@ -32,6 +32,10 @@ NETWORKS = {
         "n", ("a", "b"), 18, 18, k=9, central=False, margin_h=3, margin_w=3, stem_out=4, head=12,
         stages=(Stage(6, 2, 1, 4),), aggregate="concat", act="relu",
     ),
+    "coarse": patch_tunnels(
+        "n", ("a", "b"), 20, 18, central=False, coarse=True, margin_h=4, margin_w=2, stem_out=5,
+        stages=(Stage(6, 1, 2, 3),), mean=(120, 128, 130),
+    ),
     "plain convolutions": patch_tunnels(
         "n", ("a", "b", "c"), 20, 18, margin_h=2, margin_w=2, stem_out=6, head=12,
         stages=(Stage(8, 1, 1, 0, 3), Stage(8, 2, 2, 3), Stage(10, 1, 1, 0, 1)),

@@ -12,6 +12,7 @@ pytest.importorskip("sklearn")
 
 import toys
 from patchnet import data
+from patchnet.net.recipe import patch_tunnels
 from patchnet.tasks.classify import training
 from patchnet.train import batches, experiment, loop
 from patchnet.train.batches import Draws, as_boxes, cut, cutmix, mixed, mixup, moved, pictures
@@ -92,6 +93,14 @@ def test_presence_in_cells():
     cells = found[1:].reshape(5, 6, 6)
     assert (cells[0, 0] == [1, 1, 0, 0, 0, 0]).all() and (cells[1:4] == training.ABSENT).all()
     assert (cells[4] == training.ABSENT).all(), "the central patch begins at a fifth of the picture"
+
+
+def test_a_coarse_patch_sees_all_of_the_picture():
+    network = patch_tunnels("n", ("a",), 66, 66, margin_h=9, margin_w=9, coarse=True)
+    areas, cells = training.cell_areas(network), network.chain[-1].oh * network.chain[-1].ow
+    assert len(areas) == 1 + network.tunnels * cells
+    assert (areas[-cells:].min(0)[:2] == 0).all() and np.allclose(areas[-cells:].max(0)[2:], 1)
+    assert areas[1:-cells, 2:].max() <= 1 and np.allclose(np.ptp(areas[1 : 1 + cells, [1, 3]]), network.patch[0] / 66)
 
 
 def test_boxes_move_with_the_part_and_are_mirrored():

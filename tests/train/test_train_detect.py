@@ -48,12 +48,11 @@ def experiment(**changes):
 def test_stitched_map_takes_each_cell_from_its_patch():
     """Cells of patch i are numbered by where they lie in the picture, plus 1000 * i."""
     network, maps = TWO_SCALES, []
-    for i, (y, x) in enumerate(network.patches()):
+    for i, (y, x) in enumerate(network.corners):
         last = network.layers()[-1]
         rows = np.arange(last.oh)[:, None] + y // 8
         maps.append(torch.from_numpy(1000.0 * i + 100 * rows + np.arange(last.ow)[None] + x // 8)[None, None])
-    corners = network.patches()
-    assert corners == [(0, 0), (0, 16), (8, 0), (8, 16), (4, 8)] and network.end.map == (6, 8)
+    assert network.corners == ((0, 0), (0, 16), (8, 0), (8, 16), (4, 8)) and network.end.map == (6, 8)
     alone = stitch(maps[:4], replace(TWO_SCALES_RECIPE, central=False).network())[0, 0].numpy()
     cell = 100 * np.arange(6)[:, None] + np.arange(8)[None]
     own = 1000 * np.array([[0, 1], [2, 3]]).repeat(3, 0).repeat(4, 1)

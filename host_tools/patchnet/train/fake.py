@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..blob.quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from ..net.layers import POOLS, Layer
-from .modules import Block, Bottleneck, ConvNorm, Tunnels, as_large, convolve, pool
+from .modules import Block, Bottleneck, ConvNorm, Tunnels, as_large, convolve, patches_of, pool
 
 CEILING = {"relu6": 6.0, "relu": math.inf, "none": math.inf}
 SAMPLE = 1 << 19  # values, drawn at random, by which a scale is chosen where there are more
@@ -498,8 +498,7 @@ class FakeTunnels(nn.Module):
         return fake(x, 1 / self.network.std, self.network.mean[0] - 128) if self.real else x
 
     def patches(self, x: Tensor) -> list[Tensor]:
-        ph, pw = self.network.patch
-        return [x[:, :, y : y + ph, z : z + pw] for y, z in self.network.patches()]
+        return patches_of(x, self.network)
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Normalised pictures (N, C, H, W) to the last map of each tunnel, (N, channels, h, w)."""

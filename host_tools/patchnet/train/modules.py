@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,32 @@ def build_layer(layer: Layer) -> nn.Module:
     return {"bottleneck": Bottleneck, "block": Block}[layer.kind](layer)
 
 
+@lru_cache
+def averaging(first: int, n: int, pixels: int, size: int) -> Tensor:
+    """(n, size): how much of each of `size` pixels lies under the `n` from `first` on of `pixels` that share them, in
+    units of 1 / pixels."""
+    i, at = torch.arange(size), torch.arange(first, first + n)[:, None]
+    over = torch.minimum((i + 1) * pixels, (at + 1) * size) - torch.maximum(i * pixels, at * size)
+    return over.clamp(min=0).double()
+
+
+def patches_of(x: Tensor, network: Network) -> list[Tensor]:
+    """Of normalised pictures (N, C, H, W) what each tunnel sees (N, C, h, w). Where that is averaged, it is rounded to
+    whole pixels as the engine does."""
+    (h, w), own = network.patch, (network.height, network.width)
+    mean = torch.tensor(network.mean[: network.channels]).to(x.device)[:, None, None]
+    out = []
+    for y, z, height, width in network.patches():
+        if (height, width) == own:
+            out.append(x[:, :, y : y + h, z : z + w])
+            continue
+        rows, columns = (averaging(*one).to(x.device) for one in ((y, h, height, own[0]), (z, w, width, own[1])))
+        sums = rows @ (x.double() * network.std + mean).round() @ columns.T
+        pixels = torch.div(sums + own[0] * own[1] // 2, own[0] * own[1], rounding_mode="floor")
+        out.append(((pixels - mean) / network.std).to(x.dtype).contiguous(memory_format=torch.channels_last))
+    return out
+
+
 class Tunnels(nn.Module):
     """What all networks begin with: the tunnels over the patches."""
 
@@ -205,8 +232,7 @@ class Tunnels(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to the tunnels' last maps (N, tunnels, channels, h, w)."""
-        ph, pw = self.network.patch
-        patches = [x[:, :, y : y + ph, z : z + pw] for y, z in self.network.patches()]
+        patches = patches_of(x, self.network)
         if self.tied:  # one batch, whose norms then see all patches
             return self.tunnels[0](torch.cat(patches)).unflatten(0, (len(patches), -1)).transpose(0, 1)
         # tunnel by tunnel: on CPUs quicker than one grouped convolution over all of them

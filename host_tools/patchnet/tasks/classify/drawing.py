@@ -29,10 +29,11 @@ def _patched(axes: Axes, one: Shown, network: Network) -> str:
     picture = one.pixels
     height, width = picture.shape[:2]
     left, top, w, h = crop(width, height, None, (network.height, network.width), network.fit)
-    sy, sx = h / network.height, w / network.width
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    for y, x in network.corners if len(network.corners) > 1 else ():
-        place, size = (left + x * sx - 0.5, top + y * sy - 0.5), (network.patch[1] * sx, network.patch[0] * sy)
+    for patch in network.patches() if network.tunnels > 1 else ():
+        sy, sx = h / patch.height, w / patch.width
+        place = left + patch.x * sx - 0.5, top + patch.y * sy - 0.5
+        size = network.patch[1] * sx, network.patch[0] * sy
         for colour, style in (("black", "-"), ("white", (0, (4, 4)))):  # to be seen on dark and on bright
             axes.add_patch(Rectangle(place, *size, edgecolor=colour, linestyle=style, **FRAME))
     return ranked(one)

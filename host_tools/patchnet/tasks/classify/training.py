@@ -57,15 +57,14 @@ def presence(boxes: np.ndarray, areas: np.ndarray, classes: int) -> np.ndarray:
 def cell_areas(network: Network) -> np.ndarray:
     """The whole picture and then the cells of each tunnel's last map, as fractions of the picture (1 + cells, 4)."""
     (ph, pw), last = network.patch, network.layers()[-1]
-    size = np.array([network.width, network.height] * 2)
     rows, columns = np.linspace(0, ph, last.oh + 1), np.linspace(0, pw, last.ow + 1)
     cells = [
-        (x + columns[j], y + rows[i], x + columns[j + 1], y + rows[i + 1])
-        for y, x in network.patches()
+        np.array([x + columns[j], y + rows[i], x + columns[j + 1], y + rows[i + 1]]) / [width, height, width, height]
+        for y, x, height, width in network.patches()
         for i in range(last.oh)
         for j in range(last.ow)
     ]
-    return np.concatenate([WHOLE, np.array(cells) / size])
+    return np.concatenate([WHOLE, cells])
 
 
 class ClassBatches(PictureBatches):
