@@ -113,6 +113,8 @@ def arms(base: PatchTunnels) -> Iterator[Arm]:
     yield Arm("shared weights, same flash", shared(base), tied=True)
     yield Arm("k = 9", replace(margins(base, round(side / 11)), k=9))
     yield Arm(f"1 tunnel, whole picture at {side} px", replace(whole, height=side, width=side))
+    yield Arm("coarse patch instead of the central one", replace(base, central=False, coarse=True))
+    yield Arm("coarse and central patch", replace(base, coarse=True))
 
 
 def margins(base: PatchTunnels, margin: int) -> PatchTunnels:
