@@ -257,6 +257,15 @@ static inline bool pn_detects(const pn_model_t *m) {
 }
 #endif
 
+// Whether it classifies what layers make of all tunnels' maps together.
+#ifdef PN_NO_DETECT
+#define pn_merges(m) ((void)(m), false)
+#else
+static inline bool pn_merges(const pn_model_t *m) {
+    return m->pools && m->map_h > 0;
+}
+#endif
+
 // Whether the model is for audio: then pn_sound and what follows it is for it as well.
 #ifdef PN_NO_SOUND
 #define pn_hears(m) ((void)(m), false)

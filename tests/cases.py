@@ -17,6 +17,7 @@ from networks import (
     random_float_network,
     random_floats,
     random_last_map,
+    random_merging,
     random_network,
     random_picture,
     random_qnet,
@@ -224,6 +225,8 @@ def first_record(blob: bytes, table: fmt.Table) -> int:
     head = fmt.HEADER.unpack(blob)
     if table is fmt.HEADER:
         return 0
+    if table is fmt.PLACE:
+        return fmt.DETECT.unpack(blob, head["task_off"])["place_off"]
     own = {fmt.DETECT: "task", fmt.HEATMAP: "task", fmt.SIZED_PATCH: "patch"}
     return head[f"{own.get(table, table.name)}_off"]
 
@@ -251,12 +254,13 @@ def plan_fields(blob: bytes) -> list[Place]:
     last_map = "arena_bytes", "feature_at"
     names = {
         "header": {"detect": last_map[:1], "raw": last_map, "heatmap": last_map}.get(info.task, pooled),
-        "detect": ("stitch_at", "candidate_at"),
+        "detect": ("stitch_at",) if info.task == "classify" else ("stitch_at", "candidate_at"),
         "heatmap": ("cell_at", "spot_at"),
         "layer": ("mode", "rows", "group", "lines", "ring_at", "wide_at"),
         "segment": [name for name, _ in fmt.SEGMENT.fields],
     }
     own = {name: int(info.task == name) for name in ("detect", "heatmap")}
+    own["detect"] += info.task == "classify" and bool(info.record)
     counts = {"header": 1, **own, "layer": len(info.layers), "segment": len(info.segments)}
     return [Place(table, i, name) for table in names for name in names[table] for i in range(counts[table])]
 
@@ -372,6 +376,14 @@ def conv_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case
     qnet = random_qnet(rng, conv_network(rng, max_macs), extreme=extreme)
     blob, d = random_blob(rng, qnet), qnet.design
     again = options("convs", seed, extreme, max_macs)
+    return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)
+
+
+def merging_case(seed: int, extreme: bool = False, max_macs: int = 300_000) -> Case:
+    """A network whose tunnels merge before they are pooled."""
+    rng = np.random.default_rng([seed, extreme, 13])
+    qnet = fast_qnet(rng, random_merging(rng, max_macs), extreme)
+    blob, d, again = random_blob(rng, qnet), qnet.design, options("merging", seed, extreme, max_macs)
     return Case(seed, qnet, blob, Oracle(blob), random_frame(rng, d.height, d.width, extreme), again)
 
 

@@ -115,6 +115,7 @@ def arms(base: PatchTunnels) -> Iterator[Arm]:
     yield Arm(f"1 tunnel, whole picture at {side} px", replace(whole, height=side, width=side))
     yield Arm("coarse patch instead of the central one", replace(base, central=False, coarse=True))
     yield Arm("coarse and central patch", replace(base, coarse=True))
+    yield Arm("merged before the last stage", replace(base, stages=base.stages[:-1], merged=base.stages[-1:]))
 
 
 def margins(base: PatchTunnels, margin: int) -> PatchTunnels:

@@ -1,7 +1,8 @@
 """Longer than a test may take: `python tests/fuzz.py --networks 500 --plans 10 --moved 60 --damage 2000`.
 
-The networks are of all kinds in turn: `any` (one in three with layers for modes fast and sweep), `convs`, `detect`,
-`sound`, `ends` (raw output, heat maps, raw input), `float32`. Each must give the oracle's bytes in the engine, under
+The networks are of all kinds in turn: `any` (one in two with layers for modes fast and sweep), `convs`, `detect`,
+`sound`, `ends` (raw output, heat maps, raw input), `merging` (tunnels that do), `float32`.
+Each must give the oracle's bytes in the engine, under
 its own plan and under `plans` others: any segments, strips, modes, places. Each of these also runs in the checking
 build, where no read may find another's byte, and streamed, through a buffer of any size. Networks for sound hear a clip
 and a stream in chunks of any length.
@@ -26,6 +27,7 @@ from cases import (
     end_case,
     float_case,
     judged,
+    merging_case,
     moved,
     options,
     random_blob,
@@ -37,7 +39,16 @@ from cengine import Engine, EngineError, sanitized
 from difference import check, explained
 from patchnet.blob.pack import pack
 
-KINDS = ("any", "detect", "sound", "any", "ends", "any", "convs", "float32")  # the fourth is for modes fast and sweep
+KINDS = (
+    "any",
+    "detect",
+    "sound",
+    "any",
+    "ends",
+    "merging",
+    "convs",
+    "float32",
+)  # the fourth is for modes fast and sweep
 
 
 def made(kind: str, seed: int, extreme: bool, max_macs: int) -> Case:
@@ -47,6 +58,8 @@ def made(kind: str, seed: int, extreme: bool, max_macs: int) -> Case:
         return conv_case(seed, extreme, max_macs)
     if kind == "float32":
         return float_case(seed, extreme)
+    if kind == "merging":
+        return merging_case(seed, extreme, max_macs)
     if kind == "ends":
         return end_case(seed, extreme, max_macs)
     return random_case(seed, extreme, max_macs, detects=kind == "detect")

@@ -19,7 +19,7 @@ from patchnet.net.layers import ACTIVATIONS, POOLS, Layer, Pads, pair
 from patchnet.net.network import Network
 from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.plan.modes import FAST_SHIFT, fast_shape
-from patchnet.tasks.classify.end import Pooled
+from patchnet.tasks.classify.end import Merged, Pooled
 from patchnet.tasks.classify.record import QPool, QPooled
 from patchnet.tasks.detect.end import Detection, Scale
 from patchnet.tasks.detect.record import QDetect
@@ -205,6 +205,21 @@ def random_detector(rng, max_macs: int = 1_000_000, k: int | None = None) -> Net
             return network
 
 
+def random_merging(rng, max_macs: int = 1_000_000) -> Network:
+    """A classifier whose tunnels merge before some more layers."""
+    while True:
+        base = random_recipe(rng, max_macs)
+        scale = random_scale(rng, False, base.height, base.width)
+        try:
+            network = replace(base, aggregate="sum", merged=scale.stages, act=str(rng.choice(ACTIVATIONS))).network()
+        except ValueError:
+            continue
+        end = replace(network.end, dense=bool(rng.random() < 0.8), scores=str(rng.choice(["softmax", "sigmoid"])))
+        labels = network.labels if end.dense else tuple(f"class {i}" for i in range(end.features(network)))
+        if macs(network) <= max_macs:
+            return replace(network, end=end, labels=labels)
+
+
 class Filler:
     """Draws the integers of one network. `extreme`: all weights are -127 or 127, and many biases at the limit.
 
@@ -356,6 +371,16 @@ def fill_chain(f: Filler, network: Network, x, input_zero, last_zero: int):
     return tuple(chain), x
 
 
+def stitched(network: Network, last: list[np.ndarray], zero: int) -> np.ndarray:
+    (h, w), cout = network.end.map, network.layers()[-1].cout
+    x = np.full((h, w, cout), zero, np.int64)
+    for p, own in zip(network.end.places, last, strict=True):
+        part = own[p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w].astype(np.int64) - zero
+        here = x[p.to_y : p.to_y + p.h, p.to_x : p.to_x + p.w]
+        here[:] = np.clip(here + part, -128, 127)
+    return x
+
+
 def fill_pool(f: Filler, network: Network, last: list[np.ndarray], zero: int):
     """The pool and the features that it makes of the tunnels' last maps."""
     sums = [(x.astype(np.int64) - zero).sum((0, 1)) for x in last]
@@ -381,12 +406,7 @@ def fill_fc(f: Filler, features, classes: int) -> tuple[Scaled, int, int]:
 
 def fill_tail(f: Filler, network: Network, last: list[np.ndarray], zero: int) -> tuple[tuple, QDetect]:
     """What follows the tunnels, whose last maps these are."""
-    (h, w), cout, behind = network.end.map, network.layers()[-1].cout, []
-    x = np.full((h, w, cout), zero, np.int64)
-    for p, own in zip(network.end.places, last, strict=True):
-        part = own[p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w].astype(np.int64) - zero
-        here = x[p.to_y : p.to_y + p.h, p.to_x : p.to_x + p.w]
-        here[:] = np.clip(here + part, -128, 127)
+    x, behind = stitched(network, last, zero), []
     for scale in network.readouts:
         for layer in scale.layers:
             q, x = fill_layer(f, layer, x, zero, own_zero(f, layer))
@@ -429,7 +449,15 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     tunnels, last_maps = [chain for chain, _ in pairs], [out for _, out in pairs]
     if rng.random() < 0.1:
         tunnels[0] = tunnels[-1]
-    if network.readouts:
+    behind: tuple[QLayer, ...] = ()
+    if isinstance(network.end, Merged):
+        x, zero, chain = stitched(network, last_maps, last_zero), last_zero, []
+        for layer in network.tail():
+            step, x = fill_layer(f, layer, x, zero, own_zero(f, layer))
+            chain.append(step)
+            zero = step.zero_out
+        behind, last_maps, last_zero = tuple(chain), [x], zero
+    elif network.readouts:
         behind, end = fill_tail(f, network, last_maps, last_zero)
         return QNet(network, input_zero, tuple(tunnels), end, behind)
     if isinstance(network.end, LastMap):
@@ -437,10 +465,10 @@ def random_qnet(rng, network: Network | None = None, max_macs: int = 1_000_000, 
     pool, features = fill_pool(f, network, last_maps, last_zero)
     if not network.end.dense:
         scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
-        return QNet(network, input_zero, tuple(tunnels), QPooled(pool, None, 0, 0, scale))
+        return QNet(network, input_zero, tuple(tunnels), QPooled(pool, None, 0, 0, scale), behind)
     fc, fc_shift, fc_zero = fill_fc(f, features, len(network.labels))
     scale = float(rng.choice([0.002, 0.02, 0.1, 1.0]))
-    return QNet(network, input_zero, tuple(tunnels), QPooled(pool, fc, fc_shift, fc_zero, scale))
+    return QNet(network, input_zero, tuple(tunnels), QPooled(pool, fc, fc_shift, fc_zero, scale), behind)
 
 
 def conv_network(rng, max_macs: int) -> Network:

@@ -291,7 +291,7 @@ static int check_head(pn_model_t *m) {
     err = err ? err : pn_task_read(m);
     err = err ? err : check_tables(m);
     err = err ? err : check_labels(m);
-    err = err ? err : pn_floats(m) && pn_finds(m) ? PN_ERR_TASK : PN_OK;
+    err = err ? err : pn_floats(m) && (pn_finds(m) || pn_merges(m)) ? PN_ERR_TASK : PN_OK;
     return err ? err : pn_task_check(m);
 }
 

@@ -69,10 +69,11 @@ static void end_layers(pn_model_t *m, uint8_t phase) {
 }
 
 static void end_chain(pn_model_t *m) {
+    bool behind = m->run.segment_index + 1u > m->segments;
     pn_task_chain(m);
     if (m->run.tunnel + 1 < m->tunnels) {
         begin_chain(m, m->run.tunnel + 1u);
-    } else if (m->all_segments > m->segments) {
+    } else if (m->all_segments > m->segments && !behind) {
         begin_segment(m, m->segments);
     } else {
         end_layers(m, PHASE_END);
@@ -88,7 +89,7 @@ static void end_segment(pn_model_t *m) {
         m->run.map_at = m->run.segment.out_at;
         m->run.map_layer = m->run.layer.index;
     }
-    if (next == m->segments) {
+    if (next == m->segments || (next == m->all_segments && m->pools)) {
         end_chain(m);
     } else if (next < m->all_segments) {
         begin_segment(m, next);

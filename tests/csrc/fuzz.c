@@ -57,7 +57,7 @@ typedef struct {
 static uint32_t find_tables(const uint8_t *b, size_t size, table_t *out) {
     uint32_t task = pn_u32(b + PN_HEADER_TASK_OFF), kind = b[PN_HEADER_TASK], n = 0;
     const uint8_t *r = task < size && size - task >= PN_AUDIO_BYTES ? b + task : b;
-    bool detects = kind == PN_TASK_DETECT && r != b;
+    bool detects = (kind == PN_TASK_DETECT || kind == PN_TASK_CLASSIFY) && r != b; // or has tunnels that merge
     uint32_t behind = detects ? r[PN_DETECT_LAYERS] : 0, segments = detects ? r[PN_DETECT_SEGMENTS] : 0;
     uint32_t chains = b[PN_HEADER_TUNNELS], layers = b[PN_HEADER_LAYERS];
     const table_t all[MOST_TABLES] = {

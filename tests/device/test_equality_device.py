@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases import Case, Picture, conv_case, end_case, is_fast_case, random_blob, random_case
+from cases import Case, Picture, conv_case, end_case, is_fast_case, merging_case, random_blob, random_case
 from cengine import Engine
 from difference import again, first, plan_lines
 from oracle import HEAD, Oracle
@@ -114,9 +114,14 @@ def has_fast_layers(case: Case) -> bool:
 
 def random_cases(kind: str) -> list[Case]:
     """30 cases of at most 20 KB, three of them extreme. "fast": all with layers of modes 5 or 6; "convs": convolutions
-    alone; "detect": detectors; "ends": raw output, heat maps, raw input; or "any"."""
+    alone; "detect": detectors; "ends": raw output, heat maps, raw input, tunnels that merge; or "any"."""
     cases, seed, fast = [], 7000, kind == "fast"
     make = {"convs": conv_case, "ends": end_case}.get(kind, random_case)
+    if kind == "ends":
+
+        def make(seed: int, **more) -> Case:
+            return (end_case if seed % 3 else merging_case)(seed, **more)
+
     while len(cases) < 30:
         seed += 1
         if kind == "detect":

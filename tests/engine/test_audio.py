@@ -403,7 +403,7 @@ def with_header(blob: bytes, **values) -> bytes:
 
 @pytest.mark.parametrize("error, values", [
     ("SHAPE", {"task_off": 0}), ("SHAPE", {"task_off": HEAD["task_off"] + 4}), ("SHAPE", {"task_off": 0xFFFFFFFC}),
-    ("SHAPE", {"task_off": HEAD["task_off"] + 1}), ("SHAPE", {"task": 1}), ("TASK", {"task": 6}), ("TASK", {"task": 0}),
+    ("SHAPE", {"task_off": HEAD["task_off"] + 1}), ("TASK", {"task": 1}), ("TASK", {"task": 6}), ("TASK", {"task": 0}),
     ("PLAN", {"arena_bytes": HEAD["arena_bytes"] - 1}),
 ])  # fmt: skip
 def test_header_is_refused(error, values):

@@ -13,7 +13,7 @@ import pytest
 
 import oracle
 from blobs import strips
-from cases import judged, moved, patched, random_blob, random_case, random_plan, scattered, value_at
+from cases import judged, merging_case, moved, patched, random_blob, random_case, random_plan, scattered, value_at
 from cengine import ERRORS, MORE, Engine, EngineError, aligned, library, sanitized
 from networks import fast_network, fast_qnet, free_network, identity_qnet, random_qnet
 from oracle.arena import (
@@ -36,6 +36,7 @@ from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
 from patchnet.net.layers import Layer
 from patchnet.net.network import Network
+from patchnet.net.recipe import Stage
 from patchnet.plan import sizes
 from patchnet.plan.choice import front
 from patchnet.plan.modes import FAST24, FAST_BYTES, FAST_SHIFT, SWEEP24, SWEEP_BYTES
@@ -52,6 +53,13 @@ def tiny(k: int, aggregate: str) -> Network:
         Layer("conv", side // 4 + side % 4 // 2, side // 4 + side % 4 // 2, 2, 0, 3, 1, 1),
     )
     return free_network("tiny", ("yes", "no"), 6, 6, 1, k, False, k // 4, k // 4, aggregate=aggregate, chain=chain)
+
+
+def tiny_merging() -> Network:
+    """Four chains of a stem and a bottleneck; behind them a bottleneck and a convolution."""
+    chain = Layer("conv", 6, 6, 1, 0, 3, 3, 2), Layer("bottleneck", 3, 3, 3, 4, 2, 3, 1, True)
+    shape = dict(merged=(Stage(3, 1, 2, 2), Stage(3, t=0, kernel=1)))
+    return free_network("tiny", ("yes", "no"), 8, 8, 1, 4, True, 2, 2, chain=chain, **shape)
 
 
 def tiny_fast() -> Network:
@@ -92,6 +100,10 @@ PLANS = {
     "sized": (
         replace(tiny(4, "sum"), sizes=((6, 6), (6, 6), (6, 5), (4, 4)), corners=((0, 0), (2, 2), (1, 1), (0, 0))),
         [(1, [(WINDOW, 1, 0), (GROUPS, 2, 4)]), (1, [(DIRECT, 1, 0)]), (1, [(DIRECT, 1, 0)])],
+    ),
+    "merged": (
+        tiny_merging(),
+        [(1, [(WINDOW, 1, 0)]), (2, [(GROUPS, 2, 4)]), (2, [(GROUPS, 1, 2), (DIRECT, 1, 0)])],
     ),
     "concat": (tiny(4, "concat"), [(2, [(WINDOW, 1, 0), (GROUPS, 2, 3)]), (1, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
     "whole": (tiny(1, "sum"), [(3, [(DIRECT, 1, 0)]), (2, [(STORED, 2, 3)]), (2, [(DIRECT, 1, 0), (DIRECT, 1, 0)])]),
@@ -182,12 +194,30 @@ WEIGHTS = [p.weight_off for p in oracle.Oracle(BLOB).params[0]]
 LABELS_END = HEAD["label_off"] + HEAD["label_bytes"]
 FAR, HUGE = len(BLOB) & ~3, 0xFFFFFFFC
 
+
+def merging(table: fmt.Table, name: str, value: int, index: int = 0) -> bytes:
+    """The same of the network whose tunnels merge."""
+    return field(table, name, value, index, BLOBS["merged"])
+
+
 CAUSES = {
     "LENGTH": [b"", BLOB[: H.size - 1], BLOB[:-1], *(field(H, "size", n) for n in (H.size - 1, len(BLOB) + 1))],
     "MAGIC": [b"PNC" + BLOB[3:], bytes(200)],
     "VERSION": [*(field(H, "version", n) for n in range(fmt.VERSION)), field(H, "header_bytes", 96)],
     "CRC": [field(H, "crc", 0), BLOB[:-1] + bytes([BLOB[-1] ^ 1])],
-    "TASK": [field(H, "task", 0), field(H, "task", 2)],
+    "TASK": [
+        field(H, "task", 0),
+        field(H, "task", 2),
+        *(
+            merging(fmt.DETECT, *own)
+            for own in (("map_h", 0), ("map_w", 1), ("map_h", 4097), ("top", 0), ("segments", 0))
+        ),
+        *(merging(fmt.DETECT, name, n) for name in ("layers", "place_off") for n in (0, 255)),
+        *(merging(fmt.PLACE, name, 4, i) for name in ("from_y", "from_x", "to_y", "to_x", "h", "w") for i in (0, 4)),
+        merging(H, "aggregate", 1),
+        merging(LAYER, "flags", 0, 3),  # the last one is no head
+        merging(LAYER, "flags", 1 + 16, 2),  # one more
+    ],
     "SHAPE": [
         *(field(H, "channels", n) for n in (0, fmt.MAX_REDUCTION + 1)),
         *(field(H, name, n) for name, n in (("tunnels", 0), ("tunnels", 18), ("layers", 0), ("classes", 0))),
@@ -837,7 +867,7 @@ def test_opening_in_steps(name, streamed):
         steps += 1
     strips = sum(len(part.strips()) for part in parts(o))
     assert err == 0 and set(work[:32]) | set(work[-32:]) == {0xA5}
-    assert steps == (not streamed) + 1 + sum(map(len, o.params)) + strips
+    assert steps == (not streamed) + 1 + sum(map(len, (*o.params, o.behind))) + strips
 
 
 # The plan, against a second writing of FORMAT.md's rules
@@ -847,7 +877,8 @@ def test_opening_in_steps(name, streamed):
 def test_plan_check_is_complete(seed):
     """Random plans with one number moved: the engine refuses what the rules forbid, and nothing else; and what it does
     not refuse gives the same bytes."""
-    rng, case = np.random.default_rng(seed), random_case(6000 + seed, max_macs=50_000)
+    case = (merging_case if seed % 8 == 7 else random_case)(6000 + seed, max_macs=50_000)
+    rng = np.random.default_rng(seed)
     blob = pack(case.qnet, random_plan(rng, case.qnet.design, fast_layers(case.qnet)))
     blob = scattered(rng, blob) if seed % 2 else blob
     assert plan_is_sound(blob) and opens(blob) == "OK"

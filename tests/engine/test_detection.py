@@ -242,7 +242,7 @@ def test_bad_places_scales_and_anchors_are_refused(cases):
             Engine(field_of(blob, fmt.LAYER, read(blob).header["layer_off"], index, flags=flags))
     with pytest.raises(EngineError) as e:
         Engine(patched(blob, {arena.Place("header", 0, "task"): 1}))
-    assert e.value.name == "SHAPE"
+    assert e.value.name == "TASK"
 
 
 @pytest.mark.parametrize("how", ["every byte", "random"])

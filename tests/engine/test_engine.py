@@ -12,6 +12,7 @@ from cases import (
     Picture,
     Schedule,
     encode,
+    merging_case,
     random_blob,
     random_case,
     random_frame,
@@ -39,6 +40,7 @@ from patchnet.blob.quantized import QBottleneck, QNet
 from patchnet.net.layers import KINDS, POOLS, Layer
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage, patch_tunnels
+from patchnet.plan.choice import front
 from patchnet.plan.modes import fast_modes
 from patchnet.plan.place import place
 
@@ -63,6 +65,34 @@ def test_random_network(seed):
     check(engine, case.oracle.run_image(*case.picture.args()), case.picture, case)
     raw = random_raw(np.random.default_rng(seed), case.qnet.design)
     check(engine, case.oracle.run_raw(raw), raw, case)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_tunnels_that_merge(seed):
+    """Whatever the schedule, the streaming, the picture; and no byte is read that is another's."""
+    case = merging_case(seed, extreme=seed % 5 == 0, max_macs=200_000)
+    wanted, engine = case.oracle.run_image(*case.picture.args()), Engine(case.blob, checking=True)
+    check(engine, wanted, case.picture, case)
+    assert not engine.fault()
+    rng = np.random.default_rng(seed)
+    raw = random_raw(rng, case.qnet.design)
+    for i in range(3):
+        engine = Engine(random_blob(rng, case.qnet), stream=[None, 0, rng.random()][i])
+        check(engine, case.oracle.run_raw(raw), raw, case)
+
+
+def test_plans_of_tunnels_that_merge():
+    """As the planner makes them: the least bytes, the least cycles."""
+    shape = dict(stem_out=4, stages=(Stage(8, 2, 1, 2),), merged=(Stage(12, 2, 2, 3), Stage(8, 1, 1, 1)), head=16)
+    network = patch_tunnels("n", ("a", "b", "c"), 32, 26, margin_h=6, margin_w=6, **shape)
+    qnet = fast_qnet(np.random.default_rng(1), network)
+    points = front(network, fast=fast_layers(qnet))
+    for point in (points[0], points[len(points) // 2], points[-1]):
+        plan = place(network, point.schedule)
+        blob = pack(qnet, plan)
+        picture = random_frame(np.random.default_rng(2), 32, 26)
+        assert plan.arena_bytes == point.arena_bytes == Oracle(blob).header.arena_bytes and arena.plan_is_sound(blob)
+        check(Engine(blob), Oracle(blob).run_image(*picture.args()), picture)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -15,17 +15,25 @@ from networks import identity_qnet
 from patchnet.blob import floats
 from patchnet.blob.files import float_net
 from patchnet.blob.pack import pack
+from patchnet.blob.random import random_qnet
 from patchnet.models import resolve
+from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.tasks.heatmap.end import HeatMap
 from patchnet.tasks.raw.end import LastMap
 from patchnet.tasks.raw.record import QMap
 
-TASKS = ("classify", "detect", "audio", "raw", "heatmap", "float32")
+TASKS = ("classify", "detect", "merging", "audio", "raw", "heatmap", "float32")
 SHIPPED = {"classify": "person66", "detect": "bccd", "audio": "spoken-digits"}
 ALL = "PN_NO_DETECT -DPN_NO_SOUND -DPN_NO_HEATMAP -DPN_NO_FLOAT32"
-OPTIONS = {"PN_NO_DETECT": {"detect"}, "PN_NO_SOUND": {"audio"}, "PN_NO_HEATMAP": {"heatmap"}}
-OPTIONS |= {"PN_NO_FLOAT32": {"float32"}, ALL: {"detect", "audio", "heatmap", "float32"}}
-CODES = {"detect": "NO_DETECT", "audio": "NO_SOUND", "heatmap": "NO_HEATMAP", "float32": "NO_FLOAT32"}
+OPTIONS = {"PN_NO_DETECT": {"detect", "merging"}, "PN_NO_SOUND": {"audio"}, "PN_NO_HEATMAP": {"heatmap"}}
+OPTIONS |= {"PN_NO_FLOAT32": {"float32"}, ALL: {"detect", "merging", "audio", "heatmap", "float32"}}
+CODES = {
+    "detect": "NO_DETECT",
+    "merging": "NO_DETECT",
+    "audio": "NO_SOUND",
+    "heatmap": "NO_HEATMAP",
+    "float32": "NO_FLOAT32",
+}
 
 
 def built(option: str) -> ctypes.CDLL:
@@ -42,6 +50,9 @@ def built(option: str) -> ctypes.CDLL:
 def blob_of(task: str) -> np.ndarray:
     if task == "float32":
         data = floats.pack(float_net(resolve("digits").with_suffix(".npz")))
+    elif task == "merging":
+        recipe = PatchTunnels("n", ("a",), 16, 16, margin_h=4, margin_w=4, stem_out=4, merged=(Stage(4),))
+        data = pack(random_qnet(recipe.network()))
     else:
         data = resolve(SHIPPED[task]).read_bytes() if task in SHIPPED else last_map(task)
     blob = aligned(len(data))
@@ -65,7 +76,7 @@ def test_blobs_of_a_task_that_is_left_out(option):
             err = opened(model, blob.ctypes.data, len(blob))
             if task in OPTIONS[option]:
                 assert ERRORS[-1 - err] == CODES[task]
-                what = task if task == "float32" else f"task {task}"
+                what = task if task == "float32" else f"task {'detect' if task == 'merging' else task}"
                 assert lib.pn_error(err).decode() == f"{what} is not in this build"
             else:
                 assert err == 0

@@ -356,6 +356,11 @@ class Oracle:
         self.maps, self.dense = h.task in (RAW, HEAT), h.fc_off != 0  # `maps`: the last map is the output
         if h.task == HEAT:
             self.heat = HeatMap(*HEATMAP.unpack_from(self.blob, h.task_off))
+        self.merge = None  # of a classifier whose chains' maps become one
+        if h.task == CLASSIFY and h.task_off:
+            self.merge = d = Detect(*DETECT.unpack_from(self.blob, h.task_off))
+            more, segments = d.layers, d.segments
+            self.places = self._records(PLACE, Part, d.place_off, h.tunnels)
         if h.task == DETECTION:
             self.detect = d = Detect(*DETECT.unpack_from(self.blob, h.task_off))
             more, segments = d.layers, d.segments
@@ -386,7 +391,8 @@ class Oracle:
         head, out, source = self.header, [], (self.header.patch_h, self.header.patch_w, self.header.channels)
         for i, layer in enumerate(self.layers):
             if i == head.layers:
-                source = self.detect.map_h, self.detect.map_w, source[2]
+                joined = self.detect or self.merge
+                source = joined.map_h, joined.map_w, source[2]
             out.append((source, (*Steps.of(layer).size(*source[:2]), layer.cout)))
             source = source if layer.flags & HEAD else out[-1][1]
         return out
@@ -426,11 +432,14 @@ class Oracle:
             return self._detection(x, maps, region)
         if self.maps:
             return self._last_map(x, maps, region)
-        features, acc, mult, shift, zero = self._logit_sums([chain[-1] for chain in maps])
+        stitched, behind, _ = self._joined(maps) if self.merge else (None, [], [])
+        last = [behind[-1]] if self.merge else [chain[-1] for chain in maps]
+        features, acc, mult, shift, zero = self._logit_sums(last)
         logits16 = np.clip((int32(acc << shift) * mult >> 32) + 256 * zero, -32768, 32767)
         assert len(logits16) == h.classes
         outputs8 = np.clip((logits16 + 128) >> 8, -128, 127).astype(np.int8)
-        return Result(x, logits16.astype(np.int16), outputs8, self._scores(logits16, zero), features, maps)
+        scores = self._scores(logits16, zero)
+        return Result(x, logits16.astype(np.int16), outputs8, scores, features, maps, stitched, [], behind)
 
     def _logit_sums(self, last: list[np.ndarray]):
         """The features, if a fully connected layer reads them; sums, multiplier, shift and zero point of the logits."""
@@ -464,8 +473,9 @@ class Oracle:
 
     # Detection
 
-    def _detection(self, x, maps, region) -> Result:
-        d, h = self.detect, self.header
+    def _joined(self, maps):
+        """The stitched map, the maps of the layers behind it, and those of them that are heads'."""
+        d, h = self.detect or self.merge, self.header
         zero = self.params[0][-1].zero_out
         assert all(params[-1].zero_out == zero for params in self.params)
         stitched = np.full((d.map_h, d.map_w, maps[0][-1].shape[2]), zero, np.int64)
@@ -480,7 +490,11 @@ class Oracle:
                 heads.append(behind[-1])
             else:
                 source, zero = behind[-1], param.zero_out
-        assert self.layers[-1].flags & HEAD and len(heads) == d.scales
+        assert self.layers[-1].flags & HEAD and len(heads) == (d.scales if self.detect else 1)
+        return stitched.astype(np.int8), behind, heads
+
+    def _detection(self, x, maps, region) -> Result:
+        stitched, behind, heads = self._joined(maps)
         outputs = np.concatenate([head.reshape(-1) for head in heads])
         none = np.zeros(0, np.int16)
         boxes = self.boxes(heads, region)
@@ -654,7 +668,7 @@ class Oracle:
 
     def _pooled(self, last: list[np.ndarray]) -> np.ndarray:
         """Sums of the last maps' channels."""
-        zero = self.params[0][-1].zero_out
-        assert all(params[-1].zero_out == zero for params in self.params), "all chains must end with the same zero_out"
+        zero = (self.behind or self.params[0])[-1].zero_out
+        assert len({params[-1].zero_out for params in self.params}) == 1, "all chains must end with the same zero_out"
         sums = [(x.astype(np.int64) - zero).sum((0, 1)) for x in last]
         return np.concatenate(sums) if self.header.aggregate == 1 else np.sum(sums, axis=0)

@@ -196,7 +196,7 @@ def part(oracle: Oracle, index: int) -> Part:
         )
         stages.append(Stage(i, layer, cin, *((x, y) if columns else (y, x)), bool(oracle.header.dtype)))
     staged = end == last or bool(oracle.layers[end - 1].flags & HEAD)
-    pools = end == last and not oracle.detect and not oracle.maps
+    pools = end == len(oracle.layers) and not oracle.detect and not oracle.maps
     return Part(index, record, stages, columns, staged, pools, end == len(oracle.layers))
 
 
@@ -288,6 +288,8 @@ def segments_are_sound(oracle: Oracle) -> bool:
         if head.dtype and head.feature_at % 4:
             return False
         return ends and ranges and (not oracle.heat or oracle.heat.cell_at % 2 == oracle.heat.spot_at % 4 == 0)
+    if oracle.merge and not all(map(heads_are_sound, parts(oracle))):
+        return False
     if head.dtype and (head.logit_at % 4 or (oracle.dense and head.feature_at % 4)):
         return False
     return ends and ranges and head.sum_at % 4 == 0 and head.logit_at % 2 == 0
@@ -573,7 +575,13 @@ def lasting_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
         return detection_areas(oracle, part)
     if oracle.maps:
         return last_map_area(oracle) if part.ends else {}
-    several, concat, logit, feature = head.tunnels > 1, head.aggregate == 1, *((4, 4) if head.dtype else (2, 1))
+    if oracle.merge and part.stages[0].index < head.layers:
+        return stitched_area(oracle, oracle.merge)
+    several, concat, logit, feature = (
+        head.tunnels > 1 and not oracle.merge,
+        head.aggregate == 1,
+        *((4, 4) if head.dtype else (2, 1)),
+    )
     over_chains = several and not concat
     if part.pools or over_chains:
         one_group = last.kind == CONV and last.mode == GROUPS and not over_chains
@@ -596,10 +604,15 @@ def last_map_area(oracle: Oracle) -> dict[Place, Area]:
 
 def detection_areas(oracle: Oracle, part: Part) -> dict[Place, Area]:
     """The stitched map in segments of a chain, the candidates behind the chains."""
-    d, cout = oracle.detect, oracle.layers[oracle.header.layers - 1].cout
+    d = oracle.detect
     if part.stages[0].index < oracle.header.layers:
-        return {Place("detect", 0, "stitch_at"): (d.stitch_at, d.map_h * d.map_w * cout)}
+        return stitched_area(oracle, d)
     return {Place("detect", 0, "candidate_at"): (d.candidate_at, 12 * d.top)}
+
+
+def stitched_area(oracle: Oracle, record) -> dict[Place, Area]:
+    cout = oracle.layers[oracle.header.layers - 1].cout
+    return {Place("detect", 0, "stitch_at"): (record.stitch_at, record.map_h * record.map_w * cout)}
 
 
 def map_areas(part: Part) -> dict[Place, Area]:

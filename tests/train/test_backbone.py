@@ -52,6 +52,16 @@ def original(state: dict[str, torch.Tensor], blocks: int) -> Chain:
     return chain.eval()
 
 
+def test_layers_behind_merging_tunnels_begin_with_what_comes_later():
+    early, late = trunk.cut(7)[:2], trunk.cut(7)[2:]
+    network = recipe(7, k=4, margin_h=16, margin_w=16, stages=early, merged=late).network()
+    net, state = begun(network), read_float(models.weights("lite0"))[1]
+    for i, layer in enumerate(net.merged):
+        theirs = state[f"tunnels.0.{len(network.chain) + i}.depthwise.conv.weight"]
+        assert torch.equal(layer.depthwise.conv.weight, theirs)
+    assert all(torch.equal(t[0].conv.weight, state["tunnels.0.0.conv.weight"]) for t in net.tunnels)
+
+
 def test_maps_are_those_of_the_original_a_few_pixels_on():
     """TensorFlow's strides of two look one pixel further to the right and down, at each scale: 1 + 2 + 4 + 8."""
     blocks, size = 8, 256

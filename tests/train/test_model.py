@@ -153,8 +153,9 @@ def test_file_round_trip_and_predict(tmp_path):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_a_coarse_patch_is_learnt_from(tied):
-    network = patch_tunnels("n", ("a", "b"), 20, 24, margin_h=3, margin_w=2, coarse=True, stem_out=4, head=10)
+@pytest.mark.parametrize("more", [dict(coarse=True), dict(merged=(Stage(8, 2, 2, 2),))], ids=["coarse", "merged"])
+def test_coarse_patches_and_merging_tunnels_learn(more, tied):
+    network = patch_tunnels("n", ("a", "b"), 20, 24, margin_h=4, margin_w=4, stem_out=4, head=10, **more)
     torch.manual_seed(0)
     model = PatchTunnelNet(network, tied)
     optimizer, x = torch.optim.Adam(model.parameters(), 0.02), torch.randn(8, 3, 20, 24)
@@ -164,7 +165,7 @@ def test_a_coarse_patch_is_learnt_from(tied):
         losses.append(torch.nn.functional.cross_entropy(model(x), target))
         optimizer.zero_grad()
         losses[-1].backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.tunnels[-1].parameters())
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
         optimizer.step()
     assert losses[-1] < losses[0] / 2
 

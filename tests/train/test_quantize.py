@@ -36,6 +36,10 @@ NETWORKS = {
         "n", ("a", "b"), 20, 18, central=False, coarse=True, margin_h=4, margin_w=2, stem_out=5,
         stages=(Stage(6, 1, 2, 3),), mean=(120, 128, 130),
     ),
+    "merged": patch_tunnels(
+        "n", ("a", "b", "c"), 32, 24, margin_h=8, margin_w=8, stem_out=5, stages=(Stage(6, 1, 2, 3),), head=12,
+        merged=(Stage(8, 1, 2, 2), Stage(8)), mean=(120, 128, 130),
+    ),
     "plain convolutions": patch_tunnels(
         "n", ("a", "b", "c"), 20, 18, margin_h=2, margin_w=2, stem_out=6, head=12,
         stages=(Stage(8, 1, 1, 0, 3), Stage(8, 2, 2, 3), Stage(10, 1, 1, 0, 1)),

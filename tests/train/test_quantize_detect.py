@@ -99,7 +99,7 @@ def test_integers_follow_the_fake_quantized_network(case):
         got = oracle.run_raw((picture.astype(np.int16) - 128).astype(np.int8))
         x = normalise(torch.from_numpy(picture[None]), network)
         with torch.no_grad():
-            stitched, out = net.stitched(x)[0], net(x)[0].numpy()
+            stitched, out = net.stitched(net.maps(x))[0], net(x)[0].numpy()
         scale, zero = fake.affine(*net.tunnels[0][-1].range)
         steps = np.abs(got.stitched - (stitched.permute(1, 2, 0).numpy() / scale + zero))
         assert steps.mean() < 0.5 and steps.max() <= 8
@@ -130,7 +130,7 @@ def test_sum_of_two_maps_is_in_the_scale():
     net = quantize.fake_net(settled(network))
     net.calibrate(inputs(network, 32))
     with torch.no_grad():
-        middle = net.stitched(inputs(network, 16, seed=1))[:, :, 2:4, 3:5]
+        middle = net.stitched(net.maps(inputs(network, 16, seed=1)))[:, :, 2:4, 3:5]
     low, high = net.tunnels[0][-1].range
     step = (high - low) / 255
     assert ((middle <= low + step) | (middle >= high - step)).float().mean() < 0.01

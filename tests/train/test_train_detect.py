@@ -14,11 +14,11 @@ from patchnet.net.toml import recipe_to_dict, to_dict
 from patchnet.tasks.detect import boxes
 from patchnet.tasks.detect import training as detect_training
 from patchnet.tasks.detect.end import Detection, Scale
-from patchnet.tasks.detect.net import DetectNet, stitch
+from patchnet.tasks.detect.net import DetectNet
 from patchnet.train import experiment as experiments
 from patchnet.train import loop
 from patchnet.train.batches import cut, moved
-from patchnet.train.modules import load_float, normalise, save_float
+from patchnet.train.modules import load_float, normalise, save_float, stitch
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 

@@ -140,17 +140,24 @@ OUT_OF_RANGE = {
     "stages = [8]": "stage: wanted a table, got 8",
     "coarse = 2": "coarse: wanted true or false, got 2",
     "k = 16\ncoarse = true": "coarse: wanted 17 tunnels or less, got 18",
-    "coarse = true\ndetection = {scales = []}": "coarse: is not for detection, which stitches a grid's maps",
+    "coarse = true\ndetection = {scales = []}": "coarse: wanted none where a grid's maps are stitched, got True",
     "places = [[0, 0, 33]]": "places: wanted a list of a list (a whole number, a whole number, a whole number, a whole "
     "number), got [[0, 0, 33]]",
     "places = [[0, 0, 0, 33]]": "wanted a patch of 33 x 33 inside 0 x 33, got one at 0, 0",
     "places = [[0, 34, 66, 66]]": "wanted a patch of 33 x 33 inside 66 x 66, got one at 0, 34",
     "places = [[0, 0, 33, 67]]": "wanted patches in pictures of at most 66 x 66, got 33 x 67",
     f"places = {[[0, 0, 66, 66]] * 17}": "places: wanted 17 tunnels or less, got 18",
-    "places = [[0, 0, 9, 9]]\ndetection = {scales = []}": "places: is not for detection, which stitches a grid's maps",
+    "places = [[0, 0, 9, 9]]\ndetection = {scales = []}": "places: wanted none where a grid's maps are stitched, got "
+    "((0, 0, 9, 9),)",
+    "merged = [{out = 0}]": "stage: out: wanted 1 to 4096, got 0",
+    "merged = [{out = 8}]\ncoarse = true": "coarse: wanted none where a grid's maps are stitched, got True",
+    "merged = [{out = 8}]\ndetection = {scales = []}": "merged: is for networks that classify pictures, not for task "
+    "detect",
+    'merged = [{out = 8}]\nmargin_h = 9\nmargin_w = 9\naggregate = "concat"': "aggregate: wanted sum where tunnels "
+    "merge, got concat",
     "repeat = 0": "repeat: wanted 1 to 17, got 0",
     "repeat = 4": "repeat: wanted 17 tunnels or less, got 20",
-    "repeat = 2\ndetection = {scales = []}": "repeat: wanted 1 for detection, got 2",
+    "repeat = 2\ndetection = {scales = []}": "repeat: wanted 1 where a grid's maps are stitched, got 2",
     "base = 3": "base: wanted the name of an experiment in FOLDER, got 3",
     'base = "none"': "base: wanted the name of an experiment in FOLDER, got 'none'",
     'base = "some"': "base: 'some' has it as its base",
@@ -189,6 +196,22 @@ def test_tunnels_may_see_the_same():
     assert network.patches() == [(0, 0, 66, 66)] * 3 and network.patch == (66, 66)
     twice = patch_tunnels("n", ("a",), 66, 66, margin_h=9, margin_w=9, repeat=2)
     assert twice.patches() == patch_tunnels("n", ("a",), 66, 66, margin_h=9, margin_w=9).patches() * 2
+
+
+def test_tunnels_that_merge():
+    recipe = replace(VWW_RECIPE, stages=(Stage(16, 1, 2),), merged=(Stage(24, 2, 2), Stage(32)), head=64)
+    network = recipe.network()
+    assert [layer.cout for layer in network.chain] == [recipe.stem_out, 16]
+    assert (
+        network.end.map == (17, 17) and network.tail()[0].h == 17 and network.features == 64 == network.tail()[-1].cout
+    )
+    assert from_dict(tomllib.loads(write_toml(recipe_to_dict(recipe)))) == network
+    assert from_dict(json.loads(json.dumps(to_dict(network)))) == network
+    with pytest.raises(ValueError, match="float32 is not for networks of task classify whose tunnels merge"):
+        network.float32()
+    for wrong in (dict(sizes=((66, 66),) * 5), dict(readouts=()), dict(end=replace(network.end, places=()))):
+        with pytest.raises(ValueError, match="patches in one picture|readouts: wanted 1|places: wanted 5"):
+            replace(network, **wrong).check()
 
 
 def test_patches_of_other_sizes():
@@ -358,7 +381,7 @@ def test_impossible_detection_is_refused(change, message):
     ((), dict(sizes=[[130, 130]] * 4), "sizes: wanted 1 or 3 channels and sizes of 5 patches, got 3 and 4"),
     ((), dict(sizes=[[130, 131]] * 5), "wanted patches in pictures of at most 130 x 130, got 130 x 131"),
     ((), dict(sizes=[[130, 100]] * 5), "inside 130 x 100, got one at"),
-    ((), dict(sizes=[[130, 130]] * 5), "wanted all patches in one picture for detection, got sizes of their own"),
+    ((), dict(sizes=[[130, 130]] * 5), "wanted all patches in one picture for maps to be stitched, got"),
     ((), dict(end={}), "'task' is missing"),
 ])  # fmt: skip
 def test_what_is_wrong_with_an_explicit_network_is_named(where, values, said):

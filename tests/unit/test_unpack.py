@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cases import random_plan
-from networks import random_network, random_qnet
+from networks import random_merging, random_network, random_qnet
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet, Scaled
 from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
@@ -54,7 +54,8 @@ def test_shapes_integers_and_plan(seed):
     a, b = again.end, qnet.end
     assert (a.pool, a.fc_shift, a.fc_zero_out) == (b.pool, b.fc_shift, b.fc_zero_out)
     assert same(a.fc, b.fc) and a.output_scale == np.float32(b.output_scale)
-    for got, wanted in zip(again.tunnels, qnet.tunnels, strict=True):
+    assert again.design.end == qnet.design.end and again.design.sizes == qnet.design.sizes
+    for got, wanted in zip(again.chains(), qnet.chains(), strict=True):
         for a, b in zip(got, wanted, strict=True):
             assert same(replace(a, shape=b.shape), b) and told(a.shape) == told(b.shape)
 
@@ -68,7 +69,7 @@ def told(layer: Layer) -> Layer:
 
 def network_of(seed: int) -> tuple[QNet, np.random.Generator]:
     rng = np.random.default_rng(seed)
-    return random_qnet(rng, random_network(rng, 200_000)), rng
+    return random_qnet(rng, (random_merging if seed % 8 == 7 else random_network)(rng, 200_000)), rng
 
 
 def test_networks_are_of_all_kinds():

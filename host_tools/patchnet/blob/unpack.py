@@ -132,7 +132,7 @@ def blob_plan(info: BlobInfo) -> Plan:
     segments = tuple(_from_record(Segment, record) for record in info.segments)
     steps = tuple(map(_step, info.layers))
     fields_ = info.header | info.record
-    places = {name: fields_[name] for name in rooms.part(info.task, "end").END.areas}
+    places = {name: fields_[name] for name in record_of(info.task).end(info).areas}
     return Plan(info.header["arena_bytes"], places, segments, steps)
 
 

@@ -43,7 +43,7 @@ class Lasting:
     last segment of each; `end`: all that is alive when the layers are done; `tail`: lasts through the segments behind
     the tunnels, above them. `idle`: is needed while the network does not run; `kept`: outlasts a run, above all else.
     `places` are offsets of the areas by the names that blobs have for them; one that lies above the segments behind
-    the tunnels is known only when those are placed: `tail_place` is its name.
+    the tunnels is known only when those are placed: `tail_places`, from there on.
     """
 
     places: tuple[tuple[str, int], ...]
@@ -53,19 +53,21 @@ class Lasting:
     tail: int = 0
     idle: int = 0
     kept: int = 0
-    tail_place: str = ""
+    tail_places: tuple[tuple[str, int], ...] = ()
 
 
 class End:
     """What ends a network, as far as shapes go: a subclass for each task, in the task's room.
 
-    `areas`: names of its places in the arena (Lasting.places and tail_place), as blobs have them. `float32`: whether
-    its networks may have float32 maps and weights.
+    `areas`: names of its places in the arena (Lasting.places and tail_places), as blobs have them. `float32`: whether
+    its networks may have float32 maps and weights. `merges`: whether layers of a task that could do without them follow
+    the tunnels.
     """
 
     task: ClassVar[str]
     areas: ClassVar[tuple[str, ...]]
     float32: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
 
     @classmethod
     def of(cls, network: Network) -> Self:
@@ -146,7 +148,8 @@ class Network:
     def float32(self) -> Network:
         """The same network with float32 maps and weights. ValueError for one that cannot be run so."""
         if not self.end.float32:
-            raise ValueError(f"{self.name}: float32 is not for networks of task {self.task}")
+            merging = " whose tunnels merge" if self.end.merges else ""
+            raise ValueError(f"{self.name}: float32 is not for networks of task {self.task}{merging}")
         return replace(self, chain=tuple(map(Float32Layer.of, self.chain)))
 
     @property

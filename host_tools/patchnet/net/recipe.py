@@ -92,7 +92,7 @@ class PatchTunnels:
     stages: tuple[Stage, ...] = ()
     """What follows it in each tunnel."""
     head: Annotated[int, "0 to 4096"] = 0
-    """More than 0: a 1x1 convolution with that many channels at the end of each tunnel."""
+    """More than 0: a 1x1 convolution with that many channels at the end of each tunnel, or behind `merged`."""
     act: Annotated[str, "relu6, relu or none"] = "relu6"
     """Activation."""
     aggregate: Annotated[str, "sum or concat"] = "sum"
@@ -101,6 +101,9 @@ class PatchTunnels:
     """Tunnels over each patch, with weights of their own: all see the same."""
     coarse: bool = False
     """Whether there is one more patch, the whole picture averaged down to a patch's size."""
+    merged: tuple[Stage, ...] = ()
+    """What follows where tunnels merge: their maps, stitched together, are one map of the whole picture, which these
+    read. None: they merge when pooled."""
     places: Places = ()
     """Patches instead of the grid's, each (y, x, height, width): its corner in the picture averaged down to height x
     width. `k` and the margins then only say how large a patch is."""
@@ -145,11 +148,23 @@ class PatchTunnels:
         """The layers of one tunnel, in order."""
         h, w = self.patch
         out = [Layer("conv", h, w, self.channels, 0, self.stem_out, self.stem_kernel, self.stem_stride, act=self.act)]
-        head = [Stage(self.head, t=0, kernel=1)] if self.head else []
-        for stage in (*self.stages, *head):
+        for stage in (*self.stages, *(() if self.merged else self._head())):
             last = out[-1]
             out.extend(stage.layers(last.oh, last.ow, last.cout, self.act))
         return out
+
+    def _head(self) -> tuple[Stage, ...]:
+        return (Stage(self.head, t=0, kernel=1),) if self.head else ()
+
+    def behind(self, last: Layer) -> tuple[Layer, ...]:
+        """The layers where tunnels that end with `last` merge."""
+        stride = math.prod(layer.sh for layer in self.layers())
+        h, w, channels = -(-self.height // stride), -(-self.width // stride), last.cout
+        out: list[Layer] = []
+        for stage in (*self.merged, *self._head()):
+            out.extend(stage.layers(h, w, channels, self.act))
+            h, w, channels = out[-1].oh, out[-1].ow, out[-1].cout
+        return tuple(out)
 
     def network(self) -> Network:
         """ValueError, naming what was wanted, where it cannot be built."""
@@ -166,8 +181,15 @@ class PatchTunnels:
             raise ValueError(f"{self.name}: {key}: wanted {MAX_TUNNELS} tunnels or less, got {len(patches)}")
         corners, sizes = tuple(patch[:2] for patch in patches), tuple(patch[2:] for patch in patches)
         chain = tuple(self.layers())
+        if self.end is not None and self.merged:
+            raise ValueError(
+                f"{self.name}: merged: is for networks that classify pictures, not for task {self.end.task}"
+            )
         if self.end is not None:
             readouts, end = self.end.ends(self, chain)
+        elif self.merged:
+            readout, end = rooms.part("classify", "end").merged(self, chain, self.behind(chain[-1]))
+            readouts = (readout,)
         else:
             readouts, end = (), rooms.part("classify", "end").Pooled(self.aggregate)
         network = Network(

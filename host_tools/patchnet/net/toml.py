@@ -70,6 +70,7 @@ def recipe_from_dict(values: dict) -> PatchTunnels:
     own = {k: v for k, v in values.items() if k not in sections}
     given = tuples(known(PatchTunnels, own, "network", ("end",), others))
     given["stages"] = stages(given.get("stages", ()))
+    given["merged"] = stages(given.get("merged", ()))
     given["places"] = tuple(map(tuple, given.get("places", ())))
     for key, task in sections.items():
         if values[key] is not None:

@@ -172,7 +172,7 @@ def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], pa
         arena, tail, first = max(arena, end), max(tail, end if stop > n else 0), stop
     arena = max(arena, tail + its.tail, its.idle)
     arena = aligned(arena) + its.kept if its.kept else arena
-    places = dict(its.places) | ({its.tail_place: tail} if its.tail_place else {})
+    places = dict(its.places) | {name: tail + at for name, at in its.tail_places}
     return Plan(arena, places, tuple(segments), tuple(steps))
 
 

@@ -426,7 +426,7 @@ def _ends(network: Network, plan: Plan) -> list[Block]:
     """What is alive behind the layers, if anything is: features, fully connected layer and logits, or what the task has
     instead. The pooling is part of the last segment."""
     end, dense = lasting(network, _last(network, plan)).end, network.end.fully_connected(network)
-    last, alive = network.chain[-1], dict.fromkeys(KINDS, 0)
+    last, alive = network.run()[-1], dict.fromkeys(KINDS, 0)
     if network.end.pools():
         logit = 2 if network.value_bytes == 1 else 4
         features, logits = (

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ..blob.quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from ..net.layers import POOLS, Layer
-from .modules import Block, Bottleneck, ConvNorm, Tunnels, as_large, convolve, patches_of, pool
+from ..net.stitching import Stitched
+from .modules import Block, Bottleneck, ConvNorm, Tunnels, as_large, convolve, patches_of, pool, stitch
 
 CEILING = {"relu6": 6.0, "relu": math.inf, "none": math.inf}
 SAMPLE = 1 << 19  # values, drawn at random, by which a scale is chosen where there are more
@@ -522,6 +523,17 @@ class FakeTunnels(nn.Module):
                 layer.range = low, high
                 if layer.layer.kind != "maxpool":  # what it reads has the same scale
                     break
+
+    def calibrate_stitched(self, outputs: list[Tensor]) -> tuple[Tensor, Range]:
+        """The float stitched map of the tunnels' float maps, and its range, which becomes that of all of them."""
+        y, last, overlaps = stitch(outputs, self.network), self.network.chain[-1], Stitched.of(self.network).overlaps
+        self.end_with(*narrow_range(y, last.act if last.kind in ("conv", "block") and not overlaps else "none"))
+        return y, self.tunnels[0][-1].range
+
+    def stitched(self, maps: list[Tensor]) -> Tensor:
+        """The tunnels' last maps as one, in which two of them may meet."""
+        y = stitch(maps, self.network)
+        return fake(y, *affine(*self.tunnels[0][-1].range)) if Stitched.of(self.network).overlaps else y
 
     def quantized_tunnels(self) -> tuple[tuple[int, ...], tuple[tuple[QLayer, ...], ...]]:
         """The input's zero points and the integers of all tunnels."""

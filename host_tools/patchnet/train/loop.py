@@ -58,6 +58,8 @@ def origins(part: list[str], network: Network, source: Network) -> list[str]:
     if part[1] == "tunnels":
         return [".".join(["tunnels", str(int(part[2]) % source.tunnels), *part[3:]])]
     own = ".".join(part[1:])
+    if part[1] == "merged":
+        return [own, ".".join(["tunnels", "0", str(len(network.chain) + int(part[2])), *part[3:]])]
     if part[1] == "scales" and part[3] == "layers":
         before = network.readouts[: int(part[2])]
         index = len(network.chain) + sum(len(readout.layers) for readout in before) + int(part[4])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .. import rooms
 from ..blob.files import network_in
 from ..net.layers import POOLS, Layer, Pads, Pair, pair
 from ..net.network import Network
+from ..net.stitching import Stitched
 from ..net.toml import to_dict
 from ..npz import npz
 from ..whole import whole
@@ -237,6 +239,18 @@ class Tunnels(nn.Module):
             return self.tunnels[0](torch.cat(patches)).unflatten(0, (len(patches), -1)).transpose(0, 1)
         # tunnel by tunnel: on CPUs quicker than one grouped convolution over all of them
         return torch.stack([tunnel(patch) for tunnel, patch in zip(self.tunnels, patches, strict=True)], 1)
+
+
+def stitch(maps: Sequence[Tensor], network: Network) -> Tensor:
+    """The tunnels' last maps, each (N, C, h, w), as one map (N, C, SH, SW): each gives its part; where two
+    meet they are added."""
+    end, out = Stitched.of(network), 0.0
+    rows, columns = end.map
+    for x, p in zip(maps, end.places, strict=True):
+        part = x[:, :, p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w]
+        part = F.pad(part, (p.to_x, columns - p.to_x - p.w, p.to_y, rows - p.to_y - p.h))
+        out = out + part
+    return out
 
 
 def start_weights(net: nn.Module) -> None:

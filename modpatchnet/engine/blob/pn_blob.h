@@ -36,7 +36,7 @@ static inline bool pn_concat(const pn_model_t *m) {
 
 // Whether the sums of features outlive a chain.
 static inline bool pn_lasting_sums(const pn_model_t *m) {
-    return m->tunnels > 1 && !pn_concat(m) && m->pools;
+    return m->tunnels > 1 && !pn_concat(m) && m->pools && !pn_merges(m);
 }
 
 // Channels of the last map.

@@ -12,7 +12,7 @@ typedef struct {
     uint16_t from, end;
 } pn_lasting_t;
 
-#define PN_MOST_LASTING 3
+#define PN_MOST_LASTING 4
 
 // What of the arena a plan may use: its first `bytes`, but for what lasts while that is alive.
 typedef struct {

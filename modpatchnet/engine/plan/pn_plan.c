@@ -39,7 +39,7 @@ void pn_segment_stages(const pn_model_t *m, uint32_t tunnel, pn_segment_t *seg, 
     uint32_t stop = (uint32_t)seg->first + seg->layers;
     seg->columns = seg->strip < last.oh;
     bool mapped = stop != m->layers && !(last.flags & PN_FLAG_HEAD);
-    seg->sink = mapped ? PN_TO_MAP : m->pools ? PN_TO_SUMS : PN_TO_TASK;
+    seg->sink = mapped ? PN_TO_MAP : m->pools && stop == m->all_layers ? PN_TO_SUMS : PN_TO_TASK;
     for (uint32_t t = 0; t < seg->layers; t++) {
         pn_layer_read(m, tunnel, seg->first + t, l);
         stage_init(&stages[t], l, seg->columns);

@@ -41,7 +41,7 @@ int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
     if ((int32_t)header(m, PN_HEADER_POOL_MULT) <= 0 || b[PN_HEADER_POOL_SHIFT] > PN_MAX_SHIFT) {
         return PN_ERR_WEIGHTS;
     }
-    uint64_t pixels = (uint64_t)l->oh * l->ow * (pn_concat(m) ? 1 : m->tunnels);
+    uint64_t pixels = (uint64_t)l->oh * l->ow * (pn_concat(m) || pn_merges(m) ? 1 : m->tunnels);
     if ((pixels * 255) << b[PN_HEADER_POOL_SHIFT] > INT32_MAX) {
         return PN_ERR_OVERFLOW;
     }
@@ -51,11 +51,11 @@ int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
 // Sums are alive in the segment that makes them, or those of several chains always; what is made of them from then on
 // until the end: features, which logits join there, or without a fully connected layer the logits.
 void pn_classify_room(const pn_model_t *m, pn_room_t *room) {
-    const uint8_t *last = pn_layer_record(m, m->layers - 1u);
+    const uint8_t *last = pn_layer_record(m, m->all_layers - 1u);
     bool lasting = pn_lasting_sums(m);
     bool grouped = last[PN_LAYER_KIND] == PN_KIND_CONV && pn_u16(last + PN_LAYER_MODE) == PN_MODE_GROUPS;
     uint32_t sums = grouped && !lasting ? pn_u16(last + PN_LAYER_GROUP) : pn_last_channels(m);
-    uint16_t all = m->all_segments, pooled = (uint16_t)(m->segments - 1), end = (uint16_t)(all + 1);
+    uint16_t all = m->all_segments, pooled = (uint16_t)(all - 1), end = (uint16_t)(all + 1);
     uint16_t first = pn_concat(m) && m->tunnels > 1 ? 0 : pooled;
     uint32_t logit_at = header(m, PN_HEADER_LOGIT_AT), logit = pn_floats(m) ? 4 : 2, feature = pn_floats(m) ? 4 : 1;
     room->n = m->dense ? 3 : 2;

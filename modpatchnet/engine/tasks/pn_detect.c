@@ -86,7 +86,7 @@ int pn_detect_layer(pn_model_t *m, const pn_layer_t *l) {
         return places_ok(m, l) ? PN_OK : PN_ERR_TASK;
     }
     bool head = l->flags & PN_FLAG_HEAD;
-    if (head && !scale_ok(m, d->scale++, l)) {
+    if (head && (pn_merges(m) || !scale_ok(m, d->scale++, l))) {
         return PN_ERR_TASK;
     }
     if (l->index + 1 < m->all_layers || (head && d->scale == pn_u16(pn_task_record(m) + PN_DETECT_SCALES))) {
@@ -96,13 +96,21 @@ int pn_detect_layer(pn_model_t *m, const pn_layer_t *l) {
     return PN_ERR_TASK;
 }
 
+static uint64_t stitched_bytes(const pn_model_t *m) {
+    return (uint64_t)m->map_h * m->map_w * pn_u16(pn_layer_record(m, m->layers - 1u) + PN_LAYER_COUT);
+}
+
 // The stitched map is alive until the chains end, the candidates from then on.
 void pn_detect_room(const pn_model_t *m, pn_room_t *room) {
-    uint64_t map = (uint64_t)m->map_h * m->map_w * m->features;
+    uint64_t map = stitched_bytes(m);
     uint64_t list = (uint64_t)pn_u16(pn_task_record(m) + PN_DETECT_TOP) * PN_CANDIDATE_BYTES;
-    room->n = 2;
-    room->lasting[0] = (pn_lasting_t) { record(m, PN_DETECT_STITCH_AT), 1, map, 0, m->segments };
-    room->lasting[1] = (pn_lasting_t) { record(m, PN_DETECT_CANDIDATE_AT), 4, list, m->segments, m->all_segments };
+    room->n = pn_merges(m) ? room->n : 0;
+    room->lasting[room->n++] = (pn_lasting_t) { record(m, PN_DETECT_STITCH_AT), 1, map, 0, m->segments };
+    if (pn_merges(m)) {
+        return;
+    }
+    room->lasting[room->n++] = (pn_lasting_t) { record(m, PN_DETECT_CANDIDATE_AT), 4, list, m->segments,
+        m->all_segments };
 }
 
 int16_t pn_detect_zero(const pn_model_t *m) {
@@ -119,7 +127,7 @@ static int8_t stitched_zero(const pn_model_t *m) {
 
 void pn_detect_begin(pn_model_t *m) {
     uint8_t *map = m->run.arena + record(m, PN_DETECT_STITCH_AT);
-    size_t bytes = (size_t)m->map_h * m->map_w * m->features;
+    size_t bytes = (size_t)stitched_bytes(m);
     memset(map, stitched_zero(m), bytes);
     PN_WRITE(map, bytes, STITCHED_TAG(m));
     pn_detecting_t *d = &m->state.detecting;

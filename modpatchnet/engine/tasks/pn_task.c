@@ -24,15 +24,14 @@ const char *pn_task_name(const pn_model_t *m) {
 }
 
 int pn_task_read(pn_model_t *m) {
-    bool own = m->task != PN_TASK_CLASSIFY && m->task != PN_TASK_RAW; // has a record
     m->pools = m->task == PN_TASK_CLASSIFY || m->task == PN_TASK_AUDIO;
     m->dense = m->pools && pn_u32(m->blob + PN_HEADER_FC_OFF) != 0;
-    if (!own && pn_u32(m->blob + PN_HEADER_TASK_OFF) != 0) {
-        return PN_ERR_SHAPE;
-    }
+    bool record = pn_u32(m->blob + PN_HEADER_TASK_OFF) != 0;
     switch (m->task) {
         case PN_TASK_CLASSIFY:
-            return PN_OK;
+            if (!record) {
+                return PN_OK;
+            } // fall through
         case PN_TASK_DETECT:
             #ifdef PN_NO_DETECT
             return PN_ERR_NO_DETECT;
@@ -47,7 +46,7 @@ int pn_task_read(pn_model_t *m) {
             return PN_OK;
             #endif
         case PN_TASK_RAW:
-            return pn_raw_read(m);
+            return record ? PN_ERR_SHAPE : pn_raw_read(m);
         case PN_TASK_HEATMAP:
             #ifdef PN_NO_HEATMAP
             return PN_ERR_NO_HEATMAP;
@@ -64,13 +63,17 @@ int pn_task_check(pn_model_t *m) {
 }
 
 int pn_task_layer(pn_model_t *m, const pn_layer_t *l) {
-    if (pn_detects(m)) {
+    if (pn_detects(m) || (pn_merges(m) && l->index + 1 < m->all_layers)) {
         return pn_detect_layer(m, l);
     }
     if (pn_heats(m)) {
         return pn_heatmap_layer(m, l);
     }
-    return pn_maps(m) ? pn_raw_layer(m, l) : pn_classify_layer(m, l);
+    if (pn_merges(m)) {
+        m->features = l->cout;
+        m->outputs = l->flags & PN_FLAG_HEAD ? m->classes : 0;
+    }
+    return pn_maps(m) ? pn_raw_layer(m, l) : m->outputs ? pn_classify_layer(m, l) : PN_ERR_TASK;
 }
 
 void pn_task_room(const pn_model_t *m, pn_room_t *room) {
@@ -83,6 +86,9 @@ void pn_task_room(const pn_model_t *m, pn_room_t *room) {
         pn_raw_room(m, room);
     } else {
         pn_classify_room(m, room);
+        if (pn_merges(m)) {
+            pn_detect_room(m, room);
+        }
     }
 }
 
@@ -91,7 +97,7 @@ int16_t pn_task_zero(const pn_model_t *m) {
 }
 
 void pn_task_begin(pn_model_t *m) {
-    if (pn_detects(m)) {
+    if (pn_detects(m) || pn_merges(m)) {
         pn_detect_begin(m);
     } else if (pn_heats(m)) {
         pn_heatmap_begin(m);
@@ -105,12 +111,12 @@ void pn_task_segment(pn_model_t *m) {
 }
 
 void pn_task_line(pn_model_t *m, const pn_stage_t *s, uint32_t o, const int8_t *line) {
-    if (pn_detects(m)) {
-        pn_detect_line(m, s, o, line);
+    if (m->run.segment.sink == PN_TO_SUMS) {
+        pn_classify_line(m, s, o, line);
     } else if (pn_maps(m)) {
         pn_raw_line(m, s, o, line);
-    } else {
-        pn_classify_line(m, s, o, line);
+    } else if (pn_detects(m) || pn_merges(m)) {
+        pn_detect_line(m, s, o, line);
     }
 }
 
@@ -119,10 +125,10 @@ void pn_task_channels(pn_model_t *m, const pn_stage_t *s, uint32_t n) {
 }
 
 void pn_task_chain(pn_model_t *m) {
-    if (pn_detects(m)) {
-        pn_detect_chain(m);
-    } else if (pn_classifies(m)) {
+    if (m->run.segment.sink == PN_TO_SUMS) {
         pn_classify_chain(m);
+    } else if (pn_detects(m) || pn_merges(m)) {
+        pn_detect_chain(m);
     }
 }
 

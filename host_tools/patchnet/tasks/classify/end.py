@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 from ...format import SCORES
-from ...net.network import End, Lasting, Network, aligned
+from ...net.layers import Layer
+from ...net.network import End, Lasting, Network, Readout, aligned
+from ...net.recipe import PatchTunnels
+from ...net.stitching import Place, Stitched, Stitching
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Pooled(End):
     dense: bool = True
     scores: str = "softmax"
     task = "classify"
-    areas = "sum_at", "feature_at", "logit_at"
+    areas: ClassVar[tuple[str, ...]] = ("sum_at", "feature_at", "logit_at")
     float32 = True
 
     def check(self, network: Network) -> None:
@@ -30,11 +34,14 @@ class Pooled(End):
             raise ValueError(f"{network.name}: aggregate: wanted sum or concat, got {self.aggregate}")
         if self.scores not in SCORES:
             raise ValueError(f"{network.name}: scores: wanted {' or '.join(SCORES)}, got {self.scores}")
-        if network.readouts:
-            raise ValueError(f"{network.name}: layers behind the tunnels: wanted none, got {len(network.readouts)}")
+        self.check_behind(network)
         if not self.dense and self.features(network) != len(network.labels):
             wanted = f"{len(network.labels)} features, one for each class"
             raise ValueError(f"{network.name}: dense: wanted {wanted}, got {self.features(network)}")
+
+    def check_behind(self, network: Network) -> None:
+        if network.readouts:
+            raise ValueError(f"{network.name}: layers behind the tunnels: wanted none, got {len(network.readouts)}")
 
     def features(self, network: Network) -> int:
         """Values that the pooling gives."""
@@ -70,7 +77,53 @@ class Pooled(End):
 
     @classmethod
     def from_dict(cls, values: dict) -> Pooled:
-        return cls(**values)
+        if "map" not in values:
+            return cls(**values)
+        places = tuple(Place(**place) for place in values["places"])
+        return Merged(**values | {"map": tuple(values["map"]), "places": places})
+
+
+@dataclass(frozen=True)
+class Merged(Stitched, Pooled):
+    """The tunnels' last maps become one of `map` (rows, columns), `places[i]` being where tunnel i's goes; where two
+    meet they are added. Layers follow, the network's one readout, whose head's map is what is averaged."""
+
+    map: tuple[int, int] = field(kw_only=True)
+    places: tuple[Place, ...] = field(kw_only=True)
+    areas = "stitch_at", *Pooled.areas
+    float32, merges = False, True
+
+    def check_behind(self, network: Network) -> None:
+        for name, got, wanted in (
+            ("aggregate", self.aggregate, "sum"),
+            ("readouts", len(network.readouts), 1),
+        ):
+            if got != wanted:
+                raise ValueError(f"{network.name}: {name}: wanted {wanted} where tunnels merge, got {got}")
+        self.check_stitched(network)
+
+    def features(self, network: Network) -> int:
+        return network.readouts[-1].head.cout
+
+    def pools(self) -> bool:
+        return False
+
+    def lasting(self, network: Network, groups: int) -> Lasting:
+        """The stitched map outlives the segments of the tunnels. In the last one behind them there are sums, and what
+        is made of them; logits of a fully connected layer may lie where the sums were."""
+        stitched, logits = self.stitched_bytes(network), 2 * len(network.labels)
+        n = self.features(network)
+        sums = max(4 * n, aligned(logits)) if self.dense else 4 * n
+        more = (("feature_at", sums), ("logit_at", 0)) if self.dense else (("feature_at", sums), ("logit_at", sums))
+        tail = sums + aligned(n if self.dense else logits)
+        return Lasting((("stitch_at", 0),), stitched, stitched, tail, tail, tail_places=(("sum_at", 0), *more))
+
+
+def merged(recipe: PatchTunnels, chain: tuple[Layer, ...], behind: tuple[Layer, ...]) -> tuple[Readout, Merged]:
+    """The end of a recipe whose tunnels merge, `behind` being the layers that follow."""
+    stitching = Stitching.of(recipe, chain)
+    end = Merged(recipe.aggregate, map=stitching.size, places=tuple(stitching.places()))
+    return Readout(behind[:-1], behind[-1]), end
 
 
 END = Pooled

@@ -7,7 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...blob.quantized import QNet
-from ...train.fake import FakeNet, affine, fake, fake_parts, narrow, narrow_range, shift_for, weight_scale
+from ...train.fake import (
+    FakeNet,
+    affine,
+    calibrate_layers,
+    fake,
+    fake_layers,
+    fake_parts,
+    narrow,
+    narrow_range,
+    quantized_layers,
+    shift_for,
+    weight_scale,
+)
 from .end import Pooled
 from .net import PatchTunnelNet
 from .record import QPool, QPooled
@@ -19,13 +31,14 @@ class FakeClassifier(FakeNet):
     def __init__(self, model: PatchTunnelNet, tied: bool = False):
         """`tied` as in `FakeTunnels`."""
         super().__init__(model, tied)
+        self.merged = fake_layers(self.network.tail(), model.merged)
         self.dense = model.fc is not None
         if model.fc is not None:
             self.fc_weight = nn.Parameter(model.fc.weight.detach().clone())
             self.fc_bias = nn.Parameter(model.fc.bias.detach().clone())
 
     def pool(self, outputs: list[Tensor]) -> Tensor:
-        """Outputs of all tunnels to features (N, features)."""
+        """Outputs of all tunnels, or of what they merge into, to features (N, features)."""
         pooled = [y.mean((2, 3)) for y in outputs]
         return torch.cat(pooled, 1) if Pooled.of(self.network).aggregate == "concat" else torch.stack(pooled).sum(0)
 
@@ -33,8 +46,11 @@ class FakeClassifier(FakeNet):
     def calibrate(self, x: Tensor) -> None:
         """Post-training quantization: chooses every scale from normalised pictures (N, C, H, W)."""
         outputs = self.calibrate_tunnels(x)
-        ends = [tunnel[-1].range for tunnel in self.tunnels]
-        self.end_with(min(low for low, _ in ends), max(high for _, high in ends))
+        if len(self.merged):
+            outputs = [calibrate_layers(self.merged, *self.calibrate_stitched(outputs))]
+        else:
+            ends = [tunnel[-1].range for tunnel in self.tunnels]
+            self.end_with(min(low for low, _ in ends), max(high for _, high in ends))
         features = self.pool(outputs)
         self.feature_range = narrow_range(features, "none")
         logits = F.linear(features, self.fc_weight, self.fc_bias) if self.dense else features
@@ -42,7 +58,8 @@ class FakeClassifier(FakeNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) to logits (N, classes)."""
-        features = self.pool(self.maps(x))
+        outputs = self.maps(x)
+        features = self.pool([self.merged(self.stitched(outputs))] if len(self.merged) else outputs)
         if not self.dense:
             return features
         step, zero = affine(*self.feature_range)
@@ -57,20 +74,21 @@ class FakeClassifier(FakeNet):
     def quantized(self) -> QNet:
         """The integers. ValueError names the layer that cannot be represented."""
         input_zero, tunnels = self.quantized_tunnels()
+        behind = quantized_layers(self.merged, tunnels[0][-1].zero_out, "merged")
         logit_scale, logit_zero = affine(*self.logit_range)
         if not self.dense:
             pool = self.quantized_pool(logit_scale, logit_zero)
-            return QNet(self.network, input_zero, tunnels, QPooled(pool, None, 0, 0, logit_scale))
+            return QNet(self.network, input_zero, tunnels, QPooled(pool, None, 0, 0, logit_scale), behind)
         scale, zero = affine(*self.feature_range)
         pool = self.quantized_pool(scale, zero)
         fc_scale = weight_scale(self.fc_weight, self.fc_bias, scale)
         fc, shift = narrow(self.fc_weight, self.fc_bias, fc_scale, scale, pool.zero_out, logit_scale)
-        return QNet(self.network, input_zero, tunnels, QPooled(pool, fc, shift, logit_zero, logit_scale))
+        return QNet(self.network, input_zero, tunnels, QPooled(pool, fc, shift, logit_zero, logit_scale), behind)
 
     def quantized_pool(self, scale: float, zero: int) -> QPool:
         """The pooling's integers, its values having this scale and zero point."""
-        last = self.network.layers()[-1]
-        last_scale, _ = affine(*self.tunnels[0][-1].range)
+        last = self.network.run()[-1]
+        last_scale, _ = affine(*(self.merged or self.tunnels[0])[-1].range)
         ratio = last_scale / (last.oh * last.ow * scale)
         shift = shift_for(ratio, 40)
         return QPool(round(ratio * 2.0 ** (40 - shift)), shift, zero)

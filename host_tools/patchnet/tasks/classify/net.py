@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ... import rooms
 from ...data import Item
 from ...net.network import Network
-from ...train.modules import Tunnels, normalise, start_weights
+from ...train.modules import Tunnels, build_layer, normalise, start_weights, stitch
 from .end import Pooled
 
 
@@ -22,17 +22,25 @@ class PatchTunnelNet(Tunnels):
     def __init__(self, network: Network, tied: bool = False):
         """`tied` as in `Tunnels`."""
         super().__init__(network, tied)
+        self.merged = nn.Sequential(*map(build_layer, network.tail()))
         self.fc = nn.Linear(network.features, len(network.labels)) if network.features else None
         start_weights(self)
 
+    def pooled(self, maps: Tensor) -> Tensor:
+        """The tunnels' last maps (N, tunnels, channels, h, w) to means (N, tunnels, channels); of tunnels that merge,
+        as one."""
+        if not len(self.merged):
+            return maps.mean((3, 4))
+        return self.merged(stitch(maps.unbind(1), self.network)).mean((2, 3))[:, None]
+
     def classify(self, pooled: Tensor) -> Tensor:
-        """Means of the last maps (N, tunnels, channels) to logits (N, classes)."""
+        """Means (N, tunnels, channels) to logits (N, classes)."""
         features = pooled.flatten(1) if Pooled.of(self.network).aggregate == "concat" else pooled.sum(1)
         return features if self.fc is None else self.fc(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to logits (N, classes)."""
-        return self.classify(self.maps(x).mean((3, 4)))
+        return self.classify(self.pooled(self.maps(x)))
 
     @torch.no_grad()
     def predict(self, pictures: Iterable[Item], batch: int = 64) -> np.ndarray:

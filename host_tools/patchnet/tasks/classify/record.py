@@ -11,9 +11,11 @@ import numpy as np
 from ... import format as fmt
 from ...blob.quantized import QEnd, QNet, Scaled
 from ...blob.random import narrow
-from ...blob.record import Arrays, BlobInfo, Record, by_value, check_arrays, check_sums, softmax_mult
+from ...blob.record import Arrays, BlobInfo, Record, Writer, by_value, check_arrays, check_sums, softmax_mult
 from ...net.network import Network
-from .end import Pooled
+from ...net.stitching import Place
+from ...plan.place import Plan
+from .end import Merged, Pooled
 
 AGGREGATES = {"sum": fmt.AGGREGATE_SUM, "concat": fmt.AGGREGATE_CONCAT}
 
@@ -49,8 +51,8 @@ class QPooled(QEnd):
 class PooledRecord(Record):
     def check(self, qnet: QNet) -> None:
         d, end = qnet.design, QPooled.of(qnet)
-        last = d.chain[-1]
-        pixels = last.oh * last.ow * (1 if Pooled.of(d).aggregate == "concat" else d.tunnels)
+        last = d.run()[-1]
+        pixels = last.oh * last.ow * (1 if d.end.merges or Pooled.of(d).aggregate == "concat" else d.tunnels)
         if (pixels * 255) << end.pool.shift >= 2**31:
             raise ValueError(f"{d.name}: pooling {pixels} pixels overflows (shift {end.pool.shift})")
         if (end.fc is not None) != Pooled.of(d).dense:
@@ -58,6 +60,30 @@ class PooledRecord(Record):
         if end.fc is not None:
             check_arrays(end.fc, (len(d.labels), d.features), "fully connected")
             check_sums(end.fc, 14, end.fc_shift, "fully connected")
+
+    def table_bytes(self, network: Network) -> int:
+        return fmt.DETECT.size + network.tunnels * fmt.PLACE.size if isinstance(network.end, Merged) else 0
+
+    def tables(self, qnet: QNet, plan: Plan, head: Writer) -> int:
+        d = qnet.design
+        if not isinstance(d.end, Merged):
+            return 0
+        places = head.add(b"".join(fmt.PLACE.pack(**asdict(place)) for place in d.end.places))
+        own = dict(
+            map_h=d.end.map[0], map_w=d.end.map[1], top=1, layers=len(d.tail()), place_off=places, scale_off=places,
+            segments=sum(segment.first >= len(d.chain) for segment in plan.segments),
+            stitch_at=plan.places["stitch_at"],
+        )  # fmt: skip
+        return head.add(fmt.DETECT.pack(**dict.fromkeys((name for name, _ in fmt.DETECT.fields), 0) | own))
+
+    def read(self, blob: bytes, header: dict) -> dict:
+        if not header["task_off"]:
+            return {}
+        record = fmt.DETECT.unpack(blob, header["task_off"])
+        return record | {"places": fmt.PLACE.unpack_all(blob, record["place_off"], header["tunnels"])}
+
+    def behind(self, record: dict) -> tuple[int, int]:
+        return record.get("layers", 0), record.get("segments", 0)
 
     def header(self, qnet: QNet) -> dict[str, float]:
         end = QPooled.of(qnet)
@@ -96,7 +122,11 @@ class PooledRecord(Record):
 
     def end(self, info: BlobInfo) -> Pooled:
         h = info.header
-        return Pooled(by_value(AGGREGATES, h["aggregate"]), h["fc_off"] != 0, by_value(fmt.SCORES, h["scores"]))
+        own = by_value(AGGREGATES, h["aggregate"]), h["fc_off"] != 0, by_value(fmt.SCORES, h["scores"])
+        r = info.record
+        if "map_h" not in r:
+            return Pooled(*own)
+        return Merged(*own, map=(r["map_h"], r["map_w"]), places=tuple(Place(**place) for place in r["places"]))
 
     def q_end(self, blob: bytes, info: BlobInfo, network: Network) -> QPooled:
         h = info.header

@@ -110,7 +110,7 @@ class Heads(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         maps = self.net.maps(x)
         cells = None if self.auxiliary is None else self.auxiliary(maps.permute(0, 1, 3, 4, 2)).flatten(1, 3)
-        return self.net.classify(maps.mean((3, 4))), cells
+        return self.net.classify(self.net.pooled(maps)), cells
 
 
 def presence_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -8,23 +8,12 @@ from typing import Annotated, NamedTuple
 
 from ...format import CANDIDATE_BYTES, MAX_TOP
 from ...net.layers import Layer
-from ...net.network import End, Lasting, Network, Readout, aligned
+from ...net.network import Lasting, Network, Readout
 from ...net.recipe import EndRecipe, PatchTunnels, Stage
+from ...net.stitching import Place, Stitched, Stitching
 from ...net.toml import known, stages
 
 Anchors = tuple[tuple[int, int], ...]  # (width, height) in pixels of the network's picture
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tunnel's map goes: `h` x `w` cells from (from_y, from_x) on, to (to_y, to_x) of the stitched map."""
-
-    from_y: int
-    from_x: int
-    to_y: int
-    to_x: int
-    h: int
-    w: int
 
 
 class ScaleLayers(NamedTuple):
@@ -39,7 +28,7 @@ class ScaleLayers(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Boxes(End):
+class Boxes(Stitched):
     """`places[i]` is where tunnel i's last map goes in the stitched one of `map` (rows, columns); where two meet they
     are added. Readout i predicts a box for each of `anchors[i]` at each cell of its map. At most the best `top`
     candidates of a picture are kept."""
@@ -55,8 +44,7 @@ class Boxes(End):
         if not network.readouts or not 1 <= self.top <= MAX_TOP:
             got = f"{len(network.readouts)}, {self.top}"
             raise ValueError(f"{network.name}: wanted a scale or more and top 1..{MAX_TOP}, got {got}")
-        if network.sizes is not None:
-            raise ValueError(f"{network.name}: wanted all patches in one picture for detection, got sizes of their own")
+        self.check_stitched(network)
         if len(self.anchors) != len(network.readouts):
             n = len(network.readouts)
             raise ValueError(f"{network.name}: wanted anchors of {n} scales, got {len(self.anchors)}")
@@ -83,19 +71,11 @@ class Boxes(End):
     def pools(self) -> bool:
         return False
 
-    def joined(self, last: Layer) -> tuple[int, int]:
-        return self.map
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether two tunnels' maps meet somewhere."""
-        return sum(place.h * place.w for place in self.places) > math.prod(self.map)
-
     def lasting(self, network: Network, groups: int) -> Lasting:
         """The stitched map outlives the segments of the tunnels, the candidates all others."""
-        stitched = aligned(math.prod(self.map) * network.chain[-1].cout)
+        stitched = self.stitched_bytes(network)
         places, tail = (("stitch_at", 0),), CANDIDATE_BYTES * self.top
-        return Lasting(places, stitched, stitched, tail=tail, tail_place="candidate_at")
+        return Lasting(places, stitched, stitched, tail=tail, tail_places=(("candidate_at", 0),))
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -146,14 +126,8 @@ class Detection(EndRecipe):
     def ends(self, recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[tuple[Readout, ...], Boxes]:
         if recipe.aggregate != "sum":
             raise ValueError(f"{recipe.name}: aggregate: wanted sum for detection, got {recipe.aggregate}")
-        if recipe.repeat > 1:
-            raise ValueError(f"{recipe.name}: repeat: wanted 1 for detection, got {recipe.repeat}")
-        if recipe.coarse or recipe.places:
-            keys = "places" if recipe.places else "coarse"
-            raise ValueError(f"{recipe.name}: {keys}: is not for detection, which stitches a grid's maps")
-        stride = math.prod(layer.sh for layer in chain)
-        size = -(-recipe.height // stride), -(-recipe.width // stride)
-        (h, w), cin, readouts = size, chain[-1].cout, []
+        stitching = Stitching.of(recipe, chain)
+        (h, w), cin, readouts = stitching.size, chain[-1].cout, []
         for i, scale in enumerate(self.scales):
             if not scale.anchors:
                 raise ValueError(f"{recipe.name}: scale {i}: wanted 1..255 anchors (w, h), got none")
@@ -164,9 +138,8 @@ class Detection(EndRecipe):
             channels = len(scale.anchors) * (4 + len(recipe.labels))
             head = Layer("bottleneck", h, w, cin, cin, channels, 3, 1, act=recipe.act)
             readouts.append(Readout(tuple(layers), head))
-        stitching = Stitching(recipe, chain[-1], stride, size)
         anchors = tuple(scale.anchors for scale in self.scales)
-        return tuple(readouts), Boxes(size, tuple(stitching.places()), anchors, self.top)
+        return tuple(readouts), Boxes(stitching.size, tuple(stitching.places()), anchors, self.top)
 
 
 def recipe_from_dict(values: dict, where: str) -> Detection:
@@ -177,38 +150,3 @@ def recipe_from_dict(values: dict, where: str) -> Detection:
         known(Scale, scale, f"{where}: scale")
         found.append(Scale(tuple(map(tuple, scale["anchors"])), stages(scale.get("stages", ()))))
     return Detection(**{**values, "scales": tuple(found)})
-
-
-@dataclass(frozen=True)
-class Stitching:
-    """Which part of each tunnel's last map goes where: `last` is the tunnels' last layer, `stride` pixels from cell to
-    cell, `size` that of the stitched map."""
-
-    recipe: PatchTunnels
-    last: Layer
-    stride: int
-    size: tuple[int, int]
-
-    def places(self) -> list[Place]:
-        """Of each of the patches. ValueError if a patch of the grid does not cover its part."""
-        out = []
-        for i, patch in enumerate(self.recipe.patches()):
-            (fy, ty, h), (fx, tx, w) = (self._span(i, axis, at) for axis, at in enumerate(patch[:2]))
-            out.append(Place(fy, fx, ty, tx, h, w))
-        return out
-
-    def _span(self, i: int, axis: int, at: int) -> tuple[int, int, int]:
-        """Of patch `i` along `axis` (0: rows) with its corner at pixel `at`: first cell, where it goes, cells."""
-        r, size, cells = self.recipe, self.size[axis], (self.last.oh, self.last.ow)[axis]
-        first = (2 * at + self.stride) // (2 * self.stride)
-        if i >= r.k:  # the central patch: all of its map
-            return 0, first, min(cells, size - first)
-        j = (i // r.grid, i % r.grid)[axis]
-        start, end = j * size // r.grid, (j + 1) * size // r.grid
-        if not first <= start < end <= first + cells:
-            side = ("rows", "columns")[axis]
-            raise ValueError(
-                f"{r.name}: patch {i}: wanted {side} {start}..{end - 1} of the stitched map, got {first}.."
-                f"{first + cells - 1} (a larger margin_{'hw'[axis]} helps)"
-            )
-        return start - first, start, end - start

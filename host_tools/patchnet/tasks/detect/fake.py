@@ -12,16 +12,13 @@ from ...net.network import Readout
 from ...train.fake import (
     FakeBottleneck,
     FakeNet,
-    affine,
     best_shrink,
     calibrate_layers,
     fake,
     fake_layers,
-    narrow_range,
     quantized_layers,
 )
-from .end import Boxes
-from .net import DetectNet, Head, Scale, by_anchor, stitch
+from .net import DetectNet, Head, Scale, by_anchor
 from .record import QDetect
 
 FLOOR = -6.0  # logits below it (scores of less than 0.25%) all become the lowest int8
@@ -77,10 +74,7 @@ class FakeDetector(FakeNet):
 
         The tunnels' common scale is that of the stitched map, in which two of them may meet.
         """
-        y = stitch(self.calibrate_tunnels(x), self.network)
-        last, overlaps = self.network.layers()[-1], Boxes.of(self.network).overlaps
-        self.end_with(*narrow_range(y, last.act if last.kind in ("conv", "block") and not overlaps else "none"))
-        found, span = [], self.tunnels[0][-1].range
+        found, (y, span) = [], self.calibrate_stitched(self.calibrate_tunnels(x))
         for part in self.scales:
             y = calibrate_layers(part.layers, y, span)
             span = part.layers[-1].range if len(part.layers) else span
@@ -104,13 +98,9 @@ class FakeDetector(FakeNet):
         for part in self.scales:
             part.head.set_scales(self.box_scale, self.cls_scale, self.cls_zero)
 
-    def stitched(self, x: Tensor) -> Tensor:
-        y = stitch(self.maps(x), self.network)
-        return fake(y, *affine(*self.tunnels[0][-1].range)) if Boxes.of(self.network).overlaps else y
-
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) to (N, anchors, 4 + classes), as `DetectNet` does."""
-        y, found = self.stitched(x), []
+        y, found = self.stitched(self.maps(x)), []
         for part in self.scales:
             y = part.layers(y)
             found.append(by_anchor(part.head(y), len(self.network.labels)))

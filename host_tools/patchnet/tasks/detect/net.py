@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import data
 from ...net.layers import Layer
 from ...net.network import Network
-from ...train.modules import Bottleneck, Tunnels, build_layer, normalise, start_weights
+from ...train.modules import Bottleneck, Tunnels, build_layer, normalise, start_weights, stitch
 from . import boxes
 from .end import Boxes
 from .input import prepare
@@ -111,15 +110,3 @@ class DetectNet(Tunnels):
 def by_anchor(x: Tensor, classes: int) -> Tensor:
     """A head's output (N, A * (4 + classes), H, W) as (N, H * W * A, 4 + classes), in scan order."""
     return x.permute(0, 2, 3, 1).reshape(len(x), -1, 4 + classes)
-
-
-def stitch(maps: Sequence[Tensor], network: Network) -> Tensor:
-    """The tunnels' last maps, each (N, C, h, w), as one map (N, C, SH, SW): each gives its part; where two
-    meet they are added."""
-    end, out = Boxes.of(network), None
-    rows, columns = end.map
-    for x, p in zip(maps, end.places, strict=True):
-        part = x[:, :, p.from_y : p.from_y + p.h, p.from_x : p.from_x + p.w]
-        part = F.pad(part, (p.to_x, columns - p.to_x - p.w, p.to_y, rows - p.to_y - p.h))
-        out = part if out is None else out + part
-    return out

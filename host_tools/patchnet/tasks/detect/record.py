@@ -13,9 +13,10 @@ from ... import format as fmt
 from ...blob.quantized import QEnd, QNet
 from ...blob.record import BlobInfo, Record, Writer
 from ...net.network import Network
+from ...net.stitching import Place
 from ...plan.place import Plan
 from .boxes import CENTRE, SIZE
-from .end import Boxes, Place, scales
+from .end import Boxes, scales
 
 
 @dataclass(frozen=True)
