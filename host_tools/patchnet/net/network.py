@@ -244,10 +244,11 @@ class Network:
     @property
     def overlap(self) -> float:
         """The share of the patches' pixels, and so of the tunnels' multiply-accumulates, that other patches have seen
-        already: what margins, a central patch and repeated tunnels cost."""
-        (ph, pw), seen = self.patch, set[tuple[int, int]]()
-        for top, left in set(self.corners):
-            seen |= {(y, x) for y in range(top, top + ph) for x in range(left, left + pw)}
+        already: what margins, a central patch and repeated tunnels cost. A picture averaged down has pixels of its own.
+        """
+        (ph, pw), seen = self.patch, set[tuple[int, ...]]()
+        for top, left, *size in set(self.patches()):
+            seen |= {(y, x, *size) for y in range(top, top + ph) for x in range(left, left + pw)}
         return 1 - len(seen) / (self.tunnels * ph * pw)
 
     @property
