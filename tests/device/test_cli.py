@@ -191,13 +191,33 @@ WRONG = {
     "pareto in words": (["analyze", "pets.pnb", "--pareto", "all"], "unrecognized arguments: all"),
     "pack something else": (["pack", "bad.toml"], "wanted a qnet.npz"),
     "pack over what is packed": (["pack", "pets.pnb"], "pets.pnb: is packed: -o FILE.pnb tells where"),
+    "teaching without a teacher": (
+        ["train", "digits", "--set", "teaching=0.5"],
+        "teaching has no effect without teacher",
+    ),
+    "size of no teacher": (
+        ["train", "digits", "--set", "teacher_size=[20, 20]"],
+        "teacher_size has no effect without teacher",
+    ),
+    "a network's key": (["train", "digits", "--set", "coarse=true"], "coarse: stands in the table [network]"),
+    "a table's key": (["train", "digits", "--set", "network.coarse=true"], "KEY being no table's, got 'network.coarse"),
+    "a teacher that is not there": (
+        ["train", "digits", "--set", "teacher=gone"],
+        "teacher gone: wanted a trained run, with float.npz, or a file that ends in .pt, .torchscript, .pt2, .onnx, "
+        "there is nothing",
+    ),
+    "a teacher of another kind": (
+        ["train", "digits", "--set", "teacher=pets.pnb"],
+        "teacher pets.pnb: wanted a trained",
+    ),
+    "no such weights": (["pack", "person-mcunet", "--float32"], "a bare name: bccd, cifar10, digits, person66, "),
     "pack nothing": (["pack", "gone.npz"], "no gone.npz (packed networks with a bare name: "),
     "design impossible": (["design", "--budget", "1K", "--height", "99", "--width", "99"], "budget 1,024 B"),
     "no picture": (["predict", "pets.pnb", "gone.png"], "no such picture: gone.png"),
     "not a picture": (["predict", "pets.pnb", "qnet.npz"], "qnet.npz: no picture, or of an unknown kind"),
     "two engines": (["predict", "pets.pnb", "a.png", "--on", "host,unix"], "wanted one engine, got host, unix"),
     "no experiment": (["train", "gone.toml"], "no experiment 'gone.toml'"),
-    "bad setting": (["train", "digits", "--set", "epochs"], "wanted KEY=VALUE, got 'epochs'"),
+    "bad setting": (["train", "digits", "--set", "epochs"], "wanted KEY=VALUE, KEY being no table's, got 'epochs'"),
     "unknown setting": (["train", "digits", "--set", "epoch=1"], "unknown key 'epoch' (did you mean 'epochs'?"),
     "no table": (["paper"], "wanted --list, or table and its number"),
     "no number": (["paper", "table"], "wanted --list, or table and its number"),
@@ -608,6 +628,12 @@ def test_pack_what_is_packed(here, capsys):
     assert Path("large.pnb").read_bytes() == Path("pets.pnb").read_bytes() and again["ram"] != small["ram"]
     shipped = run_json(capsys, "pack", "digits", "--budget", "1500")
     assert shipped["path"] == "digits.pnb" and shipped["ram"] <= 1500
+    status, _, err = run(capsys, "pack", "digits")
+    assert status == 2 and "digits.pnb: is there already: -o FILE.pnb tells where" in err
+    status, _, err = run(capsys, "pack", "digits", "--wide", "--board", "NUCLEO_H723ZG", "-o", "wide.pnb")
+    assert status == 0 and "note: --wide makes no difference to digits" in err and "has room for" not in err
+    status, _, err = run(capsys, "pack", "cifar10", "--board", "NUCLEO_H723ZG", "-o", "large.pnb")
+    assert status == 0 and "note: NUCLEO_H723ZG has room for 258,048 B, large.pnb takes 609,9" in err
     x = np.random.default_rng(0).integers(-128, 128, math.prod(patchnet.Model("digits").input_shape), np.int8)
     assert patchnet.Model("digits.pnb").predict(x.tobytes()) == patchnet.Model("digits").predict(x.tobytes())
 

@@ -97,3 +97,5 @@ def test_where(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert str(kept.folder()) == "/home/me/.cache/patchnet"
+    monkeypatch.setenv("PATCHNET_CACHE", "~/plans")
+    assert str(kept.folder()) == "/home/me/plans"

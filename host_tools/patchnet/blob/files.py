@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import zipfile
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from numpy.lib.npyio import NpzFile
 
 from ..data import PICTURES, SOUNDS
 from ..engine.model import Model
-from ..models import FOLDER, names, resolve
+from ..models import FOLDER, names, resolve, weights
 from ..net.network import Network
 from ..net.toml import from_dict
 from ..npz import npz
@@ -27,6 +28,7 @@ from .pack import pack
 from .quantized import QNet
 from .unpack import blob_network, blob_qnet, read, read_blob
 
+log = logging.getLogger(__name__)
 FLOAT32_ENGINE = "float32-device"  # the engine here on a float32 network
 FLOAT32 = ".float32.pnb"  # how the names of float32 networks end, beside those of integers
 
@@ -58,8 +60,9 @@ def model_file(model: str | Path, on: str) -> Path:
         raise ValueError(f"{model}: wanted {wanted} or a run with one, {what_is(path)}")
     if not found:
         wanted = {"float": "trained weights", "source": "original of an imported network"}.get(on, "network")
-        shipped = ", ".join(names()) or "none"
-        near = "" if str(model) in names() else meant(str(model), names())
+        have = [name for name in names() if on != "float" or weights(name).is_file()]
+        shipped = ", ".join(have) or "none"
+        near = "" if str(model) in names() else meant(str(model), have)
         raise FileNotFoundError(
             f"no {wanted} {', '.join(map(str, looked))} ({near}networks with a bare name: {shipped})"
         )
@@ -208,7 +211,10 @@ def place_of(file: Path, net: QNet) -> Path:
     """Where a plan for the integers of `file` goes unless told: beside them, for a shipped network here. ValueError if
     that is the file itself."""
     if file.parent == FOLDER:
-        return Path(f"{net.design.name}.pnb")
+        here = Path(f"{net.design.name}.pnb")
+        if here.exists():
+            raise ValueError(f"{here}: is there already: -o FILE.pnb tells where the shipped network's plan goes")
+        return here
     out = file.parent / f"{net.design.name}.pnb"
     if out == file:
         raise ValueError(f"{file}: is packed: -o FILE.pnb tells where the same network by another plan goes")
@@ -239,6 +245,9 @@ def pack_file(
     fast = fast_layers(net)
     progress = planning(track, net.design.name)
     source = flash if stream is None else Stream(stream)
-    blob = pack(net, plan(net.design, budget, fast=fast, source=source, progress=progress), wide)
+    found = plan(net.design, budget, fast=fast, source=source, progress=progress)
+    blob = pack(net, found, wide)
+    if wide and blob == pack(net, found):
+        log.warning("--wide makes no difference to %s: no layer of its plan gains by it", net.design.name)
     packed = _written(to, blob)
     return packed if stream is None else replace(packed, streamed=Model(packed.path, stream=stream).ram)

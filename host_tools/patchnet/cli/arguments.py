@@ -225,7 +225,7 @@ def setting(text: str) -> tuple[str, object]:
     """KEY=VALUE of --set; the value is JSON where it can be, else text."""
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f"wanted KEY=VALUE, got {text!r}")
+        raise argparse.ArgumentTypeError(f"wanted KEY=VALUE, KEY being no table's, got {text!r}")
     try:
         return key, json.loads(value)
     except json.JSONDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -25,6 +26,9 @@ from .output import needs_torch, print_json, progress, quiet_stdout
 
 if TYPE_CHECKING:
     from ..evaluate.chain import Chain
+
+
+log = logging.getLogger(__name__)
 
 
 def add(command: Callable[..., Parser]) -> None:
@@ -121,7 +125,9 @@ def run_quantize(args) -> int:
 
 
 def run_pack(args) -> int:
-    from ..blob.files import pack_file, pack_float32  # imported here: the stage alone
+    # imported here: the stage alone
+    from ..blob.files import pack_file, pack_float32
+    from ..make.boards import BOARDS, ROMFS_OWN
 
     if args.float32:
         no_use(args, ("--stream", "--board", "--wide"), "with --float32")
@@ -131,6 +137,10 @@ def run_pack(args) -> int:
             packed = pack_float32(args.qnet, args.out, args.budget, track)
         else:
             packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream, flash)
+    if args.board and packed.blob_bytes > (room := BOARDS[args.board].romfs - ROMFS_OWN):
+        log.warning(
+            "%s has room for %s B, %s takes %s B", args.board, f"{room:,}", packed.path, f"{packed.blob_bytes:,}"
+        )
     if args.json:
         print_json({name: value for name, value in asdict(packed).items() if value is not None})
     else:

@@ -25,7 +25,7 @@ SLOW = 0.5  # seconds: what was found quicker is not kept
 def folder() -> Path | None:
     own = os.environ.get("PATCHNET_CACHE")
     if own is not None:
-        return Path(own) if own else None
+        return Path(own).expanduser().absolute() if own else None
     with suppress(RuntimeError):  # nobody's home
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "patchnet"
     return None

@@ -12,6 +12,7 @@ import numpy as np
 from .. import rooms
 from ..data import Dataset, load, readable
 from ..net.network import Network
+from ..net.recipe import PatchTunnels
 from ..net.toml import (
     from_dict,
     known,
@@ -139,7 +140,9 @@ def load_experiment(path_or_name: str | Path, **overrides) -> Experiment:
     names = {f.name for f in fields(kind)}
     own = known(kind, {k: v for k, v in values.items() if k in names}, str(path))
     rest = _without_others({k: v for k, v in values.items() if k not in names})
-    known(Experiment, rest, str(path), ("options", "source"))
+    if misplaced := rest.keys() & {f.name for f in fields(PatchTunnels)} - {f.name for f in fields(Experiment)}:
+        raise ValueError(f"{path}: {min(misplaced)}: stands in the table [network]")
+    known(Experiment, rest, str(path), ("options", "source"), tuple(sorted(names)))
     rest |= {"network": network, "options": kind(**tuples(own)), "source": values["network"]}
     made = Experiment(**tuples(rest))
     check(made, str(path))

@@ -46,6 +46,10 @@ class Teacher:
         self.pupil, self.name, self.logits = pupil, f"teacher {path}", True
         self.mean, self.std, self.size = mean, std, size
         self.run: Run
+        run = Path(path) / "float.npz" if Path(path).is_dir() else Path(path)
+        if not (run.suffix == ".npz" and run.is_file()) and Path(path).suffix.lower() not in FILES:
+            wanted = f"a trained run, with float.npz, or a file that ends in {', '.join(FILES)}"
+            raise ValueError(f"{self.name}: wanted {wanted}, there is {'none' if Path(path).exists() else 'nothing'}")
         if Path(path).suffix.lower() in FILES:
             self.of_file(Path(path))
             self.look()
@@ -108,7 +112,7 @@ class Teacher:
             raise ValueError(f"{self.name}: {error}") from None
         except Exception as error:
             said = str(error).strip() or type(error).__name__
-            raise ValueError(f"{self.name}: {what}: {said.splitlines()[-1][:200]}") from None
+            raise ValueError(f"{self.name}: {what}: {said.splitlines()[0][:200]}") from None
 
     @torch.no_grad()
     def asked(self, x: Tensor) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
 import numpy as np
@@ -220,6 +220,13 @@ class Options:
     """The teacher's share of what is learnt."""
 
 
+def without_teacher(e: Experiment) -> None:
+    """ValueError if something is said of a teacher, and there is none."""
+    for field in fields(Options):
+        if field.name.startswith("teach") and getattr(e.options, field.name) != field.default:
+            raise ValueError(f"{e.name}: {field.name} has no effect without teacher")
+
+
 class Classification(Training):
     options: type = Options
 
@@ -238,6 +245,8 @@ class Classification(Training):
             raise ValueError(
                 f"{e.name}: extra pictures of a set of class labels want a teacher, who tells what they are"
             )
+        if not own.teacher:
+            without_teacher(e)
         if training.boxes is not None:
             unmixed(e)
         if training.boxes is not None and own.teacher:
