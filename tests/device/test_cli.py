@@ -357,8 +357,13 @@ WRONG = {
     ),
     "search in no such storage": (
         [*SEARCH, "--ms", "9", "-o", "new", "--storage", "nothing://x"],
-        "--storage nothing://x: ",
+        "storage nothing://x: ",
     ),
+    "search in a folder for a storage": (
+        [*SEARCH, "--ms", "9", "-o", "new", "--storage", "pictures"],
+        "storage pictures: wanted a file, or a database's URL",
+    ),
+    "pack a search": (["pack", "sought"], "this is a search: patchnet search -o sought --show"),
     "show with a limit": (["search", "-o", "new", "--show", "--ms", "9"], "--ms: has no effect with --show"),
     "show of nothing": (["search", "-o", "none", "--show"], "none: wanted a folder that `search` began"),
     "tune without a chain": (["train", "digits", "--tune", "2"], "--tune: has no effect without --chain"),
@@ -485,6 +490,8 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     np.savez(here / "nameless.npz", images=pixels, labels=[0])
     np.savez(here / "many.npz", images=pixels, labels=[0], classes=[f"c{i}" for i in range(100)])
     (here / "none").mkdir(exist_ok=True)
+    (here / "sought").mkdir(exist_ok=True)
+    (here / "sought" / "search.json").write_text("{}")
     (here / "torn" / "cat").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (9, 9)).save(here / "torn" / "cat" / "a.png")
     (here / "torn" / "cat" / "b.png").write_bytes(b"no picture")
@@ -503,7 +510,7 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
         toys.folder(here / "squares", 7)
     status, out, err = run(capsys, *argv)
     lines = [line for line in err.splitlines() if line.startswith("patchnet")]
-    assert status == 2 and not out and len(lines) == 1 and "━" not in err, err
+    assert status == 2 and not out and len(lines) == 1 and "━" not in err and "\n\n" not in f"\n{err}", err
     assert message in lines[0] and "Traceback" not in err
 
 

@@ -1,6 +1,7 @@
 """`patchnet search`: what is trained keeps to the limits; stopped, killed, shared by processes, it goes on."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from conftest import PATIENT
 from patchnet import cli
 from patchnet.make import search, study
 from patchnet.make.choose import Wanted
-from patchnet.train.experiment import load_experiment
+from patchnet.train.experiment import NoNumber, load_experiment
 
 LIMITS = Wanted(10 << 10, 60 << 10, ms=20)
 ORDER = study.Order(LIMITS, epochs=3, share=1)
@@ -68,8 +69,8 @@ def quick(monkeypatch):
     return seen
 
 
-def sought(folder, out, trials, order=ORDER, **more):
-    return search.search(order, str(folder), "", out, trials=trials, told=lambda _line: None, **more)
+def sought(folder, out, trials, order=ORDER, told=lambda _line: None, **more):
+    return search.search(order, str(folder), "", out, trials=trials, told=told, **more)
 
 
 def trials_of(out):
@@ -143,14 +144,124 @@ def test_a_loss_that_is_no_number_ends_one_training(folder, tmp_path, quick, mon
     def sometimes(*args):
         if len(quick) == 1:
             quick.append(args[2])
-            raise ValueError("the loss is nan")
+            raise NoNumber("the loss is nan")
         stub(*args)
 
     monkeypatch.setattr(study, "shortly", sometimes)
-    assert len(sought(folder, tmp_path / "run", 3).rows) == 2
-    monkeypatch.setattr(study, "shortly", lambda *args: (_ for _ in ()).throw(ValueError("the loss is nan")))
-    with pytest.raises(ValueError, match="the loss is nan"):
+    told = []
+    assert len(sought(folder, tmp_path / "run", 3, told=told.append).rows) == 2
+    assert [line for line in told if "nan" in line] == [f"1: the loss is nan: {quick[1].described()}"]
+    monkeypatch.setattr(study, "shortly", lambda *args: (_ for _ in ()).throw(NoNumber("the loss is nan")))
+    with pytest.raises(NoNumber, match="the loss is nan"):
         sought(folder, tmp_path / "other", 5)
+
+
+def test_data_that_cannot_be_read_end_the_search_and_lose_nothing(folder, tmp_path):
+    """A real training: its network is proposed again."""
+    out, judged = tmp_path / "run", tmp_path / "run" / "short" / "test.npz"
+    sought(folder, out, 0)
+    kept = judged.read_bytes()
+    judged.write_bytes(kept[:-99])
+    with pytest.raises(ValueError, match=r"short.test\.npz: no \.npz file, or a damaged one"):
+        sought(folder, out, 1)
+    every = trials_of(out)
+    same = [t for t in every[1:] if t.system_attrs["fixed_params"] == every[0].system_attrs["fixed_params"]]
+    assert every[0].state.name == "FAIL" and [t.state.name for t in same] == ["WAITING"]
+    assert not any(map(study.taken_up, every))
+
+
+# ---------------------------------------------------------------- what lies in a folder is damaged, or another's
+
+
+@pytest.fixture(scope="module")
+def begun(folder, tmp_path_factory):
+    """A search that has trained one network, and is copied."""
+    own = {}
+    exec(STUB.replace("SLEEP", "pass"), own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "shortly", own["shortly"])
+        out = tmp_path_factory.mktemp("begun") / "run"
+        sought(folder, out, 1)
+    return out
+
+
+@pytest.fixture
+def copied(begun, tmp_path):
+    return Path(shutil.copytree(begun, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("end", [b'{"op_code":5,"worker_id":"a', b'{"op_code":5}', b"\xff\0", b'{"op_{"op_code":5}\n'])
+def test_half_a_line_at_the_end_of_the_journal_is_cut_off(end, copied, folder, quick):
+    before = (copied / "study.log").read_bytes()
+    (copied / "study.log").write_bytes(before + end)
+    assert len(search.show(copied).rows) == 1 and (copied / "study.log").read_bytes() == before + end
+    assert len(sought(folder, copied, 2).rows) == 2
+    assert (copied / "study.log").read_bytes().startswith(before)
+    assert all(map(study.is_record, (copied / "study.log").read_bytes().splitlines()))
+
+
+@pytest.mark.parametrize(("line", "to"), [(0, b"oops"), (2, b""), (2, b'{"op_code":'), (2, b"[1]"), (2, b"\xff")])
+def test_damage_elsewhere_is_told_by_its_line(line, to, copied, folder):
+    lines = (copied / "study.log").read_bytes().split(b"\n")
+    damaged = b"\n".join([*lines[:line], to, *lines[line + 1 :]])
+    (copied / "study.log").write_bytes(damaged)
+    for go in (lambda: search.show(copied), lambda: sought(folder, copied, 2)):
+        with pytest.raises(ValueError, match=rf"copy.study\.log: line {line + 1}: wanted JSON of a study"):
+            go()
+    assert (copied / "study.log").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("change", [
+    lambda _: {}, lambda _: [], lambda _: "x", lambda _: None, lambda was: was | {"study": 3},
+    lambda was: was | {"sizes": [[1, 2]]}, lambda was: was | {"contents": {"a": 1}}, lambda was: was | {"order": {}},
+    lambda was: was | {"order": was["order"] | {"epochs": "3"}}, lambda was: was | {"order": was["order"] | {"x": 1}},
+    lambda was: was | {"order": was["order"] | {"wanted": {"ram": "10K"}}},
+])  # fmt: skip
+def test_what_is_no_order_is_told(change, copied, folder):
+    path = copied / "search.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    for go in (lambda: search.show(copied), lambda: sought(folder, copied, 2)):
+        with pytest.raises(ValueError, match=r"copy.search\.json: wanted what `search` was asked for, as JSON \("):
+            go()
+
+
+def test_a_folder_that_was_renamed_goes_on(copied, folder, quick):
+    assert len(sought(folder, copied, 2).rows) == 2 and search.show(copied).study == "run"
+    assert len(search.show(copied, "run", str(copied / "short" / ".." / "study.log")).rows) == 2
+
+
+def test_show_is_of_the_folders_own_study(copied, folder, tmp_path, quick):
+    other = tmp_path / "other"
+    sought(folder, other, 1, replace(ORDER, epochs=1))
+    best = (copied / "best.toml").read_bytes()
+    for names, said in (
+        (("other", str(other / "study.log")), r"study was 'run', storage was ''"),
+        (("other",), r"copy: was begun otherwise \(study was 'run'\)"),
+        (("", str(other / "study.log")), r"copy: was begun otherwise \(storage was ''\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            search.show(copied, *names)
+    text = (other / "study.log").read_text().replace('"study_name":"other"', '"study_name":"run"')
+    (copied / "study.log").write_text(text)  # of the name, and of another order
+    with pytest.raises(ValueError, match=r"study run: was begun otherwise \(epochs was 1\)"):
+        search.show(copied)
+    assert (copied / "best.toml").read_bytes() == best
+    (copied / "study.log").unlink()
+    with pytest.raises(ValueError, match=r"^\S*copy.study\.log: wanted the study 'run', there is no such file"):
+        search.show(copied)
+    assert not (copied / "study.log").exists()
+
+
+@pytest.mark.parametrize(("storage", "said"), [
+    ("", "storage .*: wanted a file, or a database's URL"), ("text", "text: line 1: wanted JSON of a study"),
+    ("text/study.log", "text"), ("begun", r"study run: was begun otherwise \(epochs was 3\)"),
+])  # fmt: skip
+def test_a_storage_that_is_none_leaves_nothing(storage, said, folder, begun, tmp_path):
+    (tmp_path / "text").write_text("something else")
+    where = begun / "study.log" if storage == "begun" else tmp_path / storage
+    with pytest.raises((ValueError, OSError), match=said):
+        sought(folder, tmp_path / "run", 1, replace(ORDER, epochs=4), study="run", storage=str(where))
+    assert not (tmp_path / "run").exists() and (tmp_path / "text").read_text() == "something else"
 
 
 @pytest.mark.parametrize(("order", "said"), [

@@ -92,6 +92,21 @@ def test_sets_of_which_nothing_can_be_learnt(tmp_path, classes, each, line):
         look(fill(tmp_path / "pets", classes, each))
 
 
+def test_values_that_are_no_pictures_are_refused(tmp_path):
+    values = RNG.integers(-128, 128, (20, 9, 9, 5), np.int8)
+    np.savez(tmp_path / "five.npz", features=values, labels=np.arange(20) % 2, classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"five\.npz: wanted pictures of 1 or 3 channels, got values of \(9, 9, 5\)"):
+        look(tmp_path / "five.npz")
+
+
+def test_a_class_that_the_test_has_nothing_of(tmp_path):
+    fill(tmp_path / "train")
+    pixels = RNG.integers(0, 256, (3, 24, 32, 3), np.uint8)
+    np.savez(tmp_path / "test.npz", images=pixels, labels=[1, 1, 1], classes=["cat", "dog"])
+    seen = look(tmp_path / "train", str(tmp_path / "test.npz"))
+    assert "the test has nothing of cat: it does not tell whether that is learnt" in seen.notes
+
+
 def test_what_has_changed_since(tmp_path):
     root = fill(tmp_path / "pets", each=3)
     before = contents(root)

@@ -105,10 +105,11 @@ def what_is(path: Path) -> str:
 
 
 def folder_is(path: Path, here: str) -> str:
-    """The same of a folder: a run that is not done, or data."""
+    """The same of a folder: a run that is not done, a search, or data."""
     stages = {
         "*.pnb": f"this is a packed run: patchnet val {here} --data DATA",
         "make.json": "this is a run that is not done: the same `patchnet make` again goes on with it",
+        "search.json": f"this is a search: patchnet search -o {here} --show",
         "qnet.npz": f"this is a run that is not packed yet: patchnet pack {here}",
         "float.npz": f"this is a trained run, not quantized yet: patchnet quantize {here}, then patchnet pack {here}",
         "config.toml": f"this is a run that is not trained yet: patchnet train {here}/config.toml --out {here}",

@@ -40,10 +40,10 @@ def progress(args) -> Iterator[Callable]:
         yield track
     except BaseException:
         bars.live.transient = True  # half a bar says nothing beside the error
+        bars.live.stop()  # bars.stop() ends with an empty line where there is no terminal
         raise
-    finally:
-        if bars.live.is_started:
-            bars.stop()
+    if bars.live.is_started:
+        bars.stop()
 
 
 @contextmanager

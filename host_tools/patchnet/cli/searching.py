@@ -37,9 +37,11 @@ def add(command: Callable[..., Parser]) -> None:
         "study. Leaves the front, pareto.png, and best.toml for `patchnet train`. Needs PyTorch and Optuna."
     )
     p = command("search", run_search, "Search for a network for pictures of classes", more)
-    p.add_argument("--data", metavar="DATA", help="what to learn from")
+    p.add_argument("--data", metavar="DATA", help="what to learn from; needed unless --show")
     p.add_argument("--test", metavar="DATA", help="what to test with, which chooses nothing (default: a part of DATA)")
-    p.add_argument("--ram", type=size, metavar="SIZE", help="arena at most")
+    p.add_argument(
+        "--ram", type=size, metavar="SIZE", help="arena at most; needed unless --show, as is one of --ms and --cycles"
+    )
     limits(p, cycles=True)
     p.add_argument("-o", dest="out", type=new_folder, metavar="DIR", required=True, help="the search's folder")
     p.add_argument("--trials", type=positive, metavar="N", help="networks to train, in all (default: 40)")
@@ -51,7 +53,9 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--seed", type=not_negative, metavar="N", help=f"of all random numbers (default: {SEED})")
     more = "a database that many machines share, or a file (default: study.log in DIR)"
     p.add_argument("--storage", default="", metavar="URL", help=more)
-    p.add_argument("--study", default="", metavar="NAME", help="in the storage (default: DIR's name)")
+    p.add_argument(
+        "--study", default="", metavar="NAME", help="in the storage (default: that of DIR, if it is new DIR's name)"
+    )
     p.add_argument("--teacher", default="", metavar="RUN", help="of the full training that best.toml asks for")
     p.add_argument("--show", action="store_true", help="search no more: what was found so far")
 

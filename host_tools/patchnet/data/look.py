@@ -70,6 +70,9 @@ def look(path: str | Path, test: str = "", track: Track = no_track) -> Looked:
     else:
         own = Seen.of(every[str(path)], notes, track)
         learnt, tried = own.parted(notes)
+    none = [name for name, n in zip(tried.classes, tried.counts() if len(tried) else [], strict=False) if not n]
+    if none:
+        notes.append(f"the test has nothing of {some(none)}: it does not tell whether that is learnt")
     out = Looked(
         kind_of(learnt), learnt, tried, own.sizes(), tuple(notes), parts or (str(path), ""), watched, held(every)
     )
@@ -141,6 +144,8 @@ class Seen:
                 hashes.append(None)
                 shapes.append((len(item.pcm), item.rate))
             else:
+                if item.dtype != np.uint8:
+                    raise ValueError(f"{items.where}: wanted pictures of 1 or 3 channels, got values of {item.shape}")
                 hashes.append(difference_hash(as_picture(item)))
                 shapes.append(item.shape[:2])
         if bad:

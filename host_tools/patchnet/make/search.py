@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import optuna
 from filelock import FileLock
@@ -31,12 +31,13 @@ from ..whole import made, write_text
 from .choose import Wanted, making_for
 from .space import Proposal, Space
 from .stages import DETAIL, described
-from .study import STOPPED, TRAINED, Needs, Order, Told, Worker, check, experiment_of, opened
+from .study import STOPPED, TRAINED, Needs, Order, Told, Worker, check, end_of, experiment_of, opened, storage_of
 
 ORDER, BEST, FRONT = "search.json", "best.toml", "pareto.png"
 HELD = 0.2  # of what there is to learn from: by so many items proposals are judged
 TRIALS = 40  # networks trained, if nothing else is said
 EPOCHS = 30  # of the full training
+KINDS: dict[str, Any] = {"order": dict, "study": str, "storage": str, "contents": dict, "sizes": list}  # of search.json
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def begin(order: Order, data: str, test: str, out: Path, study: str, storage: st
         raise ValueError(f"{data}: {len(seen.train)} items are too few to hold out some of each class")
     for line in described(seen):
         told(line)
+    if storage:  # before the folder is this search's: the storage may not be there, or be another's
+        agree(opened(out, study, storage, order.epochs), terms(order, seen))
     side = round(DETAIL * max(int(size) for size in space.genes["size"]))
     for name, part in (("train", seen.train), ("test", seen.test), ("validation", seen.validation)):
         if part:
@@ -120,11 +123,49 @@ def part_of(items: Dataset, share: float) -> Dataset:
 def asked_before(out: Path) -> dict[str, Any]:
     path = out / ORDER
     try:
-        return dict(json.loads(path.read_text()))
+        before = json.loads(path.read_text())
+        if other := misfit(before):
+            raise ValueError(other)
+        return dict(before)
     except FileNotFoundError:
         raise ValueError(f"{out}: wanted a folder that `search` began, there is no {ORDER}") from None
     except ValueError as e:
         raise ValueError(f"{path}: wanted what `search` was asked for, as JSON ({e}): -o names another") from None
+
+
+def misfit(before: Any) -> str:
+    """What is otherwise in it than `begin` writes it; "" if nothing is."""
+    of_wanted = get_type_hints(Wanted) | {"source": dict | None}
+    other = unlike(before, KINDS) or unlike(before["order"], get_type_hints(Order) | {"wanted": dict})
+    other = other or unlike(before["order"]["wanted"], of_wanted)
+    if not other and not (len(before["sizes"]) == 3 and pairs(before["sizes"]) and pairs(before["contents"].values())):
+        other = "sizes or contents are no pairs"
+    return other
+
+
+def unlike(values: Any, kinds: dict[str, Any]) -> str:
+    """The first that is missing, or of another kind."""
+    if not isinstance(values, dict):
+        return f"a table, got {str(values)[:40]}"
+    for key, kind in kinds.items():
+        value = values.get(key)
+        if not isinstance(value, kind) and not (type(value) is int and isinstance(float(value), kind)):
+            return f"{key} is {value!r}"
+    return ", ".join(f"{key} is unknown" for key in values.keys() - kinds.keys())
+
+
+def pairs(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, list) and [type(n) for n in value] == [int, int] for value in values)
+
+
+def named(out: Path, study: str, storage: str) -> tuple[str, str]:
+    """The study and its storage: if nothing else is said, those that the folder was begun with."""
+    if not (out / ORDER).is_file():
+        return study or out.resolve().name, storage
+    before = asked_before(out)
+    here, there = (storage_of(out, one) for one in (storage, before["storage"]))
+    same = not storage or (Path(here).resolve() == Path(there).resolve() if isinstance(here, Path) else here == there)
+    return study or before["study"], before["storage"] if same else storage
 
 
 def refuse_other(before: dict[str, Any], asked: dict[str, Any], where: str, instead: str) -> None:
@@ -170,6 +211,11 @@ def front_of(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 # ---------------------------------------------------------------- all of it
 
 
+def terms(order: Order, seen: Looked) -> dict[str, Any]:
+    """What all who work on a study have alike."""
+    return {"order": asdict(order), "classes": list(seen.classes), "items": [len(seen.train), len(seen.test)]}
+
+
 def agree(study: optuna.Study, asked: dict[str, Any]) -> None:
     """ValueError if the study was begun with something else."""
     refuse_other(study.user_attrs, asked, f"study {study.study_name}", "--study names another")
@@ -196,15 +242,16 @@ def search(
     """Goes on with the study, or begins it, until so many networks were trained in all, or the minutes are over.
     ValueError if nothing fits, or the folder or study was begun with another order."""
     until = None if minutes is None else time.monotonic() + 60 * minutes
-    study = study or out.resolve().name
+    study, storage = named(out, study, storage)
     if "://" in storage:
         opened(out, study, storage, order.epochs)  # before the data are read: it may not be reached
+    elif storage:
+        end_of(Path(storage))
     with made(out), in_turn(out):
         begin(order, data, test, out, study, storage, track, told)
         seen = looked(out)
-        asked = {"order": asdict(order), "classes": list(seen.classes), "items": [len(seen.train), len(seen.test)]}
         own, space = opened(out, study, storage, order.epochs), Space(making_for(study, seen))
-        agree(own, asked)
+        agree(own, terms(order, seen))
         worker = Worker(own, space, order, out, TRIALS if (trials, minutes) == (None, None) else trials, until, told)
         if not worker.trials():
             worker.first()
@@ -215,7 +262,10 @@ def search(
 def show(out: Path, study: str = "", storage: str = "", teacher: str = "") -> Found:
     """What was found so far."""
     before = asked_before(out)
-    own = opened(out, study or before["study"], storage or before["storage"])
+    study, storage = named(out, study, storage)
+    refuse_other(before, {"study": study, "storage": storage}, str(out), "-o names another folder")
+    own = opened(out, study, storage)
+    refuse_other(own.user_attrs, {"order": before["order"]}, f"study {study}", "it is another folder's")
     space = Space(making_for(own.study_name, looked(out)))
     wanted = {k: v for k, v in before["order"]["wanted"].items() if k != "source"}
     return found(own, space, out, Wanted(**wanted), teacher)

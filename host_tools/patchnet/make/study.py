@@ -9,6 +9,7 @@ became of it), "score", "worker" and "beat" (when its worker was last alive).
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import shutil
@@ -26,7 +27,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..blob.pack import pack
@@ -38,6 +39,7 @@ from ..plan import choice
 from ..plan.place import place
 from ..report.analyze import blob_bytes
 from ..tasks.making import Making
+from ..train.experiment import NoNumber
 from ..whole import write_text
 from .choose import FEWEST, Wanted, candidates, training_of
 from .space import EVEN, LATE, Gene, Proposal, Space
@@ -130,34 +132,77 @@ def check(space: Space, wanted: Wanted) -> None:
 
 
 def opened(out: Path, study: str, storage: str, epochs: int = 0, tries: int = TRIES) -> optuna.Study:
-    """The study, made if need be for trainings of so many epochs. ValueError if the storage cannot be reached; or,
-    epochs being 0, has it not."""
+    """The study, made if need be for trainings of so many epochs. ValueError if the storage cannot be reached, or is
+    damaged; or, epochs being 0, has it not."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", module="optuna")
+    where = storage_of(out, storage)
+    if isinstance(where, Path):
+        if not epochs and not where.exists():
+            raise ValueError(f"{where}: wanted the study {study!r}, there is no such file")
+        if epochs:
+            mend(where)
+        else:
+            end_of(where)
     try:
-        where = stored(out, storage)
+        own = JournalStorage(JournalFileBackend(str(where))) if isinstance(where, Path) else RDBStorage(where)
         if not epochs:
-            return optuna.load_study(study_name=study, storage=where)
+            return optuna.load_study(study_name=study, storage=own)
         return optuna.create_study(
-            storage=where, pruner=halving(epochs), study_name=study, direction="maximize", load_if_exists=True
+            storage=own, pruner=halving(epochs), study_name=study, direction="maximize", load_if_exists=True
         )
     except KeyError:
-        raise ValueError(f"{storage or out}: has no study {study!r}: --study names another") from None
+        raise ValueError(f"{where}: has no study {study!r}: --study names another") from None
     except Exception as error:  # of each database its own
         if tries == 1:
             told = (str(error).splitlines() or [""])[0][:150]
-            raise ValueError(f"--storage {storage or out / STUDY}: {told}") from None
+            raise ValueError(f"storage {where}: {told}") from None
     time.sleep(1)  # two that begin at once get in each other's way
     return opened(out, study, storage, epochs, tries - 1)
 
 
-def stored(out: Path, storage: str) -> optuna.storages.BaseStorage:
-    """A database by its URL, a journal by its path; by default a journal in the folder."""
+def storage_of(out: Path, storage: str) -> str | Path:
+    """Of a database its URL, of a journal its path; by default a journal in the folder."""
     if "://" in storage:
-        return RDBStorage(storage)
-    path = Path(storage) if storage else out / STUDY
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+        return storage
+    return Path(storage) if storage else out / STUDY
+
+
+def end_of(journal: Path) -> int:
+    """Where its last whole line ends; behind that may be half a line, of one who was killed or found the disk full.
+    ValueError, telling the line, if another is damaged."""
+    if not journal.exists():
+        return 0
+    if not journal.is_file():
+        raise ValueError(f"storage {journal}: wanted a file, or a database's URL")
+    *lines, rest = journal.read_bytes().split(b"\n")
+    if not rest and len(lines) > 1 and not is_record(lines[-1]):  # half a line that something was appended to
+        lines.pop()
+    wrong = [n for n, line in enumerate(lines, 1) if not is_record(line)]
+    if wrong or (rest and not lines):  # a file of something else is left as it is
+        raise ValueError(f"{journal}: line {(wrong or [1])[0]}: wanted JSON of a study, this is none or damaged")
+    return sum(len(line) + 1 for line in lines)
+
+
+def mend(journal: Path) -> None:
+    """Cuts off half a line at its end, else the next would be appended to it. Under the lock that all write under: so
+    it is nobody's who is alive."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    try:
+        end = end_of(journal)
+        if journal.exists() and journal.stat().st_size > end:
+            os.truncate(journal, end)
+    finally:
+        lock.release()
+
+
+def is_record(line: bytes) -> bool:
+    try:
+        return "op_code" in dict(json.loads(line))
+    except (ValueError, TypeError):
+        return False
 
 
 def halving(epochs: int) -> optuna.pruners.BasePruner:
@@ -185,7 +230,7 @@ class Worker:
         return self.until is not None and time.monotonic() >= self.until
 
     def work(self) -> None:
-        """ValueError where nothing fits, or trainings fail."""
+        """ValueError where nothing fits, or trainings fail: one by its data, or FAILED in a row by themselves."""
         while not self.over():
             self.free_lost()
             if self.most is not None and sum(map(taken_up, self.trials())) >= self.most:
@@ -315,8 +360,9 @@ class Worker:
         try:
             with self.alive(trial):
                 shortly(self.out, self.space.making, proposal, self.order, trial.number, watch)
-        except ValueError as error:  # such as a loss that is no number
+        except NoNumber as error:
             self.failed += 1
+            self.told(f"{trial.number}: {error}: {proposal.described()}")
             trial.set_user_attr("reason", str(error))
             trial.set_user_attr("fate", FAULTY)
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

@@ -25,6 +25,11 @@ from ..net.toml import (
 )
 from ..words import apart, meant
 
+
+class NoNumber(ValueError):
+    """The loss, or a weight, is no number: the network, or how it was trained, is to blame, and no file."""
+
+
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 

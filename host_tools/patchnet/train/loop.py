@@ -34,7 +34,7 @@ from ..whole import whole, write_text
 from ..words import apart, some
 from . import backbone, processes
 from .batches import Draws, fits, jitter, kept
-from .experiment import Experiment, held_out, is_held, load_experiment, to_toml
+from .experiment import Experiment, NoNumber, held_out, is_held, load_experiment, to_toml
 from .folder import CHECKPOINT, checkpoint_of, claim, damaged, locked, make_way
 from .modules import load_float, normalise, read_float, save_float
 
@@ -239,9 +239,7 @@ class Trainer:
             loss += part.item()
         loss = self.agree(loss, stop)
         if not math.isfinite(loss):
-            raise ValueError(
-                f"{self.e.name}: epoch {epoch + 1}: the loss is {loss}: try a smaller lr than {self.e.lr:g}"
-            )
+            raise NoNumber(f"{self.e.name}: epoch {epoch + 1}: the loss is {loss}: try a smaller lr than {self.e.lr:g}")
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         self.scaler.step(self.optimizer)

@@ -26,6 +26,7 @@ from ..net.toml import to_dict
 from ..npz import npz
 from ..whole import whole
 from . import processes
+from .experiment import NoNumber
 
 ACTIVATION = {"relu6": nn.ReLU6, "relu": nn.ReLU, "none": nn.Identity}
 NO_PADS = (0, 0, 0, 0)
@@ -296,7 +297,7 @@ def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:
         arrays = {name: torch.from_numpy(z[name]) for name in z.files if name != "network"}
     wrong = [name for name, value in arrays.items() if value.is_floating_point() and not value.isfinite().all()]
     if wrong:
-        raise ValueError(f"{path}: {wrong[0]} has weights that are no numbers: its training went wrong")
+        raise NoNumber(f"{path}: {wrong[0]} has weights that are no numbers: its training went wrong")
     return network, {n: value.float() if value.dtype == torch.float16 else value for n, value in arrays.items()}
 
 
