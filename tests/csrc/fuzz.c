@@ -262,8 +262,9 @@ static void mend_arrays(mended_t *d, uint32_t chain, pn_layer_t *l) {
     uint8_t *p = param_at(d, chain, l->index);
     uint32_t end = 0, size = (uint32_t)d->size;
     d->m.weights.at = d->b;
+    bool fast = !pn_floats(&d->m) && pn_fast_mode(l->mode); // float32 networks have no arrays of their own for these
     bool in_groups = l->group > 0 && l->group % 4 == 0 && l->group <= l->cexp && l->cexp % 4 == 0 && l->cout % 2 == 0;
-    if ((pn_fast_mode(l->mode) && !in_groups) || pn_check_layer_arrays(&d->m, l, &end) == PN_OK) {
+    if ((fast && !in_groups) || pn_check_layer_arrays(&d->m, l, &end) == PN_OK) {
         return;
     }
     p[PN_PARAM_SHIFT] = p[PN_PARAM_SHIFT_1] = p[PN_PARAM_SHIFT_2] = 0;
@@ -278,7 +279,7 @@ static void mend_arrays(mended_t *d, uint32_t chain, pn_layer_t *l) {
         return;
     }
     put32(p + PN_PARAM_WEIGHT_OFF, l->weight_off = need ? at : 0);
-    if (pn_fast_mode(l->mode)) {
+    if (fast) {
         fill_fast(d->b + at, l);
     } else {
         fill_words(d->b + at, need);
