@@ -317,6 +317,11 @@ CONSTANTS = (
 )  # fmt: skip
 
 
+def patch_table(sized: bool) -> Table:
+    """That of the patch records, by the header's field."""
+    return SIZED_PATCH if sized else PATCH
+
+
 def c_codes() -> list[str]:
     """What functions return, with a word on why."""
     why = dict(PROGRESS) | {f"ERR_{name}": text for name, text in ERRORS}

@@ -98,8 +98,7 @@ static int check_header(pn_model_t *m) {
 }
 
 static int check_tables(const pn_model_t *m) {
-    uint32_t bytes = m->blob[PN_HEADER_SIZED] ? PN_SIZED_PATCH_BYTES : PN_PATCH_BYTES;
-    if (!pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PATCH_OFF), (uint64_t)m->tunnels * bytes)) {
+    if (!pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PATCH_OFF), (uint64_t)m->tunnels * pn_patch_bytes(m))) {
         return PN_ERR_PATCH;
     }
     for (uint32_t i = 0; i < m->tunnels; i++) {

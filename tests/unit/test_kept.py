@@ -90,12 +90,12 @@ def test_quick_ones_are_not_kept(folder, monkeypatch):
     assert not folder.exists()
 
 
-def test_where(monkeypatch):
+def test_where(monkeypatch, tmp_path):
     monkeypatch.delenv("PATCHNET_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert str(kept.folder()) == "/caches/patchnet"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert str(kept.folder()) == "/home/me/.cache/patchnet"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert kept.folder() == tmp_path / ".cache" / "patchnet"
     monkeypatch.setenv("PATCHNET_CACHE", "~/plans")
-    assert str(kept.folder()) == "/home/me/plans"
+    assert kept.folder() == tmp_path / "plans"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from numpy.lib.npyio import NpzFile
 
+from .. import format as fmt
 from ..data import PICTURES, SOUNDS
 from ..engine.model import Model
 from ..models import FOLDER, names, resolve, weights
@@ -248,7 +249,7 @@ def pack_file(
     source = flash if stream is None else Stream(stream)
     found = plan(net.design, budget, fast=fast, source=source, progress=progress)
     blob = pack(net, found, wide)
-    if wide and blob == pack(net, found):
+    if wide and not any(record["flags"] & fmt.FLAG_WIDE for record in read(blob).layers):
         log.warning("--wide makes no difference to %s: no layer of its plan gains by it", net.design.name)
     packed = _written(to, blob)
     return packed if stream is None else replace(packed, streamed=Model(packed.path, stream=stream).ram)

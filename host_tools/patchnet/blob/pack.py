@@ -87,13 +87,8 @@ def layer_bytes(q: QLayer, where: str, columns: bool) -> bytes:
     return _block(q, where, columns) if isinstance(q, QBlock) else _pooling(q, where)
 
 
-def patch_table(d: Network) -> fmt.Table:
-    """That of the network's patch records."""
-    return fmt.PATCH if d.sizes is None else fmt.SIZED_PATCH
-
-
 def _patch_records(d: Network) -> bytes:
-    table = patch_table(d)
+    table = fmt.patch_table(d.sizes is not None)
     return b"".join(table.pack(**{name: getattr(patch, name) for name, _ in table.fields}) for patch in d.patches())
 
 
@@ -265,7 +260,7 @@ def assemble(
     record, layers = record_of(d.task), d.run()
     labels = "".join(label + "\n" for label in d.labels).encode()
     fixed = (
-        d.tunnels * patch_table(d).size
+        d.tunnels * fmt.patch_table(d.sizes is not None).size
         + len(p.steps) * fmt.LAYER.size
         + len(p.segments) * fmt.SEGMENT.size
         + n * fmt.PARAM.size

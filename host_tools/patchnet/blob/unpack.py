@@ -38,7 +38,7 @@ def read(blob: bytes) -> BlobInfo:
     return BlobInfo(
         task,
         h,
-        (fmt.SIZED_PATCH if h["sized"] else fmt.PATCH).unpack_all(blob, h["patch_off"], h["tunnels"]),
+        fmt.patch_table(h["sized"]).unpack_all(blob, h["patch_off"], h["tunnels"]),
         fmt.LAYER.unpack_all(blob, h["layer_off"], h["layers"] + layers),
         fmt.SEGMENT.unpack_all(blob, h["segment_off"], h["segments"] + segments),
         text.split("\n")[:-1],

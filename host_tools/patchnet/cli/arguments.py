@@ -177,14 +177,14 @@ def limits(p: Parser, cycles: bool = False) -> None:
 def wanted(args: argparse.Namespace) -> Wanted:
     """ValueError if the board has not as much."""
     # imported here: `patchnet --help` needs none of it
-    from ..make.boards import BOARDS, ROMFS_OWN
+    from ..make.boards import BOARDS
     from ..make.choose import Wanted
     from ..plan.costs import CLOCK
 
     flash, clock = args.flash, args.clock or CLOCK
     if args.board:
         board = BOARDS[args.board]
-        room, clock = board.romfs - ROMFS_OWN, args.clock or board.clock
+        room, clock = board.blob, args.clock or board.clock
         for what, asked, most in (("--ram", args.ram, board.heap), ("--flash", flash, room)):
             if asked is not None and asked > most:
                 raise ValueError(f"{what}: {args.board} has room for {most:,} B, got {asked:,} B")

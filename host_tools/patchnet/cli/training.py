@@ -127,7 +127,7 @@ def run_quantize(args) -> int:
 def run_pack(args) -> int:
     # imported here: the stage alone
     from ..blob.files import pack_file, pack_float32
-    from ..make.boards import BOARDS, ROMFS_OWN
+    from ..make.boards import BOARDS
 
     if args.float32:
         no_use(args, ("--stream", "--board", "--wide"), "with --float32")
@@ -137,7 +137,7 @@ def run_pack(args) -> int:
             packed = pack_float32(args.qnet, args.out, args.budget, track)
         else:
             packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream, flash)
-    if args.board and packed.blob_bytes > (room := BOARDS[args.board].romfs - ROMFS_OWN):
+    if args.board and packed.blob_bytes > (room := BOARDS[args.board].blob):
         log.warning(
             "%s has room for %s B, %s takes %s B", args.board, f"{room:,}", packed.path, f"{packed.blob_bytes:,}"
         )

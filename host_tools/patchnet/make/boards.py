@@ -22,6 +22,11 @@ class BoardRoom(NamedTuple):
     heap: int
     speed: float
 
+    @property
+    def blob(self) -> int:
+        """Bytes that a network's file may have."""
+        return self.romfs - ROMFS_OWN
+
     def flash(self) -> Flash:
         return Flash(1 / self.speed)
 

@@ -6,7 +6,7 @@ A recipe is a few numbers; `network()` makes the explicit chain of layers of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -148,23 +148,23 @@ class PatchTunnels:
         """The layers of one tunnel, in order."""
         h, w = self.patch
         out = [Layer("conv", h, w, self.channels, 0, self.stem_out, self.stem_kernel, self.stem_stride, act=self.act)]
-        for stage in (*self.stages, *(() if self.merged else self._head())):
-            last = out[-1]
-            out.extend(stage.layers(last.oh, last.ow, last.cout, self.act))
+        stem, stages = out[0], (*self.stages, *(() if self.merged else self._head()))
+        out.extend(self._following(stages, stem.oh, stem.ow, stem.cout))
         return out
 
     def _head(self) -> tuple[Stage, ...]:
         return (Stage(self.head, t=0, kernel=1),) if self.head else ()
 
-    def behind(self, last: Layer) -> tuple[Layer, ...]:
-        """The layers where tunnels that end with `last` merge."""
-        stride = math.prod(layer.sh for layer in self.layers())
-        h, w, channels = -(-self.height // stride), -(-self.width // stride), last.cout
-        out: list[Layer] = []
-        for stage in (*self.merged, *self._head()):
-            out.extend(stage.layers(h, w, channels, self.act))
-            h, w, channels = out[-1].oh, out[-1].ow, out[-1].cout
-        return tuple(out)
+    def behind(self, h: int, w: int, channels: int) -> tuple[Layer, ...]:
+        """The layers where tunnels merge, which read their stitched map."""
+        return tuple(self._following((*self.merged, *self._head()), h, w, channels))
+
+    def _following(self, stages: Iterable[Stage], h: int, w: int, channels: int) -> Iterator[Layer]:
+        """Stages in a row, the first one on a map of h x w x channels."""
+        for stage in stages:
+            for layer in stage.layers(h, w, channels, self.act):
+                yield layer
+                h, w, channels = layer.oh, layer.ow, layer.cout
 
     def network(self) -> Network:
         """ValueError, naming what was wanted, where it cannot be built."""
@@ -188,7 +188,7 @@ class PatchTunnels:
         if self.end is not None:
             readouts, end = self.end.ends(self, chain)
         elif self.merged:
-            readout, end = rooms.part("classify", "end").merged(self, chain, self.behind(chain[-1]))
+            readout, end = rooms.part("classify", "end").merged(self, chain)
             readouts = (readout,)
         else:
             readouts, end = (), rooms.part("classify", "end").Pooled(self.aggregate)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .. import format as fmt
 from ..blob.order import fast_layers
-from ..blob.pack import pack, patch_table, record_of
+from ..blob.pack import pack, record_of
 from ..blob.random import random_qnet
 from ..blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
 from ..engine.model import Model
@@ -484,7 +484,7 @@ def blob_bytes(network: Network, plan: Plan) -> int:
     layers, tail = network.layers(), network.tail()
     tunnels, n = network.tunnels, len(layers)
     labels = sum(len(label.encode()) + 1 for label in network.labels)
-    tables = tunnels * patch_table(network).size + len(plan.segments) * fmt.SEGMENT.size + labels
+    tables = tunnels * fmt.patch_table(network.sizes is not None).size + len(plan.segments) * fmt.SEGMENT.size + labels
     tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
     record = record_of(network.task)
     front_end = len(record.section(network, None, 0)[0])

@@ -46,15 +46,16 @@ class Teacher:
         self.pupil, self.name, self.logits = pupil, f"teacher {path}", True
         self.mean, self.std, self.size = mean, std, size
         self.run: Run
-        run = Path(path) / "float.npz" if Path(path).is_dir() else Path(path)
-        if not (run.suffix == ".npz" and run.is_file()) and Path(path).suffix.lower() not in FILES:
-            wanted = f"a trained run, with float.npz, or a file that ends in {', '.join(FILES)}"
-            raise ValueError(f"{self.name}: wanted {wanted}, there is {'none' if Path(path).exists() else 'nothing'}")
-        if Path(path).suffix.lower() in FILES:
-            self.of_file(Path(path))
+        path = Path(path)
+        run = path / "float.npz" if path.is_dir() else path
+        if path.suffix.lower() in FILES:
+            self.of_file(path)
             self.look()
-        else:
+        elif run.suffix == ".npz" and run.is_file():
             self.of_run(path)
+        else:
+            wanted = f"a trained run, with float.npz, or a file that ends in {', '.join(FILES)}"
+            raise ValueError(f"{self.name}: wanted {wanted}, there is {'none' if path.exists() else 'nothing'}")
 
     def of_run(self, path: str | Path) -> None:
         model = load_float(path).to(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@
 typedef char pn_patch_size[sizeof(pn_patch_t) == PN_SIZED_PATCH_BYTES ? 1 : -1];
 
 void pn_patch_read(const pn_model_t *m, uint32_t tunnel, pn_patch_t *p) {
-    uint32_t bytes = m->blob[PN_HEADER_SIZED] ? PN_SIZED_PATCH_BYTES : PN_PATCH_BYTES;
+    uint32_t bytes = pn_patch_bytes(m);
     p->height = m->height;
     p->width = m->width;
     memcpy(p, m->blob + pn_u32(m->blob + PN_HEADER_PATCH_OFF) + tunnel * bytes, bytes);

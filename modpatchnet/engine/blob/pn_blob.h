@@ -103,6 +103,9 @@ static inline const uint8_t *pn_param_record(const pn_model_t *m, uint32_t tunne
 typedef struct {
     uint16_t y, x, height, width;
 } pn_patch_t;
+static inline uint32_t pn_patch_bytes(const pn_model_t *m) {
+    return m->blob[PN_HEADER_SIZED] ? PN_SIZED_PATCH_BYTES : PN_PATCH_BYTES;
+}
 void pn_patch_read(const pn_model_t *m, uint32_t tunnel, pn_patch_t *p);
 
 // Fills *l for layer `index` of chain `tunnel`. For index > 0, *l must hold layer index - 1 of the same chain.

@@ -119,9 +119,10 @@ class Merged(Stitched, Pooled):
         return Lasting((("stitch_at", 0),), stitched, stitched, tail, tail, tail_places=(("sum_at", 0), *more))
 
 
-def merged(recipe: PatchTunnels, chain: tuple[Layer, ...], behind: tuple[Layer, ...]) -> tuple[Readout, Merged]:
-    """The end of a recipe whose tunnels merge, `behind` being the layers that follow."""
+def merged(recipe: PatchTunnels, chain: tuple[Layer, ...]) -> tuple[Readout, Merged]:
+    """The end of a recipe whose tunnels merge, and the layers that follow."""
     stitching = Stitching.of(recipe, chain)
+    behind = recipe.behind(*stitching.size, chain[-1].cout)
     end = Merged(recipe.aggregate, map=stitching.size, places=tuple(stitching.places()))
     return Readout(behind[:-1], behind[-1]), end
 
