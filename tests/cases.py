@@ -44,7 +44,7 @@ from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
 from patchnet.blob.quantized import QNet
 from patchnet.blob.unpack import blob_plan, read
-from patchnet.net.layers import Layer
+from patchnet.net.layers import CASTS, Layer
 from patchnet.net.network import Network
 from patchnet.plan.modes import FAST_MODES as MODES
 from patchnet.plan.modes import NARROW, NARROW_SUMS, as_bytes, fast_modes, sweeps
@@ -180,7 +180,7 @@ def random_mode(rng, layer: Layer, index: int, alone: bool, columns: bool, fast:
         modes = [fmt.MODE_ROLLING, fmt.MODE_GROUPS] + [fmt.MODE_STORED] * (not real)
     else:
         modes = [fmt.MODE_DIRECT]
-    covers = layer.covers and not columns and layer.kind not in ("bottleneck", "block")
+    covers = layer.covers and not columns and layer.kind not in ("bottleneck", "block", *CASTS)
     return int(rng.choice(modes * small + [fmt.MODE_COVER] * covers))
 
 

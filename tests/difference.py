@@ -22,7 +22,7 @@ from patchnet.plan.modes import AS_BYTES
 from patchnet.plan.place import place
 
 MODES = ("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")
-KINDS = ("conv", "bottleneck", "block", "maxpool", "meanpool")
+KINDS = ("conv", "bottleneck", "block", "maxpool", "meanpool", "int4", "int8")
 
 
 class Stored(NamedTuple):

@@ -13,9 +13,9 @@ import numpy as np
 
 import oracle
 from patchnet.blob.floats import FloatNet, Real
-from patchnet.blob.quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
+from patchnet.blob.quantized import QBlock, QBottleneck, QCast, QConv, QLayer, QNet, QPooling, Scaled
 from patchnet.format import MAX_SHIFT
-from patchnet.net.layers import ACTIVATIONS, POOLS, Layer, Pads, pair
+from patchnet.net.layers import ACTIVATIONS, CASTS, POOLS, Layer, Pads, casts, pair
 from patchnet.net.network import Network
 from patchnet.net.recipe import PatchTunnels, Stage
 from patchnet.plan.modes import FAST_SHIFT, fast_shape
@@ -28,6 +28,7 @@ from patchnet.tasks.raw.end import LastMap
 from patchnet.tasks.raw.record import QMap
 
 INT31 = (1 << 31) - 1
+KEEP_ZERO = ("maxpool", *CASTS)  # kinds of layers that have their input's zero point
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,21 @@ def random_layer(rng, first: bool, h: int, w: int, cin: int, wide: int) -> Layer
 
 
 def random_chain(rng, h: int, w: int, channels: int, depth: int, wide: int) -> tuple[Layer, ...]:
+    (own,) = rng.spawn(1)  # else all that comes next would be another network
     chain = [random_layer(rng, True, h, w, channels, wide)]
-    while len(chain) < depth or chain[-1].kind == "maxpool":  # which keeps its input's zero point: chains end with one
+    while len(chain) < depth or chain[-1].kind in KEEP_ZERO:  # chains end with a zero point of their own
         last = chain[-1]
+        if last.cout % 2 == 0 and own.random() < 0.3:
+            chain += casts(last)
         chain.append(random_layer(rng, False, last.oh, last.ow, last.cout, wide))
     return tuple(chain)
+
+
+def without_casts(network: Network) -> tuple[Network, tuple[int, ...]]:
+    """The network of which it is `halved` behind these layers; its tunnels' alone."""
+    kept = [layer.kind for layer in network.chain if layer.kind != "int8"]
+    plain = replace(network, chain=tuple(layer for layer in network.chain if layer.kind not in CASTS))
+    return plain, tuple(i - 1 - n for n, i in enumerate(i for i, kind in enumerate(kept) if kind == "int4"))
 
 
 def random_recipe(rng, max_macs: int = 1_000_000, k: int | None = None, channels: tuple[int, ...] = (1, 3)) -> Free:
@@ -349,9 +360,19 @@ def fill_pooling(f: Filler, layer: Layer, x, zero_in: int, zero_out: int):
     return QPooling(layer, zero_out, mult, shift), oracle.narrow(sums, mult, shift, zero_out)
 
 
+def fill_cast(f: Filler, layer: Layer, x, zero_in: int, zero_out: int):
+    if layer.kind == "int4":
+        steps = np.minimum((x.astype(np.int64) + 8) // 16, 7)
+        out = (steps[..., ::2] % 16 + steps[..., 1::2] % 16 * 16 + 128) % 256 - 128
+    else:
+        out = (np.stack([x % 16, x // 16 % 16], -1).reshape(*x.shape[:2], -1) * 16 + 128) % 256 - 128
+    return QCast(layer, zero_in), out.astype(np.int64)
+
+
 def fill_layer(f: Filler, layer: Layer, x, zero_in, zero_out: int):
     """(integers, output map)."""
-    fill = {"conv": fill_conv, "bottleneck": fill_bottleneck, "block": fill_block}.get(layer.kind, fill_pooling)
+    fills = {"conv": fill_conv, "bottleneck": fill_bottleneck, "block": fill_block, **dict.fromkeys(CASTS, fill_cast)}
+    fill = fills.get(layer.kind, fill_pooling)
     return fill(f, layer, x, zero_in, zero_out)
 
 

@@ -31,6 +31,8 @@ KINDS = {  # by Layer.kind
     "block": 3,
     "maxpool": 4,
     "meanpool": 5,
+    "int4": 6,
+    "int8": 7,
 }
 DTYPES = {  # of maps and weights, by m.dtype
     "int8": 0,

@@ -1444,8 +1444,10 @@ static mp_obj_t kind_name(uint8_t kind) {
             return TEXT("block");
         case PN_KIND_MAXPOOL:
             return TEXT("maxpool");
-        default:
+        case PN_KIND_MEANPOOL:
             return TEXT("meanpool");
+        default:
+            return kind == PN_KIND_INT4 ? TEXT("int4") : TEXT("int8");
     }
 }
 

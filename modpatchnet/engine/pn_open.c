@@ -183,6 +183,10 @@ static bool block_shape_ok(const pn_layer_t *l, uint32_t flags, uint32_t taps) {
         && taps * l->cin <= PN_MAX_REDUCTION && (uint32_t)l->y.second * l->x.second * l->cexp <= PN_MAX_REDUCTION;
 }
 
+static bool cast_shape_ok(const pn_layer_t *l) {
+    return l->flags == 0 && l->cexp == 0 && l->y.kernel * l->x.kernel * l->y.stride * l->x.stride == 1;
+}
+
 static bool kind_shape_ok(const pn_layer_t *l, uint32_t flags) {
     uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel, order = l->mode == PN_MODE_COVER ? 0 : PN_FLAG_COLUMNS;
     switch (l->kind) {
@@ -195,6 +199,10 @@ static bool kind_shape_ok(const pn_layer_t *l, uint32_t flags) {
         case PN_KIND_MAXPOOL:
         case PN_KIND_MEANPOOL:
             return l->index > 0 && flags == 0 && l->cexp == 0 && l->cout == l->cin;
+        case PN_KIND_INT4:
+            return cast_shape_ok(l) && l->index > 0 && 2u * l->cout == l->cin;
+        case PN_KIND_INT8:
+            return cast_shape_ok(l) && l->cout == 2u * l->cin;
         default:
             return false;
     }
@@ -206,7 +214,7 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
     uint32_t right = r[PN_LAYER_PAD_RIGHT];
     bool covers = l->mode == PN_MODE_COVER, block = l->kind == PN_KIND_BLOCK, fast = pn_fast_mode(l->mode);
     bool whole = l->y.kernel == l->h && l->x.kernel == l->w && l->y.pad + l->x.pad + bottom + right == 0;
-    bool cover_ok = whole && l->kind != PN_KIND_BOTTLENECK && !block;
+    bool cover_ok = whole && l->kind != PN_KIND_BOTTLENECK && !block && !pn_casts(l->kind);
     if (!axis_ok(&l->y, bottom, block, covers) || !axis_ok(&l->x, right, block, covers) || (covers && !cover_ok)
         || l->cout == 0 || l->oh == 0 || l->ow == 0 || pn_u16(r + PN_LAYER_FLAGS) > UINT8_MAX
         || !kind_shape_ok(l, l->flags & ~head) || (fast && !fast_shape_ok(l))) {
@@ -223,16 +231,16 @@ static int check_floats(const pn_layer_t *l) {
     bool acts = l->shift <= PN_ACT_RELU6 && l->shift_1 <= PN_ACT_RELU6 && l->shift_2 <= PN_ACT_RELU6;
     bool noughts = (l->zero_out | l->zero_mid | l->zero_add | l->res_mult) == 0;
     uint32_t others = PN_FLAG_SIGNED | PN_FLAG_WIDE | PN_FLAG_COLUMNS | PN_FLAG_NARROW | PN_FLAG_BYTES;
-    bool plain = (l->flags & others) == 0;
+    bool plain = (l->flags & others) == 0 && !pn_casts(l->kind);
     return !plain ? PN_ERR_SHAPE : acts && noughts ? PN_OK : PN_ERR_WEIGHTS;
 }
 #endif
 
-// A zero point of a layer's inside is nought where there is none, and a maximum keeps its input's.
+// A zero point of a layer's inside is nought where there is none, and what only moves values keeps its input's.
 static bool zeros_ok(const pn_layer_t *l) {
     bool block = l->kind == PN_KIND_BLOCK, shortcut = block && l->flags & PN_FLAG_EXPAND;
     return (block || l->zero_mid == 0) && (shortcut || l->zero_add == 0)
-        && (l->kind != PN_KIND_MAXPOOL || l->zero_out == l->zero_in);
+        && (!pn_moves(l->kind) || l->zero_out == l->zero_in);
 }
 
 static int check_params(pn_model_t *m, const pn_layer_t *l) {
@@ -264,12 +272,16 @@ static int check_chain(pn_model_t *m, const pn_layer_t *l) {
     return pn_task_layer(m, l);
 }
 
-// The next layer of a chain, or behind the chains. m->run.layer holds the one before and then this one.
+// The next layer of a chain, or behind the chains. m->run.layer holds the one before and then this one. What a map of
+// 4 bits is for is the layer that makes it 8 bits again, which is the next one.
 static int check_layer(pn_model_t *m) {
     pn_layer_t *l = &m->run.layer;
+    bool halved = m->run.index > 0 && l->kind == PN_KIND_INT4;
     m->fault_layer = m->run.index;
     pn_layer_read(m, m->run.tunnel, m->run.index, l);
-    int err = check_layer_shape(m, l);
+    bool ends = m->run.index + 1u == m->layers || m->run.index + 1u == m->all_layers;
+    bool casts_ok = halved == (l->kind == PN_KIND_INT8) && !(ends && l->kind == PN_KIND_INT4);
+    int err = casts_ok ? check_layer_shape(m, l) : PN_ERR_SHAPE;
     err = err ? err : check_params(m, l);
     if (err != PN_OK) {
         return err;

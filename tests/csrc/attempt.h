@@ -391,7 +391,7 @@ static void ask(pn_model_t *m, uint8_t *arena) {
         die("a blob that is askew was opened");
     }
     pn_op_t op = pn_op(m, m->layers - 1u);
-    if (pn_labels(m, &text) > pn_u32(m->blob + PN_HEADER_SIZE) || op.kind > PN_KIND_MEANPOOL || *pn_task_name(m) == 0) {
+    if (pn_labels(m, &text) > pn_u32(m->blob + PN_HEADER_SIZE) || op.kind > PN_KIND_INT8 || *pn_task_name(m) == 0) {
         die("a description that is none");
     }
     if (pn_start_raw(m, arena, m->arena_bytes - 1, (int8_t *)arena) != PN_ERR_ARENA

@@ -160,12 +160,23 @@ static void clear_kernel(uint8_t *r) {
     memset(r + PN_LAYER_PAD_TOP, 0, 4);
 }
 
+// The kind, if casts stand where they may: an int8 behind each int4. `before`: the layer before, if there is one.
+static uint8_t kind_there(const mended_t *d, uint32_t i, const pn_layer_t *before, const pn_layer_t *l) {
+    bool ends = i + 1u == d->m.layers || i + 1u == d->m.all_layers;
+    if (i > 0 && before->kind == PN_KIND_INT4) {
+        return PN_KIND_INT8;
+    }
+    bool stays = !pn_casts(l->kind) || (l->kind == PN_KIND_INT4 && i > 0 && !ends && l->cin % 2 == 0);
+    return stays ? l->kind : PN_KIND_MAXPOOL;
+}
+
 // A record whose kind allows its other fields. *l: the layer before, then this one.
 static void mend_shape(const mended_t *d, uint32_t i, pn_layer_t *l) {
     uint8_t *r = layer_at(d, i);
     pn_layer_t before = *l;
     pn_layer_read(&d->m, 0, i, l);
-    if (l->oh == 0 || l->ow == 0) {
+    l->kind = r[PN_LAYER_KIND] = kind_there(d, i, &before, l);
+    if (l->oh == 0 || l->ow == 0 || pn_casts(l->kind)) {
         clear_kernel(r);
     }
     bool block = l->kind == PN_KIND_BLOCK,
@@ -180,8 +191,9 @@ static void mend_shape(const mended_t *d, uint32_t i, pn_layer_t *l) {
     } else if (l->kind != PN_KIND_BOTTLENECK && !block) {
         put16(r + PN_LAYER_CEXP, 0);
     }
-    if (l->kind == PN_KIND_MAXPOOL || l->kind == PN_KIND_MEANPOOL) {
-        put16(r + PN_LAYER_COUT, l->cin);
+    if (l->kind >= PN_KIND_MAXPOOL) { // pooling and casts
+        uint32_t twice = l->kind == PN_KIND_INT4 ? l->cin : l->kind == PN_KIND_INT8 ? 4u * l->cin : 2u * l->cin;
+        put16(r + PN_LAYER_COUT, twice / 2);
     }
     *l = before;
     pn_layer_read(&d->m, 0, i, l);
@@ -206,7 +218,7 @@ static void mend_param(const mended_t *d, uint32_t chain, const pn_layer_t *l) {
     if (!block || !(l->flags & PN_FLAG_EXPAND)) {
         p[PN_PARAM_ZERO_ADD] = 0;
     }
-    if (l->kind == PN_KIND_MAXPOOL) {
+    if (pn_moves(l->kind)) {
         p[PN_PARAM_ZERO_OUT] = (uint8_t)l->zero_in;
     }
     if (chain > 0 && l->index + 1 == d->m.layers) {

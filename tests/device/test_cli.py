@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -706,6 +707,11 @@ def test_chain_from_design_to_verified_blob(here, capsys, tmp_path):
     assert [made["float_top1"], made["host_top1"]] == [r["top1"] for r in both]
     again = run_json(capsys, "quantize", out, "--epochs", "0", "--calibration", "6", "-o", f"{out}/six.npz")
     assert again == {"qnet": f"{out}/six.npz"} and run_json(capsys, "pack", f"{out}/six.npz")["ram"]
+    status, told, _ = run(capsys, "quantize", out, "--epochs", "0", "--ram", "3K", "-o", f"{out}/four.npz")
+    assert status == 0 and "mini maps of 4 bits: none; smallest arena" in told
+    assert qnet_file.how_made(f"{out}/four.npz")["ram"] == 3072
+    status, _, err = run(capsys, "quantize", out, "--ram", "300", "-o", f"{out}/no.npz")
+    assert status == 2 and re.search(r"mini: needs [\d,]+ B at least, with \d+ maps of 4 bits, ram 300 B", err)
 
 
 # ---------------------------------------------------------------- pictures that are shipped

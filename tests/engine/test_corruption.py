@@ -34,7 +34,7 @@ from patchnet import format as fmt
 from patchnet.blob import random
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
-from patchnet.net.layers import Layer
+from patchnet.net.layers import Layer, casts
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage
 from patchnet.plan import sizes
@@ -91,6 +91,13 @@ def tiny_pools(*last: Layer) -> Network:
     return free_network("tiny", ("yes", "no"), 6, 5, 2, 1, False, chain=(stem, most, mean, *last))
 
 
+def tiny_halved() -> Network:
+    """A map of 4 bits behind the stem, another one of a pixel."""
+    stem, most = Layer("conv", 6, 5, 2, 0, 4, 1, 1), Layer("maxpool", 6, 5, 4, 0, 4, (6, 5), 1, pads=(0, 0, 0, 0))
+    chain = stem, *casts(stem), most, *casts(most), Layer("conv", 1, 1, 4, 0, 2, 1, 1)
+    return free_network("tiny", ("yes", "no"), 6, 5, 2, 1, False, chain=chain)
+
+
 COVERED = [Layer(kind, 3, 3, 4, 0, 4, 3, 1, pads=(0, 0, 0, 0)) for kind in ("maxpool", "conv")]
 OF_POOLS = [Layer("meanpool", 3, 2, 3, 0, 3, (3, 2), 1, pads=(0, 0, 0, 0)), Layer("conv", 1, 1, 3, 0, 2, 1, 1)]
 
@@ -126,6 +133,10 @@ PLANS = {
     "pools": (
         tiny_pools(*OF_POOLS),
         [(6, [(DIRECT, 1, 0)]), (1, [(DIRECT, 1, 0), (DIRECT, 1, 0)]), (1, [(COVER, 1, 0), (COVER, 1, 0)])],
+    ),
+    "halved": (
+        tiny_halved(),
+        [(2, [(DIRECT, 1, 0)] * 2), (1, [(DIRECT, 1, 0), (COVER, 1, 0)]), (1, [(DIRECT, 1, 0)] * 3)],
     ),
 }
 BLOBS = {
@@ -548,6 +559,13 @@ OF_KINDS = {  # of layers of other kinds: (blob, layer, field, value)
         *(("pools", 2, f"pad_{side}", 3) for side in PADS),
         *(("pools", i, "mode", n) for i in (1, 2) for n in (FAST, SWEEP, COVER)),
         ("pools", 1, "kernel_h", 16),
+        *(("halved", i, "kind", kind) for i in (1, 4) for kind in (4, 5, 7, 8)),
+        *(("halved", i, "kind", kind) for i in (2, 5) for kind in (1, 4, 5, 6, 8)),
+        *(("halved", i, "kind", kind) for i in (0, 3, 6) for kind in (6, 7)),
+        *(("halved", i, name, 2) for i in (1, 2) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w")),
+        *(("halved", i, "cout", n) for i in (1, 2) for n in (0, 1, 3, 5, 8)),
+        *(("halved", i, name, 1) for i in (1, 2) for name in ("flags", "cexp", "second_h", "pad_top")),
+        *(("halved", i, "mode", n) for i in (1, 2, 4, 5) for n in (FAST, SWEEP, COVER)),
     ],
     "PLAN": [
         *(("blocks", i, "mode", n) for i in (1, 2) for n in (DIRECT, WINDOW, GROUPS, STORED, 8)),
@@ -559,6 +577,12 @@ OF_KINDS = {  # of layers of other kinds: (blob, layer, field, value)
         *(("pools", i, "rows", n) for i in (1, 2, 3) for n in (0, 2)),
         *(("pools", i, "group", n) for i in (1, 2, 3) for n in (1, 2)),
         *(("pools", i, "wide_at", n) for i in (1, 2) for n in (4, HUGE)),
+        *(("halved", i, "mode", n) for i in (1, 2) for n in (ROLLING, WINDOW, GROUPS, STORED, 8)),
+        *(
+            ("halved", i, name, n)
+            for i in (1, 2)
+            for name, n in (("rows", 0), ("rows", 2), ("group", 2), ("wide_at", 4))
+        ),
     ],
 }
 
@@ -579,6 +603,9 @@ def test_params_of_other_kinds():
     wrong += [(pools, i, name, 1) for i in (1, 2, 3) for name in ("zero_mid", "zero_add")]
     zero = oracle.Oracle(pools).params[0][0].zero_out
     wrong += [(pools, 1, "zero_out", zero ^ 1)]
+    zero = oracle.Oracle(BLOBS["halved"]).params[0][0].zero_out
+    wrong += [(BLOBS["halved"], i, "zero_out", zero ^ 1) for i in (1, 2)]
+    wrong += [(BLOBS["halved"], i, "res_mult", 1) for i in (1, 2)]
     for blob, layer, name, value in wrong:
         assert opens(field(PARAM, name, value, layer, blob)) == "WEIGHTS", (layer, name)
     for value in (-128, 5, 127):

@@ -32,12 +32,12 @@ from networks import (
     random_picture,
     random_qnet,
 )
-from oracle import COLUMNS, EXPAND, GREY, MAXPOOL, NARROW, RGB565, RGB888, WIDE, Oracle, arena, softmax
+from oracle import COLUMNS, EXPAND, GREY, INT4, INT8, MAXPOOL, NARROW, RGB565, RGB888, WIDE, Oracle, arena, softmax
 from oracle.arena import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QBottleneck, QNet
-from patchnet.net.layers import KINDS, POOLS, Layer
+from patchnet.net.layers import CASTS, KINDS, POOLS, Layer
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan.choice import front
@@ -117,6 +117,9 @@ def test_every_stored_map(seed):
     np.testing.assert_array_equal(features[: len(wanted.features)], wanted.features)
 
 
+WITH_KERNEL = [kind for kind in KINDS if kind not in CASTS]
+
+
 def layer_traits(s: Layer) -> set:
     """What occurs in a layer, for test_random_layers_say_something."""
     top, bottom, left, right = s.pad
@@ -136,7 +139,8 @@ def test_random_layers_say_something():
     """All kinds and shapes occur."""
     wanted = {(kind, k, s) for kind in ("conv", "bottleneck") for k in (3, 5, 7) for s in (1, 2)}
     wanted |= {("conv", 1, 1), ("conv", 1, 2)} | {("cout", r) for r in range(4)} | {"relu6", "relu", "none"}
-    wanted |= {(kind, trait) for kind in KINDS for trait in ("oblong", "lopsided", "stride 3", "skips")}
+    wanted |= {(kind, 1, 1) for kind in CASTS}
+    wanted |= {(kind, trait) for kind in WITH_KERNEL for trait in ("oblong", "lopsided", "stride 3", "skips")}
     wanted |= {(kind, "covers") for kind in ("conv", *POOLS)} | {("block", "expand", some) for some in (False, True)}
     wanted |= {("bottleneck", name, flag) for name in ("expand", "residual") for flag in (False, True)}
     for seed in range(400):
@@ -152,6 +156,8 @@ def test_random_networks_say_something():
         case = random_case(seed)
         result = case.oracle.run_image(*case.picture.args())
         for m, layer in itertools.chain(*(zip(chain, case.oracle.layers, strict=True) for chain in result.maps)):
+            if layer.kind in (INT4, INT8):
+                continue
             if layer.kind != MAXPOOL:  # which chooses what is saturated
                 saturated.append(np.mean((m == -128) | (m == 127)))
             distinct.append(len(np.unique(m)) / min(m.size, 256))
@@ -207,10 +213,14 @@ def test_random_plans_say_something():
     wanted |= {("in place", c) for c in columns} | {("mode", "conv", GROUPS, False)}
     wanted |= {("mode", "conv", mode, c) for mode in (DIRECT, WINDOW) for c in columns}
     wanted |= {("mode", "bottleneck", mode, c) for mode in bottlenecks for c in columns}
-    wanted |= {("mode", kind, DIRECT, c) for kind in POOLS for c in columns} | {("mode", "block", ROLLING, False)}
-    wanted |= {("fused", kind, *where) for kind in ("block", *POOLS) for where in itertools.product(columns, repeat=3)}
+    wanted |= {("mode", kind, DIRECT, c) for kind in (*POOLS, *CASTS) for c in columns} | {
+        ("mode", "block", ROLLING, False)
+    }
+    wanted |= {
+        ("fused", kind, *where) for kind in ("block", *POOLS, *CASTS) for where in itertools.product(columns, repeat=3)
+    }
     wanted |= {("shortcut", some, c) for some in (False, True) for c in columns}
-    wanted |= {("fused skips", kind) for kind in KINDS}
+    wanted |= {("fused skips", kind) for kind in WITH_KERNEL}
     wanted |= {("cover", kind, some, False, False) for kind in ("conv", *POOLS) for some in (False, True)}
     wanted |= {("cover", "conv", False, True, some) for some in (False, True)} | {("cover", "conv", True, False, True)}
     wanted |= {("rows", mode, n) for mode in (GROUPS, STORED) for n in (1, 2, 3)}

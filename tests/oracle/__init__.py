@@ -56,7 +56,7 @@ Candidate = namedtuple("Candidate", "value label left right top bottom")
 
 CLASSIFY, DETECTION, AUDIO, RAW, HEAT = 1, 2, 3, 4, 5
 NO_CLASS = 65535
-CONV, BOTTLENECK, BLOCK, MAXPOOL, MEANPOOL = 1, 2, 3, 4, 5
+CONV, BOTTLENECK, BLOCK, MAXPOOL, MEANPOOL, INT4, INT8 = range(1, 8)
 EXPAND, RESIDUAL, SIGNED, WIDE, HEAD, COLUMNS, NARROW, BYTES = 1, 2, 4, 8, 16, 32, 64, 128
 FAST, SWEEP, COVER = 5, 6, 7
 GREY, RGB565, RGB888 = 1, 2, 3
@@ -468,8 +468,9 @@ class Oracle:
         layer = self.layers[i]
         if layer.kind == BOTTLENECK:
             return self._bottleneck(x, zero, layer, param, self.columns[i]).astype(np.int8)
-        kind = {CONV: self._conv, BLOCK: self._block, MAXPOOL: self._maximum, MEANPOOL: self._mean}[layer.kind]
-        return kind(x, zero, layer, param).astype(np.int8)
+        kinds = {CONV: self._conv, BLOCK: self._block, MAXPOOL: self._maximum, MEANPOOL: self._mean}
+        kinds |= {INT4: self._int4, INT8: self._int8}
+        return kinds[layer.kind](x, zero, layer, param).astype(np.int8)
 
     # Detection
 
@@ -643,6 +644,17 @@ class Oracle:
         mult = Arrays(self.blob, param.weight_off).take("<i4", 1)
         sums = windows(x.astype(np.int64) - zero, 0, Steps.of(layer)).sum((3, 4)).astype(np.int64)
         return narrow(sums, mult, param.shift, param.zero_out)
+
+    def _int4(self, x, zero, layer, param) -> np.ndarray:
+        """Bytes of two values, the first one in the lower half."""
+        assert param.zero_out == zero
+        sixteenths = np.minimum((x.astype(np.int64) + 8) // 16, 7)
+        return (sixteenths[..., ::2] % 16 + sixteenths[..., 1::2] % 16 * 16).astype(np.uint8).view(np.int8)
+
+    def _int8(self, x, zero, layer, param) -> np.ndarray:
+        assert param.zero_out == zero
+        halves = np.stack([x.view(np.uint8) % 16, x.view(np.uint8) // 16], -1).reshape(*x.shape[:2], -1)
+        return (halves * 16).astype(np.uint8).view(np.int8)
 
     def _parts(self, layer, param, cin: int, columns: bool):
         """bias, mult and weight of the expansion (None without one), the depthwise convolution and the projection."""

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F
 
-from networks import random_network
+from networks import random_network, without_casts
 from oracle import Oracle
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet
@@ -199,11 +199,13 @@ def test_weights_are_as_many_as_layers_say():
 # ---------------------------------------------------------------- integers
 
 
-@pytest.fixture(scope="module", params=CHAINS)
+@pytest.fixture(scope="module", params=[(name, halved) for name in CHAINS for halved in (False, True)])
 def case(request):
-    """Network, its fake-quantized form, its integers."""
-    n = CHAINS[request.param]
-    net = quantize.calibrated(settled(n), pictures(n, 64))
+    """Network, its fake-quantized form, its integers; all maps that may have 8 bits, or 4."""
+    name, halved = request.param
+    n = CHAINS[name]
+    after = [i for i in range(len(n.chain)) if halved and n.may_halve(i)]
+    net = quantize.calibrated(settled(n), pictures(n, 64), halved=after)
     return n, net, net.quantized()
 
 
@@ -236,6 +238,8 @@ def differences(net: FakeClassifier, qnet: QNet, x: torch.Tensor) -> Iterator[np
     for t, (tunnel, y) in enumerate(zip(net.tunnels, net.patches(net.read(x)), strict=True)):
         for i, layer in enumerate(tunnel):
             (scale, zero), got = fake.affine(*layer.range), np.stack([run.maps[t][i] for run in runs]).astype(int)
+            if layer.layer.kind == "int4":
+                got = np.stack([got << 28 >> 24, got & -16], -1).astype(np.int8).reshape(*got.shape[:3], -1).astype(int)
             assert qnet.tunnels[t][i].zero_out == zero
             yield np.abs(got - steps_of(layer(y), scale, zero))
             y = torch.from_numpy(((got - zero) * scale).transpose(0, 3, 1, 2).astype(np.float32))
@@ -244,19 +248,19 @@ def differences(net: FakeClassifier, qnet: QNet, x: torch.Tensor) -> Iterator[np
 def test_integers_follow_the_fake_quantized_layers(case):
     """But for what lies between two steps: half up here, half even there, and a multiplier's last bit."""
     n, net, qnet = case
-    for layer, off in zip(n.layers(), differences(net, qnet, inputs(n, 8, seed=99)), strict=True):
+    for layer, off in zip(qnet.design.layers(), differences(net, qnet, inputs(n, 8, seed=99)), strict=True):
         assert off.max() <= 1 and (off > 0).mean() < 0.002, layer
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_networks(seed):
     rng = np.random.default_rng(seed)
-    n = random_network(rng, 100_000, k=int(rng.choice([1, 1, 4])))
+    n, halved = without_casts(random_network(rng, 100_000, k=int(rng.choice([1, 1, 4]))))
     ends = {"out_act": str(rng.choice(ACTIVATIONS)), "linear": bool(rng.random() < 0.5)}
     chain = tuple(replace(s, **ends) if s.kind == "bottleneck" and s.act != "none" else s for s in n.chain)
     model = settled(replace(n, chain=chain))
     check_modules(model)
-    net = FakeClassifier(model)
+    net = quantize.fake_net(model, halved=halved)
     net.calibrate(inputs(n, 32))
     for off in differences(net, net.quantized(), inputs(n, 2, seed=99)):
         assert off.max() <= 1 and (off > 0).mean() < 0.01
@@ -273,7 +277,7 @@ def test_integers_follow_the_float_network(case):
     x = inputs(n, 32, seed=7)
     wanted, got = settled(n)(x), net(x)
     for column in range(len(n.labels)):
-        assert np.corrcoef(got[:, column], wanted[:, column])[0, 1] > 0.97
+        assert np.corrcoef(got[:, column], wanted[:, column])[0, 1] > (0.6 if net.network != n else 0.97)
 
 
 @torch.no_grad()

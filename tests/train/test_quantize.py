@@ -9,7 +9,8 @@ from oracle import Oracle
 from patchnet import data
 from patchnet.blob import qnet_file
 from patchnet.blob.pack import pack
-from patchnet.blob.quantized import QBottleneck
+from patchnet.blob.quantized import QBottleneck, QCast
+from patchnet.blob.unpack import blob_qnet
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.tasks.classify.net import PatchTunnelNet
@@ -139,6 +140,44 @@ def test_file_round_trip(case, tmp_path):
     assert again.design == qnet.design
     assert (again.end.pool, again.end.output_scale) == (qnet.end.pool, qnet.end.output_scale)
     assert pack(again) == pack(qnet)
+
+
+@pytest.mark.parametrize("name", ["sum", "merged", "one tunnel, linear"])
+def test_maps_of_4_bits_wherever_they_may_be(name, tmp_path, capsys):
+    """Chosen values of 16 kinds, a nought among them; the network tells what it told, less exactly; files keep it."""
+    network = NETWORKS[name]
+    after = [i for i, layer in enumerate(network.run()) if network.may_halve(i)]
+    net = quantize.calibrated(settled(network), pixels(network, 64), halved=after)
+    quantize.tell_halved(net)
+    assert (
+        capsys.readouterr().out.count(",") == len([m for m in net.modules() if isinstance(m, fake.FakeCast)]) // 2 - 1
+    )
+    qnet, picture = net.quantized(), pixels(network, 1, seed=1)
+    casts = [q for chain in qnet.chains() for q in chain if isinstance(q, QCast)]
+    assert qnet.design == network.halved(after) and casts and not any(q.zero_out % 16 for q in casts)
+    told = Oracle(pack(qnet)).run_raw((picture[0].astype(np.int16) - 128).astype(np.int8))
+    logits = (np.asarray(told.logits16) / 256 - qnet.end.fc_zero_out) * qnet.end.output_scale
+    x = normalise(torch.from_numpy(picture), network)
+    assert np.abs(logits - net(x).detach().numpy()[0]).max() < 4 * qnet.end.output_scale
+    qnet_file.save(qnet, tmp_path / "qnet.npz")
+    again = qnet_file.load(tmp_path / "qnet.npz")
+    assert pack(again) == pack(qnet) and pack(blob_qnet(pack(qnet), name)) == pack(qnet)
+
+
+def test_values_of_int4():
+    """A map's values, to 16 steps: what the engine's rounding gives, up in the middle, and gradients inside alone."""
+    span = fake.in_fours(-1.0, 2.0)
+    scale, zero = fake.affine(*span)
+    assert zero == -48 and scale == pytest.approx(3 / 15 / 16)
+    q = torch.arange(-128, 128)
+    x = ((q - zero) * scale).requires_grad_()
+    y = fake.fake4(x, span)
+    y.sum().backward()
+    wanted = torch.clamp((q + 8) // 16 * 16, max=112)
+    assert torch.equal((y.detach() / scale).round().int() + zero, wanted.int())
+    assert torch.equal(x.grad, (q <= 112).float())
+    low, high = fake.at_least(span, 10 * scale, True)
+    assert fake.affine(low, high) == (pytest.approx(10 * scale), zero)
 
 
 def test_dead_channels_are_represented():

@@ -371,7 +371,7 @@ def test_impossible_detection_is_refused(change, message):
 
 
 @pytest.mark.parametrize(("where", "values", "said"), [
-    (("chain", 1), dict(kind="foo"), "layer 1: kind: wanted conv or bottleneck or block or maxpool or meanpool, got"),
+    (("chain", 1), dict(kind="foo"), "layer 1: kind: wanted conv or bottleneck or block or maxpool or meanpool or"),
     (("chain", 0), dict(act="bar"), "layer 0: act: wanted relu6 or relu or none, got bar"),
     (("chain", 0), dict(stride=0), "layer 0: stride: wanted 1 or more, got 0"),
     (("chain", 1), dict(cin=7), "layer 1: wanted an input of"),
@@ -402,6 +402,10 @@ def test_what_is_wrong_with_an_explicit_network_is_named(where, values, said):
     (dict(kernel=5, pads=(2, 1, 2, 2), stride=2), ""),
     (dict(second=(3, 2)), "second: wanted odd numbers, got \\(3, 2\\)"),
     (dict(kind="maxpool", cexp=0), "cout: wanted 4, the input's, got 5"),
+    (dict(kind="int4", cexp=0, kernel=1), "cout: wanted 2, half the input's, got 5"),
+    (dict(kind="int8", cexp=0, kernel=1), "cout: wanted 8, twice the input's, got 5"),
+    (dict(kind="int4", cexp=0, kernel=1, cin=5, cout=2), "cin: wanted an even number, got 5"),
+    (dict(kind="int4", cexp=0, kernel=3, cout=2), "kernel: wanted 1, a stride of 1, got 3"),
     (dict(kind="bottleneck", cexp=40_000), "products in a sum: wanted at most 32768, got 40000"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_layer_is_named(values, said):

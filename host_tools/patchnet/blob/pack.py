@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from .. import format as fmt
-from ..net.layers import POOLS, Layer, pair
+from ..net.layers import PLAIN, Layer, pair
 from ..net.network import Network
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
@@ -84,7 +84,9 @@ def layer_bytes(q: QLayer, where: str, columns: bool) -> bytes:
         return _conv(q, where, columns)
     if isinstance(q, QBottleneck):
         return _bottleneck(q, where)
-    return _block(q, where, columns) if isinstance(q, QBlock) else _pooling(q, where)
+    if isinstance(q, QBlock):
+        return _block(q, where, columns)
+    return _pooling(q, where) if isinstance(q, QPooling) else b""
 
 
 def _patch_records(d: Network) -> bytes:
@@ -115,7 +117,7 @@ def _fast(q: QLayer, order: Order, where: str) -> bytes:
 def _flags(s: Layer, step: Step, wide: bool, columns: bool, head: bool) -> int:
     own = fmt.FLAG_HEAD * head
     if s.kind != "bottleneck":
-        return own | fmt.FLAG_EXPAND * s.expand | fmt.FLAG_COLUMNS * (columns and s.kind not in POOLS)
+        return own | fmt.FLAG_EXPAND * s.expand | fmt.FLAG_COLUMNS * (columns and s.kind not in PLAIN)
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
     wide = wide and step.mode in FAST_MODES and not as_bytes(step.mode)
     own |= fmt.FLAG_WIDE * wide | fmt.FLAG_NARROW * (step.mode & NARROW > 0) | fmt.FLAG_BYTES * as_bytes(step.mode)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..net.layers import Layer
+from ..net.layers import CASTS, POOLS, Layer
 from ..net.toml import from_dict, to_dict
 from ..npz import npz
 from ..whole import whole
-from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
+from .quantized import QBlock, QBottleneck, QCast, QConv, QLayer, QNet, QPooling, Scaled
 from .unpack import record_of
 
-CLASSES = {"conv": QConv, "bottleneck": QBottleneck, "block": QBlock, "maxpool": QPooling, "meanpool": QPooling}
+CLASSES: dict[str, type] = {"conv": QConv, "bottleneck": QBottleneck, "block": QBlock}
+CLASSES |= dict.fromkeys(POOLS, QPooling) | dict.fromkeys(CASTS, QCast)
 PARTS = {  # of a layer, that have arrays; those that it may lack are None then
     kind: tuple(f.name for f in fields(its) if "Scaled" in str(f.type)) for kind, its in CLASSES.items()
 }

@@ -17,7 +17,7 @@ and `bias` are such that (acc << shift) fits int32 for any input.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -110,7 +110,17 @@ class QPooling:
     shift: int = 0
 
 
-QLayer = QConv | QBottleneck | QBlock | QPooling
+@dataclass(frozen=True)
+class QCast:
+    """A map's values as int4, min(q + 8, 127) with its lower four bits cleared, or such a map's as int8: what they
+    stand for stays, and `zero_out` is the input's zero point."""
+
+    shape: Layer
+    zero_out: int
+    shift: ClassVar[int] = 0
+
+
+QLayer = QConv | QBottleneck | QBlock | QPooling | QCast
 
 
 class QEnd:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..net.layers import Layer, pair
+from ..net.layers import CASTS, Layer, pair
 from ..net.network import Network
-from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
+from .quantized import QBlock, QBottleneck, QCast, QConv, QLayer, QNet, QPooling, Scaled
 from .unpack import record_of
 
 
@@ -46,6 +46,8 @@ def _random_layer(rng: np.random.Generator, s: Layer, zero_in: int) -> QLayer:
         return _random_block(rng, s)
     if s.kind == "maxpool":
         return QPooling(s, zero_in)
+    if s.kind in CASTS:
+        return QCast(s, zero_in)
     if s.kind == "meanpool":
         shift = max(0, 11 - s.taps.bit_length())  # 2^(40 - shift) / taps fits 31 bits
         return QPooling(s, zero_in, int(2 ** (40 - shift) / s.taps), shift)

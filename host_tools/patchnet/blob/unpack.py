@@ -9,13 +9,13 @@ from pathlib import Path
 from .. import format as fmt
 from .. import rooms
 from ..engine.model import Model
-from ..net.layers import POOLS, Float32Layer, Layer, pair
+from ..net.layers import CASTS, POOLS, Float32Layer, Layer, pair
 from ..net.network import End, Network, Readout
 from ..plan.modes import AS_BYTES, FAST_MODES, NARROW
 from ..plan.place import Plan, Segment, Step
 from . import order as order_of
 from .order import Order
-from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling
+from .quantized import QBlock, QBottleneck, QCast, QConv, QLayer, QNet, QPooling
 from .record import Arrays, BlobInfo, Record
 
 KIND_NAMES = {code: name for name, code in fmt.KINDS.items()}
@@ -161,6 +161,8 @@ def _layer(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
     take = Arrays(blob, param["weight_off"])
     if s.kind == "conv":
         return QConv(s, take.kernels(s.cout, s.kh, s.kw, s.cin, columns=order.columns), shift, zero_out)
+    if s.kind in CASTS:
+        return QCast(s, zero_out)
     if s.kind in POOLS:
         return QPooling(s, zero_out, int(take.take("<i4", 1)[0]) if s.kind == "meanpool" else 0, shift)
     if s.kind == "block":

@@ -33,6 +33,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--calibration", type=positive, metavar="N", help="of them (default: 64)")
     more = "with --calibrate: epochs of fine-tuning towards the network's own answers (default: 0)"
     p.add_argument("--tune", type=not_negative, metavar="N", help=more)
+    more = "with --calibrate: arena for which maps are kept in 4 bits, as few as it takes, and that of the blob"
+    p.add_argument("--ram", type=size, metavar="SIZE", help=more)
     more = "with --calibrate: what pixels are to a network in real numbers: 0..255, 0..1, -1..1, or MEAN/STD of 0..255"
     p.add_argument("--pixels", metavar="RANGE", help=more)
     more = "of PyTorch weights: mobilenetv2, efficientnet-lite0 to -lite4, mcunet"
@@ -51,9 +53,9 @@ def run_import(args) -> int:
 
     kind, calibration = Path(args.file).suffix.lower(), None
     if args.calibrate:
-        calibration = importing.Calibration(args.calibrate, args.calibration or 64, args.tune or 0)
+        calibration = importing.Calibration(args.calibrate, args.calibration or 64, args.tune or 0, args.ram)
     else:
-        no_use(args, ("--tune", "--calibration", "--pixels"), "without --calibrate")
+        no_use(args, ("--tune", "--calibration", "--pixels", "--ram"), "without --calibrate")
     if not args.check:
         no_use(args, ("--limit",), "without --check")
     elif kind not in SOURCES:
@@ -72,7 +74,7 @@ def run_import(args) -> int:
     with quiet_stdout(args), progress(args) as track, needs_torch():
         run = importing.import_file(
             args.file, args.out, name=args.name or "", labels=labels, calibration=calibration, pixels=pixels,
-            family=args.family or "", config=args.config, budget=args.budget, track=track,
+            family=args.family or "", config=args.config, budget=args.budget or args.ram, track=track,
             tried=check if args.check else lambda _run: None,
         )  # fmt: skip
     if args.json:

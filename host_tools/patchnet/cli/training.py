@@ -53,6 +53,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--epochs", type=not_negative, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
     p.add_argument("--lr", type=above_zero, default=2e-4, help="of fine-tuning (default: 2e-4)")
     p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
+    more = "of an arena for which maps are kept in 4 bits, as few as it takes; then pack with this --budget"
+    p.add_argument("--ram", type=size, metavar="SIZE", help=more)
     p.add_argument("-o", dest="out", type=new_file(".npz"), metavar="FILE.npz", help="default: qnet.npz in the run")
 
     # imported here: with the commands, numpy
@@ -119,7 +121,7 @@ def run_quantize(args) -> int:
     with quiet_stdout(args), needs_torch():
         from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
 
-        path = quantize.run(args.run_dir, args.epochs, args.lr, args.calibration, args.out)
+        path = quantize.run(args.run_dir, args.epochs, args.lr, args.calibration, args.out, args.ram)
     print_json({"qnet": str(path)}) if args.json else print(path)
     return 0
 

@@ -33,11 +33,13 @@ OWN = ("*.pnb", "*.npz", "source.*")  # of an earlier import, to be replaced
 @dataclass(frozen=True)
 class Calibration:
     """How integers are chosen for a network in real numbers: by `pictures` of a data set, evenly spread, and then
-    `tune` epochs of fine-tuning towards the network's own answers to them."""
+    `tune` epochs of fine-tuning towards the network's own answers to them. `ram`: bytes of an arena for which some maps
+    have 4 bits."""
 
     data: str
     pictures: int = 64
     tune: int = 0
+    ram: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
     save_float(model, folder / "float.npz")
     prepare = rooms.part(network.task, "input").prepare
     inputs = np.stack([prepare(x, network) for x, _ in load(calibration.data, calibration.pictures)])
-    net = quantize.calibrated(model, inputs)
+    net = quantize.calibrated(model, inputs, halved=quantize.after(network, calibration.ram))
+    quantize.tell_halved(net)
     if calibration.tune:
         quantize.fine_tune_towards(net, model, inputs, calibration.tune)
     return net.quantized()

@@ -10,8 +10,11 @@ from typing import ClassVar
 from ..format import MAX_REDUCTION
 
 ACTIVATIONS = ("relu6", "relu", "none")
-KINDS = ("conv", "bottleneck", "block", "maxpool", "meanpool")
 POOLS = ("maxpool", "meanpool")
+CASTS = ("int4", "int8")
+SHARES = {"int4": "half ", "int8": "twice "}  # of a cast's input, how many channels come out
+PLAIN = (*POOLS, *CASTS)  # without weights and activation
+KINDS = ("conv", "bottleneck", "block", *PLAIN)
 
 Pair = tuple[int, int]  # along rows of the map and along its columns: (height, width)
 Pads = tuple[int, int, int, int]  # top, bottom, left, right
@@ -32,7 +35,10 @@ class Layer:
       stride 1 and padding second // 2; the input is added, and the activation follows. With `expand` the input goes
       through a 1x1 convolution of the first one's stride before it is added (a projection shortcut), else the shapes
       must be equal;
-    * "maxpool", "meanpool": pooling. What is outside the map takes no part in a maximum, and counts as 0 in a mean.
+    * "maxpool", "meanpool": pooling. What is outside the map takes no part in a maximum, and counts as 0 in a mean;
+    * "int4": a map's values rounded to 16 steps of 16, two channels in a byte: cout = cin / 2 bytes a pixel. "int8":
+      such a map's values as int8 again, cout = 2 * cin. An "int8" follows each "int4", and nothing else does: between
+      them a map takes half the bytes.
 
     `kernel`, `stride` (a number for both, or (height, width)) and `pads` (top, bottom, left, right; None: kernel // 2
     on all sides) are those of the convolution that has such: dense, first, depthwise, or of the pooling.
@@ -113,6 +119,7 @@ class Layer:
         own = self.cin if self.kind == "bottleneck" else 0
         ends = ACTIVATIONS if self.kind == "bottleneck" else ("none",)
         top, bottom, left, right = self.pad
+        share = SHARES.get(self.kind, "")
         outside = self.kind == "block" and ((self.oh - 1) * self.sh >= self.h or (self.ow - 1) * self.sw >= self.w)
         for name, got, fits, wanted in (
             ("kind", self.kind, self.kind in KINDS, " or ".join(KINDS)),
@@ -130,12 +137,19 @@ class Layer:
              "channels between the convolutions" if between else f"{own}"),
             ("second", self.second, all(k >= 1 and k % 2 for k in pair(self.second)), "odd numbers"),
             ("pads", self.pads, not outside, "of a block such that each output has an input to add"),
-            ("cout", self.cout, self.kind not in POOLS or self.cout == self.cin, f"{self.cin}, the input's"),
+            ("cin", self.cin, self.kind != "int4" or self.cin % 2 == 0, "an even number"),
+            ("kernel", self.kernel, self.kind not in CASTS or self.taps == self.sh * self.sw == 1, "1, a stride of 1"),
+            ("cout", self.cout, self.kind not in PLAIN or self.cout == self.kept, f"{self.kept}, {share}the input's"),
             ("products in a sum", self.products, self.products <= MAX_REDUCTION, f"at most {MAX_REDUCTION}"),
         ):  # fmt: skip
             if not fits:
                 return f"{name}: wanted {wanted}, got {got}"
         return ""
+
+    @property
+    def kept(self) -> int:
+        """Channels that come out of a pooling or a cast, of "int4" bytes of a pixel."""
+        return {"int4": self.cin // 2, "int8": 2 * self.cin}.get(self.kind, self.cin)
 
     @cached_property
     def oh(self) -> int:
@@ -149,7 +163,7 @@ class Layer:
     def macs(self) -> int:
         """Multiply-accumulates of one run, nothing recomputed."""
         pixels = self.oh * self.ow
-        if self.kind in POOLS:
+        if self.kind in PLAIN:
             return 0
         if self.kind == "conv":
             return pixels * self.taps * self.cin * self.cout
@@ -161,7 +175,7 @@ class Layer:
     @cached_property
     def weights(self) -> int:
         """Weights, biases not counted."""
-        if self.kind in POOLS:
+        if self.kind in PLAIN:
             return 0
         if self.kind == "conv":
             return self.taps * self.cin * self.cout
@@ -181,6 +195,15 @@ class Float32Layer(Layer):
     @classmethod
     def of(cls, layer: Layer) -> Float32Layer:
         return cls(**{f.name: getattr(layer, f.name) for f in fields(layer)})
+
+
+def casts(layer: Layer) -> tuple[Layer, Layer]:
+    """What brings the layer's output to 4 bits, and back: of an even number of channels."""
+    h, w, channels = layer.oh, layer.ow, layer.cout
+    return (
+        Layer("int4", h, w, channels, 0, channels // 2, 1, 1, act="none"),
+        Layer("int8", h, w, channels // 2, 0, channels, 1, 1, act="none"),
+    )
 
 
 def input_bytes(layer: Layer, first: bool) -> int:

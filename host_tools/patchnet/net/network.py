@@ -6,12 +6,13 @@ planning, packing) takes its shapes from here. Nothing here knows about weights,
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Self
 
-from .layers import Float32Layer, Layer, Pair, pair
+from .layers import CASTS, Float32Layer, Layer, Pair, casts, pair
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -150,7 +151,30 @@ class Network:
         if not self.end.float32:
             merging = " whose tunnels merge" if self.end.merges else ""
             raise ValueError(f"{self.name}: float32 is not for networks of task {self.task}{merging}")
-        return replace(self, chain=tuple(map(Float32Layer.of, self.chain)))
+        return replace(self, chain=tuple(Float32Layer.of(layer) for layer in self.chain if layer.kind not in CASTS))
+
+    def may_halve(self, i: int) -> bool:
+        """Whether the map behind layer `i` of `run()` may have 4 bits: of even channels, and only the next layer reads
+        it."""
+        ends = {len(self.chain) - 1, *self.heads(), *(head - 1 for head in self.heads())}
+        return i not in ends and self.run()[i].cout % 2 == 0
+
+    def halved(self, after: Collection[int]) -> Network:
+        """The same network with the maps behind these layers of `run()` in 4 bits. ValueError for one that may not."""
+        if wrong := sorted(i for i in after if not self.may_halve(i)):
+            raise ValueError(
+                f"{self.name}: wanted maps of 4 bits between layers, of even channels, got layer {wrong[0]}"
+            )
+
+        def with_casts(layers: Sequence[Layer], first: int) -> tuple[Layer, ...]:
+            pairs = (((layer, *casts(layer)) if i in after else (layer,)) for i, layer in enumerate(layers, first))
+            return tuple(itertools.chain.from_iterable(pairs))
+
+        readouts, first = [], len(self.chain)
+        for readout in self.readouts:
+            readouts.append(replace(readout, layers=with_casts(readout.layers, first)))
+            first += len(readout.layers) + 1
+        return replace(self, chain=with_casts(self.chain, 0), readouts=tuple(readouts))
 
     @property
     def tunnels(self) -> int:
@@ -222,6 +246,10 @@ class Network:
             shape = layer.oh, layer.ow, layer.cout
             if layer.residual and got != shape:
                 raise ValueError(f"{self.name}: {name} {i}: residual: wanted an output of {got}, got {shape}")
+        before = ["", *(layer.kind for layer in layers)]
+        for i, (kind, follows) in enumerate(itertools.pairwise([*before, ""])):
+            if (kind == "int4") != (follows == "int8"):
+                raise ValueError(f"{self.name}: {name} {i}: wanted an int8 behind each int4, got {follows or 'none'}")
         return shape
 
     # ---- sums

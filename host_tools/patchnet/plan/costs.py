@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..net.layers import Layer
+from ..net.layers import CASTS, POOLS, Layer
 from ..net.network import Network
 from . import float32
 from .lines import Axis, Passes, View, axes
@@ -82,6 +82,7 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "pool": (688, 2.65, 0),
     "pooling": (230, 8, 0),
     "pooled": (0, 12.2, 0),
+    "cast": (30, 2, 0),
     "cover": (807, 51.9, 2.26),
     "fc": (0, 60, 1.41),
     "float dots": (74, 33, 3.2),
@@ -134,6 +135,7 @@ CYCLES: dict[str, tuple[float, float, float]] = {
     "pool": (564, 1.6, 0),
     "pooling": (160, 6, 0),
     "pooled": (0, 9, 0),
+    "cast": (20, 1.5, 0),
     "cover": (540, 36, 1.6),
     "fc": (0, 40, 0.92),
     "float dots": (63.7, 28.1, 2.87),
@@ -276,6 +278,10 @@ def _pool_counts(view: View, passes: Passes, step: Choice) -> Counts:
     return {"pooling": (pixels, pixels * layer.cout, 0), "pooled": (0, pixels * layer.cout * layer.taps, 0)}
 
 
+def _cast_counts(view: View, passes: Passes, step: Choice) -> Counts:
+    return {"cast": (passes.made * view.all_out, passes.made * view.all_out * view.layer.cin, 0)}
+
+
 def _cover_counts(view: View, passes: Passes, step: Choice) -> Counts:
     """Of a kernel that is the whole map: a dot product for each output and line, or a pooling."""
     layer = view.layer
@@ -387,7 +393,8 @@ COUNTS: dict[tuple[str, int], Callable[[View, Passes, Choice], Counts]] = {
     **{("bottleneck", mode): _portable_counts for mode in (DIRECT, ROLLING, GROUPS, STORED)},
     **{("bottleneck", mode): _fast_counts for mode in FAST_MODES},
     ("block", ROLLING): _block_counts,
-    **{(kind, DIRECT): _pool_counts for kind in ("maxpool", "meanpool")},
+    **{(kind, DIRECT): _pool_counts for kind in POOLS},
+    **{(kind, DIRECT): _cast_counts for kind in CASTS},
     **{(kind, COVER): _cover_counts for kind in ("conv", "maxpool", "meanpool")},
 }
 

@@ -17,7 +17,7 @@ from ..format import MODE_ROLLING as ROLLING
 from ..format import MODE_STORED as STORED
 from ..format import MODE_SWEEP as SWEEP
 from ..format import MODE_WINDOW as WINDOW
-from ..net.layers import Layer
+from ..net.layers import CASTS, Layer
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
 # Besides modes fast and sweep, flags of their own in a blob: sums have 24 bits, or pixels and weights are read as bytes
@@ -168,6 +168,7 @@ ROWS: dict[tuple[str, int], Row] = {
     ("maxpool", COVER): Row(_covers, takes_lines=True),
     ("meanpool", DIRECT): Row(_small),
     ("meanpool", COVER): Row(_covers, takes_lines=True),
+    **{(kind, DIRECT): Row(_small) for kind in CASTS},
 }
 
 

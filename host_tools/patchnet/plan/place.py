@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..format import MAX_FUSED, MAX_LINES
-from ..net.layers import Layer
+from ..net.layers import CASTS, Layer
 from ..net.network import Lasting, Network, aligned
 from .float32 import rows_alone
 from .lines import Passes, View, lines_of, ring_lines, views
@@ -61,15 +61,16 @@ class Plan:
 
 
 def block_name(network: Network, i: int) -> str:
-    """How a layer of `run()` is called in messages and tables: "stem", "block 3", "head"; "head 1" of detection."""
-    layers = network.layers()
+    """How a layer of `run()` is called in messages and tables: "stem", "block 3", "head"; "head 1" of detection. Casts
+    do not count: they have the number of the layer whose map they change."""
+    layers, kinds = network.layers(), [layer.kind for layer in network.run()]
     if i in network.heads():
         return f"head {network.heads().index(i) + 1}"
-    kind = network.run()[i].kind
+    kind, number = kinds[i], i - sum(kind in CASTS for kind in kinds[: i + 1])
     if kind != "conv":
-        return f"{'block' if kind in ('bottleneck', 'block') else kind} {i}"
+        return f"{'block' if kind in ('bottleneck', 'block') else kind} {number}"
     if i >= len(layers):
-        return f"conv {i}"
+        return f"conv {number}"
     return "stem" if i == 0 else "head" if i == len(layers) - 1 else f"conv {i}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..format import QUAD_BYTES, STATE_BYTES, WIDENED_BYTES
-from ..net.layers import Layer, input_bytes
+from ..net.layers import PLAIN, Layer, input_bytes
 from ..net.network import aligned
 from . import float32
 from .float32 import is_float32
@@ -200,7 +200,7 @@ WORK: dict[tuple[str, int], Callable[[View, Choice], Parts]] = {
     ("bottleneck", STORED): _stored_work,
     **{("bottleneck", mode): _fast_work for mode in FAST_MODES},
     ("block", ROLLING): _block_work,
-    **{(kind, DIRECT): _no_work for kind in ("maxpool", "meanpool")},
+    **{(kind, DIRECT): _no_work for kind in PLAIN},
     **{(kind, COVER): _no_work for kind in ("conv", "maxpool", "meanpool")},
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from ..format import LEAST_OUTPUTS
-from ..net.layers import POOLS, Layer, pair
+from ..net.layers import PLAIN, Layer, pair
 from ..net.network import Network, aligned
 from . import float32
 from .float32 import is_float32
@@ -47,7 +47,7 @@ def layer_bytes(layer: Layer, mode: int) -> int:
         return 8 * layer.cout + layer.cexp * _channel(layer)
     if layer.kind == "conv":
         return _scaled(layer.cout, layer.weights)
-    if layer.kind in POOLS:
+    if layer.kind in PLAIN:
         return 4 * (layer.kind == "meanpool")
     if layer.kind == "block":
         second = math.prod(pair(layer.second)) * layer.cexp

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..blob.quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
-from ..net.layers import POOLS, Layer
+from ..blob.quantized import QBlock, QBottleneck, QCast, QConv, QLayer, QNet, QPooling, Scaled
+from ..net.layers import CASTS, POOLS, Layer
 from ..net.stitching import Stitched
 from .modules import Block, Bottleneck, ConvNorm, Tunnels, as_large, convolve, patches_of, pool, stitch
 
@@ -30,9 +30,9 @@ Range = tuple[float, float]  # real (low, high) that int8 values span
 # ---------------------------------------------------------------- scales
 
 
-def best_shrink(error: Callable[[float], Tensor]) -> Tensor:
-    """For each entry of `error(factor)`, the factor from 0.5 to 1 with the least error."""
-    factors = torch.linspace(1.0, 0.5, 11)
+def best_shrink(error: Callable[[float], Tensor], least: float = 0.5) -> Tensor:
+    """For each entry of `error(factor)`, the factor from `least` to 1 with the least error."""
+    factors = torch.linspace(1.0, least, round(1 + 20 * (1 - least)))
     errors = torch.stack([error(float(factor)) for factor in factors])
     return factors[errors.argmin(0)]
 
@@ -91,25 +91,43 @@ def roomy(step: Tensor, sums: Tensor, act: str) -> Tensor:
     return torch.maximum(torch.maximum(step, (2.01 * sums).clamp(max=CEILING[act] / 255)), sums / 16)
 
 
-def narrow_range(x: Tensor, act: str) -> Range:
-    """Real (low, high) that int8 should span for values x of any shape: least squared error, 0 always inside."""
+def narrow_range(x: Tensor, act: str, halved: bool = False) -> Range:
+    """Real (low, high) that int8 should span for values x of any shape: least squared error, 0 always inside. `halved`:
+    they become int4 then, fewer steps for which more is cut off."""
     if act != "none":
         x = x.clamp(0, CEILING[act])
     low, high = min(0.0, float(x.min())), max(float(x.max()), 1e-3)
     x = sample(x.flatten())
 
     def error(factor: float) -> Tensor:
-        scale, zero = affine(factor * low, factor * high)
-        return (fake(x, scale, zero) - x).square().mean()
+        span = factor * low, factor * high
+        y = fake4(x, in_fours(*span)) if halved else fake(x, *affine(*span))
+        return (y - x).square().mean()
 
-    factor = float(best_shrink(error))
-    return factor * low, factor * high
+    factor = float(best_shrink(error, 0.25 if halved else 0.5))
+    return in_fours(factor * low, factor * high) if halved else (factor * low, factor * high)
 
 
-def at_least(span: Range, scale: float) -> Range:
-    """`span`, wider where a step of int8 would be less than `scale`."""
+def in_fours(low: float, high: float) -> Range:
+    """What int8 spans where each sixteenth of its values is one of int4's, which span low..high and have a 0."""
+    step = (high - low) / 15
+    zero = max(-8, min(7, round(-8 - low / step)))
+    return (-8 - zero) * step, (8 - 1 / 16 - zero) * step
+
+
+def fake4(x: Tensor, span: Range) -> Tensor:
+    """x, values of int8 that spans this, rounded to int4 and back; gradients as those of `fake`."""
+    scale, zero = affine(*span)
+    sixteenths = ((x / scale).round() + zero + 8).div(16).floor().clamp(-8, 7)
+    inside = x.clamp((-128 - zero) * scale, (112 - zero) * scale)
+    return inside + ((16 * sixteenths - zero) * scale - inside).detach()
+
+
+def at_least(span: Range, scale: float, halved: bool = False) -> Range:
+    """`span`, wider where a step of int8 would be less than `scale`; `halved`: by as much above as below 0."""
     low, high = span
-    return low, max(high, low + 255 * scale)
+    more = max(1.0, 255 * scale / (high - low)) if halved else 1.0
+    return low * more, max(high * more, low * more + 255 * scale)
 
 
 def finest(sums: Tensor, inputs: int) -> float:
@@ -253,10 +271,10 @@ class Dense(Corrected):
     def exact(self, x: Tensor) -> Tensor:
         return self.noted("bias", convolve(x, self.weight, self.bias, self.stride, self.pads))
 
-    def range_of(self, y: Tensor, act: str, scale_in: float) -> Range:
+    def range_of(self, y: Tensor, act: str, scale_in: float, halved: bool = False) -> Range:
         """What int8 should span for the output's values y, before the activation."""
         sums = weight_scale(self.weight, self.bias, scale_in) * scale_in
-        return at_least(narrow_range(y, act), finest(sums, self.weight[0].numel()))
+        return at_least(narrow_range(y, act, halved), finest(sums, self.weight[0].numel()), halved)
 
     def forward(self, x: Tensor, scale_in: float) -> Tensor:
         scale = weight_scale(self.weight, self.bias, scale_in)
@@ -270,7 +288,13 @@ class Dense(Corrected):
         return replace(found, weight=np.ascontiguousarray(found.weight.transpose(0, 2, 3, 1))), shift
 
 
-class FakeConv(nn.Module):
+class FakeLayer(nn.Module):
+    """What a layer is: `halved` is set where its output becomes int4."""
+
+    halved = False
+
+
+class FakeConv(FakeLayer):
     """A convolution whose weights and int8 output are fake-quantized."""
 
     def __init__(self, layer: Layer, unit: ConvNorm):
@@ -280,7 +304,7 @@ class FakeConv(nn.Module):
     def calibrate(self, x: Tensor, range_in: Range) -> Tensor:
         """Chooses the output's range from float inputs, those of int8 being known; returns the float output."""
         y, self.scale_in = self.conv.exact(x), affine(*range_in)[0]
-        self.range = self.conv.range_of(y, self.layer.act, self.scale_in)
+        self.range = self.conv.range_of(y, self.layer.act, self.scale_in, self.halved)
         return activate(y, self.layer.act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -292,7 +316,7 @@ class FakeConv(nn.Module):
         return QConv(self.layer, *self.conv.quantized(self.scale_in, zero_in, scale_out), zero_out)
 
 
-class FakeBlock(nn.Module):
+class FakeBlock(FakeLayer):
     """Two convolutions around which the input goes: int8 between them, after the shortcut, and after the sum."""
 
     def __init__(self, layer: Layer, block: Block):
@@ -309,7 +333,7 @@ class FakeBlock(nn.Module):
         if self.shortcut is not None:
             x = as_large(self.shortcut.exact(x), y)
             self.added = self.shortcut.range_of(x, "none", self.scale_in)
-        self.range = self.second.range_of(x + y, act, affine(*self.middle)[0])
+        self.range = self.second.range_of(x + y, act, affine(*self.middle)[0], self.halved)
         return activate(x + y, act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -336,7 +360,7 @@ class FakeBlock(nn.Module):
         return replace(around, shortcut=own, shortcut_shift=own_shift, zero_add=zero_add)
 
 
-class FakePooling(nn.Module):
+class FakePooling(FakeLayer):
     """Pooling of int8 values. A maximum is one of them: it has its input's scale and zero point."""
 
     def __init__(self, layer: Layer, _module: nn.Module):
@@ -347,7 +371,11 @@ class FakePooling(nn.Module):
         """As FakeConv's."""
         y = pool(x, self.layer)
         self.scale_in = affine(*range_in)[0]
-        self.range = range_in if self.highest else at_least(narrow_range(y, "none"), self.scale_in / 8000)
+        self.range = (
+            range_in
+            if self.highest
+            else at_least(narrow_range(y, "none", self.halved), self.scale_in / 8000, self.halved)
+        )
         return y
 
     def forward(self, x: Tensor) -> Tensor:
@@ -363,7 +391,28 @@ class FakePooling(nn.Module):
         return QPooling(self.layer, zero_out, round(ratio * 2.0 ** (40 - shift)), shift)
 
 
-class FakeBottleneck(Corrected):
+class FakeCast(FakeLayer):
+    """Values as int4, or as int8 again, which changes none. `noise`: of calibration's values, signal to it in dB."""
+
+    def __init__(self, layer: Layer):
+        super().__init__()
+        self.layer = layer
+
+    def calibrate(self, x: Tensor, range_in: Range) -> Tensor:
+        """As FakeConv's, but that there is nothing to choose."""
+        self.range = range_in
+        error = (fake4(x, range_in) - x).square().mean() / x.square().mean()
+        self.noise = -10 * math.log10(max(float(error), 1e-12))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fake4(x, self.range) if self.layer.kind == "int4" else x
+
+    def quantized(self, zero_in: int) -> QCast:
+        return QCast(self.layer, zero_in)
+
+
+class FakeBottleneck(Corrected, FakeLayer):
     """A folded inverted bottleneck. Each expanded channel has scales of its own after the expansion and after the
     depthwise convolution; they are folded into the weights that follow before those are quantized.
 
@@ -399,7 +448,7 @@ class FakeBottleneck(Corrected):
             y = activate(y, s.act)
         y = self.noted("project_bias", F.conv2d(y, self.project_weight, self.project_bias))
         y = x + y if s.residual else y
-        self.range = at_least(narrow_range(y, s.out_act), finest(self.scales()[3], s.cexp))
+        self.range = at_least(narrow_range(y, s.out_act, self.halved), finest(self.scales()[3], s.cexp), self.halved)
         return activate(y, s.out_act)
 
     def middle_bias(self) -> Tensor:
@@ -544,8 +593,15 @@ class FakeTunnels(nn.Module):
 
 
 def fake_layers(shapes: Iterable[Layer], modules: Iterable[nn.Module]) -> nn.Sequential:
+    """Of layers in a row, and the modules of all but the casts between them."""
     kinds = {"conv": FakeConv, "bottleneck": FakeBottleneck, "block": FakeBlock, **dict.fromkeys(POOLS, FakePooling)}
-    return nn.Sequential(*(kinds[s.kind](s, m) for s, m in zip(shapes, modules, strict=True)))
+    out: list[FakeLayer] = []
+    there = iter(modules)
+    for s in shapes:
+        if s.kind == "int4":
+            out[-1].halved = True
+        out.append(FakeCast(s) if s.kind in CASTS else kinds[s.kind](s, next(there)))
+    return nn.Sequential(*out)
 
 
 def calibrate_layers(layers: Iterable[nn.Module], x: Tensor, range_in: Range) -> Tensor:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,22 +20,27 @@ from .. import data, rooms
 from ..blob.files import what_is
 from ..blob.qnet_file import save
 from ..blob.quantized import QNet
+from ..net.network import Network
+from ..plan import halves
 from .batches import Batches, jitter
 from .experiment import Experiment, held_out, load_experiment
-from .fake import FakeNet
+from .fake import FakeCast, FakeNet
 from .loop import make_optimizer, warm_cosine
 from .modules import Tunnels, load_float, normalise
 
 
-def fake_net(model: Tunnels, tied: bool = False) -> FakeNet:
-    """The fake-quantized form of a network, its scales not yet chosen. `tied`: its tunnels are equal, and stay so."""
-    return rooms.part(model.network.task, "training").TRAINING.fake(model, tied)
+def fake_net(model: Tunnels, tied: bool = False, halved: Collection[int] = ()) -> FakeNet:
+    """The fake-quantized form of a network, its scales not yet chosen. `tied`: its tunnels are equal, and stay so.
+    `halved`: the layers of `run()` behind which maps have 4 bits."""
+    seen = copy(model)  # all of it is the model's but for the network
+    seen.network = model.network.halved(halved)
+    return rooms.part(model.network.task, "training").TRAINING.fake(seen, tied)
 
 
-def calibrated(model: Tunnels, pixels: np.ndarray, tied: bool = False) -> FakeNet:
+def calibrated(model: Tunnels, pixels: np.ndarray, tied: bool = False, halved: Collection[int] = ()) -> FakeNet:
     """`fake_net` with all scales chosen by `pixels`, uint8 (N, H, W, C) as the network reads them, or float32 real
     inputs, which get a scale too. Its `quantized()` are the integers."""
-    net, given = fake_net(model, tied), torch.from_numpy(pixels)
+    net, given = fake_net(model, tied, halved), torch.from_numpy(pixels)
     x = normalise(given, model.network)
     if given.is_floating_point():
         net.scale_input(x)
@@ -48,12 +55,18 @@ def quantized(model: Tunnels, pixels: np.ndarray) -> QNet:
 
 
 def run(
-    run_dir: str | Path, epochs: int = 6, lr: float = 2e-4, calibration: int = 256, out: str | Path | None = None
+    run_dir: str | Path,
+    epochs: int = 6,
+    lr: float = 2e-4,
+    calibration: int = 256,
+    out: str | Path | None = None,
+    ram: int | None = None,
 ) -> Path:
     """Quantize what `loop.run` left in `run_dir`; returns the path of the QNet, `qnet.npz` unless `out` says else.
 
     Calibrates on `calibration` training items; `epochs` of fine-tuning towards the float network's own answers on
-    augmented training items follow (0: post-training quantization alone).
+    augmented training items follow (0: post-training quantization alone). `ram`: bytes of an arena for which some maps
+    have 4 bits (`plan.halves`); ValueError if there are none with which the network fits.
     """
     run_dir = Path(run_dir)
     if not all((run_dir / name).is_file() for name in ("config.toml", "float.npz")):
@@ -63,16 +76,43 @@ def run(
     e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, cutmix=0.0, weight_decay=0.0, accumulate=1)
     torch.manual_seed(e.seed)
     teacher = load_float(run_dir)
+    halved = after(teacher.network, ram)
     training, _ = held_out(data.readable(data.load(e.train)), e.validation)
     prepare = rooms.part(e.network.task, "input").prepare
     pixels = np.stack([prepare(x, e.network) for x, _ in training.limit(calibration)])
-    net = calibrated(teacher, pixels, e.tied).to(memory_format=torch.channels_last)
+    net = calibrated(teacher, pixels, e.tied, halved).to(memory_format=torch.channels_last)
+    tell_halved(net)
     if epochs:
         batches = rooms.part(e.network.task, "training").TRAINING.batches(training, e)
         fine_tune(net, teacher.to(memory_format=torch.channels_last), batches, e)
     path = Path(out) if out else run_dir / "qnet.npz"
-    save(net.quantized(), path, {"epochs": epochs, "lr": lr, "calibration": calibration})
+    how = {"epochs": epochs, "lr": lr, "calibration": calibration}
+    save(net.quantized(), path, how if ram is None else how | {"ram": ram})
     return path
+
+
+def after(network: Network, ram: int | None) -> tuple[int, ...]:
+    """The layers behind which maps have 4 bits so that the network takes `ram` bytes; says so."""
+    if ram is None:
+        return ()
+    plain, found = halves.chosen(network, ram)
+    maps = ", ".join(f"{name} ({size:,} B)" for name, size in found.maps) or "none"
+    fits = "does not fit" if plain.cycles is None else f"{plain.cycles / 1e6:.1f} M cycles"
+    print(
+        f"{network.name} maps of 4 bits: {maps}; smallest arena {plain.least:,} to {found.least:,} B; "
+        f"in {ram:,} B: {fits}, then {(found.cycles or 0) / 1e6:.1f} M cycles",
+        flush=True,
+    )
+    return found.after
+
+
+def tell_halved(net: FakeNet) -> None:
+    """How far rounding to int4 is from the values of calibration, map by map."""
+    noise = [
+        f"{layer.noise:.1f}" for layer in net.modules() if isinstance(layer, FakeCast) and layer.layer.kind == "int4"
+    ]
+    if noise:
+        print(f"{net.network.name} maps of 4 bits: signal to noise {', '.join(noise)} dB", flush=True)
 
 
 def fine_tune(net: FakeNet, teacher: Tunnels, batches: Batches, e: Experiment) -> None:

@@ -261,7 +261,7 @@ int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *en
             return check_block(m, l, taps, end);
         case PN_KIND_MEANPOOL:
             return check_mean(m, l, taps, end);
-        default: // a maximum takes no weights
+        default: // a maximum and casts take no weights
             return PN_OK;
     }
 }

@@ -41,6 +41,8 @@
 #define PN_KIND_BLOCK 3
 #define PN_KIND_MAXPOOL 4
 #define PN_KIND_MEANPOOL 5
+#define PN_KIND_INT4 6
+#define PN_KIND_INT8 7
 #define PN_DTYPE_INT8 0
 #define PN_DTYPE_FLOAT32 1
 #define PN_ACT_NONE 0

@@ -135,6 +135,23 @@ void pn_pool_end(const pn_pool_t *p, const int32_t *acc, int8_t *out) {
     }
 }
 
+void pn_to_int4(const int8_t *in, int bytes, int8_t *out) {
+    for (int i = 0; i < bytes; i++, in += 2) {
+        int low = in[0] + 8, high = in[1] + 8;
+        low = low > INT8_MAX ? INT8_MAX : low;
+        high = high > INT8_MAX ? INT8_MAX : high;
+        out[i] = (int8_t)((low >> 4 & 15) | (high & ~15));
+    }
+}
+
+void pn_from_int4(const int8_t *in, int bytes, int8_t *out) {
+    for (int i = 0; i < bytes; i++, out += 2) {
+        uint8_t both = (uint8_t)in[i];
+        out[0] = (int8_t)(uint8_t)(both << 4);
+        out[1] = (int8_t)(both & 0xf0);
+    }
+}
+
 void pn_pool_most(const int8_t *in, int n, int channels, int8_t *most) {
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < channels; c++, in++) {

@@ -100,6 +100,11 @@ void pn_pool_end(const pn_pool_t *p, const int32_t *acc, int8_t *out);
 // most[c] = the largest of most[c] and of in[c] of n pixels
 void pn_pool_most(const int8_t *in, int n, int channels, int8_t *most);
 
+// Values rounded to the nearest multiple of 16 (upwards in the middle, at most 112), two in a byte, the first one below:
+// 2 * `bytes` of them, and such a line as int8 again.
+void pn_to_int4(const int8_t *in, int bytes, int8_t *out);
+void pn_from_int4(const int8_t *in, int bytes, int8_t *out);
+
 // acc[c] += sum over n pixels of (in[c] - zero)
 void pn_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
 

@@ -199,7 +199,7 @@ static int take(pn_model_t *m, bool fc) {
 
 static bool takes_no_weights(const pn_model_t *m) {
     uint8_t kind = stage_of(m)->kind;
-    return m->run.job.action == PN_SAMPLE || kind == PN_KIND_MAXPOOL || (pn_floats(m) && kind == PN_KIND_MEANPOOL);
+    return m->run.job.action == PN_SAMPLE || pn_moves(kind) || (pn_floats(m) && kind == PN_KIND_MEANPOOL);
 }
 
 int pn_parts_ready(pn_model_t *m, bool fc) {

@@ -12,6 +12,7 @@
 #include "engine/run/pn_stage_places.h"
 #include "engine/run/pn_stage_conv.h"
 #include "engine/run/pn_stage_pool.h"
+#include "engine/run/pn_stage_cast.h"
 #include "engine/run/pn_stage_bottleneck.h"
 #include "engine/run/pn_stage_block.h"
 #include "engine/run/pn_stage_fast.h"
@@ -87,6 +88,10 @@ static void make_line(pn_model_t *m, int t) {
             break;
         case PN_KIND_BLOCK:
             block_line(m, t, s->done);
+            break;
+        case PN_KIND_INT4:
+        case PN_KIND_INT8:
+            cast_line(m, t, s->done);
             break;
         default:
             if (covers) {
