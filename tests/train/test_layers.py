@@ -15,6 +15,7 @@ from networks import random_network, without_casts
 from oracle import Oracle
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet
+from patchnet.blob.unpack import blob_qnet
 from patchnet.engine.model import Model
 from patchnet.importers.graph import FloatLayer, Imported
 from patchnet.net.layers import ACTIVATIONS, Layer, pair
@@ -23,7 +24,7 @@ from patchnet.tasks.classify.end import Pooled
 from patchnet.tasks.classify.fake import FakeClassifier
 from patchnet.tasks.classify.net import PatchTunnelNet
 from patchnet.train import fake, quantize
-from patchnet.train.imported import convolutions, float_model
+from patchnet.train.imported import convolutions, dequantized_model, float_model
 from patchnet.train.modules import build_layer, load_float, normalise, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
@@ -278,6 +279,25 @@ def test_integers_follow_the_float_network(case):
     wanted, got = settled(n)(x), net(x)
     for column in range(len(n.labels)):
         assert np.corrcoef(got[:, column], wanted[:, column])[0, 1] > (0.6 if net.network != n else 0.97)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CHAINS)
+def test_real_numbers_of_integers(name):
+    """A blob's, which tells neither scales nor activations of convolutions: the answers are those of the float network
+    again, and its integers, chosen anew, give them too."""
+    n = CHAINS[name]
+    qnet = quantize.calibrated(settled(n), pictures(n, 64)).quantized()
+    x, given = inputs(n, 32, seed=7), pictures(n, 64)
+    model = dequantized_model(blob_qnet(pack(qnet), "n"))
+    for net in (model, quantize.calibrated(model, given)):
+        check_alike(settled(n)(x), net(x))
+
+
+def check_alike(wanted: torch.Tensor, got: torch.Tensor) -> None:
+    """Logits, by classes."""
+    for one, other in zip(wanted.T.numpy(), got.T.numpy(), strict=True):
+        assert np.corrcoef(one, other)[0, 1] > 0.97 and 0.8 < np.ptp(other) / np.ptp(one) < 1.25
 
 
 @torch.no_grad()

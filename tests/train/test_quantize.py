@@ -1,5 +1,7 @@
 """From float to integers: the fake-quantized network against the oracle's integers, ranges, files, fine-tuning."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from patchnet.train import (
     fake,
     quantize,
 )
+from patchnet.train.imported import dequantized_model
 from patchnet.train.modules import normalise, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
@@ -110,6 +113,36 @@ def test_integers_follow_the_float_network(case):
         wanted = settled(network)(normalise(torch.from_numpy(pictures), network)).numpy()
     for column in range(wanted.shape[1]):
         assert np.corrcoef(got[:, column], wanted[:, column])[0, 1] > 0.97
+
+
+@torch.no_grad()
+def test_real_numbers_of_integers(case):
+    """Of several tunnels, residuals at their end; what is no sum of pooled tunnels is refused."""
+    network, _, qnet = case
+    if qnet.behind:
+        with pytest.raises(ValueError, match="n: wanted a network that classifies, its tunnels pooled, got task"):
+            dequantized_model(qnet)
+        return
+    x = normalise(torch.from_numpy(pixels(network, 32, seed=2)), network)
+    wanted, got = settled(network)(x).numpy(), dequantized_model(blob_qnet(pack(qnet), "n"))(x).numpy()
+    for one, other in zip(wanted.T, got.T, strict=True):
+        assert np.corrcoef(one, other)[0, 1] > 0.97 and 0.8 < np.ptp(other) / np.ptp(one) < 1.25
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_quantized_again(tied, tmp_path, monkeypatch):
+    """Tunnels that share their weights go on sharing them; what is there is not written over."""
+    network = NETWORKS["sum"]
+    monkeypatch.chdir(tmp_path)
+    qnet = quantize.calibrated(settled(network, tied), pixels(network, 64), tied).quantized()
+    Path("old.pnb").write_bytes(pack(qnet))
+    qnet_file.save(qnet, "n.npz")
+    np.savez("data.npz", images=pixels(network, 40), labels=np.arange(40) % 3, classes=list("abc"))
+    with pytest.raises(ValueError, match="n.npz: is what is quantized again: -o FILE.npz tells where"):
+        quantize.again("n.npz", "data.npz")
+    again = qnet_file.load(quantize.again("old.pnb", "data.npz", epochs=1, calibration=32))
+    assert quantize.shared(again) == quantize.shared(qnet) == tied and again.design.chain == qnet.design.chain
+    assert abs(len(pack(again)) - len(pack(qnet))) < 100
 
 
 def test_contract(case):

@@ -49,13 +49,18 @@ def add(command: Callable[..., Parser]) -> None:
 
     more = "Calibrates on training pictures and fine-tunes. Writes qnet.npz into the run. Needs PyTorch."
     p = command("quantize", run_quantize, "Turn a trained run into integers", more)
-    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    p.add_argument("--epochs", type=not_negative, default=6, help="of fine-tuning; 0: calibration alone (default: 6)")
-    p.add_argument("--lr", type=above_zero, default=2e-4, help="of fine-tuning (default: 2e-4)")
-    p.add_argument("--calibration", type=positive, default=256, metavar="N", help="pictures (default: 256)")
+    p.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a trained run; with --data a quantized network")
+    more = "quantize an imported, packed or shipped network again, by inputs of a data set"
+    p.add_argument("--data", metavar="DATA", help=more)
+    more = "of fine-tuning; 0: calibration alone (default: 6, with --data 0)"
+    p.add_argument("--epochs", type=not_negative, help=more)
+    p.add_argument("--lr", type=above_zero, help="of fine-tuning (default: 2e-4, with --data 3e-5)")
+    p.add_argument("--calibration", type=positive, default=256, metavar="N", help="inputs (default: 256)")
     more = "of an arena for which maps are kept in 4 bits, as few as it takes; then pack with this --budget"
     p.add_argument("--ram", type=size, metavar="SIZE", help=more)
-    p.add_argument("-o", dest="out", type=new_file(".npz"), metavar="FILE.npz", help="default: qnet.npz in the run")
+    p.add_argument(
+        "-o", dest="out", type=new_file(".npz"), metavar="FILE.npz", help="default: qnet.npz in the run, or NAME.npz"
+    )
 
     # imported here: with the commands, numpy
     from ..make.boards import BOARDS
@@ -121,7 +126,9 @@ def run_quantize(args) -> int:
     with quiet_stdout(args), needs_torch():
         from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
 
-        path = quantize.run(args.run_dir, args.epochs, args.lr, args.calibration, args.out, args.ram)
+        given = {name: getattr(args, name) for name in ("epochs", "lr", "calibration", "out", "ram")}
+        given = {name: value for name, value in given.items() if value is not None}
+        path = quantize.again(args.run_dir, args.data, **given) if args.data else quantize.run(args.run_dir, **given)
     print_json({"qnet": str(path)}) if args.json else print(path)
     return 0
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..blob.dequantized import dequantized
+from ..blob.quantized import QNet
 from ..importers.graph import FloatLayer, Imported
 from .modules import ConvNorm, Tunnels, build
 
@@ -23,6 +25,19 @@ def float_model(imported: Imported) -> Tunnels:
     *chain, end = imported.floats
     for i, (module, layer) in enumerate(zip(model.tunnels[0], chain, strict=True)):
         load(convolutions(module), layer, f"layer {i}")
+    dense = getattr(model, "fc", None)
+    load({} if dense is None else {"dense": dense}, end, "end")
+    return model.eval()
+
+
+def dequantized_model(qnet: QNet) -> Tunnels:
+    """The module of the real numbers that integers stand for, in evaluation mode. ValueError for a network that
+    `dequantized` does not take."""
+    network, tunnels, end = dequantized(qnet)
+    model = build(network)
+    for t, (modules, layers) in enumerate(zip(model.tunnels, tunnels, strict=True)):
+        for i, (module, layer) in enumerate(zip(modules, layers, strict=True)):
+            load(convolutions(module), layer, f"tunnel {t}, layer {i}")
     dense = getattr(model, "fc", None)
     load({} if dense is None else {"dense": dense}, end, "end")
     return model.eval()

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from .. import data, rooms
-from ..blob.files import what_is
+from ..blob.files import integers_of, what_is
+from ..blob.pack import layer_bytes
 from ..blob.qnet_file import save
 from ..blob.quantized import QNet
 from ..net.network import Network
@@ -25,6 +26,7 @@ from ..plan import halves
 from .batches import Batches, jitter
 from .experiment import Experiment, held_out, load_experiment
 from .fake import FakeCast, FakeNet
+from .imported import dequantized_model
 from .loop import make_optimizer, warm_cosine
 from .modules import Tunnels, load_float, normalise
 
@@ -89,6 +91,41 @@ def run(
     how = {"epochs": epochs, "lr": lr, "calibration": calibration}
     save(net.quantized(), path, how if ram is None else how | {"ram": ram})
     return path
+
+
+def again(
+    model: str | Path,
+    inputs: str,
+    epochs: int = 0,
+    lr: float = 3e-5,
+    calibration: int = 256,
+    out: str | Path | None = None,
+    ram: int | None = None,
+) -> Path:
+    """The same of a network that is quantized already, a shipped one also by its name, by `calibration` inputs of a
+    data set, which it is fine-tuned with, too; by default the QNet is `<network's name>.npz` here."""
+    file, qnet = integers_of(model)
+    path = Path(out or f"{qnet.design.name}.npz")
+    if path.resolve() == file.resolve():
+        raise ValueError(f"{file}: is what is quantized again: -o FILE.npz tells where the other integers go")
+    real = dequantized_model(qnet)
+    halved = after(real.network, ram)
+    prepare = rooms.part(real.network.task, "input").prepare
+    pixels = np.stack([prepare(x, real.network) for x, _ in data.load(inputs, calibration)])
+    net = calibrated(real, pixels, shared(qnet), halved)
+    tell_halved(net)
+    if epochs:
+        fine_tune_towards(net, real, pixels, epochs, lr)
+    how = {"epochs": epochs, "lr": lr, "calibration": calibration}
+    save(net.quantized(), path, how if ram is None else how | {"ram": ram})
+    return path
+
+
+def shared(qnet: QNet) -> bool:
+    """Whether all tunnels have the same weights: of a packed network nothing else tells."""
+    first, *others = qnet.tunnels
+    pairs = (pair for chain in others for pair in zip(first, chain, strict=True))
+    return all(layer_bytes(one, "", False) == layer_bytes(other, "", False) for one, other in pairs)
 
 
 def after(network: Network, ram: int | None) -> tuple[int, ...]:

@@ -89,7 +89,6 @@ static inline bool pn_fast_mode(uint32_t mode) {
     return mode == PN_MODE_FAST || mode == PN_MODE_SWEEP;
 }
 
-// The record of layer `index`, the same for all chains.
 // Kinds of layers that change how values are stored, and all that keep their input's zero point.
 static inline bool pn_casts(uint32_t kind) {
     return kind == PN_KIND_INT4 || kind == PN_KIND_INT8;
@@ -99,6 +98,7 @@ static inline bool pn_moves(uint32_t kind) {
     return kind == PN_KIND_MAXPOOL || pn_casts(kind);
 }
 
+// The record of layer `index`, the same for all chains.
 static inline const uint8_t *pn_layer_record(const pn_model_t *m, uint32_t index) {
     return m->blob + pn_u32(m->blob + PN_HEADER_LAYER_OFF) + index * PN_LAYER_BYTES;
 }
