@@ -111,6 +111,26 @@ def test_integers_follow_the_fake_quantized_network(case):
         assert (np.abs(rows - out) / unit).mean() < 2.5
 
 
+def test_maps_of_4_bits():
+    """In the tunnels, and behind them where a layer by itself reads a map; the heads' integers follow."""
+    scale = Scale(((20, 20),), (Stage(16, 3, 2, 2),))
+    network = replace(FOUR_RECIPE, end=Detection((Scale(((10, 10), (14, 16))), scale))).network()
+    after = [i for i in range(len(network.run())) if network.may_halve(i)]
+    assert min(after) < len(network.chain) <= max(after)
+    net = quantize.calibrated(settled(network), pixels(network, 48), halved=after)
+    qnet = net.quantized()
+    assert qnet.design.chain == network.halved(after).chain
+    picture = pixels(network, 1, seed=2)
+    got = Oracle(pack(qnet)).run_raw((picture[0].astype(np.int16) - 128).astype(np.int8))
+    with torch.no_grad():
+        out = net(normalise(torch.from_numpy(picture), network))[0].numpy()
+    rows = np.concatenate([head.reshape(-1, 4 + len(network.labels)) for head in got.heads]).astype(float)
+    rows[:, :4] *= qnet.end.box_scale
+    rows[:, 4:] = (rows[:, 4:] - qnet.end.cls_zero) * qnet.end.cls_scale
+    unit = np.array([qnet.end.box_scale] * 4 + [qnet.end.cls_scale] * len(network.labels))
+    assert (np.abs(rows - out) / unit).mean() < 4  # a value on the edge falls to one or the other sixteenth
+
+
 def test_contract(case):
     """The ranges that `quantized` promises."""
     network, _, _, qnet = case

@@ -73,7 +73,8 @@ def run(
     run_dir = Path(run_dir)
     if not all((run_dir / name).is_file() for name in ("config.toml", "float.npz")):
         is_ = f", {what_is(run_dir)}" if run_dir.exists() else ""
-        raise ValueError(f"{run_dir}: wanted the directory of a training, with its config.toml and float.npz{is_} (a network that is quantized: with --data)")
+        wanted = "the directory of a training, with its config.toml and float.npz"
+        raise ValueError(f"{run_dir}: wanted {wanted}{is_} (a network that is quantized: with --data)")
     e = load_experiment(run_dir / "config.toml")
     e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, cutmix=0.0, weight_decay=0.0, accumulate=1)
     torch.manual_seed(e.seed)
