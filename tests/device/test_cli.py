@@ -714,7 +714,7 @@ def test_chain_from_design_to_verified_blob(here, capsys, tmp_path):
     assert status == 0 and "mini maps of 4 bits: none; smallest arena" in told
     assert qnet_file.how_made(f"{out}/four.npz")["ram"] == 3072
     status, _, err = run(capsys, "quantize", out, "--ram", "300", "-o", f"{out}/no.npz")
-    assert status == 2 and re.search(r"mini: needs [\d,]+ B at least, with \d+ maps of 4 bits, ram 300 B", err)
+    assert status == 2 and re.search(r"mini: needs [\d,]+ B at least \(maps of 4 bits: \d+\), ram 300 B", err)
 
 
 # ---------------------------------------------------------------- pictures that are shipped

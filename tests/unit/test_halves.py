@@ -76,5 +76,5 @@ def test_the_fewest_are_chosen_that_bring_nearly_all():
 
 
 def test_what_never_fits_is_named():
-    with pytest.raises(ValueError, match=r"n: needs [\d,]+ B at least, with \d maps of 4 bits, ram 500 B"):
+    with pytest.raises(ValueError, match=r"n: needs [\d,]+ B at least \(maps of 4 bits: \d\), ram 500 B"):
         halves.chosen(NETWORK, 500)

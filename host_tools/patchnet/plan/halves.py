@@ -72,6 +72,6 @@ def chosen(network: Network, ram: int, progress: Progress | None = None) -> tupl
     if not costs:
         least = min(found, key=lambda one: one.least)
         raise ValueError(
-            f"{network.name}: needs {least.least:,} B at least, with {len(least.maps)} maps of 4 bits, ram {ram:,} B"
+            f"{network.name}: needs {least.least:,} B at least (maps of 4 bits: {len(least.maps)}), ram {ram:,} B"
         )
     return found[0], next(one for one in found if one.cycles is not None and one.cycles <= NEAR * min(costs))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Collection
 from copy import copy
@@ -145,12 +146,15 @@ def after(network: Network, ram: int | None) -> tuple[int, ...]:
 
 
 def tell_halved(net: FakeNet) -> None:
-    """How far rounding to int4 is from the values of calibration, map by map."""
-    noise = [
-        f"{layer.noise:.1f}" for layer in net.modules() if isinstance(layer, FakeCast) and layer.layer.kind == "int4"
-    ]
+    """How far rounding to int4 is from the values of calibration, map by map, in the worst of its tunnels."""
+    noise: dict[str, float] = {}
+    for name, layer in net.named_modules():
+        if isinstance(layer, FakeCast) and layer.layer.kind == "int4":
+            place = re.sub(r"tunnels\.\d+", "tunnel", name)
+            noise[place] = min(layer.noise, noise.get(place, math.inf))
     if noise:
-        print(f"{net.network.name} maps of 4 bits: signal to noise {', '.join(noise)} dB", flush=True)
+        told = ", ".join(f"{value:.1f}" for value in noise.values())
+        print(f"{net.network.name} maps of 4 bits: signal to noise {told} dB", flush=True)
 
 
 def fine_tune(net: FakeNet, teacher: Tunnels, batches: Batches, e: Experiment) -> None:
