@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..blob.dequantized import dequantized
 from ..blob.quantized import QNet
+from ..importers.dequantized import dequantized
 from ..importers.graph import FloatLayer, Imported
 from .modules import ConvNorm, Tunnels, build
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
-from ..importers.graph import FloatLayer
+from .. import rooms
+from ..blob.quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from ..net.layers import CASTS, Layer
 from ..net.network import Network
-from ..tasks.classify.record import QPooled
-from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
+from .graph import FloatLayer
 
 TOP = 6 / 255  # scale of values behind an activation: ReLU6's ceiling is then where integers have theirs
 OWN = 6 / 128  # of others
@@ -26,7 +27,7 @@ def dequantized(qnet: QNet) -> tuple[Network, list[list[FloatLayer]], FloatLayer
     """The network in real numbers: of each tunnel its layers' weights, and the fully connected layer's. ValueError for
     one that does not end with pooled tunnels."""
     design = qnet.design
-    if not isinstance(qnet.end, QPooled) or qnet.behind:
+    if not isinstance(qnet.end, rooms.part("classify", "record").QPooled) or qnet.behind:
         raise ValueError(f"{design.name}: wanted a network that classifies, its tunnels pooled, got task {design.task}")
     scale = _tunnel(qnet, qnet.tunnels[0])[1]
     tunnels = [_tunnel(qnet, chain, scale) for chain in qnet.tunnels]
@@ -123,8 +124,8 @@ def _(q: QPooling, at: Point, own: float) -> tuple[FloatLayer, float]:
     return FloatLayer({}), at[0] * 2.0 ** (40 - q.shift) / (q.mult * q.shape.taps)
 
 
-def _end(end: QPooled, scale: float, network: Network) -> FloatLayer:
-    """The fully connected layer, `scale` being that of the tunnels' last maps."""
+def _end(end: Any, scale: float, network: Network) -> FloatLayer:
+    """The fully connected layer of a `QPooled`, `scale` being that of the tunnels' last maps."""
     if end.fc is None:
         return FloatLayer({})
     last, pool = network.chain[-1], end.pool
