@@ -1,5 +1,7 @@
 """Blobs of formats before: golden/old/*.pnb as their own versions packed them, beside each what those versions' engine
-(of sound, oracle) answered. `patchnet convert` makes blobs of today's format of them, with the same answers."""
+(of sound, oracle) answered, from the last commits that wrote them: 3a2ed4f, f7f174e, 2e76034, fbcc4f7. Those with a
+name behind the number are random cases of their tests. `patchnet convert` makes blobs of today's format of them, with
+the same answers."""
 
 import random
 from functools import cache

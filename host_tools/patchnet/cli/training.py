@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..format import OLDEST, VERSION
 from .arguments import (
     STREAM,
     Parser,
@@ -83,10 +84,12 @@ def add(command: Callable[..., Parser]) -> None:
         "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
     )
 
-    more = "Blobs of formats 2 to 5, which those before this version wrote. The plan is the one that pack chooses."
-    p = command("convert", run_convert, "Make a blob of an older format one of today's", more)
+    more = (
+        f"FILE.pnb is of format {OLDEST} to {VERSION - 1}. The new one answers the same, by the plan that pack chooses."
+    )
+    p = command("convert", run_convert, "Write the network of an older blob in today's format", more)
     p.add_argument("blob", metavar="FILE.pnb")
-    more = "default: NAME-format6.pnb beside it"
+    more = f"default: NAME-format{VERSION}.pnb beside it"
     p.add_argument("-o", dest="out", type=new_file(".pnb"), metavar="NEW.pnb", help=more)
 
 
