@@ -438,7 +438,6 @@ WRONG = {
     "convert into no folder": (["convert", "old.pnb", "-o", "no/x.pnb"], "-o: no/x.pnb: there is no folder no"),
     "convert as something else": (["convert", "old.pnb", "-o", "x.bin"], "-o: wanted a name that ends in .pnb, got"),
     "convert of a damaged one": (["convert", "oldcut.pnb"], "oldcut.pnb: bytes: wanted 1,404, as its header says, got"),
-    "an old blob": (["analyze", "old.pnb"], "version 5 of the format, wanted 6: patchnet convert old.pnb"),
     "deploy to no board": (["deploy", "pets.pnb", "--port", "/dev/nowhere"], "/dev/nowhere"),
 }
 
@@ -483,6 +482,15 @@ def test_what_is_no_network_is_told_with_what_to_do(verb, here, capsys):
             lines = err.splitlines()
             assert status == 2 and not out and len(lines) == 1, err
             assert lines[0].startswith(f"patchnet: {what}: wanted") and told in lines[0]
+
+
+@pytest.mark.parametrize("verb", ["analyze", "pack", "val", "predict", "deploy", "bench"])
+def test_old_blobs_are_told_with_what_to_do(verb, here, capsys):
+    (here / "old.pnb").write_bytes(OLD.read_bytes())
+    Image.new("L", (9, 9)).save(here / "a.png")
+    status, out, err = run(capsys, *("old.pnb" if word == "X" else word for word in VERBS[verb]))
+    said = "old.pnb: bad model: version 5 of the format, wanted 6: patchnet convert old.pnb"
+    assert (status, out, err.split()) == (2, "", f"patchnet: {said}".split())
 
 
 @pytest.mark.parametrize("case", WRONG)
