@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PNB\x1a"
 VERSION = 6
+OLDEST = 2  # of the versions before that `patchnet convert` reads
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
 TASKS = {  # by m.task

@@ -29,6 +29,7 @@ COMMANDS = (
     "train",
     "quantize",
     "pack",
+    "convert",
     "import",
     "analyze",
     "val",
@@ -41,6 +42,8 @@ COMMANDS = (
 NET = patch_tunnels(
     "pets", ("ant", "bee", "cat"), 20, 20, k=4, margin_h=3, margin_w=3, stem_out=4, stages=(Stage(6, 1, 2, 3),)
 )
+
+OLD = Path(__file__).resolve().parents[1] / "golden" / "old" / "format5.pnb"
 
 
 @pytest.fixture(scope="module")
@@ -426,6 +429,15 @@ WRONG = {
     "import of nothing": (["import", "gone.tflite"], "gone.tflite"),
     "import of something": (["import", "a.png"], "a.png"),
     "bench of nothing": (["bench", "gone.pnb"], "gone.pnb"),
+    "convert of today's": (
+        ["convert", "pets.pnb"],
+        "pets.pnb: is of format 6 already, which is today's: there is nothing",
+    ),
+    "convert of a cut one": (["convert", "cut.pnb"], "cut.pnb: is of format 6 already"),
+    "convert of nothing": (["convert", "gone.pnb"], "no network gone.pnb"),
+    "convert into no folder": (["convert", "old.pnb", "-o", "no/x.pnb"], "-o: no/x.pnb: there is no folder no"),
+    "convert as something else": (["convert", "old.pnb", "-o", "x.bin"], "-o: wanted a name that ends in .pnb, got"),
+    "convert of a damaged one": (["convert", "oldcut.pnb"], "oldcut.pnb: bytes: wanted 1,404, as its header says, got"),
     "deploy to no board": (["deploy", "pets.pnb", "--port", "/dev/nowhere"], "/dev/nowhere"),
 }
 
@@ -444,9 +456,10 @@ UNDONE = {  # what stands in the place of a network, and what to do next
     "tones.npz": "this is a data set: patchnet make tones.npz --ram 64K",
 }
 VERBS = {
-    "analyze": ["analyze", "X"], "pack": ["pack", "X"], "val": ["val", "X", "--data", "pictures"],
-    "float": ["val", "X", "--data", "pictures", "--on", "float"], "predict": ["predict", "X", "a.png"],
-    "deploy": ["deploy", "X"], "report": ["report", "X"], "bench": ["bench", "X", "--on", "auto"],
+    "analyze": ["analyze", "X"], "pack": ["pack", "X"], "convert": ["convert", "X"],
+    "val": ["val", "X", "--data", "pictures"], "float": ["val", "X", "--data", "pictures", "--on", "float"],
+    "predict": ["predict", "X", "a.png"], "deploy": ["deploy", "X"], "report": ["report", "X"],
+    "bench": ["bench", "X", "--on", "auto"],
 }  # fmt: skip
 FITS = {("float", "trained"), ("float", "unpacked"), ("float", "weights.npz"), ("float", "tones.npz"),
         ("pack", "unpacked"), ("report", "trained"), ("report", "unpacked"), ("analyze", "bad.toml")}  # fmt: skip
@@ -469,6 +482,15 @@ def test_what_is_no_network_is_told_with_what_to_do(verb, here, capsys):
             lines = err.splitlines()
             assert status == 2 and not out and len(lines) == 1, err
             assert lines[0].startswith(f"patchnet: {what}: wanted") and told in lines[0]
+
+
+@pytest.mark.parametrize("verb", ["analyze", "pack", "val", "predict", "deploy", "bench"])
+def test_old_blobs_are_told_with_what_to_do(verb, here, capsys):
+    (here / "old.pnb").write_bytes(OLD.read_bytes())
+    Image.new("L", (9, 9)).save(here / "a.png")
+    status, out, err = run(capsys, *("old.pnb" if word == "X" else word for word in VERBS[verb]))
+    said = "old.pnb: bad model: version 5 of the format, wanted 6: patchnet convert old.pnb"
+    assert (status, out, err.split()) == (2, "", f"patchnet: {said}".split())
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -505,6 +527,8 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     (here / "boxes" / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (here / "boxes" / "classes.txt").write_text("thing\n")
     (here / "cut.pnb").write_bytes((here / "pets.pnb").read_bytes()[:300])
+    (here / "old.pnb").write_bytes(OLD.read_bytes())
+    (here / "oldcut.pnb").write_bytes(OLD.read_bytes()[:1000])
     (here / "other" / "fox").mkdir(parents=True, exist_ok=True)
     Image.new("L", (9, 9)).save(here / "other" / "fox" / "a.png")
     Image.new("L", (9, 9)).save(here / "a.png")
@@ -616,6 +640,17 @@ def test_bare_names_of_shipped_networks(here, capsys, monkeypatch, tmp_path):
 
 
 # ---------------------------------------------------------------- making
+
+
+def test_convert(here, capsys):
+    (here / "old.pnb").write_bytes(OLD.read_bytes())
+    made = run_json(capsys, "convert", "old.pnb")
+    assert made["path"] == "old-format6.pnb" and made["ram"] == patchnet.Model(made["path"]).ram
+    assert Path("old-format6.test.npz").is_file() and Path("old.pnb").read_bytes() == OLD.read_bytes()
+    status, out, _ = run(capsys, "convert", "old.pnb", "-o", "new.pnb")
+    assert (status, out) == (0, f"new.pnb: {made['blob_bytes']:,} B, arena {made['ram']:,} B\n")
+    assert Path("new.pnb").read_bytes() == Path(made["path"]).read_bytes()
+    assert run_json(capsys, "analyze", "new.pnb")["arena"] == made["ram"]
 
 
 def test_pack(here, capsys):

@@ -29,6 +29,7 @@ NETWORK = {
     "labels": list(toys.COLOURS), "height": 16, "width": 16, "k": 1, "central": False, "stem_out": 8,
     "stages": [{"out": 16, "stride": 2, "t": 2}],
 }  # fmt: skip
+OLD = Path(__file__).resolve().parents[1] / "golden" / "old" / "format5.pnb"
 KILLS = int(os.environ.get("PATCHNET_KILLS", "3"))
 # what each process is forked from has imported everything, and run nothing: threads would not survive
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -110,6 +111,7 @@ def made(tmp_path_factory):
     toys.folder(first / "squares", 8)
     usual = {"name": "toy", "train": "squares", "epochs": 2, "batch": 8, "validation": 0.2, "network": NETWORK}
     (first / "toy.toml").write_text(write_toml(usual))
+    (first / "old.pnb").write_bytes(OLD.read_bytes())
     (first / "stranger.tflite").write_bytes(tflites.small(np.random.default_rng(0), 6 / 255))
     for argv in (["train", "toy.toml", "--out", "run"], ["quantize", "run", "--epochs", "0"], ["pack", "run"]):
         assert run(argv, first) == 0
@@ -157,6 +159,7 @@ WRITERS = VERBS | {
     "predict": ["predict", "run", "squares", "--out", "run/pages.pdf"],
     "design": ["design", "--budget", "64K", "--height", "32", "--width", "32", "-o", "run/config.toml"],
     "import": ["import", "stranger.tflite", "-o", "new"],
+    "convert": ["convert", "old.pnb", "-o", "run/toy.pnb"],
     "make": ["make", "squares", "--ram", "64K", "--minutes", "0.02", "-o", "new"],
 }
 
@@ -165,7 +168,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("name", ["analyze", "predict", "design", "import"])
+@pytest.mark.parametrize("name", ["analyze", "predict", "design", "import", "convert"])
 def test_killed_writers(name, made, tmp_path):
     """Killed before each of its files: there is the old one or the new one, and the same command then ends well."""
     argv, folder, whole_one = WRITERS[name], tmp_path / "killed", tmp_path / "whole"
@@ -211,6 +214,7 @@ READS = {
     "run/log.csv": (VERBS["report"], RESUMED),
     "run/checkpoint.pt": (RESUMED,),
     "run/toy.pnb": (["analyze", "run/toy.pnb"], ["predict", "run/toy.pnb", "squares"]),
+    "old.pnb": (WRITERS["convert"],),
     "toy.toml": (["train", "toy.toml", "--out", "new"], ["analyze", "toy.toml"]),
 }
 

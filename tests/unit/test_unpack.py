@@ -12,7 +12,7 @@ from networks import random_merging, random_network, random_qnet
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet, Scaled
 from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
-from patchnet.format import VERSION
+from patchnet.format import OLDEST, VERSION
 from patchnet.net.layers import KINDS, Layer, pair
 
 
@@ -31,16 +31,17 @@ OLD = sorted((Path(__file__).parents[1] / "golden" / "old").glob("*.pnb"))
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
 def test_other_versions_are_refused_by_what_to_do(path):
     """Blobs as versions before wrote them; those of this version are golden/*.pnb, with the bytes that they give."""
-    version = int(path.stem.removeprefix("format"))
-    said = (
-        f"bad model: version {version} of the format, wanted {VERSION}: pack it again from its run (patchnet pack RUN)"
-    )
+    version = int(path.read_bytes()[4])
+    said = f"bad model: version {version} of the format, wanted {VERSION}: patchnet convert {path}"
     with pytest.raises(ValueError, match="^" + re.escape(f"{path}: {said}") + "$"):
         read_blob(path)
 
 
-def test_each_version_before_has_a_blob():
-    assert [path.stem for path in OLD] == [f"format{n}" for n in range(2, VERSION)]
+@pytest.mark.parametrize("version", [OLDEST - 1, VERSION + 1])
+def test_versions_that_cannot_be_converted_are_packed_again(version, tmp_path):
+    (tmp_path / "a b.pnb").write_bytes(OLD[-1].read_bytes()[:4] + bytes([version]) + OLD[-1].read_bytes()[5:])
+    with pytest.raises(ValueError, match=f"version {version} of the format, wanted .* .patchnet pack RUN.$"):
+        read_blob(tmp_path / "a b.pnb")
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -23,7 +23,7 @@ from ..plan.sources import Flash, Stream
 from ..progress import Track, no_track, planning
 from ..whole import write_bytes
 from ..words import meant, some
-from . import floats, qnet_file, vector
+from . import floats, old, qnet_file, vector
 from .order import fast_layers
 from .pack import pack
 from .quantized import QNet
@@ -253,3 +253,14 @@ def pack_file(
         log.warning("--wide makes no difference to %s: no layer of its plan gains by it", net.design.name)
     packed = _written(to, blob)
     return packed if stream is None else replace(packed, streamed=Model(packed.path, stream=stream).ram)
+
+
+def convert_file(model: str | Path, out: str | Path | None = None, track: Track = no_track) -> Packed:
+    """Packs the network of an old format's blob as today's, by the planner's own choice, to `out`, by default
+    NAME-format<today's>.pnb beside it. ValueError for a blob that is no old one, or damaged."""
+    path = model_file(model, "host")
+    try:
+        blob = old.converted(path.read_bytes(), path.stem, track)
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
+    return _written(Path(out) if out else path.with_name(f"{path.stem}-format{fmt.VERSION}.pnb"), blob)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from shlex import quote
 
 from .. import format as fmt
 from .. import rooms
@@ -53,7 +54,9 @@ def read_blob(path: str | Path) -> bytes:
         Model(blob)
     except ValueError as e:
         version = int.from_bytes(blob[4:6], "little")
-        other = f" {version} of the format, wanted {fmt.VERSION}: pack it again from its run (patchnet pack RUN)"
+        old = fmt.OLDEST <= version < fmt.VERSION
+        todo = f"patchnet convert {quote(str(path))}" if old else "pack it again from its run (patchnet pack RUN)"
+        other = f" {version} of the format, wanted {fmt.VERSION}: {todo}"
         raise ValueError(f"{path}: {e}{other if str(e).endswith('version') else ''}") from None
     return blob
 
@@ -152,7 +155,7 @@ def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Or
 # ---------------------------------------------------------------- integers
 
 
-def _layer(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
+def layer_of(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
     shift, zero_out, res_mult = param["shift"], param["zero_out"], param["res_mult"]
     wide_shifts = param["shift_1"], param["shift_2"]
     if order.fast:
@@ -184,16 +187,29 @@ def blob_qnet(blob: bytes, name: str) -> QNet:
     if network.value_bytes > 1:
         raise ValueError(f"{name}: wanted a network of integers, got a float32 one")
     order = orders(network.run(), blob_plan(info), [record["flags"] for record in info.layers])
-    n = len(network.chain)
+    n = h["tunnels"] * len(network.chain) + len(network.tail())
+    return qnet_of(blob, info, network, order, fmt.PARAM.unpack_all(blob, h["param_off"], n))
 
-    def chain(tunnel: int, shapes: list[Layer], order: list[Order]) -> tuple[QLayer, ...]:
-        params = fmt.PARAM.unpack_all(blob, h["param_off"] + tunnel * n * fmt.PARAM.size, len(shapes))
-        return tuple(_layer(blob, *layer) for layer in zip(shapes, order, params, strict=True))
 
-    tunnels = tuple(chain(tunnel, network.layers(), order[:n]) for tunnel in range(h["tunnels"]))
-    behind = chain(h["tunnels"], network.tail(), order[n:])
+def qnet_of(
+    blob: bytes,
+    info: BlobInfo,
+    network: Network,
+    order: Sequence[Order],
+    params: Sequence[dict],
+    take: Callable[[bytes, Layer, Order, dict], QLayer] = layer_of,
+) -> QNet:
+    """`params` are those of all chains, and `take` reads what one of them tells of."""
+    n, tunnels = len(network.chain), info.header["tunnels"]
+
+    def chain(tunnel: int, shapes: list[Layer], order: Sequence[Order]) -> tuple[QLayer, ...]:
+        own = params[tunnel * n : tunnel * n + len(shapes)]
+        return tuple(take(blob, *layer) for layer in zip(shapes, order, own, strict=True))
+
+    chains = tuple(chain(tunnel, network.layers(), order[:n]) for tunnel in range(tunnels))
+    behind = chain(tunnels, network.tail(), order[n:])
     end = record_of(info.task).q_end(blob, info, network)
-    return QNet(network, _input_zeros(h), tunnels, end, behind)
+    return QNet(network, _input_zeros(info.header), chains, end, behind)
 
 
 def _input_zeros(header: dict) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from ..engine.model import Model
 from ..whole import whole
 from ..words import some
+from .unpack import read_blob
 
 SIDE = 32  # pixels at most: the engine stretches a picture to what the network sees
 SAMPLES = 1024  # at most: the engine puts them between zeros
@@ -77,7 +78,7 @@ def load(blob: str | Path) -> Vector:
     """The vector beside a blob, else a new one. ValueError if what lies there is no vector, or another network's."""
     path = path_of(blob)
     if not path.is_file():
-        return make(Path(blob).read_bytes())
+        return make(read_blob(blob))
     data = io.BytesIO(path.read_bytes())
     try:
         with np.load(data, allow_pickle=False) as z:

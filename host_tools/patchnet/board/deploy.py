@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..blob import vector
 from ..blob.files import model_file
+from ..blob.unpack import read_blob
 from ..engine.model import Model
 from ..progress import Track, no_track
 from . import boards, partition
@@ -100,12 +101,8 @@ def deploy(
     """
     began = time.monotonic()
     path = model_file(model, "host")
-    blob = path.read_bytes()
-    try:
-        ram = Model(blob).ram
-    except ValueError as e:
-        raise ValueError(f"{path}: {e}") from e
-    expected = vector.load(path)
+    blob = read_blob(path)
+    ram, expected = Model(blob).ram, vector.load(path)
     with connect(port) as board:
         facts = boards.ask(board)
         if facts.no_patchnet:

@@ -1,4 +1,4 @@
-"""train, quantize, pack."""
+"""train, quantize, pack, convert."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..format import OLDEST, VERSION
 from .arguments import (
     STREAM,
     Parser,
@@ -83,6 +84,14 @@ def add(command: Callable[..., Parser]) -> None:
         "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
     )
 
+    more = (
+        f"FILE.pnb is of format {OLDEST} to {VERSION - 1}. The new one answers the same, by the plan that pack chooses."
+    )
+    p = command("convert", run_convert, "Write the network of an older blob in today's format", more)
+    p.add_argument("blob", metavar="FILE.pnb")
+    more = f"default: NAME-format{VERSION}.pnb beside it"
+    p.add_argument("-o", dest="out", type=new_file(".pnb"), metavar="NEW.pnb", help=more)
+
 
 def run_train(args) -> int:
     if not args.chain:
@@ -156,4 +165,16 @@ def run_pack(args) -> int:
         print(f"{packed.path}: {packed.blob_bytes:,} B, arena {packed.ram:,} B")
         if args.stream is not None:
             print(f"Model({Path(packed.path).name!r}, stream={args.stream}) needs {packed.streamed:,} B of RAM in all")
+    return 0
+
+
+def run_convert(args) -> int:
+    from ..blob.files import convert_file  # imported here: the stage alone
+
+    with progress(args) as track:
+        packed = convert_file(args.blob, args.out, track)
+    if args.json:
+        print_json({name: value for name, value in asdict(packed).items() if value is not None})
+    else:
+        print(f"{packed.path}: {packed.blob_bytes:,} B, arena {packed.ram:,} B")
     return 0

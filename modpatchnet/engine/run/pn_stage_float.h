@@ -249,6 +249,18 @@ static void float_expand_group(pn_model_t *m, int t, const float_bottleneck_t *b
     ring_rows(s, o, (const uint8_t *)b->wide, bytes, &k->in);
 }
 
+// Ends output line `o` of a chunk, whose sums are done.
+static void float_end_line(pn_model_t *m, int t, uint32_t o, float *sums) {
+    const pn_stage_t *s = &pn_stages(m)[t];
+    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+    for (uint32_t x = s->out_from; x < s->out_to; x++, sums += s->cout, out.at += out.step) {
+        float_end(m, s, pixel_of(&kept, x - s->from), sums);
+        memcpy(out.at, sums, 4 * (size_t)s->cout);
+        wrote(m, t, o, out.at, s->cout);
+    }
+    read_again(m, t, o);
+}
+
 // One output line of a chunk for one group of channels; the last group ends the line.
 static PN_APART void float_group_line(pn_model_t *m, int t) {
     pn_stage_t *s = &pn_stages(m)[t];
@@ -256,13 +268,7 @@ static PN_APART void float_group_line(pn_model_t *m, int t) {
     float_bottleneck_t b = float_bottleneck(m, s, n);
     pn_window_f_t k = float_window(m, s, n);
     float_expand_group(m, t, &b, o, &k);
-    float *sums = b.sums + (size_t)(o - s->done) * pn_pixels_out(s) * s->cout;
-    bool last = n == left;
-    line_t out = { NULL, 0 }, kept = { NULL, 0 };
-    if (last) {
-        out = line_out(m, t, o);
-        kept = residual(m, t, o);
-    }
+    float *line = b.sums + (size_t)(o - s->done) * pn_pixels_out(s) * s->cout, *sums = line;
     for (uint32_t x = s->out_from; x < s->out_to; x++, sums += s->cout) {
         if (s->channel == 0) {
             memcpy(sums, b.project.bias, 4 * (size_t)s->cout);
@@ -274,15 +280,9 @@ static PN_APART void float_group_line(pn_model_t *m, int t) {
         pn_float_project(b.values, b.project.weight + (size_t)s->channel * s->cout, (int)n, s->cout, sums);
         PN_READ(b.values, 4 * n, TAG(m, TAG_WORK, s->index, x));
         PN_WRITE(sums, 4 * s->cout, TAG(m, TAG_KEPT, s->index, o << 4 ^ (s->channel + n)));
-        if (last) {
-            float_end(m, s, pixel_of(&kept, x - s->from), sums);
-            memcpy(out.at, sums, 4 * (size_t)s->cout);
-            wrote(m, t, o, out.at, s->cout);
-            out.at += out.step;
-        }
     }
-    if (last) {
-        read_again(m, t, o);
+    if (n == left) {
+        float_end_line(m, t, o, line);
     }
 }
 

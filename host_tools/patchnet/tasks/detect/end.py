@@ -55,7 +55,7 @@ class Boxes(Stitched):
         for i, anchors in enumerate(self.anchors):
             bad = [a for a in anchors if len(a) != 2 or not all(1 <= side <= most for side in a)]
             if bad or not 1 <= len(anchors) <= 255:
-                wrong = bad or len(anchors)
+                wrong = bad[:4] or len(anchors)  # a damaged blob has many
                 raise ValueError(f"{network.name}: scale {i}: wanted 1..255 anchors (w, h), 1..{most}, got {wrong}")
             wanted = len(anchors) * (4 + len(network.labels))
             if (channels := network.readouts[i].head.cout) != wanted:
