@@ -478,7 +478,7 @@ def fused_work(stage: Stage, widths: Widths) -> int:
     if layer.kernel_h > 3:
         bytes_ += 4 * row(stage, widths) * r + 4 + 8 * row_sums(stage, widths)
     else:
-        bytes_ += 8 * pixels * r + (12 if eight and layer.stride_h == 2 else 4)
+        bytes_ += 8 * pixels * r + 4
     weights = 4 * fours(stage) + 20 if stage.expands and not (eight or stage.as_bytes) else 0
     kept = layer.group * kept_lines(stage, widths) if layer.mode == SWEEP else 0
     return bytes_ + (0 if stage.as_bytes else max(weights, 4 * layer.group + 36)) + kept

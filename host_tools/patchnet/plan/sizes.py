@@ -45,9 +45,8 @@ WORK_PARTS = ("sums", "window", "group_ring", "values", "staging")
 # Room in which the kernels bring the weights of two outputs: those of an expansion with bias and multiplier, those of a
 # projection with both and the residual's (modpatchnet's pn_pairs_t and pn_tiles_t).
 EXPAND_STAGE, PROJECT_STAGE = 20, 36
-# Expanded lines begin at a multiple of 8 bytes, or of 16 where a kernel tells its two channels apart by a bit of their
-# address: what that may cost.
-GAP, GAP_BY_TWO = 4, 12
+# Expanded lines begin at a multiple of 8 bytes: what that may cost.
+GAP = 4
 
 
 def work_parts(view: View, step: Choice, staged: bool) -> Parts:
@@ -169,7 +168,6 @@ def _fast_work(view: View, step: Choice) -> Parts:
     """Of modes fast and sweep (FORMAT.md, Fast schedules)."""
     layer, (mode, chunk, group), words, pairs = view.layer, step, (view.reached + 1) // 2, (view.n_out + 1) // 2
     lines = layer.sh if layer.expand else layer.kh
-    gap = GAP_BY_TWO if eight(layer, mode) and layer.sh == 2 else GAP
     widens = layer.expand and not (eight(layer, mode) or as_bytes(mode))
     sums = (6 if mode & NARROW else 8) * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
@@ -178,7 +176,7 @@ def _fast_work(view: View, step: Choice) -> Parts:
         words = _row_bytes(view) // 2
         sums += 8 * _row_sums(view)
     return dict(
-        window=lines * _widened_line(view, mode) + 8 * words * lines + gap,
+        window=lines * _widened_line(view, mode) + 8 * words * lines + GAP,
         values=4 * pairs * group,
         sums=sums,
         group_ring=(

@@ -13,7 +13,6 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     pn_fast_area_t a = {
         .line = pn_fast_words(f) * pixels,
         .kept = 4 * (by_one ? words : (words + 1) / 2),
-        .h_align = 8,
         .words = words,
     };
     if (f->kernel > 3) {
@@ -26,7 +25,6 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
         a.line = weights = project = 0;
     } else if (pn_fast_eight(f)) {
         a.line = f->in * 16u;
-        a.h_align = by_one ? 8 : 16;
         weights = 0;
     } else if (!f->expands) {
         a.line = a.kept = 0;
@@ -36,7 +34,7 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     a.keep = a.kept * (f->sweep ? f->group : f->cexp);
     a.wide = f->sweep ? 0 : a.keep;
     a.h = a.line * lines;
-    a.dbuf = a.h + 8 * a.words * lines + a.h_align - 4;
+    a.dbuf = a.h + 8 * a.words * lines + 4;
     a.acc = a.dbuf + pairs * f->group * 4;
     a.acc_line = f->group < f->cexp ? pairs * f->cout * (f->sums24 ? 6 : 8) : 0;
     a.sums = a.acc + (uint64_t)f->lines * a.acc_line;

@@ -37,13 +37,13 @@ typedef struct {
 
 // Bytes of `wide` and `work`, and where the parts of `work` begin. `line`: bytes of a line of 16-bit pixels, `kept` of
 // an expanded channel's lines, `keep` of all that are kept, which are at `kept_at` in mode 6. h begins at the next
-// multiple of h_align: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line,
+// multiple of 8: the kernels tell channels apart by a bit of an address. It holds `words` of an expanded line,
 // those before its first pixel's included.
 // `acc`: sums, acc_line bytes of a line of the chunk. For kernels above 3: `sums` begin, sum_count sums of a channel,
 // row_words words of 4 pixels in a row of it.
 typedef struct {
     uint32_t line, kept, keep, wide;
-    uint32_t h, h_align, words, dbuf, acc, acc_line;
+    uint32_t h, words, dbuf, acc, acc_line;
     uint64_t sums, unpacked, kept_at, work; // a plan not yet checked may ask for anything
     uint32_t sum_count, row_words;
 } pn_fast_area_t;

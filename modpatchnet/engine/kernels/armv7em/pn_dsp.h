@@ -13,17 +13,15 @@ enum {
     PN_DW_PRIME, // none: the expanded line becomes the newest kept one
     PN_DW3_ROLL, // two kept lines and a new one, stride 1
     PN_DW3_ROLL2, // one kept line and two new ones, stride 2
-    PN_DW3_ROLL2_8, // the same, behind PN_EXP8_2
     PN_DW3_LINES, // three new lines, stride 1
     PN_DW3_LINES2, // the same, stride 2
-    PN_DW3_SHIFTED, // one of those five with a shift
+    PN_DW3_SHIFTED, // one of those four with a shift
     PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other
     // the expansion
     PN_EXP_TILE, // any number of input channels
     PN_EXP_SHIFTED, // the same with a shift
     PN_EXP_BYTES, // the same, pixels and weights as they lie
-    PN_EXP8_1, // 8 input channels, one line
-    PN_EXP8_2, // two lines
+    PN_EXP8, // 8 input channels
     PN_PLAIN, // none
     PN_FRONT, // zeros before the lines of 3x3, then one of those four
 };

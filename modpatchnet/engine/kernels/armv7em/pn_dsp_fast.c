@@ -52,13 +52,13 @@ static uint32_t depthwise_piece(const pn_fast_t *f) {
     if (!f->expands) {
         return f->stride == 1 ? PN_DW3_LINES : PN_DW3_LINES2;
     }
-    return f->stride == 1 ? PN_DW3_ROLL : pn_fast_eight(f) ? PN_DW3_ROLL2_8 : PN_DW3_ROLL2;
+    return f->stride == 1 ? PN_DW3_ROLL : PN_DW3_ROLL2;
 }
 
 // The pieces for lines with an expansion.
 static void pieces_of(const pn_fast_t *f, pn_pairs_t *p) {
     uint32_t tile = f->as_bytes ? PN_EXP_BYTES : f->shift_expand > 0 ? PN_EXP_SHIFTED : PN_EXP_TILE;
-    p->linefn = pn_fast_eight(f) ? PN_EXP8_1 - 1u + f->stride : tile;
+    p->linefn = pn_fast_eight(f) ? (uint32_t)PN_EXP8 : tile;
     p->expfn = p->zeros > 0 && f->kernel == 3 ? (uint32_t)PN_FRONT : p->linefn;
 }
 
@@ -70,7 +70,7 @@ static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_
     p->rows = rows;
     p->rows_end = rows + lines;
     p->dbuf = f->work + a->dbuf;
-    p->h = (uint8_t *)(((uintptr_t)f->work + a->h + a->h_align - 1) & ~(uintptr_t)(a->h_align - 1));
+    p->h = (uint8_t *)(((uintptr_t)f->work + a->h + 7) & ~(uintptr_t)7);
     p->stride = 8 * fresh;
     p->words = a->words;
     p->head = head;
@@ -78,7 +78,7 @@ static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_
     p->tail = pixels & 1;
     p->stepfn = depthwise_piece(f);
     p->dwfn = f->shift_depthwise > 0 && f->kernel == 3 ? (uint32_t)PN_DW3_SHIFTED : p->stepfn;
-    p->slot = p->stepfn == PN_DW3_ROLL2_8 ? 33 : 8 * fresh * f->stride;
+    p->slot = 8 * fresh * f->stride;
     p->out_pairs = (f->out + 1u) / 2;
     p->wide16 = f->wide16 && !eight;
     p->zeros = f->pad / 2u * p->stride;
