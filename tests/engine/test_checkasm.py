@@ -121,7 +121,7 @@ BUGS = {
     "depthwise 5x5 shifted": ("pn_dsp_rows.h", "cbz r4, 7f", "b 7f"),
     "two pixels before a line": ("pn_dsp_fast.c", "p->zeros > 0 && f", "false && f"),
     "two pixels before, no expansion": ("pn_dsp_fast.c", "p->head = f->pad", "p->head = f->pad & 1"),
-    "lines below the map": ("pn_dsp_fast.c", "in.at == NULL ? NULL : f->as_bytes", "f->as_bytes"),
+    "lines below the map": ("pn_dsp_fast.c", "in[i].at == NULL ? NULL : f->expands", "f->expands"),
     "added to a convolution": ("pn_dsp_conv.c", "t.x += t.x != NULL ? before : 0", "t.x += 0"),
 }  # fmt: skip
 

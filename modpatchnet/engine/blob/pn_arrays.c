@@ -3,9 +3,10 @@
 #include "engine/blob/pn_blob.h"
 #include "engine/blob/pn_container.h"
 
-// A bias and a multiplier, wherever they lie; see pn_check_scaled.
+// A bias and a multiplier, wherever they lie; see pn_check_scaled. There are at most PN_MAX_REDUCTION products: 32 bits
+// hold it all.
 static int check_scale(const uint8_t *bias_at, const uint8_t *mult_at, uint32_t products, int bits, int shift) {
-    int64_t bias = (int32_t)pn_u32(bias_at), room = (INT32_MAX >> shift) - ((int64_t)products << bits);
+    int32_t bias = (int32_t)pn_u32(bias_at), room = (INT32_MAX >> shift) - (int32_t)(products << bits);
     if (bias > room || bias < -room) {
         return PN_ERR_OVERFLOW;
     }
@@ -100,13 +101,13 @@ static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_
 
 // Adds what the largest depthwise values make of the projection's weights for `n` channels to the largest and the least
 // sum of output `output`.
-static void add_bounds(const pn_fast_t *f, const uint8_t *w, uint32_t n, uint32_t output, int64_t *most,
-    int64_t *least) {
+static void add_bounds(const pn_fast_t *f, const uint8_t *w, uint32_t n, uint32_t output, int32_t *most,
+    int32_t *least) {
     uint32_t size = 1u + f->wide16;
     for (uint32_t c = 0; c < n; c++) {
         const uint8_t *at = w + (output / 2 * n * 2 + c / 4 * 8 + output % 2 * 4 + c % 4) * size;
         int32_t weight = f->wide16 ? (int16_t)pn_u16(at) : (int8_t)*at;
-        *(weight > 0 ? most : least) += (int64_t)255 * weight;
+        *(weight > 0 ? most : least) += 255 * weight;
     }
 }
 
@@ -114,7 +115,7 @@ static void add_bounds(const pn_fast_t *f, const uint8_t *w, uint32_t n, uint32_
 static bool narrow_sums_ok(const pn_fast_t *f, const pn_fast_arrays_t *bytes, uint32_t from, uint32_t n) {
     bool ok = true;
     for (uint32_t output = 0; output < f->cout && ok; output++) {
-        int64_t most = f->narrow[output / 2 * 4 + output % 2], least = most;
+        int32_t most = f->narrow[output / 2 * 4 + output % 2], least = most;
         for (uint32_t c = from; c < from + n; c += f->group) {
             uint32_t channels = pn_fast_group(f, c);
             add_bounds(f, pn_fast_weights(f, bytes, c, channels).project, channels, output, &most, &least);

@@ -34,7 +34,7 @@ typedef struct {
     uint32_t from, to, first, last;
 } span_t;
 
-static span_t span(uint32_t i, uint32_t n, uint32_t size) {
+static __attribute__((noinline)) span_t span(uint32_t i, uint32_t n, uint32_t size) {
     span_t s;
     uint32_t a = i * size, b = a + size;
     s.from = a / n;

@@ -145,35 +145,6 @@ static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fas
     pn_dsp_pairs(p);
 }
 
-// Under 3x3 the first line of the map has a piece that does nothing else; others are taken in as if for an output line,
-// with stride 2 together with a line outside the map: what that leaves of depthwise values is not looked at.
-void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
-    pn_fast_area_t a = pn_fast_area(f);
-    pn_fast_arrays_t bytes = pn_fast_arrays(f);
-    uint32_t before = f->kernel == 3 && f->stride == 2;
-    const void *rows[2] = { NULL, NULL };
-    pn_pairs_t p;
-    pn_rows_t r;
-    rows[before] = in.at == NULL ? NULL : f->as_bytes ? (const void *)in.at : f->work;
-    if (in.at != NULL && pn_fast_widens(f, from)) {
-        widen(f, &a, in, f->work);
-    }
-    pairs_of(f, &a, &bytes, rows, 1 + before, &p);
-    if (f->as_bytes) {
-        byte_pairs(f, (uint32_t)in.step, &p);
-    }
-    if (f->kernel > 3) {
-        rows_of(f, &a, &bytes, 0, y, NULL, &p, &r);
-    } else if (y == 0 && !before) {
-        p.dwfn = PN_DW_PRIME;
-    }
-    for (; from < to; from += f->group) {
-        uint32_t n = pn_fast_group(f, from);
-        pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, n);
-        group_line(f, &a, &w, from, n, &p);
-    }
-}
-
 static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, uint32_t group, const uint8_t *w,
     pn_pixels_t out, pn_pixels_t residual) {
     pn_tiles_t t;
@@ -212,12 +183,12 @@ static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, 
     }
 }
 
-// Where the line's input lines lie: as they are, or widened. Returns the bytes from pixel to pixel of those that are as
-// they are.
-static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixels_t *in, uint32_t from,
+// Where `n` input lines lie: as they are, or widened. Returns the bytes from pixel to pixel of those that are as they
+// are.
+static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixels_t *in, uint32_t n, uint32_t from,
     const void **rows) {
     int step = 0;
-    for (uint32_t i = 0; i < pn_fast_lines(f); i++) {
+    for (uint32_t i = 0; i < n; i++) {
         uint8_t *x = f->work + i * a->line;
         rows[i] = in[i].at == NULL ? NULL : f->expands && !f->as_bytes ? x : (const void *)in[i].at;
         step = in[i].at == NULL ? step : in[i].step;
@@ -228,14 +199,16 @@ static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixe
     return step;
 }
 
-void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
+// An output line of `n` input lines, or where `takes`, input line `y`, the last of them, which is but taken in.
+static void lines(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t n, bool takes, uint32_t y, uint32_t from,
+    uint32_t to) {
     pn_fast_area_t a = pn_fast_area(f);
     pn_fast_arrays_t bytes = pn_fast_arrays(f);
     pn_pairs_t p;
     pn_rows_t r;
     const void *rows[PN_MAX_FAST_KERNEL];
-    int step = input_rows(f, &a, l->in, from, rows);
-    pairs_of(f, &a, &bytes, rows, pn_fast_lines(f), &p);
+    int step = input_rows(f, &a, l->in, n, from, rows);
+    pairs_of(f, &a, &bytes, rows, n, &p);
     if (!f->expands) {
         plain_pairs(f, (uint32_t)step, &p);
     }
@@ -243,14 +216,33 @@ void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, u
         byte_pairs(f, (uint32_t)step, &p);
     }
     if (f->kernel > 3) {
-        rows_of(f, &a, &bytes, l->top, 0, l->in, &p, &r);
+        rows_of(f, &a, &bytes, l->top, y, takes ? NULL : l->in, &p, &r);
+    } else if (takes && y == 0 && n == 1) {
+        p.dwfn = PN_DW_PRIME;
     }
     for (; from < to; from += f->group) {
-        uint32_t n = pn_fast_group(f, from);
-        pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, n);
-        group_line(f, &a, &w, from, n, &p);
-        project(f, &a, from, n, w.project, l->out, l->residual);
+        uint32_t group = pn_fast_group(f, from);
+        pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, group);
+        group_line(f, &a, &w, from, group, &p);
+        if (!takes) {
+            project(f, &a, from, group, w.project, l->out, l->residual);
+        }
     }
+}
+
+// Under 3x3 the first line of the map has a piece that does nothing else; others are taken in as if for an output line,
+// with stride 2 together with a line outside the map: what that leaves of depthwise values is not looked at.
+void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
+    uint32_t before = f->kernel == 3 && f->stride == 2;
+    pn_fast_lines_t l;
+    l.top = 0;
+    l.in[0].at = NULL;
+    l.in[before] = in;
+    lines(f, &l, 1 + before, true, y, from, to);
+}
+
+void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
+    lines(f, l, pn_fast_lines(f), false, 0, from, to);
 }
 
 #endif
