@@ -9,4 +9,5 @@ SRC_USERMOD_C += $(PATCHNET_BINDING)
 CFLAGS_USERMOD += $(PATCHNET_CFLAGS)
 # By the folder's own name, as from 1.29 on USER_C_MODULES may name several folders, or this one itself.
 $(PATCHNET_HOT:$(PATCHNET_DIR)/%.c=$(BUILD)/$(notdir $(PATCHNET_DIR))/%.o): CFLAGS += $(PATCHNET_COPT)
+$(PATCHNET_COLD:$(PATCHNET_DIR)/%.c=$(BUILD)/$(notdir $(PATCHNET_DIR))/%.o): CFLAGS += $(PATCHNET_SMALL)
 $(PATCHNET_FLOAT:$(PATCHNET_DIR)/%.c=$(BUILD)/$(notdir $(PATCHNET_DIR))/%.o): CFLAGS += $(PATCHNET_FLOAT_CFLAGS)

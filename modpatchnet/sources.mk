@@ -16,6 +16,12 @@ PATCHNET_CFLAGS := -I$(PATCHNET_DIR)
 PATCHNET_COPT ?= -O2
 PATCHNET_HOT := $(filter %/pn_image.c %/pn_spectrum.c,$(PATCHNET_ENGINE))
 
+# What makes the rest larger on a Cortex-M when gcc is asked for small code: without it 1.2 KB less, and as quick.
+PATCHNET_COLD := $(filter-out $(PATCHNET_HOT),$(PATCHNET_ENGINE))
+PATCHNET_SMALL = $(if $(findstring arm-none-eabi-gcc,$(CC)),$(PATCHNET_SMALL_CFLAGS))
+PATCHNET_SMALL_CFLAGS := -fno-move-loop-invariants -fno-ipa-sra -fno-schedule-insns2 -fno-tree-loop-optimize \
+	-fno-tree-dominator-opts
+
 # Float32 networks answer alike on all machines if no product and sum become one instruction with one rounding.
 PATCHNET_FLOAT := $(filter %/pn_float.c,$(PATCHNET_ENGINE))
 PATCHNET_FLOAT_CFLAGS := -ffp-contract=off

@@ -21,7 +21,7 @@ void ref_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, 
 void ref_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step);
 void ref_pool_add(const int8_t *in, int n, int channels, int zero, int32_t *acc);
 int32_t ref_dot(const int8_t *a, const int8_t *b, int n, int32_t bias);
-void ref_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums);
+void ref_dots(const int8_t *x, const int8_t *w, int n, int step, int outputs, int32_t *sums);
 void ref_add_products(const uint8_t *in, bool is_signed, const int8_t *weight, int n, int32_t *acc);
 void ref_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int n, int32_t *acc);
 
@@ -633,8 +633,8 @@ static int32_t check_sums(void) {
     const int8_t *a = (const int8_t *)input.at, *b = (const int8_t *)arrays.at;
     ref_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)wanted.at);
     pn_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)output.at);
-    ref_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)wanted.at);
-    pn_dots(a, b, (int)n, (int)channels, (int32_t *)(void *)output.at);
+    ref_dots(a, b, (int)n - (n > 1), (int)n, (int)channels, (int32_t *)(void *)wanted.at);
+    pn_dots(a, b, (int)n - (n > 1), (int)n, (int)channels, (int32_t *)(void *)output.at);
     for (uint32_t i = 0; i < 2; i++) {
         const uint8_t *values = input.at + (n > 1);
         int32_t *sums = (int32_t *)(void *)wanted.at, *found = (int32_t *)(void *)output.at;

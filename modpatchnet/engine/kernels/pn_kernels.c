@@ -27,7 +27,7 @@ void pn_expand(const pn_expand_t *e, const int8_t *in, int step, int pixels, uin
         for (int from = 0; from < e->group; from += CHUNK) {
             int n = e->group - from < CHUNK ? e->group - from : CHUNK;
             memcpy(acc, e->bias + from, (size_t)n * sizeof(acc[0]));
-            pn_dots(in, e->weight + from * e->cin, e->cin, n, acc);
+            pn_dots(in, e->weight + from * e->cin, e->cin, e->cin, n, acc);
             for (int i = 0; i < n; i++) {
                 *out++ = wide_end(acc[i], e->shift, e->mult[from + i], e->is_signed);
             }
@@ -213,8 +213,8 @@ int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
     return bias;
 }
 
-void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums) {
-    for (int i = 0; i < outputs; i++, w += n) {
+void pn_dots(const int8_t *x, const int8_t *w, int n, int step, int outputs, int32_t *sums) {
+    for (int i = 0; i < outputs; i++, w += step) {
         sums[i] = pn_dot(x, w, n, sums[i]);
     }
 }

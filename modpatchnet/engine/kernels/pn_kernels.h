@@ -117,7 +117,7 @@ void pn_add_products(const uint8_t *in, bool is_signed, const int8_t *weight, in
 // acc[i] += sum over `count` values of in[c] * weight[c * step + i], for `n` outputs;  in as above
 void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *weight, int step, int n, int32_t *acc);
 
-// sums[i] += dot product of n int8 and the n at w + i * n, for each output i
-void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums);
+// sums[i] += dot product of n int8 and the n at w + i * step, for each output i
+void pn_dots(const int8_t *x, const int8_t *w, int n, int step, int outputs, int32_t *sums);
 
 #endif

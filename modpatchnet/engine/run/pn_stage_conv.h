@@ -140,10 +140,10 @@ static PN_APART void cover_line(const pn_model_t *m, int t, uint32_t y) {
     int32_t *sums = (int32_t *)(void *)(m->run.arena + s->wide_at) + s->channel;
     const int8_t *in = line_in(m, t, y).at;
     cover_touch(m, s, y);
-    for (uint32_t i = 0; i < n; i++) {
-        int32_t before = y == 0 ? a.bias[i] : sums[i];
-        sums[i] = pn_dot(in, a.weight + i * window + y * row, (int)row, before);
+    if (y == 0) {
+        memcpy(sums, a.bias, 4 * n);
     }
+    pn_dots(in, a.weight + y * row, (int)row, (int)window, (int)n, sums);
     line_in(m, t, y); // again, for the checking build
 }
 

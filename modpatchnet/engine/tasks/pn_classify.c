@@ -223,7 +223,7 @@ bool pn_classify_step(pn_model_t *m) {
     PN_READ(x, m->features, TAG_FEATURES);
     int32_t sums[OUTPUTS_AT_ONCE];
     memcpy(sums, s.bias, 4 * n);
-    pn_dots(x, s.weight, (int)m->features, (int)n, sums);
+    pn_dots(x, s.weight, (int)m->features, (int)m->features, (int)n, sums);
     for (uint32_t i = 0; i < n; i++) {
         out[i] = logit(pn_narrow_q8(sums[i], b[PN_HEADER_FC_SHIFT], s.mult[i]) + zero);
     }

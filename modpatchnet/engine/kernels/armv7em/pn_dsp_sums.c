@@ -157,22 +157,11 @@ void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *wei
     }
 }
 
-// 8 instructions for 4 products, and what the loop takes.
-static inline int32_t dot4(const int8_t *a, const int8_t *b, int32_t acc) {
-    uint32_t x = word(a), y = word(b);
-    acc = smlad(even(x), even(y), acc);
-    return smlad(odd(x), odd(y), acc);
-}
-
 int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
-    for (; n >= 16; n -= 16, a += 16, b += 16) {
-        bias = dot4(a, b, bias);
-        bias = dot4(a + 4, b + 4, bias);
-        bias = dot4(a + 8, b + 8, bias);
-        bias = dot4(a + 12, b + 12, bias);
-    }
     for (; n >= 4; n -= 4, a += 4, b += 4) {
-        bias = dot4(a, b, bias);
+        uint32_t x = word(a), y = word(b);
+        bias = smlad(even(x), even(y), bias);
+        bias = smlad(odd(x), odd(y), bias);
     }
     while (n-- > 0) {
         bias += *a++ * *b++;
@@ -253,7 +242,7 @@ __asm__(
 // Values that are widened at a time, for all outputs.
 #define WIDENED 128
 
-void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums) {
+void pn_dots(const int8_t *x, const int8_t *w, int n, int step, int outputs, int32_t *sums) {
     uint32_t wide[WIDENED / 2];
     for (int at = 0, part; at < n; at += part) {
         part = n - at < 8 ? n - at : n - at < WIDENED ? (n - at) & ~7 : WIDENED;
@@ -263,10 +252,10 @@ void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums
             wide[2 * j + 1] = odd(word(x + at + 4 * j));
         }
         for (; i + 4 <= outputs && part >= 8; i += 4) {
-            pn_dsp_dots(wide, w + i * n + at, wide + part / 2, n, sums + i);
+            pn_dsp_dots(wide, w + i * step + at, wide + part / 2, step, sums + i);
         }
         for (; i < outputs; i++) {
-            sums[i] = pn_dot(x + at, w + i * n + at, part, sums[i]);
+            sums[i] = pn_dot(x + at, w + i * step + at, part, sums[i]);
         }
     }
 }
