@@ -12,57 +12,38 @@
 // Bytes that a step of opening takes into the CRC.
 #define CRC_AT_ONCE 16384
 
+// In the order of their numbers, one behind the other: a table of pointers to them would be larger.
+static const char causes[] =
+    "ok\0length\0alignment\0magic\0version\0CRC\0task\0shape\0patch\0weights\0overflow\0labels\0plan\0arena\0format\0roi"
+    #ifdef PN_NO_DETECT
+    "\0task detect is not in this build"
+    #else
+    "\0ok"
+    #endif
+    #ifdef PN_NO_SOUND
+    "\0task audio is not in this build"
+    #else
+    "\0ok"
+    #endif
+    #ifdef PN_NO_HEATMAP
+    "\0task heatmap is not in this build"
+    #else
+    "\0ok"
+    #endif
+    #ifdef PN_NO_FLOAT32
+    "\0float32 is not in this build"
+    #else
+    "\0ok"
+    #endif
+    ;
+
 const char *pn_error(int err) {
-    switch (err) {
-        case PN_ERR_LENGTH:
-            return "length";
-        case PN_ERR_ALIGN:
-            return "alignment";
-        case PN_ERR_MAGIC:
-            return "magic";
-        case PN_ERR_VERSION:
-            return "version";
-        case PN_ERR_CRC:
-            return "CRC";
-        case PN_ERR_TASK:
-            return "task";
-        case PN_ERR_SHAPE:
-            return "shape";
-        case PN_ERR_PATCH:
-            return "patch";
-        case PN_ERR_WEIGHTS:
-            return "weights";
-        case PN_ERR_OVERFLOW:
-            return "overflow";
-        case PN_ERR_LABELS:
-            return "labels";
-        case PN_ERR_PLAN:
-            return "plan";
-        case PN_ERR_ARENA:
-            return "arena";
-        case PN_ERR_PIXFMT:
-            return "format";
-        case PN_ERR_ROI:
-            return "roi";
-        #ifdef PN_NO_DETECT
-        case PN_ERR_NO_DETECT:
-            return "task detect is not in this build";
-        #endif
-        #ifdef PN_NO_SOUND
-        case PN_ERR_NO_SOUND:
-            return "task audio is not in this build";
-        #endif
-        #ifdef PN_NO_HEATMAP
-        case PN_ERR_NO_HEATMAP:
-            return "task heatmap is not in this build";
-        #endif
-        #ifdef PN_NO_FLOAT32
-        case PN_ERR_NO_FLOAT32:
-            return "float32 is not in this build";
-        #endif
-        default:
-            return "ok";
+    const char *at = causes;
+    for (int i = err < PN_ERR_NO_FLOAT32 ? 0 : err; i < 0; i++) {
+        while (*at++ != '\0') {
+        }
     }
+    return at;
 }
 
 static int check_header(pn_model_t *m) {
@@ -98,7 +79,7 @@ static int check_header(pn_model_t *m) {
 }
 
 static int check_tables(const pn_model_t *m) {
-    if (!pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PATCH_OFF), (uint64_t)m->tunnels * pn_patch_bytes(m))) {
+    if (!pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PATCH_OFF), m->tunnels * pn_patch_bytes(m))) {
         return PN_ERR_PATCH;
     }
     for (uint32_t i = 0; i < m->tunnels; i++) {
@@ -108,10 +89,10 @@ static int check_tables(const pn_model_t *m) {
             return PN_ERR_PATCH;
         }
     }
-    bool ok = pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), (uint64_t)m->all_layers * PN_LAYER_BYTES)
-        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), (uint64_t)m->all_segments * PN_SEGMENT_BYTES)
+    bool ok = pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_LAYER_OFF), (uint32_t)m->all_layers * PN_LAYER_BYTES)
+        && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_SEGMENT_OFF), (uint32_t)m->all_segments * PN_SEGMENT_BYTES)
         && pn_in_prefix(m, pn_u32(m->blob + PN_HEADER_PARAM_OFF),
-            ((m->tunnels - 1ull) * m->layers + m->all_layers) * PN_PARAM_BYTES);
+            ((m->tunnels - 1u) * m->layers + m->all_layers) * PN_PARAM_BYTES);
     return ok ? PN_OK : PN_ERR_SHAPE;
 }
 

@@ -173,23 +173,6 @@ static int check_fast_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t 
     return pn_check_fast(&f, 0, l->cexp);
 }
 
-// `n` outputs of `products` each.
-static int check_dense(const pn_model_t *m, uint32_t *off, uint32_t n, uint32_t products, int shift) {
-    return check_scaled(m, off, n, (uint64_t)n * products, products, 15, shift);
-}
-
-static int check_bottleneck(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, uint32_t *end) {
-    int err = l->flags & PN_FLAG_EXPAND ? check_dense(m, end, l->cexp, l->cin, l->shift_1) : PN_OK;
-    err = err ? err : check_dense(m, end, l->cexp, taps, l->shift_2);
-    return err ? err : check_dense(m, end, l->cout, l->cexp, l->shift);
-}
-
-static int check_block(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, uint32_t *end) {
-    int err = check_dense(m, end, l->cexp, taps * l->cin, l->shift_1);
-    err = err ? err : check_dense(m, end, l->cout, (uint32_t)l->y.second * l->x.second * l->cexp, l->shift);
-    return err || !(l->flags & PN_FLAG_EXPAND) ? err : check_dense(m, end, l->cout, l->cin, l->shift_2);
-}
-
 // The multiplier alone; sums of `taps` values.
 static int check_mean(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, uint32_t *end) {
     if (!pn_in_weights(m, *end, 4) || l->shift > PN_MAX_SHIFT) {
@@ -204,12 +187,10 @@ static int check_mean(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, u
 }
 
 #ifdef PN_NO_FLOAT32
-#define check_float_arrays(m, l, end) PN_OK
-#define check_float_dense(m, end) PN_OK
+#define check_floats(m, off, n, products) PN_OK
 #else
-
 // Biases and weights of `n` outputs, `products` each, any numbers.
-static int check_floats(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t products) {
+static int check_floats(const pn_model_t *m, uint32_t *off, uint32_t n, uint32_t products) {
     uint64_t bytes = 4ull * n * (1 + products);
     if (!pn_in_weights(m, *off, bytes)) {
         return PN_ERR_WEIGHTS;
@@ -217,51 +198,35 @@ static int check_floats(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t
     *off += (uint32_t)bytes;
     return PN_OK;
 }
-
-static int check_float_dense(const pn_model_t *m, uint32_t *end) {
-    return check_floats(m, end, m->classes, m->features);
-}
-
-static int check_float_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
-    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
-    bool expand = l->flags & PN_FLAG_EXPAND;
-    int err;
-    switch (l->kind) {
-        case PN_KIND_CONV:
-            return check_floats(m, end, l->cout, (uint64_t)taps * l->cin);
-        case PN_KIND_BOTTLENECK:
-            err = expand ? check_floats(m, end, l->cexp, l->cin) : PN_OK;
-            err = err ? err : check_floats(m, end, l->cexp, taps);
-            return err ? err : check_floats(m, end, l->cout, l->cexp);
-        case PN_KIND_BLOCK:
-            err = check_floats(m, end, l->cexp, (uint64_t)taps * l->cin);
-            err = err ? err : check_floats(m, end, l->cout, (uint64_t)l->y.second * l->x.second * l->cexp);
-            return err || !expand ? err : check_floats(m, end, l->cout, l->cin);
-        default: // pooling takes no weights
-            return PN_OK;
-    }
-}
-
 #endif
 
+// `n` outputs of `products` each.
+static int check_dense(const pn_model_t *m, uint32_t *off, uint32_t n, uint32_t products, int shift) {
+    return pn_floats(m) ? check_floats(m, off, n, products)
+                        : check_scaled(m, off, n, (uint64_t)n * products, products, 15, shift);
+}
+
 int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
-    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
+    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel, second = (uint32_t)l->y.second * l->x.second * l->cexp;
+    bool expand = l->flags & PN_FLAG_EXPAND;
+    int err = PN_OK;
     *end = l->weight_off;
-    if (pn_floats(m)) {
-        return check_float_arrays(m, l, end);
-    }
-    if (pn_fast_mode(l->mode)) {
+    if (pn_fast_mode(l->mode) && !pn_floats(m)) {
         return check_fast_arrays(m, l, end);
     }
     switch (l->kind) {
         case PN_KIND_CONV:
             return check_dense(m, end, l->cout, taps * l->cin, l->shift);
         case PN_KIND_BOTTLENECK:
-            return check_bottleneck(m, l, taps, end);
+            err = expand ? check_dense(m, end, l->cexp, l->cin, l->shift_1) : PN_OK;
+            err = err ? err : check_dense(m, end, l->cexp, taps, l->shift_2);
+            return err ? err : check_dense(m, end, l->cout, l->cexp, l->shift);
         case PN_KIND_BLOCK:
-            return check_block(m, l, taps, end);
+            err = check_dense(m, end, l->cexp, taps * l->cin, l->shift_1);
+            err = err ? err : check_dense(m, end, l->cout, second, l->shift);
+            return err || !expand ? err : check_dense(m, end, l->cout, l->cin, l->shift_2);
         case PN_KIND_MEANPOOL:
-            return check_mean(m, l, taps, end);
+            return pn_floats(m) ? PN_OK : check_mean(m, l, taps, end);
         default: // a maximum and casts take no weights
             return PN_OK;
     }
@@ -271,7 +236,7 @@ int pn_check_dense(const pn_model_t *m, uint32_t *end) {
     const uint8_t *b = m->blob;
     *end = pn_u32(b + PN_HEADER_FC_OFF);
     if (pn_floats(m)) {
-        return check_float_dense(m, end);
+        return check_floats(m, end, m->classes, m->features);
     }
     return check_scaled(m, end, m->classes, (uint64_t)m->classes * m->features, m->features, 14, b[PN_HEADER_FC_SHIFT]);
 }

@@ -60,7 +60,7 @@ static bool inside(uint32_t from, uint32_t to, uint32_t off, uint64_t bytes) {
     return off % PN_ALIGN == 0 && off >= from && off <= to && bytes <= to - off;
 }
 
-bool pn_in_prefix(const pn_model_t *m, uint32_t off, uint64_t bytes) {
+bool pn_in_prefix(const pn_model_t *m, uint32_t off, uint32_t bytes) {
     return inside(PN_HEADER_BYTES, pn_u32(m->blob + PN_HEADER_WEIGHT_OFF), off, bytes);
 }
 

@@ -16,7 +16,7 @@ int pn_verify_begin(pn_model_t *m, size_t n);
 
 // Whether `bytes` at `off` of the blob lie, aligned, behind the header and before the arrays of weights, where records,
 // tables and labels are; or among those arrays.
-bool pn_in_prefix(const pn_model_t *m, uint32_t off, uint64_t bytes);
+bool pn_in_prefix(const pn_model_t *m, uint32_t off, uint32_t bytes);
 bool pn_in_weights(const pn_model_t *m, uint32_t off, uint64_t bytes);
 
 #endif

@@ -6,39 +6,36 @@
 #include "engine/blob/pn_blob.h"
 #include "engine/plan/pn_plan.h"
 
-// A stretch of the arena.
-typedef struct {
-    uint64_t at, bytes;
-} area_t;
-
 // Everything that is alive at once: map, state, work, what is the task's, and two rings for each layer.
 #define MAX_AREAS (3 + PN_MOST_LASTING + 2 * PN_MAX_FUSED)
 
 // Those that are good: they lie in the arena, so 32 bits hold them.
 typedef struct {
+    const pn_room_t *room;
+    int n;
     struct {
         uint32_t at, bytes;
     } list[MAX_AREAS];
-    int n;
 } areas_t;
 
-// A strip under check, and in rows one past the last byte of the output map that has been written.
+// A strip under check: its maps (those that are found good lie in the arena), one past the last byte of the input map,
+// and in rows one past the last one of the output map that has been written.
 typedef struct {
     pn_model_t *m;
     const pn_room_t *room;
     const pn_segment_t *seg;
     bool first;
-    area_t in, out;
-    uint64_t written;
+    uint64_t in_bytes, out_bytes;
+    uint32_t in_end, written;
     pn_stage_t *stages;
 } check_t;
 
 // Adds an area unless it leaves the arena or overlaps one that is there.
-static bool add(const pn_room_t *room, areas_t *areas, area_t a) {
-    if (a.at + a.bytes > room->bytes) {
+static bool add(areas_t *areas, uint32_t at, uint64_t all) {
+    uint32_t bytes = (uint32_t)all;
+    if (at + all > areas->room->bytes) {
         return false;
     }
-    uint32_t at = (uint32_t)a.at, bytes = (uint32_t)a.bytes;
     for (int i = 0; i < areas->n && bytes > 0; i++) {
         if (at < areas->list[i].at + areas->list[i].bytes && areas->list[i].at < at + bytes) {
             return false;
@@ -50,14 +47,15 @@ static bool add(const pn_room_t *room, areas_t *areas, area_t a) {
     return true;
 }
 
-// What outlives segments, and is alive in this one or, after all of them, when the run ends.
+// Begins with what outlives segments, and is alive in this one or, after all of them, when the run ends.
 static bool add_lasting(const pn_model_t *m, const pn_room_t *room, uint32_t segment, areas_t *areas) {
     bool ok = true, end = segment == m->all_segments;
+    areas->room = room;
+    areas->n = 0;
     for (uint32_t i = 0; i < room->n && ok; i++) {
         const pn_lasting_t *l = &room->lasting[i];
-        area_t a = { l->at, l->bytes };
         ok = (l->at % l->align == 0 || (!end && l->from == m->all_segments))
-            && (segment < l->from || segment >= l->end || add(room, areas, a));
+            && (segment < l->from || segment >= l->end || add(areas, l->at, l->bytes));
     }
     return ok;
 }
@@ -65,23 +63,22 @@ static bool add_lasting(const pn_model_t *m, const pn_room_t *room, uint32_t seg
 // The places of a strip. Whether the output map may lie over the input map, as it does, is found out line by line.
 static bool strip_areas_ok(const check_t *c) {
     const pn_segment_t *seg = c->seg;
-    areas_t areas = { .n = 0 };
-    area_t state = { seg->state_at, (uint64_t)seg->layers * PN_STATE_BYTES }, work = { seg->work_at, 0 };
-    bool ok = state.at % 4 == 0 && work.at % 4 == 0 && add_lasting(c->m, c->room, c->m->run.segment_index, &areas)
-        && add(c->room, &areas, state);
+    areas_t areas;
+    uint64_t work = 0;
+    bool ok = (seg->state_at | seg->work_at) % 4 == 0 && add_lasting(c->m, c->room, c->m->run.segment_index, &areas)
+        && add(&areas, seg->state_at, (uint32_t)seg->layers * PN_STATE_BYTES);
     for (int t = 0; t < seg->layers && ok; t++) {
         const pn_stage_t *s = &c->stages[t];
-        area_t ring = { s->ring_at, pn_ring_bytes(s) }, wide = { s->wide_at, pn_wide_bytes(s) };
         pn_work_t parts = pn_work(s, c->seg->sink != PN_TO_MAP && t == seg->layers - 1);
         uint64_t bytes = parts.staging ? pn_staging_at(&parts) + parts.staging : parts.sums + parts.wide + parts.values;
-        work.bytes = bytes > work.bytes ? bytes : work.bytes;
-        ok = add(c->room, &areas, ring) && add(c->room, &areas, wide);
+        work = bytes > work ? bytes : work;
+        ok = add(&areas, s->ring_at, pn_ring_bytes(s)) && add(&areas, s->wide_at, pn_wide_bytes(s));
     }
-    ok = ok && add(c->room, &areas, work);
+    ok = ok && add(&areas, seg->work_at, work);
     int n = areas.n;
-    ok = ok && add(c->room, &areas, c->in);
+    ok = ok && add(&areas, seg->in_at, c->in_bytes);
     areas.n = n; // the output map is beside all but that one
-    return ok && add(c->room, &areas, c->out);
+    return ok && add(&areas, seg->out_at, c->out_bytes);
 }
 
 // Whether a layer's schedule is one that its kind knows.
@@ -160,15 +157,15 @@ static bool there(const check_t *c, int t, uint32_t y) {
     if (c->first) {
         return s->mode == PN_MODE_WINDOW || y + s->ring_lines >= s->fresh;
     }
-    uint64_t row = c->in.at + (uint64_t)y * s->cross_in * s->cin * pn_size_in(s);
-    return c->seg->columns || c->out.at >= c->in.at + c->in.bytes || c->written <= row;
+    uint32_t row = c->seg->in_at + y * s->cross_in * s->cin * pn_size_in(s);
+    return c->seg->columns || c->seg->out_at >= c->in_end || c->written <= row;
 }
 
 // Output lines before `end` are written, if they are those of the segment's map.
 static void write(check_t *c, int t, uint32_t end) {
     const pn_stage_t *s = &c->stages[t];
-    if (t == c->seg->layers - 1 && c->out.bytes) {
-        c->written = c->out.at + (uint64_t)end * s->cross_out * s->cout * pn_size(s);
+    if (t == c->seg->layers - 1 && c->out_bytes) {
+        c->written = c->seg->out_at + end * s->cross_out * s->cout * pn_size(s);
     }
 }
 
@@ -228,13 +225,16 @@ static bool job_ok(check_t *c, pn_job_t job) {
 // The strip whose first output row is `top`.
 static int strip_ok(check_t *c, uint32_t top) {
     pn_strip_begin(c->stages, c->seg, top);
-    const pn_stage_t *s = c->stages, *end = &s[c->seg->layers - 1];
-    if (c->seg->columns && c->out.bytes) {
-        c->written = c->out.at + (uint64_t)end->out_to * end->lines_out * end->cout * pn_size(end);
+    if (!strip_areas_ok(c)) {
+        return PN_ERR_PLAN;
     }
-    uint64_t row = c->in.at + (uint64_t)s->from * s->lines_in * s->cin * pn_size_in(s);
-    bool apart = !c->in.bytes || c->out.at >= c->in.at + c->in.bytes;
-    if (!strip_areas_ok(c) || (c->seg->columns && !apart && c->written > row)) {
+    const pn_stage_t *s = c->stages, *end = &s[c->seg->layers - 1];
+    c->in_end = c->seg->in_at + (uint32_t)c->in_bytes;
+    if (c->seg->columns && c->out_bytes) {
+        c->written = c->seg->out_at + (uint32_t)end->out_to * end->lines_out * end->cout * pn_size(end);
+    }
+    uint32_t row = c->seg->in_at + (uint32_t)s->from * s->lines_in * s->cin * pn_size_in(s);
+    if (c->seg->columns && c->in_bytes && c->seg->out_at < c->in_end && c->written > row) {
         return PN_ERR_PLAN;
     }
     for (;;) {
@@ -260,13 +260,13 @@ static bool heads_ok(const check_t *c) {
     return ok;
 }
 
-// Whether all strips are gone through in a bounded time.
+// Whether all strips are gone through in a bounded time. No map has more than PN_MAX_SIDE lines and 14 for each layer.
 static bool lines_ok(const check_t *c, uint32_t rows) {
-    uint64_t lines = 0;
+    uint32_t lines = 0;
     for (uint32_t t = 0; t < c->seg->layers; t++) {
-        lines += c->stages[t].lines_in + (uint32_t)c->stages[t].lines_out;
+        lines += (uint32_t)c->stages[t].lines_in + c->stages[t].lines_out;
     }
-    return (rows + c->seg->strip - 1u) / c->seg->strip * lines <= (uint64_t)PN_MAX_LINES * c->seg->layers;
+    return (rows + c->seg->strip - 1u) / c->seg->strip * lines <= (uint32_t)PN_MAX_LINES * c->seg->layers;
 }
 
 // The segment's place in the chain, or behind the chains.
@@ -299,18 +299,16 @@ static int begin(check_t *c) {
     return ok && lines_ok(c, m->run.layer.oh) ? PN_OK : PN_ERR_PLAN;
 }
 
-// Where its maps are.
+// How large its maps are.
 static void find_maps(check_t *c) {
     const pn_stage_t *s = c->stages;
     const pn_layer_t *l = &c->m->run.layer;
-    c->in.at = c->seg->in_at;
-    c->in.bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin * pn_size_in(s);
-    c->out.at = c->seg->out_at;
-    c->out.bytes = c->seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout * pn_size(s);
+    c->in_bytes = c->first ? 0 : (uint64_t)s->lines_in * s->cross_in * s->cin * pn_size_in(s);
+    c->out_bytes = c->seg->sink != PN_TO_MAP ? 0 : (uint64_t)l->oh * l->ow * l->cout * pn_size(s);
 }
 
 static bool end_ok(const pn_model_t *m, const pn_room_t *room) {
-    areas_t areas = { .n = 0 };
+    areas_t areas;
     return add_lasting(m, room, m->all_segments, &areas);
 }
 

@@ -2,35 +2,42 @@
 #ifndef PN_STAGE_BLOCK_H
 #define PN_STAGE_BLOCK_H
 
-// The arrays of a block's convolutions.
-typedef struct {
-    pn_scaled_t first, second, shortcut;
-} block_t;
+// A block's convolutions; the arrays of each lie behind those before.
+enum { BLOCK_FIRST, BLOCK_SECOND, BLOCK_SHORTCUT };
 
-static block_t block_of(const pn_model_t *m, const pn_stage_t *s) {
-    const uint8_t *p = pn_array(m, pn_weight_off(m, s));
-    uint32_t second = (uint32_t)s->along.second * s->across.second * s->cexp;
-    block_t b;
-    b.first = pn_scaled(p, s->cexp, window_values(s) * s->cexp, &p);
-    b.second = pn_scaled(p, s->cout, second * s->cout, &p);
-    b.shortcut = pn_scaled(p, s->cout, (uint32_t)s->cin * s->cout, &p);
-    return b;
-}
-
-static pn_conv_t block_conv(const pn_model_t *m, const pn_scaled_t *a, uint32_t cin, uint32_t cout, int shift,
-    const int8_t *zero) {
-    pn_conv_t c = {
-        .zero = zero,
-        .weight = a->weight,
-        .bias = a->bias,
-        .mult = a->mult,
-        .cin = (int)cin,
-        .cout = (int)cout,
-        .stride = 1,
-        .shift = shift,
-        .work = m->run.arena + m->run.segment.work_at,
-    };
-    return c;
+static void block_conv(const pn_model_t *m, const pn_stage_t *s, int which, pn_conv_t *c) {
+    const uint8_t *p = pn_array(m, pn_weight_off(m, s)), *param = pn_stage_param(m, s);
+    uint32_t cin = s->cin, cout = s->cexp;
+    pn_axis_t along = s->along, across = s->across;
+    int shift_at = PN_PARAM_SHIFT_1, zero_at = PN_PARAM_ZERO_MID;
+    pn_scaled_t a = pn_scaled(p, cout, window_values(s) * cout, &p);
+    if (which != BLOCK_FIRST) {
+        along.kernel = along.second;
+        across.kernel = across.second;
+        cin = s->cexp;
+        cout = s->cout;
+        shift_at = PN_PARAM_SHIFT;
+        zero_at = PN_PARAM_ZERO_OUT;
+        a = pn_scaled(p, cout, (uint32_t)along.kernel * across.kernel * cin * cout, &p);
+    }
+    if (which == BLOCK_SHORTCUT) {
+        along.kernel = across.kernel = 1;
+        cin = s->cin;
+        shift_at = PN_PARAM_SHIFT_2;
+        zero_at = PN_PARAM_ZERO_ADD;
+        a = pn_scaled(p, cout, cin * cout, &p);
+    }
+    c->in.lines = along.kernel;
+    c->in.pixels = across.kernel;
+    c->cin = (int)cin;
+    c->cout = (int)cout;
+    conv_of(m, s, &a, c);
+    c->shift = param[shift_at];
+    c->zero_q8 = pn_zero_q8((int8_t)param[zero_at]);
+    if (which == BLOCK_SECOND) {
+        c->zero = (const int8_t *)param + PN_PARAM_ZERO_MID;
+        c->stride = 1;
+    }
 }
 
 // A line of `pixels` outputs, as many at a time as are worth it, the first kernel beginning with pixel `x0`.
@@ -49,34 +56,25 @@ static void block_pixels(const pn_model_t *m, const pn_stage_t *s, pn_conv_t *c,
 }
 
 // Line `y` between the convolutions.
-static PN_APART void block_middle(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    const uint8_t *param = pn_stage_param(m, s);
-    block_t b = block_of(m, s);
-    pn_conv_t c = block_conv(m, &b.first, s->cin, s->cexp, param[PN_PARAM_SHIFT_1], &s->zero_in);
+static PN_APART void block_middle(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
+    pn_conv_t c;
     uint32_t pixels = pn_middle_pixels(s), from, end;
     size_t bytes = (size_t)pixels * s->cexp;
     line_t out = { (int8_t *)m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes, s->cexp };
     pn_middle(s, true, s->out_from, s->out_to, &from, &end);
-    c.stride = s->across.stride;
-    c.zero_q8 = pn_zero_q8((int8_t)param[PN_PARAM_ZERO_MID]);
-    tap_order(m, s, s->along.kernel, s->across.kernel, s->cin, &c.in);
-    map_rows(m, t, y, &c.in);
+    block_conv(m, s, BLOCK_FIRST, &c);
+    map_rows(m, s, y, &c.in);
     block_pixels(m, s, &c, first_pixel(s, from), pixels, out);
     PN_WRITE(out.at, bytes, TAG(m, TAG_WIDE, s->index, y));
     PN_READ(c.work, pn_work(s, false).sums, TAG(m, TAG_WORK, s->index, s->done));
-    map_rows(m, t, y, &c.in); // again, for the checking build
+    map_rows(m, s, y, &c.in); // again, for the checking build
 }
 
 // What the shortcut makes of the input line under output line `o`, in the work area.
-static line_t block_shortcut(const pn_model_t *m, int t, const block_t *b, line_t in) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    const uint8_t *param = pn_stage_param(m, s);
-    pn_conv_t c = block_conv(m, &b->shortcut, s->cin, s->cout, param[PN_PARAM_SHIFT_2], &s->zero_in);
+static line_t block_shortcut(const pn_model_t *m, const pn_stage_t *s, line_t in) {
+    pn_conv_t c;
+    block_conv(m, s, BLOCK_SHORTCUT, &c);
     line_t out = { (int8_t *)c.work + pn_work(s, false).sums, s->cout };
-    c.stride = s->across.stride;
-    c.zero_q8 = pn_zero_q8((int8_t)param[PN_PARAM_ZERO_ADD]);
-    tap_order(m, s, 1, 1, s->cin, &c.in);
     c.in.rows[0] = (const uint8_t *)in.at;
     c.in.step = in.step;
     c.in.w = (int)pn_pixels_in(s);
@@ -99,30 +97,27 @@ static void middle_rows(const pn_model_t *m, const pn_stage_t *s, uint32_t o, pn
     }
 }
 
-static void block_line(pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    const uint8_t *param = pn_stage_param(m, s);
-    int8_t zero_mid = (int8_t)param[PN_PARAM_ZERO_MID], zero_add = s->zero_in;
-    block_t b = block_of(m, s);
-    line_t added = residual(m, t, o), out = line_out(m, t, o);
+static void block_line(pn_model_t *m, const pn_stage_t *s, uint32_t o) {
+    int8_t zero_add = s->zero_in;
+    line_t added = residual(m, s, o), out = line_out(m, s, o);
     if (s->flags & PN_FLAG_EXPAND) {
-        added = block_shortcut(m, t, &b, added);
-        zero_add = (int8_t)param[PN_PARAM_ZERO_ADD];
+        added = block_shortcut(m, s, added);
+        zero_add = (int8_t)pn_stage_param(m, s)[PN_PARAM_ZERO_ADD];
     } else {
         added.at += (s->out_from - s->from) * added.step;
     }
-    pn_conv_t c = block_conv(m, &b.second, s->cexp, s->cout, s->shift, &zero_mid);
+    pn_conv_t c;
     uint32_t from, end;
+    block_conv(m, s, BLOCK_SECOND, &c);
     pn_middle(s, true, s->out_from, s->out_to, &from, &end);
     c.res_mult = pn_res_mult(m, s);
-    c.zero_q8 = pn_zero_q8(s->zero_out) - c.res_mult * zero_add;
+    c.zero_q8 -= c.res_mult * zero_add;
     c.x = added.at;
     c.x_step = added.step;
-    tap_order(m, s, s->along.second, s->across.second, s->cexp, &c.in);
     middle_rows(m, s, o, &c.in);
     block_pixels(m, s, &c, (int)s->out_from - s->across.second / 2 - (int)from, pn_pixels_out(s), out);
     for (uint32_t x = 0; x < pn_pixels_out(s); x++) {
-        wrote(m, t, o, out.at + (size_t)x * (size_t)out.step, s->cout);
+        wrote(m, s, o, out.at + (size_t)x * (size_t)out.step, s->cout);
     }
     PN_READ(c.work, pn_work(s, false).sums, TAG(m, TAG_WORK, s->index, o));
     if (s->flags & PN_FLAG_EXPAND) {

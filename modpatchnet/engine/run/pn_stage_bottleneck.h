@@ -37,7 +37,9 @@ static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, 
         .in_signed = !expanded || is_signed,
         .out_signed = is_signed,
     };
-    tap_order(m, s, s->along.kernel, s->across.kernel, s->cexp, &b->depthwise.in);
+    b->depthwise.in.lines = s->along.kernel;
+    b->depthwise.in.pixels = s->across.kernel;
+    tap_order(m, s, s->cexp, &b->depthwise.in);
     b->depthwise.in.step = (int)n;
     b->depthwise.in.w = (int)pn_pixels_in(s);
     a = pn_scaled(p, s->cout, (uint32_t)s->cexp * s->cout, &p);
@@ -59,10 +61,9 @@ static void bottleneck_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n, 
 }
 
 // The residual of output line `o`, if there is one.
-static line_t residual(const pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static line_t residual(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     line_t none = { NULL, 0 };
-    return pn_adds(s) ? line_in(m, t, pn_added_line(s, o)) : none;
+    return pn_adds(s) ? line_in(m, s, pn_added_line(s, o)) : none;
 }
 
 static const int8_t *pixel_of(const line_t *line, uint32_t x) {
@@ -81,50 +82,47 @@ static void ring_rows(const pn_stage_t *s, uint32_t o, const uint8_t *ring, size
 
 // One output line from lines that are there: the input's (no expansion), or those of the wide ring. Of each pixel first
 // the depthwise values, then the output.
-static PN_APART void whole_line(pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void whole_line(pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     bottleneck_t b;
     bottleneck_of(m, s, s->cexp, &b);
     if (s->mode == PN_MODE_ROLLING) {
         size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
         ring_rows(s, o, m->run.arena + s->wide_at, bytes, &b.depthwise.in);
     } else {
-        map_rows(m, t, o, &b.depthwise.in);
+        map_rows(m, s, o, &b.depthwise.in);
     }
-    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+    line_t out = line_out(m, s, o), kept = residual(m, s, o);
     for (uint32_t x = s->out_from; x < s->out_to; x++, out.at += out.step) {
         pn_depthwise_pixel(&b.depthwise, first_pixel(s, x), b.values);
         PN_WRITE(b.values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
         pn_project_pixel(&b.project, b.values, pixel_of(&kept, x - s->from), out.at);
-        wrote(m, t, o, out.at, s->cout);
+        wrote(m, s, o, out.at, s->cout);
         PN_READ(b.values, s->cexp, TAG(m, TAG_KEPT, s->index, o));
     }
 }
 
-static PN_APART void expand_line(pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void expand_line(pn_model_t *m, const pn_stage_t *s, uint32_t y) {
     bottleneck_t b;
     bottleneck_of(m, s, s->cexp, &b);
-    line_t in = line_in(m, t, y);
+    line_t in = line_in(m, s, y);
     size_t bytes = (size_t)pn_pixels_in(s) * s->cexp;
     uint8_t *out = m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes;
     pn_expand(&b.expand, in.at, in.step, (int)pn_pixels_in(s), out);
     PN_WRITE(out, bytes, TAG(m, TAG_WIDE, s->index, y));
-    line_in(m, t, y); // again, for the checking build
+    line_in(m, s, y); // again, for the checking build
 }
 
 // Modes 3 and 4: expands what output line `o` needs and the group's turn has not yet made.
-static void expand_group(pn_model_t *m, int t, const bottleneck_t *b, uint32_t o) {
-    pn_stage_t *s = &pn_stages(m)[t];
+static void expand_group(pn_model_t *m, pn_stage_t *s, const bottleneck_t *b, uint32_t o) {
     uint32_t lo, hi;
     pn_needs(s, o, o + 1, &lo, &hi);
     size_t bytes = (size_t)pn_pixels_in(s) * (uint32_t)b->expand.group;
     for (uint32_t y = s->fresh > lo ? s->fresh : lo; y < hi; y++) {
-        line_t in = line_in(m, t, y);
+        line_t in = line_in(m, s, y);
         uint8_t *out = b->wide + y % pn_kernel_lines(s) * bytes;
         pn_expand(&b->expand, in.at, in.step, (int)pn_pixels_in(s), out);
         PN_WRITE(out, bytes, TAG(m, TAG_WORK, s->index, y ^ s->channel << 12));
-        line_in(m, t, y); // again, for the checking build
+        line_in(m, s, y); // again, for the checking build
     }
 #ifdef PN_SHADOW
     for (uint32_t y = lo; y < hi; y++) {
@@ -157,9 +155,8 @@ static void group_pixel(const pn_model_t *m, const pn_stage_t *s, const bottlene
     PN_WRITE(acc, 4 * s->cout, TAG(m, TAG_KEPT, s->index, i << 4 ^ (s->channel + n)));
 }
 
-static void group_end(pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, uint32_t i) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+static void group_end(pn_model_t *m, const pn_stage_t *s, const bottleneck_t *b, uint32_t o, uint32_t i) {
+    line_t out = line_out(m, s, o), kept = residual(m, s, o);
     for (uint32_t x = s->out_from; x < s->out_to; x++, i++, out.at += out.step) {
         const int8_t *added = pixel_of(&kept, x - s->from);
         if (s->mode == PN_MODE_STORED) {
@@ -170,14 +167,13 @@ static void group_end(pn_model_t *m, int t, const bottleneck_t *b, uint32_t o, u
             PN_READ(acc, 4 * s->cout, TAG(m, TAG_KEPT, s->index, i << 4 ^ s->cexp));
             pn_project_end(&b->project, acc, added, out.at);
         }
-        wrote(m, t, o, out.at, s->cout);
+        wrote(m, s, o, out.at, s->cout);
     }
 }
 
 // Tells the checking build, after output line `o` is written, what was still being read while it was.
-static void read_again(const pn_model_t *m, int t, uint32_t o) {
+static void read_again(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
 #ifdef PN_SHADOW
-    const pn_stage_t *s = &pn_stages(m)[t];
     uint32_t lo, hi;
     bool block = s->kind == PN_KIND_BLOCK;
     size_t bytes = (size_t)(block ? pn_middle_pixels(s) : pn_pixels_in(s)) * s->cexp * pn_size(s);
@@ -190,30 +186,29 @@ static void read_again(const pn_model_t *m, int t, uint32_t o) {
         if (s->mode == PN_MODE_ROLLING) {
             PN_READ(m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes, bytes, TAG(m, TAG_WIDE, s->index, y));
         } else if (!pn_expands(s) && s->mode != PN_MODE_COVER && (s->index || s->mode == PN_MODE_DIRECT)) {
-            line_in(m, t, y);
+            line_in(m, s, y);
         }
     }
-    residual(m, t, o);
+    residual(m, s, o);
 #else
-    (void)m, (void)t, (void)o;
+    (void)m, (void)s, (void)o;
 #endif
 }
 
 // Output line s->line of a chunk for one group of channels; the last group ends the line.
-static PN_APART void group_line(pn_model_t *m, int t) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void group_line(pn_model_t *m, pn_stage_t *s) {
     uint32_t left = s->cexp - (uint32_t)s->channel, n = left < s->group ? left : s->group;
     uint32_t o = s->line, pixels = pn_pixels_out(s), i = (o - s->done) * pixels;
     bottleneck_t b;
     bottleneck_of(m, s, n, &b);
-    expand_group(m, t, &b, o);
+    expand_group(m, s, &b, o);
     ring_rows(s, o, b.wide, (size_t)pn_pixels_in(s) * n, &b.depthwise.in);
     for (uint32_t x = 0; x < pixels; x++) {
         group_pixel(m, s, &b, i + x, first_pixel(s, s->out_from + x));
     }
     if (n == left) {
-        group_end(m, t, &b, o, i);
-        read_again(m, t, o);
+        group_end(m, s, &b, o, i);
+        read_again(m, s, o);
     }
 }
 

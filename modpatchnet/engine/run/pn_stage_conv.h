@@ -2,16 +2,6 @@
 #ifndef PN_STAGE_CONV_H
 #define PN_STAGE_CONV_H
 
-// The order of taps of weights that lie as [row][column][n], or column by column if the layer's flag says so, under a
-// kernel of lines x pixels.
-static void tap_order(const pn_model_t *m, const pn_stage_t *s, int lines, int pixels, int n, pn_taps_t *taps) {
-    bool across = m->run.segment.columns != ((s->flags & PN_FLAG_COLUMNS) != 0);
-    taps->lines = lines;
-    taps->pixels = pixels;
-    taps->line_step = across ? n : n * pixels;
-    taps->pixel_step = across ? n * lines : n;
-}
-
 // The kernel's first line for output line `o` (of a block, for line `o` between its convolutions), which may lie
 // outside the map, and those inside it.
 static int lines_under(const pn_stage_t *s, uint32_t o, uint32_t *lo, uint32_t *hi) {
@@ -25,15 +15,14 @@ static int first_pixel(const pn_stage_t *s, uint32_t x) {
 }
 
 // The input lines under the kernel.
-static void map_rows(const pn_model_t *m, int t, uint32_t o, pn_taps_t *taps) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static void map_rows(const pn_model_t *m, const pn_stage_t *s, uint32_t o, pn_taps_t *taps) {
     uint32_t lo, hi;
     int top = lines_under(s, o, &lo, &hi);
     taps->w = (int)pn_pixels_in(s);
     for (int k = 0; k < s->along.kernel; k++) {
         taps->rows[k] = NULL;
         if (top + k >= (int)lo && top + k < (int)hi) {
-            line_t line = line_in(m, t, (uint32_t)(top + k));
+            line_t line = line_in(m, s, (uint32_t)(top + k));
             taps->rows[k] = (const uint8_t *)line.at;
             taps->step = line.step;
         }
@@ -44,25 +33,27 @@ static uint32_t window_values(const pn_stage_t *s) {
     return (uint32_t)s->along.kernel * s->across.kernel * s->cin;
 }
 
-// For `n` outputs from s->channel on.
-static pn_conv_t conv_of(const pn_model_t *m, const pn_stage_t *s, uint32_t n) {
-    pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window_values(s), s->channel);
-    bool picture = s->index == 0 && pn_sees(m);
-    pn_conv_t c = {
-        .zero = picture ? (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO : &s->zero_in,
-        .zero_step = picture,
-        .weight = a.weight,
-        .bias = a.bias,
-        .mult = a.mult,
-        .zero_q8 = pn_zero_q8(s->zero_out),
-        .cin = s->cin,
-        .cout = (int)n,
-        .stride = s->across.stride,
-        .shift = s->shift,
-        .work = m->run.arena + m->run.segment.work_at,
-    };
-    tap_order(m, s, s->along.kernel, s->across.kernel, s->cin, &c.in);
-    return c;
+// The order of taps of weights that lie as [row][column][n], or column by column if the layer's flag says so.
+static void tap_order(const pn_model_t *m, const pn_stage_t *s, int n, pn_taps_t *taps) {
+    bool across = m->run.segment.columns != ((s->flags & PN_FLAG_COLUMNS) != 0);
+    taps->line_step = across ? n : n * taps->pixels;
+    taps->pixel_step = across ? n * taps->lines : n;
+}
+
+// A dense convolution with these arrays, whose kernel and channels are told already; nothing is added.
+static void conv_of(const pn_model_t *m, const pn_stage_t *s, const pn_scaled_t *a, pn_conv_t *c) {
+    c->zero = &s->zero_in;
+    c->zero_step = 0;
+    c->weight = a->weight;
+    c->bias = a->bias;
+    c->mult = a->mult;
+    c->zero_q8 = pn_zero_q8(s->zero_out);
+    c->stride = s->across.stride;
+    c->shift = s->shift;
+    c->x = NULL;
+    c->x_step = c->res_mult = 0;
+    c->work = m->run.arena + m->run.segment.work_at;
+    tap_order(m, s, c->cin, &c->in);
 }
 
 // Tells the checking build that the sums of a kernel that is the whole map are read, as line `y` - 1 left them, and
@@ -104,11 +95,20 @@ static int sample_block(const pn_model_t *m, const pn_stage_t *s, uint32_t o, ui
 }
 
 // One output line of a convolution: the outputs from s->channel on that are made now.
-static void conv_line(pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void conv_line(pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     uint32_t n;
-    pn_conv_t c = conv_of(m, s, pn_part_channels(m, s));
-    line_t out = line_out(m, t, o);
+    pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window_values(s), s->channel);
+    pn_conv_t c;
+    c.in.lines = s->along.kernel;
+    c.in.pixels = s->across.kernel;
+    c.cin = s->cin;
+    c.cout = (int)pn_part_channels(m, s);
+    conv_of(m, s, &a, &c);
+    if (s->index == 0 && pn_sees(m)) {
+        c.zero = (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO;
+        c.zero_step = 1;
+    }
+    line_t out = line_out(m, s, o);
     if (pn_grouped_conv(s)) {
         out.step = c.cout;
     } else {
@@ -117,14 +117,14 @@ static void conv_line(pn_model_t *m, int t, uint32_t o) {
     // before any line is read
     PN_WRITE(c.work, pn_work(s, false).sums + pn_work(s, false).wide, TAG(m, TAG_WORK, s->index, o));
     if (s->mode != PN_MODE_WINDOW) {
-        map_rows(m, t, o, &c.in);
+        map_rows(m, s, o, &c.in);
     }
     for (uint32_t x = s->out_from, most = pn_conv_at_once(s); x < s->out_to; x += n) {
         n = s->out_to - x < most ? s->out_to - x : most;
         int x0 = s->mode == PN_MODE_WINDOW ? sample_block(m, s, o, x, n, &c) : first_pixel(s, x);
         pn_conv_pixels(&c, x0, n, out.at, out.step);
         for (uint32_t i = 0; i < n; i++, out.at += out.step) {
-            wrote(m, t, o, out.at, c.cout);
+            wrote(m, s, o, out.at, c.cout);
         }
     }
     PN_READ(c.work, pn_work(s, false).sums + pn_work(s, false).wide, TAG(m, TAG_WORK, s->index, o));
@@ -133,31 +133,29 @@ static void conv_line(pn_model_t *m, int t, uint32_t o) {
 // ---------------------------------------------------------------- a kernel that is the whole map
 
 // Adds input line `y` to the sums: the outputs from s->channel on whose weights are there.
-static PN_APART void cover_line(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void cover_line(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
     uint32_t n = pn_part_channels(m, s), row = pn_pixels_in(s) * s->cin, window = window_values(s);
     pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window, s->channel);
     int32_t *sums = (int32_t *)(void *)(m->run.arena + s->wide_at) + s->channel;
-    const int8_t *in = line_in(m, t, y).at;
+    const int8_t *in = line_in(m, s, y).at;
     cover_touch(m, s, y);
     if (y == 0) {
         memcpy(sums, a.bias, 4 * n);
     }
     pn_dots(in, a.weight + y * row, (int)row, (int)window, (int)n, sums);
-    line_in(m, t, y); // again, for the checking build
+    line_in(m, s, y); // again, for the checking build
 }
 
-static void cover_end(const pn_model_t *m, int t) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static void cover_end(const pn_model_t *m, const pn_stage_t *s) {
     uint32_t n = pn_part_channels(m, s);
     pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window_values(s), s->channel);
     const int32_t *sums = (const int32_t *)(const void *)(m->run.arena + s->wide_at) + s->channel;
-    int8_t *out = line_out(m, t, 0).at + s->channel;
+    int8_t *out = line_out(m, s, 0).at + s->channel;
     cover_touch(m, s, s->lines_in);
     for (uint32_t i = 0; i < n; i++) {
         out[i] = pn_narrow_end(pn_narrow_q8(sums[i], s->shift, a.mult[i]) + pn_zero_q8(s->zero_out));
     }
-    wrote(m, t, 0, out, (int)n);
+    wrote(m, s, 0, out, (int)n);
     cover_touch(m, s, s->lines_in); // again
 }
 

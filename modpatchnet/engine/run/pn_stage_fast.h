@@ -24,11 +24,6 @@ static pn_fast_t fast_of(const pn_model_t *m, const pn_stage_t *s) {
     return f;
 }
 
-static pn_pixels_t pixels(line_t line) {
-    pn_pixels_t out = { line.at, line.step };
-    return out;
-}
-
 // Tells the checking build that the memory of a stage in mode 5 has been read, as output line `o` - 1 left it, and
 // written.
 static void fast_used(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t *f, uint32_t o) {
@@ -52,44 +47,42 @@ static void fast_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t
 }
 
 // Takes in those of the lines from `y` on that output line `o` does not read anew, for channels s->channel..end-1.
-static void take_lines(const pn_model_t *m, int t, const pn_fast_t *f, uint32_t o, uint32_t y, uint32_t end) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static void take_lines(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t *f, uint32_t o, uint32_t y,
+    uint32_t end) {
     uint32_t lo, hi;
     int fresh = lines_under(s, o, &lo, &hi) + s->along.kernel - s->along.stride;
     for (y = y < lo ? lo : y; (int)y < fresh; y++) {
-        pn_pixels_t below = { NULL, 0 };
-        pn_fast_take(f, y < hi ? pixels(line_in(m, t, y)) : below, y, s->channel, end);
+        line_t below = { NULL, 0 };
+        pn_fast_take(f, y < hi ? line_in(m, s, y) : below, y, s->channel, end);
     }
 }
 
 // The lines that output line `o` is made of. Returns one past the last input line.
-static uint32_t fast_lines(const pn_model_t *m, int t, const pn_fast_t *f, uint32_t o, pn_fast_lines_t *l) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static uint32_t fast_lines(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t *f, uint32_t o,
+    pn_fast_lines_t *l) {
     uint32_t lo, hi, n = pn_fast_lines(f);
     l->top = lines_under(s, o, &lo, &hi);
     for (uint32_t i = 0; i < n; i++) {
         int y = l->top + (int)(s->along.kernel - n + i);
         bool inside = y >= (int)lo && y < (int)hi;
-        l->in[i] = inside ? pixels(line_in(m, t, (uint32_t)y)) : (pn_pixels_t) { NULL, 0 };
+        l->in[i] = inside ? line_in(m, s, (uint32_t)y) : (line_t) { NULL, 0 };
     }
-    line_t kept = residual(m, t, o);
+    line_t kept = residual(m, s, o);
     kept.at = kept.at ? kept.at + (s->out_from - s->from) * kept.step : NULL;
-    l->out = pixels(line_out(m, t, o));
-    l->residual = pixels(kept);
+    l->out = line_out(m, s, o);
+    l->residual = kept;
     return hi;
 }
 
 // Tells the checking build that a fast stage's output line is there.
-static void fast_wrote(const pn_model_t *m, int t, uint32_t o, const pn_fast_lines_t *l) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static void fast_wrote(const pn_model_t *m, const pn_stage_t *s, uint32_t o, const pn_fast_lines_t *l) {
     for (uint32_t x = 0; x < pn_pixels_out(s); x++) {
-        wrote(m, t, o, l->out.at + (size_t)x * (size_t)l->out.step, s->cout);
+        wrote(m, s, o, l->out.at + (size_t)x * (size_t)l->out.step, s->cout);
     }
 }
 
 // One output line in mode 5, or the channels of it whose weights are there.
-static PN_APART void fast_line(pn_model_t *m, int t, uint32_t o) {
-    pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void fast_line(pn_model_t *m, pn_stage_t *s, uint32_t o) {
     pn_fast_t f = fast_of(m, s);
     if (s->channel == 0) {
         if (o == 0 && pn_ahead(s) == 0) {
@@ -98,20 +91,19 @@ static PN_APART void fast_line(pn_model_t *m, int t, uint32_t o) {
         fast_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
     }
     pn_fast_lines_t l;
-    uint32_t end = s->channel + pn_part_channels(m, s), read = fast_lines(m, t, &f, o, &l);
+    uint32_t end = s->channel + pn_part_channels(m, s), read = fast_lines(m, s, &f, o, &l);
     if (o == 0 && f.expands) {
-        take_lines(m, t, &f, o, s->lines_in, end);
+        take_lines(m, s, &f, o, s->lines_in, end);
     }
     pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
-        fast_wrote(m, t, o, &l);
+        fast_wrote(m, s, o, &l);
         s->fresh = (uint16_t)read;
     }
 }
 
 // Output line s->line of a chunk for one group of channels in mode 6; the last group ends the line.
-static PN_APART void sweep_line(pn_model_t *m, int t) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void sweep_line(pn_model_t *m, const pn_stage_t *s) {
     pn_fast_t f = fast_of(m, s);
     uint32_t o = s->line, end = s->channel + pn_part_channels(m, s);
     f.line = (uint16_t)(o - s->done);
@@ -122,25 +114,24 @@ static PN_APART void sweep_line(pn_model_t *m, int t) {
     }
     if (o == s->done) {
         pn_fast_begin(&f);
-        take_lines(m, t, &f, o, 0, end);
+        take_lines(m, s, &f, o, 0, end);
     }
     pn_fast_lines_t l;
-    fast_lines(m, t, &f, o, &l);
+    fast_lines(m, s, &f, o, &l);
     pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
-        fast_wrote(m, t, o, &l);
-        read_again(m, t, o);
+        fast_wrote(m, s, o, &l);
+        read_again(m, s, o);
     }
 }
 
 // One of the input lines that mode 5 takes in beforehand.
-static PN_APART void fast_take(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void fast_take(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
     pn_fast_t f = fast_of(m, s);
     if (y == 0 && s->channel == 0) {
         fast_begin(m, s, &f);
     }
-    pn_fast_take(&f, pixels(line_in(m, t, y)), y, s->channel, s->channel + pn_part_channels(m, s));
+    pn_fast_take(&f, line_in(m, s, y), y, s->channel, s->channel + pn_part_channels(m, s));
 }
 
 #endif

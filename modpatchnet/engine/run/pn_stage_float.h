@@ -4,9 +4,9 @@
 #define PN_STAGE_FLOAT_H
 
 #ifdef PN_NO_FLOAT32
-#define float_make_line(m, t) ((void)0)
-#define float_take_line(m, t, y) ((void)0)
-#define float_group_line(m, t) ((void)0)
+#define float_make_line(m, s) ((void)0)
+#define float_take_line(m, s, y) ((void)0)
+#define float_group_line(m, s) ((void)0)
 #else
 
 static float *floats(void *at) {
@@ -62,31 +62,29 @@ static void float_end(const pn_model_t *m, const pn_stage_t *s, const int8_t *ad
 // ---------------------------------------------------------------- convolutions and poolings
 
 // Those of the outputs from s->channel on that are made now.
-static PN_APART void float_conv_line(const pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_conv_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     uint32_t n = pn_grouped_conv(s) ? pn_part_channels(m, s) : s->cout;
     const float *p = float_arrays(m, s);
     floats_t a = floats_at(&p, s->cout, window_values(s));
     pn_window_f_t k = float_window(m, s, s->cin);
-    line_t out = line_out(m, t, o);
+    line_t out = line_out(m, s, o);
     out.step = pn_grouped_conv(s) ? 4 * (int)n : out.step;
-    map_rows(m, t, o, &k.in);
+    map_rows(m, s, o, &k.in);
     for (uint32_t x = s->out_from; x < s->out_to; x++, out.at += out.step) {
         float *to = floats(out.at);
         pn_float_conv(&k, first_pixel(s, x), a.bias + s->channel, a.weight + s->channel * window_values(s), (int)n, to);
         float_act(m, s, PN_PARAM_SHIFT, n, to);
-        wrote(m, t, o, out.at, (int)n);
+        wrote(m, s, o, out.at, (int)n);
     }
 }
 
-static PN_APART void float_pool_line(const pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_pool_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     pn_window_f_t k = float_window(m, s, s->cin);
-    line_t out = line_out(m, t, o);
-    map_rows(m, t, o, &k.in);
+    line_t out = line_out(m, s, o);
+    map_rows(m, s, o, &k.in);
     for (uint32_t x = s->out_from; x < s->out_to; x++, out.at += out.step) {
         pn_float_pool(&k, first_pixel(s, x), s->kind == PN_KIND_MEANPOOL, floats(out.at));
-        wrote(m, t, o, out.at, s->cout);
+        wrote(m, s, o, out.at, s->cout);
     }
 }
 
@@ -109,9 +107,8 @@ static void float_cover_dots(const pn_model_t *m, const pn_stage_t *s, uint32_t 
     }
 }
 
-static PN_APART void float_cover_line(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    const int8_t *in = line_in(m, t, y).at;
+static PN_APART void float_cover_line(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
+    const int8_t *in = line_in(m, s, y).at;
     const float *values = (const float *)(const void *)in;
     float *kept = floats(m->run.arena + s->wide_at);
     cover_touch(m, s, y);
@@ -127,13 +124,12 @@ static PN_APART void float_cover_line(const pn_model_t *m, int t, uint32_t y) {
             pn_float_most(values, s->cross_in, s->cin, kept);
         }
     }
-    line_in(m, t, y); // again, for the checking build
+    line_in(m, s, y); // again, for the checking build
 }
 
-static PN_APART void float_cover_end(const pn_model_t *m, int t) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_cover_end(const pn_model_t *m, const pn_stage_t *s) {
     const float *kept = floats(m->run.arena + s->wide_at);
-    int8_t *out = line_out(m, t, 0).at;
+    int8_t *out = line_out(m, s, 0).at;
     cover_touch(m, s, s->lines_in);
     if (s->kind == PN_KIND_MEANPOOL) {
         pn_float_mean(kept, s->cin, (uint32_t)s->along.kernel * s->across.kernel, floats(out));
@@ -143,7 +139,7 @@ static PN_APART void float_cover_end(const pn_model_t *m, int t) {
     if (s->kind == PN_KIND_CONV) {
         float_act(m, s, PN_PARAM_SHIFT, s->cout, floats(out));
     }
-    wrote(m, t, 0, out, s->cout);
+    wrote(m, s, 0, out, s->cout);
     cover_touch(m, s, s->lines_in); // again
 }
 
@@ -172,9 +168,9 @@ static float_bottleneck_t float_bottleneck(const pn_model_t *m, const pn_stage_t
 }
 
 // Expands line `y` for the group's channels.
-static void float_expand(const pn_model_t *m, int t, const float_bottleneck_t *b, uint32_t y, float *out) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    line_t in = line_in(m, t, y);
+static void float_expand(const pn_model_t *m, const pn_stage_t *s, const float_bottleneck_t *b, uint32_t y,
+    float *out) {
+    line_t in = line_in(m, s, y);
     for (uint32_t x = 0; x < pn_pixels_in(s); x++, in.at += in.step, out += b->n) {
         memcpy(out, b->expand.bias + s->channel, 4 * b->n);
         pn_float_dots((const float *)(const void *)in.at, b->expand.weight + (size_t)s->channel * s->cin, s->cin,
@@ -192,8 +188,7 @@ static void float_values(const pn_model_t *m, const pn_stage_t *s, const float_b
 }
 
 // One output line from lines that are there: the input's (no expansion), or those of the wide ring.
-static PN_APART void float_whole_line(const pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_whole_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     float_bottleneck_t b = float_bottleneck(m, s, s->cexp);
     pn_window_f_t k = float_window(m, s, s->cexp);
     if (s->mode == PN_MODE_ROLLING) {
@@ -201,41 +196,40 @@ static PN_APART void float_whole_line(const pn_model_t *m, int t, uint32_t o) {
         k.in.step = 4 * s->cexp;
         ring_rows(s, o, m->run.arena + s->wide_at, (size_t)pn_pixels_in(s) * s->cexp * 4, &k.in);
     } else {
-        map_rows(m, t, o, &k.in);
+        map_rows(m, s, o, &k.in);
     }
-    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+    line_t out = line_out(m, s, o), kept = residual(m, s, o);
     for (uint32_t x = s->out_from; x < s->out_to; x++, out.at += out.step) {
         PN_WRITE(b.values, 4 * s->cexp, TAG(m, TAG_KEPT, s->index, o));
         float_values(m, s, &b, &k, x);
         memcpy(out.at, b.project.bias, 4 * (size_t)s->cout);
         pn_float_project(b.values, b.project.weight, s->cexp, s->cout, floats(out.at));
         float_end(m, s, pixel_of(&kept, x - s->from), floats(out.at));
-        wrote(m, t, o, out.at, s->cout);
+        wrote(m, s, o, out.at, s->cout);
         PN_READ(b.values, 4 * s->cexp, TAG(m, TAG_KEPT, s->index, o));
     }
 }
 
-static PN_APART void float_expand_line(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_expand_line(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
     float_bottleneck_t b = float_bottleneck(m, s, s->cexp);
     size_t bytes = (size_t)pn_pixels_in(s) * s->cexp * 4;
     float *out = floats(m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes);
-    float_expand(m, t, &b, y, out);
+    float_expand(m, s, &b, y, out);
     PN_WRITE(out, bytes, TAG(m, TAG_WIDE, s->index, y));
-    line_in(m, t, y); // again, for the checking build
+    line_in(m, s, y); // again, for the checking build
 }
 
 // Mode groups: expands what output line `o` needs and the group's turn has not yet made, and finds it.
-static void float_expand_group(pn_model_t *m, int t, const float_bottleneck_t *b, uint32_t o, pn_window_f_t *k) {
-    pn_stage_t *s = &pn_stages(m)[t];
+static void float_expand_group(pn_model_t *m, pn_stage_t *s, const float_bottleneck_t *b, uint32_t o,
+    pn_window_f_t *k) {
     uint32_t lo, hi;
     pn_needs(s, o, o + 1, &lo, &hi);
     size_t bytes = (size_t)pn_pixels_in(s) * b->n * 4;
     for (uint32_t y = s->fresh > lo ? s->fresh : lo; y < hi; y++) {
         uint8_t *out = (uint8_t *)b->wide + y % pn_kernel_lines(s) * bytes;
-        float_expand(m, t, b, y, floats(out));
+        float_expand(m, s, b, y, floats(out));
         PN_WRITE(out, bytes, TAG(m, TAG_WORK, s->index, y ^ s->channel << 12));
-        line_in(m, t, y); // again, for the checking build
+        line_in(m, s, y); // again, for the checking build
     }
 #ifdef PN_SHADOW
     for (uint32_t y = lo; y < hi; y++) {
@@ -250,24 +244,22 @@ static void float_expand_group(pn_model_t *m, int t, const float_bottleneck_t *b
 }
 
 // Ends output line `o` of a chunk, whose sums are done.
-static void float_end_line(pn_model_t *m, int t, uint32_t o, float *sums) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    line_t out = line_out(m, t, o), kept = residual(m, t, o);
+static void float_end_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o, float *sums) {
+    line_t out = line_out(m, s, o), kept = residual(m, s, o);
     for (uint32_t x = s->out_from; x < s->out_to; x++, sums += s->cout, out.at += out.step) {
         float_end(m, s, pixel_of(&kept, x - s->from), sums);
         memcpy(out.at, sums, 4 * (size_t)s->cout);
-        wrote(m, t, o, out.at, s->cout);
+        wrote(m, s, o, out.at, s->cout);
     }
-    read_again(m, t, o);
+    read_again(m, s, o);
 }
 
 // One output line of a chunk for one group of channels; the last group ends the line.
-static PN_APART void float_group_line(pn_model_t *m, int t) {
-    pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_group_line(pn_model_t *m, pn_stage_t *s) {
     uint32_t left = s->cexp - (uint32_t)s->channel, n = left < s->group ? left : s->group, o = s->line;
     float_bottleneck_t b = float_bottleneck(m, s, n);
     pn_window_f_t k = float_window(m, s, n);
-    float_expand_group(m, t, &b, o, &k);
+    float_expand_group(m, s, &b, o, &k);
     float *line = b.sums + (size_t)(o - s->done) * pn_pixels_out(s) * s->cout, *sums = line;
     for (uint32_t x = s->out_from; x < s->out_to; x++, sums += s->cout) {
         if (s->channel == 0) {
@@ -282,15 +274,14 @@ static PN_APART void float_group_line(pn_model_t *m, int t) {
         PN_WRITE(sums, 4 * s->cout, TAG(m, TAG_KEPT, s->index, o << 4 ^ (s->channel + n)));
     }
     if (n == left) {
-        float_end_line(m, t, o, line);
+        float_end_line(m, s, o, line);
     }
 }
 
 // ---------------------------------------------------------------- blocks
 
 // Line `y` between a block's convolutions.
-static PN_APART void float_middle(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_middle(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
     const float *p = float_arrays(m, s);
     floats_t a = floats_at(&p, s->cexp, window_values(s));
     pn_window_f_t k = float_window(m, s, s->cin);
@@ -298,23 +289,22 @@ static PN_APART void float_middle(const pn_model_t *m, int t, uint32_t y) {
     uint8_t *line = m->run.arena + s->wide_at + y % pn_kernel_lines(s) * bytes;
     uint32_t from, end;
     pn_middle(s, true, s->out_from, s->out_to, &from, &end);
-    map_rows(m, t, y, &k.in);
+    map_rows(m, s, y, &k.in);
     for (float *out = floats(line); from < end; from++, out += s->cexp) {
         pn_float_conv(&k, first_pixel(s, from), a.bias, a.weight, s->cexp, out);
         float_act(m, s, PN_PARAM_SHIFT_1, s->cexp, out);
     }
     PN_WRITE(line, bytes, TAG(m, TAG_WIDE, s->index, y));
-    map_rows(m, t, y, &k.in); // again, for the checking build
+    map_rows(m, s, y, &k.in); // again, for the checking build
 }
 
-static PN_APART void float_block_line(const pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void float_block_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     const float *p = float_arrays(m, s);
     uint32_t second = (uint32_t)s->along.second * s->across.second * s->cexp, from, end;
     floats_at(&p, s->cexp, window_values(s));
     floats_t a = floats_at(&p, s->cout, second), shortcut = floats_at(&p, s->cout, s->cin);
     pn_window_f_t k = float_window(m, s, s->cexp);
-    line_t added = residual(m, t, o), out = line_out(m, t, o);
+    line_t added = residual(m, s, o), out = line_out(m, s, o);
     k.in.lines = s->along.second;
     k.in.pixels = s->across.second;
     middle_rows(m, s, o, &k.in);
@@ -328,35 +318,33 @@ static PN_APART void float_block_line(const pn_model_t *m, int t, uint32_t o) {
             in = NULL;
         }
         float_end(m, s, in, floats(out.at));
-        wrote(m, t, o, out.at, s->cout);
+        wrote(m, s, o, out.at, s->cout);
     }
 }
 
 // ---------------------------------------------------------------- a stage's jobs
 
-static void float_make_line(pn_model_t *m, int t) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static void float_make_line(pn_model_t *m, const pn_stage_t *s) {
     if (s->mode == PN_MODE_COVER) {
-        float_cover_end(m, t);
+        float_cover_end(m, s);
     } else if (s->kind == PN_KIND_CONV) {
-        float_conv_line(m, t, s->done);
+        float_conv_line(m, s, s->done);
     } else if (s->kind == PN_KIND_BOTTLENECK) {
-        float_whole_line(m, t, s->done);
+        float_whole_line(m, s, s->done);
     } else if (s->kind == PN_KIND_BLOCK) {
-        float_block_line(m, t, s->done);
+        float_block_line(m, s, s->done);
     } else {
-        float_pool_line(m, t, s->done);
+        float_pool_line(m, s, s->done);
     }
 }
 
-static void float_take_line(pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static void float_take_line(pn_model_t *m, const pn_stage_t *s, uint32_t y) {
     if (s->kind == PN_KIND_BOTTLENECK) {
-        float_expand_line(m, t, y);
+        float_expand_line(m, s, y);
     } else if (s->kind == PN_KIND_BLOCK) {
-        float_middle(m, t, y);
+        float_middle(m, s, y);
     } else {
-        float_cover_line(m, t, y);
+        float_cover_line(m, s, y);
     }
 }
 

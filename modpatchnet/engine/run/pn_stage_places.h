@@ -6,17 +6,18 @@
 #define PN_APART __attribute__((noinline))
 
 // A line of pixels in the arena.
-typedef struct {
-    int8_t *at;
-    int step; // bytes from one pixel to the next
-} line_t;
+typedef pn_pixels_t line_t;
 
-// Line `y` of stage `t`'s input, from its first needed pixel on.
-static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+// Whether a stage is its segment's last one.
+static bool ends_segment(const pn_model_t *m, const pn_stage_t *s) {
+    return s->index + 1 == m->run.segment.first + m->run.segment.layers;
+}
+
+// Line `y` of a stage's input, from its first needed pixel on.
+static line_t line_in(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
     uint32_t bytes = s->cin * pn_size_in(s); // of a pixel
     line_t line = { (int8_t *)m->run.arena, (int)bytes };
-    if (t > 0 || pn_first_segment(m)) {
+    if (s->index > m->run.segment.first || pn_first_segment(m)) {
         line.at += s->ring_at + (size_t)(y % s->ring_lines) * pn_pixels_in(s) * bytes;
         PN_READ(line.at, pn_pixels_in(s) * bytes, TAG(m, TAG_RING, s->index, y));
         return line;
@@ -32,12 +33,11 @@ static line_t line_in(const pn_model_t *m, int t, uint32_t y) {
     return line;
 }
 
-// Output line `o` of stage `t`.
-static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+// Output line `o` of a stage.
+static line_t line_out(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     uint32_t bytes = s->cout * pn_size(s); // of a pixel
     line_t line = { (int8_t *)m->run.arena, (int)bytes };
-    if (t + 1 < m->run.segment.layers) {
+    if (!ends_segment(m, s)) {
         const pn_stage_t *next = s + 1;
         line.at += next->ring_at + (size_t)(o % next->ring_lines) * pn_pixels_in(next) * bytes;
     } else if (m->run.segment.sink != PN_TO_MAP) {
@@ -53,14 +53,13 @@ static line_t line_out(const pn_model_t *m, int t, uint32_t o) {
 }
 
 // Tells the checking build that `n` channels of a pixel of output line `o` are there.
-static void wrote(const pn_model_t *m, int t, uint32_t o, const int8_t *pixel, int n) {
+static void wrote(const pn_model_t *m, const pn_stage_t *s, uint32_t o, const int8_t *pixel, int n) {
 #ifdef PN_SHADOW
-    const pn_stage_t *s = &pn_stages(m)[t];
-    bool ring = t + 1 < m->run.segment.layers;
+    bool ring = !ends_segment(m, s);
     uint32_t last = m->run.segment.sink != PN_TO_MAP ? TAG(m, TAG_STAGING, s->index, o) : MAP_TAG(m, s->index);
     PN_WRITE(pixel, n * (int)pn_size(s), ring ? TAG(m, TAG_RING, s->index + 1, o) : last);
 #else
-    (void)m, (void)t, (void)o, (void)pixel, (void)n;
+    (void)m, (void)s, (void)o, (void)pixel, (void)n;
 #endif
 }
 

@@ -15,23 +15,21 @@ static pn_pool_t pool_of(const pn_model_t *m, const pn_stage_t *s) {
     return p;
 }
 
-static PN_APART void pool_line(const pn_model_t *m, int t, uint32_t o) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void pool_line(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
     pn_pool_t p = pool_of(m, s);
-    line_t out = line_out(m, t, o);
+    line_t out = line_out(m, s, o);
     p.in.lines = s->along.kernel;
     p.in.pixels = s->across.kernel;
-    map_rows(m, t, o, &p.in);
+    map_rows(m, s, o, &p.in);
     for (uint32_t x = s->out_from; x < s->out_to; x++, out.at += out.step) {
         pn_pool_pixel(&p, first_pixel(s, x), out.at);
-        wrote(m, t, o, out.at, s->cout);
+        wrote(m, s, o, out.at, s->cout);
     }
 }
 
 // Input line `y` joins what has come before it.
-static PN_APART void pool_cover_line(const pn_model_t *m, int t, uint32_t y) {
-    const pn_stage_t *s = &pn_stages(m)[t];
-    const int8_t *in = line_in(m, t, y).at;
+static PN_APART void pool_cover_line(const pn_model_t *m, const pn_stage_t *s, uint32_t y) {
+    const int8_t *in = line_in(m, s, y).at;
     uint8_t *kept = m->run.arena + s->wide_at;
     cover_touch(m, s, y);
     if (s->kind == PN_KIND_MEANPOOL) {
@@ -45,13 +43,12 @@ static PN_APART void pool_cover_line(const pn_model_t *m, int t, uint32_t y) {
         }
         pn_pool_most(in, s->cross_in, s->cin, (int8_t *)kept);
     }
-    line_in(m, t, y); // again, for the checking build
+    line_in(m, s, y); // again, for the checking build
 }
 
-static PN_APART void pool_cover_end(const pn_model_t *m, int t) {
-    const pn_stage_t *s = &pn_stages(m)[t];
+static PN_APART void pool_cover_end(const pn_model_t *m, const pn_stage_t *s) {
     const uint8_t *kept = m->run.arena + s->wide_at;
-    int8_t *out = line_out(m, t, 0).at;
+    int8_t *out = line_out(m, s, 0).at;
     cover_touch(m, s, s->lines_in);
     if (s->kind == PN_KIND_MEANPOOL) {
         pn_pool_t p = pool_of(m, s);
@@ -59,7 +56,7 @@ static PN_APART void pool_cover_end(const pn_model_t *m, int t) {
     } else {
         memcpy(out, kept, s->cin);
     }
-    wrote(m, t, 0, out, s->cout);
+    wrote(m, s, 0, out, s->cout);
     cover_touch(m, s, s->lines_in); // again
 }
 

@@ -50,8 +50,8 @@ int pn_detect_read(pn_model_t *m) {
     m->state.detecting.lowest = INT8_MAX + 1;
     bool ok = pn_side_ok(m->map_h) && pn_side_ok(m->map_w) && m->layers + layers <= PN_MAX_LAYERS && segments >= 1
         && segments <= layers && top >= 1 && top <= PN_MAX_TOP && !pn_concat(m)
-        && pn_in_prefix(m, pn_u32(r + PN_DETECT_PLACE_OFF), (uint64_t)m->tunnels * PN_PLACE_BYTES)
-        && pn_in_prefix(m, pn_u32(r + PN_DETECT_SCALE_OFF), (uint64_t)pn_u16(r + PN_DETECT_SCALES) * PN_SCALE_BYTES);
+        && pn_in_prefix(m, pn_u32(r + PN_DETECT_PLACE_OFF), (uint32_t)m->tunnels * PN_PLACE_BYTES)
+        && pn_in_prefix(m, pn_u32(r + PN_DETECT_SCALE_OFF), pn_u16(r + PN_DETECT_SCALES) * PN_SCALE_BYTES);
     return ok ? PN_OK : PN_ERR_TASK;
 }
 
@@ -76,7 +76,7 @@ static bool scale_ok(pn_model_t *m, uint32_t index, const pn_layer_t *l) {
     uint64_t anchors = pn_u32(s + PN_SCALE_ANCHORS), outputs = m->outputs + (uint64_t)l->oh * l->ow * l->cout;
     m->outputs = (uint32_t)outputs;
     return anchors * (4u + m->classes) == l->cout && outputs <= INT32_MAX
-        && pn_in_prefix(m, pn_u32(s + PN_SCALE_ANCHOR_OFF), anchors * PN_ANCHOR_BYTES);
+        && pn_in_prefix(m, pn_u32(s + PN_SCALE_ANCHOR_OFF), (uint32_t)anchors * PN_ANCHOR_BYTES);
 }
 
 int pn_detect_layer(pn_model_t *m, const pn_layer_t *l) {

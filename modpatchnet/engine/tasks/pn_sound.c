@@ -77,9 +77,9 @@ static bool settings_ok(const pn_model_t *m, const pn_spectrum_t *a) {
 }
 
 static bool tables_ok(const pn_model_t *m, const pn_spectrum_t *a, const uint8_t *r) {
-    return pn_in_prefix(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2ull * a->frame)
-        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2ull * a->fft)
-        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4ull * a->width)
+    return pn_in_prefix(m, pn_u32(r + PN_AUDIO_WINDOW_OFF), 2u * a->frame)
+        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_TWIDDLE_OFF), 2u * a->fft)
+        && pn_in_prefix(m, pn_u32(r + PN_AUDIO_BAND_OFF), 4u * a->width)
         && pn_in_prefix(m, pn_u32(r + PN_AUDIO_WEIGHT_OFF), a->weight_bytes);
 }
 

@@ -28,15 +28,6 @@
     F(XSTEP, x_step, 56) F(MR, res_mult, 60) F(T, zero_q8, 64) F(FULL, full, 68) F(TAIL, tail, 72) \
     F(COUTS, couts, 76) F(WIDE16, wide16, 80) F(SHIFT, shift, 84) F(ACC, acc, 88) F(FIRST, first, 92) \
     F(ROW, row, 96) F(MULT, mult, 100) F(STEP, next, 104)
-// How a kernel on pn_tiles_t begins: registers saved, the struct at r0 (27 words) copied to its FRAME bytes of stack.
-#define PN_TAKE_TILES \
-    "    push {r4-r11, lr}\n" \
-    "    sub sp, #FRAME\n" \
-    "    mov r1, sp\n" \
-    "    .rept 3\n" \
-    "    ldm r0!, {r2-r9, lr}\n" \
-    "    stm r1!, {r2-r9, lr}\n" \
-    "    .endr\n"
 // clang-format on
 
 // as the assembler's constants
