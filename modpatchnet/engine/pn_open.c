@@ -46,7 +46,7 @@ const char *pn_error(int err) {
     return at;
 }
 
-static int check_header(pn_model_t *m) {
+static PN_APART int check_header(pn_model_t *m) {
     const uint8_t *b = m->blob;
     m->task = b[PN_HEADER_TASK];
     m->channels = (uint16_t)pn_u16(b + PN_HEADER_CHANNELS);
@@ -157,7 +157,7 @@ static bool bottleneck_shape_ok(const pn_layer_t *l, uint32_t flags) {
         && (!residual || (one && l->cout == l->cin && l->oh == l->h && l->ow == l->w));
 }
 
-static bool block_shape_ok(const pn_layer_t *l, uint32_t flags, uint32_t taps) {
+static PN_APART bool block_shape_ok(const pn_layer_t *l, uint32_t flags, uint32_t taps) {
     bool same = l->cout == l->cin && l->oh == l->h && l->ow == l->w && l->y.stride == 1 && l->x.stride == 1;
     bool reached = (l->oh - 1u) * l->y.stride < l->h && (l->ow - 1u) * l->x.stride < l->w; // by what is added
     return l->index > 0 && (flags == PN_FLAG_EXPAND || (flags == 0 && same)) && reached && l->cexp >= 1

@@ -190,7 +190,7 @@ static int check_mean(const pn_model_t *m, const pn_layer_t *l, uint32_t taps, u
 #define check_floats(m, off, n, products) PN_OK
 #else
 // Biases and weights of `n` outputs, `products` each, any numbers.
-static int check_floats(const pn_model_t *m, uint32_t *off, uint32_t n, uint32_t products) {
+static PN_APART int check_floats(const pn_model_t *m, uint32_t *off, uint32_t n, uint32_t products) {
     uint64_t bytes = 4ull * n * (1 + products);
     if (!pn_in_weights(m, *off, bytes)) {
         return PN_ERR_WEIGHTS;

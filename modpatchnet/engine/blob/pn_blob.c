@@ -39,7 +39,7 @@ static pn_axis_t axis_x(const uint8_t *r) {
 }
 
 // Outputs along a side of `size`; 0 where the kernel has no place.
-static uint16_t outputs(const pn_axis_t *a, uint32_t size, uint32_t pad_after) {
+static PN_APART uint16_t outputs(const pn_axis_t *a, uint32_t size, uint32_t pad_after) {
     uint32_t all = size + a->pad + pad_after;
     return all < a->kernel ? 0 : (uint16_t)((all - a->kernel) / (a->stride ? a->stride : 1u) + 1);
 }

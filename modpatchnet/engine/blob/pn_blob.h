@@ -11,6 +11,9 @@
 // A load or two each, fewer bytes than a call; gcc asked for small code makes the call.
 #define PN_INLINE static inline __attribute__((always_inline))
 
+// Not inlined, though it is called but once: jumps over it stay short, or its frame is not on the stack with others.
+#define PN_APART __attribute__((noinline))
+
 PN_INLINE uint32_t pn_u16(const uint8_t *p) {
     return p[0] | (uint32_t)p[1] << 8;
 }

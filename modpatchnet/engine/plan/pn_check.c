@@ -121,7 +121,7 @@ static bool float_schedule_ok(const check_t *c, const pn_stage_t *s) {
 }
 #endif
 
-static bool kind_schedule_ok(const check_t *c, int t) {
+static PN_APART bool kind_schedule_ok(const check_t *c, int t) {
     const pn_stage_t *s = &c->stages[t];
     if (!float_schedule_ok(c, s)) {
         return false;

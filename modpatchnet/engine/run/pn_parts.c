@@ -70,7 +70,7 @@ static pn_part_t next_part(const pn_model_t *m, bool fc) {
     return part;
 }
 
-static void want(pn_model_t *m, uint32_t at, uint32_t bytes, uint32_t to) {
+static PN_APART void want(pn_model_t *m, uint32_t at, uint32_t bytes, uint32_t to) {
     m->weights.want_at = at;
     m->weights.want_bytes = bytes;
     m->weights.want_to = to;

@@ -2,9 +2,6 @@
 #ifndef PN_STAGE_PLACES_H
 #define PN_STAGE_PLACES_H
 
-// With a frame of its own: inlined into pn_job_do, all would have theirs on the stack at once.
-#define PN_APART __attribute__((noinline))
-
 // A line of pixels in the arena.
 typedef pn_pixels_t line_t;
 

@@ -194,23 +194,20 @@ static uint32_t size_of(uint32_t side, int32_t code, uint32_t mult) {
     return size > UINT16_MAX ? UINT16_MAX : (uint32_t)size;
 }
 
-static uint16_t inside(int64_t at) {
-    return (uint16_t)(at < 0 ? 0 : at > WHOLE ? WHOLE : at);
-}
-
-// Along one axis: from the cell's position, the anchor's side and the codes of centre and size to the box's ends.
-static void ends_of(const pn_model_t *m, uint64_t step, uint32_t cell, uint32_t side, const int8_t *code,
+// Along one axis: from the cell's position, the anchor's side and the codes of centre and size to the box's ends. What is
+// far outside the picture stays there if it is only 2^30 away, and all fits 32 bits.
+static void ends_of(const pn_model_t *m, uint32_t step, uint32_t cell, uint32_t side, const int8_t *code,
     uint16_t *from, uint16_t *to) {
-    int64_t moved = (int64_t)code[0] * side * record(m, PN_DETECT_CENTRE_MULT);
-    int64_t centre = (int64_t)((2 * cell + 1) * step >> 16) + ((moved + (1 << 23)) >> 24);
-    int64_t half = (size_of(side, code[2], record(m, PN_DETECT_SIZE_MULT)) + 1) / 2;
-    *from = inside(centre - half);
-    *to = inside(centre + half);
+    int32_t moved = (int32_t)(((int64_t)code[0] * side * record(m, PN_DETECT_CENTRE_MULT) + (1 << 23)) >> 24);
+    int32_t centre = (int32_t)((uint64_t)(2 * cell + 1) * step >> 16) + pn_clamp(moved, -(1 << 30), 1 << 30);
+    int32_t half = (int32_t)(size_of(side, code[2], record(m, PN_DETECT_SIZE_MULT)) + 1) / 2;
+    *from = (uint16_t)pn_clamp(centre - half, 0, WHOLE);
+    *to = (uint16_t)pn_clamp(centre + half, 0, WHOLE);
 }
 
 // Takes a candidate into the list, best first and the older one of equals before the younger; the last one may have to
 // go.
-static void take(pn_model_t *m, const pn_candidate_t *c) {
+static PN_APART void take(pn_model_t *m, const pn_candidate_t *c) {
     pn_candidate_t *list = candidates(m);
     pn_detecting_t *d = &m->state.detecting;
     uint32_t top = record16(m, PN_DETECT_TOP), i = d->candidates < top ? d->candidates++ : top - 1;

@@ -75,7 +75,7 @@ static void transform(const pn_spectrum_t *a, pn_bin_t *bins) {
     }
 }
 
-static uint64_t power(int32_t re, int32_t im) {
+static PN_APART uint64_t power(int32_t re, int32_t im) {
     return ((uint64_t)((int64_t)re * re) + (uint64_t)((int64_t)im * im)) >> 16;
 }
 

@@ -28,6 +28,18 @@
     F(XSTEP, x_step, 56) F(MR, res_mult, 60) F(T, zero_q8, 64) F(FULL, full, 68) F(TAIL, tail, 72) \
     F(COUTS, couts, 76) F(WIDE16, wide16, 80) F(SHIFT, shift, 84) F(ACC, acc, 88) F(FIRST, first, 92) \
     F(ROW, row, 96) F(MULT, mult, 100) F(STEP, next, 104)
+// How a kernel on pn_tiles_t goes on to the next pair of outputs: the flags tell whether there is one.
+#define PN_NEXT_PAIR \
+    "    ldr r0, [sp, #OUT]\n" \
+    "    ldr r1, [sp, #X]\n" \
+    "    ldr r2, [sp, #COUTS]\n" \
+    "    adds r0, #2\n" \
+    "    cbz r1, 1f\n" \
+    "    adds r1, #2\n" \
+    "1:  str r0, [sp, #OUT]\n" \
+    "    str r1, [sp, #X]\n" \
+    "    subs r2, #1\n" \
+    "    str r2, [sp, #COUTS]\n"
 // clang-format on
 
 // as the assembler's constants

@@ -30,8 +30,7 @@ __asm__(
     "    .set ADDS, 32\n" // SHIFT and XNEXT of pn_dsp_project_add, and of pn_dsp_project_add24
     "    .set ADDS24, 33\n"
 
-// How a kernel on pn_tiles_t begins, registers being saved: the struct at r0 (27 words) is copied to its frame. And how
-// it goes on to the next pair of outputs: the flags tell whether there is one.
+// How a kernel on pn_tiles_t begins, registers being saved: the struct at r0 (27 words) is copied to its frame.
     "    .global pn_dsp_take_tiles\n"
     "    .type pn_dsp_take_tiles, %function\n"
     "    .balign 4\n"
@@ -46,21 +45,6 @@ __asm__(
     "    ldr r1, [sp, #UNPACKED]\n"
     "    add r1, r1, r0, lsl #4\n"
     "    str r1, [sp, #WEND]\n"
-    "    bx lr\n"
-    "    .global pn_dsp_next_pair\n"
-    "    .type pn_dsp_next_pair, %function\n"
-    "    .thumb_func\n"
-    "pn_dsp_next_pair:\n"
-    "    ldr r0, [sp, #OUT]\n"
-    "    ldr r1, [sp, #X]\n"
-    "    ldr r2, [sp, #COUTS]\n"
-    "    adds r0, #2\n"
-    "    cbz r1, 1f\n"
-    "    adds r1, #2\n"
-    "1:  str r0, [sp, #OUT]\n"
-    "    str r1, [sp, #X]\n"
-    "    subs r2, #1\n"
-    "    str r2, [sp, #COUTS]\n"
     "    bx lr\n"
 // what TILE begins with
     "    .macro FIRST_QUAD\n"
@@ -250,7 +234,7 @@ __asm__(
     "    ldr r5, [sp, #OSTEP]\n"
     "    b 1b\n"
     "pn_project_pair_done:\n"
-    "    bl pn_dsp_next_pair\n"
+    PN_NEXT_PAIR
     "    bne.w pn_project_pair\n"
     "    add sp, #FRAME\n"
     "    pop {r4-r11, pc}\n"
@@ -501,9 +485,8 @@ __asm__(
     "    END_RES r3, r7, 1\n"
     "    add r8, r8, r9\n"
     "    b 3b\n"
-    "7:  mov r12, lr\n"
-    "    bl pn_dsp_next_pair\n"
-    "    mov lr, r12\n"
+    "7:\n"
+    PN_NEXT_PAIR
     "    bne.w pn_end_pair\n"
     "    add sp, #FRAME\n"
     "    pop {r4-r11, pc}\n"

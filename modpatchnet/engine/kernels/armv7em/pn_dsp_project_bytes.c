@@ -226,7 +226,7 @@ __asm__(
     "    adds r4, #16\n"
     "    str r3, [sp, #W]\n"
     "    str r4, [sp, #BM]\n"
-    "    bl pn_dsp_next_pair\n"
+    PN_NEXT_PAIR
     "    bne.w pn_as_pair\n"
     "    add sp, #FRAME\n"
     "    pop {r4-r11, pc}\n"
