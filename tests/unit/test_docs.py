@@ -30,8 +30,8 @@ def binding_texts():
 
 
 def engine_texts():
-    body = re.search(r"pn_error\(int err\) \{(.*?)\n\}", (ENGINE / "engine" / "pn_open.c").read_text(), re.S)[1]
-    return sorted(set(re.findall(r'return "([^"]+)";', body)) - RUN_ERRORS)
+    body = re.search(r"causes\[\] =(.*?);", (ENGINE / "engine" / "pn_open.c").read_text(), re.S)[1]
+    return sorted({text for some in re.findall(r'"([^"]*)"', body) for text in some.split("\\0")} - RUN_ERRORS - {""})
 
 
 def text_of(node):
