@@ -29,7 +29,7 @@ def small(channels: int) -> bytes:
     """A random network of several layers and classes, for grey (1) or coloured (3) pictures, that tells them apart."""
     rng = np.random.default_rng(channels)
     while True:
-        network = classifier(rng, random_recipe(rng, 300_000, k=4).network())
+        network = classifier(rng, random_recipe(rng, 300_000, k=4, halves=0).network())
         usual = network.end == Pooled(network.end.aggregate)
         if network.channels == channels and len(network.layers()) > 2 and len(network.labels) > 3 and usual:
             blob = pack(random_qnet(rng, network))

@@ -102,12 +102,13 @@ def random_layer(rng, first: bool, h: int, w: int, cin: int, wide: int) -> Layer
     )
 
 
-def random_chain(rng, h: int, w: int, channels: int, depth: int, wide: int) -> tuple[Layer, ...]:
+def random_chain(rng, h: int, w: int, channels: int, depth: int, wide: int, halves: float = 0.3) -> tuple[Layer, ...]:
+    """`halves`: how many of the maps that may have 4 bits do."""
     (own,) = rng.spawn(1)  # else all that comes next would be another network
     chain = [random_layer(rng, True, h, w, channels, wide)]
     while len(chain) < depth or chain[-1].kind in KEEP_ZERO:  # chains end with a zero point of their own
         last = chain[-1]
-        if last.cout % 2 == 0 and own.random() < 0.3:
+        if last.cout % 2 == 0 and own.random() < halves:
             chain += casts(last)
         chain.append(random_layer(rng, False, last.oh, last.ow, last.cout, wide))
     return tuple(chain)
@@ -120,7 +121,9 @@ def without_casts(network: Network) -> tuple[Network, tuple[int, ...]]:
     return plain, tuple(i - 1 - n for n, i in enumerate(i for i, kind in enumerate(kept) if kind == "int4"))
 
 
-def random_recipe(rng, max_macs: int = 1_000_000, k: int | None = None, channels: tuple[int, ...] = (1, 3)) -> Free:
+def random_recipe(
+    rng, max_macs: int = 1_000_000, k: int | None = None, channels: tuple[int, ...] = (1, 3), halves: float = 0.3
+) -> Free:
     """Shapes only. k, central patch, margins, sides, layers, classes, aggregation: all by chance, within max_macs. k 0:
     the whole picture, and nothing else."""
     central = k != 0 and bool(rng.random() < 0.5)
@@ -134,7 +137,8 @@ def random_recipe(rng, max_macs: int = 1_000_000, k: int | None = None, channels
             "random", tuple(f"class {i}" for i in range(classes)), height, width, int(rng.choice(channels)), k, central,
             *margins, fit=str(rng.choice(["stretch", "crop"])), aggregate=str(rng.choice(["sum", "concat"])),
         )  # fmt: skip
-        chain = random_chain(rng, *shell.patch, shell.channels, int(rng.integers(1, 7)), int(rng.integers(1, 17)))
+        deep, wide = (int(rng.integers(1, n)) for n in (7, 17))
+        chain = random_chain(rng, *shell.patch, shell.channels, deep, wide, halves)
         recipe = replace(shell, chain=chain)
         if macs(recipe.network()) <= max_macs:
             return recipe
