@@ -12,7 +12,7 @@ Sizes come from `sizes`, nothing is counted twice; costs from `costs`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -39,8 +39,9 @@ from .modes import (
     modes,
     row,
     sweeps,
+    takes_lines,
 )
-from .options import Offers, Option, Role, Tries, channel_groups, offers
+from .options import Offers, Options, Role, Tries, channel_groups, offers
 from .place import during, lasting
 from .sizes import input_map_bytes, lead, map_bytes
 from .sources import Source
@@ -148,8 +149,8 @@ class Level:
     """Labels of the layers from some layer of a segment to its last one, as arrays of equal length.
 
     kind: which of `kinds` (the lines asked of the layer before, the lines kept of them) a label has; tail: rows of the
-    last layer's chunks. A label is option `option` of `options` put before label `parent` of the level `after`.
-    `unit` is the bytes of one line of the first layer's ring.
+    last layer's chunks. A label is step `step` of `steps` put before label `parent` of the level `after`. `unit` is the
+    bytes of one line of the first layer's ring.
     """
 
     cost: np.ndarray
@@ -158,9 +159,9 @@ class Level:
     kind: np.ndarray
     tail: np.ndarray
     parent: np.ndarray
-    option: np.ndarray
+    step: np.ndarray
     kinds: list[tuple[tuple[int, ...], int]]
-    options: list[Option]
+    steps: list[Choice]
     unit: int
     after: Level | None
 
@@ -168,22 +169,22 @@ class Level:
         """The labels at `index` only."""
         return replace(
             self, cost=self.cost[index], fixed=self.fixed[index], work=self.work[index], kind=self.kind[index],
-            tail=self.tail[index], parent=self.parent[index], option=self.option[index],
+            tail=self.tail[index], parent=self.parent[index], step=self.step[index],
         )  # fmt: skip
 
-    def modes(self) -> np.ndarray:
-        """The first layer's mode in each label."""
-        return np.array([option.step[0] for option in self.options])[self.option]
+    def takes(self, layer: Layer) -> np.ndarray:
+        """Whether the first layer, `layer`, takes its lines in each label."""
+        return np.array([takes_lines(layer, mode) for mode, _, _ in self.steps])[self.step]
 
     def rings(self) -> np.ndarray:
         """Bytes that the first layer's ring will have at least, if another layer is put before it."""
         return np.array([aligned(max(kept, 1) * self.unit) for _, kept in self.kinds])[self.kind]
 
-    def steps(self, label: int) -> list[Choice]:
+    def schedule(self, label: int) -> list[Choice]:
         """The schedule of a label, its first layer first."""
         out, level = [], self
         while level.after is not None:
-            out.append(level.options[level.option[label]].step)
+            out.append(level.steps[level.step[label]])
             label, level = level.parent[label], level.after
         return out
 
@@ -194,29 +195,30 @@ def _root(lines_out: int) -> Level:
     return Level(np.zeros(1), zero, zero, zero, zero, zero, zero, [((lines_out,), 0)], [], 0, None)
 
 
-def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[int, ...]], Iterable[Option]]) -> Level:
+def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[int, ...]], Options]) -> Level:
     """Every option for the layer before, given the demands on it, put before every label with these demands."""
-    members, options, beside, asked = [], [], [], []
+    parents, members, options, beside, asked = [], [], [], [], []
     kinds: dict[tuple[tuple[int, ...], int], int] = {}
     for kind in np.unique(level.kind).tolist():
         index, (demands, kept) = np.flatnonzero(level.kind == kind), level.kinds[kind]
-        for option in options_for(demands):
-            members.append(index)
-            options.append(option)
-            beside.append(option.fixed + aligned(max(kept, option.chunk) * level.unit))
-            asked.append(kinds.setdefault((option.asks, option.kept), len(kinds)))
-    parent = np.concatenate(members)
-    chosen = np.repeat(np.arange(len(options)), [len(index) for index in members])
+        own = options_for(demands)
+        options.append(own)
+        parents.append(np.tile(index, len(own.steps)))
+        members += [len(index)] * len(own.steps)
+        beside.append(own.fixed + aligned(np.maximum(kept, own.chunk) * level.unit))
+        asked.append(np.array([kinds.setdefault(its, len(kinds)) for its in own.kinds])[own.kind])
+    parent, steps = np.concatenate(parents), [step for own in options for step in own.steps]
+    chosen = np.repeat(np.arange(len(steps)), members)
     return Level(
-        cost=level.cost[parent] + np.array([option.cost for option in options])[chosen],
-        fixed=level.fixed[parent] + np.array(beside)[chosen],
-        work=np.maximum(level.work[parent], np.array([option.work for option in options])[chosen]),
-        kind=np.array(asked)[chosen],
-        tail=np.array([option.step[1] for option in options])[chosen] if tail else level.tail[parent],
+        cost=level.cost[parent] + np.concatenate([own.cost for own in options])[chosen],
+        fixed=level.fixed[parent] + np.concatenate(beside)[chosen],
+        work=np.maximum(level.work[parent], np.concatenate([own.work for own in options])[chosen]),
+        kind=np.concatenate(asked)[chosen],
+        tail=np.array([rows for _, rows, _ in steps])[chosen] if tail else level.tail[parent],
         parent=parent,
-        option=chosen,
+        step=chosen,
         kinds=list(kinds),
-        options=options,
+        steps=steps,
         unit=view.n_in * view.layer.cin * view.layer.value_bytes,
         after=level,
     )
@@ -300,7 +302,7 @@ class Edges:
 
     def schedule(self, i: int) -> tuple[int, tuple[Choice, ...]]:
         strip, level, label = self.sources[i]
-        return strip, tuple(level.steps(label))
+        return strip, tuple(level.schedule(label))
 
 
 def front_of(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
@@ -385,9 +387,10 @@ class _Grower:
         size_out = 0 if self.last else map_bytes(part[-1].layer)
         maps = np.full(len(level.cost), aligned(max(size_in, size_out)))
         if size_in and size_out:  # strips are read and written alike in all modes
-            pairs = level.modes() << 16 | level.tail if strip == part[-1].layer.oh else np.zeros_like(level.tail)
+            whole = strip == part[-1].layer.oh
+            pairs = level.takes(part[0].layer) << 16 | level.tail if whole else np.zeros_like(level.tail)
             for pair in np.unique(pairs).tolist():
-                above = lead(part, strip, pair >> 16, pair & 0xFFFF)
+                above = lead(part, strip, pair >> 16 > 0, pair & 0xFFFF)
                 maps[pairs == pair] = aligned(max(above + size_in, size_out))
         total = level.fixed + level.work + maps
         good = self._promising(total, level.cost, first)
@@ -403,9 +406,12 @@ class _Grower:
         steps = [step for step in steps if source is None or source.fits(view.layer, step)]
         roles = [Role(False, True, True, self.chain.below(self.stop, step), NOT_FAST, by, source) for step in steps]
         goes = flow(view.lines, (lines,), 1)
-        found = [Offers(view, role, self.tries).option(step, goes) for step, role in zip(steps, roles, strict=True)]
+        found = [
+            Offers(view, role, self.tries).ways((step,), goes.passes) for step, role in zip(steps, roles, strict=True)
+        ]
         if found:
-            self._collect(_extend(_root(lines), view, True, lambda _: found), part, view.layer.oh, self.stop - 1)
+            options = Options.of(view.layer, [(goes, ways) for ways in found])
+            self._collect(_extend(_root(lines), view, True, lambda _: options), part, view.layer.oh, self.stop - 1)
 
     def _merge(self, found: list) -> Edges:
         total = np.concatenate([total for total, _, _ in found])
