@@ -320,12 +320,12 @@ def front_of(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 class _Grower:
-    """The edges that end with layer `stop` - 1 of a chain, without those that no plan as good as known ones can hold."""
+    """The edges that end with layer `stop` - 1 of a chain, without those that cost more than `bounds` allow."""
 
-    def __init__(self, chain: Chain, stop: int, tries: Tries, bounds: Bounds | None, how: How):
+    def __init__(self, chain: Chain, stop: int, tries: Tries, bounds: Bounds, how: How):
         self.chain, self.layers, self.stop = chain, chain.layers, stop
         self.tries, self.bounds, self.last = tries, bounds, chain.staged(stop)
-        self.how, self.left = how, None if bounds is None else bounds.left(stop)
+        self.how, self.left = how, bounds.left(stop)
         self.found: dict[int, list] = {}
 
     def edges(self) -> dict[int, Edges]:
@@ -345,8 +345,6 @@ class _Grower:
     def _promising(self, total: np.ndarray, cost: np.ndarray, first: int) -> np.ndarray:
         """Indices of labels that need `total` bytes or more and may be in a plan as good as any known one: with all
         layers before them at their least cost."""
-        if self.bounds is None:
-            return np.arange(len(total))
         return np.flatnonzero(cost + self.bounds.before[first] <= self.left[self.bounds.at(total)])
 
     def _grow(self, strip: int) -> None:
@@ -469,26 +467,27 @@ class Search:
 
 
 class Bounds:
-    """What a segment may cost, if a plan with it is to be as good as `known` ones: `before` are the least costs of all
-    layers before each boundary, `behind` the costs that were found of all behind it.
+    """What a segment may cost, if a plan with it is to be as good as `known` ones: `before` is what all layers before
+    each boundary cost at least, `behind` what those behind it were found to cost.
 
-    Both are by size of the arena, between one of known.totals and the next one: there the known plan's cost is that of
-    the former, and what lies behind may have nearly the latter.
+    Arenas are told by how many of `totals`, the known ones, are not larger. The plan known for them then needs no more
+    than the last of these, and what lies behind may have up to the next one.
     """
 
-    def __init__(self, known: Search):
-        chain, how = known.chain, known.how
+    def __init__(self, chain: Chain, how: How, known: Search | None):
         self.before = np.cumsum([0, *_least_costs(chain, how.fast, how.by)])
-        self.end, self.totals = chain.end, known.totals
-        self.least = np.concatenate(([np.inf], np.minimum.accumulate(known.cost[-1]))) * (1 + 1e-9)
+        self.end, self.totals = chain.end, known.totals if known else np.zeros(0, np.int64)
+        least = np.minimum.accumulate(known.cost[-1]) if known else np.zeros(0)
+        self.least = np.concatenate(([np.inf], least)) * (1 + 1e-9)
         self.behind = np.full((len(chain.layers) + 1, len(self.least)), np.inf)
         self.behind[-1] = 0
 
     def at(self, total: np.ndarray) -> np.ndarray:
+        """How arenas of so many bytes, or of what the end needs, are told."""
         return np.searchsorted(self.totals, np.maximum(total, self.end), "right")
 
     def left(self, stop: int) -> np.ndarray:
-        """By size of the arena, what the layers before `stop` may cost at most, in that or in a larger one."""
+        """For each arena what the layers before `stop` may cost at most, in that or in a larger one."""
         possible = np.isfinite(self.behind[stop])
         left = np.where(possible, self.least, -np.inf) - np.where(possible, self.behind[stop], 0)
         return np.maximum.accumulate(left[::-1])[::-1]
@@ -509,11 +508,10 @@ def search(
     `how.fast` is for the chain's layers."""
     layers = chain.layers
     edges: list[dict[int, Edges]] = [{} for _ in range(len(layers) + 1)]
-    bounds = known and Bounds(known)
+    bounds = Bounds(chain, how, known)
     for stop in range(len(layers), 0, -1):
         edges[stop] = _Grower(chain, stop, tries, bounds, how).edges()
-        if bounds:
-            bounds.add(stop, edges[stop])
+        bounds.add(stop, edges[stop])
         if progress:
             progress(len(layers) + 1 - stop, len(layers))
     totals = np.unique(np.concatenate([e.total for ends in edges for e in ends.values()]))
