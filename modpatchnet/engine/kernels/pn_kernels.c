@@ -195,17 +195,47 @@ void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *wei
     }
 }
 
-int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
 #if defined(__SSE2__) // compilers widen to 32 bits
+static inline __m128i eight(const int8_t *p) {
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+
+static inline int32_t sum_of(__m128i sums) {
+    sums = _mm_add_epi32(sums, _mm_srli_si128(sums, 8));
+    return _mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 4));
+}
+
+// Those of `outputs` that are whole fours. Returns how many.
+static int dots_in_fours(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums) {
+    int i = 0;
+    for (; i + 4 <= outputs; i += 4, w += 4 * n) {
+        __m128i four[4] = { _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128() };
+        int at = 0;
+        for (; at + 8 <= n; at += 8) {
+            __m128i values = eight(x + at);
+            for (int k = 0; k < 4; k++) {
+                four[k] = _mm_add_epi32(four[k], _mm_madd_epi16(values, eight(w + k * n + at)));
+            }
+        }
+        for (int k = 0; k < 4; k++) {
+            sums[i + k] += sum_of(four[k]);
+            for (int j = at; j < n; j++) {
+                sums[i + k] += x[j] * w[k * n + j];
+            }
+        }
+    }
+    return i;
+}
+#endif
+
+int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
+#if defined(__SSE2__)
     __m128i sums = _mm_setzero_si128();
     for (; n >= 8; n -= 8, a += 8, b += 8) {
-        __m128i x = _mm_loadl_epi64((const __m128i *)(const void *)a);
-        __m128i y = _mm_loadl_epi64((const __m128i *)(const void *)b);
-        x = _mm_srai_epi16(_mm_unpacklo_epi8(x, x), 8), y = _mm_srai_epi16(_mm_unpacklo_epi8(y, y), 8);
-        sums = _mm_add_epi32(sums, _mm_madd_epi16(x, y));
+        sums = _mm_add_epi32(sums, _mm_madd_epi16(eight(a), eight(b)));
     }
-    sums = _mm_add_epi32(sums, _mm_srli_si128(sums, 8));
-    bias += _mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 4));
+    bias += sum_of(sums);
 #endif
     for (int i = 0; i < n; i++) {
         bias += a[i] * b[i];
@@ -214,7 +244,12 @@ int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
 }
 
 void pn_dots(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums) {
-    for (int i = 0; i < outputs; i++, w += n) {
+    int i = 0;
+#if defined(__SSE2__)
+    i = dots_in_fours(x, w, n, outputs, sums);
+    w += i * n;
+#endif
+    for (; i < outputs; i++, w += n) {
         sums[i] = pn_dot(x, w, n, sums[i]);
     }
 }
