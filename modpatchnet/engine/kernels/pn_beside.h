@@ -39,7 +39,7 @@ typedef struct {
     int shift;
     bool is_signed;
 } pn_kernel_t;
-typedef uint8_t pn_row_t[PN_ROW(PN_BESIDE, 2)];
+typedef uint8_t pn_row_t[PN_ROW(PN_BESIDE, 2) + 32];
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -62,14 +62,7 @@ static inline __m128i pn_madd(__m128i sums, __m128i values, __m128i weights) {
     return _mm_add_epi32(sums, _mm_madd_epi16(values, weights));
 }
 
-// memset and memcpy for rows, without a call. The former may fill up to 15 bytes more.
-static inline void pn_fill_row(uint8_t *to, int value, uint32_t n) {
-    __m128i v = _mm_set1_epi8((char)value);
-    for (uint32_t i = 0; i < n; i += 16) {
-        _mm_storeu_si128((__m128i *)(void *)(to + i), v);
-    }
-}
-
+// memcpy for rows, without a call.
 static inline void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
     if (n >= 16) {
         for (uint32_t i = 0; i < n - 16; i += 16) {
@@ -87,6 +80,17 @@ static inline void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
         for (uint32_t i = 0; i < n; i++) {
             to[i] = from[i];
         }
+    }
+}
+
+// `n` bytes of a row, and others `around` them: `before` (up to 15), and up to `bytes` in all.
+static inline void pn_put_row(uint8_t *out, int around, uint32_t before, const uint8_t *from, uint32_t n,
+    uint32_t bytes) {
+    __m128i v = _mm_set1_epi8((char)around);
+    _mm_storeu_si128((__m128i *)(void *)out, v);
+    pn_copy_row(out + before, from, n);
+    for (uint32_t at = before + n; at < bytes; at += 16) {
+        _mm_storeu_si128((__m128i *)(void *)(out + at), v);
     }
 }
 
@@ -273,12 +277,15 @@ static inline void pn_pairs(const uint8_t *a, const uint8_t *b, uint32_t n, int1
     }
 }
 #else
-static void pn_fill_row(uint8_t *to, int value, uint32_t n) {
-    memset(to, value, n);
-}
-
 static void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
     memcpy(to, from, n);
+}
+
+static void pn_put_row(uint8_t *out, int around, uint32_t before, const uint8_t *from, uint32_t n, uint32_t bytes) {
+    memset(out, around, bytes);
+    if (n > 0) {
+        memcpy(out + before, from, n);
+    }
 }
 
 static void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {

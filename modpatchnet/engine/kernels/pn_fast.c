@@ -278,10 +278,9 @@ static void rows_under(const pn_fast_t *f, const uint8_t *const *rows, uint32_t 
     int first = (int)(x * f->stride) - f->pad, lo = first < 0 ? -first : 0;
     int hi = f->in - first < (int)bytes ? f->in - first : (int)bytes, outside = f->expands ? 0 : f->zero_in;
     for (uint32_t line = 0; line < f->kernel; line++) {
-        pn_fill_row(out[line], outside, bytes);
-        if (hi > lo && rows[line] != NULL) {
-            pn_copy_row(out[line] + lo, rows[line] + first + lo, (uint32_t)(hi - lo));
-        }
+        bool inside = hi > lo && rows[line] != NULL;
+        const uint8_t *from = inside ? rows[line] + first + lo : NULL;
+        pn_put_row(out[line], outside, (uint32_t)lo, from, inside ? (uint32_t)(hi - lo) : 0, bytes);
     }
 }
 

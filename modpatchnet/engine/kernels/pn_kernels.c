@@ -201,29 +201,33 @@ static inline __m128i eight(const int8_t *p) {
     return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
 }
 
-static inline int32_t sum_of(__m128i sums) {
-    sums = _mm_add_epi32(sums, _mm_srli_si128(sums, 8));
-    return _mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 4));
+// The last eight of `n` values, without those that whole eights before them have.
+static inline __m128i last_of(const int8_t *p, int n) {
+    static const int16_t behind[16] = { 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1 };
+    return _mm_and_si128(eight(p + n - 8), _mm_loadu_si128((const __m128i *)(const void *)(behind + n % 8)));
 }
 
-// Those of `outputs` that are whole fours. Returns how many.
+static inline __m128i both(__m128i a, __m128i b) {
+    return _mm_add_epi32(_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+}
+
+// Those of `outputs` that are whole fours, of eight values or more. Returns how many.
 static int dots_in_fours(const int8_t *x, const int8_t *w, int n, int outputs, int32_t *sums) {
     int i = 0;
-    for (; i + 4 <= outputs; i += 4, w += 4 * n) {
-        __m128i four[4] = { _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128() };
-        int at = 0;
-        for (; at + 8 <= n; at += 8) {
-            __m128i values = eight(x + at);
+    for (; i + 4 <= outputs && n >= 8; i += 4, w += 4 * n) {
+        __m128i four[4], values = n % 8 ? last_of(x, n) : _mm_setzero_si128();
+        for (int k = 0; k < 4; k++) {
+            four[k] = _mm_madd_epi16(values, eight(w + k * n + n - 8));
+        }
+        for (int at = 0; at + 8 <= n; at += 8) {
+            values = eight(x + at);
             for (int k = 0; k < 4; k++) {
                 four[k] = _mm_add_epi32(four[k], _mm_madd_epi16(values, eight(w + k * n + at)));
             }
         }
-        for (int k = 0; k < 4; k++) {
-            sums[i + k] += sum_of(four[k]);
-            for (int j = at; j < n; j++) {
-                sums[i + k] += x[j] * w[k * n + j];
-            }
-        }
+        __m128i low = both(four[0], four[1]), high = both(four[2], four[3]), *at = (__m128i *)(void *)(sums + i);
+        low = _mm_add_epi32(_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high));
+        _mm_storeu_si128(at, _mm_add_epi32(_mm_loadu_si128(at), low));
     }
     return i;
 }
@@ -235,7 +239,8 @@ int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
     for (; n >= 8; n -= 8, a += 8, b += 8) {
         sums = _mm_add_epi32(sums, _mm_madd_epi16(eight(a), eight(b)));
     }
-    bias += sum_of(sums);
+    sums = _mm_add_epi32(sums, _mm_srli_si128(sums, 8));
+    bias += _mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 4));
 #endif
     for (int i = 0; i < n; i++) {
         bias += a[i] * b[i];
