@@ -14,9 +14,11 @@
 #if defined(__SSE2__)
 #define PN_BESIDE 64
 #define PN_BESIDE_ROOM 16384
+#define PN_ROW_SPILL 32 // bytes that are written behind a row
 #else
 #define PN_BESIDE 16
 #define PN_BESIDE_ROOM 1
+#define PN_ROW_SPILL 0
 #endif
 #define PN_FOURS(n) (((n) + 3u) / 4 * 4)
 
@@ -39,7 +41,7 @@ typedef struct {
     int shift;
     bool is_signed;
 } pn_kernel_t;
-typedef uint8_t pn_row_t[PN_ROW(PN_BESIDE, 2) + 32];
+typedef uint8_t pn_row_t[PN_ROW(PN_BESIDE, 2) + PN_ROW_SPILL];
 
 #if defined(__SSE2__)
 #include <emmintrin.h>

@@ -83,7 +83,7 @@ static uint32_t beside(uint32_t pixels) {
 
 // A group at work on a line, and what is the same for all its channels. `kept`: from a channel's kept lines to the
 // place of each line under the kernel, the first of which is `top`; `taps`: tap_at; beside_in, beside_out: of input and
-// output; keep: where kept lines of channel 0 would lie; room: for input lines, or NULL.
+// output; keep: kept lines, of channels from `kept_from` on; room: for input lines, or NULL.
 typedef struct {
     const pn_fast_t *f;
     pn_fast_area_t area;
@@ -95,6 +95,7 @@ typedef struct {
     uint8_t taps[PN_MAX_FAST_KERNEL * PN_MAX_FAST_KERNEL];
     uint32_t beside_in, beside_out;
     uint8_t *keep;
+    uint32_t kept_from;
     int16_t *room;
 } group_t;
 
@@ -120,7 +121,8 @@ static void set_group(group_t *g, uint32_t from) {
     g->from = from;
     g->n = pn_fast_group(g->f, from);
     g->weights = pn_fast_weights(g->f, &g->bytes, from, g->n);
-    g->keep = pn_fast_kept(g->f, &g->area) - (size_t)(g->f->sweep ? from : 0) * g->area.kept;
+    g->keep = pn_fast_kept(g->f, &g->area);
+    g->kept_from = g->f->sweep ? from : 0;
 }
 
 static uint32_t least(uint32_t a, uint32_t b) {
@@ -265,7 +267,7 @@ static void set_kernel(const group_t *g, uint32_t c, pn_kernel_t *k) {
     k->mult = read32(scale + 4);
     k->shift = f->shift_depthwise;
     k->is_signed = !f->expands;
-    if (f->kernel == 3) {
+    if (PN_BESIDE > 16 && f->kernel == 3) { // on a PC, where code may be large
         set_weights(p, g->taps, 3, k);
     } else {
         set_weights(p, g->taps, f->kernel, k);
@@ -287,7 +289,7 @@ static void rows_under(const pn_fast_t *f, const uint8_t *const *rows, uint32_t 
 // ---------------------------------------------------------------- lines
 
 static uint8_t *kept_lines(const group_t *g, uint32_t channel) {
-    return g->keep + (size_t)channel * g->area.kept;
+    return g->keep + (channel - g->kept_from) * g->area.kept;
 }
 
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
