@@ -13,7 +13,7 @@ from networks import random_qnet, random_recipe
 from patchnet import cli
 from patchnet.blob import random
 from patchnet.blob.order import fast_layers
-from patchnet.blob.pack import pack
+from patchnet.blob.pack import layerwise, pack
 from patchnet.board.remote import FIRMWARE
 from patchnet.net import zoo
 from patchnet.net.recipe import PatchTunnels, Stage
@@ -41,7 +41,7 @@ def test_random_integers_keep_values_apart():
     qnet = random.random_qnet(zoo.network("vww-18k"))
     d = qnet.design
     x = np.random.default_rng(0).integers(-128, 128, (d.height, d.width, d.channels)).astype(np.int8)
-    outputs = Engine(pack(qnet, bench.layerwise(qnet))).run_raw(x)
+    outputs = Engine(pack(qnet, layerwise(qnet))).run_raw(x)
     assert len(np.unique(outputs.logits16)) == len(d.labels) and (np.abs(outputs.logits16.astype(int)) < 32767).all()
 
 
@@ -60,7 +60,7 @@ def test_random_integers_follow_from_the_seed():
 
 def test_layer_by_layer():
     qnet = random.random_qnet(SMALL)
-    plan = bench.layerwise(qnet)
+    plan = layerwise(qnet)
     assert [s.layers for s in plan.segments] == [1, 1, 1]
     assert [s.mode for s in plan.steps] == [DIRECT, FAST, FAST]
 

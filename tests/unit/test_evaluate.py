@@ -102,6 +102,18 @@ def test_host_scores_are_those_of_the_oracle(zoo):
         assert answers.order[i].tolist() == np.argsort(-np.array(result.logits16), kind="stable").tolist()
 
 
+def test_many_items_are_answered_alike_by_a_quicker_plan(zoo, monkeypatch):
+    """RAM is that of the network's own plan all the same."""
+    root, made = zoo[0], []
+    monkeypatch.setattr(engines, "Model", lambda blob: made.append(blob) or Model(blob))
+    few, many = (
+        monkeypatch.setattr(engines, "MANY", most)
+        or engines.run("host", root / "zoo.pnb", data.load(root / "pictures"))
+        for most in (21, 20)
+    )
+    assert engines.room_of(network()).same(few, many) and len(set(made)) == 2
+
+
 def test_top5_is_the_share_with_the_truth_among_five(zoo):
     _, pictures, blob = zoo
     oracle, hits = Oracle(blob), 0

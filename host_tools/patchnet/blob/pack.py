@@ -14,8 +14,8 @@ from ..net.layers import PLAIN, Layer, pair
 from ..net.network import Network
 from ..plan.choice import plan as make_plan
 from ..plan.lines import views
-from ..plan.modes import FAST_MODES, NARROW, as_bytes, plain
-from ..plan.place import Plan, Step
+from ..plan.modes import FAST, FAST_MODES, NARROW, as_bytes, modes, plain
+from ..plan.place import Plan, Step, place
 from . import order as order_of
 from .order import Order, fast_layers
 from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
@@ -222,6 +222,16 @@ def seal(blob: bytearray) -> bytes:
     crc = zlib.crc32(blob[at["crc"] + 4 :], zlib.crc32(blob[: at["crc"]]))
     struct.pack_into("<I", blob, at["crc"], crc)
     return bytes(blob)
+
+
+def layerwise(qnet: QNet) -> Plan:
+    """Layer by layer, every map stored whole: fast where that may be, else the cheapest portable mode."""
+    layers = qnet.design.run()
+    schedule = []
+    for i, (layer, fast) in enumerate(zip(layers, fast_layers(qnet), strict=True)):
+        step = (FAST, 1, layer.cexp) if fast else (modes(layer, i == 0, True)[0], 1, 0)
+        schedule.append((layer.oh, (step,)))
+    return place(qnet.design, schedule)
 
 
 def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:

@@ -43,7 +43,7 @@ def engine() -> ctypes.CDLL:
         ("pn_host_window", None, pointer, pointer),
         ("pn_give", ctypes.c_int, pointer, pointer, ctypes.c_int),
         ("pn_host_index", u32, pointer),
-        ("pn_host_run_layer", ctypes.c_int, pointer),
+        ("pn_host_run", ctypes.c_int, pointer, pointer),
         ("pn_state", u32, pointer),
         ("pn_listen", ctypes.c_int, pointer, pointer, size),
         ("pn_hear", u32, pointer, pointer, u32),

@@ -203,15 +203,15 @@ class Model:
 
     def _finish(self, pixels: Pixels | None = None) -> list[int]:
         """Nanoseconds per layer, the last entry being what follows the layers."""
-        lib, times, err = engine(), [0] * (self._layers() + 1), _MORE
+        lib, times, err = engine(), (ctypes.c_uint64 * (self._layers() + 1))(), _MORE
         while err in (_MORE, _WINDOW):
-            index, began = lib.pn_host_index(self._model), time.perf_counter_ns()
-            err = lib.pn_host_run_layer(self._model)
+            err = lib.pn_host_run(self._model, times)
             state = lib.pn_state(self._model)
             if err == _WANT and self._stream:
+                began = time.perf_counter_ns()
                 self._stream.fill(self._model)
+                times[lib.pn_host_index(self._model)] += time.perf_counter_ns() - began
                 err = _MORE
-            times[index] += time.perf_counter_ns() - began
             if err == _WINDOW:
                 assert pixels  # raw values have no windows
                 pixels.window = self._window(pixels)  # kept while the engine reads it
@@ -219,7 +219,7 @@ class Model:
                 raise ValueError("arena: others wrote to it")
         if err:
             self._raise_bad(err)
-        return times
+        return list(times)
 
     def _steps(self) -> list[int]:
         """The layer of each step of a run: the same on every machine."""

@@ -38,6 +38,7 @@ class Point:
     reading: float = 0
 
 
+@lru_cache(4096)
 def _even_groups(channels: int) -> list[int]:
     """Sizes of groups, ascending: multiples of 4, the groups as equal as they can be, and all channels at once."""
     return sorted({min(channels, aligned(-(-channels // n))) for n in range(1, channels // 4 + 2)})
@@ -74,12 +75,13 @@ def _widest(network: Network, view: View, step: Choice, last: bool, limit: int) 
     mode, rows, group = step
     conv = view.layer.kind == "conv"
 
-    def size(wide: int) -> int:
+    def below(wide: int) -> int:
         # only the last one has groups of channels
-        more = lasting(network, (mode, rows, wide)).below_last - below if conv and mode == GROUPS else 0
-        return more + work_bytes(work_parts(view, (mode, rows, wide), last))
+        return lasting(network, (mode, rows, wide)).below_last if conv and mode == GROUPS else 0
 
-    below = lasting(network, step).below_last
+    def size(wide: int) -> int:
+        return below(wide) - below(group) + work_bytes(work_parts(view, (mode, rows, wide), last))
+
     even = _even_groups(view.layer.cout if conv else view.layer.cexp)
     groups = [wide for wide in (_even_pixels(view) if conv and mode != GROUPS else even) if wide > group]
     fits = bisect_right(groups, limit, key=size)

@@ -264,7 +264,7 @@ def _block_counts(view: View, passes: Passes, step: Choice) -> Counts:
     for _, pixels in short:
         one = replace(across, kernel=1, pad=0)
         counts.append(_dense_counts(Dense(one, one, layer.cin, layer.cout, pixels), *out))
-    names = {name for count in counts for name in count}
+    names = dict.fromkeys(name for count in counts for name in count)  # in an order: sums of floats depend on it
     none = 0, 0, 0
     calls, outputs, macs = (
         {name: sum(count.get(name, none)[k] for count in counts) for name in names} for k in range(3)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ..net.layers import Layer, pair
@@ -38,6 +38,16 @@ class Axis:
     def reach(self, a: int, b: int) -> tuple[int, int]:
         """The input positions that outputs a..b-1 read."""
         return self.under(*self.middle(a, b))
+
+    @cached_property
+    def needs(self) -> tuple[int, ...]:
+        """Of each number of outputs the input positions before which lies what the first so many reach."""
+        return tuple(self.reach(0, end)[1] for end in range(self.outputs + 1))
+
+    @cached_property
+    def lowest(self) -> tuple[int, ...]:
+        """The first input position that an output, or one behind it, reads: `size` behind the last one."""
+        return (*(self.reach(at, at + 1)[0] for at in range(self.outputs)), self.size)
 
 
 @lru_cache(maxsize=1024)
@@ -80,11 +90,11 @@ class Lines:
 
     def need(self, end: int) -> int:
         """Input lines 0..need-1 are what output lines 0..end-1 reach."""
-        return self.axis.reach(0, end)[1]
+        return self.axis.needs[end]
 
     def lowest(self, start: int) -> int:
         """The first input line that output line `start` or a later one reads: lines_in if there are none."""
-        return self.axis.reach(start, start + 1)[0] if start < self.lines_out else self.lines_in
+        return self.axis.lowest[start]
 
     def unread(self, made: int) -> int:
         """Of a layer that takes in each line once, `made` of whose output lines are there: the first one that it has

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
 
 from ..format import MAX_SIDE, STATE_BYTES
 from ..net.layers import Layer
@@ -69,19 +71,46 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """A layer's step and what it brings: cost, bytes beside and in the work area, lines asked for.
+class Ways:
+    """Steps of one mode and as many rows, pixels and weights read as bytes or not: the cost of each, which rises, and
+    its bytes in the work area, which fall; the bytes beside it."""
 
-    `kept` are the lines of its input ring that it needs for itself, `chunk` the most lines that it makes in one go.
-    """
-
-    step: Choice
-    cost: float
+    steps: tuple[Choice, ...]
+    cost: tuple[float, ...]
+    work: tuple[int, ...]
     fixed: int
-    work: int
-    asks: tuple[int, ...]
-    kept: int
-    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a layer may do: its steps, and in arrays what each brings: cost, bytes beside and in the work area, the most
+    lines that it makes in one go, and which of `kinds` it is: the lines that it asks for, and those of its input ring
+    that it needs for itself."""
+
+    steps: tuple[Choice, ...]
+    cost: np.ndarray
+    fixed: np.ndarray
+    work: np.ndarray
+    chunk: np.ndarray
+    kind: np.ndarray
+    kinds: tuple[tuple[tuple[int, ...], int], ...]
+
+    @classmethod
+    def of(cls, layer: Layer, found: Sequence[tuple[Flow, Ways]]) -> Options:
+        kinds: dict[tuple[tuple[int, ...], int], int] = {}
+        kind, counts = [], [len(ways.steps) for _, ways in found]
+        for goes, ways in found:
+            asked = goes.asks, kept_lines(goes, layer, ways.steps[0][0])
+            kind.append(kinds.setdefault(asked, len(kinds)))
+        return cls(
+            steps=tuple(step for _, ways in found for step in ways.steps),
+            cost=np.array([cost for _, ways in found for cost in ways.cost]),
+            fixed=np.repeat([ways.fixed for _, ways in found], counts),
+            work=np.array([work for _, ways in found for work in ways.work]),
+            chunk=np.repeat([goes.chunk for goes, _ in found], counts),
+            kind=np.repeat(kind, counts),
+            kinds=tuple(kinds),
+        )
 
 
 def channel_groups(channels: int, tries: Tries) -> list[int]:
@@ -117,18 +146,6 @@ class Flows(dict[int, Flow]):
         return self[rows]
 
 
-def _best(options: Iterable[Option]) -> tuple[Option, ...]:
-    """Those that no other one is as good as or better than, among those of the same lines in the same mode, whether
-    bytes are read or not."""
-    best: dict[tuple, list[Option]] = {}
-    for own in sorted(options, key=lambda option: (option.cost, option.work)):
-        mode, rows, _ = own.step
-        same = best.setdefault((plain(mode), rows, own.asks, own.kept, own.chunk, own.fixed), [])
-        if all(other.work > own.work for other in same):
-            same.append(own)
-    return tuple(option for same in best.values() for option in same)
-
-
 class Offers:
     """The options of a layer where it stands. What does not depend on the demands is found once for each step, what
     costs depend on once for all demands alike."""
@@ -136,44 +153,66 @@ class Offers:
     def __init__(self, view: View, role: Role, tries: Tries):
         self.view, self.role, self.tries = view, role, tries
         self._modes = fast_modes(view.layer) if role.fast else ()
-        self._found: dict[tuple[int, ...], tuple[Option, ...]] = {}
+        self._found: dict[tuple[int, ...], Options] = {}
+        self._sets: dict[int, list[tuple[Choice, ...]]] = {}
         self._sizes: dict[Choice, tuple[int, int]] = {}
-        self._costs: dict[tuple[Choice, Passes], float] = {}
+        self._ways: dict[tuple[tuple[Choice, ...], Passes], Ways] = {}
 
-    def options(self, demands: tuple[int, ...]) -> tuple[Option, ...]:
+    def options(self, demands: tuple[int, ...]) -> Options:
         if demands not in self._found:
-            view, source = self.view, self.role.source
-            flows = Flows(lambda rows: flow(view.lines, demands, rows))
-            steps = (step for step in self._steps(flows) if source is None or source.fits(view.layer, step))
-            self._found[demands] = _best(self.option(step, flows[step[1]]) for step in steps)
+            flows = Flows(lambda rows: flow(self.view.lines, demands, rows))
+            chunks = sorted({flows[rows].chunk for rows in self._rows()})
+            sets = [(flows[rows or 1], steps) for rows in (0, *chunks) for steps in self._steps(rows)]
+            found = [(goes, self.ways(steps, goes.passes)) for goes, steps in sets]
+            found.sort(key=lambda option: (option[1].cost[0], option[1].work[0]))
+            self._found[demands] = Options.of(self.view.layer, found)
         return self._found[demands]
 
-    def option(self, step: Choice, goes: Flow) -> Option:
-        fixed, work = self._bytes(step)
-        kept = kept_lines(goes, self.view.layer, step[0])
-        return Option(step, self._cost(step, goes.passes), fixed, work, goes.asks, kept, goes.chunk)
+    def ways(self, steps: tuple[Choice, ...], passes: Passes) -> Ways:
+        """Of steps alike, without those that another one is as good as or better than."""
+        if (steps, passes) not in self._ways:
+            best: list[tuple[float, int, Choice]] = []
+            found = [(self._cost(step, passes), self._bytes(step)[1], step) for step in steps]
+            for own in sorted(found, key=lambda way: way[:2]):
+                if not best or own[1] < best[-1][1]:
+                    best.append(own)
+            cost, work, kept = zip(*best, strict=True)
+            self._ways[steps, passes] = Ways(kept, cost, work, self._bytes(steps[0])[0])
+        return self._ways[steps, passes]
 
-    def _steps(self, flows: Flows) -> Iterator[Choice]:
-        """Steps worth trying."""
-        view, role, tries, layer = self.view, self.role, self.tries, self.view.layer
+    def _rows(self) -> tuple[int, ...]:
+        """Numbers of rows worth trying where a layer makes several at a time."""
+        if self.view.layer.kind != "bottleneck" or not self.view.layer.expand:
+            return ()
+        return (*self.tries.rows_last, self.view.lines.lines_out) if self.role.tail else self.tries.rows_inner
+
+    def _steps(self, rows: int) -> list[tuple[Choice, ...]]:
+        """Steps worth trying, those together that are alike: with chunks of so many rows, or (0) line by line."""
+        if rows not in self._sets:
+            source, alike = self.role.source, dict[int, list[Choice]]()
+            for step in self._chunks(rows) if rows else self._by_line():
+                if source is None or source.fits(self.view.layer, step):
+                    alike.setdefault(plain(step[0]), []).append(step)
+            self._sets[rows] = [tuple(steps) for steps in alike.values()]
+        return self._sets[rows]
+
+    def _by_line(self) -> Iterator[Choice]:
+        view, role, layer = self.view, self.role, self.view.layer
         if layer.kind != "bottleneck":
             for mode in modes(layer, role.first, False, view.strips > 1):
-                pixels = conv_groups(view, tries) if mode in (DIRECT, WINDOW) and layer.kind == "conv" else [0]
+                pixels = conv_groups(view, self.tries) if mode in (DIRECT, WINDOW) and layer.kind == "conv" else [0]
                 yield from ((mode, 1, number) for number in pixels)
             return
         yield from self._fast(1, False)
-        if not layer.expand:
-            yield DIRECT, 1, 0
-            return
-        yield ROLLING, 1, 0
-        groups = channel_groups(layer.cexp, tries)
-        wanted = (*tries.rows_last, view.lines.lines_out) if role.tail else tries.rows_inner
-        for rows in sorted({flows[rows].chunk for rows in wanted}):
-            yield from self._fast(rows, True)
-            if not is_float32(layer):  # `_widened` later: it saves nothing but calls
-                yield from ((STORED, rows, group) for group in groups[:1])
-            if 4 * layer.cout < layer.cexp or is_float32(layer):  # else sums take more than the values that are stored
-                yield from ((GROUPS, rows, group) for group in groups)
+        yield ROLLING if layer.expand else DIRECT, 1, 0
+
+    def _chunks(self, rows: int) -> Iterator[Choice]:
+        layer, groups = self.view.layer, channel_groups(self.view.layer.cexp, self.tries)
+        yield from self._fast(rows, True)
+        if not is_float32(layer):  # `_widened` later: it saves nothing but calls
+            yield from ((STORED, rows, group) for group in groups[:1])
+        if 4 * layer.cout < layer.cexp or is_float32(layer):  # else sums take more than the values that are stored
+            yield from ((GROUPS, rows, group) for group in groups)
 
     def _fast(self, rows: int, sweeping: bool) -> Iterator[Choice]:
         """Of modes fast or sweep. Sums have 24 bits where they may: that costs little, and saves a quarter of them."""
@@ -193,10 +232,8 @@ class Offers:
         return self._sizes[step]
 
     def _cost(self, step: Choice, passes: Passes) -> float:
-        if (step, passes) not in self._costs:
-            view, role = self.view, self.role
-            cost = cost_of(layer_counts(view, passes, step, role.first, role.pools), role.by)
-            if role.source is not None:
-                cost += role.source.read * role.source.layer_reads(view, passes, step, role.others)
-            self._costs[step, passes] = cost
-        return self._costs[step, passes]
+        view, role = self.view, self.role
+        cost = cost_of(layer_counts(view, passes, step, role.first, role.pools), role.by)
+        if role.source is not None:
+            cost += role.source.read * role.source.layer_reads(view, passes, step, role.others)
+        return cost

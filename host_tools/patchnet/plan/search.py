@@ -12,7 +12,7 @@ Sizes come from `sizes`, nothing is counted twice; costs from `costs`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -39,8 +39,9 @@ from .modes import (
     modes,
     row,
     sweeps,
+    takes_lines,
 )
-from .options import Offers, Option, Role, Tries, channel_groups, offers
+from .options import Offers, Options, Role, Tries, channel_groups, offers
 from .place import during, lasting
 from .sizes import input_map_bytes, lead, map_bytes
 from .sources import Source
@@ -145,45 +146,56 @@ BLOCK = 64  # labels that are compared one by one before others are compared wit
 
 @dataclass
 class Level:
-    """Labels of the layers from some layer of a segment to its last one, as arrays of equal length.
+    """Labels of the layers from some layer of a segment to its last one, as arrays of equal length: `cost`, `fixed` and
+    `work`. A label is step `step` of `steps` put before label `parent` of the level `after`.
 
-    kind: which of `kinds` (the lines asked of the layer before, the lines kept of them) a label has; tail: rows of the
-    last layer's chunks. A label is option `option` of `options` put before label `parent` of the level `after`.
-    `unit` is the bytes of one line of the first layer's ring.
+    kind: which of `kinds` (the lines asked of the layer before, the lines kept of them) a step has. `unit` is the bytes
+    of one line of the first layer's ring.
     """
 
     cost: np.ndarray
     fixed: np.ndarray
     work: np.ndarray
-    kind: np.ndarray
-    tail: np.ndarray
     parent: np.ndarray
-    option: np.ndarray
+    step: np.ndarray
+    steps: list[Choice]
+    kind: np.ndarray
     kinds: list[tuple[tuple[int, ...], int]]
-    options: list[Option]
     unit: int
     after: Level | None
 
     def take(self, index: np.ndarray) -> Level:
         """The labels at `index` only."""
         return replace(
-            self, cost=self.cost[index], fixed=self.fixed[index], work=self.work[index], kind=self.kind[index],
-            tail=self.tail[index], parent=self.parent[index], option=self.option[index],
+            self, cost=self.cost[index], fixed=self.fixed[index], work=self.work[index], parent=self.parent[index],
+            step=self.step[index],
         )  # fmt: skip
 
-    def modes(self) -> np.ndarray:
-        """The first layer's mode in each label."""
-        return np.array([option.step[0] for option in self.options])[self.option]
+    def alike(self, classes: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+        """Each of the classes of kinds that there are, ascending, and the indices of its labels."""
+        its = np.array(classes)[self.kind][self.step]
+        return [(value, np.flatnonzero(its == value)) for value in np.unique(its).tolist()]
+
+    def takes(self, layer: Layer) -> np.ndarray:
+        """Whether the first layer, `layer`, takes its lines in each label."""
+        return np.array([takes_lines(layer, mode) for mode, _, _ in self.steps])[self.step]
+
+    def rows(self) -> np.ndarray:
+        """Those of the last layer's chunks in each label."""
+        level, label = self, np.arange(len(self.step))
+        while level.after is not None and level.after.after is not None:
+            label, level = level.parent[label], level.after
+        return np.array([rows for _, rows, _ in level.steps])[level.step[label]]
 
     def rings(self) -> np.ndarray:
         """Bytes that the first layer's ring will have at least, if another layer is put before it."""
-        return np.array([aligned(max(kept, 1) * self.unit) for _, kept in self.kinds])[self.kind]
+        return np.array([aligned(max(kept, 1) * self.unit) for _, kept in self.kinds])[self.kind][self.step]
 
-    def steps(self, label: int) -> list[Choice]:
-        """The schedule of a label, its first layer first."""
+    def schedule(self, label: int) -> list[Choice]:
+        """The steps of a label, its first layer's first."""
         out, level = [], self
         while level.after is not None:
-            out.append(level.options[level.option[label]].step)
+            out.append(level.steps[level.step[label]])
             label, level = level.parent[label], level.after
         return out
 
@@ -191,32 +203,31 @@ class Level:
 def _root(lines_out: int) -> Level:
     """One label, before any layer is chosen: the last layer is asked for all its lines."""
     zero = np.zeros(1, np.int64)
-    return Level(np.zeros(1), zero, zero, zero, zero, zero, zero, [((lines_out,), 0)], [], 0, None)
+    return Level(np.zeros(1), zero, zero, zero, zero, [(DIRECT, 1, 0)], zero, [((lines_out,), 0)], 0, None)
 
 
-def _extend(level: Level, view: View, tail: bool, options_for: Callable[[tuple[int, ...]], Iterable[Option]]) -> Level:
+def _extend(level: Level, view: View, options_for: Callable[[tuple[int, ...]], Options]) -> Level:
     """Every option for the layer before, given the demands on it, put before every label with these demands."""
-    members, options, beside, asked = [], [], [], []
+    parents, members, options, beside, asked = [], [], [], [], []
     kinds: dict[tuple[tuple[int, ...], int], int] = {}
-    for kind in np.unique(level.kind).tolist():
-        index, (demands, kept) = np.flatnonzero(level.kind == kind), level.kinds[kind]
-        for option in options_for(demands):
-            members.append(index)
-            options.append(option)
-            beside.append(option.fixed + aligned(max(kept, option.chunk) * level.unit))
-            asked.append(kinds.setdefault((option.asks, option.kept), len(kinds)))
-    parent = np.concatenate(members)
-    chosen = np.repeat(np.arange(len(options)), [len(index) for index in members])
+    for kind, index in level.alike(range(len(level.kinds))):
+        demands, kept = level.kinds[kind]
+        own = options_for(demands)
+        options.append(own)
+        parents.append(np.tile(index, len(own.steps)))
+        members += [len(index)] * len(own.steps)
+        beside.append(own.fixed + aligned(np.maximum(kept, own.chunk) * level.unit))
+        asked.append(np.array([kinds.setdefault(its, len(kinds)) for its in own.kinds])[own.kind])
+    parent, step = np.concatenate(parents), np.repeat(np.arange(len(members)), members)
     return Level(
-        cost=level.cost[parent] + np.array([option.cost for option in options])[chosen],
-        fixed=level.fixed[parent] + np.array(beside)[chosen],
-        work=np.maximum(level.work[parent], np.array([option.work for option in options])[chosen]),
-        kind=np.array(asked)[chosen],
-        tail=np.array([option.step[1] for option in options])[chosen] if tail else level.tail[parent],
+        cost=level.cost[parent] + np.concatenate([own.cost for own in options])[step],
+        fixed=level.fixed[parent] + np.concatenate(beside)[step],
+        work=np.maximum(level.work[parent], np.concatenate([own.work for own in options])[step]),
         parent=parent,
-        option=chosen,
+        step=step,
+        steps=[its for own in options for its in own.steps],
+        kind=np.concatenate(asked),
         kinds=list(kinds),
-        options=options,
         unit=view.n_in * view.layer.cin * view.layer.value_bytes,
         after=level,
     )
@@ -253,10 +264,8 @@ def _alike(asks: tuple[int, ...]) -> int:
 
 def _prune(level: Level) -> Level:
     """Without the labels that are worse than others."""
-    alike = np.array([_alike(asks) for asks, _ in level.kinds])[level.kind]
     fixed, keep = level.fixed + level.rings(), []
-    for value in np.unique(alike):
-        index = np.flatnonzero(alike == value)
+    for _, index in level.alike([_alike(asks) for asks, _ in level.kinds]):
         keep.append(index[_pareto(level.cost[index], fixed[index], level.work[index])])
     return level.take(np.concatenate(keep))
 
@@ -300,7 +309,7 @@ class Edges:
 
     def schedule(self, i: int) -> tuple[int, tuple[Choice, ...]]:
         strip, level, label = self.sources[i]
-        return strip, tuple(level.steps(label))
+        return strip, tuple(level.schedule(label))
 
 
 def front_of(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
@@ -311,19 +320,19 @@ def front_of(total: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 class _Grower:
-    """The edges that end with layer `stop` - 1 of a chain, without those that no plan as good as `known` can hold."""
+    """The edges that end with layer `stop` - 1 of a chain, without those that cost more than `bounds` allow."""
 
-    def __init__(self, chain: Chain, stop: int, tries: Tries, known: Search | None, how: How):
+    def __init__(self, chain: Chain, stop: int, tries: Tries, bounds: Bounds, how: How):
         self.chain, self.layers, self.stop = chain, chain.layers, stop
-        self.tries, self.known, self.last = tries, known, chain.staged(stop)
-        self.how, self.least_costs = how, _least_costs(chain, how.fast, how.by)
+        self.tries, self.bounds, self.last = tries, bounds, chain.staged(stop)
+        self.how, self.left = how, bounds.left(stop)
         self.found: dict[int, list] = {}
 
     def edges(self) -> dict[int, Edges]:
         """Of each first layer."""
         for strip in self._heights():
             self._grow(strip)
-        return {first: self._merge(found) for first, found in self.found.items()}
+        return {first: self._merge(self.found[first]) for first in sorted(self.found, reverse=True)}
 
     def _heights(self) -> list[int]:
         """Strip heights worth trying, the whole map among them."""
@@ -335,11 +344,8 @@ class _Grower:
 
     def _promising(self, total: np.ndarray, cost: np.ndarray, first: int) -> np.ndarray:
         """Indices of labels that need `total` bytes or more and may be in a plan as good as any known one: with all
-        other layers at their least cost."""
-        if self.known is None:
-            return np.arange(len(total))
-        others = sum(self.least_costs[:first]) + sum(self.least_costs[self.stop :])
-        return np.flatnonzero(cost + others <= self.known.least(total) * (1 + 1e-9))
+        layers before them at their least cost."""
+        return np.flatnonzero(cost + self.bounds.before[first] <= self.left[self.bounds.at(total)])
 
     def _grow(self, strip: int) -> None:
         """From the last layer backwards, all segments with strips of this height."""
@@ -354,7 +360,8 @@ class _Grower:
             if not runs or (not tail and not self._together(first)):
                 break
             role = Role(self.chain.reads_picture(first), pools, tail, own, *self.how.layer(first), self._others(first))
-            level = _extend(level, part[0], tail, offers(part[0], role, self.tries).options)
+            level = _extend(level, part[0], offers(part[0], role, self.tries).options)
+            level = level.take(self._promising(level.fixed + level.work + size_out, level.cost, first))
             if lines_of(part) <= MAX_LINES * len(part):
                 self._collect(level, part, strip, first)
             level = level.take(self._promising(level.fixed + level.rings() + level.work + size_out, level.cost, first))
@@ -385,9 +392,10 @@ class _Grower:
         size_out = 0 if self.last else map_bytes(part[-1].layer)
         maps = np.full(len(level.cost), aligned(max(size_in, size_out)))
         if size_in and size_out:  # strips are read and written alike in all modes
-            pairs = level.modes() << 16 | level.tail if strip == part[-1].layer.oh else np.zeros_like(level.tail)
+            whole = strip == part[-1].layer.oh
+            pairs = level.takes(part[0].layer) << 16 | level.rows() if whole else np.zeros_like(level.step)
             for pair in np.unique(pairs).tolist():
-                above = lead(part, strip, pair >> 16, pair & 0xFFFF)
+                above = lead(part, strip, pair >> 16 > 0, pair & 0xFFFF)
                 maps[pairs == pair] = aligned(max(above + size_in, size_out))
         total = level.fixed + level.work + maps
         good = self._promising(total, level.cost, first)
@@ -403,9 +411,12 @@ class _Grower:
         steps = [step for step in steps if source is None or source.fits(view.layer, step)]
         roles = [Role(False, True, True, self.chain.below(self.stop, step), NOT_FAST, by, source) for step in steps]
         goes = flow(view.lines, (lines,), 1)
-        found = [Offers(view, role, self.tries).option(step, goes) for step, role in zip(steps, roles, strict=True)]
+        found = [
+            Offers(view, role, self.tries).ways((step,), goes.passes) for step, role in zip(steps, roles, strict=True)
+        ]
         if found:
-            self._collect(_extend(_root(lines), view, True, lambda _: found), part, view.layer.oh, self.stop - 1)
+            options = Options.of(view.layer, [(goes, ways) for ways in found])
+            self._collect(_extend(_root(lines), view, lambda _: options), part, view.layer.oh, self.stop - 1)
 
     def _merge(self, found: list) -> Edges:
         total = np.concatenate([total for total, _, _ in found])
@@ -433,11 +444,6 @@ class Search:
     cost: np.ndarray
     via: np.ndarray
 
-    def least(self, total: np.ndarray) -> np.ndarray:
-        """The least cost of one chain found with `total` bytes of arena, or with what the end needs."""
-        at = np.searchsorted(self.totals, np.maximum(total, self.chain.end), "right")
-        return np.concatenate(([np.inf], np.minimum.accumulate(self.cost[-1])))[at]
-
     def found(self) -> list[tuple[int, float, Schedule]]:
         """(arena bytes, cost for a picture, schedule) for every arena size at which the cost falls, smallest first."""
         end = self.chain.end
@@ -460,17 +466,54 @@ class Search:
         return tuple(reversed(out))
 
 
+class Bounds:
+    """What a segment may cost, if a plan with it is to be as good as `known` ones: `before` is what all layers before
+    each boundary cost at least, `behind` what those behind it were found to cost.
+
+    Arenas are told by how many of `totals`, the known ones, are not larger. The plan known for them then needs no more
+    than the last of these, and what lies behind may have up to the next one.
+    """
+
+    def __init__(self, chain: Chain, how: How, known: Search | None):
+        self.before = np.cumsum([0, *_least_costs(chain, how.fast, how.by)])
+        self.end, self.totals = chain.end, known.totals if known else np.zeros(0, np.int64)
+        least = np.minimum.accumulate(known.cost[-1]) if known else np.zeros(0)
+        self.least = np.concatenate(([np.inf], least)) * (1 + 1e-9)
+        self.behind = np.full((len(chain.layers) + 1, len(self.least)), np.inf)
+        self.behind[-1] = 0
+
+    def at(self, total: np.ndarray) -> np.ndarray:
+        """How arenas of so many bytes, or of what the end needs, are told."""
+        return np.searchsorted(self.totals, np.maximum(total, self.end), "right")
+
+    def left(self, stop: int) -> np.ndarray:
+        """For each arena what the layers before `stop` may cost at most, in that or in a larger one."""
+        possible = np.isfinite(self.behind[stop])
+        left = np.where(possible, self.least, -np.inf) - np.where(possible, self.behind[stop], 0)
+        return np.maximum.accumulate(left[::-1])[::-1]
+
+    def add(self, stop: int, ends: dict[int, Edges]) -> None:
+        """Takes in the segments that end before `stop`, all behind which are known."""
+        nearly = np.append(self.totals - 1, np.iinfo(np.int64).max)
+        for first, found in ends.items():
+            at = np.searchsorted(found.total, nearly, "right")
+            costs = self.behind[stop] + np.concatenate(([np.inf], found.cost))[at]
+            self.behind[first] = np.minimum(self.behind[first], costs)
+
+
 def search(
     chain: Chain, how: How, tries: Tries, known: Search | None = None, progress: Progress | None = None
 ) -> Search:
     """Segments of `tries` and the best paths over them; those that are no better than `known` ones are left out.
     `how.fast` is for the chain's layers."""
     layers = chain.layers
-    edges: list[dict[int, Edges]] = [{}]
-    for stop in range(1, len(layers) + 1):
-        edges.append(_Grower(chain, stop, tries, known, how).edges())
+    edges: list[dict[int, Edges]] = [{} for _ in range(len(layers) + 1)]
+    bounds = Bounds(chain, how, known)
+    for stop in range(len(layers), 0, -1):
+        edges[stop] = _Grower(chain, stop, tries, bounds, how).edges()
+        bounds.add(stop, edges[stop])
         if progress:
-            progress(stop, len(layers))
+            progress(len(layers) + 1 - stop, len(layers))
     totals = np.unique(np.concatenate([e.total for ends in edges for e in ends.values()]))
     cost = np.full((len(edges), len(totals)), np.inf)
     via = np.zeros((len(edges), len(totals)), np.int16)

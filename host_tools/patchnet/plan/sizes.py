@@ -222,14 +222,14 @@ def wide_bytes(view: View, mode: int) -> int:
     return layer.cexp * _kept(view)
 
 
-def lead(part: Sequence[View], strip: int, mode: int, rows: int) -> int:
+def lead(part: Sequence[View], strip: int, takes: bool, rows: int) -> int:
     """Bytes by which an input map must lie above the output map over it: no row is read after it was written over.
 
-    `mode` is the first layer's, `rows` those of the last layer's chunks.
+    `takes`: the first layer takes its lines, `rows` are those of the last layer's chunks.
     """
     first, last = part[0].layer, part[-1].layer
     row_in, row_out = first.w * first.cin * first.value_bytes, last.ow * last.cout * last.value_bytes
-    reads = _strip_reads(part, strip) if strip < last.oh else _row_reads(part, mode, rows)
+    reads = _strip_reads(part, strip) if strip < last.oh else _row_reads(part, takes, rows)
     return aligned(max(0, max(written * row_out - lowest * row_in for written, lowest in reads)))
 
 
@@ -238,11 +238,11 @@ def _strip_reads(part: Sequence[View], strip: int) -> Iterator[tuple[int, int]]:
     for start, end in strips(part[-1].layer, strip):
         lowest = start
         for view in reversed(part):
-            lowest = axes(view.layer)[0].reach(lowest, lowest + 1)[0]
+            lowest = axes(view.layer)[0].lowest[lowest]
         yield end, lowest
 
 
-def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int, int]]:
+def _row_reads(part: Sequence[View], takes: bool, rows: int) -> Iterator[tuple[int, int]]:
     """(output rows written, lowest input row read then or later) at each writing of output rows."""
     first, last = part[0], part[-1]
     for start, end in chunks((last.lines.lines_out,), rows):
@@ -250,20 +250,20 @@ def _row_reads(part: Sequence[View], mode: int, rows: int) -> Iterator[tuple[int
             made = end
             for view in reversed(part[1:]):
                 made = view.lines.need(made)
-            yield end, _still_read(first, mode, made)
+            yield end, _still_read(first, takes, made)
         elif first.layer.kind == "block":
-            yield end, min(first.lines.added(start), _still_read(first, mode, end))
-        elif not first.layer.expand and mode != COVER:
+            yield end, min(first.lines.added(start), _still_read(first, takes, end))
+        elif not first.layer.expand and not takes:
             yield end, first.lines.lowest(start)
         else:  # row by row: the chunk's next rows are expanded later, as are those of the next chunk
-            later = _still_read(first, mode, end)
+            later = _still_read(first, takes, end)
             for row in range(start, end):
                 yield row + 1, min(later, row if first.layer.residual else first.lines.need(row + 1))
 
 
-def _still_read(view: View, mode: int, made: int) -> int:
+def _still_read(view: View, takes: bool, made: int) -> int:
     """The lowest input row that a layer, `made` of whose output rows are there, has yet to read."""
-    if not takes_lines(view.layer, mode):
+    if not takes:
         return view.lines.lowest(made)
     unread = view.lines.unread(made)
     return min(view.lines.added(made), unread) if view.lines.adds else unread
@@ -326,12 +326,12 @@ def segment_areas(
         work_parts(view, step, last and i == n - 1) for i, (view, step) in enumerate(zip(part, schedule, strict=True))
     )
     size_in = 0 if first else input_map_bytes(part[0].layer)
-    size_out = 0 if last else map_bytes(part[-1].layer)
+    size_out, takes = 0 if last else map_bytes(part[-1].layer), takes_lines(part[0].layer, schedule[0][0])
     return Areas(
         persistent=0,
         input=size_in,
         output=size_out,
-        lead=lead(part, strip, schedule[0][0], schedule[-1][1]) if size_in and size_out else 0,
+        lead=lead(part, strip, takes, schedule[-1][1]) if size_in and size_out else 0,
         rings=tuple(
             k * view.n_in * input_bytes(view.layer, first and i == 0)
             for i, (k, view) in enumerate(zip(lines, part, strict=True))

@@ -21,7 +21,7 @@ from .. import models, rooms
 from ..blob import qnet_file
 from ..blob.files import model_file
 from ..blob.order import fast_layers
-from ..blob.pack import pack
+from ..blob.pack import layerwise, pack
 from ..blob.quantized import QNet
 from ..blob.random import random_qnet
 from ..blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
@@ -30,7 +30,7 @@ from ..net import zoo
 from ..net.layers import Layer
 from ..net.network import Network, aligned
 from ..plan import choice, costs
-from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, modes
+from ..plan.modes import DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP
 from ..plan.place import Plan, Segment, Step, areas, block_name, place
 from ..plan.sources import Flash
 from . import cycles
@@ -178,16 +178,6 @@ def block_jobs() -> Iterator[Job]:
         strip, groups = STRIPS[i - 1]
         plan = block_plan(network, block_step(block, FAST, 1, groups), strip)
         yield Job(f"block {i}", "fast, strips", network, plan, pack(qnet, plan))
-
-
-def layerwise(qnet: QNet) -> Plan:
-    """Layer by layer, every map stored whole: fast where that may be, else the cheapest portable mode."""
-    layers = qnet.design.run()
-    schedule = []
-    for i, (layer, fast) in enumerate(zip(layers, fast_layers(qnet), strict=True)):
-        step = (FAST, 1, layer.cexp) if fast else (modes(layer, i == 0, True)[0], 1, 0)
-        schedule.append((layer.oh, (step,)))
-    return place(qnet.design, schedule)
 
 
 def network_jobs(name: str, qnet: QNet, own: Plan | None = None) -> Iterator[Job]:

@@ -9,8 +9,17 @@
 
 #include "engine/kernels/pn_kernels.h"
 
-// Pixels at a time, whose sums lie on the stack; there are sums for whole fours of them.
+// Pixels at a time, whose sums lie on the stack; there are sums for whole eights of them. PN_BESIDE_ROOM: values of
+// input lines that the stack has room for, too.
+#if defined(__SSE2__)
+#define PN_BESIDE 64
+#define PN_BESIDE_ROOM 16384
+#define PN_ROW_SPILL 32 // bytes that are written behind a row
+#else
 #define PN_BESIDE 16
+#define PN_BESIDE_ROOM 1
+#define PN_ROW_SPILL 0
+#endif
 #define PN_FOURS(n) (((n) + 3u) / 4 * 4)
 
 // Values of pixels: {value, value} of each, `pitch` pixels before the next two values of each. Up to three pixels
@@ -20,14 +29,19 @@ typedef struct {
     uint32_t pitch, quads;
 } pn_values_t;
 
-// A row of a depthwise convolution: bytes, signed or not, 8 of which are read from each place on; of `pairs` of pixels
-// beside each other the two weights in a word.
+// Bytes of a row that `n` pixels of a depthwise convolution are made of, or that are read with them.
+#define PN_ROW(n, stride) ((n) * (stride) + 2u * PN_MAX_FAST_KERNEL + 2u)
+
+// The kernel of a depthwise convolution: of pairs of pixels beside each other the two weights in a word. Pixels are
+// bytes, signed or not.
 typedef struct {
-    const uint8_t *at;
-    uint32_t weights[PN_MAX_FAST_KERNEL / 2 + 1];
-    uint32_t stride, pairs;
+    uint32_t weights[PN_MAX_FAST_KERNEL][PN_MAX_FAST_KERNEL / 2 + 1];
+    uint32_t size, stride;
+    int32_t bias, mult;
+    int shift;
     bool is_signed;
-} pn_row_t;
+} pn_kernel_t;
+typedef uint8_t pn_row_t[PN_ROW(PN_BESIDE, 2) + PN_ROW_SPILL];
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -40,8 +54,46 @@ static inline __m128i pn_load8(const void *p) {
     return _mm_loadl_epi64((const __m128i *)p);
 }
 
+static inline __m128i pn_load4(const void *p) {
+    int32_t v;
+    memcpy(&v, p, 4);
+    return _mm_cvtsi32_si128(v);
+}
+
 static inline __m128i pn_madd(__m128i sums, __m128i values, __m128i weights) {
     return _mm_add_epi32(sums, _mm_madd_epi16(values, weights));
+}
+
+// memcpy for rows, without a call.
+static inline void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
+    if (n >= 16) {
+        for (uint32_t i = 0; i < n - 16; i += 16) {
+            _mm_storeu_si128((__m128i *)(void *)(to + i), pn_load(from + i));
+        }
+        _mm_storeu_si128((__m128i *)(void *)(to + n - 16), pn_load(from + n - 16));
+    } else if (n >= 8) {
+        __m128i last = pn_load8(from + n - 8);
+        _mm_storel_epi64((__m128i *)(void *)to, pn_load8(from));
+        _mm_storel_epi64((__m128i *)(void *)(to + n - 8), last);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+        for (uint32_t i = 0; i < n; i++) {
+            to[i] = from[i];
+        }
+    }
+}
+
+// `n` bytes of a row, and others `around` them: `before` (up to 15), and up to `bytes` in all.
+static inline void pn_put_row(uint8_t *out, int around, uint32_t before, const uint8_t *from, uint32_t n,
+    uint32_t bytes) {
+    __m128i v = _mm_set1_epi8((char)around);
+    _mm_storeu_si128((__m128i *)(void *)out, v);
+    pn_copy_row(out + before, from, n);
+    for (uint32_t at = before + n; at < bytes; at += 16) {
+        _mm_storeu_si128((__m128i *)(void *)(out + at), v);
+    }
 }
 
 // For 4 * count pixels. Of bytes, the even ones of a quad go with the first pair of values, the odd ones with the
@@ -78,25 +130,29 @@ static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, co
 
 static inline __attribute__((always_inline)) void pn_add_by(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n,
     int32_t *a, int32_t *b) {
-    switch ((n + 3) / 4) {
-        case 1:
-            pn_add_fours(x, w, wide16, 1, a, b);
-            break;
-        case 2:
-            pn_add_fours(x, w, wide16, 2, a, b);
-            break;
-        case 3:
-            pn_add_fours(x, w, wide16, 3, a, b);
-            break;
-        case 4:
-            pn_add_fours(x, w, wide16, 4, a, b);
-            break;
+    uint32_t fours = (n + 3) / 4, parts = (fours + 3) / 4, each = (fours + parts - 1) / parts;
+    for (; fours > 0; fours -= each, a += 4 * each, b += 4 * each, x.at += 8 * each) {
+        each = fours < each ? fours : each;
+        switch (each) {
+            case 1:
+                pn_add_fours(x, w, wide16, 1, a, b);
+                break;
+            case 2:
+                pn_add_fours(x, w, wide16, 2, a, b);
+                break;
+            case 3:
+                pn_add_fours(x, w, wide16, 3, a, b);
+                break;
+            case 4:
+                pn_add_fours(x, w, wide16, 4, a, b);
+                break;
+        }
     }
 }
 
 // a[i], b[i] += the products of pixel i's values and the weights of two outputs: for each two pairs of values a quad
 // for `a` and one for `b` (FORMAT.md, Fast schedules).
-static inline void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
+static void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
     if (wide16) {
         pn_add_by(x, w, true, n, a, b);
     } else {
@@ -118,43 +174,122 @@ static inline void pn_spread(const int8_t *at, int step, uint32_t n, int16_t *ev
     }
 }
 
-static inline __attribute__((always_inline)) __m128i pn_beside(const pn_row_t *row, const uint8_t *at, bool by_two) {
-    __m128i bytes = pn_load8(at), above = row->is_signed ? bytes : _mm_setzero_si128();
-    __m128i v = row->is_signed ? _mm_srai_epi16(_mm_unpacklo_epi8(above, bytes), 8) : _mm_unpacklo_epi8(bytes, above);
-    return by_two ? v : _mm_unpacklo_epi16(v, _mm_srli_si128(v, 2));
-}
-
-// sums[i] += the products of the row's pixels from i * stride on and the weights.
-static inline void pn_add_row(const pn_row_t *row, uint32_t n, int32_t *sums) {
-    for (uint32_t i = 0; i < n; i += 4) {
-        const uint8_t *at = row->at + i * row->stride;
-        __m128i out = pn_load(sums + i);
-        for (uint32_t p = 0; p < row->pairs; p++, at += 2) {
-            __m128i values = row->stride == 2 ? pn_beside(row, at, true) : pn_beside(row, at, false);
-            out = pn_madd(out, values, _mm_set1_epi32((int32_t)row->weights[p]));
-        }
-        _mm_storeu_si128((__m128i *)(void *)(sums + i), out);
-    }
-}
-
-static inline __m128i pn_wide_four(const int32_t *sums, __m128i m, int shift) {
+// Values of 0..255 of four sums, as pn_wide has them.
+static inline __m128i pn_wide_four(__m128i v, __m128i m, int shift) {
     const __m128i half = _mm_set_epi32(0, INT32_MIN, 0, INT32_MIN), upper = _mm_set_epi32(-1, 0, -1, 0);
-    __m128i v = pn_load(sums);
     v = _mm_slli_epi32(_mm_and_si128(v, _mm_cmpgt_epi32(v, _mm_setzero_si128())), shift);
     __m128i even = _mm_srli_epi64(_mm_add_epi64(_mm_mul_epu32(v, m), half), 32);
     __m128i odd = _mm_add_epi64(_mm_mul_epu32(_mm_srli_epi64(v, 32), m), half);
     return _mm_or_si128(even, _mm_and_si128(odd, upper));
 }
 
-// Values of 0..255 of `n` sums, as pn_wide has them, for whole eights.
+static inline void pn_put_wide(__m128i lo, __m128i hi, uint8_t *out) {
+    __m128i v = _mm_packs_epi32(lo, hi);
+    _mm_storel_epi64((__m128i *)(void *)out, _mm_packus_epi16(v, v));
+}
+
+// Those of `n` sums, for whole eights.
 static inline void pn_wide_ends(const int32_t *sums, uint32_t n, int shift, int32_t mult, uint8_t *out) {
     __m128i m = _mm_set1_epi32(mult);
     for (uint32_t i = 0; i < n; i += 8) {
-        __m128i v = _mm_packs_epi32(pn_wide_four(sums + i, m, shift), pn_wide_four(sums + i + 4, m, shift));
-        _mm_storel_epi64((__m128i *)(void *)(out + i), _mm_packus_epi16(v, v));
+        __m128i lo = pn_wide_four(pn_load(sums + i), m, shift);
+        pn_put_wide(lo, i + 4 < n ? pn_wide_four(pn_load(sums + i + 4), m, shift) : lo, out + i);
+    }
+}
+
+static inline __attribute__((always_inline)) __m128i pn_eight(const uint8_t *at, bool is_signed) {
+    __m128i bytes = pn_load8(at);
+    return is_signed ? _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8)
+                     : _mm_unpacklo_epi8(bytes, _mm_setzero_si128());
+}
+
+// Four values from pixel `i` on, or eight.
+static inline __attribute__((always_inline)) void pn_under(const pn_kernel_t *w, const pn_row_t *rows, uint32_t i,
+    uint32_t kernel, uint32_t stride, bool is_signed, bool both, uint8_t *out) {
+    __m128i lo = _mm_set1_epi32(w->bias), hi = lo, m = _mm_set1_epi32(w->mult);
+    for (uint32_t line = 0; line < kernel; line++) {
+        for (uint32_t k = 0; k < kernel; k += 2) {
+            const uint8_t *at = rows[line] + i * stride + k;
+            __m128i one = pn_eight(at, is_signed), weights = _mm_set1_epi32((int32_t)w->weights[line][k / 2]);
+            if (stride == 2) {
+                lo = pn_madd(lo, one, weights);
+                hi = both ? pn_madd(hi, pn_eight(at + 8, is_signed), weights) : hi;
+            } else {
+                __m128i two = k + 1 < kernel ? pn_eight(at + 1, is_signed) : _mm_setzero_si128();
+                lo = pn_madd(lo, _mm_unpacklo_epi16(one, two), weights);
+                hi = both ? pn_madd(hi, _mm_unpackhi_epi16(one, two), weights) : hi;
+            }
+        }
+    }
+    lo = pn_wide_four(lo, m, w->shift);
+    pn_put_wide(lo, both ? pn_wide_four(hi, m, w->shift) : lo, out + i);
+}
+
+static inline __attribute__((always_inline)) void pn_under_by(const pn_kernel_t *w, const pn_row_t *rows, uint32_t n,
+    uint32_t kernel, uint32_t stride, bool is_signed, uint8_t *out) {
+    uint32_t i = 0;
+    for (; i + 4 < n; i += 8) {
+        pn_under(w, rows, i, kernel, stride, is_signed, true, out);
+    }
+    if (i < n) {
+        pn_under(w, rows, i, kernel, stride, is_signed, false, out);
+    }
+}
+
+// Depthwise values of `n` pixels, for whole eights: of what lies under the kernel from i * stride on.
+static void pn_depthwise_beside(const pn_kernel_t *w, const pn_row_t *rows, uint32_t n, uint8_t *out) {
+    switch (w->size * 4 + w->stride * 2 - 2 + w->is_signed) {
+        case 12:
+            pn_under_by(w, rows, n, 3, 1, false, out);
+            break;
+        case 13:
+            pn_under_by(w, rows, n, 3, 1, true, out);
+            break;
+        case 14:
+            pn_under_by(w, rows, n, 3, 2, false, out);
+            break;
+        case 15:
+            pn_under_by(w, rows, n, 3, 2, true, out);
+            break;
+        case 20:
+            pn_under_by(w, rows, n, 5, 1, false, out);
+            break;
+        case 22:
+            pn_under_by(w, rows, n, 5, 2, false, out);
+            break;
+        case 28:
+            pn_under_by(w, rows, n, 7, 1, false, out);
+            break;
+        case 30:
+            pn_under_by(w, rows, n, 7, 2, false, out);
+            break;
+    }
+}
+
+// Values of two channels as pairs.
+static inline void pn_pairs(const uint8_t *a, const uint8_t *b, uint32_t n, int16_t *out) {
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m128i bytes = _mm_unpacklo_epi8(pn_load4(a + i), pn_load4(b + i));
+        _mm_storeu_si128((__m128i *)(void *)(out + 2 * i), _mm_unpacklo_epi8(bytes, _mm_setzero_si128()));
+    }
+    for (; i < n; i++) {
+        out[2 * i] = a[i];
+        out[2 * i + 1] = b[i];
     }
 }
 #else
+static void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
+    memcpy(to, from, n);
+}
+
+static void pn_put_row(uint8_t *out, int around, uint32_t before, const uint8_t *from, uint32_t n, uint32_t bytes) {
+    memset(out, around, bytes);
+    if (n > 0) {
+        memcpy(out + before, from, n);
+    }
+}
+
 static void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
     uint32_t size = wide16 ? 2 : 1;
     for (uint32_t i = 0; i < x.quads; i++, w += 8 * size, x.at += 4 * x.pitch) {
@@ -181,21 +316,35 @@ static void pn_spread(const int8_t *at, int step, uint32_t n, int16_t *even, int
     }
 }
 
-static void pn_add_row(const pn_row_t *row, uint32_t n, int32_t *sums) {
-    for (uint32_t p = 0; p < 2 * row->pairs; p++) {
-        for (uint32_t i = 0; i < n; i++) {
-            const uint8_t *at = row->at + p + i * row->stride;
-            sums[i] += (int16_t)(row->weights[p / 2] >> (p % 2 * 16)) * (row->is_signed ? (int8_t)*at : *at);
-        }
-    }
-}
-
 // Those of sums below 0 are 0 anyway, and products without a sign are what compilers bring into vectors.
 static void pn_wide_ends(const int32_t *restrict sums, uint32_t n, int shift, int32_t mult, uint8_t *restrict out) {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t positive = sums[i] > 0 ? (uint32_t)sums[i] : 0;
         uint32_t v = (uint32_t)(((uint64_t)(positive << shift) * (uint32_t)mult + 0x80000000u) >> 32);
         out[i] = (uint8_t)(v > 255 ? 255 : v);
+    }
+}
+
+static void pn_depthwise_beside(const pn_kernel_t *w, const pn_row_t *rows, uint32_t n, uint8_t *out) {
+    int32_t sums[PN_BESIDE];
+    for (uint32_t i = 0; i < n; i++) {
+        sums[i] = w->bias;
+    }
+    for (uint32_t tap = 0; tap < w->size * w->size; tap++) {
+        uint32_t line = tap / w->size, pixel = tap % w->size;
+        int weight = (int16_t)(w->weights[line][pixel / 2] >> (pixel % 2 * 16));
+        for (uint32_t i = 0; i < n; i++) {
+            uint8_t v = rows[line][pixel + i * w->stride];
+            sums[i] += weight * (w->is_signed ? (int8_t)v : v);
+        }
+    }
+    pn_wide_ends(sums, n, w->shift, w->mult, out);
+}
+
+static void pn_pairs(const uint8_t *a, const uint8_t *b, uint32_t n, int16_t *out) {
+    for (uint32_t i = 0; i < n; i++) {
+        out[2 * i] = a[i];
+        out[2 * i + 1] = b[i];
     }
 }
 #endif

@@ -68,10 +68,21 @@ pn_windows_t pn_conv_windows(const pn_conv_t *c, int x0, uint32_t pixels, int8_t
 void pn_conv_dots(const pn_conv_t *c, pn_windows_t windows, uint32_t pixels, int8_t *out, int step) {
     int n = c->in.lines * c->in.pixels * c->cin;
     const int8_t *x = c->x;
+    int32_t sums[4];
     for (; pixels > 0; pixels--, windows.at += windows.step, out += step) {
         const int8_t *weight = c->weight;
         for (int i = 0; i < c->cout; i++, weight += n) {
-            int32_t acc = pn_dot(windows.at, weight, n, c->bias[i]), added = x == NULL ? 0 : c->res_mult * x[i];
+            int32_t acc, added = x == NULL ? 0 : c->res_mult * x[i];
+            if (PN_DSP) { // which has kernels of its own for more than one output
+                acc = pn_dot(windows.at, weight, n, c->bias[i]);
+            } else {
+                if (i % 4 == 0) {
+                    int some = c->cout - i < 4 ? c->cout - i : 4;
+                    memcpy(sums, c->bias + i, (size_t)some * sizeof(sums[0]));
+                    pn_dots(windows.at, weight, n, n, some, sums);
+                }
+                acc = sums[i % 4];
+            }
             out[i] = pn_narrow_end(pn_narrow_q8(acc, c->shift, c->mult[i]) + c->zero_q8 + added);
         }
         x = x == NULL ? NULL : x + c->x_step;

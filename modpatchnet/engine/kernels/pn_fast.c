@@ -63,9 +63,6 @@ void pn_fast_begin(const pn_fast_t *f) {
 
 #include "engine/kernels/pn_beside.h"
 
-#define ROW \
-    (2 * PN_BESIDE + PN_MAX_FAST_KERNEL + 9) // bytes of a row that PN_BESIDE pixels are made of, or that are read
-
 // Where the weight at pixel `x` of the kernel's line `y` lies among a channel's.
 static uint32_t tap_at(const pn_fast_t *f, uint32_t y, uint32_t x) {
     static const uint8_t rolling[9] = { 2, 3, 6, 0, 1, 4, 5, 7, 10 };
@@ -84,7 +81,7 @@ static uint32_t beside(uint32_t pixels) {
 
 // A group at work on a line, and what is the same for all its channels. `kept`: from a channel's kept lines to the
 // place of each line under the kernel, the first of which is `top`; `taps`: tap_at; beside_in, beside_out: of input and
-// output.
+// output; keep: kept lines, of channels from `kept_from` on; room: for input lines, or NULL.
 typedef struct {
     const pn_fast_t *f;
     pn_fast_area_t area;
@@ -95,6 +92,9 @@ typedef struct {
     uint32_t kept[PN_MAX_FAST_KERNEL];
     uint8_t taps[PN_MAX_FAST_KERNEL * PN_MAX_FAST_KERNEL];
     uint32_t beside_in, beside_out;
+    uint8_t *keep;
+    uint32_t kept_from;
+    int16_t *room;
 } group_t;
 
 static uint32_t kept_at(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t y) {
@@ -119,6 +119,8 @@ static void set_group(group_t *g, uint32_t from) {
     g->from = from;
     g->n = pn_fast_group(g->f, from);
     g->weights = pn_fast_weights(g->f, &g->bytes, from, g->n);
+    g->keep = pn_fast_kept(g->f, &g->area);
+    g->kept_from = g->f->sweep ? from : 0;
 }
 
 static uint32_t least(uint32_t a, uint32_t b) {
@@ -129,9 +131,11 @@ static int32_t read32(const uint8_t *p) {
     return *(const int32_t *)(const void *)p;
 }
 
-static void fill(int32_t *sums, int32_t v) {
-    for (uint32_t i = 0; i < PN_BESIDE; i++) {
-        sums[i] = v;
+static void fill(int32_t *sums, uint32_t n, int32_t v) {
+    for (uint32_t i = 0; i < n; i += 8) {
+        for (uint32_t k = 0; k < 8; k++) {
+            sums[i + k] = v;
+        }
     }
 }
 
@@ -146,21 +150,48 @@ static void narrow_q8(int32_t *sums, uint32_t n, int shift, int32_t mult) {
 
 // ---------------------------------------------------------------- expansion
 
-static pn_values_t widened(const pn_fast_t *f, const uint8_t *x) {
-    uint32_t pitch = pn_fast_eight(f) ? f->in : 2 * pn_fast_words(f);
-    pn_values_t out = { (const int16_t *)(const void *)x, pitch, pn_fast_quads(f) };
+// New line `i` as pn_values_t, and where it lies.
+static int16_t *wide_at(const group_t *g, uint32_t i) {
+    const pn_fast_t *f = g->f;
+    return g->room != NULL ? g->room + i * 4 * pn_fast_quads(f) * PN_FOURS(f->in)
+                           : (int16_t *)(void *)(f->work + i * g->area.line);
+}
+
+static pn_values_t widened(const group_t *g, uint32_t i) {
+    const pn_fast_t *f = g->f;
+    uint32_t inside = pn_fast_eight(f) ? f->in : 2 * pn_fast_words(f);
+    pn_values_t out = { wide_at(g, i), g->room != NULL ? PN_FOURS(f->in) : inside, pn_fast_quads(f) };
     return out;
 }
 
-// A line of int8 pixels becomes one of pn_values_t at `x`, as quads of weights want it: of four channels the first and
-// third one, then the others. Behind an odd number of channels are zeros.
-static void widen(const pn_fast_t *f, pn_pixels_t in, uint8_t *x) {
-    pn_values_t line = widened(f, x);
-    for (uint32_t c = 0; c < 4 * line.quads; c++) {
-        int16_t *to = (int16_t *)(void *)x + (c / 4 * 2 + c % 2) * 2 * line.pitch + c / 2 % 2;
+// A line of int8 pixels becomes one of pn_values_t, as quads of weights want it: of four channels the first and third
+// one, then the others. Behind an odd number of channels are zeros.
+static void widen_line(const pn_fast_t *f, pn_pixels_t in, uint32_t pitch, int16_t *to) {
+    for (uint32_t c = 0; c < 4 * pn_fast_quads(f); c++) {
+        int16_t *one = to + (c / 4 * 2 + c % 2) * 2 * pitch + c / 2 % 2;
         const int8_t *from = in.at + c;
         for (uint32_t i = 0; i < f->in; i++, from += in.step) {
-            to[2 * i] = c < f->cin ? *from : 0;
+            one[2 * i] = c < f->cin ? *from : 0;
+        }
+    }
+}
+
+// So do the new lines for the channels from `from` on, in `room` if it is large enough, else in the work area, where
+// pixels that are read as bytes have no place.
+static void widen(group_t *g, const pn_pixels_t *in, uint32_t lines, uint32_t from, int16_t *room) {
+    const pn_fast_t *f = g->f;
+    bool fits = f->cin % 4 == 0 && lines * f->cin * PN_FOURS(f->in) <= PN_BESIDE_ROOM;
+    g->room = f->expands && fits ? room : NULL;
+    for (uint32_t i = 0; i < lines; i++) {
+        uint32_t pitch = widened(g, i).pitch;
+        int16_t *to = wide_at(g, i);
+        if (in[i].at == NULL) {
+            continue;
+        } else if (g->room == NULL && pn_fast_widens(f, from)) {
+            widen_line(f, in[i], pitch, to);
+        }
+        for (uint32_t c = 0; c < f->cin && g->room != NULL; c += 4, to += 4 * pitch) {
+            pn_spread(in[i].at + c, in[i].step, f->in, to, to + 2 * pitch);
         }
     }
 }
@@ -175,33 +206,33 @@ static void add_bytes(const pn_fast_t *f, pn_pixels_t in, const uint8_t *w, uint
     }
 }
 
-// A line of expanded channels `c` and c + 1. line: the input line, at NULL outside the map;  x: as it is widened
-static void expand(const group_t *g, uint32_t c, pn_pixels_t line, const uint8_t *x, uint8_t *a, uint8_t *b) {
+// New line `line` of expanded channels `c` and c + 1. in: the input line, at NULL outside the map
+static void expand(const group_t *g, uint32_t c, pn_pixels_t in, uint32_t line, uint8_t *a, uint8_t *b) {
     const pn_fast_t *f = g->f;
     const uint8_t *p = g->weights.expand + (c - g->from) / 2 * g->bytes.pair;
-    if (line.at == NULL) {
+    if (in.at == NULL) {
         memset(a, 0, f->in);
         memset(b, 0, f->in);
         return;
     }
-    pn_values_t in = widened(f, x);
-    for (uint32_t i = 0, n; i < f->in; i += n, in.at += 2 * n, line.at += (int)n * line.step) {
+    pn_values_t wide = widened(g, line);
+    for (uint32_t i = 0, n; i < f->in; i += n, wide.at += 2 * n, in.at += (int)n * in.step) {
         int32_t sums[2][PN_BESIDE];
         uint8_t values[2][PN_BESIDE];
         n = least(g->beside_in, f->in - i);
         for (uint32_t k = 0; k < 2; k++) {
-            fill(sums[k], read32(p + 4 * k));
+            fill(sums[k], n, read32(p + 4 * k));
         }
-        if (f->as_bytes) {
-            add_bytes(f, line, p + 16, n, sums[0], sums[1]);
+        if (f->as_bytes && g->room == NULL) {
+            add_bytes(f, in, p + 16, n, sums[0], sums[1]);
         } else {
-            pn_add_values(in, p + 16, f->wide16 && !pn_fast_eight(f), n, sums[0], sums[1]);
+            pn_add_values(wide, p + 16, f->wide16 && !pn_fast_eight(f), n, sums[0], sums[1]);
         }
         for (uint32_t k = 0; k < 2; k++) {
             pn_wide_ends(sums[k], n, f->shift_expand, read32(p + 8 + 4 * k), values[k]);
         }
-        memcpy(a + i, values[0], n);
-        memcpy(b + i, values[1], n);
+        pn_copy_row(a + i, values[0], n);
+        pn_copy_row(b + i, values[1], n);
     }
 }
 
@@ -214,52 +245,60 @@ static void copy_line(const pn_fast_t *f, uint32_t c, pn_pixels_t in, uint8_t *o
 
 // ---------------------------------------------------------------- depthwise convolution
 
-// ROW bytes of a row from pixel `first` on, which may lie before or behind it.
-static void part_of(const pn_fast_t *f, const uint8_t *row, int first, uint8_t *out) {
-    int lo = first < 0 ? -first : 0, hi = f->in - first < ROW ? f->in - first : ROW;
-    memset(out, f->expands ? 0 : f->zero_in, ROW);
-    if (hi > lo) {
-        memcpy(out + lo, row + first + lo, (size_t)(hi - lo));
+static inline __attribute__((always_inline)) void set_weights(const uint8_t *p, const uint8_t *taps, uint32_t size,
+    pn_kernel_t *k) {
+    for (uint32_t line = 0; line < size; line++, taps += size) {
+        for (uint32_t x = 0; x < size; x += 2) {
+            uint32_t one = (uint32_t)(int8_t)p[taps[x]] & 0xffff;
+            k->weights[line][x / 2] = one | (x + 1 < size ? (uint32_t)(int8_t)p[taps[x + 1]] << 16 : 0);
+        }
     }
 }
 
-// A line's depthwise values of channel `c`, `n` from pixel `x` on. rows: of the kernel, NULL for one of zeros
-static void depthwise(const group_t *g, uint32_t c, const uint8_t *const *rows, uint32_t x, uint32_t n, uint8_t *out) {
+// The kernel of channel `c`.
+static void set_kernel(const group_t *g, uint32_t c, pn_kernel_t *k) {
     const pn_fast_t *f = g->f;
     const uint8_t *p = g->weights.depthwise + (c - g->from) * g->bytes.channel, *scale = p + g->bytes.channel - 8;
-    int32_t sums[PN_BESIDE];
-    fill(sums, read32(scale));
-    for (uint32_t line = 0; line < f->kernel; line++) {
-        uint8_t part[ROW];
-        pn_row_t row = { part, { 0 }, f->stride, (f->kernel + 1u) / 2, !f->expands };
-        const uint8_t *taps = g->taps + line * f->kernel;
-        for (uint32_t pixel = 0; pixel < f->kernel; pixel++) {
-            row.weights[pixel / 2] |= (uint32_t)(uint16_t)(int8_t)p[taps[pixel]] << pixel % 2 * 16;
-        }
-        if (rows[line] != NULL) {
-            part_of(f, rows[line], (int)(x * f->stride) - f->pad, part);
-            pn_add_row(&row, n, sums);
-        }
+    k->size = f->kernel;
+    k->stride = f->stride;
+    k->bias = read32(scale);
+    k->mult = read32(scale + 4);
+    k->shift = f->shift_depthwise;
+    k->is_signed = !f->expands;
+    if (PN_BESIDE > 16 && f->kernel == 3) { // on a PC, where code may be large
+        set_weights(p, g->taps, 3, k);
+    } else {
+        set_weights(p, g->taps, f->kernel, k);
     }
-    pn_wide_ends(sums, n, f->shift_depthwise, read32(scale + 4), out);
+}
+
+// Of rows, or zeros (NULL), what `n` output pixels from `x` on are made of; it may lie before or behind a row.
+static void rows_under(const pn_fast_t *f, const uint8_t *const *rows, uint32_t x, uint32_t n, pn_row_t *out) {
+    uint32_t bytes = PN_ROW(n, f->stride);
+    int first = (int)(x * f->stride) - f->pad, lo = first < 0 ? -first : 0;
+    int hi = f->in - first < (int)bytes ? f->in - first : (int)bytes, outside = f->expands ? 0 : f->zero_in;
+    for (uint32_t line = 0; line < f->kernel; line++) {
+        bool inside = hi > lo && rows[line] != NULL;
+        const uint8_t *from = inside ? rows[line] + first + lo : NULL;
+        pn_put_row(out[line], outside, (uint32_t)lo, from, inside ? (uint32_t)(hi - lo) : 0, bytes);
+    }
 }
 
 // ---------------------------------------------------------------- lines
 
 static uint8_t *kept_lines(const group_t *g, uint32_t channel) {
-    return pn_fast_kept(g->f, &g->area) + (channel - (g->f->sweep ? g->from : 0)) * g->area.kept;
+    return g->keep + (channel - g->kept_from) * g->area.kept;
 }
 
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     group_t g = line_of(f, 0);
+    int16_t room[PN_BESIDE_ROOM];
     uint32_t place = kept_at(f, &g.area, y);
-    if (in.at != NULL && pn_fast_widens(f, from)) {
-        widen(f, in, f->work);
-    }
+    widen(&g, &in, 1, from, room);
     for (; from < to; from += f->group) {
         set_group(&g, from);
         for (uint32_t c = from; c < from + g.n; c += 2) {
-            expand(&g, c, in, f->work, kept_lines(&g, c) + place, kept_lines(&g, c + 1) + place);
+            expand(&g, c, in, 0, kept_lines(&g, c) + place, kept_lines(&g, c + 1) + place);
         }
     }
 }
@@ -270,17 +309,17 @@ typedef const uint8_t *rows_t[2][PN_MAX_FAST_KERNEL];
 static void rows_of(const group_t *g, const pn_fast_lines_t *l, uint32_t c, rows_t rows) {
     const pn_fast_t *f = g->f;
     uint32_t fresh = pn_fast_lines(f), old = f->kernel - fresh;
-    uint8_t *h = f->work + g->area.h;
-    for (uint32_t k = 0; k < 2; k++) {
-        for (uint32_t i = 0; i < old; i++) {
-            rows[k][i] = g->top + (int)i < 0 ? NULL : kept_lines(g, c + k) + g->kept[i];
-        }
+    uint8_t *h = f->work + g->area.h, *kept = kept_lines(g, c);
+    for (uint32_t i = 0; i < old; i++) {
+        bool above = g->top + (int)i < 0;
+        rows[0][i] = above ? NULL : kept + g->kept[i];
+        rows[1][i] = above ? NULL : kept + g->area.kept + g->kept[i];
     }
     for (uint32_t i = 0; i < fresh; i++, h += 2 * f->in) {
         rows[0][old + i] = h;
         rows[1][old + i] = h + f->in;
         if (f->expands) {
-            expand(g, c, l->in[i], f->work + i * g->area.line, h, h + f->in);
+            expand(g, c, l->in[i], i, h, h + f->in);
         } else {
             copy_line(f, c, l->in[i], h);
             copy_line(f, c + 1, l->in[i], h + f->in);
@@ -291,9 +330,11 @@ static void rows_of(const group_t *g, const pn_fast_lines_t *l, uint32_t c, rows
 // The new rows are kept, in the place of older ones.
 static void keep_rows(const group_t *g, uint32_t c, rows_t rows) {
     const pn_fast_t *f = g->f;
+    uint8_t *kept = kept_lines(g, c);
     for (uint32_t i = f->kernel - pn_fast_lines(f); i < f->kernel && f->expands; i++) {
-        for (uint32_t k = 0; k < 2 && g->top + (int)i >= 0; k++) {
-            memcpy(kept_lines(g, c + k) + g->kept[i], rows[k][i], f->in);
+        if (g->top + (int)i >= 0) {
+            pn_copy_row(kept + g->kept[i], rows[0][i], f->in);
+            pn_copy_row(kept + g->area.kept + g->kept[i], rows[1][i], f->in);
         }
     }
 }
@@ -308,18 +349,20 @@ static pn_values_t depthwise_values(const group_t *g) {
 static void values_of(const group_t *g, const pn_fast_lines_t *l, uint32_t c) {
     const pn_fast_t *f = g->f;
     rows_t rows;
+    pn_kernel_t kernels[2];
     int16_t *out = (int16_t *)(void *)(f->work + g->area.dbuf) + (c - g->from) * depthwise_values(g).pitch;
     rows_of(g, l, c, rows);
+    set_kernel(g, c, &kernels[0]);
+    set_kernel(g, c + 1, &kernels[1]);
     for (uint32_t x = 0, n; x < f->out; x += n, out += 2 * n) {
         uint8_t values[2][PN_BESIDE];
         n = least(g->beside_out, f->out - x);
         for (uint32_t k = 0; k < 2; k++) {
-            depthwise(g, c + k, rows[k], x, n, values[k]);
+            pn_row_t under[PN_MAX_FAST_KERNEL];
+            rows_under(f, rows[k], x, n, under);
+            pn_depthwise_beside(&kernels[k], under, n, values[k]);
         }
-        for (uint32_t i = 0; i < n; i++) {
-            out[2 * i] = values[0][i];
-            out[2 * i + 1] = values[1][i];
-        }
+        pn_pairs(values[0], values[1], n, out);
     }
     keep_rows(g, c, rows);
 }
@@ -368,7 +411,7 @@ static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l)
         int32_t sums[2][PN_BESIDE];
         n = least(g->beside_out, f->out - x);
         for (uint32_t k = 0; k < 2; k++) {
-            fill(sums[k], f->narrow[output * 2 + k]);
+            fill(sums[k], n, f->narrow[output * 2 + k]);
             if (g->from > 0) {
                 sums_from(f, kept + (k * f->out + x) * bytes, n, sums[k]);
             }
@@ -386,11 +429,8 @@ static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l)
 
 void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
     group_t g = line_of(f, l->top);
-    for (uint32_t i = 0; i < pn_fast_lines(f) && pn_fast_widens(f, from); i++) {
-        if (l->in[i].at != NULL) {
-            widen(f, l->in[i], f->work + i * g.area.line);
-        }
-    }
+    int16_t room[PN_BESIDE_ROOM];
+    widen(&g, l->in, pn_fast_lines(f), from, room);
     for (; from < to; from += f->group) {
         set_group(&g, from);
         for (uint32_t c = from; c < from + g.n; c += 2) {

@@ -195,14 +195,49 @@ void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *wei
     }
 }
 
-int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
 #if defined(__SSE2__) // compilers widen to 32 bits
+static inline __m128i eight(const int8_t *p) {
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+
+// The last eight of `n` values, without those that whole eights before them have.
+static inline __m128i last_of(const int8_t *p, int n) {
+    static const int16_t behind[16] = { 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1 };
+    return _mm_and_si128(eight(p + n - 8), _mm_loadu_si128((const __m128i *)(const void *)(behind + n % 8)));
+}
+
+static inline __m128i both(__m128i a, __m128i b) {
+    return _mm_add_epi32(_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+}
+
+// Those of `outputs` that are whole fours, of eight values or more. Returns how many.
+static int dots_in_fours(const int8_t *x, const int8_t *w, int n, int step, int outputs, int32_t *sums) {
+    int i = 0;
+    for (; i + 4 <= outputs && n >= 8; i += 4, w += 4 * step) {
+        __m128i four[4], values = n % 8 ? last_of(x, n) : _mm_setzero_si128();
+        for (int k = 0; k < 4; k++) {
+            four[k] = _mm_madd_epi16(values, eight(w + k * step + n - 8));
+        }
+        for (int at = 0; at + 8 <= n; at += 8) {
+            values = eight(x + at);
+            for (int k = 0; k < 4; k++) {
+                four[k] = _mm_add_epi32(four[k], _mm_madd_epi16(values, eight(w + k * step + at)));
+            }
+        }
+        __m128i low = both(four[0], four[1]), high = both(four[2], four[3]), *at = (__m128i *)(void *)(sums + i);
+        low = _mm_add_epi32(_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high));
+        _mm_storeu_si128(at, _mm_add_epi32(_mm_loadu_si128(at), low));
+    }
+    return i;
+}
+#endif
+
+int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
+#if defined(__SSE2__)
     __m128i sums = _mm_setzero_si128();
     for (; n >= 8; n -= 8, a += 8, b += 8) {
-        __m128i x = _mm_loadl_epi64((const __m128i *)(const void *)a);
-        __m128i y = _mm_loadl_epi64((const __m128i *)(const void *)b);
-        x = _mm_srai_epi16(_mm_unpacklo_epi8(x, x), 8), y = _mm_srai_epi16(_mm_unpacklo_epi8(y, y), 8);
-        sums = _mm_add_epi32(sums, _mm_madd_epi16(x, y));
+        sums = _mm_add_epi32(sums, _mm_madd_epi16(eight(a), eight(b)));
     }
     sums = _mm_add_epi32(sums, _mm_srli_si128(sums, 8));
     bias += _mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 4));
@@ -214,7 +249,12 @@ int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
 }
 
 void pn_dots(const int8_t *x, const int8_t *w, int n, int step, int outputs, int32_t *sums) {
-    for (int i = 0; i < outputs; i++, w += step) {
+    int i = 0;
+#if defined(__SSE2__)
+    i = dots_in_fours(x, w, n, step, outputs, sums);
+    w += i * step;
+#endif
+    for (; i < outputs; i++, w += step) {
         sums[i] = pn_dot(x, w, n, sums[i]);
     }
 }
