@@ -204,7 +204,7 @@ static inline __attribute__((always_inline)) __m128i pn_eight(const uint8_t *at,
 }
 
 // Four values from pixel `i` on, or eight.
-static inline __attribute__((always_inline)) void pn_under(const pn_kernel_t *w, const pn_row_t *rows, uint32_t i,
+static inline __attribute__((always_inline)) void pn_under(const pn_kernel_t *w, pn_row_t *rows, uint32_t i,
     uint32_t kernel, uint32_t stride, bool is_signed, bool both, uint8_t *out) {
     __m128i lo = _mm_set1_epi32(w->bias), hi = lo, m = _mm_set1_epi32(w->mult);
     for (uint32_t line = 0; line < kernel; line++) {
@@ -225,7 +225,7 @@ static inline __attribute__((always_inline)) void pn_under(const pn_kernel_t *w,
     pn_put_wide(lo, both ? pn_wide_four(hi, m, w->shift) : lo, out + i);
 }
 
-static inline __attribute__((always_inline)) void pn_under_by(const pn_kernel_t *w, const pn_row_t *rows, uint32_t n,
+static inline __attribute__((always_inline)) void pn_under_by(const pn_kernel_t *w, pn_row_t *rows, uint32_t n,
     uint32_t kernel, uint32_t stride, bool is_signed, uint8_t *out) {
     uint32_t i = 0;
     for (; i + 4 < n; i += 8) {
@@ -237,7 +237,7 @@ static inline __attribute__((always_inline)) void pn_under_by(const pn_kernel_t 
 }
 
 // Depthwise values of `n` pixels, for whole eights: of what lies under the kernel from i * stride on.
-static void pn_depthwise_beside(const pn_kernel_t *w, const pn_row_t *rows, uint32_t n, uint8_t *out) {
+static void pn_depthwise_beside(const pn_kernel_t *w, pn_row_t *rows, uint32_t n, uint8_t *out) {
     switch (w->size * 4 + w->stride * 2 - 2 + w->is_signed) {
         case 12:
             pn_under_by(w, rows, n, 3, 1, false, out);
@@ -325,7 +325,7 @@ static void pn_wide_ends(const int32_t *restrict sums, uint32_t n, int shift, in
     }
 }
 
-static void pn_depthwise_beside(const pn_kernel_t *w, const pn_row_t *rows, uint32_t n, uint8_t *out) {
+static void pn_depthwise_beside(const pn_kernel_t *w, pn_row_t *rows, uint32_t n, uint8_t *out) {
     int32_t sums[PN_BESIDE];
     for (uint32_t i = 0; i < n; i++) {
         sums[i] = w->bias;
