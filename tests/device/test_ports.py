@@ -264,9 +264,13 @@ def test_emulated_board_uses_the_hard_float_abi():
     assert "Tag_ABI_VFP_args: VFP registers" in attributes
 
 
-def test_everything_compiles_for_an_h7_without_library_or_statics(tmp_path):
+@pytest.mark.parametrize(
+    "options", ["", "-DPN_PORTABLE", "-DPN_NO_FLOAT32 -DPN_NO_DETECT -DPN_NO_SOUND -DPN_NO_HEATMAP"]
+)
+def test_everything_compiles_for_an_h7_without_library_or_statics(tmp_path, options):
     require("qemu")  # its generated headers serve the binding
-    result = subprocess.run([ROOT / "ports" / "stm32" / "h7-check", tmp_path], text=True, capture_output=True)
+    check, env = ROOT / "ports" / "stm32" / "h7-check", os.environ | {"CFLAGS_EXTRA": options}
+    result = subprocess.run([check, tmp_path], text=True, capture_output=True, env=env)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
