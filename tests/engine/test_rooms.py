@@ -165,6 +165,7 @@ print(json.dumps(sorted({name.split(".")[2] for name in sys.modules if name.star
 """
 NAMED = {  # who asks for a task's room by its name: module, task, part of the room
     ("cli.designing", "detect", "boxes"),  # `patchnet anchors`
+    ("importers.dequantized", "classify", "record"),  # whose integers are made real again, of no other task
     ("net.recipe", "classify", "end"),  # a recipe that asks for no other end
     ("report.bench", "classify", "end"),  # blocks that are measured want one
 }

@@ -32,6 +32,7 @@ static void group_step(pn_model_t *m, pn_stage_t *s, uint32_t end, pn_made_t *ou
         s->fresh = 0;
     }
     if (s->mode == PN_MODE_SWEEP) {
+        fast_first(m, s, s->line);
         sweep_line(m, s);
     } else if (pn_floats(m)) {
         float_group_line(m, s);
@@ -79,6 +80,7 @@ static void make_line(pn_model_t *m, pn_stage_t *s) {
             break;
         case PN_KIND_BOTTLENECK:
             if (pn_is_fast(s)) {
+                fast_first(m, s, s->done);
                 fast_line(m, s, s->done);
             } else {
                 whole_line(m, s, s->done);

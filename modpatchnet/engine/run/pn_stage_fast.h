@@ -46,14 +46,31 @@ static void fast_begin(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t
     }
 }
 
-// Takes in those of the lines from `y` on that output line `o` does not read anew, for channels s->channel..end-1.
-static void take_lines(const pn_model_t *m, const pn_stage_t *s, const pn_fast_t *f, uint32_t o, uint32_t y,
-    uint32_t end) {
-    uint32_t lo, hi;
+// Before output line `o` in mode 5, if it is the strip's first, or in mode 6, if it is the first one of a group in a
+// chunk: takes in those of the lines under it that it does not read anew, for the channels whose weights are there. Apart
+// from the line itself, as no run is deeper in the stack.
+static PN_APART void fast_first(const pn_model_t *m, const pn_stage_t *s, uint32_t o) {
+    bool sweeps = s->mode == PN_MODE_SWEEP;
+    if (o != (sweeps ? s->done : 0u)) {
+        return;
+    }
+    pn_fast_t f = fast_of(m, s);
+    uint32_t lo, hi, end = s->channel + pn_part_channels(m, s), y = sweeps ? 0 : s->lines_in;
+    if (sweeps) {
+        pn_fast_begin(&f);
+    } else if (s->channel == 0) {
+        if (pn_ahead(s) == 0) {
+            fast_begin(m, s, &f);
+        }
+        fast_used(m, s, &f, 1); // before any line is read: none lies in that memory
+    }
+    if (!f.expands) {
+        return;
+    }
     int fresh = lines_under(s, o, &lo, &hi) + s->along.kernel - s->along.stride;
     for (y = y < lo ? lo : y; (int)y < fresh; y++) {
         line_t below = { NULL, 0 };
-        pn_fast_take(f, y < hi ? line_in(m, s, y) : below, y, s->channel, end);
+        pn_fast_take(&f, y < hi ? line_in(m, s, y) : below, y, s->channel, end);
     }
 }
 
@@ -84,17 +101,11 @@ static void fast_wrote(const pn_model_t *m, const pn_stage_t *s, uint32_t o, con
 // One output line in mode 5, or the channels of it whose weights are there.
 static PN_APART void fast_line(pn_model_t *m, pn_stage_t *s, uint32_t o) {
     pn_fast_t f = fast_of(m, s);
-    if (s->channel == 0) {
-        if (o == 0 && pn_ahead(s) == 0) {
-            fast_begin(m, s, &f);
-        }
-        fast_used(m, s, &f, o + 1); // before any line is read: none lies in that memory
+    if (s->channel == 0 && o > 0) {
+        fast_used(m, s, &f, o + 1);
     }
     pn_fast_lines_t l;
     uint32_t end = s->channel + pn_part_channels(m, s), read = fast_lines(m, s, &f, o, &l);
-    if (o == 0 && f.expands) {
-        take_lines(m, s, &f, o, s->lines_in, end);
-    }
     pn_fast_line(&f, &l, s->channel, end);
     if (end == s->cexp) {
         fast_wrote(m, s, o, &l);
@@ -111,10 +122,6 @@ static PN_APART void sweep_line(pn_model_t *m, const pn_stage_t *s) {
         PN_WRITE(f.work, pn_fast_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
     } else {
         PN_READ(f.work, pn_fast_area(&f).work, TAG(m, TAG_WORK, s->index, s->done));
-    }
-    if (o == s->done) {
-        pn_fast_begin(&f);
-        take_lines(m, s, &f, o, 0, end);
     }
     pn_fast_lines_t l;
     fast_lines(m, s, &f, o, &l);

@@ -145,8 +145,9 @@ static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fas
     pn_dsp_pairs(p);
 }
 
-static void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from, uint32_t group, const uint8_t *w,
-    pn_pixels_t out, pn_pixels_t residual) {
+// Apart: inlined, it would be on the stack of what only takes lines in.
+static __attribute__((noinline)) void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from,
+    uint32_t group, const uint8_t *w, pn_pixels_t out, pn_pixels_t residual) {
     pn_tiles_t t;
     t.unpacked = f->work + a->unpacked;
     t.quads = group / 4;
@@ -199,15 +200,15 @@ static int input_rows(const pn_fast_t *f, const pn_fast_area_t *a, const pn_pixe
     return step;
 }
 
-// An output line of `n` input lines, or where `takes`, input line `y`, the last of them, which is but taken in.
-static void lines(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t n, bool takes, uint32_t y, uint32_t from,
-    uint32_t to) {
+// Output line `l` of `n` input lines, or where that is NULL, input line `y`, the last of them, which is but taken in.
+static void lines(const pn_fast_t *f, const pn_pixels_t *in, uint32_t n, const pn_fast_lines_t *l, uint32_t y,
+    uint32_t from, uint32_t to) {
     pn_fast_area_t a = pn_fast_area(f);
     pn_fast_arrays_t bytes = pn_fast_arrays(f);
     pn_pairs_t p;
     pn_rows_t r;
     const void *rows[PN_MAX_FAST_KERNEL];
-    int step = input_rows(f, &a, l->in, n, from, rows);
+    int step = input_rows(f, &a, in, n, from, rows);
     pairs_of(f, &a, &bytes, rows, n, &p);
     if (!f->expands) {
         plain_pairs(f, (uint32_t)step, &p);
@@ -216,15 +217,15 @@ static void lines(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t n, bool
         byte_pairs(f, (uint32_t)step, &p);
     }
     if (f->kernel > 3) {
-        rows_of(f, &a, &bytes, l->top, y, takes ? NULL : l->in, &p, &r);
-    } else if (takes && y == 0 && n == 1) {
+        rows_of(f, &a, &bytes, l ? l->top : 0, y, l ? in : NULL, &p, &r);
+    } else if (!l && y == 0 && n == 1) {
         p.dwfn = PN_DW_PRIME;
     }
     for (; from < to; from += f->group) {
         uint32_t group = pn_fast_group(f, from);
         pn_fast_weights_t w = pn_fast_weights(f, &bytes, from, group);
         group_line(f, &a, &w, from, group, &p);
-        if (!takes) {
+        if (l) {
             project(f, &a, from, group, w.project, l->out, l->residual);
         }
     }
@@ -234,15 +235,14 @@ static void lines(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t n, bool
 // with stride 2 together with a line outside the map: what that leaves of depthwise values is not looked at.
 void pn_fast_take(const pn_fast_t *f, pn_pixels_t in, uint32_t y, uint32_t from, uint32_t to) {
     uint32_t before = f->kernel == 3 && f->stride == 2;
-    pn_fast_lines_t l;
-    l.top = 0;
-    l.in[0].at = NULL;
-    l.in[before] = in;
-    lines(f, &l, 1 + before, true, y, from, to);
+    pn_pixels_t both[2];
+    both[0].at = NULL;
+    both[before] = in;
+    lines(f, both, 1 + before, NULL, y, from, to);
 }
 
 void pn_fast_line(const pn_fast_t *f, const pn_fast_lines_t *l, uint32_t from, uint32_t to) {
-    lines(f, l, pn_fast_lines(f), false, 0, from, to);
+    lines(f, l->in, pn_fast_lines(f), l, 0, from, to);
 }
 
 #endif
