@@ -11,9 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from .. import rooms
 from ..blob import qnet_file
 from ..blob.files import SOURCES, Packed, pack_file
 from ..blob.quantized import QNet
@@ -116,10 +113,8 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
 
     network, model = imported.network, float_model(imported)
     save_float(model, folder / "float.npz")
-    prepare = rooms.part(network.task, "input").prepare
-    inputs = np.stack([prepare(x, network) for x, _ in load(calibration.data, calibration.pictures)])
-    net = quantize.calibrated(model, inputs, halved=quantize.after(network, calibration.ram))
-    quantize.tell_halved(net)
+    inputs = quantize.inputs_of(network, load(calibration.data, calibration.pictures))
+    net = quantize.calibrated_for(model, inputs, False, calibration.ram)
     if calibration.tune:
         quantize.fine_tune_towards(net, model, inputs, calibration.tune)
     return net.quantized()

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,19 +81,13 @@ def run(
     e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, cutmix=0.0, weight_decay=0.0, accumulate=1)
     torch.manual_seed(e.seed)
     teacher = load_float(run_dir)
-    halved = after(teacher.network, ram)
     training, _ = held_out(data.readable(data.load(e.train)), e.validation)
-    prepare = rooms.part(e.network.task, "input").prepare
-    pixels = np.stack([prepare(x, e.network) for x, _ in training.limit(calibration)])
-    net = calibrated(teacher, pixels, e.tied, halved).to(memory_format=torch.channels_last)
-    tell_halved(net)
+    pixels = inputs_of(e.network, training.limit(calibration))
+    net = calibrated_for(teacher, pixels, e.tied, ram).to(memory_format=torch.channels_last)
     if epochs:
         batches = rooms.part(e.network.task, "training").TRAINING.batches(training, e)
         fine_tune(net, teacher.to(memory_format=torch.channels_last), batches, e)
-    path = Path(out) if out else run_dir / "qnet.npz"
-    how = {"epochs": epochs, "lr": lr, "calibration": calibration}
-    save(net.quantized(), path, how if ram is None else how | {"ram": ram})
-    return path
+    return saved(net, Path(out) if out else run_dir / "qnet.npz", epochs, lr, calibration, ram)
 
 
 def again(
@@ -111,13 +106,29 @@ def again(
     if path.resolve() == file.resolve():
         raise ValueError(f"{file}: is what is quantized again: -o FILE.npz tells where the other integers go")
     real = dequantized_model(qnet)
-    halved = after(real.network, ram)
-    prepare = rooms.part(real.network.task, "input").prepare
-    pixels = np.stack([prepare(x, real.network) for x, _ in data.load(inputs, calibration)])
-    net = calibrated(real, pixels, shared(qnet), halved)
-    tell_halved(net)
+    pixels = inputs_of(real.network, data.load(inputs, calibration))
+    net = calibrated_for(real, pixels, shared(qnet), ram)
     if epochs:
         fine_tune_towards(net, real, pixels, epochs, lr)
+    return saved(net, path, epochs, lr, calibration, ram)
+
+
+def inputs_of(network: Network, items: Iterable[tuple[Any, Any]]) -> np.ndarray:
+    """What the network reads of the items of a data set, as `calibrated` takes it."""
+    prepare = rooms.part(network.task, "input").prepare
+    return np.stack([prepare(x, network) for x, _ in items])
+
+
+def calibrated_for(model: Tunnels, pixels: np.ndarray, tied: bool, ram: int | None) -> FakeNet:
+    """`calibrated`, with as few maps of 4 bits as it takes to run in `ram` bytes (None: in any); says which they are,
+    and what is given up."""
+    net = calibrated(model, pixels, tied, after(model.network, ram))
+    tell_halved(net)
+    return net
+
+
+def saved(net: FakeNet, path: Path, epochs: int, lr: float, calibration: int, ram: int | None) -> Path:
+    """Writes the integers, with how they were made."""
     how = {"epochs": epochs, "lr": lr, "calibration": calibration}
     save(net.quantized(), path, how if ram is None else how | {"ram": ram})
     return path
