@@ -85,7 +85,10 @@ class Soak:
     def interrupt(self) -> None:
         """Ctrl-C at some moment of endless runs, and what is free then is what was."""
         name, stream = self.random.choice(NAMES), bool(self.random.randrange(2))
-        self.board.start(f"while True: turn('{name}', {stream})")
+        # Ctrl-C is a byte like others until what is sent begins to run
+        self.board.start(f"print(end='.')\nwhile True: turn('{name}', {stream})")
+        if self.board.read(1, 60 * remote.PATIENCE) != b".":
+            raise SystemExit(f"{name}: endless runs did not begin after {self.told()}")
         time.sleep(self.random.random() / 2)
         self.board.interrupt()
         try:
