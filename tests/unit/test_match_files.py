@@ -39,13 +39,13 @@ FILES = {
 }
 REFUSED = {
     "coral__mobilenet_v1_0.25_128_quant": [
-        "op 0 CONV_2D: weights are uint8 with zero point 157: use --calibrate DATA",
-        "op 1 DEPTHWISE_CONV_2D: weights are uint8 with zero point 204: use --calibrate DATA",
+        "op 0 CONV_2D: weights are uint8 with zero point 157: use --calibrate DATA (and 14 more like it)",
+        "op 1 DEPTHWISE_CONV_2D: weights are uint8 with zero point 204: use --calibrate DATA (and 12 more like it)",
     ],
     "openmv__blazeface_front_128": [
         "outputs: wanted one, got 4: StatefulPartitionedCall:2 512x16, StatefulPartitionedCall:0 512x1, "
         "StatefulPartitionedCall:1 384x1, StatefulPartitionedCall:3 384x16",
-        "op 7 PAD (64x64x28): not supported: of 0 and 4 channels",
+        "op 7 PAD (64x64x28): not supported: of 0 and 4 channels (and 10 more like it)",
     ],
     "st__esc10__miniresnet_1stacks_64x50_int8": [
         "op 6 CONV_2D (16x13x64): relu before the sum of op 7 ADD: not supported",

@@ -154,6 +154,12 @@ CASES = {
     "dilated": (13, lambda m: m.conv("x", 4, 3, 3, 2, dilations=[2, 3], pads=[2, 1, 0, 2]), ["conv"]),
     "depthwise": (13, lambda m: m.conv("x", 4, 4, 3, 3, groups=4, bias=False, pads=[1, 0, 0, 1]), ["depthwise"]),
     "ceil": (13, lambda m: m.pool("MaxPool", "x", 3, 2, strides=[3, 2], ceil_mode=1), ["maxpool"]),
+    "ceil beyond the map": (13, lambda m: m.pool("MaxPool", "x", 2, 3, strides=[2, 2], ceil_mode=1), ["maxpool"]),
+    "ceil of pads": (
+        13,
+        lambda m: m.pool("MaxPool", "x", 3, 2, strides=[3, 4], pads=[1, 1, 1, 1], ceil_mode=1),
+        ["maxpool"],
+    ),
     "mean of what lies inside": (13, lambda m: m.pool("AveragePool", "x", 3, 3, pads=[1] * 4), ["meanpool"]),
     "mean of all": (13, lambda m: m.pool("AveragePool", "x", 3, 3, pads=[1] * 4, count_include_pad=1), ["meanpool"]),
     "old pads": (9, pads_of_old, ["pad"]),
@@ -187,7 +193,7 @@ def test_operators(tmp_path, name):
 
 OTHERS = {
     "groups": (lambda m: m.conv("x", 4, 6, 3, 3, groups=2), "Conv", "2 groups of 4 channels"),
-    "ceil": (lambda m: m.pool("MaxPool", "x", 2, 2, strides=[2, 2], ceil_mode=1), "MaxPool", "with ceil_mode"),
+    "ceil": (lambda m: m.pool("AveragePool", "x", 2, 2, strides=[2, 2], ceil_mode=1), "AveragePool", "with ceil_mode"),
     "name": (lambda m: m.add("HardSigmoid", "x"), "HardSigmoid", ""),
     "domain": (lambda m: m.add("Gelu", "x", domain="com.microsoft"), "Gelu", "of com.microsoft"),
     "weights": (lambda m: m.add("Conv", "x", m.add("Relu", "x")), "Conv", "with weights that are no constant"),

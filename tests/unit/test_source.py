@@ -118,16 +118,18 @@ WEIGHT = np.random.default_rng(0).standard_normal((24, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("reference", [False, True])
-@pytest.mark.parametrize("last", [True, False])
-def test_onnx_maps(tmp_path, last, reference):
-    """Channels first, as ONNX has them; or last, where the input is turned at once."""
-    turn = [("Transpose", "x", "turned", {"perm": (0, 3, 1, 2)})] if last else []
+@pytest.mark.parametrize("scores", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("last", ["turned at once", "normalised first", ""])
+def test_onnx_maps(tmp_path, last, scores, reference):
+    """Channels first, as ONNX has them; or last, where the input is turned before anything goes over rows."""
+    one = [("Mul", "x one", "times", {})] if last == "normalised first" else []
+    turn = [*one, ("Transpose", "times" if one else "x", "turned", {"perm": (0, 3, 1, 2)})] if last else []
     nodes = [
-        *turn, ("Flatten", "turned" if last else "x", "flat", {}), ("MatMul", "flat weight", "logits", {}),
-        ("Softmax", "logits", "y", {}),
+        *turn, ("Conv", f"{'turned' if last else 'x'} kernel", "same", {}), ("Flatten", "same", "flat", {}),
+        ("MatMul", "flat weight", "logits", {}), (scores, "logits", "y", {}),
     ]  # fmt: skip
-    shape = ("batch", 2, 4, 3) if last else ("batch", 3, 2, 4)
-    source = Source(onnx_file(tmp_path / "x.onnx", shape, nodes, weight=WEIGHT), reference)
+    shape, kernel = ("batch", 2, 4, 3) if last else ("batch", 3, 2, 4), np.eye(3, dtype=np.float32)[:, :, None, None]
+    source = Source(onnx_file(tmp_path / "x.onnx", shape, nodes, weight=WEIGHT, kernel=kernel, one=np.float32(1)), reference)
     assert (source.shape, source.network.ending) == ((2, 4, 3), "softmax")
     x = np.random.default_rng(1).standard_normal((2, 4, 3))
     answer = source.run(x)

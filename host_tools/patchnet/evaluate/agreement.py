@@ -14,6 +14,7 @@ from ..importers.source import Source
 from ..net.network import Network
 from ..progress import Track, no_track
 from .engines import room_of, source_input
+from .importing import pixels_of
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,21 @@ class Agreement:
 
 
 def outputs_of(model: Model, x: np.ndarray, outputs: int) -> np.ndarray:
-    """Real outputs of the engine here; of two classes of which the original tells one, that one."""
+    """Real outputs of the engine here; of two classes of which the original tells one, that one, in each cell."""
     q = np.frombuffer(model.predict(x), model.dtype).astype(np.float64)
     real = (q - model.output_zero_point) * model.output_scale
-    return real[-1:] if outputs == 1 else real
+    return real[1::2] if len(real) == 2 * outputs else real
 
 
 def agreement(run: str | Path, data: str, limit: int | None = None, track: Track = no_track) -> Agreement:
     """Original and engine of an imported run on the same inputs. ValueError where the run has no original."""
-    path, source = model_file(run, "host"), Source(model_file(run, "source"))
+    path, original = model_file(run, "host"), model_file(run, "source")
+    source, pixels = Source(original), pixels_of(original)
     network, model, items = network_of(path), Model(path.read_bytes()), load(data, limit)
     room, tick = room_of(network), track(f"{path.stem} and its original", len(items))
     pairs = []
     for item, _ in items:
-        wanted = source.run(source_input(item, network)).real.reshape(-1)
+        wanted = source.run(source_input(item, network, source, pixels)).real.reshape(-1)
         pairs.append((wanted, outputs_of(model, room.as_given(item, network), len(wanted))))
         tick(1)
     wanted, got = (np.stack(side) for side in zip(*pairs, strict=True))
@@ -62,6 +64,7 @@ def same_answers(network: Network, wanted: np.ndarray, got: np.ndarray) -> float
     if network.task == "raw":
         return None
     if network.task == "heatmap":
-        wanted, got = (side.reshape(-1, len(network.labels)) for side in (wanted, got))
+        cells = network.chain[-1].oh * network.chain[-1].ow
+        wanted, got = (side.reshape(len(side) * cells, -1) for side in (wanted, got))
     best = [side.argmax(1) if side.shape[1] > 1 else side[:, 0] > 0 for side in (wanted, got)]
     return float((best[0] == best[1]).mean())

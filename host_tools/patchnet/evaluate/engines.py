@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,13 @@ from ..blob.unpack import blob_qnet
 from ..board import onboard, remote
 from ..data import Dataset, Item
 from ..engine.model import Model
+from ..importers.real import Pixels
 from ..net.network import Network
 from ..tasks.answers import Answering
+from .importing import pixels_of
+
+if TYPE_CHECKING:
+    from ..importers.source import Source
 
 ENGINES = ("float", "source", FLOAT32_ENGINE, "host", "unix", "qemu")
 REAL = ("float", "source", FLOAT32_ENGINE)  # of which answers are not equal to the others' to the bit
@@ -75,22 +80,25 @@ def _on_float(path: Path, items: Dataset, room: Answering, asked: Any, tick: Tic
     return rows, None
 
 
-def source_input(item: Item, network: Network) -> np.ndarray:
-    """What an imported network's original is given for an item: pixels as real numbers in its own scale, or int8 values
-    of an input that is no picture as they are."""
+def source_input(item: Item, network: Network, source: Source, pixels: Pixels | None) -> np.ndarray:
+    """What an imported network's original is given for an item: int8 values as they are, and pixels as such where it
+    has integers; as real numbers else, of which `pixels` tells, or the network itself if it prepares nothing."""
     x = rooms.part(network.task, "input").prepare(item, network)
     if x.dtype == np.int8:
         return x
-    return (x - np.array(network.mean[: network.channels], np.float64)) / network.std
+    if source.network.first is not None:
+        return (x.astype(np.int16) - 128).astype(np.int8)
+    pixels = pixels or Pixels(network.mean[: network.channels], (network.std,))
+    return (x - np.array(pixels.mean)) / np.array(pixels.std)
 
 
 def _on_source(path: Path, items: Dataset, room: Answering, asked: Any, tick: Tick) -> Rows:
     """The original in the interpreter that it was made for."""
     from ..importers.source import Source  # imported here: it needs packages that may not be installed
 
-    source, network, rows = Source(path), network_of(path), []
+    source, network, pixels, rows = Source(path), network_of(path), pixels_of(path), []
     for item, _ in items:
-        rows.append(room.of_logits(source.run(source_input(item, network)).real, item, network, asked))
+        rows.append(room.of_logits(source.run(source_input(item, network, source, pixels)).real, item, network, asked))
         tick(1)
     return rows, None
 

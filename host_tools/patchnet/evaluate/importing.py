@@ -85,14 +85,15 @@ def import_file(
     """
     graph, prepared = read(file, family, config)
     matched = replace(match(graph, labels, calibration is not None), name=name or Path(file).stem)
-    imported = exact(matched) if calibration is None else real(matched, pixels or prepared)
+    pixels = pixels or prepared
+    imported = exact(matched) if calibration is None else real(matched, pixels)
     network = imported.network
     folder = Path(out) if out else Path("runs") / network.task / network.name
     claim(folder)
     with whole_folder(folder, OWN) as beside:
         qnet = imported.qnet if calibration is None else calibrated(imported, calibration, beside)
         qnet_file.save(qnet, beside / "qnet.npz")
-        keep(Path(file), beside, imported.notes, calibration)
+        keep(Path(file), beside, imported.notes, calibration, pixels)
         packed = pack_file(beside, budget=budget, track=track)
         tried(beside)
     packed = replace(packed, path=str(folder / Path(packed.path).name))
@@ -120,9 +121,19 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
     return net.quantized()
 
 
-def keep(file: Path, folder: Path, notes: list[str], calibration: Calibration | None) -> None:
+def pixels_of(original: Path) -> Pixels | None:
+    """What pixels are to a run's original, if that was said when it was imported."""
+    told = original.with_name(TOLD)
+    kept = json.loads(told.read_text()).get("pixels") if told.is_file() else None
+    return None if kept is None else Pixels(tuple(kept["mean"]), tuple(kept["std"]))
+
+
+def keep(
+    file: Path, folder: Path, notes: list[str], calibration: Calibration | None, pixels: Pixels | None = None
+) -> None:
     """What was imported: a copy of a file that has an interpreter, and a few words on it."""
     if file.suffix.lower() in SOURCES:
         write_bytes(folder / f"source{file.suffix.lower()}", file.read_bytes())
     told = {"file": file.name, "calibration": None if calibration is None else vars(calibration), "notes": notes}
+    told["pixels"] = None if pixels is None else vars(pixels)
     write_text(folder / TOLD, json.dumps(told, indent=1) + "\n")

@@ -354,6 +354,19 @@ def windows(length: int, kernel: int, stride: int, dilation: int = 1) -> int:
     return count
 
 
+def ceiled(kind: str, x: Value, kernel: Pair, stride: Pair, pads: Pads) -> Pads:
+    """Pads with which a pooling has a last window also where that lies inside in part, if it begins there (ceil_mode).
+    A mean over such a window would be of fewer values."""
+    sides: list[int] = []
+    for length, k, s, side in zip((*x.shape[2:], 1), kernel, stride, (pads[:2], pads[2:]), strict=False):
+        lacking = (k - length - sum(side)) % s
+        begins = length + sum(side) + lacking - k
+        sides += (side[0], side[1] + lacking if begins < length + side[0] else side[1])
+    made = (sides[0], sides[1], sides[2], sides[3])
+    need(kind == "maxpool" or made == pads, "with ceil_mode")
+    return made
+
+
 def same_pads(length: int, kernel: int, stride: int, dilation: int = 1, upper: bool = True) -> Pair:
     """Before and after, of SAME padding; the odd one after, unless not `upper`."""
     total = max(0, (-(-length // stride) - 1) * stride + (kernel - 1) * dilation + 1 - length)
@@ -368,6 +381,7 @@ def channels_last(graph: Graph) -> None:
         turn = editor.maker(place, "transpose")
         if turn and turn.attrs["perm"] == (0, 2, 3, 1):
             editor.bypass(turn)
+    graph.as_given = False
     for place in graph.inputs:
         way, turn = [place], editor.lone_reader(place, *BESIDE_A_MAP, *SHAPES)
         while turn and turn.kind in BESIDE_A_MAP:
@@ -378,6 +392,7 @@ def channels_last(graph: Graph) -> None:
             for there in {*way, *sides}:
                 turn_back(graph.tensors[there])
             editor.bypass(turn)
+            graph.as_given = True
     editor.finish()
 
 

@@ -55,7 +55,11 @@ OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "MEAN": ("ReducerOptions", ("KeepDims",)),
     "SUM": ("ReducerOptions", ("KeepDims",)),
     "REDUCE_MAX": ("ReducerOptions", ("KeepDims",)),
+    "REDUCE_PROD": ("ReducerOptions", ("KeepDims",)),
     "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
+    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
+    "PACK": ("PackOptions", ("Axis",)),
+    "STRIDED_SLICE": ("StridedSliceOptions", ("BeginMask", "EndMask", "NewAxisMask", "ShrinkAxisMask")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
 }
 # Of these fields the options have the names.
@@ -82,6 +86,7 @@ class Operator:
 class Model:
     """The first subgraph. Constants have `data` as it lies in the file, read-only; those which have none for a reason
     (`sparse`, `int4`) are in `withheld`, by place. `states`: variables, which operators read before any makes them.
+    `open`: shapes of which some lengths are any (-1), where the tensor's own says 1 or what was guessed, by place.
     `copied` is called with a number of bytes before so many are made, and may refuse (ValueError)."""
 
     source: str
@@ -89,6 +94,7 @@ class Model:
     tensors: list[Tensor]
     withheld: dict[int, str]
     states: set[int]
+    open: dict[int, tuple[int, ...]]
     operators: list[Operator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -187,7 +193,7 @@ class _File:
         graph = next(self.tables(model, "Subgraphs"), None)
         if graph is None:
             self.fail("not a TFLite model: wanted a subgraph, got none")
-        tensors, withheld, states = [], {}, set()
+        tensors, withheld, states, open_ = [], {}, set(), {}
         for i, table in enumerate(self.tables(graph, "Tensors")):
             self.at = f"tensor {i}"
             tensor, why = self.tensor(table, buffers)
@@ -196,12 +202,15 @@ class _File:
                 withheld[i] = why
             if self.get(table, "IsVariable"):
                 states.add(i)
+            said = self.numbers(table, "ShapeSignature", MOST_AXES)
+            if min(said, default=0) < 0 and len(said) == len(tensor.shape):
+                open_[i] = said
         operators = [self.operator(i, op, kinds, len(tensors)) for i, op in enumerate(self.tables(graph, "Operators"))]
         self.at = "the model"
         inputs, outputs = (self.places(graph, name, 0, len(tensors)) for name in ("Inputs", "Outputs"))
         if not inputs or not outputs:
             self.fail(f"wanted inputs and outputs, got {len(inputs)} and {len(outputs)}")
-        return Model(self.source, self.data, tensors, withheld, states, operators, inputs, outputs, self.copied)
+        return Model(self.source, self.data, tensors, withheld, states, open_, operators, inputs, outputs, self.copied)
 
     def kind(self, index: int, code: Any) -> str:
         """The name of an operator. A code beyond 126 is in a field of its own, which older files do not have."""

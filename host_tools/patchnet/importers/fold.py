@@ -241,10 +241,13 @@ def turn_between(e: Editor, op: Op) -> bool:
 
 
 def lift(e: Editor, op: Op) -> bool:
-    """An operator on each value, behind a reshape or transpose: before it."""
-    shape = e.lone_maker(op.inputs[0], *SHAPES) if op.kind in ELEMENTWISE else None
+    """An operator on each value, behind a reshape or transpose: before it. So is a softmax, behind a transpose."""
+    behind = SHAPES if op.kind in ELEMENTWISE else ("transpose",) if op.kind == "softmax" else ()
+    shape = e.lone_maker(op.inputs[0], *behind) if behind else None
     if not shape or shape.inputs[0] in e.graph.inputs:
         return False
+    if op.kind == "softmax":
+        op.attrs = op.attrs | {"axis": shape.attrs["perm"][op.attrs["axis"]]}
     middle = e.new(e.tensor(op.outputs[0]).name, e.tensor(op.outputs[0]), e.tensor(shape.inputs[0]).shape)
     source, output = shape.inputs, op.outputs
     e.wire(op, source, (middle,))

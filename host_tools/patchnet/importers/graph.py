@@ -16,7 +16,7 @@ flattened NHWC map. Operators are in an order in which each comes behind what it
     pad                x                     pads, value: the real number that is put there
     relu, relu6        x
     clip               x                     low, high: real numbers
-    sigmoid, softmax   x                     axis (softmax)
+    sigmoid, softmax   x                     axis (softmax); a logarithm of a softmax counts as one
     affine             x, gain, offset       per channel: a batch norm that is not folded yet
     reshape, transpose x                     shape, perm: of the NHWC view
     concat             a, b, ...             axis
@@ -112,6 +112,7 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     labels: tuple[str, ...] = ()  # if the file has them
+    as_given: bool = True  # whether the file's input has the order of axes that it has here
 
     def users(self, tensor: int) -> list[Op]:
         return [op for op in self.ops if tensor in op.inputs]

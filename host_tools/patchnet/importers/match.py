@@ -7,6 +7,8 @@ what the network is for (`Ending`).
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from .nodes import LAST, Line, Map, Node, Nodes, Weights, dense_of, one
 from .reading import nodes_of
 
 NEEDS_DATA = "use --calibrate DATA"
+MOST_ALIKE = 3  # obstacles of one kind that get a line each
 MOST_ZEROS = 1 << 22  # weights of a convolution that stands for a sparse one
 
 
@@ -124,17 +127,30 @@ def match(graph: Graph, labels: tuple[str, ...] = (), calibrate: bool = False) -
     obstacles += [line for step in chain.steps for line in limits(step)]
     if obstacles or ending is None:
         lines = sorted(obstacles, key=lambda line: line[0])
-        raise Unsupported(list(dict.fromkeys(text for _, text in lines)))
+        raise Unsupported(summed(list(dict.fromkeys(text for _, text in lines))))
     notes = (*nodes.notes, *chain.notes)
     gain, offset = (np.broadcast_to(v, nodes.input.out.c).astype(np.float64) for v in (nodes.gain, nodes.offset))
     return Matched(Path(graph.source).stem, names, nodes.input.out, gain, offset, tuple(chain.steps), ending, notes)
 
 
+def summed(lines: list[str]) -> list[str]:
+    """Of many lines that differ in numbers alone the first one, and how many there are."""
+    alike = Counter(bare := [re.sub(r"\d+", "0", line) for line in lines])
+    first = {kind: i for i, kind in reversed([*enumerate(bare)])}
+    shown = []
+    for i, (line, kind) in enumerate(zip(lines, bare, strict=True)):
+        if alike[kind] <= MOST_ALIKE:
+            shown.append(line)
+        elif first[kind] == i:
+            shown.append(f"{line} (and {alike[kind] - 1} more like it)")
+    return shown
+
+
 def faults(nodes: Nodes) -> list[Line]:
     """What keeps the file's own integers from standing in a blob, a line for all where it has none."""
     convolutions = [node for node in nodes.all if node.weights is not None]
-    if convolutions and all(node.w.fault == "weights are float32" for node in convolutions):
-        return [(-1, f"weights are float32: {NEEDS_DATA}")]
+    if not any(node.out.scale for node in nodes.all):
+        return [(-1, f"{nodes.real}: {NEEDS_DATA}")]
     odd = [(node.op, f"{node.where}: {node.w.fault}: {NEEDS_DATA}") for node in convolutions if node.w.fault]
     unscaled = [node for node in nodes.all if node.out.scale == 0 and node.kind in SCALED and not opaque_before(node)]
     return odd + [(node.op, f"{node.where} ({node.out}): values are float32: {NEEDS_DATA}") for node in unscaled]

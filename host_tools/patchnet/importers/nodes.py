@@ -130,7 +130,8 @@ class Value:
 @dataclass
 class Nodes:
     """What was read. The input's values are normalised: gain * x + offset, x being what the file's input means (`gain`,
-    `offset`: an entry for each channel, or one for all); that is `normal`."""
+    `offset`: an entry for each channel, or one for all); that is `normal`. `real`: why values are real numbers, where
+    they are."""
 
     input: Node
     normal: Map
@@ -139,6 +140,7 @@ class Nodes:
     offset: np.ndarray
     obstacles: list[Line]
     notes: list[str]
+    real: str = "weights are float32"
 
 
 # ---------------------------------------------------------------- rows and columns exchanged

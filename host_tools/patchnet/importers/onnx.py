@@ -92,7 +92,8 @@ class Reader:
         shape, dtype = declared(given)
         if not shape or any(length < 1 for length in shape[1:]) or not given.type.HasField("tensor_type"):
             said = "x".join(str(length) if length > 0 else "?" for length in shape) or "of unknown shape"
-            raise ValueError(f"input {text(given.name)!r} is {said}: wanted numbers behind the batch")
+            fixed = "python -m onnxruntime.tools.make_dynamic_shape_fixed makes them so"
+            raise ValueError(f"input {text(given.name)!r} is {said}: wanted numbers behind the batch ({fixed})")
         self.batch = max(self.batch, shape[0])
         dtype = "float32" if dtype in FLOATS else dtype
         return self.builder.input(text(given.name), (1, *shape[1:]), dtype)

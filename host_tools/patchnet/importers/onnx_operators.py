@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .builder import Builder, Foreign, Pads, Value, dims, need, same_pads
+from .builder import Builder, Foreign, Pads, Value, ceiled, dims, need, same_pads
 from .graph import Pair, Quantization
 from .onnx_proto import FLOATS, TYPES, Node, plain, steps
 
@@ -106,11 +106,15 @@ def unary(kind: str) -> Operator:
     return lambda b, node, batch: b.unary(kind, node.input(0))
 
 
-def clip(b: Builder, node: Node, batch: int) -> Value:
+def limits(node: Node) -> tuple[float, float]:
+    """Of a Clip."""
     if node.opset >= 11:
-        low, high = node.scalar(1, -math.inf), node.scalar(2, math.inf)
-    else:
-        low, high = node.real("min", -math.inf), node.real("max", math.inf)
+        return node.scalar(1, -math.inf), node.scalar(2, math.inf)
+    return node.real("min", -math.inf), node.real("max", math.inf)
+
+
+def clip(b: Builder, node: Node, batch: int) -> Value:
+    low, high = limits(node)
     largest = float(np.finfo(np.float32).max)
     return b.clip(node.input(0), -math.inf if low <= -largest else low, math.inf if high >= largest else high)
 
@@ -137,6 +141,15 @@ def cast(b: Builder, node: Node, batch: int) -> Value:
     return b.unary("identity", x)
 
 
+def cast_like(b: Builder, node: Node, batch: int) -> Value:
+    """To the type of another tensor, whose values do not matter."""
+    x, like = node.input(0), node.input(1)
+    target = b.tensor(like).dtype if like.data is None else str(like.data.dtype)
+    dtype = b.tensor(x).dtype if x.data is None else str(x.data.dtype)
+    need(target in FLOATS and (x.data is not None or dtype in FLOATS), f"from {dtype} to {target}")
+    return identity(b, node, batch) if x.data is None else Value.of(plain(x).astype(np.float32), b.name)
+
+
 def dropout(b: Builder, node: Node, batch: int) -> Value:
     training = node.optional(2)
     need(training is None or (training.data is not None and not training.data.any()), "for training")
@@ -156,9 +169,7 @@ def pool(kind: str) -> Operator:
         need(node.spatial("dilations", rank, 1) == (1, 1), "with dilations")
         pads = find_pads(node, x, kernel, stride, (1, 1))
         if node.integer("ceil_mode"):
-            lengths = (x.shape[2] + sum(pads[:2]), x.shape[3] + sum(pads[2:]) if rank == 4 else 1)
-            rests = [(n - k) % s for n, k, s in zip(lengths, kernel, stride, strict=True)]
-            need(not any(rests), "with ceil_mode")
+            pads = ceiled(kind, x, kernel, stride, pads)
         return b.pool(kind, x, kernel, stride, pads, bool(node.integer("count_include_pad")))
 
     return read
@@ -428,8 +439,10 @@ OPERATORS: dict[str, Operator] = {
     "Sigmoid": unary("sigmoid"),
     "Clip": clip,
     "Softmax": softmax,
+    "LogSoftmax": softmax,
     "Identity": identity,
     "Cast": cast,
+    "CastLike": cast_like,
     "Dropout": dropout,
     "MaxPool": pool("maxpool"),
     "AveragePool": pool("meanpool"),
@@ -453,6 +466,7 @@ OPERATORS: dict[str, Operator] = {
     "QGemm": integer_operator(gemm, (0, 3), 7, (6,)),
     "QLinearAdd": integer_operator(elementwise("add"), (0, 3), 6),
     "QLinearMul": integer_operator(elementwise("mul"), (0, 3), 6),
+    "QLinearSoftmax": integer_operator(softmax, (0,), 3),
     "QLinearSigmoid": integer_operator(unary("sigmoid"), (0,), 3),
     "QLinearConcat": integer_concat,
     "QLinearGlobalAveragePool": integer_global_pool,
@@ -498,6 +512,10 @@ def fold_cast(node: Node) -> np.ndarray:
     if target is None:
         raise Foreign("to another type")
     return node.constant(0).astype("float32" if target in FLOATS else target)
+
+
+def fold_clip(node: Node) -> np.ndarray:
+    return np.clip(node.constant(0), *limits(node)).astype(node.constant(0).dtype)
 
 
 def fold_gather(node: Node) -> np.ndarray:
@@ -610,6 +628,7 @@ FOLDS: dict[str, Callable[[Node], np.ndarray]] = {
     "Ceil": fold_unary(np.ceil),
     "Shape": fold_unary(lambda data: np.array(data.shape, np.int64)),
     "Cast": fold_cast,
+    "Clip": fold_clip,
     "Gather": fold_gather,
     "Concat": fold_concat,
     "Reshape": fold_reshape,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from .builder import Builder, Foreign, Pads, Value, dims, need
+from .builder import Builder, Foreign, Pads, Value, ceiled, dims, need
 from .graph import Graph, Pair
 
 TYPES = {torch.uint8: "uint8", torch.int8: "int8", torch.int32: "int32", torch.int64: "int64", torch.bool: "bool"}
@@ -297,9 +297,7 @@ def pool(kind: str) -> Operator:
         need(a.get("divisor_override") is None, "with a divisor of its own")
         need(set(np.ravel(a.get("dilation", 1))) == {1}, "with dilations")
         if a["ceil_mode"]:
-            lengths = (x.shape[2] + sum(pads[:2]), x.shape[3] + sum(pads[2:]) if rank == 4 else 1)
-            rests = [(n - k) % s for n, k, s in zip(lengths, kernel, stride, strict=True)]
-            need(not any(rests), "with ceil_mode")
+            pads = ceiled(kind, x, kernel, stride, pads)
         return b.pool(kind, x, kernel, stride, pads, bool(a.get("count_include_pad")))
 
     return read
@@ -382,6 +380,8 @@ OPERATORS: dict[str, Operator] = {
     "aten.clamp_max": clip("", "max"),
     "aten.softmax": softmax,
     "aten._softmax": softmax,
+    "aten.log_softmax": softmax,
+    "aten._log_softmax": softmax,
     "aten.dropout": same_value,
     "aten.feature_dropout": same_value,
     "aten.clone": same_value,

@@ -42,7 +42,7 @@ class Reading:
     """The state of reading a graph, operator by operator."""
 
     def __init__(self, graph: Graph):
-        self.graph, self.tensors = graph, graph.tensors
+        self.graph, self.tensors = graph, [as_real(tensor) for tensor in graph.tensors]
         self.values: dict[int, Value] = {}
         self.nodes: list[Node] = []
         self.obstacles: list[Line] = []
@@ -81,7 +81,10 @@ class Reading:
         for op in self.ops:
             self.operator(op)
         self.output()
-        return Nodes(self.input, self.normal, self.nodes, self.gain, self.offset, self.obstacles, self.notes)
+        nodes = Nodes(self.input, self.normal, self.nodes, self.gain, self.offset, self.obstacles, self.notes)
+        if any(is_wide(tensor) for tensor in self.graph.tensors):
+            nodes.real = "values are int16"
+        return nodes
 
     def output(self) -> None:
         """Whether the file's output is a map of the network, and how it looks at it."""
@@ -165,6 +168,15 @@ class Reading:
         return name
 
 
+def is_wide(tensor: Tensor) -> bool:
+    """Whether it is a map of 16 bits, which there are no kernels for: only other integers can be chosen for it."""
+    return tensor.dtype == "int16" and tensor.data is None and tensor.quantization is not None
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.name, tensor.shape, "float32") if is_wide(tensor) else tensor
+
+
 def shape_text(shape: tuple[int, ...]) -> str:
     """Without a batch of one."""
     return "x".join(map(str, shape[1:] if len(shape) > 1 and shape[0] == 1 else shape)) or "1"
@@ -194,7 +206,8 @@ def constants(r: Reading, op: Op) -> Weights:
     if len(op.inputs) < 2 or r.tensors[op.inputs[1]].data is None:
         raise Obstacle("its weights are no constant")
     bias = op.inputs[2] if len(op.inputs) > 2 else -1
-    return weights_of(r.tensors[op.inputs[1]], r.tensors[bias] if bias >= 0 else None, r.tensors[op.inputs[0]])
+    x = r.graph.tensors[op.inputs[0]]  # by whose steps a bias is told, of 16 bits too
+    return weights_of(r.tensors[op.inputs[1]], r.tensors[bias] if bias >= 0 else None, x)
 
 
 def convolution(r: Reading, op: Op, x: Value, kind: str, weights: Weights, stride: Pair, pads: Pads) -> None:
@@ -399,10 +412,12 @@ def pooling(r: Reading, op: Op, kind: str) -> None:
         raise Obstacle("zeros around a map that has values below zero: not supported")
     if r.act(op) != "none" and not positive(x.node):
         raise Obstacle(f"activation {r.act(op)}: not supported")
-    pads = both(x.pads, turn_pads(own, x.turned))
+    pads, size = both(x.pads, turn_pads(own, x.turned)), turn_pair(kernel, x.turned)
+    if size == (x.node.out.h, x.node.out.w) and not any(pads):
+        stride = (1, 1)  # one window alone
     node = Node(
         kind, op.index, op.where, (x.node,), x.node.out,
-        kernel=turn_pair(kernel, x.turned), stride=turn_pair(stride, x.turned), pads=pads,
+        kernel=size, stride=turn_pair(stride, x.turned), pads=pads,
     )  # fmt: skip
     out = output_map(r, op, x, node, x.node.out.c, "none")
     # the largest of some values has their scale
@@ -514,10 +529,11 @@ def transpose(r: Reading, op: Op) -> None:
 
 def quantize(r: Reading, op: Op) -> None:
     """The output's scale is taken where the node has one of its own; else what reads it goes on with that of before,
-    in which nothing is lost."""
+    in which nothing is lost. An input that is normalised before stays real: its pixels are not these integers."""
     x, tensor = r.data(op), r.tensors[op.outputs[0]]
     m = x.node.out
-    own = x.node.kind in ("conv", "depthwise", "add", "meanpool") or m.scale == 0
+    as_it_is = x.node.kind != "input" or ((r.gain == 1).all() and (r.offset == 0).all())
+    own = x.node.kind in ("conv", "depthwise", "add", "meanpool") or (m.scale == 0 and as_it_is)
     if own and not x.node.shared and tensor.quantization is not None:
         x.node.out = map_of(tensor, m.h, m.w, m.c, x.node.act)
     r.give(op, x)

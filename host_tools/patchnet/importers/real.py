@@ -29,11 +29,17 @@ class Pixels:
 
     @classmethod
     def named(cls, name: str) -> Pixels:
-        """ValueError for none of RANGES."""
-        if name not in RANGES:
-            raise ValueError(f"pixels: wanted {', '.join(RANGES)}, got {name}")
-        mean, std = RANGES[name]
-        return cls((mean,), (std,))
+        """One of RANGES, or MEAN/STD, each a number or one for each channel with commas between. ValueError."""
+        if name in RANGES:
+            mean, std = RANGES[name]
+            return cls((mean,), (std,))
+        try:
+            means, stds = (tuple(float(n) for n in side.split(",")) for side in name.split("/"))
+        except ValueError:
+            raise ValueError(f"pixels: wanted {', '.join(RANGES)}, or MEAN/STD of 0..255, got {name}") from None
+        if not (np.isfinite([*means, *stds]).all() and min(stds) > 0 and {len(means), len(stds)} <= {1, 3}):
+            raise ValueError(f"pixels: wanted a mean and a deviation above 0, of one or three channels, got {name}")
+        return cls(means, stds)
 
 
 def real(matched: Matched, pixels: Pixels | None = None) -> Imported:
@@ -41,6 +47,9 @@ def real(matched: Matched, pixels: Pixels | None = None) -> Imported:
     input's scale and zero point do. Unsupported where that is missing, or where a layer needs what `train` has not."""
     notes = list(matched.notes)
     mean, std, gain, rest = normalised(matched, pixels)
+    off = std * np.abs(rest / gain).max() if matched.picture else 0.0  # of 255
+    if off > 0.005 and any(matched.steps[0].main.pads):
+        notes.append(f"input: pads are {off:.2f} of a pixel's 255 steps off, being whole numbers from 0 to 255")
     first, *others = [part for step in matched.steps for part in as_trained(step)]
     chain = [with_input(first, gain, rest), *others]
     floats = [FloatLayer({name: PARTS.get(name, flat)(node) for name, node in step.parts.items()}) for step in chain]
@@ -62,7 +71,7 @@ def normalised(matched: Matched, pixels: Pixels | None) -> tuple[tuple[int, ...]
     if m.scale:
         of_pixel, offset = of_pixel * m.scale, offset - of_pixel * m.scale * (m.zero + 128)
     elif pixels is None:
-        raise Unsupported([f"input {m} float32: wanted what pixels are to it: {', '.join(RANGES)}, or mean and std"])
+        raise Unsupported([f"input {m} float32: wanted what pixels are to it: --pixels {', '.join(RANGES)}, or MEAN/STD"])
     else:
         std = np.broadcast_to(pixels.std, m.c)
         of_pixel, offset = of_pixel / std, offset - of_pixel * np.broadcast_to(pixels.mean, m.c) / std

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import flatbuffer, tflite
+from . import flatbuffer, onnx, tflite
 from .graph import Graph, Tensor
 from .packages import package
 
@@ -138,6 +138,7 @@ class _TFLite:
         place, self.ending = logits(alone(path, graph.outputs, "output"), lambda i: maker_in(graph, i))
         self.shape, self.dtype = given.shape[1:], given.dtype
         self.first, self.last = steps(path, first_integers(graph)), steps(path, graph.tensors[place])
+        self.wide = graph.tensors[place] if graph.tensors[place].dtype == "int16" else None
         kernels = interpreter.OpResolverType.BUILTIN_REF if reference else interpreter.OpResolverType.AUTO
         try:
             self.interpreter = interpreter.Interpreter(
@@ -151,7 +152,8 @@ class _TFLite:
     def run(self, x: np.ndarray) -> np.ndarray:
         self.interpreter.set_tensor(self.ends[0], x[None])
         self.interpreter.invoke()
-        return self.interpreter.get_tensor(self.ends[1])[0]
+        y = self.interpreter.get_tensor(self.ends[1])[0]
+        return y if self.wide is None else (self.wide.scale * (y.astype(np.float64) - self.wide.zero))
 
 
 def alone(path: str, ends: tuple[int, ...], what: str) -> int:
@@ -175,8 +177,8 @@ def first_integers(graph: Graph) -> Tensor:
 
 
 def steps(path: str, tensor: Tensor) -> Steps | None:
-    """None for real numbers."""
-    if tensor.dtype == "float32":
+    """None for real numbers, and for those that have 16 bits within the file."""
+    if tensor.dtype == "float32" or (tensor.dtype == "int16" and tensor.quantization is not None):
         return None
     if tensor.dtype not in ("int8", "uint8") or tensor.quantization is None:
         raise ValueError(f"{path}: {tensor.name}: wanted int8, uint8 with a scale, or float32, got {tensor.dtype}")
@@ -201,7 +203,7 @@ def patched(data: bytes, output: int) -> bytes:
 # ---------------------------------------------------------------- ONNX
 
 KINDS = {
-    "Softmax": "softmax", "Sigmoid": "sigmoid", "Reshape": "reshape", "Flatten": "reshape", "Squeeze": "reshape",
+    "Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Reshape": "reshape", "Flatten": "reshape", "Squeeze": "reshape",
     "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize", "Identity": "identity",
 }  # fmt: skip
 CHANNELS_LAST = {4: (0, 2, 3, 1), 3: (0, 2, 1)}  # from channels first, by rank
@@ -209,7 +211,7 @@ CHANNELS_FIRST = {4: (0, 3, 1, 2), 3: (0, 2, 1)}
 
 
 class _ONNX:
-    """Maps in the file have their channels first, unless the input is turned so in front of everything else."""
+    """Maps in the file have their channels first, unless its reader says that the input has not."""
 
     def __init__(self, path: str, reference: bool):
         self.path, self.onnx = path, package("onnx", ".onnx")
@@ -221,7 +223,7 @@ class _ONNX:
         if (len(given), len(self.graph.output)) != (1, 1):
             raise ValueError(f"{path}: wanted 1 input and 1 output, got {len(given)} and {len(self.graph.output)}")
         self.name, output = given[0].name, self.graph.output[0].name
-        self.as_is = self.turned_at_once()
+        self.as_is = onnx.read(path).as_given
         self.shape = self.dimensions(given[0])
         self.dtype = self.type_of(given[0])
         self.first = self.steps_beside(self.name)
@@ -269,14 +271,6 @@ class _ONNX:
 
     def readers(self, name: str) -> list[Any]:
         return [node for node in self.graph.node if name in node.input]
-
-    def turned_at_once(self) -> bool:
-        """Whether the input has its channels last: only a quantization is in front of a turn to channels first."""
-        name = self.name
-        while len(nodes := self.readers(name)) == 1 and KINDS.get(nodes[0].op_type) in ("quantize", "dequantize"):
-            name = nodes[0].output[0]
-        perm = [tuple(a.ints) for node in nodes if node.op_type == "Transpose" for a in node.attribute]
-        return len(nodes) == 1 and perm == [CHANNELS_FIRST[4]]
 
     def dimensions(self, value: Any) -> Shape:
         """Without the batch, channels last."""

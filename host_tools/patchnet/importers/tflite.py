@@ -7,8 +7,8 @@ What differs from the file:
 * SAME and VALID are pads in numbers; SQUEEZE and EXPAND_DIMS are reshapes; DIV by a constant is mul; a fully connected
   layer over each pixel of a map is a 1x1 conv, also if a reshape to rows lies in between;
 * constants behind DEQUANTIZE are real numbers, and so are integer weights of operators that work in real numbers;
-* operators whose results nobody needs are left out: so is the arithmetic with shapes in front of a RESHAPE, which comes
-  to the shape that the file states for a batch of one.
+* operators whose results nobody needs are left out; the arithmetic with shapes in front of a RESHAPE is computed here,
+  for a batch of one (`tflite_shapes`).
 
 uint8 tensors stay uint8, with their zero points. A weight's scale may be 0 where a channel's weights are.
 An operator that the graph has no kind for, or that uses what this reader does not know, is "other"; `why` says what.
@@ -30,6 +30,7 @@ import numpy as np
 from .flatbuffer import MOST_AXES, Model, Operator, shown
 from .flatbuffer import read as read_file
 from .graph import NO_PADS, Graph, Op, Tensor
+from .tflite_shapes import computed, fitted
 
 MOST_SPREAD = 4  # input channels of a depthwise convolution with a multiplier that is made a dense one
 MOST_LABELS = 1 << 20  # bytes of a file of labels
@@ -47,6 +48,12 @@ def read(path: Path | str) -> Graph:
 def graph(model: Model) -> Graph:
     """The file's records as a graph."""
     whole = _Reader(model)
+    for place in model.inputs:
+        said = model.open.get(place, ())
+        if any(n < 0 for n in said[1:]):
+            sizes = "x".join("?" if n < 0 else str(n) for n in said)
+            name = model.tensors[place].name
+            raise ValueError(f"{model.source}: input {name} is {sizes}: wanted numbers behind the batch: convert it again")
     for op in model.operators:
         whole.read(op)
     for place in model.outputs:
@@ -135,10 +142,23 @@ class _Reader:
             if place in self.made:
                 self.fail(f"{where} makes tensor {place} {self.tensors[place].name}, which is there already")
             self.made.add(place)
+        shape = self.shape(op)
+        if shape is not None:
+            self.tensors[op.outputs[0]] = replace(self.tensors[op.outputs[0]], shape=shape.shape, data=shape)
+            return
         try:
             KINDS.get(op.name, _Known.other)(_Known(self, op))
         except _Other as e:
             self.ops.append(Op(op.index, op.name, "other", op.inputs, op.outputs, {"why": str(e)}))
+
+
+    def shape(self, op: Operator) -> np.ndarray | None:
+        """What an operator on shapes makes."""
+        if len(op.outputs) != 1 or not op.inputs or min(op.inputs) < 0:
+            return None
+        if op.name == "SHAPE":
+            return np.array(self.tensors[op.inputs[0]].shape, np.int64)
+        return computed(op.name, op.options, [self.tensors[i].data for i in op.inputs])
 
 
 class _Known:
@@ -149,6 +169,9 @@ class _Known:
         self.whole, self.file, self.options = whole, op, op.options
 
     def fail(self, text: str) -> NoReturn:
+        """Where what it reads has lengths that are known only when it runs, these may be what does not fit."""
+        if any(min(self.whole.model.open.get(i, ())[1:], default=0) < 0 for i in self.file.inputs):
+            raise _Other(f"of a shape that is not constant: {text}")
         self.whole.fail(f"op {self.file.index} {self.file.name}: {text}")
 
     # ------------------------------------------------------------ what it reads
@@ -205,7 +228,7 @@ class _Known:
     def check(self, shape: Shape) -> None:
         """Of the output, which is () in the file where it is unknown until the network runs."""
         tensor = self.whole.tensors[self.output]
-        if tensor.shape not in ((), shape):
+        if tensor.shape not in ((), shape) and self.output not in self.whole.model.open:
             self.fail(f"wanted an output of shape {shape}, got {tensor.shape}")
         tensor.shape = shape
 
@@ -408,6 +431,8 @@ class _Known:
 
     def reshape(self) -> None:
         x, shape = self.tensor(0), self.whole.tensors[self.output].shape
+        if self.output in self.whole.model.open and self.has(1) and self.tensor(1).data is not None:
+            shape = fitted(self.constant(1, "shape"), prod(x.shape)) or shape
         if prod(shape) != prod(x.shape):
             if self.has(1) and self.tensor(1).data is None:
                 raise _Other("into a shape that is not constant")
@@ -464,6 +489,7 @@ SAME: dict[str, tuple[str, dict[str, Any]]] = {
     "RELU_N1_TO_1": ("clip", {"low": -1.0, "high": 1.0}),
     "RELU_0_TO_1": ("clip", {"low": 0.0, "high": 1.0}),
     "LOGISTIC": ("sigmoid", {}),
+    "LOG_SOFTMAX": ("softmax", {"axis": -1}),
     "QUANTIZE": ("quantize", {}),
 }
 KINDS: dict[str, Callable[[_Known], None]] = {

@@ -100,7 +100,9 @@ class Heating(Finding):
 
     def of_logits(self, logits: np.ndarray, item: Item, network: Network, asked: Levels) -> np.ndarray:
         last = network.chain[-1]
-        logits = logits.reshape(last.oh, last.ow, last.cout)
+        logits = logits.reshape(last.oh, last.ow, -1)
+        if logits.shape[2] == 1 < last.cout:  # of a file with one class, which a sigmoid tells from none
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=2)
         return boxes(logits, network, as_picture(item).shape, asked.threshold)
 
     def matched(self, items: Dataset, labels: tuple[str, ...], model: str, name: str) -> Dataset:
