@@ -134,6 +134,7 @@ FUNCTIONS = {
     "arithmetic": (lambda x, w: torch.sub(-x, w[0].view(-1, 1, 1)).clamp_min(0), ["affine", "relu"]),
     "concat": (lambda x, w: torch.cat([x, x.relu()], 1), ["relu", "concat"]),
     "pool": (lambda x, w: F.avg_pool2d(F.max_pool2d(x, 3, 1, 1), (3, 2), (2, 2), (1, 0)), ["maxpool", "meanpool"]),
+    "ceil": (lambda x, w: F.max_pool2d(x, 2, ceil_mode=True), ["maxpool"]),
     "adaptive": (lambda x, w: F.adaptive_max_pool2d(x, 1).squeeze(-1).unsqueeze(-1), ["max"]),
     "padded": (lambda x, w: F.relu6(F.pad(x, (1, 0, 2, 1), value=0.5)), ["pad", "relu6"]),
 }
@@ -146,6 +147,12 @@ def test_functions(name):
     assert kinds(graph) == wanted
 
 
+def test_a_logarithm_of_a_softmax_is_one():
+    assert kinds(read(Called(lambda x, w: F.log_softmax(F.linear(x.mean((2, 3)), w), 1)), picture(1, 4, 9, 8))) == [
+        "mean", "dense", "softmax",
+    ]  # fmt: skip
+
+
 def test_what_has_no_word_is_told_by_name():
     function, wanted = FUNCTIONS["turned"]
     assert kinds(read(Called(function), picture(1, 4, 9, 8))) == wanted
@@ -154,7 +161,7 @@ def test_what_has_no_word_is_told_by_name():
         nn.Conv2d(4, 8, 3, groups=2),
         nn.PReLU(),
         nn.GroupNorm(2, 8),
-        nn.MaxPool2d(2, ceil_mode=True),
+        nn.AvgPool2d(2, ceil_mode=True),
     )
     graph = read(nn.Sequential(*layers, nn.Upsample(scale_factor=2)), picture(1, 4, 9, 8))
     assert [(op.name, op.attrs.get("why", "")) for op in graph.ops if op.kind == "other"] == [
@@ -162,7 +169,7 @@ def test_what_has_no_word_is_told_by_name():
         ("aten.conv2d", "2 groups of 4 channels"),
         ("aten.prelu", ""),
         ("aten.group_norm", ""),
-        ("aten.max_pool2d", "with ceil_mode"),
+        ("aten.avg_pool2d", "with ceil_mode"),
         ("aten.upsample_nearest2d", ""),
     ]
     assert [graph.tensors[op.outputs[0]].shape for op in graph.ops][::4] == [(1, 9, 8, 4), (1, 4, 3, 8)]

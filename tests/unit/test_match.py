@@ -445,10 +445,66 @@ def test_what_normalises_the_input_is_its_zero_point_and_scale(integers):
 def test_pixels_of_a_float_file_are_asked_for():
     m = Made(1, 6, 6, 3, integers=False)
     matched = match(m.ending(m.logits(m.conv(0, 4))), calibrate=True)
-    with pytest.raises(Unsupported, match="input 6x6x3 float32: wanted what pixels are to it: 0..255, 0..1, -1..1, or"):
+    with pytest.raises(Unsupported, match="input 6x6x3 float32: wanted what pixels are to it: --pixels 0..255"):
         real(matched)
-    with pytest.raises(ValueError, match="pixels: wanted 0..255, 0..1, -1..1, got 0..2"):
-        Pixels.named("0..2")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("-1..1", Pixels((127.5,), (127.5,))),
+        ("127/128", Pixels((127.0,), (128.0,))),
+        ("123.7,116.3,103.5/58.4", Pixels((123.7, 116.3, 103.5), (58.4,))),
+        ("0..2", "pixels: wanted 0..255, 0..1, -1..1, or MEAN/STD of 0..255, got 0..2"),
+        ("1/2/3", "pixels: wanted 0..255, 0..1, -1..1, or MEAN/STD of 0..255, got 1/2/3"),
+        ("1,2/3", "pixels: wanted a mean and a deviation above 0, of one or three channels, got 1,2/3"),
+        ("0/0", "pixels: wanted a mean and a deviation above 0, of one or three channels, got 0/0"),
+        ("nan/1", "pixels: wanted a mean and a deviation above 0, of one or three channels, got nan/1"),
+    ],
+)
+def test_pixels_have_a_range_or_a_mean_and_a_deviation(name, wanted):
+    if isinstance(wanted, Pixels):
+        assert Pixels.named(name) == wanted
+        return
+    with pytest.raises(ValueError) as e:
+        Pixels.named(name)
+    assert str(e.value) == wanted
+
+
+@pytest.mark.parametrize(("pads", "mean", "notes"), [(SAME, 30.5, 1), (SAME, 30.0, 0), ((0, 0, 0, 0), 30.5, 0)])
+def test_zeros_that_are_no_whole_pixel_are_told(pads, mean, notes):
+    m = Made(1, 6, 6, 3, integers=False)
+    matched = match(m.ending(m.logits(m.conv(0, 4, pads=pads))), calibrate=True)
+    told = "input: pads are 0.50 of a pixel's 255 steps off, being whole numbers from 0 to 255"
+    assert real(matched, Pixels((mean,), (50.0,))).notes == [told] * notes
+
+
+def test_real_numbers_that_are_normalised_before_they_are_quantized_want_calibration():
+    """The integers behind are not the pixels'."""
+    m = Made(1, 6, 6, 3)
+    m.graph.tensors[0].quantization, m.graph.tensors[0].dtype = None, "float32"
+    x = m.op("mul", (0, m.constant(0.5)), (1, 6, 6, 3))
+    m.graph.tensors[x].quantization, m.graph.tensors[x].dtype = None, "float32"
+    x = m.op("quantize", (x,), (1, 6, 6, 3))
+    out = m.logits(m.conv(x, 4, act="relu"))
+    assert lines(m, out) == ["input (6x6x3): values are float32: use --calibrate DATA"]
+    network = real(match(m.ending(out), calibrate=True), Pixels((8.0,), (32.0,))).network
+    assert (network.mean, network.std) == ((8, 8, 8), 64.0)
+
+
+def test_maps_of_sixteen_bits_want_calibration():
+    m = Made(1, 6, 6, 3, seed=3)
+    out = m.logits(m.pool(m.conv(0, 4, act="relu")))
+    wanted = real(match(m.ending(out), calibrate=True)).floats
+    for tensor in m.graph.tensors:
+        if tensor.dtype == "int8" and tensor.data is None:
+            tensor.dtype, tensor.quantization = "int16", replace(tensor.quantization, zero=np.zeros(1, np.int64))
+    assert lines(m, out) == ["values are int16: use --calibrate DATA"]
+    got = real(match(m.ending(out), calibrate=True), Pixels((125.0,), (63.75,))).floats  # as the scale of int8 says
+    for a, b in zip(wanted, got, strict=True):
+        for name, parts in a.parts.items():
+            for one, other in zip(parts, b.parts[name], strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-9)
 
 
 def test_channels_are_normalised_by_the_first_layers_weights():
@@ -585,6 +641,31 @@ def test_weights_around_another_zero_point_want_calibration():
 def test_floats_want_calibration():
     m = Made(1, 6, 6, 3, integers=False)
     assert lines(m, m.logits(m.conv(0, 4))) == ["weights are float32: use --calibrate DATA"]
+
+
+def test_floats_want_calibration_once_whatever_the_layers_are():
+    m = Made(1, 6, 6, 3, integers=False)
+    x = m.op("mul", (m.conv(0, 4, act="relu"), m.constant([1.0, 2.0, 3.0, 4.0])), (1, 6, 6, 4))
+    assert lines(m, m.logits(m.conv(x, 4))) == ["weights are float32: use --calibrate DATA"]
+
+
+def test_obstacles_of_a_kind_are_summed():
+    m = Made(1, 6, 6, 3)
+    x = 0
+    for _ in range(5):
+        x = m.op("other", (m.conv(x, 4),), (1, 6, 6, 4), name="PRELU")
+    x = m.op("clip", (m.conv(x, 4),), (1, 6, 6, 4), low=-1.0, high=1.0)
+    assert lines(m, m.logits(x)) == [
+        "op 1 PRELU (6x6x4): not supported (and 4 more like it)",
+        "op 11 CLIP (6x6x4): clamps to -1..1: not supported",
+    ]
+
+
+def test_one_window_has_no_stride():
+    m = Made(1, 20, 6, 3)
+    x = m.pool(m.conv(0, 4, act="relu"), "maxpool", (20, 6), (20, 6))
+    step = match(m.ending(m.dense(m.conv(x, 4, (1, 1)), 4))).steps[1]
+    assert (step.kind, step.layer().kernel, step.layer().stride) == ("maxpool", (20, 6), 1)
 
 
 def test_an_activation_before_a_sum():

@@ -147,7 +147,39 @@ def identities(m: Model) -> str:
     return m.add("Sigmoid", m.add("Dropout", m.add("Identity", m.add("Cast", "x", to=TensorProto.FLOAT))))
 
 
+def computed_pads(m: Model) -> str:
+    """SAME padding of an odd one, as an exporter has it that follows the arithmetic: half of what is above 0."""
+    whole = m.clip(m.add("Sub", m.constant(4.0), m.constant(1.0)), 0, 1e9)
+    half = m.add(
+        "Cast", m.add("Cast", m.add("Div", whole, m.constant(2.0)), to=TensorProto.INT64), to=TensorProto.FLOAT
+    )
+    one = m.constant([0], np.int64)
+    sides = [m.add("Unsqueeze", side, one) for side in (half, m.add("Sub", whole, half))]
+    none = m.constant([0.0, 0.0])
+    pads = m.add("Concat", none, sides[0], sides[0], none, sides[1], sides[1], axis=0)
+    return m.conv(m.add("Pad", "x", m.add("Cast", pads, to=TensorProto.INT64)), 4, 3, 3, 3, strides=[2, 2])
+
+
+def functions_written_out(m: Model) -> str:
+    """As an exporter writes its functions that does not simplify: types after another tensor, a bias of no values."""
+    weight = m.weights(4, 4, 1, 1)
+    channels = m.add("Shape", weight, start=0, end=1)
+    bias = m.add("Expand", m.add("CastLike", m.constant(0, np.int64), "x"), channels)
+    x = m.add("CastLike", m.add("Conv", "x", weight, bias), "x")
+    limits = [m.add("CastLike", m.constant(limit, np.int64), x) for limit in (0, 6)]
+    return m.add("Clip", x, *limits)
+
+
+def softmax_of_turned(m: Model) -> str:
+    """Over channels, as exporters of old opsets write it, which know a softmax over the last axis."""
+    x = m.add("Softmax", m.add("Transpose", m.conv("x", 4, 3, 1, 1), perm=[0, 3, 2, 1]), axis=3)
+    return m.add("Transpose", x, perm=[0, 3, 2, 1])
+
+
 CASES = {
+    "computed pads": (13, computed_pads, ["conv"]),
+    "functions written out": (18, functions_written_out, ["conv"]),
+    "softmax of turned": (11, softmax_of_turned, ["conv", "softmax"]),
     "same upper": (13, lambda m: m.conv("x", 4, 3, 3, 2, strides=[2, 3], auto_pad="SAME_UPPER"), ["conv"]),
     "same lower": (13, lambda m: m.conv("x", 4, 3, 4, 3, strides=[2, 2], auto_pad="SAME_LOWER"), ["conv"]),
     "valid": (13, lambda m: m.conv("x", 4, 3, 3, 2, auto_pad="VALID"), ["conv"]),
@@ -210,6 +242,12 @@ def test_what_has_no_word_is_told_by_name(tmp_path, name):
     path = model.save(tmp_path / "a.onnx", model.add("Relu", make(model)))
     others = [o for o in read(path).ops if o.kind == "other"]
     assert [(o.name, o.attrs.get("why", "")) for o in others] == [(op, why)]
+
+
+def test_a_logarithm_of_a_softmax_is_one(tmp_path):
+    model = Model(("n", 6))
+    x = model.add("LogSoftmax", model.add("Gemm", "x", model.weights(6, 3)), axis=1)
+    assert kinds(read(model.save(tmp_path / "a.onnx", x))) == ["dense", "softmax"]
 
 
 def test_shapes_behind_what_has_no_word(tmp_path):
@@ -379,7 +417,10 @@ BROKEN = {
     ),
     "output": (no_output, "output 'z': nothing makes it"),
     "input": (lambda m: m.graph.ClearField("input"), "no input"),
-    "shape": (symbolic, "input 'x' is ?x3x?x16: wanted numbers behind the batch"),
+    "shape": (
+        symbolic,
+        "input 'x' is ?x3x?x16: wanted numbers behind the batch (python -m onnxruntime.tools.make_dynamic_shape_fixed",
+    ),
 }
 
 

@@ -86,6 +86,19 @@ def test_integers_that_are_made_real_at_the_end(tmp_path):
     assert answer.integers.tolist() == [1, 7] and answer.real.tolist() == [0, 3]
 
 
+def test_sixteen_bits_are_told_as_real_numbers(tmp_path):
+    w = tflites.Writer()
+    x, y = w.tensor("x", (1, 2), "float32"), w.tensor("y", (1, 2), "float32")
+    q, r = (w.tensor(name, (1, 2), "int16", scale=1 / 1024) for name in "qr")
+    w.op("QUANTIZE", [x], [q], "QuantizeOptions")
+    w.op("RELU", [q], [r])
+    w.op("DEQUANTIZE", [r], [y], "DequantizeOptions")
+    source = Source(saved(tmp_path / "x.tflite", w.built([x], [y])))
+    answer = source.run(np.array([-1.5, 2.5]))
+    assert (source.network.first, source.network.last) == (None, None)
+    assert answer.integers is None and answer.real.tolist() == [0, 2.5]
+
+
 def test_networks_of_real_numbers(tmp_path):
     w = tflites.Writer()
     x, y = (w.tensor(name, (1, 2), "float32") for name in "xy")
@@ -100,6 +113,9 @@ def test_networks_of_real_numbers(tmp_path):
 # ---------------------------------------------------------------- ONNX
 
 
+OPSETS = (("", 13), ("com.microsoft", 1))
+
+
 def onnx_file(path, shape, nodes, **constants):
     """From x of that shape to y."""
     helper, numbers = onnx.helper, onnx.TensorProto.FLOAT
@@ -110,7 +126,7 @@ def onnx_file(path, shape, nodes, **constants):
         [helper.make_tensor_value_info("y", numbers, None)],
         [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*id) for id in OPSETS], ir_version=8)
     return saved(path, model.SerializeToString())
 
 
@@ -129,11 +145,31 @@ def test_onnx_maps(tmp_path, last, scores, reference):
         ("MatMul", "flat weight", "logits", {}), (scores, "logits", "y", {}),
     ]  # fmt: skip
     shape, kernel = ("batch", 2, 4, 3) if last else ("batch", 3, 2, 4), np.eye(3, dtype=np.float32)[:, :, None, None]
-    source = Source(onnx_file(tmp_path / "x.onnx", shape, nodes, weight=WEIGHT, kernel=kernel, one=np.float32(1)), reference)
+    source = Source(
+        onnx_file(tmp_path / "x.onnx", shape, nodes, weight=WEIGHT, kernel=kernel, one=np.float32(1)), reference
+    )
     assert (source.shape, source.network.ending) == ((2, 4, 3), "softmax")
     x = np.random.default_rng(1).standard_normal((2, 4, 3))
     answer = source.run(x)
     assert answer.integers is None and np.allclose(answer.real, x.transpose(2, 0, 1).ravel() @ WEIGHT, atol=1e-4)
+
+
+def test_onnx_logits_of_a_turned_softmax(tmp_path):
+    turn = {"perm": [0, 3, 2, 1]}
+    nodes = [("Transpose", "x", "turned", turn), ("Softmax", "turned", "s", {"axis": 3}), ("Transpose", "s", "y", turn)]
+    source = Source(onnx_file(tmp_path / "x.onnx", (1, 3, 2, 4), nodes))
+    x = np.random.default_rng(1).standard_normal((2, 4, 3))
+    assert source.network.ending == "softmax" and np.allclose(source.run(x).real, x)
+
+
+def test_onnx_logits_of_integer_operators(tmp_path):
+    steps = {"s": np.float32(0.5), "z": np.uint8(118), "t": np.float32(1 / 256), "n": np.uint8(0)}
+    softmax = ("QLinearSoftmax", "q s z t n", "p", {"axis": 1, "opset": 13, "domain": "com.microsoft"})
+    nodes = [("QuantizeLinear", "x s z", "q", {}), softmax, ("DequantizeLinear", "p t n", "y", {})]
+    source = Source(onnx_file(tmp_path / "x.onnx", (1, 3), nodes, **steps))
+    answer = source.run(np.array([-1.0, 0.0, 2.5]))
+    assert source.network.ending == "softmax" and answer.integers.tolist() == [-12, -10, -5]
+    assert answer.real.tolist() == [-1.0, 0.0, 2.5]
 
 
 def test_onnx_heat_map(tmp_path):

@@ -223,6 +223,8 @@ def test_softmax():
     op, _ = single("SOFTMAX", (1, 4), (1, 4), options="SoftmaxOptions", Beta=1.0)
     assert (op.kind, op.attrs) == ("softmax", {"axis": 1})
     assert why(built("SOFTMAX", (1, 4), (1, 4), options="SoftmaxOptions", Beta=2.0)) == "beta 2"
+    op, _ = single("LOG_SOFTMAX", (1, 2, 4), (1, 2, 4))
+    assert (op.kind, op.attrs) == ("softmax", {"axis": -1})
 
 
 def test_concatenation():
@@ -243,6 +245,43 @@ def test_shapes():
 def test_a_shape_that_is_unknown_until_it_runs():
     graph = read(built("LOGISTIC", (1, 2, 3), ()))
     assert graph.tensors[graph.outputs[0]].shape == (1, 2, 3)
+
+
+def rows_of_any_batch(rows: int, signature: tuple[int, ...] = (-1, -1)) -> bytes:
+    """As Keras' Dense over the pixels of a map: rows of which the converter does not know how many there are."""
+    w = Writer()
+    x = w.tensor("x", (1, 2, 3, 4), scale=1, ShapeSignature=w.numbers((-1, 2, 3, 4), "i4"))
+    whole, sides, taken = w.tensor("whole", (4,), "int32"), w.tensor("sides", (3,), "int32"), w.tensor("n", (), "int32")
+    w.op("SHAPE", [x], [whole], "ShapeOptions")
+    w.op("GATHER", [whole, w.constant("places", [0, 1, 2])], [sides], "GatherOptions")
+    w.op("REDUCE_PROD", [sides, w.constant("axis", [0])], [taken], "ReducerOptions")
+    shape, last = w.tensor("shape", (2,), "int32"), w.constant("last", rows)
+    w.op("PACK", [taken, last], [shape], "PackOptions", ValuesCount=2)
+    flat = w.tensor("flat", (1, 1), scale=1, ShapeSignature=w.numbers(signature, "i4"))
+    w.op("RESHAPE", [x, shape], [flat], "ReshapeOptions")
+    y = w.tensor("y", (1, 5), scale=1, ShapeSignature=w.numbers((-1, 5), "i4"))
+    w.op("FULLY_CONNECTED", [flat, w.constant("k", np.ones((5, 4)), "int8", scale=1)], [y], "FullyConnectedOptions")
+    out, size = w.tensor("out", (1, 30), scale=1), w.constant("size", [-1, 30])
+    w.op("RESHAPE", [y, size], [out], "ReshapeOptions")
+    return w.built([x], [out])
+
+
+def test_shapes_of_a_batch_of_any_size_are_computed():
+    graph = read(rows_of_any_batch(4))
+    assert [(op.kind, graph.tensors[op.outputs[0]].shape) for op in graph.ops] == [
+        ("conv", (1, 2, 3, 5)), ("reshape", (6, 5)), ("reshape", (1, 30)),
+    ]  # fmt: skip
+    graph = read(rows_of_any_batch(3))
+    assert [op.attrs.get("why", "")[:30] for op in graph.ops] == ["of a shape that is not constan"] * 3
+
+
+def test_lengths_that_are_not_in_the_file():
+    w = Writer()
+    x = w.tensor("x", (1, 1, 1, 3), scale=1, ShapeSignature=w.numbers((-1, -1, -1, 3), "i4"))
+    y = w.tensor("y", (1, 1, 1, 3), scale=1)
+    w.op("LOGISTIC", [x], [y])
+    wanted = "input x is ?x?x?x3: wanted numbers behind the batch: convert it with a fixed size"
+    assert fault(w.built([x], [y])) == wanted
 
 
 # ---------------------------------------------------------------- real numbers

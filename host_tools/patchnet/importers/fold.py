@@ -31,7 +31,8 @@ ELEMENTWISE = (*ACTS, "clip", "sigmoid", "quantize")  # of one map, the same for
 SHAPES = ("reshape", "transpose")
 MOST_CHANNELS = 1 << 16  # for which a constant is written out
 COMPUTING = (*ACTIVE, "mean", "max", "concat", "softmax", "sigmoid", "clip", "affine", *ACTS)
-FEEDING = (*ACTIVE, "mean", "max", "concat")  # what reads a map within a network
+FEEDING = (*ACTIVE, "mean", "max", "concat", "affine")  # what reads a map within a network
+LOOKING = (*SHAPES, "quantize", "dequantize")  # what has it otherwise, but for the same
 
 Weights = tuple[np.ndarray, Quantization | None]  # real, or integers and what they stand for
 Rule = Callable[["Editor", Op], bool]  # whether it fitted the operator, which then is, or was, another one
@@ -378,15 +379,28 @@ def integer_bias(e: Editor, op: Op) -> int | None:
 def implied_relu(e: Editor, op: Op) -> bool:
     """Where the zero point is the lowest integer, nothing is below 0. (A .tflite says so by itself.) Not of the logits
     of a network, which may happen to be above."""
-    output, readers = e.tensor(op.outputs[0]), e.readers[op.outputs[0]].values()
+    output = e.tensor(op.outputs[0])
     if e.graph.format == "tflite" or op.kind not in (*WEIGHTED, "add") or op.attrs["act"] != "none":
         return False
     if output.quantization is None or output.zero != np.iinfo(output.dtype).min:
         return False
-    if not any(reader.kind in FEEDING for reader in readers):
+    if not feeds(e, op.outputs[0]):
         return False
     op.attrs["act"] = "relu"
     return True
+
+
+def feeds(e: Editor, place: int) -> bool:
+    """Whether something within the network reads a tensor, however that looks at it."""
+    waiting, seen = [place], set()
+    while waiting:
+        place = waiting.pop()
+        readers = [] if place in seen else e.readers[place].values()
+        seen.add(place)
+        if any(reader.kind in FEEDING for reader in readers):
+            return True
+        waiting += [out for reader in readers if reader.kind in LOOKING for out in reader.outputs]
+    return False
 
 
 def float_constants(e: Editor, op: Op) -> None:

@@ -282,7 +282,11 @@ def unsqueezed(shape: tuple[int, ...], axes: list[int]) -> tuple[int, ...]:
 def shape_of(b: Builder, node: Node, batch: int) -> Value:
     x = node.input(0)
     need(bool(x.shape), "of an unknown shape")
-    return Value.of(np.array(x.shape[node.integer("start") : node.integer("end", len(x.shape))], np.int64), b.name)
+    return Value.of(measured(node, x.shape), b.name)
+
+
+def measured(node: Node, shape: tuple[int, ...]) -> np.ndarray:
+    return np.array(shape[node.integer("start") : node.integer("end", len(shape))], np.int64)
 
 
 def constant(b: Builder, node: Node, batch: int) -> Value:
@@ -626,7 +630,7 @@ FOLDS: dict[str, Callable[[Node], np.ndarray]] = {
     "Neg": fold_unary(np.negative),
     "Floor": fold_unary(np.floor),
     "Ceil": fold_unary(np.ceil),
-    "Shape": fold_unary(lambda data: np.array(data.shape, np.int64)),
+    "Shape": lambda node: measured(node, node.constant(0).shape),
     "Cast": fold_cast,
     "Clip": fold_clip,
     "Gather": fold_gather,

@@ -71,7 +71,9 @@ def normalised(matched: Matched, pixels: Pixels | None) -> tuple[tuple[int, ...]
     if m.scale:
         of_pixel, offset = of_pixel * m.scale, offset - of_pixel * m.scale * (m.zero + 128)
     elif pixels is None:
-        raise Unsupported([f"input {m} float32: wanted what pixels are to it: --pixels {', '.join(RANGES)}, or MEAN/STD"])
+        raise Unsupported(
+            [f"input {m} float32: wanted what pixels are to it: --pixels {', '.join(RANGES)}, or MEAN/STD"]
+        )
     else:
         std = np.broadcast_to(pixels.std, m.c)
         of_pixel, offset = of_pixel / std, offset - of_pixel * np.broadcast_to(pixels.mean, m.c) / std

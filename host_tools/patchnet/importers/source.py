@@ -203,9 +203,12 @@ def patched(data: bytes, output: int) -> bytes:
 # ---------------------------------------------------------------- ONNX
 
 KINDS = {
-    "Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Reshape": "reshape", "Flatten": "reshape", "Squeeze": "reshape",
+    "Softmax": "softmax", "LogSoftmax": "softmax", "QLinearSoftmax": "softmax", "Sigmoid": "sigmoid",
+    "QLinearSigmoid": "sigmoid", "Reshape": "reshape", "Flatten": "reshape", "Squeeze": "reshape",
     "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize", "Identity": "identity",
 }  # fmt: skip
+STEPS = ("QuantizeLinear", "DequantizeLinear")  # have the scale of both ends
+READ_STEPS = (*STEPS, "QLinearSoftmax", "QLinearSigmoid")  # have that of input 0
 CHANNELS_LAST = {4: (0, 2, 3, 1), 3: (0, 2, 1)}  # from channels first, by rank
 CHANNELS_FIRST = {4: (0, 3, 1, 2), 3: (0, 2, 1)}
 
@@ -229,7 +232,7 @@ class _ONNX:
         self.first = self.steps_beside(self.name)
         if self.dtype != "float32" and self.first is None:
             raise ValueError(f"{path}: input {self.name}: wanted a scale, got none")
-        self.read_out, self.ending = logits(output, self.maker)
+        self.read_out, self.ending, self.turn = self.looked_at(output)
         self.last = self.steps_beside(self.read_out)
         if self.read_out != output:
             self.graph.output.append(self.onnx.ValueInfoProto(name=self.read_out))
@@ -269,6 +272,15 @@ class _ONNX:
         node = self.makers.get(name)
         return (KINDS.get(node.op_type, ""), node.input[0]) if node is not None and node.input else ("", "")
 
+    def looked_at(self, output: str) -> tuple[str, str, list[int]]:
+        """The logits, what follows them, and the order of their axes in which the file gives them back."""
+        node = self.makers.get(output)
+        if node is not None and node.op_type == "Transpose" and node.attribute:
+            place, ending = logits(node.input[0], self.maker)
+            if ending:
+                return place, ending, list(node.attribute[0].ints)
+        return *logits(output, self.maker), []
+
     def readers(self, name: str) -> list[Any]:
         return [node for node in self.graph.node if name in node.input]
 
@@ -293,9 +305,10 @@ class _ONNX:
     def steps_beside(self, name: str) -> Steps | None:
         """Of 8-bit integers that this tensor is, or is at once made: by the scale of what quantizes it or makes it
         real. None for real numbers."""
-        made = [self.makers[name]] if name in self.makers else []
-        for node in (*self.readers(name), *made):
-            if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 1:
+        beside = [node for node in self.readers(name) if node.op_type in READ_STEPS]
+        beside += [node for node in (self.makers.get(name),) if node is not None and node.op_type in STEPS]
+        for node in beside:
+            if len(node.input) > 1:
                 scale = self.constant(node.input[1])
                 zero = self.constant(node.input[2]) if len(node.input) > 2 else np.zeros((), np.uint8)
                 if scale is not None and zero is not None and scale.size == 1 and zero.dtype in (np.int8, np.uint8):
@@ -315,6 +328,7 @@ class _ONNX:
         if not self.as_is:
             x = x.transpose(CHANNELS_FIRST.get(x.ndim, range(x.ndim)))
         (y,) = self.session.run([self.read_out], {self.name: np.ascontiguousarray(x)})
+        y = y.transpose(self.turn) if self.turn else y
         return (y if self.as_is else y.transpose(CHANNELS_LAST.get(y.ndim, range(y.ndim))))[0]
 
 

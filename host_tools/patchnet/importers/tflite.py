@@ -48,12 +48,7 @@ def read(path: Path | str) -> Graph:
 def graph(model: Model) -> Graph:
     """The file's records as a graph."""
     whole = _Reader(model)
-    for place in model.inputs:
-        said = model.open.get(place, ())
-        if any(n < 0 for n in said[1:]):
-            sizes = "x".join("?" if n < 0 else str(n) for n in said)
-            name = model.tensors[place].name
-            raise ValueError(f"{model.source}: input {name} is {sizes}: wanted numbers behind the batch: convert it again")
+    fixed_inputs(model)
     for op in model.operators:
         whole.read(op)
     for place in model.outputs:
@@ -64,6 +59,17 @@ def graph(model: Model) -> Graph:
         model.source, "tflite", whole.tensors, needed(whole.ops, model.outputs), model.inputs, model.outputs,
         labels(model.data, classes),
     )  # fmt: skip
+
+
+def fixed_inputs(model: Model) -> None:
+    """ValueError for an input whose lengths are known only when the network runs."""
+    for place in model.inputs:
+        said = model.open.get(place, ())
+        if any(n < 0 for n in said[1:]):
+            sizes = "x".join("?" if n < 0 else str(n) for n in said)
+            name = model.tensors[place].name
+            wanted = "wanted numbers behind the batch: convert it with a fixed size"
+            raise ValueError(f"{model.source}: input {name} is {sizes}: {wanted}")
 
 
 def needed(ops: list[Op], outputs: tuple[int, ...]) -> list[Op]:
@@ -151,7 +157,6 @@ class _Reader:
         except _Other as e:
             self.ops.append(Op(op.index, op.name, "other", op.inputs, op.outputs, {"why": str(e)}))
 
-
     def shape(self, op: Operator) -> np.ndarray | None:
         """What an operator on shapes makes."""
         if len(op.outputs) != 1 or not op.inputs or min(op.inputs) < 0:
@@ -169,8 +174,8 @@ class _Known:
         self.whole, self.file, self.options = whole, op, op.options
 
     def fail(self, text: str) -> NoReturn:
-        """Where what it reads has lengths that are known only when it runs, these may be what does not fit."""
-        if any(min(self.whole.model.open.get(i, ())[1:], default=0) < 0 for i in self.file.inputs):
+        """Where lengths are known only when it runs, these may be what does not fit."""
+        if any(i in self.whole.model.open for i in (*self.file.inputs, *self.file.outputs)):
             raise _Other(f"of a shape that is not constant: {text}")
         self.whole.fail(f"op {self.file.index} {self.file.name}: {text}")
 
