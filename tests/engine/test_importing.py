@@ -15,6 +15,7 @@ from patchnet.evaluate import agreement as agreements
 from patchnet.evaluate.importing import TOLD, import_file, labels_of
 from patchnet.evaluate.val import val
 from patchnet.importers.source import Source
+from patchnet.tasks.heatmap.answers import ANSWERS as HEAT
 
 LABELS = ("left", "right", "none")
 
@@ -171,3 +172,36 @@ def two_obstacles() -> bytes:
     w.op("HARD_SWISH", [a], [b])
     w.op("TANH", [b], [c])
     return w.built([x], [c])
+
+
+def conv(w: tflites.Writer, x: int, outputs: int, scale: float) -> int:
+    """A 3x3 convolution over a map of 8x8x3 in steps of 1/128."""
+    rng = np.random.default_rng(3)
+    weight = rng.integers(-127, 128, (outputs, 3, 3, 3)).astype(np.int8)
+    k, y = w.constant("w", weight, "int8", scale=0.01), w.tensor("y", (1, 8, 8, outputs), scale=scale, zero=5)
+    bias = w.constant("b", np.arange(outputs) * 1000, scale=0.01 / 128)
+    w.op("CONV_2D", [x, k, bias], [y], "Conv2DOptions", StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1)
+    return y
+
+
+def test_an_original_that_prepares_its_pixels_itself_is_given_them(pictures, tmp_path):
+    w = tflites.Writer()
+    x = w.tensor("x", (1, 8, 8, 3), scale=1.0, zero=-128)
+    small = w.tensor("small", (1, 8, 8, 3), scale=1 / 128, zero=-128)
+    w.op("MUL", [x, w.constant("by", np.array([127]), "int8", scale=1 / 128 / 127)], [small], "MulOptions")
+    (tmp_path / "a.tflite").write_bytes(w.built([x], [conv(w, small, 4, 0.03)]))
+    import_file(tmp_path / "a.tflite", tmp_path / "run")
+    assert agreements.agreement(tmp_path / "run", str(pictures), 5).largest <= 1
+
+
+def test_a_heat_map_of_one_class_is_told_from_none(pictures, tmp_path):
+    w = tflites.Writer()
+    x, out = w.tensor("x", (1, 8, 8, 3), scale=1 / 128), w.tensor("out", (1, 8, 8, 1), scale=1 / 256, zero=-128)
+    w.op("LOGISTIC", [conv(w, x, 1, 0.03)], [out])
+    (tmp_path / "a.tflite").write_bytes(w.built([x], [out]))
+    run = import_file(tmp_path / "a.tflite", tmp_path / "run")
+    found = agreements.agreement(run.run, str(pictures), 5)
+    assert run.task == "heatmap" and found.top1 >= 0.97 and found.largest <= 1
+    network, logits = qnet_file.load(tmp_path / "run" / "qnet.npz").design, np.full((8, 8, 1), -9.0)
+    logits[3, 5] = 9.0
+    assert len(HEAT.of_logits(logits, np.zeros((8, 8, 3), np.uint8), network, HEAT.asked_to_measure)) == 1

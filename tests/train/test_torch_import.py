@@ -11,9 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphs import evaluate
+from onnxes import Model
+from patchnet.evaluate.agreement import agreement
+from patchnet.evaluate.importing import Calibration, import_file
 from patchnet.importers.families import FAMILIES, family, read_weights
 from patchnet.importers.graph import Graph
 from patchnet.importers.pytorch import read
+from patchnet.importers.real import Pixels
 
 torch.set_num_threads(1)
 
@@ -462,3 +466,16 @@ def test_weights_run_nothing(tmp_path):
 def test_depths_of_efficientnet_lite():
     stages = [FAMILIES[f"efficientnet-lite{i}"].stages for i in range(5)]
     assert [sum(count for count, _ in one) for one in stages] == [16, 21, 21, 24, 30]
+
+
+def test_an_original_in_real_numbers_is_given_the_pixels_it_was_said_to_take(tmp_path):
+    """It normalises them itself, so that the network's own mean and deviation are not what it takes."""
+    model = Model(("n", 3, 8, 8))
+    x = model.add("Mul", model.add("Sub", "x", model.constant(128.0)), model.constant(1 / 64))
+    x = model.add("Relu", model.conv(x, 3, 8, 3, 3))
+    x = model.add("Gemm", model.add("Flatten", model.add("GlobalAveragePool", x)), model.weights(8, 3))
+    path, data = model.save(tmp_path / "a.onnx", x), tmp_path / "data.npz"
+    images = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 3)).astype(np.uint8)
+    np.savez(data, images=images, labels=np.arange(16) % 2, classes=np.array(["a", "b"]))
+    import_file(path, tmp_path / "run", calibration=Calibration(str(data)), pixels=Pixels.named("0..255"))
+    assert agreement(tmp_path / "run", str(data)).largest <= 3
