@@ -122,8 +122,8 @@ def test_depthwise_with_a_multiplier_is_dense_with_zeros(dtype, zero):
     op, (_, w) = depthwise((1, 4, 4, 2), (1, 4, 4, 4), Constant(data, dtype, scale=1, zero=zero), dtype=dtype)
     assert op.kind == "conv" and w.data.reshape(4, 2).tolist() == [[1, zero], [2, zero], [zero, 3], [zero, 4]]
     assert w.dtype == dtype and w.zero == zero
-    op, _ = depthwise((1, 4, 4, 32), (1, 4, 4, 64), weights(1, 1, 1, 64))
-    assert (op.kind, op.attrs) == ("other", {"why": "multiplier 2 of 32 channels"})
+    op, _ = depthwise((1, 4, 4, 512), (1, 4, 4, 1024), weights(1, 1, 1, 1024))
+    assert (op.kind, op.attrs) == ("other", {"why": "512 groups of 512 channels"})
 
 
 def test_fully_connected():
@@ -337,8 +337,12 @@ def test_weights_that_cannot_be_had():
 
 
 def test_groups():
-    op, _ = conv((1, 4, 4, 4), (1, 4, 4, 6), weights(6, 1, 1, 2))
-    assert op.attrs == {"why": "2 groups"}
+    op, (_, w) = conv((1, 4, 4, 4), (1, 4, 4, 6), weights(6, 1, 1, 2))
+    own, none = np.arange(12).reshape(6, 2) - 125, np.zeros((3, 2))
+    assert op.kind == "conv"
+    assert w.data.reshape(6, 4).tolist() == np.block([[own[:3], none], [none, own[3:]]]).tolist()
+    op, _ = conv((1, 4, 4, 1024), (1, 4, 4, 512), weights(512, 1, 1, 512))
+    assert op.attrs == {"why": "2 groups of 1024 channels"}
 
 
 def test_what_nobody_needs_and_what_does_more():

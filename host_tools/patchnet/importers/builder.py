@@ -16,6 +16,7 @@ import numpy as np
 
 from .fold import SHAPE_RULES, SHAPES, Editor, fold, simplify
 from .graph import Graph, Op, Pair, Quantization, Tensor
+from .nodes import MOST_UNGROUPED, ungrouped
 
 Pads = tuple[int, int, int, int]
 STORED = {4: (0, 2, 3, 1), 3: (0, 2, 1)}  # axes of a map as it is kept, by its rank in the file
@@ -145,11 +146,14 @@ class Builder:
         need(groups >= 1 and cin == groups * kernels.shape[1] and cout % groups == 0, f"{groups} groups")
         oh = windows(h + pads[0] + pads[1], kh, stride[0], dilation[0])
         ow = windows(w + pads[2] + pads[3], kw, stride[1], dilation[1])
-        if groups == 1:
-            kind, turned = "conv", kernels.transpose(0, 2, 3, 1)
-        else:
-            need(kernels.shape[1] == 1 and cout == cin, f"{groups} groups of {cin} channels")
+        if kernels.shape[1] == 1 < groups == cout:
             kind, turned = "depthwise", kernels[:, 0]
+        else:
+            kind, turned = "conv", kernels.transpose(0, 2, 3, 1)
+        if kind == "conv" and groups > 1:
+            need(kernels.size * groups <= MOST_UNGROUPED, f"{groups} groups of {cin} channels")
+            zero = weight.quantization.zero if weight.quantization else np.zeros(1)
+            turned = ungrouped(turned, groups, zero)
         inputs = self.weighted(x, weight, np.ascontiguousarray(turned), bias)
         shape = (n, cout, oh, ow)[: len(x.shape)]
         return self.emit(kind, inputs, shape, {"stride": stride, "pads": pads, "dilation": dilation, "act": "none"})

@@ -16,6 +16,7 @@ from ..net.layers import Pads, Pair
 from .graph import NO_PADS, Tensor
 
 UNIT = 64  # a weight of 1: its multiplier is a power of two, and int8 has room for it
+MOST_UNGROUPED = 1 << 17  # weights of a convolution over all channels that stands for one of groups
 LAST = 1 << 30  # as an operator: behind all
 Line = tuple[int, str]  # operator, what is in its way
 
@@ -254,6 +255,16 @@ def dilated(value: np.ndarray, dilation: Pair) -> np.ndarray:
     out = np.zeros((len(value), kh, kw, *value.shape[3:]), value.dtype)
     out[:, :: dilation[0], :: dilation[1]] = value
     return out
+
+
+def ungrouped(value: np.ndarray, groups: int, zero: np.ndarray) -> np.ndarray:
+    """Weights (cout, kh, kw, cin / groups) as those over all input channels: `zero`, of each output, for the others."""
+    cout, kh, kw, part = value.shape
+    out = np.empty((groups, cout // groups, kh, kw, groups, part), value.dtype)
+    out[:] = np.broadcast_to(zero, cout).reshape(groups, -1, 1, 1, 1, 1)
+    for i, own in enumerate(value.reshape(groups, -1, kh, kw, part)):
+        out[i, :, :, :, i] = own
+    return out.reshape(cout, kh, kw, groups * part)
 
 
 def dense_of(value: np.ndarray) -> np.ndarray:

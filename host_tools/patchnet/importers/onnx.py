@@ -80,7 +80,8 @@ class Reader:
         """Of the standard operators."""
         versions = [entry.version for entry in self.model.opset_import if entry.domain in STANDARD]
         if not versions or versions[0] < OLDEST:
-            raise ValueError(f"opset {versions[0] if versions else 'unknown'}: wanted {OLDEST} or later")
+            said = versions[0] if versions else "unknown"
+            raise ValueError(f"opset {said}: wanted {OLDEST} or later (onnx.version_converter makes it so)")
         return versions[0]
 
     def constant(self, tensor: Any) -> Value:

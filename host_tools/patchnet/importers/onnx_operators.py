@@ -96,6 +96,11 @@ def elementwise(kind: str) -> Operator:
     return lambda b, node, batch: b.elementwise(kind, node.input(0), node.input(1))
 
 
+def total(b: Builder, node: Node, batch: int) -> Value:
+    need(len(node) == 2, f"of {len(node)} maps")
+    return b.elementwise("add", node.input(0), node.input(1))
+
+
 def divide(b: Builder, node: Node, batch: int) -> Value:
     divisor = node.constant(1)
     need(divisor.dtype.kind == "f" and bool((divisor != 0).all()), "by zero or integers")
@@ -436,6 +441,7 @@ OPERATORS: dict[str, Operator] = {
     "MatMul": matmul,
     "BatchNormalization": batch_norm,
     "Add": elementwise("add"),
+    "Sum": total,
     "Sub": elementwise("sub"),
     "Mul": elementwise("mul"),
     "Div": divide,

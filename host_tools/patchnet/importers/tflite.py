@@ -2,8 +2,8 @@
 
 What differs from the file:
 
-* weights of a depthwise convolution lie as (c, kh, kw), in a tensor of their own behind the file's. One of a single
-  input channel is a dense convolution of it, and so, with zeros, is one with a multiplier over a few channels;
+* weights of a depthwise convolution lie as (c, kh, kw), in a tensor of their own behind the file's. One with a
+  multiplier is, with zeros, a convolution over all channels, and so is a small one of groups;
 * SAME and VALID are pads in numbers; SQUEEZE and EXPAND_DIMS are reshapes; DIV by a constant is mul; a fully connected
   layer over each pixel of a map is a 1x1 conv, also if a reshape to rows lies in between;
 * constants behind DEQUANTIZE are real numbers, and so are integer weights of operators that work in real numbers;
@@ -30,9 +30,9 @@ import numpy as np
 from .flatbuffer import MOST_AXES, Model, Operator, shown
 from .flatbuffer import read as read_file
 from .graph import NO_PADS, Graph, Op, Tensor
+from .nodes import MOST_UNGROUPED, ungrouped
 from .tflite_shapes import computed, fitted
 
-MOST_SPREAD = 4  # input channels of a depthwise convolution with a multiplier that is made a dense one
 MOST_LABELS = 1 << 20  # bytes of a file of labels
 MOST_FILES = 16  # that are looked at for labels
 
@@ -319,9 +319,11 @@ class _Known:
         x, (cout, kh, kw, cin) = self.map(), self.kernel()
         if x.shape[3] % cin:
             self.fail(f"wanted weights of {x.shape[3]} channels, got {cin}")
-        if x.shape[3] != cin:
-            raise _Other(f"{x.shape[3] // cin} groups")
-        self.over_map("conv", (kh, kw), cout, self.weight(0))
+        groups = x.shape[3] // cin
+        if cout % groups:
+            self.fail(f"wanted a multiple of {groups} outputs, got {cout}")
+        weight = self.weight(0) if groups == 1 else self.spread(groups, 0, lambda w: w)
+        self.over_map("conv", (kh, kw), cout, weight)
 
     def depthwise(self) -> None:
         x, (one, kh, kw, cout) = self.map(), self.kernel()
@@ -331,23 +333,17 @@ class _Known:
         if cin == cout > 1:
             weight = self.weight(3, "depthwise", lambda w: w[0].transpose(2, 0, 1))
             self.over_map("depthwise", (kh, kw), cout, weight)
-        elif cin <= MOST_SPREAD:
-            self.over_map("conv", (kh, kw), cout, self.spread(cin, cout))
         else:
-            raise _Other(f"multiplier {cout // cin} of {cin} channels")
+            weight = self.spread(cin, 3, lambda w: w[0].transpose(2, 0, 1)[..., None])
+            self.over_map("conv", (kh, kw), cout, weight)
 
-    def spread(self, cin: int, cout: int) -> int:
-        """The place of a depthwise convolution's weights as those of a dense one: 0 for the other channels."""
-        q = self.tensor(1).quantization
+    def spread(self, groups: int, axis: int, layout: Layout) -> int:
+        """The place of the weights of a convolution of groups as those of one over all channels."""
+        size, q = prod(self.tensor(1).shape) * groups, self.tensor(1).quantization
+        if size > MOST_UNGROUPED:
+            raise _Other(f"{groups} groups of {self.map().shape[3]} channels")
         zero = q.zero if q is not None and self.tensor(0).dtype != "float32" else np.zeros(1)
-
-        def layout(w: np.ndarray) -> np.ndarray:
-            dense = np.empty((cout, *w.shape[1:3], cin), w.dtype)
-            dense[:] = zero.reshape(-1, 1, 1, 1)
-            dense[range(cout), :, :, np.arange(cout) // (cout // cin)] = w[0].transpose(2, 0, 1)
-            return dense
-
-        return self.weight(3, f"dense {cin}", layout, cin)
+        return self.weight(axis, f"over {groups}", lambda w: ungrouped(layout(w), groups, zero), groups)
 
     def pool(self) -> None:
         kernel = (self.options["FilterHeight"], self.options["FilterWidth"])
