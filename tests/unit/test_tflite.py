@@ -345,6 +345,28 @@ def test_groups():
     assert op.attrs == {"why": "2 groups of 1024 channels"}
 
 
+def dilated(crops: tuple[int, ...] = (0, 1, 0, 2)) -> bytes:
+    """A convolution of 3x2 between values that lie 2 and 3 apart, as Keras has it done."""
+    w = Writer()
+    x, y = w.tensor("x", (1, 9, 8, 2), scale=1), w.tensor("y", (1, 9, 7, 3), scale=1)
+    apart, made = w.tensor("apart", (6, 7, 4, 2), scale=1), w.tensor("made", (6, 5, 3, 3), scale=1)
+    block, pads, cut = w.constant("block", [2, 3]), w.constant("pads", [2, 3, 1, 3]), w.constant("cut", crops)
+    kernel = w.constant("k", np.arange(36).reshape(3, 3, 2, 2), "int8", scale=1)
+    w.op("SPACE_TO_BATCH_ND", [x, block, pads], [apart])
+    every = VALID_EVERY | {"DilationHFactor": 1, "DilationWFactor": 1}
+    w.op("CONV_2D", [apart, kernel], [made], "Conv2DOptions", **every)
+    w.op("BATCH_TO_SPACE_ND", [made, block, cut], [y])
+    return w.built([x], [y])
+
+
+def test_a_dilation_by_way_of_the_batch():
+    graph = read(dilated())
+    (op,) = graph.ops
+    assert (op.kind, op.attrs["dilation"], op.attrs["pads"], op.inputs[0]) == ("conv", (2, 3), (2, 2, 1, 1), 0)
+    assert graph.tensors[op.outputs[0]].shape == (1, 9, 7, 3)
+    assert [op.kind for op in read(dilated((1, 0, 0, 2))).ops] == ["other", "conv", "other"]
+
+
 def test_what_nobody_needs_and_what_does_more():
     w = Writer()
     x, state = w.tensor("x", (1, 2), scale=1), w.tensor("state", (1, 2), scale=1, IsVariable=True)

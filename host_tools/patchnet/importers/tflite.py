@@ -4,6 +4,7 @@ What differs from the file:
 
 * weights of a depthwise convolution lie as (c, kh, kw), in a tensor of their own behind the file's. One with a
   multiplier is, with zeros, a convolution over all channels, and so is a small one of groups;
+* one between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND is dilated;
 * SAME and VALID are pads in numbers; SQUEEZE and EXPAND_DIMS are reshapes; DIV by a constant is mul; a fully connected
   layer over each pixel of a map is a 1x1 conv, also if a reshape to rows lies in between;
 * constants behind DEQUANTIZE are real numbers, and so are integer weights of operators that work in real numbers;
@@ -27,9 +28,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..net.layers import Pads
 from .flatbuffer import MOST_AXES, Model, Operator, shown
 from .flatbuffer import read as read_file
-from .graph import NO_PADS, Graph, Op, Tensor
+from .graph import NO_PADS, Graph, Op, Pair, Tensor
 from .nodes import MOST_UNGROUPED, ungrouped
 from .tflite_shapes import computed, fitted
 
@@ -155,7 +157,13 @@ class _Reader:
         try:
             KINDS.get(op.name, _Known.other)(_Known(self, op))
         except _Other as e:
-            self.ops.append(Op(op.index, op.name, "other", op.inputs, op.outputs, {"why": str(e)}))
+            self.other(op, {"why": str(e)} if str(e) else {})
+
+    def other(self, op: Operator, attrs: dict[str, Any]) -> None:
+        """One that the graph has no kind for."""
+        made = Op(op.index, op.name, "other", op.inputs, op.outputs, attrs)
+        self.ops.append(made)
+        self.makers |= dict.fromkeys(op.outputs, made)
 
     def shape(self, op: Operator) -> np.ndarray | None:
         """What an operator on shapes makes."""
@@ -248,7 +256,7 @@ class _Known:
         self.whole.makers[output] = op
 
     def other(self) -> None:
-        self.whole.ops.append(Op(self.file.index, self.file.name, "other", self.file.inputs, self.file.outputs))
+        self.whole.other(self.file, {})
 
     # ------------------------------------------------------------ weights
 
@@ -344,6 +352,32 @@ class _Known:
             raise _Other(f"{groups} groups of {self.map().shape[3]} channels")
         zero = q.zero if q is not None and self.tensor(0).dtype != "float32" else np.zeros(1)
         return self.weight(axis, f"over {groups}", lambda w: ungrouped(layout(w), groups, zero), groups)
+
+    def from_batch(self) -> None:
+        """Behind SPACE_TO_BATCH_ND and a convolution it makes that one dilated."""
+        op = self.whole.makers.get(self.place(0))
+        apart = self.whole.makers.get(op.inputs[0]) if op and op.kind in ("conv", "depthwise") else None
+        if not op or not apart or apart.name != "SPACE_TO_BATCH_ND" or len(apart.inputs) != 3:
+            raise _Other("")
+        dilation, pads = self.undone(apart)
+        x, weight = (self.whole.tensors[i].shape for i in (apart.inputs[0], op.inputs[1]))
+        if len(x) != 4 or (op.attrs["stride"], op.attrs["dilation"], op.attrs["pads"]) != ((1, 1), (1, 1), NO_PADS):
+            raise _Other("")
+        oh, ow = (x[i + 1] + pads[2 * i] + pads[2 * i + 1] - (weight[i + 1] - 1) * dilation[i] for i in (0, 1))
+        if min(oh, ow) < 1:
+            self.fail(f"a kernel of {weight[1:3]} with dilation {dilation} does not fit into {x}")
+        attrs = op.attrs | {"pads": pads, "dilation": dilation}
+        self.becomes(op.kind, (x[0], oh, ow, weight[0]), (apart.inputs[0], *op.inputs[1:]), **attrs)
+
+    def undone(self, apart: Op) -> tuple[Pair, Pads]:
+        """How far apart the values are that lie beside each other in between, and the zeros that remain around all."""
+        block, before, behind = (self.whole.tensors[i].data for i in (*apart.inputs[1:], self.place(2)))
+        if block is None or before is None or behind is None or (block.size, before.size, behind.size) != (2, 4, 4):
+            raise _Other("")
+        top, bottom, left, right = (int(n) for n in before.ravel() - behind.ravel())
+        if min(top, bottom, left, right) < 0 or block.min() < 1 or behind.ravel()[::2].any():
+            raise _Other("")
+        return (int(block[0]), int(block[1])), (top, bottom, left, right)
 
     def pool(self) -> None:
         kernel = (self.options["FilterHeight"], self.options["FilterWidth"])
@@ -515,6 +549,7 @@ KINDS: dict[str, Callable[[_Known], None]] = {
     "SUM": _Known.reduce,
     "REDUCE_MAX": _Known.reduce,
     "CONCATENATION": _Known.concat,
+    "BATCH_TO_SPACE_ND": _Known.from_batch,
     **dict.fromkeys(SAME, _Known.same),
 }
 
