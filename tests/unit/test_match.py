@@ -620,7 +620,7 @@ def test_all_obstacles_are_told_at_once_and_nothing_that_follows_from_them():
     x = m.op("concat", (a, b), (1, 8, 8, 8), axis=3, name="CONCATENATION")
     x = m.logits(m.pool(x, "meanpool", (3, 3), (1, 1), SAME, counted=False))
     assert lines(m, x) == [
-        "op 1 LEAKY_RELU (8x8x4): not supported",
+        "op 1 LEAKY_RELU (8x8x4): not supported: wanted ReLU or ReLU6",
         "op 2 CONV (8x8x4): activation tanh: not supported",
         "op 5 CONCATENATION (8x8x8): not supported",
     ]
@@ -656,7 +656,7 @@ def test_obstacles_of_a_kind_are_summed():
         x = m.op("other", (m.conv(x, 4),), (1, 6, 6, 4), name="PRELU")
     x = m.op("clip", (m.conv(x, 4),), (1, 6, 6, 4), low=-1.0, high=1.0)
     assert lines(m, m.logits(x)) == [
-        "op 1 PRELU (6x6x4): not supported (and 4 more like it)",
+        "op 1 PRELU (6x6x4): not supported: wanted ReLU or ReLU6 (and 4 more like it)",
         "op 11 CLIP (6x6x4): clamps to -1..1: not supported",
     ]
 

@@ -13,6 +13,7 @@ from graphs import evaluate
 from onnxes import Model, flat, kept, line, mobile, residual, run
 from patchnet.importers.graph import Graph
 from patchnet.importers.onnx import read
+from patchnet.importers.source import Source, Steps
 
 NETWORKS = {"mobile": mobile, "residual": residual, "flat": flat, "line": line}
 
@@ -176,7 +177,13 @@ def softmax_of_turned(m: Model) -> str:
     return m.add("Transpose", x, perm=[0, 3, 2, 1])
 
 
+def mean_of_flat_rows(m: Model) -> str:
+    x = m.add("Reshape", m.conv("x", 4, 3, 2, 3), m.constant([0, 3, -1], np.int64))
+    return m.mean(x, -1, keep=0)
+
+
 CASES = {
+    "mean of flat rows": (13, mean_of_flat_rows, ["conv", "mean"]),
     "computed pads": (13, computed_pads, ["conv"]),
     "functions written out": (18, functions_written_out, ["conv"]),
     "softmax of turned": (11, softmax_of_turned, ["conv", "softmax"]),
@@ -249,6 +256,23 @@ def test_what_has_no_word_is_told_by_name(tmp_path, name):
     path = model.save(tmp_path / "a.onnx", model.add("Relu", make(model)))
     others = [o for o in read(path).ops if o.kind == "other"]
     assert [(o.name, o.attrs.get("why", "")) for o in others] == [(op, why)]
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_pixels_that_stand_for_themselves(tmp_path, last):
+    model = Model((1, 6, 5, 3) if last else (1, 3, 6, 5), dtype=TensorProto.UINT8)
+    x = model.add("Transpose", "x", perm=[0, 3, 1, 2]) if last else "x"
+    x = model.add("Div", model.add("Cast", x, to=TensorProto.FLOAT), model.constant(255.0))
+    path = model.save(tmp_path / "a.onnx", model.add("Flatten", model.conv(x, 3, 4, 6, 5)))
+    graph, pixels = read(path), np.random.default_rng(2).integers(0, 256, model.shape).astype(np.uint8)
+    assert (graph.tensors[graph.inputs[0]].shape, graph.tensors[graph.inputs[0]].scale) == ((1, 6, 5, 3), 1.0)
+    (got,) = evaluate(graph, pixels if last else kept(pixels))
+    np.testing.assert_allclose(got.reshape(1, 4), run(path, pixels)[0], atol=1e-5)
+    source, seen = Source(path), (pixels if last else kept(pixels))[0]
+    assert source.network.first == Steps(1.0, -128)
+    np.testing.assert_allclose(
+        source.run((seen.astype(int) - 128).astype(np.int8)).real.ravel(), got.ravel(), atol=1e-5
+    )
 
 
 def test_a_logarithm_of_a_softmax_is_one(tmp_path):

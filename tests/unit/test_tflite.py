@@ -302,6 +302,16 @@ def test_constants_behind_dequantize(constant):
     assert graph.tensors[real].data.tolist() == [1.5, -2] and graph.tensors[real].data.dtype == np.float32
 
 
+def test_pixels_that_stand_for_themselves():
+    w = Writer()
+    x, y = w.tensor("x", (1, 2, 2, 3), "uint8"), w.tensor("y", (1, 2, 2, 3), "float32")
+    w.op("CAST", [x], [y])
+    graph = read(w.built([x], [y]))
+    assert [op.kind for op in graph.ops] == ["dequantize"]
+    assert (graph.tensors[x].scale, graph.tensors[x].zero) == (1.0, 0)
+    assert why(built("CAST", (1, 4), (1, 4))) == "from int8 to int8"
+
+
 def test_integer_weights_of_real_layers():
     constant = weights(1, 1, 1, 2, scale=[0.5, 2], axis=3)
     op, (_, w) = depthwise((1, 4, 4, 2), (1, 4, 4, 2), constant, dtype="float32")

@@ -291,6 +291,16 @@ class Builder:
         need(len(quantization.scale) == 1, "scales along an axis of a map")
         return self.emit("quantize", [self.placed(x)], x.shape, dtype=dtype, quantization=quantization)
 
+    def pixels(self, x: Value) -> Value:
+        """Real numbers of integers that stand for themselves: of an input, or of one that is turned, which is cast."""
+        makers, way = {op.outputs[0]: op for op in self.graph.ops}, [x.place]
+        while way[-1] in makers and makers[way[-1]].kind in SHAPES:
+            way.append(makers[way[-1]].inputs[0])
+        need(way[-1] in self.graph.inputs and self.tensor(x).dtype == "uint8", f"of {self.tensor(x).dtype}")
+        for place in way:
+            self.graph.tensors[place].quantization = Quantization(np.ones(1), np.zeros(1, np.int64))
+        return self.emit("dequantize", [x.place], x.shape)
+
     def dequantize(self, x: Value, quantization: Quantization) -> Value:
         """Real numbers; the integers have this quantization from here on."""
         need(len(quantization.scale) == 1, "scales along an axis of a map")

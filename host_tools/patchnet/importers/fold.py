@@ -289,6 +289,26 @@ def transposed_mean(e: Editor, op: Op) -> bool:
     return True
 
 
+def reshaped_mean(e: Editor, op: Op) -> bool:
+    """A mean over an axis that a reshape made of several is one over these."""
+    shape = e.maker(op.inputs[0], "reshape") if op.kind in ("mean", "max") else None
+    if not shape:
+        return False
+    before, origins, i = e.tensor(shape.inputs[0]).shape, [], 0
+    for length in e.tensor(shape.outputs[0]).shape:
+        first, size = i, 1
+        while size < length and i < len(before):
+            size, i = size * before[i], i + 1
+        if size != length:
+            return False
+        origins.append(range(first, i))
+    if math.prod(before[i:]) != 1:
+        return False
+    op.attrs = op.attrs | {"axes": tuple(sorted(place for axis in op.attrs["axes"] for place in origins[axis]))}
+    e.wire(op, shape.inputs)
+    return True
+
+
 def join_means(e: Editor, op: Op) -> bool:
     """Means over rows, then over columns."""
     before = e.lone_maker(op.inputs[0], op.kind) if op.kind in ("mean", "max") else None
@@ -583,6 +603,7 @@ SHAPE_RULES: tuple[Rule, ...] = (
     lift,
     transposed_dense,
     transposed_mean,
+    reshaped_mean,
     join_means,
 )
 INTEGER_RULES: tuple[Rule, ...] = (drop_requantize, sink_dequantize, integers, implied_relu)

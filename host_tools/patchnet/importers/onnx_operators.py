@@ -143,7 +143,7 @@ def cast(b: Builder, node: Node, batch: int) -> Value:
     x, target = node.input(0), TYPES.get(node.integer("to"), "")
     dtype = b.tensor(x).dtype
     need(target in FLOATS and (dtype in FLOATS or dtype in INTEGERS), f"from {dtype} to {target or 'another type'}")
-    return b.unary("identity", x)
+    return b.pixels(x) if dtype == "uint8" and b.tensor(x).quantization is None else b.unary("identity", x)
 
 
 def cast_like(b: Builder, node: Node, batch: int) -> Value:

@@ -280,6 +280,8 @@ def same_value(b: Builder, a: Arguments, node: fx.Node) -> Value:
     """The very same: copies, casts between real types, dropout that does nothing."""
     x = a["self"] if "self" in a else a["input"]
     need(not a.get("train"), "for training")
+    if b.tensor(x).dtype == "uint8" and described(node.meta["val"])[1] == "float32":
+        return b.pixels(x)
     need(b.tensor(x).dtype == described(node.meta["val"])[1], "to another type")
     return x
 

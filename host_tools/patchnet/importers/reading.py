@@ -36,6 +36,7 @@ from .nodes import (
 )
 
 ACTS = ("none", "relu", "relu6")
+ACTIVATIONS = ("hardswish", "leakyrelu", "prelu", "elu", "selu", "celu", "tanh", "gelu", "silu", "mish", "softplus")
 
 
 class Reading:
@@ -560,7 +561,9 @@ def sigmoid(r: Reading, op: Op) -> None:
 
 
 def other(r: Reading, op: Op) -> None:
-    raise Obstacle("not supported" + (f": {op.attrs['why']}" if op.attrs.get("why") else ""))
+    name = op.name.rpartition(".")[2].replace("_", "").lower()
+    why = op.attrs.get("why") or ("wanted ReLU or ReLU6" if name in ACTIVATIONS else "")
+    raise Obstacle("not supported" + (f": {why}" if why else ""))
 
 
 READ: dict[str, Callable[[Reading, Op], None]] = {

@@ -230,6 +230,8 @@ class _ONNX:
         self.shape = self.dimensions(given[0])
         self.dtype = self.type_of(given[0])
         self.first = self.steps_beside(self.name)
+        if self.dtype == "uint8" and self.is_cast(self.name):
+            self.first = Steps(1.0, -128)
         if self.dtype != "float32" and self.first is None:
             raise ValueError(f"{path}: input {self.name}: wanted a scale, got none")
         self.read_out, self.ending, self.turn = self.looked_at(output)
@@ -271,6 +273,12 @@ class _ONNX:
     def maker(self, name: str) -> tuple[str, str]:
         node = self.makers.get(name)
         return (KINDS.get(node.op_type, ""), node.input[0]) if node is not None and node.input else ("", "")
+
+    def is_cast(self, name: str) -> bool:
+        """Whether integers stand for themselves: turned at most, they are made real numbers."""
+        while len(nodes := self.readers(name)) == 1 and nodes[0].op_type == "Transpose":
+            name = nodes[0].output[0]
+        return [node.op_type for node in nodes] == ["Cast"]
 
     def looked_at(self, output: str) -> tuple[str, str, list[int]]:
         """The logits, what follows them, and the order of their axes in which the file gives them back."""

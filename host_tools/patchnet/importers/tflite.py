@@ -31,7 +31,7 @@ import numpy as np
 from ..net.layers import Pads
 from .flatbuffer import MOST_AXES, Model, Operator, shown
 from .flatbuffer import read as read_file
-from .graph import NO_PADS, Graph, Op, Pair, Tensor
+from .graph import NO_PADS, Graph, Op, Pair, Quantization, Tensor
 from .nodes import MOST_UNGROUPED, ungrouped
 from .tflite_shapes import computed, fitted
 
@@ -462,6 +462,15 @@ class _Known:
         self.whole.model.copied(4 * x.data.size)
         self.whole.tensors[self.output] = Tensor(self.whole.tensors[self.output].name, x.shape, "float32", data=real(x))
 
+    def cast(self) -> None:
+        """Of pixels that stand for themselves to real numbers."""
+        x, place = self.tensor(0), self.place(0)
+        made = self.whole.tensors[self.output].dtype
+        if (x.dtype, made) != ("uint8", "float32") or x.quantization or place not in self.whole.model.inputs:
+            raise _Other(f"from {x.dtype} to {made}")
+        self.whole.tensors[place] = replace(x, quantization=Quantization(np.ones(1), np.zeros(1, np.int64)))
+        self.becomes("dequantize", x.shape)
+
     # ------------------------------------------------------------ shapes
 
     def reshape(self) -> None:
@@ -539,6 +548,7 @@ KINDS: dict[str, Callable[[_Known], None]] = {
     "DIV": _Known.two,
     "SOFTMAX": _Known.softmax,
     "DEQUANTIZE": _Known.dequantize,
+    "CAST": _Known.cast,
     "RESHAPE": _Known.reshape,
     "SQUEEZE": _Known.reshape,
     "EXPAND_DIMS": _Known.reshape,
