@@ -275,6 +275,16 @@ def test_shapes_of_a_batch_of_any_size_are_computed():
     assert [op.attrs.get("why", "")[:30] for op in graph.ops] == ["of a shape that is not constan"] * 3
 
 
+def test_integers_of_real_numbers_are_no_shapes():
+    w = Writer()
+    x, y = w.tensor("x", (1, 4), scale=1), w.tensor("y", (1, 4), scale=1)
+    parts = [w.constant(name, [1, 2], "int8", scale=scale) for name, scale in (("a", 1), ("b", 2))]
+    whole = w.tensor("whole", (4,), scale=1)
+    w.op("CONCATENATION", parts, [whole], "ConcatenationOptions")
+    w.op("ADD", [x, whole], [y], "AddOptions")
+    assert [op.kind for op in read(w.built([x], [y])).ops] == ["concat", "add"]
+
+
 def test_lengths_that_are_not_in_the_file():
     w = Writer()
     x = w.tensor("x", (1, 1, 1, 3), scale=1, ShapeSignature=w.numbers((-1, -1, -1, 3), "i4"))

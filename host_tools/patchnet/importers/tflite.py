@@ -169,9 +169,12 @@ class _Reader:
         """What an operator on shapes makes."""
         if len(op.outputs) != 1 or not op.inputs or min(op.inputs) < 0:
             return None
+        given, made = [self.tensors[i] for i in op.inputs], self.tensors[op.outputs[0]]
         if op.name == "SHAPE":
-            return np.array(self.tensors[op.inputs[0]].shape, np.int64)
-        return computed(op.name, op.options, [self.tensors[i].data for i in op.inputs])
+            return np.array(given[0].shape, np.int64)
+        if made.dtype not in ("int32", "int64") or any(tensor.quantization for tensor in (made, *given)):
+            return None  # integers that stand for real numbers
+        return computed(op.name, op.options, [tensor.data for tensor in given])
 
 
 class _Known:
