@@ -44,6 +44,17 @@ def whole(path: str | Path) -> Iterator[Path]:
     """A place beside `path` to write to. What is there takes the place of `path` when the block ends, and is gone if
     that fails. What is no file, such as a terminal, is written to directly."""
     path = Path(os.path.realpath(path))
+    try:
+        with _whole(path) as place:
+            yield place
+    except OSError as e:
+        if e.errno is not None and e.filename is None:  # as of a full disk
+            e.filename = str(path)
+        raise
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return

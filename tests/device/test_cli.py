@@ -93,9 +93,10 @@ def shell(*argv: str, cwd=None) -> subprocess.CompletedProcess:
 # ---------------------------------------------------------------- help and arguments
 
 
-def test_help_names_every_command_with_a_summary(capsys):
+def test_help_names_every_command_with_a_summary(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = run(capsys, "--help")
-    assert status == 0 and "commands, in the order of work" in out
+    assert status == 0 and "commands, in the order of work" in out and max(map(len, out.splitlines())) <= 80
     lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith("    ") and line.split()}
     assert set(COMMANDS) <= set(lines) and all(len(lines[name]) > 1 for name in COMMANDS)
 
@@ -165,6 +166,8 @@ SEARCH = ["search", "--data", "squares", "--ram", "20K"]
 WRONG = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["fly"], "invalid choice: 'fly'"),
+    "an empty word": (["analyze", ""], "patchnet: wanted a word after analyze, got '' (a variable that is not set?)"),
+    "an empty option": (["quantize", ".", "--data="], "patchnet: wanted a word after --data, got ''"),
     "unknown option": (["analyze", "pets.pnb", "--fast"], "unrecognized arguments: --fast"),
     "no model": (["val", "none.pnb", "--data", "pictures"], "no network none.pnb"),
     "no data": (["val", "pets.pnb", "--data", "nowhere"], "no data set 'nowhere'"),
@@ -174,6 +177,10 @@ WRONG = {
     "unknown engine": (["val", "pets.pnb", "--data", "pictures", "--on", "moon"], "qemu or a port, got 'moon'"),
     "limit of nothing": (["val", "pets.pnb", "--data", "pictures", "--limit", "0"], "from 1 on, got '0'"),
     "no weights": (["val", "pets.pnb", "--data", "pictures", "--on", "float"], "no trained weights pets.npz"),
+    "integers for weights": (
+        ["val", "ints.pnb", "--data", "pictures", "--on", "float"],
+        "ints.npz (has integers), floa",
+    ),
     "a shipped network's weights": (
         ["val", "person", "--data", "pictures", "--on", "float"],
         "float.npz (networks with a bare name: bccd",
@@ -413,6 +420,7 @@ WRONG = {
     "drawing into no folder": (["predict", "pets.pnb", "a.png", "--out", "no/p.png"], "--out: no/p.png: there is no"),
     "pack into no folder": (["pack", "qnet.npz", "-o", "no/x.pnb"], "-o: no/x.pnb: there is no folder no"),
     "pack as something else": (["pack", "qnet.npz", "-o", "x.bin"], "-o: wanted a name that ends in .pnb, got 'x.bin'"),
+    "pack into a device": (["pack", "qnet.npz", "-o", "/dev/null"], "-o: wanted a file, got the device /dev/null"),
     "quantize into no folder": (["quantize", ".", "-o", "no/q.npz"], "-o: no/q.npz: there is no folder no"),
     "design into no folder": ([*EQUATIONS, "-o", "no/x.toml"], "-o: no/x.toml: there is no folder no"),
     "design as something else": ([*EQUATIONS, "-o", "x.json"], "-o: wanted a name that ends in .toml, got 'x.json'"),
@@ -527,6 +535,8 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     (here / "boxes" / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (here / "boxes" / "classes.txt").write_text("thing\n")
     (here / "cut.pnb").write_bytes((here / "pets.pnb").read_bytes()[:300])
+    (here / "ints.pnb").write_bytes((here / "pets.pnb").read_bytes())
+    (here / "ints.npz").write_bytes((here / "qnet.npz").read_bytes())
     (here / "old.pnb").write_bytes(OLD.read_bytes())
     (here / "oldcut.pnb").write_bytes(OLD.read_bytes()[:1000])
     (here / "other" / "fox").mkdir(parents=True, exist_ok=True)
@@ -542,9 +552,28 @@ def test_wrong_usage_is_one_line_and_status_2(case, here, capsys):
     assert message in lines[0] and "Traceback" not in err
 
 
+def test_the_pages_count_them():
+    commands = {argv[0] for argv in VERBS.values()}
+    told = f"{len(WRONG)} wrong usages of the commands, and {len(commands)} commands with {len(UNDONE)} things"
+    assert told in (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
+
+
 def test_errors_leave_the_process_with_status_2(folder):
     done = shell("val", "pets.pnb", "--data", "nowhere", cwd=folder)
     assert done.returncode == 2 and not done.stdout and len(done.stderr.splitlines()) == 1
+
+
+def test_an_interrupted_import_of_a_package_is_told(monkeypatch, capsys):
+    """^C while PyTorch is being imported comes as ImportError."""
+
+    def importing(_args):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as e:
+            raise ImportError("initialization failed") from e
+
+    monkeypatch.setattr("patchnet.cli.looking.run_analyze", importing)
+    assert run(capsys, "analyze", "person") == (130, "", "patchnet: interrupted\n")
 
 
 def test_a_reader_may_leave_early(folder):
@@ -640,6 +669,17 @@ def test_bare_names_of_shipped_networks(here, capsys, monkeypatch, tmp_path):
 
 
 # ---------------------------------------------------------------- making
+
+
+def test_names_in_capitals(here, capsys):
+    """As FAT cards have them."""
+    (here / "PETS.PNB").write_bytes((here / "pets.pnb").read_bytes())
+    (here / "OLD.PNB").write_bytes(OLD.read_bytes())
+    assert run_json(capsys, "analyze", "PETS.PNB")["arena"] == run_json(capsys, "analyze", "pets.pnb")["arena"]
+    assert run_json(capsys, "pack", "PETS.PNB", "-o", "again.pnb")["ram"]
+    assert run_json(capsys, "convert", "OLD.PNB")["path"] == "OLD-format6.pnb"
+    one, other = (run_json(capsys, "val", name, "--data", "pictures") for name in ("PETS.PNB", "pets.pnb"))
+    assert one["top1"] == other["top1"]
 
 
 def test_convert(here, capsys):
@@ -746,7 +786,7 @@ def test_chain_from_design_to_verified_blob(here, capsys, tmp_path):
     again = run_json(capsys, "quantize", out, "--epochs", "0", "--calibration", "6", "-o", f"{out}/six.npz")
     assert again == {"qnet": f"{out}/six.npz"} and run_json(capsys, "pack", f"{out}/six.npz")["ram"]
     status, told, _ = run(capsys, "quantize", out, "--epochs", "0", "--ram", "3K", "-o", f"{out}/four.npz")
-    assert status == 0 and "mini maps of 4 bits: none; smallest arena" in told
+    assert status == 0 and re.search(r"mini maps of 4 bits: none; in 3,072 B: [\d.]+ M cycles without", told)
     assert qnet_file.how_made(f"{out}/four.npz")["ram"] == 3072
     status, _, err = run(capsys, "quantize", out, "--ram", "300", "-o", f"{out}/no.npz")
     assert status == 2 and re.search(r"mini: needs [\d,]+ B at least \(maps of 4 bits: \d+\), ram 300 B", err)

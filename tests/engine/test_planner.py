@@ -355,3 +355,8 @@ def test_maps_of_4_bits():
     assert [n.sum_bits for n in found] == [None] * 7
     fused = place(VWW, [(6, [(DIRECT, 1, 0), *6 * [(ROLLING, 1, 0)]])])
     assert [n.map for n in narrower(VWW, fused)] == [0] * 7
+    halved = VWW.halved((1,))
+    found = [
+        (layer.kind, n.map) for layer, n in zip(halved.run(), narrower(halved, choice.smallest(halved)), strict=True)
+    ]
+    assert [size for kind, size in found if kind in ("int4", "int8")] == [0, 0] and any(size for _, size in found)

@@ -140,6 +140,10 @@ def test_quantized_again(tied, tmp_path, monkeypatch):
     np.savez("data.npz", images=pixels(network, 40), labels=np.arange(40) % 3, classes=list("abc"))
     with pytest.raises(ValueError, match="n.npz: is what is quantized again: -o FILE.npz tells where"):
         quantize.again("n.npz", "data.npz")
+    Path("old.npz").write_bytes(Path("data.npz").read_bytes())
+    with pytest.raises(ValueError, match="old.npz: is there already, and holds no integers: -o FILE.npz tells where"):
+        quantize.again("old.pnb", "data.npz")
+    Path("old.npz").unlink()
     again = qnet_file.load(quantize.again("old.pnb", "data.npz", epochs=1, calibration=32))
     assert quantize.shared(again) == quantize.shared(qnet) == tied and again.design.chain == qnet.design.chain
     assert abs(len(pack(again)) - len(pack(qnet))) < 100

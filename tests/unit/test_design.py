@@ -245,6 +245,11 @@ def test_more_memory_gives_no_smaller_network():
     assert macs == sorted(macs) and macs[0] < macs[-1]
 
 
+def test_margins_of_a_narrow_picture():
+    """By default they fit its shorter side."""
+    assert all(c.recipe.margin_h <= 40 // 7 for c in design(("a", "b"), 240, 40, 18_432))
+
+
 def test_mac_limit_is_kept():
     limit = 20_000_000
     assert all(c.macs <= limit for c in design(("a", "b"), 66, 66, 18_000, max_macs=limit))

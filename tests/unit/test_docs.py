@@ -149,6 +149,20 @@ def test_links_lead_somewhere(page):
             assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_are_named_by_links(page):
+    """Outside of code, links and messages."""
+    text = re.sub(r"^```.*?^```|^    .*?$|`[^`\n]*`|\[[^]]*\]\([^)]*\)", "", page.read_text(), flags=re.M | re.S)
+    assert not re.findall(r"docs/[a-z/]+\.md", text)
+
+
+def test_figures_of_imports_are_those_of_their_page():
+    section = (ROOT / "README.md").read_text().split("## You have a .tflite")[1].split("\n## ")[0]
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("import.md", "memory.md"))
+    figures = re.findall(r"[\d,]+ B\b", section)
+    assert len(figures) > 12 and not [figure for figure in figures if figure not in pages]
+
+
 def test_every_page_for_starters_is_found():
     """From the README and from the boards' page."""
     for page in (ROOT / "docs" / "start").glob("*.md"):

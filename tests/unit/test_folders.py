@@ -43,6 +43,18 @@ def test_pictures_below_a_class_are_of_it(tmp_path, caplog):
     assert "nothing in it is of class bird" in caplog.text
 
 
+def test_inputs_need_no_classes(tmp_path, caplog):
+    """For calibration: beside each other, or of classes; what cannot be read is left out."""
+    fill(tmp_path / "loose", 20)
+    (tmp_path / "loose" / "bad.png").write_bytes(b"none")
+    (tmp_path / "loose" / "notes.txt").touch()
+    assert len(data.load_inputs(tmp_path / "loose")) == 20 and "1 of 21 files cannot be read" in caplog.text
+    assert [x.shape for x, _ in data.load_inputs(tmp_path / "loose", 5)] == 5 * [(8, 8, 3)]
+    fill(tmp_path / "set" / "cat", 3)
+    fill(tmp_path / "set", 2)
+    assert data.load_inputs(tmp_path / "set").names == data.load(tmp_path / "set").names
+
+
 def test_parts_stay_apart(tmp_path, caplog):
     for part, n in (("train", 3), ("val", 2)):
         for label in ("cat", "dog"):

@@ -24,7 +24,7 @@ def test_it_takes_the_place_of_what_was_there(tmp_path):
 def test_what_fails_leaves_the_old_and_nothing_else(tmp_path):
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
-    with pytest.raises(OSError, match="No space"), whole(path) as beside:
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), whole(path) as beside:
         beside.write_bytes(b"ne")
         raise OSError(28, "No space left on device")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

@@ -37,6 +37,11 @@ SOURCES = (".tflite", ".onnx")  # what an imported network was, and is kept besi
 FOREIGN = (*SOURCES, ".pt", ".pth", ".bin", ".safetensors")  # what `patchnet import` may take
 
 
+def is_blob(path: Path) -> bool:
+    """By its name, in capitals as FAT cards have it, too."""
+    return path.suffix.lower() == ".pnb"
+
+
 def model_file(model: str | Path, on: str) -> Path:
     """The file of `model` (shipped name, .pnb, .npz or run directory) that an engine reads: a blob, or for "float" the
     trained weights and for "source" the original, which for a blob lie beside it. FileNotFoundError tells what was
@@ -50,13 +55,13 @@ def model_file(model: str | Path, on: str) -> Path:
         looked = [(path if path.is_dir() else path.parent) / f"source{ending}" for ending in SOURCES]
     elif path.is_dir():
         looked = [path / "float.npz"] if on == "float" else blobs_in(path) or [path / "*.pnb"]
-    elif on == "float" and path.suffix == ".pnb":
+    elif on == "float" and is_blob(path):
         looked = [path.with_suffix(".npz"), path.parent / "float.npz"]
     else:
         looked = [path]
-    found = [p for p in looked if p.is_file()]
+    found = [p for p in looked if p.is_file() and (on != "float" or not is_quantized(p))]
     suffix = ".npz" if on == "float" else ".pnb"
-    if on != "source" and path.exists() and path.suffix != ".pnb" and (not found or found[0].suffix != suffix):
+    if on != "source" and path.exists() and not is_blob(path) and not (found and found[0].suffix.lower() == suffix):
         wanted = "trained weights (float.npz)" if on == "float" else "a network (.pnb)"
         raise ValueError(f"{model}: wanted {wanted} or a run with one, {what_is(path)}")
     if not found:
@@ -64,9 +69,8 @@ def model_file(model: str | Path, on: str) -> Path:
         have = [name for name in names() if on != "float" or weights(name).is_file()]
         shipped = ", ".join(have) or "none"
         near = "" if str(model) in names() else meant(str(model), have)
-        raise FileNotFoundError(
-            f"no {wanted} {', '.join(map(str, looked))} ({near}networks with a bare name: {shipped})"
-        )
+        places = ", ".join(f"{p} (has integers)" if p.is_file() else str(p) for p in looked)
+        raise FileNotFoundError(f"no {wanted} {places} ({near}networks with a bare name: {shipped})")
     if on == "source":
         return found[0]
     if len(found) > 1 and on != "float":
@@ -127,7 +131,7 @@ def folder_is(path: Path, here: str) -> str:
 
 def network_of(path: Path) -> Network:
     """The network of a blob that the engine accepts, of trained weights, or of the original in an imported run."""
-    if path.suffix == ".pnb":
+    if is_blob(path):
         return blob_network(read(read_blob(path)), path.stem)
     if path.suffix in SOURCES:
         return qnet_file.load(path.parent / "qnet.npz").design
@@ -195,7 +199,7 @@ def integers_of(model: str | Path) -> tuple[Path, QNet]:
     """A network's integers, and the file that they are in: a run's qnet.npz, or a packed network, also a shipped one by
     its bare name."""
     path = resolve(model)
-    if path.suffix == ".pnb" and path.is_file():
+    if is_blob(path) and path.is_file():
         return path, blob_qnet(read_blob(path), path.stem)
     file = path / "qnet.npz" if path.is_dir() else path
     wanted = f"{path}: wanted a qnet.npz, as `patchnet quantize` writes it, or a packed network"

@@ -54,8 +54,11 @@ def read_blob(path: str | Path) -> bytes:
         Model(blob)
     except ValueError as e:
         version = int.from_bytes(blob[4:6], "little")
-        old = fmt.OLDEST <= version < fmt.VERSION
-        todo = f"patchnet convert {quote(str(path))}" if old else "pack it again from its run (patchnet pack RUN)"
+        again = "pack it again from its run (patchnet pack RUN)"
+        if version > fmt.VERSION:
+            todo = f"a newer patchnet wrote it: renew this one, or {again}"
+        else:
+            todo = again if version < fmt.OLDEST else f"patchnet convert {quote(str(path))}"
         other = f" {version} of the format, wanted {fmt.VERSION}: {todo}"
         raise ValueError(f"{path}: {e}{other if str(e).endswith('version') else ''}") from None
     return blob

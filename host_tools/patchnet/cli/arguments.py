@@ -7,7 +7,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,17 @@ class Parser(argparse.ArgumentParser):
             names = [name.strip().strip("'") for name in wrong[2].split(",")]
             message = message.replace("(choose from", f"({meant(wrong[1], names)}choose from")
         self.exit(USER_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def words(self, argv: Sequence[str] | None) -> list[str]:
+        """Those of the command line. An empty one is an error: paths would take it for this folder, options for nothing
+        said."""
+        words = list(sys.argv[1:] if argv is None else argv)
+        for before, word in zip([self.prog, *words], words, strict=False):
+            option = re.fullmatch(r"(--[a-z0-9-]+)=", word)
+            if option or not word:
+                after = option[1] if option else before
+                self.error(f"wanted a word after {after}, got '' (a variable that is not set?)")
+        return words
 
 
 def size(text: str) -> int:
@@ -112,6 +124,8 @@ def new_file(*endings: str) -> Callable[[str], Path]:
     def check(text: str) -> Path:
         path = Path(text)
         if path.exists() and not path.is_file() and not path.is_dir():
+            if ".pnb" in endings:  # is read again, and gets a test vector beside it
+                raise argparse.ArgumentTypeError(f"wanted a file, got the device {text}")
             return path  # such as a terminal
         if path.is_dir():
             raise argparse.ArgumentTypeError(f"wanted a file, got the folder {text}")

@@ -41,7 +41,6 @@ def build_parser() -> Parser:
         description="Small convolutional networks for microcontrollers: designed for a memory budget, trained here, "
         "run there with the same integers.",
         epilog=EPILOG.format(names=", ".join(names()) or "none in this installation"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print it")
     more = "print what a shell completes commands by"
@@ -70,6 +69,18 @@ def explain(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether ^C is behind an error: packages that are being imported make one of their own of it."""
+    return error is not None and (
+        isinstance(error, KeyboardInterrupt) or is_interrupt(error.__cause__ or error.__context__)
+    )
+
+
+def interrupted() -> int:
+    print("patchnet: interrupted", file=sys.stderr)
+    return 130
+
+
 class Notes(logging.Handler):
     """What the package's log has to say, a line each."""
 
@@ -87,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     log, notes = logging.getLogger("patchnet"), Notes()
     log.addHandler(notes)
     try:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        args = parser.parse_args(parser.words(argv))
         status = args.run(args)
         sys.stdout.flush()
         return status
@@ -98,10 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"patchnet: {args.file}: cannot be imported:", *e.lines, sep="\n", file=sys.stderr)
         return USER_ERROR
     except (ValueError, OSError, MemoryError, ImportError, LinkLost, RemoteError, RemoteTimeout) as e:
+        if is_interrupt(e):
+            return interrupted()
         print(f"patchnet: {explain(e)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("patchnet: interrupted", file=sys.stderr)
-        return 130
+        return interrupted()
     finally:
         log.removeHandler(notes)

@@ -271,7 +271,8 @@ def run_bench(args) -> int:
         no_use(args, ("--runs", "--blocks"), "with MODEL")
 
     def told(what: str) -> None:
-        print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"{what:<70}\r", end="", file=sys.stderr, flush=True)
 
     firmware = args.firmware or bench.FIRMWARE
     if not (CLONE or args.firmware):
@@ -281,11 +282,8 @@ def run_bench(args) -> int:
             found = bench.run_model(args.model, firmware, told)
         else:
             found = bench.run(firmware, args.runs, not args.blocks, told)
-    except BaseException:
+    finally:
         told("")
-        print("\r", end="", file=sys.stderr)
-        raise
-    print(file=sys.stderr)
     if args.json:
         print_json(bench.to_dict(found))
     else:

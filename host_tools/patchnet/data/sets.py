@@ -15,7 +15,7 @@ import numpy as np
 from ..npz import npz
 from ..words import meant, some
 from .coco import ROBOFLOW, load_coco
-from .dataset import Dataset
+from .dataset import Dataset, readable
 from .parts import NAMES, is_junk, parts_of
 from .pictures import PICTURES
 from .published import is_imagenet_val, is_pickled_cifar, layout_of, load_imagenet_val, part_of
@@ -58,6 +58,18 @@ def load(path_or_name: str | Path, limit: int | None = None) -> Dataset:
     dataset = replace(read(found), where=name)
     check_classes(dataset.classes, name)
     return dataset.limit(limit)
+
+
+def load_inputs(path_or_name: str | Path, limit: int | None = None) -> Dataset:
+    """`load` for what needs no labels, without files that cannot be read: pictures or sounds may also lie in a folder
+    beside each other, in none of a class."""
+    root = Path(path_or_name)
+    own = sorted(root.iterdir()) if root.is_dir() and reader_of(root) is load_folder else []
+    paths = [p for p in own if p.suffix.lower() in (*PICTURES, *SOUNDS) and not is_junk(p)]
+    if not paths or any(p.is_dir() and not is_junk(p) for p in own):
+        return readable(load(path_or_name, limit))
+    dataset = Dataset((), paths, np.full(len(paths), -1), tuple(p.name for p in paths), where=str(path_or_name))
+    return readable(dataset.limit(limit))
 
 
 def read(path: Path) -> Dataset:

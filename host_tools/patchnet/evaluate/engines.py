@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import rooms
 from ..blob import floats
-from ..blob.files import FLOAT32_ENGINE, float_net, network_of
+from ..blob.files import FLOAT32_ENGINE, float_net, is_blob, network_of
 from ..blob.pack import layerwise, pack
 from ..blob.unpack import blob_qnet
 from ..board import onboard, remote
@@ -108,7 +108,7 @@ def _on_host(path: Path, items: Dataset, room: Answering, asked: Any, tick: Tick
     float32. Of many items the answers do not come by the network's own plan, but by one that is quicker here: they are
     the same by any plan."""
     local, network = threading.local(), network_of(path)
-    packed = path.read_bytes() if path.suffix == ".pnb" else floats.pack(float_net(path))
+    packed = path.read_bytes() if is_blob(path) else floats.pack(float_net(path))
     ram, blob = Model(packed).ram, packed
     if len(items) > MANY and network.value_bytes == 1:
         blob = pack(qnet := blob_qnet(packed, path.stem), layerwise(qnet))

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..blob import qnet_file
 from ..blob.files import SOURCES, Packed, pack_file
 from ..blob.quantized import QNet
-from ..data import load
+from ..data import load, load_inputs
 from ..importers.exact import exact
 from ..importers.graph import Imported
 from ..importers.match import match
@@ -114,7 +114,7 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
 
     network, model = imported.network, float_model(imported)
     save_float(model, folder / "float.npz")
-    inputs = quantize.inputs_of(network, load(calibration.data, calibration.pictures))
+    inputs = quantize.inputs_of(network, load_inputs(calibration.data, calibration.pictures))
     net = quantize.calibrated_for(model, inputs, False, calibration.ram)
     if calibration.tune:
         quantize.fine_tune_towards(net, model, inputs, calibration.tune)

@@ -69,11 +69,11 @@ def design(
     """Networks for a memory budget in bytes (int8 elements), those of the most MACs first, `top` of them (section 3
     of the paper).
 
-    Searches k, margins (None: none, 1/16, 1/12, 1/8 and 1/7 of the height), width multipliers, expansions and stems for
-    networks whose layers all keep eq. 2 and eq. 3, at most `max_macs` per picture. If there is none, ValueError names
-    the block that stands in the way of the network nearest to the budget.
+    Searches k, margins (None: none, 1/16, 1/12, 1/8 and 1/7 of the shorter side), width multipliers, expansions and
+    stems for networks whose layers all keep eq. 2 and eq. 3, at most `max_macs` per picture. If there is none,
+    ValueError names the block that stands in the way of the network nearest to the budget.
     """
-    margins = margins if margins is not None else tuple(sorted({0, *(height // d for d in (16, 12, 8, 7))}))
+    margins = margins if margins is not None else tuple(sorted({0, *(min(height, width) // d for d in (16, 12, 8, 7))}))
     found: dict[PatchTunnels, Candidate] = {}
     beyond: list[tuple[int, int, Network]] = []  # peak, macs
     for k, margin, stem, multiplier, t in product(ks, margins, stems, multipliers, expansions):

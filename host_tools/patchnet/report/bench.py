@@ -8,6 +8,7 @@ counts instructions layer by layer. Instructions are not cycles, a load of four 
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +37,7 @@ from ..plan.sources import Flash
 from . import cycles
 from .cycles import Cycles
 
+log = logging.getLogger(__name__)
 PER_MICROSECOND = 1000
 ROM_SPARE = 1 << 16  # of the emulated board's ROM, for names and alignment of files
 
@@ -191,14 +193,14 @@ def network_jobs(name: str, qnet: QNet, own: Plan | None = None) -> Iterator[Job
         yield Job(name, schedule, network, plan, pack(qnet, plan))
 
 
-def networks(runs: Path | None, told: Progress) -> Iterator[tuple[str, QNet]]:
+def networks(runs: Path | None) -> Iterator[tuple[str, QNet]]:
     """The shipped networks, or those of the same name in a folder of runs, and the paper's with random weights."""
     for name in models.names():
         made = runs / name / "qnet.npz" if runs else None
         try:
             yield name, qnet_file.load(made) if made else blob_qnet(read_blob(models.resolve(name)), name)
         except (OSError, ValueError, KeyError, ImportError) as e:
-            told(f"{name} is left out: {e}\n")
+            log.warning("%s is left out: %s", name, e)
     yield "imagenet-63k", random_qnet(zoo.network("imagenet-63k"))
 
 
@@ -319,7 +321,7 @@ def run(
     """
     counts = _counted(list(block_jobs()), _block_count, firmware, told)
     measured = []
-    for name, qnet in networks(runs, told) if with_networks else ():
+    for name, qnet in networks(runs) if with_networks else ():
         told(f"{name}: planning")
         measured += _counted(list(network_jobs(name, qnet)), _network_count, firmware, told)
     return Bench(counts, measured)

@@ -77,7 +77,7 @@ def summary(a: Analysis) -> list[str]:
     budget = "" if a.budget is None else f", budget {a.budget:,} B"
     smallest = "" if a.smallest is None else f"; smallest plan {a.smallest:,} B"
     fused = [s.layers for s in a.segments if s.layers > 1]
-    told = f"{len(fused)} of them fused, of {' '.join(map(str, fused))} blocks" if fused else "none of them fused"
+    told = f"{len(fused)} of them fused, of {', '.join(map(str, fused))} blocks" if fused else "none of them fused"
     streamed = [] if a.streamed is None else [_streamed(a.streamed)]
     kept = f"kept in the arena   {a.stream:>13,} B   what outlasts a run; {a.spectrum:,} B between runs"
     return [

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import data, rooms
-from ..blob.files import integers_of, what_is
+from ..blob.files import integers_of, is_quantized, what_is
 from ..blob.pack import layer_bytes
 from ..blob.qnet_file import save
 from ..blob.quantized import QNet
@@ -103,10 +103,12 @@ def again(
     data set, which it is fine-tuned with, too; by default the QNet is `<network's name>.npz` here."""
     file, qnet = integers_of(model)
     path = Path(out or f"{qnet.design.name}.npz")
+    if not out and path.exists() and not is_quantized(path):
+        raise ValueError(f"{path}: is there already, and holds no integers: -o FILE.npz tells where these go")
     if path.resolve() == file.resolve():
         raise ValueError(f"{file}: is what is quantized again: -o FILE.npz tells where the other integers go")
     real = dequantized_model(qnet)
-    pixels = inputs_of(real.network, data.load(inputs, calibration))
+    pixels = inputs_of(real.network, data.load_inputs(inputs, calibration))
     net = calibrated_for(real, pixels, shared(qnet), ram)
     if epochs:
         fine_tune_towards(net, real, pixels, epochs, lr)
@@ -146,7 +148,13 @@ def after(network: Network, ram: int | None) -> tuple[int, ...]:
     if ram is None:
         return ()
     plain, found = halves.chosen(network, ram)
-    maps = ", ".join(f"{name} ({size:,} B)" for name, size in found.maps) or "none"
+    maps = ", ".join(f"{name} ({size:,} B)" for name, size in found.maps)
+    if not maps:
+        print(
+            f"{network.name} maps of 4 bits: none; in {ram:,} B: {(found.cycles or 0) / 1e6:.1f} M cycles without them",
+            flush=True,
+        )
+        return ()
     fits = "does not fit" if plain.cycles is None else f"{plain.cycles / 1e6:.1f} M cycles"
     print(
         f"{network.name} maps of 4 bits: {maps}; smallest arena {plain.least:,} to {found.least:,} B; "
