@@ -208,6 +208,31 @@ def test_stack_of_a_cortex_m7(connect, tmp_path):
         assert all(900 < int(n) <= 1536 for n in used), line
 
 
+HEAP = """
+import gc, patchnet
+with open("digits.pnb", "rb") as f:
+    blob = f.read()
+arena = bytearray(patchnet.Model(blob).ram + 8)
+def taken():
+    gc.collect()
+    before = gc.mem_alloc()
+    m = patchnet.Model(blob, arena)
+    gc.collect()
+    return gc.mem_alloc() - before
+taken()
+print(taken())
+"""
+
+
+def test_heap_of_a_model(connect, tmp_path):
+    """It takes what the pages say, of a file in ROMFS 16 bytes more than of a buffer."""
+    shutil.copy(models.resolve("digits"), tmp_path)
+    root = Path(__file__).resolve().parents[2]
+    pages = "".join((root / page).read_text() for page in ("README.md", "docs/memory.md", "docs/boards.md"))
+    told = re.findall(r"`Model`\s+(?:object )?(?:takes |\()(\d+) B of heap", pages)
+    assert len(told) == 3 and {int(n) - 16 for n in told} == {int(connect("qemu", tmp_path).exec(HEAP, PATIENT))}
+
+
 DEEP = """
 import machine, micropython, patchnet
 TOP, LIMIT, FILL = 0x400000, 10240, 0x5ac3a53c

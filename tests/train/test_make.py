@@ -60,6 +60,13 @@ def test_networks_keep_to_the_budgets(folder, monkeypatch):
         assert not weighed, "larger ones, in vain"
 
 
+def test_too_few_minutes_are_told(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(stages, "epochs_of", lambda *_: 0.001)
+    order = ["make", str(folder), "--ram", "10K", "--flash", "60K", "--minutes", "2", "-o", str(tmp_path / "run")]
+    assert cli.main(order) == cli.USER_ERROR and not (tmp_path / "run").exists()
+    assert "patchnet: --minutes 2: too few on this machine: squares: no network" in capsys.readouterr().err
+
+
 def test_boxes(tmp_path, capsys):
     """The detector is learnt from a toy set whose boxes are large and bright."""
     toys.save(tmp_path / "toys.npz", 60)

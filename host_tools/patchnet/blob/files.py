@@ -59,7 +59,7 @@ def model_file(model: str | Path, on: str) -> Path:
         looked = [path.with_suffix(".npz"), path.parent / "float.npz"]
     else:
         looked = [path]
-    found = [p for p in looked if p.is_file() and (on != "float" or not is_quantized(p))]
+    found = [p for p in looked if p.is_file() and not (on == "float" and zipfile.is_zipfile(p) and is_quantized(p))]
     suffix = ".npz" if on == "float" else ".pnb"
     if on != "source" and path.exists() and not is_blob(path) and not (found and found[0].suffix.lower() == suffix):
         wanted = "trained weights (float.npz)" if on == "float" else "a network (.pnb)"

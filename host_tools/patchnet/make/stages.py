@@ -129,7 +129,10 @@ def begin(order: Order, out: Path, track: Track, told: Told) -> None:
     if epochs < FEWEST_EPOCHS:
         told(f"{order.minutes:g} minutes are {epochs:.1f} epochs of it on this machine: a smaller one")
         wanted = replace(order.wanted, macs=int(chosen.macs * epochs / FEWEST_EPOCHS))
-        chosen = taken(order, making, wanted, track, told)
+        try:
+            chosen = taken(order, making, wanted, track, told)
+        except ValueError as e:
+            raise ValueError(f"--minutes {order.minutes:g}: too few on this machine: {e}") from None
     # from here on the folder is this order's: what cannot be met leaves nothing
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / ORDER, json.dumps(asdict(order) | {"contents": seen.contents}) + "\n")
