@@ -1,6 +1,7 @@
 """From a file of someone else's to a run: `import_file`, the command `import`, and what the original says."""
 
 import json
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from patchnet.evaluate import agreement as agreements
 from patchnet.evaluate.importing import TOLD, import_file, labels_of
 from patchnet.evaluate.val import val
 from patchnet.importers.source import Source
+from patchnet.report.run import by_hand
 from patchnet.tasks.heatmap.answers import ANSWERS as HEAT
 
 LABELS = ("left", "right", "none")
@@ -45,12 +47,30 @@ def run(file, tmp_path_factory):
 def test_what_is_in_a_run(run, file):
     folder = Path(run.run)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"qnet.npz", "small.pnb", "small.test.npz", "source.tflite", TOLD}
+    assert names == {"qnet.npz", "small.pnb", "small.test.npz", "source.tflite", "labels.txt", TOLD}
     assert (folder / "source.tflite").read_bytes() == file.read_bytes()
     told = json.loads((folder / TOLD).read_text())
     assert (told["file"], told["calibration"], told["notes"]) == ("small.tflite", None, list(run.notes))
     assert qnet_file.load(folder / "qnet.npz").design.labels == LABELS
     assert Model(run.packed.path).labels == LABELS and run.task == "classify"
+
+
+def test_its_page_has_the_command_that_makes_it_again(run, file, pictures):
+    folder = Path(run.run)
+    again = f"patchnet import {folder}/source.tflite --name small --labels {folder}/labels.txt -o {folder}-again"
+    assert again in by_hand(folder, "", None).body
+    told = json.loads((folder / TOLD).read_text())
+    how = {"calibration": {"data": "my set", "pictures": 64, "tune": 0, "ram": 7168}, "pixels": "127.5/127.5"}
+    (folder / TOLD).write_text(json.dumps(told | how))
+    options = "--calibrate 'my set' --calibration 64 --ram 7168 --pixels=127.5/127.5"
+    assert options in unescape(by_hand(folder, "", None).body)
+    (folder / TOLD).write_text(json.dumps(told))
+
+
+def test_pixels_of_a_file_that_tells_them(file, pictures, tmp_path, capsys):
+    order = ["import", str(file), "--calibrate", str(pictures), "-o", str(tmp_path / "run"), "--pixels", "-1..1"]
+    assert cli.main(order) == cli.USER_ERROR
+    assert capsys.readouterr().err.startswith(f"patchnet: --pixels: has no effect with {file}: ")
 
 
 def test_it_says_what_the_original_says(run, pictures):

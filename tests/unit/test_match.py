@@ -464,7 +464,7 @@ def test_pixels_of_a_float_file_are_asked_for():
 )
 def test_pixels_have_a_range_or_a_mean_and_a_deviation(name, wanted):
     if isinstance(wanted, Pixels):
-        assert Pixels.named(name) == wanted
+        assert Pixels.named(name) == wanted == Pixels.named(str(wanted))
         return
     with pytest.raises(ValueError) as e:
         Pixels.named(name)

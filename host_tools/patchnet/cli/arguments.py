@@ -44,6 +44,9 @@ class Parser(argparse.ArgumentParser):
             if option or not word:
                 after = option[1] if option else before
                 self.error(f"wanted a word after {after}, got '' (a variable that is not set?)")
+        for i in range(len(words) - 1, 0, -1):
+            if re.match(r"-[\d.]+\.\.", words[i]):  # -1..1, which argparse would take for an option
+                words[i - 1 : i + 1] = [f"{words[i - 1]}={words[i]}"]
         return words
 
 

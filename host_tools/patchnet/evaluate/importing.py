@@ -24,7 +24,8 @@ from ..progress import Track, no_track
 from ..whole import whole_folder, write_bytes, write_text
 
 TOLD = "import.json"  # what was imported, and what there is to know of it
-OWN = ("*.pnb", "*.npz", "source.*")  # of an earlier import, to be replaced
+GIVEN = "labels.txt"  # the labels that were given with it
+OWN = ("*.pnb", "*.npz", "source.*", GIVEN)  # of an earlier import, to be replaced
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ def import_file(
     """
     graph, prepared = read(file, family, config)
     matched = replace(match(graph, labels, calibration is not None), name=name or Path(file).stem)
+    if pixels and (matched.input.scale or not matched.picture):
+        raise ValueError(f"--pixels: has no effect with {file}: its input is no picture in real numbers")
+    if pixels and not {len(pixels.mean), len(pixels.std)} <= {1, matched.input.c}:
+        raise ValueError(f"--pixels: wanted one value, or one for each channel, of which {file} has {matched.input.c}")
     pixels = pixels or prepared
     imported = exact(matched) if calibration is None else real(matched, pixels)
     network = imported.network
@@ -93,7 +98,9 @@ def import_file(
     with whole_folder(folder, OWN) as beside:
         qnet = imported.qnet if calibration is None else calibrated(imported, calibration, beside)
         qnet_file.save(qnet, beside / "qnet.npz")
-        keep(Path(file), beside, imported.notes, calibration, pixels)
+        keep(Path(file), beside, imported.notes, calibration, {"name": network.name, "pixels": str(pixels or "")})
+        if labels:
+            write_text(beside / GIVEN, "".join(f"{label}\n" for label in labels))
         packed = pack_file(beside, budget=budget, track=track)
         tried(beside)
     packed = replace(packed, path=str(folder / Path(packed.path).name))
@@ -124,16 +131,13 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
 def pixels_of(original: Path) -> Pixels | None:
     """What pixels are to a run's original, if that was said when it was imported."""
     told = original.with_name(TOLD)
-    kept = json.loads(told.read_text()).get("pixels") if told.is_file() else None
-    return None if kept is None else Pixels(tuple(kept["mean"]), tuple(kept["std"]))
+    kept = json.loads(told.read_text()).get("pixels") if told.is_file() else ""
+    return Pixels.named(kept) if kept else None
 
 
-def keep(
-    file: Path, folder: Path, notes: list[str], calibration: Calibration | None, pixels: Pixels | None = None
-) -> None:
+def keep(file: Path, folder: Path, notes: list[str], calibration: Calibration | None, how: dict[str, str]) -> None:
     """What was imported: a copy of a file that has an interpreter, and a few words on it."""
     if file.suffix.lower() in SOURCES:
         write_bytes(folder / f"source{file.suffix.lower()}", file.read_bytes())
-    told = {"file": file.name, "calibration": None if calibration is None else vars(calibration), "notes": notes}
-    told["pixels"] = None if pixels is None else vars(pixels)
+    told = {"file": file.name, **how, "calibration": None if calibration is None else vars(calibration), "notes": notes}
     write_text(folder / TOLD, json.dumps(told, indent=1) + "\n")

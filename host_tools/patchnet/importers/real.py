@@ -41,6 +41,9 @@ class Pixels:
             raise ValueError(f"pixels: wanted a mean and a deviation above 0, of one or three channels, got {name}")
         return cls(means, stds)
 
+    def __str__(self) -> str:
+        return "/".join(",".join(f"{value:.9g}" for value in part) for part in (self.mean, self.std))
+
 
 def real(matched: Matched, pixels: Pixels | None = None) -> Imported:
     """`pixels` are asked for where the file's input is a picture in real numbers: nothing in it tells; of integers the

@@ -21,6 +21,7 @@ from PIL import Image
 
 from ..blob.files import blobs_in
 from ..blob.qnet_file import how_made
+from ..evaluate.importing import GIVEN, TOLD
 from ..evaluate.val import Answered
 from ..net.toml import read_toml
 from ..plan.costs import CLOCK
@@ -179,7 +180,7 @@ def by_hand(run: Path, data: str, analysis: analyze.Analysis | None) -> Section:
             how = "".join(f" --{name} {value:g}" for name, value in how_made(run / "qnet.npz").items())
             lines.append(f"patchnet quantize {again}{how}")
     elif sources:
-        lines.append(f"patchnet import {shlex.quote(str(sources[0]))} -o {again}")
+        lines.append(import_line(run, sources[0], again, analysis))
     if analysis and not (sources and "config.toml" not in lines[-1]):
         lines.append(f"patchnet pack {again} --budget {analysis.arena}")
     there = [on for on, file in (("float", "float.npz"), ("host", "*.pnb")) if any(run.glob(file))]
@@ -191,6 +192,19 @@ def by_hand(run: Path, data: str, analysis: analyze.Analysis | None) -> Section:
         ]
     lines += ["", "# onto a board", f"patchnet deploy {here}"] if "host" in there else []
     return Section("By hand", text("\n".join(lines)))
+
+
+def import_line(run: Path, source: Path, out: str, analysis: analyze.Analysis | None) -> str:
+    """`patchnet import` as it was asked."""
+    told = json.loads((run / TOLD).read_text())
+    calibration = told.get("calibration") or {}
+    options = {"name": told.get("name"), "labels": run / GIVEN if (run / GIVEN).is_file() else None,
+               "calibrate": calibration.get("data"), "calibration": calibration.get("pictures"),
+               "tune": calibration.get("tune"), "ram": calibration.get("ram"),
+               "budget": analysis.arena if analysis else None}  # fmt: skip
+    words = [f"--{key} {shlex.quote(str(value))}" for key, value in options.items() if value]
+    words += [f"--pixels={told['pixels']}"] if told.get("pixels") else []
+    return " ".join(["patchnet import", shlex.quote(str(source)), *words, f"-o {out}"])
 
 
 def order_line(order: dict[str, Any], out: str) -> str:
