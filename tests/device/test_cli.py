@@ -97,6 +97,7 @@ def test_help_names_every_command_with_a_summary(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = run(capsys, "--help")
     assert status == 0 and "commands, in the order of work" in out and max(map(len, out.splitlines())) <= 80
+    assert all(name in out for name in models.names()), "none is broken at a hyphen"
     lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith("    ") and line.split()}
     assert set(COMMANDS) <= set(lines) and all(len(lines[name]) > 1 for name in COMMANDS)
 

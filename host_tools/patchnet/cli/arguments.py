@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,21 @@ DRAWING = (".png", ".pdf", ".svg", ".jpg")  # what matplotlib writes
 SLOWEST, QUICKEST = 10**6, 2 * 10**9  # Hz of a Cortex-M
 
 
+class Help(argparse.HelpFormatter):
+    """Names with a hyphen in them stay whole."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in self._split_lines(text, width - len(indent)))
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but an error is one line, and asks whether another word was meant."""
+
+    def __init__(self, **how) -> None:
+        super().__init__(**{"formatter_class": Help} | how)
 
     def error(self, message: str):
         wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
