@@ -142,7 +142,7 @@ def doubled() -> bytes:
     """parts() with a depthwise weight of mode 5 that stands there twice and is not the same."""
     blob = bytearray(parts())
     param = fmt.PARAM.unpack(blob, fmt.HEADER.unpack(blob)["param_off"] + fmt.PARAM.size)
-    blob[param["weight_off"] + 8 * 24 + 6 * (16 + 8 * 6) + 8] ^= 1  # behind the projection's scales and 6 pairs
+    blob[param["weight_off"] + 8 * 24 + 6 * (16 + 8 * 6) + 12 * 24 + 8] ^= 1  # behind the first group's projection
     return seal(blob)
 
 

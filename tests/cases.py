@@ -47,7 +47,7 @@ from patchnet.blob.unpack import blob_plan, read
 from patchnet.net.layers import CASTS, Layer
 from patchnet.net.network import Network
 from patchnet.plan.modes import FAST_MODES as MODES
-from patchnet.plan.modes import NARROW, NARROW_SUMS, as_bytes, fast_modes, sweeps
+from patchnet.plan.modes import NARROW, NARROW_SUMS, fast_modes, sweeps
 from patchnet.plan.place import Plan, place
 from sounds import random_listener, random_sound
 
@@ -166,7 +166,7 @@ def random_mode(rng, layer: Layer, index: int, alone: bool, columns: bool, fast:
     are columns. A layer that may run in modes fast and sweep, as `fast` tells, mostly does."""
     if fast and rng.random() < 0.7:
         mode = int(rng.choice(fast_modes(layer)))
-        return mode | (NARROW if fast == NARROW_SUMS and not as_bytes(mode) and rng.random() < 0.5 else 0)
+        return mode | (NARROW if fast == NARROW_SUMS and rng.random() < 0.5 else 0)
     small, real = max(layer.kh, layer.kw) <= fmt.MAX_KERNEL, layer.value_bytes > 1
     if layer.kind == "conv":
         modes = (
@@ -285,9 +285,8 @@ def judged(qnet: QNet, place: Place, bad: bytes) -> tuple[bytes, set[str]]:
         return bad, {"OK"} if sound else {"PLAN", "SHAPE"} if place.field == "mode" else {"PLAN"}
     if segments_are_sound(Oracle(bad)):
         info = read(bad)
-        wide = any(record["flags"] & fmt.FLAG_WIDE for record in info.layers)
         try:
-            return pack(qnet, blob_plan(info), wide), {"OK" if plan_is_sound(bad) else "PLAN"}
+            return pack(qnet, blob_plan(info)), {"OK" if plan_is_sound(bad) else "PLAN"}
         except ValueError:  # integers, or a group, that are not for a fast mode
             return bad, {"WEIGHTS", "OVERFLOW"} | (set() if plan_is_sound(bad) else {"PLAN"})
     # with another mode its arrays may have been read in an order that is not theirs
@@ -361,7 +360,7 @@ def random_blob(rng, qnet: QNet) -> bytes:
         return scattered(rng, blob) if rng.random() < 0.5 else blob
     fast = fast_layers(qnet)
     plan = random_plan(rng, qnet.design, fast)
-    blob = pack(qnet, plan, wide=any(fast) and bool(rng.random() < 0.4))
+    blob = pack(qnet, plan)
     return scattered(rng, blob) if rng.random() < 0.5 else blob
 
 

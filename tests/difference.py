@@ -220,7 +220,7 @@ def step(layer: Layer, lines: int) -> tuple[int, int, int]:
 def by_layers(engine: Engine, oracle: Oracle, wanted: Result, x) -> str:
     try:
         qnet = blob_qnet(oracle.blob, "again")
-        blob = pack(qnet, place(qnet.design, alone(oracle)), wide=any(layer.flags & 8 for layer in oracle.layers))
+        blob = pack(qnet, place(qnet.design, alone(oracle)))
         other = Engine(blob, checking=engine.checking)
         if engine.finds:
             other.threshold, other.iou = engine.threshold, engine.iou

@@ -32,7 +32,6 @@ from patchnet.plan.modes import (
     ROLLING,
     STORED,
     WINDOW,
-    as_bytes,
     fast_modes,
     sweeps,
 )
@@ -96,7 +95,7 @@ def step(rng, layer: Layer, first: bool, alone: bool, lines: int, portable: bool
     group = max(4, group)
     rows = min(lines, int(rng.choice([1, 2, 3, 4, lines]))) if mode in (GROUPS, STORED) or sweeps(mode) else 1
     # weights of any size fit sums of 24 bits of so many channels
-    narrow = mode in fast and not as_bytes(mode) and group < layer.cexp <= 192 and rng.random() < 0.5
+    narrow = mode in fast and group < layer.cexp <= 192 and rng.random() < 0.5
     return mode | (NARROW if narrow else 0), rows, 0 if mode == ROLLING else group
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 MAGIC = b"PNB\x1a"
-VERSION = 6
+VERSION = 7
 OLDEST = 2  # of the versions before that `patchnet convert` reads
 ALIGN = 4  # of the blob itself, of every section and of every array in it
 
@@ -40,7 +40,7 @@ DTYPES = {  # of maps and weights, by m.dtype
     "float32": 1,
 }
 ACTS = {"none": 0, "relu": 1, "relu6": 2}  # of a float32 network
-FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_WIDE, FLAG_HEAD = 1, 2, 4, 8, 16
+FLAG_EXPAND, FLAG_RESIDUAL, FLAG_SIGNED, FLAG_HEAD = 1, 2, 4, 16
 FLAG_COLUMNS, FLAG_NARROW, FLAG_BYTES = 32, 64, 128
 AGGREGATE_SUM, AGGREGATE_CONCAT = 0, 1
 SCORES_SOFTMAX, SCORES_SIGMOID = 0, 1
@@ -55,6 +55,9 @@ MAX_REDUCTION = 32768  # products in one sum
 MAX_SHIFT = 16
 MAX_KERNEL = 15  # rows and columns, but of what covers the whole map
 MAX_COVER = 255  # rows and columns of that
+# of modes fast and sweep: what keeps sums of two channels in one apart (FORMAT.md)
+MAX_FAST_INPUTS = 508  # of an expansion
+MAX_FAST_GROUP = 256  # channels of a group that is added to sums
 MAX_TUNNELS = 17
 MAX_LAYERS = 255
 MAX_FUSED = 16  # layers of a segment
@@ -310,13 +313,13 @@ HEATMAP = Table("heatmap", (("background", "H"), ("top", "H"), ("cell_at", "I"),
 
 TABLES = (HEADER, PATCH, SIZED_PATCH, LAYER, SEGMENT, PARAM, DETECT, PLACE, SCALE, ANCHOR, AUDIO, HEATMAP)
 CONSTANTS = (
-    "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_WIDE", "FLAG_HEAD", "FLAG_COLUMNS", "FLAG_NARROW",
-    "FLAG_BYTES",
+    "FLAG_EXPAND", "FLAG_RESIDUAL", "FLAG_SIGNED", "FLAG_HEAD", "FLAG_COLUMNS", "FLAG_NARROW", "FLAG_BYTES",
     "AGGREGATE_SUM", "AGGREGATE_CONCAT", "FIT_STRETCH", "FIT_CROP", "MODE_DIRECT", "MODE_ROLLING", "MODE_WINDOW",
     "MODE_GROUPS", "MODE_STORED", "MODE_FAST", "MODE_SWEEP", "MODE_COVER", "MAX_SIDE", "MAX_REDUCTION", "MAX_SHIFT",
-    "MAX_KERNEL", "MAX_COVER", "SCORES_SOFTMAX", "SCORES_SIGMOID", "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED",
-    "MAX_LINES", "STATE_BYTES", "MAX_TOP", "CANDIDATE_BYTES", "SPOT_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE",
-    "NO_CLASS", "LEAST_OUTPUTS", "WIDENED_BYTES", "QUAD_BYTES", "LOG_BITS", "NO_LAYER",
+    "MAX_KERNEL", "MAX_COVER", "MAX_FAST_INPUTS", "MAX_FAST_GROUP", "SCORES_SOFTMAX", "SCORES_SIGMOID",
+    "MAX_TUNNELS", "MAX_LAYERS", "MAX_FUSED", "MAX_LINES", "STATE_BYTES", "MAX_TOP", "CANDIDATE_BYTES",
+    "SPOT_BYTES", "MIN_FFT", "MAX_FFT", "MAX_TWIDDLE", "NO_CLASS", "LEAST_OUTPUTS", "WIDENED_BYTES", "QUAD_BYTES",
+    "LOG_BITS", "NO_LAYER",
 )  # fmt: skip
 
 

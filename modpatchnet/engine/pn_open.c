@@ -141,14 +141,14 @@ static bool axis_ok(const pn_axis_t *a, uint32_t pad_after, bool block, bool cov
 // What the fast kernels can do, and what their arrays' order follows from; the plan's check looks at the rest.
 static bool fast_shape_ok(const pn_layer_t *l) {
     const pn_axis_t *y = &l->y, *x = &l->x;
-    bool bytes_ok = l->cin % 4 == 0 && l->flags & PN_FLAG_EXPAND && !(l->flags & (PN_FLAG_WIDE | PN_FLAG_NARROW));
+    bool bytes_ok = l->cin % 4 == 0 && l->flags & PN_FLAG_EXPAND;
     return (bytes_ok || !(l->flags & PN_FLAG_BYTES)) && l->kind == PN_KIND_BOTTLENECK && l->cexp % 4 == 0 && l->cexp > 0
         && l->cout % 2 == 0 && y->kernel == x->kernel && y->stride == x->stride && y->stride <= 2 && y->kernel % 2 == 1
         && y->kernel >= 3 && y->kernel <= PN_MAX_FAST_KERNEL;
 }
 
 static bool bottleneck_shape_ok(const pn_layer_t *l, uint32_t flags) {
-    uint32_t known = PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_WIDE | PN_FLAG_BYTES;
+    uint32_t known = PN_FLAG_EXPAND | PN_FLAG_RESIDUAL | PN_FLAG_SIGNED | PN_FLAG_BYTES;
     bool expand = flags & PN_FLAG_EXPAND, residual = flags & PN_FLAG_RESIDUAL,
          one = l->y.stride == 1 && l->x.stride == 1;
     known |= pn_fast_mode(l->mode) ? PN_FLAG_NARROW : 0;
@@ -211,7 +211,7 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
 static int check_floats(const pn_layer_t *l) {
     bool acts = l->shift <= PN_ACT_RELU6 && l->shift_1 <= PN_ACT_RELU6 && l->shift_2 <= PN_ACT_RELU6;
     bool noughts = (l->zero_out | l->zero_mid | l->zero_add | l->res_mult) == 0;
-    uint32_t others = PN_FLAG_SIGNED | PN_FLAG_WIDE | PN_FLAG_COLUMNS | PN_FLAG_NARROW | PN_FLAG_BYTES;
+    uint32_t others = PN_FLAG_SIGNED | PN_FLAG_COLUMNS | PN_FLAG_NARROW | PN_FLAG_BYTES;
     bool plain = (l->flags & others) == 0 && !pn_casts(l->kind);
     return !plain ? PN_ERR_SHAPE : acts && noughts ? PN_OK : PN_ERR_WEIGHTS;
 }

@@ -180,8 +180,8 @@ static uint32_t random_pads(const fast_t *c, uint32_t n, uint32_t *first, uint32
 }
 
 static void random_fast(fast_t *c) {
-    static const uint8_t cins[] = { 1, 2, 3, 3, 4, 5, 7, 8, 8, 8, 9, 12, 16, 20, 24, 28, 31, 32, 36, 40, 64, 68, 72, 96,
-        132 };
+    static const uint16_t cins[] = { 1, 2, 3, 3, 4, 5, 7, 8, 8, 8, 9, 12, 16, 20, 24, 28, 31, 32, 36, 40, 64, 68, 72,
+        96, 132, 260, 508 };
     static const uint8_t kernels[] = { 3, 3, 3, 5, 7 };
     pn_fast_t *f = &c->f;
     memset(c, 0, sizeof(*c));
@@ -189,15 +189,15 @@ static void random_fast(fast_t *c) {
     f->kernel = f->expands ? kernels[any() % sizeof(kernels)] : 3;
     f->stride = (uint8_t)from_to(1, 2);
     f->sweep = f->expands && one_in(2);
-    f->wide16 = one_in(3);
     f->sums24 = one_in(2);
-    f->cexp = (uint16_t)(4 * (one_in(8) ? from_to(13, 70) : from_to(1, 12)));
+    f->cexp = (uint16_t)(4 * (one_in(8) ? one_in(4) ? from_to(71, 200) : from_to(13, 70) : from_to(1, 12)));
     f->sums24 = f->sums24 && f->cexp <= 256; // whatever the weights
-    f->cin = f->expands ? cins[any() % sizeof(cins)] : f->cexp;
-    f->as_bytes = f->expands && f->cin % 4 == 0 && !f->wide16 && !f->sums24 && one_in(2);
+    f->cin = f->expands ? cins[any() % (sizeof(cins) / sizeof(cins[0]))] : f->cexp;
+    f->as_bytes = f->expands && f->cin % 4 == 0 && one_in(2);
     c->residual = f->stride == 1 && f->cin % 2 == 0 && one_in(2);
     f->cout = c->residual ? f->cin : (uint16_t)(2 * from_to(1, 14));
     f->group = one_in(2) ? f->cexp : (uint16_t)(4 * from_to(1, f->cexp / 4));
+    f->group = f->group < f->cexp && f->group > 256 ? 256 : f->group;
     c->lines_in = from_to(1, 9);
     c->cross_in = one_in(6) ? from_to(10, 22) : from_to(1, 9);
     c->lines_out = random_pads(c, c->lines_in, &c->above, &c->below);
@@ -210,6 +210,7 @@ static void random_fast(fast_t *c) {
     f->zero_in = (int8_t)any();
     f->shift = (uint8_t)(one_in(3) ? from_to(1, 3) : 0);
     f->shift_expand = (uint8_t)(f->expands && one_in(3) ? from_to(1, PN_FAST_SHIFT) : 0);
+    f->shift_expand = f->cin > 128 && f->shift_expand > 5 ? 5 : f->shift_expand; // sums of so many are refused
     f->shift_depthwise = (uint8_t)(one_in(3) ? from_to(1, PN_FAST_SHIFT) : 0);
     f->res_mult = c->residual ? (int32_t)from_to(1, one_in(4) ? 32767 : 500) : 0;
     f->zero_q8 = 256 * (int8_t)any() + 128 - f->res_mult * f->zero_in;
@@ -235,16 +236,16 @@ static void random_scale(uint8_t *bias_at, uint8_t *mult_at, uint32_t products, 
     put32(mult_at, (int32_t)most);
 }
 
-static void random_weights(uint8_t *p, uint32_t n, bool wide16, bool extreme) {
+static void random_weights(uint8_t *p, uint32_t n, bool extreme) {
+    bool most = extreme && one_in(3); // of sums, too
     for (uint32_t i = 0; i < n; i++) {
-        int16_t v = random_value(extreme, -128);
-        memcpy(p + (i << wide16), &v, wide16 ? 2 : 1);
+        p[i] = most ? 127 : (uint8_t)random_value(extreme, -128);
     }
 }
 
 // The depthwise weights of a channel: those that lie there twice are the same, those that are none are zero.
 static void random_taps(const pn_fast_t *f, uint8_t *p, bool extreme) {
-    random_weights(p, (uint32_t)f->kernel * (f->kernel - 1) * 2, false, extreme);
+    random_weights(p, (uint32_t)f->kernel * (f->kernel - 1) * 2, extreme);
     if (f->kernel == 3 && f->stride == 2) {
         p[9] = p[10] = p[11] = 0;
     } else if (f->kernel == 3 && f->expands) {
@@ -265,17 +266,17 @@ static uint8_t *random_group(const fast_t *c, uint8_t *p, uint32_t n) {
     const pn_fast_t *f = &c->f;
     pn_fast_arrays_t a = pn_fast_arrays(f);
     for (uint32_t i = 0; i < n / 2 && f->expands; i++, p += a.pair) {
-        bool wide16 = f->wide16 && !pn_fast_eight(f);
         random_scale(p, p + 8, f->cin, f->shift_expand);
         random_scale(p + 4, p + 12, f->cin, f->shift_expand);
-        random_weights(p + 16, (a.pair - 16) >> wide16, wide16, c->extreme);
+        random_weights(p + 16, a.pair - 16, c->extreme);
     }
+    random_weights(p, n * f->cout, c->extreme);
+    p += n * a.project;
     for (uint32_t i = 0; i < n; i++, p += a.channel) {
         random_taps(f, p, c->extreme);
         random_scale(p + a.channel - 8, p + a.channel - 4, (uint32_t)f->kernel * f->kernel, f->shift_depthwise);
     }
-    random_weights(p, n * f->cout, f->wide16, c->extreme);
-    return p + n * a.project;
+    return p;
 }
 
 static bool random_arrays(fast_t *c) {
@@ -429,7 +430,6 @@ static void print_fast(const fast_t *c) {
     number(", sweep ", f->sweep);
     number(", lines ", f->lines);
     number(", group ", f->group);
-    number(", 16-bit weights ", f->wide16);
     number(", 24-bit sums ", f->sums24);
     number(", as bytes ", f->as_bytes);
     number(", shifts ", f->shift);
@@ -537,7 +537,7 @@ static bool random_conv_arrays(conv_t *t) {
         put32(arrays.at + 4 * i, (int32_t)from_to(0, 1 << 15) - (1 << 14));
         put32(arrays.at + 4 * (n + i), (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
     }
-    random_weights(arrays.at + 8 * n, n * products, false, t->extreme);
+    random_weights(arrays.at + 8 * n, n * products, t->extreme);
     c->bias = (const int32_t *)(const void *)arrays.at;
     c->mult = c->bias + n;
     c->weight = (const int8_t *)arrays.at + 8 * n;
@@ -629,7 +629,7 @@ static int32_t check_sums(void) {
     for (uint32_t i = 0; i < n * channels; i++) {
         input.at[i] = (uint8_t)random_value(extreme, -128);
     }
-    random_weights(arrays.at, n * channels, false, extreme);
+    random_weights(arrays.at, n * channels, extreme);
     const int8_t *a = (const int8_t *)input.at, *b = (const int8_t *)arrays.at;
     ref_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)wanted.at);
     pn_pool_add(a, (int)n, (int)channels, zero, (int32_t *)(void *)output.at);

@@ -181,7 +181,11 @@ static void mend_shape(const mended_t *d, uint32_t i, pn_layer_t *l) {
     }
     bool block = l->kind == PN_KIND_BLOCK,
          same = l->cin == l->cout && l->oh == l->h && l->ow == l->w && l->y.stride == 1 && l->x.stride == 1;
-    uint32_t all = pn_floats(&d->m) ? PN_FLAG_EXPAND | PN_FLAG_RESIDUAL : 15;
+    uint32_t all = PN_FLAG_EXPAND | PN_FLAG_RESIDUAL;
+    if (!pn_floats(&d->m)) {
+        all |= PN_FLAG_SIGNED | (pn_fast_mode(l->mode) ? PN_FLAG_NARROW : 0);
+        all |= l->flags & PN_FLAG_EXPAND && l->cin % 4 == 0 ? PN_FLAG_BYTES : 0;
+    }
     uint32_t flags = l->flags & (l->kind == PN_KIND_BOTTLENECK ? all : block ? PN_FLAG_EXPAND : 0);
     flags = block && !same ? PN_FLAG_EXPAND : same ? flags : flags & ~(uint32_t)PN_FLAG_RESIDUAL;
     put16(r + PN_LAYER_FLAGS, flags | (i >= d->m.layers ? l->flags & PN_FLAG_HEAD : 0));
@@ -389,9 +393,10 @@ static void mend_schedule(uint8_t *r, const pn_layer_t *l, bool first, bool alon
     bool fast = pn_fast_mode(mode) && l->kind == PN_KIND_BOTTLENECK && !(l->flags & PN_FLAG_SIGNED) && l->cexp % 4 == 0
         && l->cexp > 0 && l->cout % 2 == 0 && l->y.kernel == l->x.kernel && l->y.stride == l->x.stride
         && l->y.stride <= 2 && l->y.kernel % 2 == 1 && l->y.kernel >= 3 && l->y.kernel <= (expands ? 7 : 3)
-        && (expands || mode == PN_MODE_FAST) && !floats;
+        && (expands ? l->cin <= PN_MAX_FAST_INPUTS : mode == PN_MODE_FAST) && !floats;
     if (fast) {
         group = 4 * (1 + chance(channels / 4));
+        group = group > PN_MAX_FAST_GROUP ? channels : group;
         rows = mode == PN_MODE_SWEEP ? 1 + chance(lines) : 1;
     } else if (l->kind == PN_KIND_BLOCK) {
         mode = PN_MODE_ROLLING;

@@ -40,7 +40,7 @@ def test_a_tflite_in_three_commands(tmp_path):
     """One after the other, as they stand, to the emulated board."""
     require("qemu")
     told = [run(shlex.split(command), tmp_path) for command in PATCHNET.findall(IMPORTING)]
-    assert len(told) == 3 and "arena 15,476 B" in told[0]
+    assert len(told) == 3 and "arena 15,312 B" in told[0]
     assert re.search(r"person-astronaut.ppm: person [01]\.\d+", told[2])
 
 

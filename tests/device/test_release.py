@@ -136,9 +136,9 @@ def test_networks_without_a_clone(installed):
         shutil.copy(ROOT / "examples" / "import" / file, installed.here)
     shutil.copy(PACKAGE / "pictures" / "person-astronaut.ppm", installed.here / "astronaut.ppm")
     assert "astronaut.ppm: person 0.8" in installed.patchnet("predict person astronaut.ppm")
-    assert "12,148 B" in installed.patchnet("analyze person")
+    assert "11,904 B" in installed.patchnet("analyze person")
     told = installed.patchnet("import vww_96_int8.tflite --labels vww.txt -o runs/mlperf")
-    assert "arena 15,476 B" in told
+    assert "arena 15,312 B" in told
     installed.patchnet("pack runs/mlperf --budget 14K -o small.pnb")
     answers = [installed.patchnet(f"predict {net} astronaut.ppm") for net in ("runs/mlperf", "small.pnb")]
     assert answers[0] == answers[1] and "astronaut.ppm: person" in answers[0]

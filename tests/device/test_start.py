@@ -30,10 +30,10 @@ SAID = {
     "patchnet deploy person": r"/rom/person.pnb .* answers as this PC does",
     "csi.CSI": r"^(\[\('(no_)?person', .*\)\]\n){3}$",
     "patchnet.Image(": r"\('(no_)?person', [01]\.\d+\)",
-    "m.labels": r"12148 bytes of RAM, \('no_person', 'person'\)",
+    "m.labels": r"11904 bytes of RAM, \('no_person', 'person'\)",
     "/remote": r"\('(no_)?person', [01]\.\d+\)",
     "person_led.py": r"LED_BLUE on\s+person 0",
-    "speed.py": r"us for a picture, 12148 bytes of RAM",
+    "speed.py": r"us for a picture, 11904 bytes of RAM",
 }
 
 

@@ -98,7 +98,7 @@ def test_fast_layers_use_all_on_device(tmp_path, connect):
         case, rng = random_case(seed, max_macs=60_000), np.random.default_rng(seed)
         points = front(case.qnet.design, fast=fast_layers(case.qnet))
         for i, point in enumerate((points[0], points[len(points) // 2], points[-1])):
-            blob = pack(case.qnet, place(case.qnet.design, point.schedule), wide=seed % 8 == 3)
+            blob = pack(case.qnet, place(case.qnet.design, point.schedule))
             oracle, name = Oracle(blob), f"case{seed}-{i}"
             if any(layer.mode in MODES for layer in oracle.layers):
                 (tmp_path / f"{name}.pnb").write_bytes(blob)

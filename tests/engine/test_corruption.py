@@ -15,6 +15,7 @@ import oracle
 from blobs import strips
 from cases import judged, merging_case, moved, patched, random_blob, random_case, random_plan, scattered, value_at
 from cengine import ERRORS, MORE, Engine, EngineError, aligned, library, sanitized
+from difference import check
 from networks import fast_network, fast_qnet, free_network, identity_qnet, random_qnet
 from oracle.arena import (
     COVER,
@@ -34,12 +35,14 @@ from patchnet import format as fmt
 from patchnet.blob import random
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack, seal
+from patchnet.blob.unpack import blob_qnet
 from patchnet.net.layers import Layer, casts
 from patchnet.net.network import Network
 from patchnet.net.recipe import Stage
+from patchnet.plan import modes as modes_
 from patchnet.plan import sizes
 from patchnet.plan.choice import front
-from patchnet.plan.modes import FAST24, FAST_BYTES, FAST_SHIFT, SWEEP24, SWEEP_BYTES
+from patchnet.plan.modes import FAST24, FAST_BYTES, FAST_SHIFT, NARROW, SWEEP24, SWEEP_BYTES, fast_group
 from patchnet.plan.place import place
 
 
@@ -118,10 +121,14 @@ PLANS = {
     "fast": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
     "bytes": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST_BYTES, 1, 4)]), (2, [(SWEEP_BYTES, 2, 4)])]),
     "fast kernels": (tiny_kernels(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(FAST, 1, 4)])]),
-    "kernels wide": (tiny_kernels(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 4), (FAST, 1, 4)])]),
-    "sweep wide": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
-    "groups wide": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(SWEEP, 2, 4)])]),
-    "narrow wide": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST24, 1, 4)]), (2, [(SWEEP24, 2, 4)])]),
+    "kernels sweep": (tiny_kernels(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 4), (FAST, 1, 4)])]),
+    "sweep": (tiny_fast(), [(3, [(DIRECT, 1, 0)]), (1, [(SWEEP, 1, 8), (SWEEP, 1, 4)])]),
+    "fast and sweep": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST, 1, 4)]), (2, [(SWEEP, 2, 4)])]),
+    "narrow": (tiny_fast(), [(3, [(DIRECT, 1, 0), (FAST24, 1, 4)]), (2, [(SWEEP24, 2, 4)])]),
+    "narrow bytes": (
+        tiny_fast(),
+        [(3, [(DIRECT, 1, 0), (FAST_BYTES | NARROW, 1, 4)]), (2, [(SWEEP_BYTES | NARROW, 2, 4)])],
+    ),
     "blocks": (
         tiny_blocks(COVERED[1]),
         [(6, [(DIRECT, 1, 0)]), (3, [(ROLLING, 1, 0), (ROLLING, 1, 0)]), (1, [(COVER, 1, 0)])],
@@ -140,7 +147,7 @@ PLANS = {
     ),
 }
 BLOBS = {
-    name: pack(fast_qnet(np.random.default_rng(3), network), place(network, schedule), wide="wide" in name)
+    name: pack(fast_qnet(np.random.default_rng(3), network), place(network, schedule))
     for name, (network, schedule) in PLANS.items()
 }
 BLOB = BLOBS["sum"]
@@ -397,8 +404,8 @@ class FastArrays:
     @classmethod
     def of(cls, name: str) -> FastArrays:
         blob = BLOBS[name]
-        size, o = 2 if "wide" in name else 1, oracle.Oracle(blob)
-        return cls(blob, o.params[0][1].weight_off, o.layers[1].group, 16 + 8 * size, 4 * size)
+        o = oracle.Oracle(blob)
+        return cls(blob, o.params[0][1].weight_off, o.layers[1].group, 24, 4)
 
     def scales(self, part: str, channel: int) -> tuple[int, int]:
         """Offsets of a channel's bias and multiplier."""
@@ -406,7 +413,7 @@ class FastArrays:
         expand = self.at + 4 * 8 + group * self.group * (self.pair // 2 + 20 + self.project)
         bias = {
             "expand": expand + inner // 2 * self.pair + 4 * (inner % 2),
-            "depthwise": expand + self.group // 2 * self.pair + 20 * inner + 12,
+            "depthwise": expand + self.group * (self.pair // 2 + self.project) + 20 * inner + 12,
             "project": self.at + channel // 2 * 16 + 4 * (channel % 2),
         }[part]
         return bias, bias + (4 if part == "depthwise" else 8)
@@ -416,7 +423,7 @@ class FastArrays:
         return self.at + 4 * 8 + 8 * (self.pair // 2 + 20 + self.project)
 
 
-FAST_PARTS = [(name, part) for name in ("fast", "sweep wide") for part in ("expand", "depthwise", "project")]
+FAST_PARTS = [(name, part) for name in ("fast", "sweep") for part in ("expand", "depthwise", "project")]
 
 
 @pytest.mark.parametrize("name, part", FAST_PARTS)
@@ -448,7 +455,7 @@ def test_largest_bias_of_fast_arrays(name, part, shift):
             assert opens(array(at, struct.pack("<i", sign * (most + 1)), blob)) == "OVERFLOW"
 
 
-@pytest.mark.parametrize("name", ["fast", "sweep wide"])
+@pytest.mark.parametrize("name", ["fast", "sweep"])
 def test_largest_shifts_of_fast_arrays(name):
     """Of wide values they are smaller than of others, see FORMAT.md."""
     for field_, most in (("shift", fmt.MAX_SHIFT), ("shift_1", FAST_SHIFT), ("shift_2", FAST_SHIFT)):
@@ -456,19 +463,18 @@ def test_largest_shifts_of_fast_arrays(name):
         assert opens(field(PARAM, field_, most + 1, 1, BLOBS[name])) == "WEIGHTS"
 
 
-@pytest.mark.parametrize("group", [0, 1])
 @pytest.mark.parametrize("part", ["expand", "project"])
-def test_weights_of_16_bits_hold_8(part, group):
-    """Every bound on sums takes that for granted."""
-    arrays = FastArrays.of("groups wide")
-    each = arrays.pair // 2 + 20 + arrays.project
-    first = arrays.at + 4 * 8 + group * arrays.group * each + 16
-    last = arrays.at + 4 * 8 + (group + 1) * arrays.group * each - 2
-    at = first if part == "expand" else last
-    for value in (-129, 128, 32767, -32768):
-        assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "WEIGHTS"
-    for value in (-128, 127):
-        assert opens(array(at, struct.pack("<h", value), arrays.blob)) == "OK"
+@pytest.mark.parametrize("name", ["fast", "sweep", "narrow", "bytes", "narrow bytes"])
+def test_any_two_weights_in_16_bits(name, part):
+    """All numbers stand for two weights; the second one may be 128, which `pack` never writes."""
+    arrays, rng = FastArrays.of(name), np.random.default_rng(5)
+    first = arrays.at + 4 * 8 + (16 if part == "expand" else arrays.group // 2 * arrays.pair)
+    for value in (0x7FFF, 0x7F80, -0x8000, -0x7F81, -1, 0x7F):
+        blob = array(first, struct.pack("<h", value) * 4, arrays.blob)
+        check(Engine(blob), oracle.Oracle(blob).run_raw(x := rng.integers(-128, 128, (6, 6, 1)).astype(np.int8)), x)
+        if (value + 128) >> 8 == 128:
+            with pytest.raises(ValueError, match="^weight: wanted -128 to 127, got 128$"):
+                blob_qnet(blob, name)
 
 
 FAST_LAYERS = [(n, i) for n, o in ORACLES.items() for i, layer in enumerate(o.layers) if layer.mode in (FAST, SWEEP)]
@@ -484,12 +490,12 @@ ORDERS = {  # of a channel's depthwise weights, -- for 0
 def test_what_fills_words_is_zero_and_what_is_doubled_the_same(name, i):
     """In the last channel: the kernels of one processor read what those of another do not."""
     blob, layer = BLOBS[name], ORACLES[name].layers[i]
-    expand, cin, size = bool(layer.flags & oracle.EXPAND), ORACLES[name].shapes[i][0][2], 2 if "wide" in name else 1
+    expand, cin = bool(layer.flags & oracle.EXPAND), ORACLES[name].shapes[i][0][2]
     order = ORDERS[layer.kernel_h, layer.stride_h, expand].split()
-    weights, behind = len(order), layer.cout * size * min(layer.group, layer.cexp)
+    weights = len(order)
     end = ORACLES[name].params[0][i].weight_off + 8 * layer.cout
-    end += layer.cexp * (expand * (16 + 8 * size * -(-cin // 4)) // 2 + weights + 8 + layer.cout * size)
-    last = end - behind - 8 - weights
+    end += layer.cexp * (expand * (16 + 8 * -(-cin // 4)) // 2 + weights + 8 + layer.cout)
+    last = end - 8 - weights
     for k, tap in enumerate(order):
         one = array(last + k, bytes([blob[last + k] ^ 1]), blob)
         all_ = one
@@ -497,17 +503,17 @@ def test_what_fills_words_is_zero_and_what_is_doubled_the_same(name, i):
             all_ = array(last + same, bytes([one[last + k]]), all_)
         assert opens(one) == ("WEIGHTS" if order.count(tap) > 1 or tap == "--" else "OK"), tap
         assert opens(all_) == ("WEIGHTS" if tap == "--" else "OK"), tap
-    pair = last - (layer.cexp - 1) % layer.group * (weights + 8)  # behind the last two channels of the expansion
+    group = (layer.cexp - 1) % layer.group + 1
+    pair = end - group * (layer.cout + weights + 8)  # behind the last two channels of the expansion
     for k in range(cin % 4, 4) if expand and cin % 4 else ():
         for output in (0, 1):
-            quad = pair - 4 * size * (2 - output)
-            at = quad + size * (k if size == 1 else [0, 2, 1, 3][k])
-            assert opens(array(at, b"\1", blob)) == "WEIGHTS", k
+            assert opens(array(pair - 8 + 2 * [0, 2, 1, 3][k] + output, b"\1", blob)) == "WEIGHTS", k
 
 
-def test_sums_that_may_leave_24_bits_are_refused():
+@pytest.mark.parametrize("name", ["narrow", "narrow bytes"])
+def test_sums_that_may_leave_24_bits_are_refused(name):
     """Whatever the picture: with depthwise values of 255 under all weights of one sign."""
-    blob, o = BLOBS["narrow wide"], ORACLES["narrow wide"]
+    blob, o = BLOBS[name], ORACLES[name]
     layer, param = o.layers[1], o.params[0][1]
     assert layer.flags & oracle.NARROW and layer.group < layer.cexp
     _, _, (_, _, weight) = o._parts(layer, param, o.shapes[1][0][2], o.columns[1])
@@ -518,7 +524,7 @@ def test_sums_that_may_leave_24_bits_are_refused():
         assert opens(array(at, struct.pack("<i", bias), blob)) == cause
 
 
-@pytest.mark.parametrize("name", ["fast", "sweep wide"])
+@pytest.mark.parametrize("name", ["fast", "sweep"])
 def test_fast_arrays_end_with_the_blob(name):
     arrays = FastArrays.of(name)
     longer = arrays.blob + arrays.blob[arrays.at : arrays.end]
@@ -662,13 +668,13 @@ def test_only_the_layer_that_reads_the_picture_has_mode_window(mode, group):
     assert not plan_is_sound(blob)
 
 
-@pytest.mark.parametrize("name", ["fast", "sweep wide"])
+@pytest.mark.parametrize("name", ["fast", "sweep"])
 def test_cause_of_a_bad_fast_layer_is_named(name):
     """Shapes that have no such mode, groups, rows, places; weights that would need more room than there is."""
     blob, layer = BLOBS[name], oracle.Oracle(BLOBS[name]).layers[1]
     causes = [("flags", flags, "SHAPE") for flags in (2, 16, 255)]
     causes += [("flags", 5, "WEIGHTS"), ("flags", layer.flags | oracle.SIGNED, "PLAN")]
-    causes += [("flags", layer.flags | oracle.BYTES, "SHAPE" if layer.flags & oracle.WIDE else "OK")]
+    causes += [("flags", layer.flags | oracle.BYTES, "OK"), ("flags", layer.flags | 8, "SHAPE")]
     causes += [("cexp", n, "SHAPE") for n in (0, 6, 7)] + [("cout", 5, "SHAPE"), ("cexp", 32764, "WEIGHTS")]
     causes += [("group", n, "PLAN") for n in (0, 2, 6, 12, 65535)]
     causes += [("rows", n, "PLAN") for n in (0, 4 if layer.mode == SWEEP else 2)]
@@ -682,6 +688,31 @@ def test_cause_of_a_bad_fast_layer_is_named(name):
         roomy = patched(blob, room | {Place("layer", 1, "group"): group})
         assert (opens(roomy) == "PLAN") == (group == 6)  # in groups of another size arrays may be out of range
         assert opens(roomy) == "OK" or group != layer.group
+
+
+@pytest.mark.parametrize(
+    ("cin", "cexp", "group", "fits"),
+    [(508, 4, 4, True), (509, 4, 4, False), (4, 264, 256, True), (4, 264, 260, False), (4, 264, 264, True)],
+)
+@pytest.mark.parametrize("mode", [FAST, SWEEP])
+def test_sums_of_two_channels_in_one(monkeypatch, mode, cin, cexp, group, fits):
+    """A layer has these modes if no sum of a channel leaves 24 bits: with at most 508 inputs of an expansion, and 256
+    channels that are added to sums."""
+    stem, last = Layer("conv", 3, 1, 1, 0, cin, 1, 1), Layer("bottleneck", 3, 1, cin, cexp, 2, 3, 1, True)
+    network = free_network("large", ("a",), 3, 1, 1, 1, False, chain=(stem, last))
+    q, schedule = fast_qnet(np.random.default_rng(1), network), [(3, [(DIRECT, 1, 0)]), (3, [(mode, 1, group)])]
+    assert fits == (bool(fast_layers(q)[1]) and bool(fast_group(last, group)))
+    if fits:
+        assert opens(pack(q, place(network, schedule))) == "OK"
+        return
+    with pytest.raises(
+        ValueError, match="layer 1: (mode: wanted rolling or groups or stored|group: wanted at most 256)"
+    ):
+        place(network, schedule)
+    for limit in ("MAX_FAST_INPUTS", "MAX_FAST_GROUP"):
+        monkeypatch.setattr(modes_, limit, 9999)
+    blob = pack(q, place(network, schedule))
+    assert opens(blob) == "PLAN" and not plan_is_sound(blob)
 
 
 def test_sums_of_a_long_chunk_do_not_wrap(monkeypatch):

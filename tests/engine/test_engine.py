@@ -32,7 +32,7 @@ from networks import (
     random_picture,
     random_qnet,
 )
-from oracle import COLUMNS, EXPAND, GREY, INT4, INT8, MAXPOOL, NARROW, RGB565, RGB888, WIDE, Oracle, arena, softmax
+from oracle import COLUMNS, EXPAND, GREY, INT4, INT8, MAXPOOL, NARROW, RGB565, RGB888, Oracle, arena, softmax
 from oracle.arena import COVER, DIRECT, FAST, GROUPS, ROLLING, STORED, SWEEP, WINDOW
 from patchnet.blob.order import fast_layers
 from patchnet.blob.pack import pack
@@ -192,8 +192,9 @@ def plan_traits(oracle: Oracle) -> set:
             layer = stage.layer
             kind, along, flags = kinds[layer.kind], stage.along, layer.flags
             seen |= {("mode", kind, layer.mode, part.columns), ("rows", layer.mode, min(layer.rows, 3))}
-            seen |= {("group", layer.mode, layer.group < layer.cexp), ("wide", layer.mode, flags & WIDE > 0)}
+            seen |= {("group", layer.mode, layer.group < layer.cexp)}
             seen |= {("bytes", layer.mode, along.stride, along.kernel)} if stage.as_bytes else set()
+            seen |= {("bytes, narrow", layer.mode)} if stage.as_bytes and flags & NARROW else set()
             seen |= {("eight", layer.mode, along.stride, stage.cin == 8)}
             seen |= {("narrow", layer.mode, flags & NARROW > 0)} if layer.group < layer.cexp else set()
             seen |= {("turned", kind, flags & COLUMNS > 0)}
@@ -226,8 +227,8 @@ def test_random_plans_say_something():
     wanted |= {("rows", mode, n) for mode in (GROUPS, STORED) for n in (1, 2, 3)}
     adding = [("block", ROLLING), *(("bottleneck", mode) for mode in bottlenecks)]
     wanted |= {("adds", *layer, fused, c) for layer in adding for fused in (False, True) for c in columns}
-    wanted |= {(name, mode, some) for name in ("group", "wide") for mode in (FAST, SWEEP) for some in (False, True)}
-    wanted |= {("narrow", mode, some) for mode in (FAST, SWEEP) for some in (False, True)}
+    wanted |= {(name, mode, some) for name in ("group", "narrow") for mode in (FAST, SWEEP) for some in (False, True)}
+    wanted |= {("bytes, narrow", mode) for mode in (FAST, SWEEP)}
     wanted |= {("turned", kind, some) for kind in ("conv", "block") for some in (False, True)}
     wanted |= {("eight", mode, s, some) for mode in (FAST, SWEEP) for s in (1, 2) for some in (False, True)}
     wanted |= {("bytes", mode, s, kernel) for mode in (FAST, SWEEP) for s in (1, 2) for kernel in (3, 5, 7)}
@@ -348,8 +349,8 @@ def test_any_schedule(seed):
     """Whatever is fused, the strips, the modes, the rows, the groups and the places, the same bytes."""
     case, rng = random_case(2000 + seed, max_macs=300_000), np.random.default_rng(seed)
     wanted, fast = case.oracle.run_image(*case.picture.args()), fast_layers(case.qnet)
-    for i in range(5):
-        blob = pack(case.qnet, place(case.qnet.design, random_schedule(rng, case.qnet.design, fast)), wide=i % 2 > 0)
+    for _ in range(5):
+        blob = pack(case.qnet, place(case.qnet.design, random_schedule(rng, case.qnet.design, fast)))
         for same in (blob, scattered(rng, blob)):
             check(Engine(same), wanted, case.picture, case)
 

@@ -173,7 +173,7 @@ BAD = {
     "another": ({}, {}, {"zero_add": -1}, "WEIGHTS"),
     "a residual's multiplier": ({}, {}, {"res_mult": 1}, "WEIGHTS"),
     "signed values": ({}, {"flags": fmt.FLAG_EXPAND | fmt.FLAG_SIGNED}, {}, "SHAPE"),
-    "weights of 16 bits": ({}, {"flags": fmt.FLAG_EXPAND | fmt.FLAG_WIDE}, {}, "SHAPE"),
+    "an unknown flag": ({}, {"flags": fmt.FLAG_EXPAND | 8}, {}, "SHAPE"),
     "weights behind the end": ({}, {}, {"weight_off": 1 << 30}, "WEIGHTS"),
     "weights between words": ({}, {}, {"weight_off": 4097}, "WEIGHTS"),
 }

@@ -2,7 +2,8 @@
 
 Blobs and pictures come from random_case(seed); what must come out, in cases.jsonl, is the oracle's word, never the
 engine's. A case is made once and then kept, whatever becomes of the generators: a blob that ran once must always run
-the same. Those of format 5 were converted when format 6 came; what is made anew is HALVED, behind all others.
+the same. Those of a format before are converted when the next one comes, with their plans; what is made anew is HALVED,
+behind all others.
 """
 
 import json

@@ -57,7 +57,7 @@ Candidate = namedtuple("Candidate", "value label left right top bottom")
 CLASSIFY, DETECTION, AUDIO, RAW, HEAT = 1, 2, 3, 4, 5
 NO_CLASS = 65535
 CONV, BOTTLENECK, BLOCK, MAXPOOL, MEANPOOL, INT4, INT8 = range(1, 8)
-EXPAND, RESIDUAL, SIGNED, WIDE, HEAD, COLUMNS, NARROW, BYTES = 1, 2, 4, 8, 16, 32, 64, 128
+EXPAND, RESIDUAL, SIGNED, HEAD, COLUMNS, NARROW, BYTES = 1, 2, 4, 16, 32, 64, 128
 FAST, SWEEP, COVER = 5, 6, 7
 GREY, RGB565, RGB888 = 1, 2, 3
 
@@ -260,12 +260,11 @@ class FastArrays:
         self.at += struct.calcsize("<" + form)
         return out
 
-    def quad(self, wide: bool) -> tuple[int, ...]:
-        """w0 w1 w2 w3."""
-        if not wide:
-            return self.numbers("4b")
-        w0, w2, w1, w3 = self.numbers("4h")
-        return w0, w1, w2, w3
+    def quads(self) -> tuple[list[int], list[int]]:
+        """a0 a1 a2 a3 and b0 b1 b2 b3."""
+        v0, v2, v1, v3 = self.numbers("4h")
+        a = [(v + 128) % 256 - 128 for v in (v0, v1, v2, v3)]
+        return a, [(v - low) // 256 for v, low in zip((v0, v1, v2, v3), a, strict=True)]
 
     def read(self):
         """Expansion (None without one), depthwise convolution and projection: bias, mult, weight of each, the weights
@@ -281,8 +280,8 @@ class FastArrays:
             channels = range(first, min(first + group, cexp))
             if self.layer.flags & EXPAND:
                 self.expansion(*expand, channels)
-            self.depthwise(*depthwise, channels)
             self.projection(project[2], channels)
+            self.depthwise(*depthwise, channels)
         assert not expand[2][:, self.cin :].any()
         some = (*expand[:2], expand[2][:, : self.cin]) if self.layer.flags & EXPAND else None
         return some, depthwise, project
@@ -296,12 +295,10 @@ class FastArrays:
         bias[a], bias[a + 1], mult[a], mult[a + 1] = self.numbers("4i")
 
     def expansion(self, bias, mult, weight, channels: range):
-        wide = bool(self.layer.flags & WIDE) and not (weight.shape[1] == self.cin == 8 and self.layer.kernel_h == 3)
         for a in channels[::2]:
             self.pair((bias, mult, weight), a)
             for i in range(0, weight.shape[1], 4):
-                for channel in (a, a + 1):
-                    weight[channel, i : i + 4] = self.quad(wide)
+                weight[a, i : i + 4], weight[a + 1, i : i + 4] = self.quads()
 
     def depthwise(self, bias, mult, weight, channels: range):
         for channel in channels:
@@ -313,8 +310,8 @@ class FastArrays:
     def projection(self, weight, channels: range):
         for a in range(0, self.layer.cout, 2):
             for c in channels[::4]:
-                for channel in (a, a + 1):
-                    weight[[c, c + 2, c + 1, c + 3], channel] = self.quad(bool(self.layer.flags & WIDE))
+                at = [c, c + 2, c + 1, c + 3]
+                weight[at, a], weight[at, a + 1] = self.quads()
 
     def lines_of(self, w: tuple[int, ...]) -> np.ndarray:
         """t[l][p] from the numbers of a channel."""
@@ -347,7 +344,7 @@ class Oracle:
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 6 and h.header_bytes == HEADER.size == 116 and h.sized in (0, 1)
+        assert h.magic == b"PNB\x1a" and h.version == 7 and h.header_bytes == HEADER.size == 116 and h.sized in (0, 1)
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels if h.channels in (1, 3) else 1])
         self.patches = [self._patch(i) for i in range(h.tunnels)]

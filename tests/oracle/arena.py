@@ -214,7 +214,8 @@ def may_be_fused(stage: Stage) -> bool:
     (y, x), (sy, sx) = (layer.kernel_h, layer.kernel_w), (layer.stride_h, layer.stride_w)
     shape = y == x and sy == sx <= 2 and (y in (3, 5, 7) if stage.expands else y == 3 and layer.mode == FAST)
     place = stage.takes or layer.wide_at == 0
-    return shape and place and not layer.flags & SIGNED and layer.cexp % 4 == layer.cout % 2 == 0
+    exact = (stage.cin <= 508 or not stage.expands) and (layer.group <= 256 or layer.group == layer.cexp)
+    return shape and place and exact and not layer.flags & SIGNED and layer.cexp % 4 == layer.cout % 2 == 0
 
 
 def covers(stage: Stage) -> bool:
@@ -467,7 +468,7 @@ def row(stage: Stage, widths: Widths) -> int:
 
 def fused_work(stage: Stage, widths: Widths) -> int:
     """What FORMAT.md lists for modes 5 and 6."""
-    layer, eight = stage.layer, is_eight(stage)
+    layer = stage.layer
     r, pixels = layer.stride_h if stage.expands else layer.kernel_h, widths.reached_pairs
     if not stage.expands:
         pixels = (widths.out_pairs if layer.stride_h == 1 else widths.n_out) + 1
@@ -479,9 +480,7 @@ def fused_work(stage: Stage, widths: Widths) -> int:
         bytes_ += 4 * row(stage, widths) * r + 4 + 8 * row_sums(stage, widths)
     else:
         bytes_ += 8 * pixels * r + 4
-    weights = 4 * fours(stage) + 20 if stage.expands and not (eight or stage.as_bytes) else 0
-    kept = layer.group * kept_lines(stage, widths) if layer.mode == SWEEP else 0
-    return bytes_ + (0 if stage.as_bytes else max(weights, 4 * layer.group + 36)) + kept
+    return bytes_ + (layer.group * kept_lines(stage, widths) if layer.mode == SWEEP else 0)
 
 
 def kept_lines(stage: Stage, widths: Widths) -> int:

@@ -455,7 +455,7 @@ def test_weights_run_nothing(tmp_path):
     """A checkpoint of whole modules is code."""
     path = tmp_path / "a.pth"
     torch.save(nn.Linear(2, 2), path)
-    with pytest.raises(ValueError, match="no weights of PyTorch.*wanted what torch.save.model.state_dict"):
+    with pytest.raises(ValueError, match="no weights of PyTorch.*wanted what torch.save writes of model.state_dict"):
         read_weights(path)
     path.write_bytes(b"PK\x03\x04 no more")
     with pytest.raises(ValueError, match="no weights of PyTorch"):

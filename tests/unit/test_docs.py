@@ -89,7 +89,7 @@ def test_errors_of_the_tools_are_explained(text):
 # ---------------------------------------------------------------- what docs/deploy.md shows
 
 LINES = re.findall(r"^mpremote (.*)$", re.search(r"```mpremote\n(.*?)```", DEPLOY, re.S)[1], re.M)
-SAID = ["", "12148", "('person', ", "us for a picture"]
+SAID = ["", "11904", "('person', ", "us for a picture"]
 
 
 @pytest.mark.device

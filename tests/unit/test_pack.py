@@ -188,7 +188,7 @@ def fast_case(seed: int) -> FastCase:
     usual, steps = rolling_plan(network, random_cuts(rng, network)), random_steps(rng, network)
     p = with_steps(usual, steps)
     raw = rng.integers(-128, 128, (network.height, network.width, network.channels)).astype(np.int8)
-    return FastCase(qnet, steps, p, pack.pack(qnet, usual), pack.pack(qnet, p, wide=seed % 2 == 1), raw)
+    return FastCase(qnet, steps, p, pack.pack(qnet, usual), pack.pack(qnet, p), raw)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -212,12 +212,10 @@ def test_fast_arrays_read_back(seed):
                 for field, array in vars(part).items() if part else ():
                     np.testing.assert_array_equal(getattr(getattr(a, name), field), array)
             assert (a.shift, a.zero_out, a.res_mult) == (b.shift, b.zero_out, b.res_mult)
-    wide = {i for i, record in enumerate(read(case.fast).layers) if record["flags"] & fmt.FLAG_WIDE}
-    assert wide == ({i for i, (mode, _) in case.steps.items() if not as_bytes(mode)} if seed % 2 else set())
 
 
 def test_fast_cases_are_of_all_kinds():
-    """Lines that are rows and columns, strides, groups, shifts, weights of 8 and 16 bits, with 8 input channels too."""
+    """Lines that are rows and columns, strides, groups, shifts, 8 input channels."""
     seen = set()
     for seed in range(60):
         case = fast_case(seed)
@@ -225,12 +223,12 @@ def test_fast_cases_are_of_all_kinds():
         for i, (own, group) in case.steps.items():
             q, mode = case.qnet.tunnels[0][i], plain(own)
             seen |= {("bytes", as_bytes(own), mode, q.shape.kernel)} if q.shape.expand else set()
-            seen |= {(mode, q.shape.stride, columns[i], seed % 2), ("groups", mode, group < q.shape.cexp)}
-            seen |= {("last group", q.shape.cexp % group > 0), ("shift", q.shift > 0), (seed % 2, q.shape.cin == 8)}
+            seen |= {(mode, q.shape.stride, columns[i]), ("groups", mode, group < q.shape.cexp)}
+            seen |= {("last group", q.shape.cexp % group > 0), ("shift", q.shift > 0), ("eight", q.shape.cin == 8)}
             seen |= {("cin", q.shape.cin % 4 > 0), ("expand", q.shape.expand), (mode, q.shape.kernel, q.shape.stride)}
-    kinds = {(mode, stride, c, w) for mode in (FAST, SWEEP) for stride in (1, 2) for c in (False, True) for w in (0, 1)}
+    kinds = {(mode, stride, c) for mode in (FAST, SWEEP) for stride in (1, 2) for c in (False, True)}
     kinds |= {("groups", mode, some) for mode in (FAST, SWEEP) for some in (False, True)}
-    kinds |= {(name, some) for name in ("last group", "shift", "cin", "expand", 0, 1) for some in (False, True)}
+    kinds |= {(name, some) for name in ("last group", "shift", "cin", "expand", "eight") for some in (False, True)}
     kinds |= {(mode, kernel, stride) for mode in (FAST, SWEEP) for kernel in (3, 5, 7) for stride in (1, 2)}
     kinds |= {("bytes", b, mode, kernel) for b in (False, True) for mode in (FAST, SWEEP) for kernel in (3, 5, 7)}
     assert kinds <= seen, kinds - seen
@@ -249,18 +247,35 @@ def test_bytes_of_fast_arrays():
         True: ([2, 5, 1, 4, 8, 3, 7, 6, 6, 0, 9, 0], [38, 41, 37, 40, 44, 39, 43, 42, 42, 0, 45, 0]),
     }
     for columns, (first, fifth) in taps.items():
-        data = to_bytes(q, Order(4, columns, False))
+        data = to_bytes(q, Order(4, columns))
         assert data[:16] == struct.pack("<4i", 5, 6, 7, 8)
-        assert data[16:40] == struct.pack("<4i8b", 0, 1, 1, 2, 1, 2, 3, 4, 5, 6, 7, 8)
-        assert data[64:84] == struct.pack("<12b2i", *first, 0, 1)
-        assert data[144:152] == bytes([1, 3, 2, 4, 9, 11, 10, 12])
-        assert data[152:176] == struct.pack("<4i8b", 4, 5, 5, 6, *range(17, 25))
-        assert data[200:220] == struct.pack("<12b2i", *fifth, 4, 5)
-        assert data[280:] == bytes([5, 7, 6, 8, 13, 15, 14, 16])
-    data = to_bytes(q, Order(8, False, True))
-    assert data[16:48] == struct.pack("<4i8h", 0, 1, 1, 2, 1, 3, 2, 4, 5, 7, 6, 8)
-    assert data[144:164] == struct.pack("<12b2i", *taps[False][0], 0, 1)
-    assert data[304:] == struct.pack("<16h", *range(1, 5), *range(9, 13), *range(5, 9), *range(13, 17))
+        assert data[16:40] == struct.pack("<4i8b", 0, 1, 1, 2, 1, 5, 3, 7, 2, 6, 4, 8)
+        assert data[64:72] == bytes([1, 9, 2, 10, 3, 11, 4, 12])
+        assert data[72:92] == struct.pack("<12b2i", *first, 0, 1)
+        assert data[152:176] == struct.pack("<4i8b", 4, 5, 5, 6, 17, 21, 19, 23, 18, 22, 20, 24)
+        assert data[200:208] == bytes([5, 13, 6, 14, 7, 15, 8, 16])
+        assert data[208:228] == struct.pack("<12b2i", *fifth, 4, 5) and len(data) == 288
+    below = replace(project, weight=np.array([[-1, -128, 127, -1] * 2, [5, 127, -128, -127] * 2], np.int8))
+    data = to_bytes(replace(q, project=below), Order(8, False))
+    assert data[112:128] == struct.pack("<8h", *[256 * 5 - 1, 256 * 127 - 128, -256 * 128 + 127, -256 * 127 - 1] * 2)
+
+
+@pytest.mark.parametrize("name", ["expand", "project"])
+def test_two_weights_that_have_no_number(fast_qnet, name):
+    """256 * -128 + a leaves 16 bits below 0: such a layer has other modes."""
+    scaled = getattr(fast_qnet.tunnels[0][1], name)
+    weight = scaled.weight.copy()
+    for a, b, fits in ((0, -128, True), (-1, -127, True), (-1, -128, False)):
+        weight[2:4, -1] = a, b
+        some = with_layer(fast_qnet, 1, **{name: replace(scaled, weight=weight.copy())})
+        assert (fast_layers(some)[1] != NOT_FAST) == fits
+        if fits:
+            again = blob_qnet(pack_fast(some, 1), "again").tunnels[0][1]
+            np.testing.assert_array_equal(getattr(again, name).weight, weight)
+            continue
+        with pytest.raises(ValueError, match=f"tunnel 0, layer 1: modes fast and sweep are not for {name}: wanted no"):
+            pack_fast(some, 1)
+        assert pack.pack(some)
 
 
 def test_taps_without_an_expansion():
@@ -271,7 +286,7 @@ def test_taps_without_an_expansion():
     q = QBottleneck(layer, None, Scaled(kernel, some, some), project, 2, 0, 0)
     rows, columns = [1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9], [1, 4, 4, 7, 2, 5, 5, 8, 3, 6, 6, 9]
     for across, wanted in ((False, rows), (True, columns)):
-        assert to_bytes(q, Order(4, across, False))[16:36] == struct.pack("<12b2i", *wanted, 1, 1)
+        assert to_bytes(q, Order(4, across))[24:44] == struct.pack("<12b2i", *wanted, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -343,5 +358,5 @@ def test_shape_that_has_no_fast_mode(index, changes):
 @pytest.mark.parametrize("mode", [FAST, SWEEP])
 @pytest.mark.parametrize("group", [0, 2, 6, 1000])
 def test_group_of_a_fast_layer(fast_qnet, mode, group):
-    with pytest.raises(ValueError, match="layer 1: group: wanted a multiple of 4, 4..[0-9]+, got"):
+    with pytest.raises(ValueError, match="layer 1: group: wanted a multiple of 4, 4..[0-9]+, or all [0-9]+, got"):
         pack_fast(fast_qnet, 1, mode, group)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import zipfile
 from dataclasses import dataclass, replace
@@ -29,7 +28,6 @@ from .pack import pack
 from .quantized import QNet
 from .unpack import blob_network, blob_qnet, read, read_blob
 
-log = logging.getLogger(__name__)
 FLOAT32_ENGINE = "float32-device"  # the engine here on a float32 network
 FLOAT32 = ".float32.pnb"  # how the names of float32 networks end, beside those of integers
 
@@ -232,30 +230,23 @@ def pack_file(
     out: str | Path | None = None,
     budget: int | None = None,
     track: Track = no_track,
-    wide: bool = False,
     stream: int | None = None,
     flash: Flash | None = None,
 ) -> Packed:
     """Packs a qnet.npz (or the run directory that holds one; a packed network anew) with the best plan within `budget`
-    bytes of arena, or with the planner's own choice. `wide`: with weights of 16 bits where that pays (`pack.pack`).
-    `stream`: with a plan for weights that are read from a file, through a buffer of so many bytes, `flash` with one for
-    a blob that lies there.
+    bytes of arena, or with the planner's own choice. `stream`: with a plan for weights that are read from a file,
+    through a buffer of so many bytes, `flash` with one for a blob that lies there.
 
     The blob is written to `out`, by default `<network's name>.pnb` beside the .npz (of a shipped network here), and
     opened once by the engine; beside it a test vector for boards (see vector).
     """
-    if wide and stream is not None:
-        raise ValueError("--wide doubles what is read from a file: not with --stream")
     file, net = integers_of(qnet)
     to = Path(out) if out else place_of(file, net)
     fast = fast_layers(net)
     progress = planning(track, net.design.name)
     source = flash if stream is None else Stream(stream)
     found = plan(net.design, budget, fast=fast, source=source, progress=progress)
-    blob = pack(net, found, wide)
-    if wide and not any(record["flags"] & fmt.FLAG_WIDE for record in read(blob).layers):
-        log.warning("--wide makes no difference to %s: no layer of its plan gains by it", net.design.name)
-    packed = _written(to, blob)
+    packed = _written(to, pack(net, found))
     return packed if stream is None else replace(packed, streamed=Model(packed.path, stream=stream).ram)
 
 

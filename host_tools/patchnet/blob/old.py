@@ -1,31 +1,35 @@
-"""Blobs of formats 2 to 5, read and packed anew as one of today's.
+"""Blobs of formats 2 to 6, read and packed anew as one of today's.
 
-Each format's own FORMAT.md is in the history. What they have otherwise than today's is here, and not much: the order of
-the header's fields; layers have square kernels and half of those as padding, and all shifts but `shift` are 0; arrays
-of modes 5 and 6 lie in other orders, and plans are another planner's, so that they are not kept.
+Each format's own FORMAT.md is in the history. What they have otherwise than today's is here, and not much: arrays of
+modes 5 and 6 lie in other orders, and plans are another planner's, so that they are not kept; and before format 6, the
+order of the header's fields; layers have square kernels and half of those as padding, and all shifts but `shift` are 0.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from .. import format as fmt
 from ..engine.model import Model
 from ..net.layers import Layer
 from ..net.network import Network
 from ..plan.choice import plan
-from ..plan.modes import FAST_MODES, eight, fast_shape, fours
+from ..plan.modes import FAST_MODES, eight, fast_order, fours
 from ..progress import Track, no_track, planning
-from .order import Order, fast_layers
+from .order import Order, exchanged, fast_layers
 from .pack import pack, seal
-from .quantized import QLayer
+from .quantized import QLayer, QNet
 from .record import BlobInfo
-from .unpack import blob_network, blob_plan, layer_of, orders, qnet_of, read, record_of
+from .unpack import KIND_NAMES, blob_network, blob_plan, layer_of, orders, qnet_of, read, record_of
 
-TASKS, BY_GROUP = 4, 5  # since which format there are other tasks, and the arrays of a group lie together
+# since which format there are other tasks, the arrays of a group lie together, tables are today's
+TASKS, BY_GROUP, TABLES = 4, 5, 6
+WIDE = 8  # the flag of weights of 16 bits
 _NAMES = (
     "magic", "version", "header_bytes", "size", "crc", "task", "channels", "tunnels", "layers", "height", "width",
     "patch_h", "patch_w", "input_zero", "fit", "aggregate", "classes", "patch_off", "layer_off", "segment_off",
@@ -44,13 +48,34 @@ _LAYER = fmt.Table(
 _PARAM = fmt.Table("param", (("zero_out", "b"), ("shift", "B"), ("res_mult", "H"), ("weight_off", "I")))
 _RECORDS = {"detect": fmt.DETECT, "audio": fmt.AUDIO}
 _IN_RANGE = (
-    ("task", 1, 3), ("tunnels", 1, fmt.MAX_TUNNELS), ("layers", 1, fmt.MAX_LAYERS), ("height", 1, fmt.MAX_SIDE),
-    ("width", 1, fmt.MAX_SIDE), ("fit", 0, 1), ("aggregate", 0, 1), ("classes", 1, 65535), ("rate", 1, 2**32 - 1),
+    ("task", 1, 5), ("dtype", 0, 1), ("sized", 0, 1), ("scores", 0, 1), ("channels", 1, fmt.MAX_REDUCTION),
+    ("tunnels", 1, fmt.MAX_TUNNELS), ("layers", 1, fmt.MAX_LAYERS), ("height", 1, fmt.MAX_SIDE),
+    ("width", 1, fmt.MAX_SIDE), ("fit", 0, 1), ("aggregate", 0, 1), ("classes", 0, 65535), ("rate", 1, 2**32 - 1),
     ("hop", 1, 65535), ("input_scale", 1e-30, 1e30), ("output_scale", 1e-30, 1e30), ("box_scale", 1e-30, 1e30),
 )  # fmt: skip
 
 
-class _Lean(Order):
+@dataclass(frozen=True)
+class _Quads(Order):
+    """Of formats before 7: four weights of each output by turns, the middle two exchanged if they have 16 bits
+    (`wide`), inputs likewise of a projection; this lies behind the depthwise convolution."""
+
+    wide: bool = False
+
+    parts = "expand", "depthwise", "project"
+
+    def pairs(self, s: Layer, part: str, inputs: int) -> np.dtype:
+        return np.dtype(("<i2" if self._wide(s, part) else "i1", (inputs // 4, 2, 4)))
+
+    def weights(self, part: str, pairs: np.ndarray) -> np.ndarray:
+        weight = pairs.swapaxes(1, 2).reshape(2 * len(pairs), -1).astype(np.int8)
+        return exchanged(weight) if (part == "project") != (pairs.itemsize > 1) else weight
+
+    def _wide(self, s: Layer, part: str) -> bool:
+        return self.wide and not (part == "expand" and eight(s))
+
+
+class _Lean(_Quads):
     """That of mode 6 before it swept: kernels lie line by line, with an expansion too, unless they go by two."""
 
     def taps(self, s: Layer) -> list[int]:
@@ -61,21 +86,29 @@ def converted(blob: bytes, name: str, track: Track = no_track) -> bytes:
     """The network of an old blob as one of today's format, which the engine accepts, by the planner's own choice.
     ValueError of one line for another version, and for a damaged blob."""
     version, header = _header(blob)
+    if header["dtype"] == fmt.DTYPES["float32"]:  # has none of those modes
+        made = seal(bytearray(blob[:4] + struct.pack("<H", fmt.VERSION) + blob[6:]))
+    else:
+        net, info = integers(blob, version, header, name)
+        found = plan(net.design, fast=fast_layers(net), progress=planning(track, name))
+        made = as_it_was(blob, info, pack(net, found))
+    Model(made)
+    return made
+
+
+def integers(blob: bytes, version: int, header: dict[str, Any], name: str) -> tuple[QNet, BlobInfo]:
+    """The network of a blob with integers, and its tables in today's fields."""
     try:
-        info, params = _tables(blob, header)
+        info, params = _tables(blob, version, header)
         network = blob_network(info, name)
     except (struct.error, IndexError, UnicodeDecodeError):
         raise ValueError(f"tables: wanted them inside the blob's {len(blob):,} B, labels in UTF-8") from None
     network.check()
     order = _orders(network, info, version)
     try:
-        net = qnet_of(blob, info, network, order, params, layer_of if version >= BY_GROUP else _by_kind)
+        return qnet_of(blob, info, network, order, params, layer_of if version >= BY_GROUP else _by_kind), info
     except ValueError:
         raise ValueError(f"weights: wanted them inside the blob's {len(blob):,} B") from None
-    found = plan(network, fast=fast_layers(net), progress=planning(track, name))
-    made = _as_it_was(blob, info, pack(net, found))
-    Model(made)
-    return made
 
 
 # ---------------------------------------------------------------- tables
@@ -90,7 +123,7 @@ def _header(blob: bytes) -> tuple[int, dict[str, Any]]:
         raise ValueError(f"is of format {version} already, which is today's: there is nothing to convert")
     if not fmt.OLDEST <= version < fmt.VERSION:
         raise ValueError(f"version: wanted {fmt.OLDEST} to {fmt.VERSION - 1}, got {version}")
-    table = _HEADER if version >= TASKS else _HEADER_2
+    table = fmt.HEADER if version >= TABLES else _HEADER if version >= TASKS else _HEADER_2
     if len(blob) < table.size or (h := table.unpack(blob))["size"] != len(blob):
         wanted = f"{table.size} or more" if len(blob) < table.size else f"{h['size']:,}, as its header says"
         raise ValueError(f"bytes: wanted {wanted}, got {len(blob):,}")
@@ -98,16 +131,24 @@ def _header(blob: bytes) -> tuple[int, dict[str, Any]]:
     if h["crc"] != zlib.crc32(blob[at + 4 :], zlib.crc32(blob[:at])):
         raise ValueError("CRC: wanted that of its bytes: the file is damaged")
     _check_ranges(h)
-    if h["channels"] not in (1, 3):
-        raise ValueError(f"channels: wanted 1 or 3, got {h['channels']}")
-    if version < TASKS and h["task"] != fmt.TASKS["classify"]:
-        raise ValueError(f"task: wanted {fmt.TASKS['classify']} in format {version}, got {h['task']}")
+    return version, h if version >= TABLES else _new_fields(version, h)
+
+
+def _new_fields(version: int, h: dict[str, Any]) -> dict[str, Any]:
+    """A header from before format 6."""
+    most = fmt.TASKS["audio" if version >= TASKS else "classify"]
+    for field, ok, wanted in (
+        ("channels", h["channels"] in (1, 3), "1 or 3"), ("task", h["task"] <= most, f"at most {most}"),
+        ("classes", h["classes"] > 0, "1 or more"),
+    ):  # fmt: skip
+        if not ok:
+            raise ValueError(f"{field}: wanted {wanted} in format {version}, got {h[field]}")
     h = {"task_off": 0} | h | dict(scores=fmt.SCORES_SOFTMAX, dtype=fmt.DTYPES["int8"], sized=0)
     if h["task"] == fmt.TASKS["classify"]:
         h["task_off"] = 0  # where tunnels merge today
     if (h["task"] == fmt.TASKS["detect"]) == bool(h["fc_off"]):
         raise ValueError(f"fc_off: wanted a fully connected layer unless it detects, got {h['fc_off']}")
-    return version, h
+    return h
 
 
 def _check_ranges(record: dict[str, Any]) -> None:
@@ -116,26 +157,37 @@ def _check_ranges(record: dict[str, Any]) -> None:
             raise ValueError(f"{field}: wanted {least} to {most}, got {record[field]}")
 
 
-def _tables(blob: bytes, h: dict[str, Any]) -> tuple[BlobInfo, list[dict]]:
+def _tables(blob: bytes, version: int, h: dict[str, Any]) -> tuple[BlobInfo, list[dict]]:
     """All tables in today's fields, and the params. struct.error and so on where they are not inside the blob."""
     task = fmt.TASK_NAMES[h["task"]]
     record = record_of(task).read(blob, h)
-    _check_ranges(record)
+    if task in _RECORDS:
+        _check_ranges(record)
     more_layers, more_segments = record_of(task).behind(record)
     labels = blob[h["label_off"] :][: h["label_bytes"]].decode().split("\n")[:-1]
     if len(labels) != h["classes"]:
         raise ValueError(f"labels: wanted {h['classes']}, got {len(labels)}")
-    layers = _LAYER.unpack_all(blob, h["layer_off"], h["layers"] + more_layers)
+    table, param = (_LAYER, _PARAM) if version < TABLES else (fmt.LAYER, fmt.PARAM)
+    layers = table.unpack_all(blob, h["layer_off"], h["layers"] + more_layers)
     segments = fmt.SEGMENT.unpack_all(blob, h["segment_off"], h["segments"] + more_segments)
-    params = _PARAM.unpack_all(blob, h["param_off"], h["tunnels"] * h["layers"] + more_layers)
+    params = param.unpack_all(blob, h["param_off"], h["tunnels"] * h["layers"] + more_layers)
     none = dict.fromkeys(("zero_mid", "zero_add", "shift_1", "shift_2"), 0)
-    patches = fmt.PATCH.unpack_all(blob, h["patch_off"], h["tunnels"])
-    info = BlobInfo(task, h, patches, [_layer(i, r) for i, r in enumerate(layers)], segments, labels, record)
-    return info, [param | none for param in params]
+    patches = fmt.patch_table(h["sized"]).unpack_all(blob, h["patch_off"], h["tunnels"])
+    layers = [(_layer if version < TABLES else _checked)(i, r) for i, r in enumerate(layers)]
+    return BlobInfo(task, h, patches, layers, segments, labels, record), [none | param for param in params]
+
+
+def _checked(i: int, record: dict[str, int]) -> dict[str, int]:
+    """A layer's record of format 6, where what it is read by is in its range."""
+    ranges = ("kind", 1, max(KIND_NAMES)), ("mode", 0, fmt.MODE_COVER), ("stride_h", 1, 15), ("stride_w", 1, 15)
+    for name, least, most in ranges:
+        if not least <= record[name] <= most:
+            raise ValueError(f"layer {i}: {name}: wanted {least} to {most}, got {record[name]}")
+    return record
 
 
 def _layer(i: int, record: dict[str, int]) -> dict[str, int]:
-    """A layer's record in today's fields."""
+    """A layer's record of before format 6 in today's fields."""
     kernel, stride = record["kernel"], record["stride"]
     for name, ok, wanted in (
         ("kind", record["kind"] in (1, 2), "1 or 2"), ("kernel", kernel in (1, 3, 5, 7), "1, 3, 5 or 7"),
@@ -166,11 +218,14 @@ def _orders(network: Network, info: BlobInfo, version: int) -> list[Order]:
         raise ValueError(f"segments: wanted {len(layers)} layers in them, got {at}")
     for i, (s, record) in enumerate(zip(layers, info.layers, strict=True)):
         group = record["group"]
-        if record["mode"] in FAST_MODES and not (fast_shape(s) and group % 4 == 0 and 4 <= group <= s.cexp):
+        if record["mode"] in FAST_MODES and not (fast_order(s) and group % 4 == 0 and 4 <= group <= s.cexp):
             raise ValueError(f"layer {i}: mode {record['mode']} is not for groups of {group} of the shape {s}")
     found = orders(layers, blob_plan(info), [record["flags"] for record in info.layers])
     lean = [version < BY_GROUP and record["mode"] == fmt.MODE_SWEEP for record in info.layers]
-    return [_Lean(**vars(order)) if its else order for order, its in zip(found, lean, strict=True)]
+    return [
+        (_Lean if its else _Quads)(**vars(order), wide=record["flags"] & WIDE > 0)
+        for order, its, record in zip(found, lean, info.layers, strict=True)
+    ]
 
 
 def _by_kind(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
@@ -179,15 +234,16 @@ def _by_kind(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
     if not order.fast:
         return layer_of(blob, s, order, param)
     at, kinds = param["weight_off"], []
-    expand = 8 + fours(s.cin) * (1 + (order.wide and not eight(s))) if s.expand else 0
-    for each in (expand, len(order.taps(s)) + 8, s.cout * (1 + order.wide)):  # bytes of an expanded channel
+    expand = 8 + order.pairs(s, "expand", fours(s.cin)).itemsize // 2 if s.expand else 0
+    project = s.cout // 2 * order.pairs(s, "project", 4).itemsize // 4
+    for each in (expand, len(order.taps(s)) + 8, project):  # bytes of an expanded channel
         kinds.append([blob[at + each * group.start : at + each * group.stop] for group in order.groups(s.cexp)])
         at += each * s.cexp
     groups = (part for group in zip(*kinds, strict=True) for part in group)
     return layer_of(b"".join((blob[at : at + 8 * s.cout], *groups)), s, order, param | {"weight_off": 0})
 
 
-def _as_it_was(old: bytes, info: BlobInfo, blob: bytes) -> bytes:
+def as_it_was(old: bytes, info: BlobInfo, blob: bytes) -> bytes:
     """What `pack` works out from scales that the old blob has in float32 alone, as it stands there."""
     out, now = bytearray(blob), read(blob)
     parts = [(fmt.HEADER, 0, info.header, ["softmax_mult"])]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ..net.layers import Layer
-from ..plan.modes import FAST_SHIFT, FULL_SUMS, NARROW_SUMS, NOT_FAST, eight, fast_shape, fours
+from ..plan.modes import FAST_SHIFT, FULL_SUMS, NARROW_SUMS, NOT_FAST, fast_shape, fours
 from .quantized import QBottleneck, QLayer, QNet, Scaled
-
-MIDDLE = [0, 2, 1, 3]  # the two in the middle exchanged
 
 # A 3x3 kernel's 12 depthwise weights where they are not line by line: line and pixel of the kernel, -- for 0.
 _ROLLING = "10 11 00 01 12 20 02 21 21 -- 22 --"
@@ -29,6 +29,9 @@ def fast_fault(q: QLayer) -> str:
     for name, shift in (("expand_shift", q.expand_shift), ("depthwise_shift", q.depthwise_shift)):
         if shift > FAST_SHIFT:
             return f"{name}: wanted at most {FAST_SHIFT}, got {shift}"
+    for name, scaled in (("expand", q.expand), ("project", q.project)):
+        if scaled is not None and not _fit(scaled.weight):
+            return f"{name}: wanted no weight of -128 beside one below 0 of the output before"
     return ""
 
 
@@ -65,6 +68,33 @@ def _fast_sums(layers: tuple[QLayer, ...]) -> int:
     return NARROW_SUMS if max(map(sum_bits, layers)) <= 24 else FULL_SUMS
 
 
+# ---------------------------------------------------------------- two weights in one number
+
+
+def _fit(weight: np.ndarray) -> bool:
+    """Whether all pairs of outputs' weights (outputs, inputs) have a number: 256 * b + a in 16 bits."""
+    return not ((weight[1::2] == -128) & (weight[::2] < 0)).any()
+
+
+def _pairs(weight: np.ndarray) -> np.ndarray:
+    """(outputs, inputs) -> (pairs of outputs, inputs)."""
+    return (256 * weight[1::2].astype("<i2") + weight[::2]).astype("<i2")
+
+
+def _from_pairs(pairs: np.ndarray) -> np.ndarray:
+    """The inverse of `_pairs`."""
+    a = pairs.astype(np.int8)
+    b = (pairs.astype(np.int32) - a) >> 8
+    if (b == 128).any():
+        raise ValueError("weight: wanted -128 to 127, got 128")
+    return np.stack([a, b], 1).astype(np.int8).reshape(2 * len(pairs), -1)
+
+
+def exchanged(weight: np.ndarray) -> np.ndarray:
+    """(outputs, inputs), the middle two of each four inputs exchanged; its own inverse."""
+    return weight.reshape(len(weight), -1, 4)[..., [0, 2, 1, 3]].reshape(weight.shape)
+
+
 # ---------------------------------------------------------------- the order
 
 
@@ -72,14 +102,23 @@ def _fast_sums(layers: tuple[QLayer, ...]) -> int:
 class Order:
     """What the order of a layer's arrays follows from, besides its shape.
 
-    `columns`: kernels lie column by column. `wide`: weights have 16 bits. `fast`: it is the order of modes fast and
-    sweep, else only `columns` matters.
+    `columns`: kernels lie column by column. `fast`: it is the order of modes fast and sweep, else only `columns`
+    matters.
     """
 
     group: int
     columns: bool
-    wide: bool
     fast: bool = True
+
+    parts: ClassVar[tuple[str, ...]] = "expand", "project", "depthwise"  # of a group
+
+    def pairs(self, s: Layer, part: str, inputs: int) -> np.dtype:
+        """The weights of a pair of outputs of `part`, an expansion or a projection, for so many inputs."""
+        return np.dtype(("<i2", (inputs,)))
+
+    def weights(self, part: str, pairs: np.ndarray) -> np.ndarray:
+        """(outputs, inputs) of those."""
+        return _from_pairs(exchanged(pairs) if part == "expand" else pairs)
 
     def taps(self, s: Layer) -> list[int]:
         """Which of t[l][p], as kernel * l + p, each of a channel's depthwise weights is: -1 for none."""
@@ -92,28 +131,10 @@ class Order:
         return [slice(at, min(at + self.group, cexp)) for at in range(0, cexp, self.group)]
 
 
-def _quads(weight: np.ndarray, wide: bool) -> np.ndarray:
-    """(outputs, inputs) -> (pairs of outputs, fours of inputs, 2, 4)."""
-    outputs, inputs = weight.shape
-    quads = weight.reshape(outputs // 2, 2, inputs // 4, 4).swapaxes(1, 2)
-    return quads[..., MIDDLE].astype("<i2") if wide else quads.astype("i1")
-
-
-def _from_quads(quads: np.ndarray, wide: bool) -> np.ndarray:
-    """(pairs of outputs, fours of inputs, 2, 4) -> int8 (outputs, inputs)."""
-    pairs, fours = quads.shape[:2]
-    quads = quads[..., MIDDLE] if wide else quads
-    return quads.swapaxes(1, 2).reshape(2 * pairs, 4 * fours).astype(np.int8)
-
-
-def _exchanged(weight: np.ndarray) -> np.ndarray:
-    """(outputs, inputs), the middle two of each four inputs exchanged; its own inverse."""
-    return weight.reshape(len(weight), -1, 4)[..., MIDDLE].reshape(weight.shape)
-
-
-def _expand_type(cin: int, wide: bool) -> np.dtype:
+def _expand_type(s: Layer, order: Order) -> np.dtype:
     """A pair of expanded channels."""
-    return np.dtype([*_SCALE.descr, ("weight", "<i2" if wide else "i1", (fours(cin) // 4, 2, 4))])
+    pairs = order.pairs(s, "expand", fours(s.cin))
+    return np.dtype([*_SCALE.descr, ("weight", pairs.base, pairs.shape)])
 
 
 def _depthwise_type(weights: int) -> np.dtype:
@@ -132,18 +153,17 @@ def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
 
 def to_bytes(q: QBottleneck, order: Order) -> bytes:
     """A layer's arrays."""
-    s, wide, taps = q.shape, order.wide and not eight(q.shape), order.taps(q.shape)
+    s, taps = q.shape, order.taps(q.shape)
     kernel = q.depthwise.weight.swapaxes(1, 2) if order.columns else q.depthwise.weight
     with_zero = np.pad(kernel.reshape(s.cexp, s.taps), ((0, 0), (0, 1)))
     channels = _records(_depthwise_type(len(taps)), q.depthwise, weight=with_zero[:, taps])
-    project, pairs = _exchanged(q.project.weight), None
+    pairs = channels[:0]
     if q.expand is not None:
         weight = np.pad(q.expand.weight, ((0, 0), (0, fours(s.cin) - s.cin)))
-        pairs = _records(_expand_type(s.cin, wide), q.expand, weight=_quads(weight, wide))
+        pairs = _records(_expand_type(s, order), q.expand, weight=exchanged(_pairs(weight)))
     arrays = [_records(_SCALE, q.project)]
     for group in order.groups(s.cexp):
-        arrays += [] if pairs is None else [pairs[group.start // 2 : group.stop // 2]]
-        arrays += [channels[group], _quads(project[:, group], order.wide)]
+        arrays += [pairs[group.start // 2 : group.stop // 2], _pairs(q.project.weight[:, group]), channels[group]]
     return b"".join(array.tobytes() for array in arrays)
 
 
@@ -160,20 +180,25 @@ def from_bytes(blob: bytes, at: int, s: Layer, order: Order) -> tuple[Scaled | N
         bias, mult = (records[name].reshape(-1).astype(np.int32) for name in ("bias", "mult"))
         return Scaled(np.ascontiguousarray(weight), bias, mult)
 
-    wide, taps, pairs, channels, parts = order.wide and not eight(s), order.taps(s), [], [], []
-    scales = take(_SCALE, s.cout // 2)
+    taps, scales = order.taps(s), take(_SCALE, s.cout // 2)
+    found: dict[str, list[np.ndarray]] = {part: [] for part in order.parts if s.expand or part != "expand"}
     for group in order.groups(s.cexp):
         n = group.stop - group.start
-        pairs += [take(_expand_type(s.cin, wide), n // 2)] if s.expand else []
-        channels.append(take(_depthwise_type(len(taps)), n))
-        shape = s.cout // 2, n // 4, 2, 4
-        parts.append(_from_quads(take("<i2" if order.wide else "i1", int(np.prod(shape))).reshape(shape), order.wide))
+        for part, arrays in found.items():
+            if part == "expand":
+                arrays.append(take(_expand_type(s, order), n // 2))
+            elif part == "project":
+                pairs = order.pairs(s, part, n)
+                flat = take(pairs.base, s.cout // 2 * math.prod(pairs.shape))
+                arrays.append(order.weights(part, flat.reshape(-1, *pairs.shape)))
+            else:
+                arrays.append(take(_depthwise_type(len(taps)), n))
     expand = None
     if s.expand:
-        all_pairs = np.concatenate(pairs)
-        expand = scaled(all_pairs, _from_quads(all_pairs["weight"], wide)[:, : s.cin])
-    all_channels = np.concatenate(channels)
-    weight = all_channels["weight"][:, [taps.index(tap) for tap in range(s.taps)]]
+        all_pairs = np.concatenate(found["expand"])
+        expand = scaled(all_pairs, order.weights("expand", all_pairs["weight"])[:, : s.cin])
+    channels = np.concatenate(found["depthwise"])
+    weight = channels["weight"][:, [taps.index(tap) for tap in range(s.taps)]]
     kernel = weight.reshape(s.cexp, s.kh, s.kw)
-    depthwise = scaled(all_channels, kernel.swapaxes(1, 2) if order.columns else kernel)
-    return expand, depthwise, scaled(scales, _exchanged(np.concatenate(parts, axis=1)))
+    depthwise = scaled(channels, kernel.swapaxes(1, 2) if order.columns else kernel)
+    return expand, depthwise, scaled(scales, np.concatenate(found["project"], axis=1))

@@ -13,16 +13,13 @@ from .. import format as fmt
 from ..net.layers import PLAIN, Layer, pair
 from ..net.network import Network
 from ..plan.choice import plan as make_plan
-from ..plan.lines import views
-from ..plan.modes import FAST, FAST_MODES, NARROW, as_bytes, modes, plain
+from ..plan.modes import FAST, NARROW, as_bytes, fast_group, modes, plain
 from ..plan.place import Plan, Step, place
 from . import order as order_of
 from .order import Order, fast_layers
 from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, QPooling, Scaled
 from .record import Writer, check_arrays, check_sums, padded
 from .unpack import orders, record_of
-
-WIDE_PIXELS = 24  # in longer lines 16-bit weights save less than 1% of the instructions
 
 
 def _scaled(scaled: Scaled, axes: tuple[int, ...]) -> bytes:
@@ -109,31 +106,28 @@ def _fast(q: QLayer, order: Order, where: str) -> bytes:
     fault, most = order_of.fast_fault(q), q.shape.cexp
     if fault or not isinstance(q, QBottleneck):  # other layers have a fault in any case
         raise ValueError(f"{where}: modes fast and sweep are not for {fault}")
-    if order.group % 4 or not 4 <= order.group <= most:
-        raise ValueError(f"{where}: group: wanted a multiple of 4, 4..{most}, got {order.group}")
+    if not fast_group(q.shape, order.group):
+        wanted = f"a multiple of 4, 4..{min(most, fmt.MAX_FAST_GROUP)}, or all {most}"
+        raise ValueError(f"{where}: group: wanted {wanted}, got {order.group}")
     return order_of.to_bytes(q, order)
 
 
-def _flags(s: Layer, step: Step, wide: bool, columns: bool, head: bool) -> int:
+def _flags(s: Layer, step: Step, columns: bool, head: bool) -> int:
     own = fmt.FLAG_HEAD * head
     if s.kind != "bottleneck":
         return own | fmt.FLAG_EXPAND * s.expand | fmt.FLAG_COLUMNS * (columns and s.kind not in PLAIN)
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
-    wide = wide and step.mode in FAST_MODES and not as_bytes(step.mode)
-    own |= fmt.FLAG_WIDE * wide | fmt.FLAG_NARROW * (step.mode & NARROW > 0) | fmt.FLAG_BYTES * as_bytes(step.mode)
+    own |= fmt.FLAG_NARROW * (step.mode & NARROW > 0) | fmt.FLAG_BYTES * as_bytes(step.mode)
     return fmt.FLAG_EXPAND * s.expand | fmt.FLAG_RESIDUAL * s.residual | signed | own
 
 
-def _lines(layers: Sequence[Layer], plan: Plan) -> tuple[list[bool], list[bool]]:
-    """Of each layer, whether its output lines have at most WIDE_PIXELS pixels: weights are widened once a line, so that
-    having them wide already pays where that is done for few pixels; and whether its lines are columns."""
-    short: list[bool] = []
+def _columns(layers: Sequence[Layer], plan: Plan) -> list[bool]:
+    """Of each layer, whether its lines are columns."""
     columns: list[bool] = []
     for segment in plan.segments:
-        part = views(tuple(layers[segment.first : segment.first + segment.layers]), segment.strip)
-        short += [view.n_out <= WIDE_PIXELS for view in part]
-        columns += [segment.strip < part[-1].layer.oh] * len(part)
-    return short, columns
+        last = layers[segment.first + segment.layers - 1]
+        columns += [segment.strip < last.oh] * segment.layers
+    return columns
 
 
 def _layer_records(layers: Sequence[Layer], p: Plan, flags: Sequence[int]) -> bytes:
@@ -234,10 +228,8 @@ def layerwise(qnet: QNet) -> Plan:
     return place(qnet.design, schedule)
 
 
-def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
+def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
     """The blob of a network, run by `plan` (the smallest one if None).
-
-    `wide`: layers of modes fast and sweep with short lines get weights of 16 bits.
 
     ValueError, naming layer, wanted and got, where shapes, types or ranges do not hold, or where a layer may not run in
     the plan's mode fast or sweep (`order.fast_layers` tells beforehand).
@@ -247,8 +239,8 @@ def pack(qnet: QNet, plan: Plan | None = None, wide: bool = False) -> bytes:
     _check_bits(qnet, p)
     layers, heads = d.run(), d.heads()
     flags = [
-        _flags(layer, step, wide and short, columns, i in heads)
-        for i, (layer, step, short, columns) in enumerate(zip(layers, p.steps, *_lines(layers, p), strict=True))
+        _flags(layer, step, columns, i in heads)
+        for i, (layer, step, columns) in enumerate(zip(layers, p.steps, _columns(layers, p), strict=True))
     ]
     record = record_of(d.task)
     dense = record.dense(qnet)

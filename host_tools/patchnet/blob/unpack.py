@@ -151,7 +151,7 @@ def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Or
         for step, bits in zip(plan.steps[segment.first : stop], flags[segment.first : stop], strict=True):
             fast = step.mode in FAST_MODES
             turned = columns if fast else bool(bits & fmt.FLAG_COLUMNS)
-            out.append(Order(step.group, turned, bool(bits & fmt.FLAG_WIDE), fast))
+            out.append(Order(step.group, turned, fast))
     return out
 
 

@@ -80,9 +80,6 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--board", choices=tuple(BOARDS), metavar="BOARD", help=more)
     more = "a run's trained weights as they are, to compare with: NAME.float32.pnb"
     p.add_argument("--float32", action="store_true", help=more)
-    p.add_argument(
-        "--wide", action="store_true", help="16-bit weights in deep layers: up to 4%% quicker, twice their flash"
-    )
 
     more = (
         f"FILE.pnb is of format {OLDEST} to {VERSION - 1}. The new one answers the same, by the plan that pack chooses."
@@ -148,13 +145,13 @@ def run_pack(args) -> int:
     from ..make.boards import BOARDS
 
     if args.float32:
-        no_use(args, ("--stream", "--board", "--wide"), "with --float32")
+        no_use(args, ("--stream", "--board"), "with --float32")
     flash = source_of(args)
     with progress(args) as track:
         if args.float32:
             packed = pack_float32(args.qnet, args.out, args.budget, track)
         else:
-            packed = pack_file(args.qnet, args.out, args.budget, track, args.wide, args.stream, flash)
+            packed = pack_file(args.qnet, args.out, args.budget, track, args.stream, flash)
     if args.board and packed.blob_bytes > (room := BOARDS[args.board].blob):
         log.warning(
             "%s has room for %s B, %s takes %s B", args.board, f"{room:,}", packed.path, f"{packed.blob_bytes:,}"

@@ -284,7 +284,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as e:  # whatever unpickling makes of bytes that are none
-            wanted = "wanted what torch.save(model.state_dict(), FILE) writes; a whole model can be exported as .onnx"
+            wanted = "wanted what torch.save writes of model.state_dict(); a whole model can be exported as .onnx"
             raise ValueError(f"{path}: no weights of PyTorch, or not alone ({type(e).__name__}): {wanted}") from None
     if not isinstance(state, Mapping):
         raise ValueError(f"{path}: no weights of PyTorch: wanted a state dict, got {type(state).__name__}")

@@ -15,7 +15,7 @@ from ..net.network import Network, aligned
 from . import kept, streaming
 from .costs import BY, totals
 from .lines import View, views
-from .modes import DIRECT, FAST, FAST_MODES, GROUPS, NARROW, Choice
+from .modes import DIRECT, FAST, FAST_MODES, GROUPS, NARROW, Choice, fast_group
 from .options import COARSE, FINE, PLAIN
 from .place import Plan, areas, block_name, lasting, place, staged
 from .search import Chain, How, Progress, Schedule, front_of, search
@@ -83,6 +83,8 @@ def _widest(network: Network, view: View, step: Choice, last: bool, limit: int) 
         return below(wide) - below(group) + work_bytes(work_parts(view, (mode, rows, wide), last))
 
     even = _even_groups(view.layer.cout if conv else view.layer.cexp)
+    if mode in FAST_MODES:
+        even = [wide for wide in even if fast_group(view.layer, wide)]
     groups = [wide for wide in (_even_pixels(view) if conv and mode != GROUPS else even) if wide > group]
     fits = bisect_right(groups, limit, key=size)
     return groups[fits - 1] if fits else group

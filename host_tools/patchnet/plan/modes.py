@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..format import MAX_KERNEL, MAX_SIDE
+from ..format import MAX_FAST_GROUP, MAX_FAST_INPUTS, MAX_KERNEL, MAX_SIDE
 from ..format import MODE_COVER as COVER
 from ..format import MODE_DIRECT as DIRECT
 from ..format import MODE_FAST as FAST
@@ -20,21 +20,32 @@ from ..format import MODE_WINDOW as WINDOW
 from ..net.layers import CASTS, Layer
 
 Choice = tuple[int, int, int]  # a layer's mode, rows and group
-# Besides modes fast and sweep, flags of their own in a blob: sums have 24 bits, or pixels and weights are read as bytes
+# Besides modes fast and sweep, flags of their own in a blob: sums have 24 bits, pixels are read as bytes
 NARROW, AS_BYTES = 8, 16
 FAST24, SWEEP24, FAST_BYTES, SWEEP_BYTES = FAST | NARROW, SWEEP | NARROW, FAST | AS_BYTES, SWEEP | AS_BYTES
 MODE_NAMES = dict(enumerate(("direct", "rolling", "window", "groups", "stored", "fast", "sweep", "cover")))
-MODE_NAMES |= {FAST24: "fast24", SWEEP24: "sweep24", FAST_BYTES: "fast bytes", SWEEP_BYTES: "sweep bytes"}
+MODE_NAMES |= {mode | NARROW: f"{MODE_NAMES[mode]}24" for mode in (FAST, SWEEP)}
+MODE_NAMES |= {mode | AS_BYTES: f"{MODE_NAMES[mode]} bytes" for mode in (FAST, SWEEP, FAST24, SWEEP24)}
 # those of the fast kernels, with arrays in an order of their own
-FAST_MODES = (FAST, SWEEP, FAST24, SWEEP24, FAST_BYTES, SWEEP_BYTES)
-FAST_SHIFT = 8  # the largest of the shifts of their expanded and depthwise sums: pixels and weights stay within 16 bits
+FAST_MODES = (FAST, SWEEP, FAST24, SWEEP24, *(mode | AS_BYTES for mode in (FAST, SWEEP, FAST24, SWEEP24)))
+FAST_SHIFT = 8  # the largest of the shifts of their expanded and depthwise sums: pixels stay within 16 bits
+
+
+def fast_order(layer: Layer) -> bool:
+    """Whether a layer has a shape for which there is the order of these modes' arrays."""
+    kernel = layer.square in ((3, 5, 7) if layer.expand else (3,)) and layer.sh <= 2
+    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and kernel and layer.value_bytes == 1
+    return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
 
 
 def fast_shape(layer: Layer) -> bool:
     """Whether a layer has the shape for these modes; its integers decide the rest, see `order.fast_fault`."""
-    kernel = layer.square in ((3, 5, 7) if layer.expand else (3,)) and layer.sh <= 2
-    bottleneck = layer.kind == "bottleneck" and layer.act != "none" and kernel and layer.value_bytes == 1
-    return bottleneck and layer.cexp % 4 == 0 and layer.cout % 2 == 0
+    return fast_order(layer) and not (layer.expand and layer.cin > MAX_FAST_INPUTS)
+
+
+def fast_group(layer: Layer, group: int) -> bool:
+    """Whether so many channels may be a group in these modes."""
+    return group == layer.cexp or (group % 4 == 0 and 4 <= group <= min(layer.cexp, MAX_FAST_GROUP))
 
 
 NOT_FAST, FULL_SUMS, NARROW_SUMS = range(3)  # whether a layer may run in them, and with sums of 24 bits
@@ -58,12 +69,12 @@ def sweeps(mode: int) -> bool:
 
 
 def as_bytes(mode: int) -> bool:
-    """Whether pixels and weights are read as bytes."""
+    """Whether pixels are read as bytes."""
     return mode & AS_BYTES > 0
 
 
 def eight(layer: Layer, mode: int = FAST) -> bool:
-    """Whether the weights of the expansion are kept in registers, which makes a difference to its arrays and lines."""
+    """Whether the weights of the expansion are kept in registers, which makes a difference to its lines."""
     return layer.expand and layer.cin == 8 and layer.square == 3 and not as_bytes(mode)
 
 
@@ -154,15 +165,15 @@ ROWS: dict[tuple[str, int], Row] = {
     ("bottleneck", GROUPS): Row(_expands, chunks=True, group="channels"),
     ("bottleneck", STORED): Row(_stores, chunks=True, group="channels"),
     **{
-        ("bottleneck", mode): Row(_fast, takes_lines=True, fast=True, group="channels", multiple=4)
-        for mode in (FAST, FAST24)
+        ("bottleneck", mode | sums): Row(may, not takes, takes, fast=True, group="channels", multiple=4)
+        for mode, may, takes in (
+            (FAST, _fast, True),
+            (SWEEP, _fast_expands, False),
+            (FAST_BYTES, _in_fours, True),
+            (SWEEP_BYTES, _in_fours, False),
+        )
+        for sums in (0, NARROW)
     },
-    **{
-        ("bottleneck", mode): Row(_fast_expands, chunks=True, fast=True, group="channels", multiple=4)
-        for mode in (SWEEP, SWEEP24)
-    },
-    ("bottleneck", FAST_BYTES): Row(_in_fours, takes_lines=True, fast=True, group="channels", multiple=4),
-    ("bottleneck", SWEEP_BYTES): Row(_in_fours, chunks=True, fast=True, group="channels", multiple=4),
     ("block", ROLLING): Row(_small, takes_lines=True),
     ("maxpool", DIRECT): Row(_small),
     ("maxpool", COVER): Row(_covers, takes_lines=True),

@@ -23,7 +23,7 @@ from .modes import (
     STORED,
     WINDOW,
     Choice,
-    as_bytes,
+    fast_group,
     fast_modes,
     modes,
     plain,
@@ -72,7 +72,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """Steps of one mode and as many rows, pixels and weights read as bytes or not: the cost of each, which rises, and
+    """Steps of one mode and as many rows, pixels read as bytes or not: the cost of each, which rises, and
     its bytes in the work area, which fall; the bytes beside it."""
 
     steps: tuple[Choice, ...]
@@ -119,7 +119,7 @@ def channel_groups(channels: int, tries: Tries) -> list[int]:
 
 def fused_groups(layer: Layer, tries: Tries) -> list[int]:
     """Channels of a group worth trying in modes fast and sweep: all, or a multiple of 4."""
-    return sorted({group for group in tries.groups if group % 4 == 0 and group < layer.cexp} | {layer.cexp})
+    return sorted({group for group in tries.groups if fast_group(layer, group)} | {layer.cexp})
 
 
 def conv_groups(view: View, tries: Tries) -> list[int]:
@@ -219,7 +219,7 @@ class Offers:
         layer, may_be_narrow = self.view.layer, self.role.fast == NARROW_SUMS
         for mode in (mode for mode in self._modes if sweeps(mode) == sweeping):
             for group in fused_groups(layer, self.tries):
-                narrow = may_be_narrow and not as_bytes(mode) and group < layer.cexp
+                narrow = may_be_narrow and group < layer.cexp
                 yield mode | NARROW * narrow, rows, group
 
     def _bytes(self, step: Choice) -> tuple[int, int]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..format import MAX_FUSED, MAX_LINES
+from ..format import MAX_FAST_GROUP, MAX_FUSED, MAX_LINES
 from ..net.layers import CASTS, Layer
 from ..net.network import Lasting, Network, aligned
 from .float32 import rows_alone
 from .lines import Passes, View, lines_of, ring_lines, views
-from .modes import GROUPS, MODE_NAMES, NARROW, Choice, modes, row
+from .modes import GROUPS, MODE_NAMES, NARROW, Choice, fast_group, modes, row
 from .sizes import Areas, segment_areas
 
 
@@ -139,6 +139,8 @@ def _check(part: Sequence[View], strip: int, schedule: Sequence[Choice], first: 
         if group % its.multiple:
             raise ValueError(f"layer {i}: group: wanted a multiple of {its.multiple}, got {group}")
         _check_range(f"layer {i}: group", group, *its.group_range(layer))
+        if its.fast and not fast_group(layer, group):
+            raise ValueError(f"layer {i}: group: wanted at most {MAX_FAST_GROUP} or all {layer.cexp}, got {group}")
 
 
 def place(network: Network, schedule: Sequence[tuple[int, Sequence[Choice]]], packed: bool = True) -> Plan:

@@ -42,9 +42,8 @@ def input_map_bytes(layer: Layer) -> int:
 Parts = dict[str, int]  # of a work area, by WORK_PARTS
 WORK_PARTS = ("sums", "window", "group_ring", "values", "staging")
 
-# Room in which the kernels bring the weights of two outputs: those of an expansion with bias and multiplier, those of a
-# projection with both and the residual's (modpatchnet's pn_pairs_t and pn_tiles_t).
-EXPAND_STAGE, PROJECT_STAGE = 20, 36
+# Behind a convolution's weights of two outputs, what its kernels keep besides (modpatchnet's pn_tiles_t).
+PROJECT_STAGE = 36
 # Expanded lines begin at a multiple of 8 bytes: what that may cost.
 GAP = 4
 
@@ -168,7 +167,6 @@ def _fast_work(view: View, step: Choice) -> Parts:
     """Of modes fast and sweep (FORMAT.md, Fast schedules)."""
     layer, (mode, chunk, group), words, pairs = view.layer, step, (view.reached + 1) // 2, (view.n_out + 1) // 2
     lines = layer.sh if layer.expand else layer.kh
-    widens = layer.expand and not (eight(layer, mode) or as_bytes(mode))
     sums = (6 if mode & NARROW else 8) * pairs * layer.cout * chunk if group < layer.cexp else 0
     if not layer.expand:
         words = (pairs if layer.sh == 1 else view.n_out) + 1
@@ -179,12 +177,7 @@ def _fast_work(view: View, step: Choice) -> Parts:
         window=lines * _widened_line(view, mode) + 8 * words * lines + GAP,
         values=4 * pairs * group,
         sums=sums,
-        group_ring=(
-            0
-            if as_bytes(mode)
-            else max(4 * fours(layer.cin) + EXPAND_STAGE if widens else 0, 4 * group + PROJECT_STAGE)
-        )
-        + (group * _kept(view) if sweeps(mode) else 0),
+        group_ring=group * _kept(view) if sweeps(mode) else 0,
     )
 
 

@@ -1,5 +1,5 @@
 """Weights that are read from a file during a run, through a buffer (modpatchnet/FORMAT.md, Streaming): how large its
-parts are, and what a plan reads. All sizes are bytes; weights are those of 8 bits."""
+parts are, and what a plan reads. All sizes are bytes."""
 
 from __future__ import annotations
 

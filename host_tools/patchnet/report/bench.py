@@ -51,20 +51,19 @@ BLOCKS = (
 PEERS = {"CMSIS-NN": (5.73, 4.44, 3.65, 2.85), "TinyEngine": (4.21, 3.31, 2.79, 2.50)}
 
 # (mode, output lines of a chunk, 0 for all, how many groups the expanded channels are cut into, 0 for a mode without
-# groups, weights of 16 bits)
+# groups)
 BLOCK_SCHEDULES = {
-    "fast, 16-bit weights": (FAST, 1, 1, True),
-    "fast": (FAST, 1, 1, False),
-    "fast, 2 groups": (FAST, 1, 2, False),
-    "fast, 3 groups": (FAST, 1, 3, False),
-    "sweep, 6 groups, 1 line": (SWEEP, 1, 6, False),
-    "sweep, 6 groups, 2 lines": (SWEEP, 2, 6, False),
-    "sweep, 6 groups, 4 lines": (SWEEP, 4, 6, False),
-    "sweep, 6 groups, 8 lines": (SWEEP, 8, 6, False),
-    "sweep, 6 groups, all lines": (SWEEP, 0, 6, False),
-    "rolling": (ROLLING, 1, 0, False),
-    "groups, 3": (GROUPS, 1, 3, False),
-    "stored, 3 groups": (STORED, 1, 3, False),
+    "fast": (FAST, 1, 1),
+    "fast, 2 groups": (FAST, 1, 2),
+    "fast, 3 groups": (FAST, 1, 3),
+    "sweep, 6 groups, 1 line": (SWEEP, 1, 6),
+    "sweep, 6 groups, 2 lines": (SWEEP, 2, 6),
+    "sweep, 6 groups, 4 lines": (SWEEP, 4, 6),
+    "sweep, 6 groups, 8 lines": (SWEEP, 8, 6),
+    "sweep, 6 groups, all lines": (SWEEP, 0, 6),
+    "rolling": (ROLLING, 1, 0),
+    "groups, 3": (GROUPS, 1, 3),
+    "stored, 3 groups": (STORED, 1, 3),
 }
 
 # "fast, strips": rows of a strip and groups of channels for each block, so that little memory is needed.
@@ -174,9 +173,9 @@ def block_jobs() -> Iterator[Job]:
     for i, block in enumerate(BLOCKS, 1):
         network = block_network(block)
         qnet = random_qnet(network, i)
-        for name, (*schedule, wide) in BLOCK_SCHEDULES.items():
+        for name, schedule in BLOCK_SCHEDULES.items():
             plan = block_plan(network, block_step(block, *schedule))
-            yield Job(f"block {i}", name, network, plan, pack(qnet, plan, wide))
+            yield Job(f"block {i}", name, network, plan, pack(qnet, plan))
         strip, groups = STRIPS[i - 1]
         plan = block_plan(network, block_step(block, FAST, 1, groups), strip)
         yield Job(f"block {i}", "fast, strips", network, plan, pack(qnet, plan))

@@ -51,8 +51,7 @@ MODES = {
     "sweep": "a few expanded channels at a time go through many lines, outputs are summed up (fast kernels)",
     "fast24": "as fast, sums take three bytes",
     "sweep24": "as sweep, sums take three bytes",
-    "fast bytes": "as fast, pixels and weights are read as bytes",
-    "sweep bytes": "as sweep, pixels and weights are read as bytes",
+    **{f"{name} bytes": f"as {name}, pixels are read as bytes" for name in ("fast", "sweep", "fast24", "sweep24")},
     "cover": "each input line is added to the sums of all outputs",
 }
 BUDGET, PAPER, PLAIN = "#c00000", "#7a5195", "#6f6f6f"  # red is for budgets alone

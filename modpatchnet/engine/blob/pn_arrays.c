@@ -34,17 +34,6 @@ static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t
     return p == NULL ? PN_OK : pn_check_scaled(p, n, products, bits, shift);
 }
 
-// Whether `n` weights of 16 bits hold values of 8, as every bound on sums takes for granted.
-static bool eight_bit_weights(const uint8_t *p, uint32_t n) {
-    for (; n > 0; n--, p += 2) {
-        int32_t w = (int16_t)pn_u16(p);
-        if (w < INT8_MIN || w > INT8_MAX) {
-            return false;
-        }
-    }
-    return true;
-}
-
 // Whether what makes a channel's depthwise weights up to words is zero, and what stands there twice is the same: every
 // kernel reads what suits it.
 static bool taps_ok(const pn_fast_t *f, const uint8_t *w) {
@@ -61,12 +50,11 @@ static bool taps_ok(const pn_fast_t *f, const uint8_t *w) {
 }
 
 // Whether the weights of input channels that only make them a multiple of four are zero, at `end` of a pair of
-// channels.
-static bool rest_ok(const pn_fast_t *f, const uint8_t *end, uint32_t size) {
+// channels, where they are the last of c0 c2 c1 c3.
+static bool rest_ok(const pn_fast_t *f, const uint8_t *end) {
     uint32_t some = 0;
     for (uint32_t i = f->cin % 4u; f->expands && i % 4 > 0; i++) {
-        const uint8_t *weight = end - (8 - (size == 2 && i < 3 ? 3 - i : i)) * size;
-        some |= weight[0] | weight[4 * size];
+        some |= pn_u16(end - 8 + 2 * (i < 3 ? 3 - i : i));
     }
     return some == 0;
 }
@@ -83,30 +71,26 @@ static int check_narrow(const pn_fast_t *f) {
 
 // The arrays of a group of `n` channels.
 static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_fast_arrays_t *bytes, uint32_t n) {
-    bool wide_pairs = f->wide16 && f->expands && !pn_fast_eight(f);
-    uint32_t taps = (uint32_t)f->kernel * f->kernel, quads = pn_fast_quads(f);
+    uint32_t taps = (uint32_t)f->kernel * f->kernel;
     int err = PN_OK;
     for (uint32_t c = 0; c < n && err == PN_OK; c++) {
         const uint8_t *pair = w->expand + c / 2 * bytes->pair, *e = pair + c % 2 * 4;
         const uint8_t *d = w->depthwise + (c + 1) * bytes->channel - 8;
         err = f->expands ? check_scale(e, e + 8, f->cin, 15, f->shift_expand) : PN_OK;
         err = err ? err : check_scale(d, d + 4, taps, 15, f->shift_depthwise);
-        bool good = taps_ok(f, d + 8 - bytes->channel) && (!wide_pairs || eight_bit_weights(pair + 16, 8 * quads))
-            && rest_ok(f, pair + bytes->pair, 1u + wide_pairs);
+        bool good = taps_ok(f, d + 8 - bytes->channel) && rest_ok(f, pair + bytes->pair);
         err = err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
     }
-    bool good = !f->wide16 || eight_bit_weights(w->project, n * f->cout);
-    return err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
+    return err;
 }
 
 // Adds what the largest depthwise values make of the projection's weights for `n` channels to the largest and the least
 // sum of output `output`.
-static void add_bounds(const pn_fast_t *f, const uint8_t *w, uint32_t n, uint32_t output, int32_t *most,
-    int32_t *least) {
-    uint32_t size = 1u + f->wide16;
-    for (uint32_t c = 0; c < n; c++) {
-        const uint8_t *at = w + (output / 2 * n * 2 + c / 4 * 8 + output % 2 * 4 + c % 4) * size;
-        int32_t weight = f->wide16 ? (int16_t)pn_u16(at) : (int8_t)*at;
+static void add_bounds(const uint8_t *w, uint32_t n, uint32_t output, int32_t *most, int32_t *least) {
+    w += output / 2 * 2 * n;
+    for (uint32_t c = 0; c < n; c++, w += 2) {
+        pn_two_t two = pn_fast_two(w);
+        int32_t weight = output % 2 ? two.b : two.a;
         *(weight > 0 ? most : least) += 255 * weight;
     }
 }
@@ -118,7 +102,7 @@ static bool narrow_sums_ok(const pn_fast_t *f, const pn_fast_arrays_t *bytes, ui
         int32_t most = f->narrow[output / 2 * 4 + output % 2], least = most;
         for (uint32_t c = from; c < from + n; c += f->group) {
             uint32_t channels = pn_fast_group(f, c);
-            add_bounds(f, pn_fast_weights(f, bytes, c, channels).project, channels, output, &most, &least);
+            add_bounds(pn_fast_weights(f, bytes, c, channels).project, channels, output, &most, &least);
         }
         ok = most < 1 << 23 && least >= -(1 << 23);
     }
@@ -148,7 +132,6 @@ pn_fast_t pn_fast_layer(const pn_layer_t *l) {
         .shift_expand = l->shift_1,
         .shift_depthwise = l->shift_2,
         .expands = (l->flags & PN_FLAG_EXPAND) != 0,
-        .wide16 = (l->flags & PN_FLAG_WIDE) != 0,
         .sums24 = (l->flags & PN_FLAG_NARROW) != 0,
     };
     return f;

@@ -29,7 +29,7 @@
 #define PN_ERR_NO_FLOAT32 (-19) // a float32 network, and the engine is built without (PN_NO_FLOAT32)
 
 #define PN_MAGIC 0x1a424e50u
-#define PN_VERSION 6
+#define PN_VERSION 7
 #define PN_ALIGN 4
 #define PN_TASK_CLASSIFY 1
 #define PN_TASK_DETECT 2
@@ -51,7 +51,6 @@
 #define PN_FLAG_EXPAND 1
 #define PN_FLAG_RESIDUAL 2
 #define PN_FLAG_SIGNED 4
-#define PN_FLAG_WIDE 8
 #define PN_FLAG_HEAD 16
 #define PN_FLAG_COLUMNS 32
 #define PN_FLAG_NARROW 64
@@ -73,6 +72,8 @@
 #define PN_MAX_SHIFT 16
 #define PN_MAX_KERNEL 15
 #define PN_MAX_COVER 255
+#define PN_MAX_FAST_INPUTS 508
+#define PN_MAX_FAST_GROUP 256
 #define PN_SCORES_SOFTMAX 0
 #define PN_SCORES_SIGMOID 1
 #define PN_MAX_TUNNELS 17

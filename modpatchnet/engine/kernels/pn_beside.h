@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "engine/kernels/pn_kernels.h"
+#include "engine/kernels/pn_fast.h"
 
 // Pixels at a time, whose sums lie on the stack; there are sums for whole eights of them. PN_BESIDE_ROOM: values of
 // input lines that the stack has room for, too.
@@ -96,26 +96,19 @@ static inline void pn_put_row(uint8_t *out, int around, uint32_t before, const u
     }
 }
 
-// For 4 * count pixels. Of bytes, the even ones of a quad go with the first pair of values, the odd ones with the
-// second.
-static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, const uint8_t *w, bool wide16, int count,
-    int32_t *a, int32_t *b) {
+// For 4 * count pixels.
+static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, const uint8_t *w, int count, int32_t *a,
+    int32_t *b) {
     __m128i as[4], bs[4];
     for (int k = 0; k < count; k++) {
         as[k] = pn_load(a + 4 * k);
         bs[k] = pn_load(b + 4 * k);
     }
-    for (uint32_t i = 0; i < x.quads; i++, w += wide16 ? 16 : 8, x.at += 4 * x.pitch) {
-        __m128i bytes = pn_load8(w), lo, hi; // first pairs of a, b; second ones
-        if (wide16) {
-            bytes = _mm_shuffle_epi32(pn_load(w), 0xd8);
-            lo = bytes, hi = _mm_unpackhi_epi64(bytes, bytes);
-        } else {
-            lo = _mm_srai_epi16(_mm_slli_epi16(bytes, 8), 8);
-            hi = _mm_srai_epi16(bytes, 8);
-        }
-        __m128i a0 = _mm_shuffle_epi32(lo, 0), b0 = _mm_shuffle_epi32(lo, 0x55);
-        __m128i a1 = _mm_shuffle_epi32(hi, 0), b1 = _mm_shuffle_epi32(hi, 0x55);
+    for (uint32_t i = 0; i < x.quads; i++, w += 8, x.at += 4 * x.pitch) {
+        __m128i both = pn_load8(w), low = _mm_slli_epi16(both, 8);
+        __m128i wa = _mm_srai_epi16(low, 8), wb = _mm_add_epi16(_mm_srai_epi16(both, 8), _mm_srli_epi16(low, 15));
+        __m128i a0 = _mm_shuffle_epi32(wa, 0), b0 = _mm_shuffle_epi32(wb, 0);
+        __m128i a1 = _mm_shuffle_epi32(wa, 0x55), b1 = _mm_shuffle_epi32(wb, 0x55);
         for (int k = 0; k < count; k++) {
             __m128i one = pn_load(x.at + 8 * k), two = pn_load(x.at + 2 * x.pitch + 8 * k);
             as[k] = pn_madd(pn_madd(as[k], one, a0), two, a1);
@@ -128,35 +121,26 @@ static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, co
     }
 }
 
-static inline __attribute__((always_inline)) void pn_add_by(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n,
-    int32_t *a, int32_t *b) {
+// a[i], b[i] += the products of pixel i's values and the weights of two outputs, which have four words of 16 bits for
+// each two pairs of values (FORMAT.md, Fast schedules).
+static void pn_add_values(pn_values_t x, const uint8_t *w, uint32_t n, int32_t *a, int32_t *b) {
     uint32_t fours = (n + 3) / 4, parts = (fours + 3) / 4, each = (fours + parts - 1) / parts;
     for (; fours > 0; fours -= each, a += 4 * each, b += 4 * each, x.at += 8 * each) {
         each = fours < each ? fours : each;
         switch (each) {
             case 1:
-                pn_add_fours(x, w, wide16, 1, a, b);
+                pn_add_fours(x, w, 1, a, b);
                 break;
             case 2:
-                pn_add_fours(x, w, wide16, 2, a, b);
+                pn_add_fours(x, w, 2, a, b);
                 break;
             case 3:
-                pn_add_fours(x, w, wide16, 3, a, b);
+                pn_add_fours(x, w, 3, a, b);
                 break;
             case 4:
-                pn_add_fours(x, w, wide16, 4, a, b);
+                pn_add_fours(x, w, 4, a, b);
                 break;
         }
-    }
-}
-
-// a[i], b[i] += the products of pixel i's values and the weights of two outputs: for each two pairs of values a quad
-// for `a` and one for `b` (FORMAT.md, Fast schedules).
-static void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
-    if (wide16) {
-        pn_add_by(x, w, true, n, a, b);
-    } else {
-        pn_add_by(x, w, false, n, a, b);
     }
 }
 
@@ -290,19 +274,13 @@ static void pn_put_row(uint8_t *out, int around, uint32_t before, const uint8_t 
     }
 }
 
-static void pn_add_values(pn_values_t x, const uint8_t *w, bool wide16, uint32_t n, int32_t *a, int32_t *b) {
-    uint32_t size = wide16 ? 2 : 1;
-    for (uint32_t i = 0; i < x.quads; i++, w += 8 * size, x.at += 4 * x.pitch) {
-        const int16_t *two = x.at + 2 * x.pitch;
-        int wa[4], wb[4]; // as the values go
-        for (uint32_t k = 0; k < 4; k++) {
-            uint32_t place = wide16 ? 2 * k : k / 2 + k % 2 * 2;
-            wa[k] = (int8_t)w[place];
-            wb[k] = (int8_t)w[place + 4 * size];
-        }
-        for (uint32_t k = 0; k < n; k++) {
-            a[k] += x.at[2 * k] * wa[0] + x.at[2 * k + 1] * wa[1] + two[2 * k] * wa[2] + two[2 * k + 1] * wa[3];
-            b[k] += x.at[2 * k] * wb[0] + x.at[2 * k + 1] * wb[1] + two[2 * k] * wb[2] + two[2 * k + 1] * wb[3];
+static void pn_add_values(pn_values_t x, const uint8_t *w, uint32_t n, int32_t *a, int32_t *b) {
+    for (uint32_t i = 0; i < x.quads; i++, w += 8, x.at += 4 * x.pitch) {
+        const int16_t *one = x.at, *two = x.at + 2 * x.pitch;
+        pn_two_t w0 = pn_fast_two(w), w1 = pn_fast_two(w + 2), w2 = pn_fast_two(w + 4), w3 = pn_fast_two(w + 6);
+        for (uint32_t k = 0; k < n; k++, one += 2, two += 2) {
+            a[k] += one[0] * w0.a + one[1] * w1.a + two[0] * w2.a + two[1] * w3.a;
+            b[k] += one[0] * w0.b + one[1] * w1.b + two[0] * w2.b + two[1] * w3.b;
         }
     }
 }

@@ -8,10 +8,9 @@
 
 pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
     uint32_t pairs = (f->out + 1u) / 2, lines = pn_fast_lines(f), by_one = f->stride == 1;
-    uint32_t words = pn_fast_words(f) + f->pad / 2u, pixels = pn_fast_quads(f) * 16, weights = pixels + PN_EXPAND_SPILL;
-    uint32_t project = f->group * 4u + PN_PROJECT_SPILL;
+    uint32_t words = pn_fast_words(f) + f->pad / 2u;
     pn_fast_area_t a = {
-        .line = pn_fast_words(f) * pixels,
+        .line = pn_fast_words(f) * pn_fast_quads(f) * 16,
         .kept = 4 * (by_one ? words : (words + 1) / 2),
         .words = words,
     };
@@ -22,33 +21,30 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
         a.words = 2 * a.row_words;
     }
     if (f->as_bytes) {
-        a.line = weights = project = 0;
+        a.line = 0;
     } else if (pn_fast_eight(f)) {
         a.line = f->in * 16u;
-        weights = 0;
     } else if (!f->expands) {
         a.line = a.kept = 0;
         a.words = (by_one ? pairs : f->out) + 1;
-        weights = 0;
     }
     a.keep = a.kept * (f->sweep ? f->group : f->cexp);
     a.wide = f->sweep ? 0 : a.keep;
-    a.h = a.line * lines;
-    a.dbuf = a.h + 8 * a.words * lines + 4;
-    a.acc = a.dbuf + pairs * f->group * 4;
+    a.dbuf = a.line * lines;
+    a.h = a.dbuf + pairs * f->group * 4;
+    a.acc = a.h + 8 * a.words * lines + 4;
     a.acc_line = f->group < f->cexp ? pairs * f->cout * (f->sums24 ? 6 : 8) : 0;
     a.sums = a.acc + (uint64_t)f->lines * a.acc_line;
-    a.unpacked = a.sums + 8ull * a.sum_count;
-    a.kept_at = a.unpacked + (weights > project ? weights : project);
+    a.kept_at = a.sums + 8ull * a.sum_count;
     a.work = a.kept_at + (f->sweep ? a.keep : 0);
     return a;
 }
 
 pn_fast_arrays_t pn_fast_arrays(const pn_fast_t *f) {
     pn_fast_arrays_t a;
-    a.pair = f->expands ? 16 + (pn_fast_quads(f) * 8 << (f->wide16 && !pn_fast_eight(f))) : 0;
+    a.pair = f->expands ? 16 + pn_fast_quads(f) * 8 : 0;
     a.channel = f->kernel * (f->kernel - 1u) * 2 + 8;
-    a.project = (uint32_t)f->cout << f->wide16;
+    a.project = f->cout;
     a.each = a.pair / 2 + a.channel + a.project;
     a.narrow = f->cout * 8u;
     return a;
@@ -202,7 +198,7 @@ static void add_bytes(const pn_fast_t *f, pn_pixels_t in, const uint8_t *w, uint
         int16_t four[2][2 * PN_BESIDE];
         pn_spread(in.at, in.step, n, four[0], four[1]);
         pn_values_t values = { four[0], PN_BESIDE, 1 };
-        pn_add_values(values, w, false, n, a, b);
+        pn_add_values(values, w, n, a, b);
     }
 }
 
@@ -226,7 +222,7 @@ static void expand(const group_t *g, uint32_t c, pn_pixels_t in, uint32_t line, 
         if (f->as_bytes && g->room == NULL) {
             add_bytes(f, in, p + 16, n, sums[0], sums[1]);
         } else {
-            pn_add_values(wide, p + 16, f->wide16 && !pn_fast_eight(f), n, sums[0], sums[1]);
+            pn_add_values(wide, p + 16, n, sums[0], sums[1]);
         }
         for (uint32_t k = 0; k < 2; k++) {
             pn_wide_ends(sums[k], n, f->shift_expand, read32(p + 8 + 4 * k), values[k]);
@@ -403,7 +399,7 @@ static void sums_to(const pn_fast_t *f, uint8_t *kept, uint32_t n, const int32_t
 // Output channels `output` and output + 1 of the line, for a group of expanded channels.
 static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l) {
     const pn_fast_t *f = g->f;
-    const uint8_t *w = g->weights.project + (output * g->n << f->wide16);
+    const uint8_t *w = g->weights.project + output * g->n;
     uint32_t bytes = f->sums24 ? 3 : 4;
     uint8_t *kept = f->work + g->area.acc + f->line * g->area.acc_line + output * f->out * bytes;
     pn_values_t d = depthwise_values(g);
@@ -416,7 +412,7 @@ static void project(const group_t *g, uint32_t output, const pn_fast_lines_t *l)
                 sums_from(f, kept + (k * f->out + x) * bytes, n, sums[k]);
             }
         }
-        pn_add_values(d, w, f->wide16, n, sums[0], sums[1]);
+        pn_add_values(d, w, n, sums[0], sums[1]);
         for (uint32_t k = 0; k < 2; k++) {
             if (g->from + g->n < f->cexp) {
                 sums_to(f, kept + (k * f->out + x) * bytes, n, sums[k]);

@@ -5,7 +5,7 @@
 
 #include "engine/kernels/pn_kernels.h"
 
-// Pixels and weights that are shifted by it have 16 bits.
+// Pixels that are shifted by it have 16 bits.
 #define PN_FAST_SHIFT 8
 
 // A bottleneck's shapes, its arrays in the order of FORMAT.md, one line's geometry, and the memory to work in.
@@ -15,8 +15,8 @@
 //   in, out: pixels of an input and of an output line, none of the input's behind what the kernel reaches
 //   pad: pixels that the kernel reaches before the input line, less than the kernel
 //   shift, shift_expand, shift_depthwise: of the projection's sums and, at most PN_FAST_SHIFT, of the others
-//   wide16: weights of 16 bits;  sums24: what groups add to is kept in 24 bits
-//   as_bytes: pixels and weights of 8 bits are read as they lie; there is an expansion of fours of channels, no wide16
+//   sums24: what groups add to is kept in 24 bits
+//   as_bytes: pixels are read as they lie; there is an expansion of fours of channels
 //   sweep: a group goes through all lines of a chunk before the next one begins (mode 6), which has `lines` of them;
 //     else (mode 5) lines is 1.
 //   line: of the chunk, whose sums are meant
@@ -31,7 +31,7 @@ typedef struct {
     uint16_t in, out, lines, line;
     uint8_t kernel, stride, pad, shift, shift_expand, shift_depthwise;
     int8_t zero_in;
-    bool expands, wide16, as_bytes, sweep, sums24;
+    bool expands, as_bytes, sweep, sums24;
     uint8_t *wide, *work;
 } pn_fast_t;
 
@@ -44,7 +44,7 @@ typedef struct {
 typedef struct {
     uint32_t line, kept, keep, wide;
     uint32_t h, words, dbuf, acc, acc_line;
-    uint64_t sums, unpacked, kept_at, work; // a plan not yet checked may ask for anything
+    uint64_t sums, kept_at, work; // a plan not yet checked may ask for anything
     uint32_t sum_count, row_words;
 } pn_fast_area_t;
 pn_fast_area_t pn_fast_area(const pn_fast_t *f);
@@ -81,7 +81,7 @@ static inline bool pn_fast_widens(const pn_fast_t *f, uint32_t from) {
     return f->expands && !f->as_bytes && (from == 0 || f->sweep);
 }
 
-// Bytes of the arrays: `narrow`, then of each group its expansion, depthwise convolution and projection, `each` for
+// Bytes of the arrays: `narrow`, then of each group its expansion, projection and depthwise convolution, `each` for
 // every channel. Of these `pair` for two channels of the expansion, `channel` and `project` for a channel of the
 // others.
 typedef struct {
@@ -96,13 +96,23 @@ static inline uint32_t pn_fast_group(const pn_fast_t *f, uint32_t from) {
 
 // The arrays of `n` channels that begin with `from`.
 typedef struct {
-    const uint8_t *expand, *depthwise, *project;
+    const uint8_t *expand, *project, *depthwise;
 } pn_fast_weights_t;
 static inline pn_fast_weights_t pn_fast_weights(const pn_fast_t *f, const pn_fast_arrays_t *bytes, uint32_t from,
     uint32_t n) {
-    const uint8_t *p = f->arrays + (from - f->first) * bytes->each, *depthwise = p + n / 2 * bytes->pair;
-    pn_fast_weights_t w = { p, depthwise, depthwise + n * bytes->channel };
+    const uint8_t *p = f->arrays + (from - f->first) * bytes->each, *project = p + n / 2 * bytes->pair;
+    pn_fast_weights_t w = { p, project, project + n * bytes->project };
     return w;
+}
+
+// The weights of two output channels that a number of 16 bits stands for (FORMAT.md, Fast schedules).
+typedef struct {
+    int32_t a, b;
+} pn_two_t;
+static inline pn_two_t pn_fast_two(const uint8_t *p) {
+    int32_t a = (int8_t)p[0], v = p[0] + 256 * (int8_t)p[1];
+    pn_two_t two = { a, (v - a) / 256 };
+    return two;
 }
 
 // Where kept lines lie.

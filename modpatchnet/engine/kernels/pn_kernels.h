@@ -15,11 +15,9 @@
 #define PN_DSP 0
 #endif
 
-// Behind the unpacked weights of a pair of channels, 16 bytes for each quad of inputs, assembly keeps what it does not
-// have registers for while it goes over a line, in words: of an expansion where it writes, where that ends, the step
-// and both multipliers; of a projection output, step and end, the residual's multiplier, the zero point, the pair's
-// multipliers, and the residual's place and step.
-#define PN_EXPAND_SPILL 20
+// Behind the unpacked weights of a pair of outputs, 16 bytes for each quad of inputs, a convolution's assembly keeps what
+// it does not have registers for while it goes over a line, in words: output, step and end, the residual's multiplier,
+// the zero point, the pair's multipliers, and the residual's place and step.
 #define PN_PROJECT_SPILL 36
 
 #define PN_MAX_KERNEL 15 // lines, and pixels of a line

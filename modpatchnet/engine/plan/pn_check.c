@@ -102,10 +102,13 @@ static bool bottleneck_schedule_ok(const pn_stage_t *s) {
     return mode_ok && group_ok && s->rows >= 1 && s->rows <= (grouped ? s->lines_out : 1);
 }
 
+// The sums of two channels, which kernels have in one, are told apart.
 static bool fast_schedule_ok(const pn_stage_t *s) {
+    bool sums_ok = (!pn_expands(s) || s->cin <= PN_MAX_FAST_INPUTS)
+        && (s->group == s->cexp || s->group <= PN_MAX_FAST_GROUP);
     bool sweeps = s->mode == PN_MODE_SWEEP, plain_ok = s->along.kernel == 3 && !sweeps;
     bool wide_ok = pn_takes_lines(s) ? s->wide_at % 4 == 0 : s->wide_at == 0;
-    return (pn_expands(s) || plain_ok) && wide_ok && !(s->flags & PN_FLAG_SIGNED) && s->rows >= 1
+    return (pn_expands(s) || plain_ok) && sums_ok && wide_ok && !(s->flags & PN_FLAG_SIGNED) && s->rows >= 1
         && s->rows <= (sweeps ? s->lines_out : 1) && s->group >= 4 && s->group % 4 == 0 && s->group <= s->cexp;
 }
 

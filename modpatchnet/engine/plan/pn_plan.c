@@ -176,7 +176,6 @@ pn_fast_t pn_fast_shape(const pn_stage_t *s) {
         .shift = s->shift,
         .zero_in = s->zero_in,
         .expands = pn_expands(s),
-        .wide16 = (s->flags & PN_FLAG_WIDE) != 0,
         .as_bytes = (s->flags & PN_FLAG_BYTES) != 0,
         .sweep = s->mode == PN_MODE_SWEEP,
         .sums24 = (s->flags & PN_FLAG_NARROW) != 0,

@@ -19,8 +19,7 @@ enum {
     PN_DW_ROWS, // 5x5 and 7x7, a row of the kernel after the other
     // the expansion
     PN_EXP_TILE, // any number of input channels
-    PN_EXP_SHIFTED, // the same with a shift
-    PN_EXP_BYTES, // the same, pixels and weights as they lie
+    PN_EXP_BYTES, // the same, pixels as they lie
     PN_EXP8, // 8 input channels
     PN_PLAIN, // none
     PN_FRONT, // zeros before the lines of 3x3, then one of those four
@@ -41,39 +40,37 @@ typedef struct {
 
 // pn_dsp_pairs: expansion and depthwise convolution of one output line, a pair of channels at a time. Its frame, in
 // this order.
-//   b, own, xrow, hrow: room that the call itself needs
-//   unpacked: 16 * quads + PN_EXPAND_SPILL bytes for a pair's weights;  quads: input channels / 4, rounded up (0: no
-//     expansion)
-//     PN_EXP_BYTES: bytes from a pixel to the next
+//   pixel: PN_EXP_BYTES: bytes from a pixel to the next
+//   own, xrow, hrow: room that the call itself needs
+//   quads: input channels / 4, rounded up (0: no expansion), at most 127
 //   rows..rows_end: input lines of 16-bit pixels as pn_dsp_widen makes them, NULL for one outside the map.  PN_PLAIN, PN_EXP_BYTES:
 //     of int8 pixels
-//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  wide16: those of the expansion have 16 bits;
-//     record: bytes of a pair's.  PN_EXP_BYTES: wide16: from behind a pixel to the next pixel but one
+//   ew, dw: weights of the first pair (FORMAT.md, Fast schedules);  record: bytes of a pair's of the expansion
 //      PN_PLAIN: ew: the pair's place in a pixel;  record: 2
 //   kept: kept lines, 8 bits a value, of one channel after the other.  PN_PLAIN: bytes from a pixel to the next
-//   h: expanded lines of the pair: for each word (two pixels) `stride` bytes, a word of each channel for each line
-//      PN_DW_ROWS: 2 * row_words of them, zero where no pixel lies
 //   dbuf: depthwise values, 16 bits: for each pair of output pixels `pitch` bytes, in each for four channels {p0, p1,
 //     p0, p1}
-//   pairs: of channels;  words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels,
+//   pairs: of channels
+//   h: expanded lines of the pair: for each word (two pixels) `stride` bytes, a word of each channel for each line
+//      PN_DW_ROWS: 2 * row_words of them, zero where no pixel lies
+//   words: of a line, padding included;  head, full, tail: a single pixel first, pairs of pixels,
 //     a single one last.  PN_PLAIN: head 2: a word of padding first
 //   dwfn, expfn: of the enumeration, stepfn, linefn: those that they go on with;  slot: bytes of h from one output
 //     pixel to the next;  out_pairs: pairs of output pixels
+//   next: PN_EXP_BYTES: bytes from behind a pixel to the next pixel but one
 //   zeros: bytes of h before a line's first word.  PN_PLAIN: the value outside the map, twice;  more: for PN_DW_ROWS,
 //     else NULL
-//   shift_expand, shift_depthwise: of the sums, for PN_EXP_SHIFTED and PN_EXP8 (whose pixels are shifted already), for
-//     PN_DW3_SHIFTED and PN_DW_ROWS
+//   shift_expand, shift_depthwise: of the sums; PN_EXP8's pixels are shifted already; the latter for PN_DW3_SHIFTED and
+//     PN_DW_ROWS
 typedef struct {
-    uint32_t b[4];
-    uint8_t *unpacked;
-    uint32_t own[2], quads;
+    uint32_t pixel, own[2], quads;
     uint32_t xrow, hrow;
     const void *const *rows, *const *rows_end;
     const uint8_t *ew, *dw;
     uint8_t *kept, *dbuf;
     uint32_t pitch, pairs;
     uint8_t *h;
-    uint32_t stride, words, head, full, tail, dwfn, stepfn, expfn, linefn, slot, out_pairs, wide16, zeros, record;
+    uint32_t stride, words, head, full, tail, dwfn, stepfn, expfn, linefn, slot, out_pairs, next, zeros, record;
     const pn_rows_t *more;
     uint32_t shift_expand, shift_depthwise;
 } pn_pairs_t;
@@ -98,24 +95,21 @@ void pn_dsp_windows9(const uint8_t *const *lines, int32_t step, int16_t *x, uint
 void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 
 // The second half of a bottleneck's line: the projection. Its frame, in this order.
-//   b, own: room that the calls need;  unpacked: 16 * quads + PN_PROJECT_SPILL bytes;  quads: channels of
-//     the group / 4
-//   w: weights of the group;  d: depthwise values as pn_dsp_pairs leaves them
-//   bm: biases of the first pair of outputs
+//   b, own: room that the calls need
+//   quads: channels of the group / 4
+//   w: weights of the group;  bm: biases of the first pair of outputs;  d: depthwise values as pn_dsp_pairs leaves them
 //   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t
-//   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs;  wide16: weights of
-//     16 bits
+//   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs
 //   acc: sums, int32[couts][full + tail][4], for groups, or three bytes each;  first: the group that begins with the biases
-// and of pn_dsp_project alone, whose weights may also be a convolution's
-//   row: bytes of weights of an output, where they lie together, output after output: any number of them, windows of 4
-//     * quads values at d
-//   being what a line of pn_dsp_widen is. 0: in quads, for each pair of outputs
-//   mult: bytes from a pair's biases to its multipliers;  next: to the next pair's biases. With quads, and for the
-//     other two: 8 and 16
+// and of pn_dsp_dense
+//   unpacked: 16 * quads + PN_PROJECT_SPILL bytes
+//   row: bytes of weights of an output: any number of them, windows of 4 * quads values at d being what a line of
+//     pn_dsp_widen is
+//   mult: bytes from a pair's biases to its multipliers;  next: to the next pair's biases
 typedef struct {
     uint32_t b[4];
     uint8_t *unpacked;
-    uint32_t own[2], quads;
+    uint32_t own[3], quads;
     const uint8_t *w;
     const int32_t *bm;
     const uint8_t *d;
@@ -124,17 +118,18 @@ typedef struct {
     const int8_t *x;
     int32_t x_step;
     int32_t res_mult, zero_q8;
-    uint32_t full, tail, couts, wide16, shift;
+    uint32_t full, tail, couts, shift;
     int32_t *acc;
     uint32_t first, row, mult, next;
 } pn_tiles_t;
-// All channels at once; or group by group: add, and after the last one end. The last two are for sums of three bytes.
+// All channels at once; or group by group of at most 256 channels: add, and after the last one end. The last two are for
+// sums of three bytes.
 void pn_dsp_project(const pn_tiles_t *t);
 void pn_dsp_project_add(const pn_tiles_t *t);
 void pn_dsp_project_end(const pn_tiles_t *t);
 void pn_dsp_project_add24(const pn_tiles_t *t);
 void pn_dsp_project_end24(const pn_tiles_t *t);
-// The same with weights as they lie, unpacked nothing; row: whether it is the last group, which ends.
-void pn_dsp_project_bytes(const pn_tiles_t *t);
+// A dense convolution: weights output after output.
+void pn_dsp_dense(const pn_tiles_t *t);
 
 #endif

@@ -76,7 +76,7 @@ void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, in
         .mult = (uint32_t)((const uint8_t *)c->mult - (const uint8_t *)c->bias),
         .next = 8,
     };
-    pn_dsp_project(&t);
+    pn_dsp_dense(&t);
     if (c->cout & 1) { // the last one is made together with the one before, once more
         uint32_t before = (uint32_t)c->cout - 2;
         t.w += before * row;
@@ -84,7 +84,7 @@ void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, in
         t.out += before;
         t.x += t.x != NULL ? before : 0;
         t.couts = 1;
-        pn_dsp_project(&t);
+        pn_dsp_dense(&t);
     }
 }
 

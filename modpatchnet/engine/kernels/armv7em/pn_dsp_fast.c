@@ -29,7 +29,7 @@ static void widen_odd(const pn_widen_t *w, uint32_t channels) {
     }
 }
 
-// A line's pixels become 16-bit ones at `x`, multiplied by 2^shift_expand.
+// A line's pixels become 16-bit ones at `x`, those of *eight* multiplied by 2^shift_expand.
 static void widen(const pn_fast_t *f, const pn_fast_area_t *a, pn_pixels_t in, uint8_t *x) {
     uint32_t head = f->pad & 1u, pixels = f->in - head;
     pn_widen_t w = { in.at, in.step, pn_fast_quads(f), (int16_t *)(void *)x, head, pixels / 2, pixels & 1 };
@@ -40,7 +40,7 @@ static void widen(const pn_fast_t *f, const pn_fast_area_t *a, pn_pixels_t in, u
     } else {
         pn_dsp_widen(&w);
     }
-    if (f->shift_expand > 0) {
+    if (pn_fast_eight(f) && f->shift_expand > 0) {
         pn_dsp_shift(w.x, a->line / 16, f->shift_expand);
     }
 }
@@ -57,15 +57,14 @@ static uint32_t depthwise_piece(const pn_fast_t *f) {
 
 // The pieces for lines with an expansion.
 static void pieces_of(const pn_fast_t *f, pn_pairs_t *p) {
-    uint32_t tile = f->as_bytes ? PN_EXP_BYTES : f->shift_expand > 0 ? PN_EXP_SHIFTED : PN_EXP_TILE;
+    uint32_t tile = f->as_bytes ? PN_EXP_BYTES : PN_EXP_TILE;
     p->linefn = pn_fast_eight(f) ? (uint32_t)PN_EXP8 : tile;
     p->expfn = p->zeros > 0 && f->kernel == 3 ? (uint32_t)PN_FRONT : p->linefn;
 }
 
 static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_arrays_t *bytes,
     const void *const *rows, uint32_t lines, pn_pairs_t *p) {
-    uint32_t fresh = pn_fast_lines(f), head = f->pad & 1u, pixels = f->in - head, eight = pn_fast_eight(f);
-    p->unpacked = f->work + a->unpacked;
+    uint32_t fresh = pn_fast_lines(f), head = f->pad & 1u, pixels = f->in - head;
     p->quads = pn_fast_quads(f);
     p->rows = rows;
     p->rows_end = rows + lines;
@@ -80,7 +79,6 @@ static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_
     p->dwfn = f->shift_depthwise > 0 && f->kernel == 3 ? (uint32_t)PN_DW3_SHIFTED : p->stepfn;
     p->slot = 8 * fresh * f->stride;
     p->out_pairs = (f->out + 1u) / 2;
-    p->wide16 = f->wide16 && !eight;
     p->zeros = f->pad / 2u * p->stride;
     p->record = bytes->pair;
     p->more = NULL;
@@ -91,8 +89,8 @@ static void pairs_of(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fast_
 
 // The same where the expansion reads pixels as they are.
 static void byte_pairs(const pn_fast_t *f, uint32_t step, pn_pairs_t *p) {
-    p->unpacked = (uint8_t *)(uintptr_t)step;
-    p->wide16 = 2 * step - f->cin;
+    p->pixel = step;
+    p->next = 2 * step - f->cin;
 }
 
 // The same without an expansion, where the lines' pixels are taken as they are.
@@ -149,7 +147,6 @@ static void group_line(const pn_fast_t *f, const pn_fast_area_t *a, const pn_fas
 static __attribute__((noinline)) void project(const pn_fast_t *f, const pn_fast_area_t *a, uint32_t from,
     uint32_t group, const uint8_t *w, pn_pixels_t out, pn_pixels_t residual) {
     pn_tiles_t t;
-    t.unpacked = f->work + a->unpacked;
     t.quads = group / 4;
     t.w = w;
     t.bm = f->narrow;
@@ -163,17 +160,9 @@ static __attribute__((noinline)) void project(const pn_fast_t *f, const pn_fast_
     t.full = f->out / 2u;
     t.tail = f->out & 1u;
     t.couts = f->cout / 2u;
-    t.wide16 = f->wide16;
     t.shift = f->shift;
     t.acc = (int32_t *)(void *)(f->work + a->acc + f->line * a->acc_line);
     t.first = from == 0;
-    t.row = f->as_bytes && from + group == f->cexp;
-    t.mult = 8;
-    t.next = 16;
-    if (f->as_bytes) {
-        pn_dsp_project_bytes(&t);
-        return;
-    }
     if (group == f->cexp) {
         pn_dsp_project(&t);
         return;

@@ -6,17 +6,13 @@
 #include "engine/kernels/armv7em/pn_dsp.h"
 
 // clang-format off
-// what the frames of pn_dsp_pairs.c and of pn_dsp_project.c both begin with
-#define PN_FRAME_OFFSETS(F) \
-    F(B0, b, 0) F(UNPACKED, unpacked, 16) F(OWN, own, 20) F(QUADS, quads, 28)
-
 #define PN_PAIRS_OFFSETS(F) \
-    F(XROW, xrow, 32) F(HROW, hrow, 36) F(ROWS, rows, 40) F(ROWS_END, rows_end, 44) F(EW, ew, 48) F(DW, dw, 52) \
-    F(KEPT, kept, 56) F(DBUF, dbuf, 60) F(PITCH, pitch, 64) F(PAIRS, pairs, 68) F(HB, h, 72) \
-    F(STRIDE, stride, 76) F(WORDS, words, 80) F(HEAD, head, 84) F(FULL, full, 88) F(TAIL, tail, 92) \
-    F(DWFN, dwfn, 96) F(STEPFN, stepfn, 100) F(EXPFN, expfn, 104) F(LINEFN, linefn, 108) F(SLOT, slot, 112) \
-    F(OPAIRS, out_pairs, 116) F(WIDE16, wide16, 120) F(ZEROS, zeros, 124) F(RECORD, record, 128) F(MORE, more, 132) \
-    F(SHIFTE, shift_expand, 136) F(SHIFTD, shift_depthwise, 140)
+    F(PIXEL, pixel, 0) F(OWN, own, 4) F(QUADS, quads, 12) F(XROW, xrow, 16) F(HROW, hrow, 20) F(ROWS, rows, 24) \
+    F(ROWS_END, rows_end, 28) F(EW, ew, 32) F(DW, dw, 36) F(KEPT, kept, 40) F(DBUF, dbuf, 44) F(PITCH, pitch, 48) \
+    F(PAIRS, pairs, 52) F(HB, h, 56) F(STRIDE, stride, 60) F(WORDS, words, 64) F(HEAD, head, 68) F(FULL, full, 72) \
+    F(TAIL, tail, 76) F(DWFN, dwfn, 80) F(STEPFN, stepfn, 84) F(EXPFN, expfn, 88) F(LINEFN, linefn, 92) \
+    F(SLOT, slot, 96) F(OPAIRS, out_pairs, 100) F(NEXT, next, 104) F(ZEROS, zeros, 108) F(RECORD, record, 112) \
+    F(MORE, more, 116) F(SHIFTE, shift_expand, 120) F(SHIFTD, shift_depthwise, 124)
 
 #define PN_ROWS_OFFSETS(F) \
     F(X_SRC, src, 0) F(X_DST, dst, 28) F(X_SUMS, sums, 56) F(X_SUM_BYTES, sum_bytes, 60) \
@@ -24,9 +20,9 @@
     F(X_WEIGHTS, weights, 80) F(X_CHANNEL, channel, 84)
 
 #define PN_TILES_OFFSETS(F) \
-    F(W, w, 32) F(BM, bm, 36) F(D, d, 40) F(OUT, out, 44) F(OSTEP, out_step, 48) F(X, x, 52) \
-    F(XSTEP, x_step, 56) F(MR, res_mult, 60) F(T, zero_q8, 64) F(FULL, full, 68) F(TAIL, tail, 72) \
-    F(COUTS, couts, 76) F(WIDE16, wide16, 80) F(SHIFT, shift, 84) F(ACC, acc, 88) F(FIRST, first, 92) \
+    F(B0, b, 0) F(UNPACKED, unpacked, 16) F(OWN, own, 20) F(QUADS, quads, 32) F(W, w, 36) F(BM, bm, 40) F(D, d, 44) \
+    F(OUT, out, 48) F(OSTEP, out_step, 52) F(X, x, 56) F(XSTEP, x_step, 60) F(MR, res_mult, 64) F(T, zero_q8, 68) \
+    F(FULL, full, 72) F(TAIL, tail, 76) F(COUTS, couts, 80) F(SHIFT, shift, 84) F(ACC, acc, 88) F(FIRST, first, 92) \
     F(ROW, row, 96) F(MULT, mult, 100) F(STEP, next, 104)
 // How a kernel on pn_tiles_t goes on to the next pair of outputs: the flags tell whether there is one.
 #define PN_NEXT_PAIR \
