@@ -17,10 +17,11 @@ from patchnet.blob.unpack import blob_network, blob_plan, read
 from patchnet.net import zoo
 from patchnet.net.network import Network
 from patchnet.plan import choice, streaming
-from patchnet.plan.modes import DIRECT, FAST, SWEEP
+from patchnet.plan.modes import DIRECT, FAST, GROUPS, SWEEP
 from patchnet.plan.place import place
 from patchnet.plan.sources import Flash, Stream
 from patchnet.report import analyze
+from patchnet.tasks.classify.end import Pooled
 from patchnet.tasks.raw.end import LastMap
 
 
@@ -198,3 +199,14 @@ def test_flash_and_cache_by_hand():
     assert Flash(0, 1024).reads(network, plan) == stem + times * own
     deep = own / 1024
     assert Flash(0, 4096).reads(network, plan) == stem + round(own * (1 + (times - 1) * (deep - 4) * 5 / deep))
+
+
+@pytest.mark.parametrize("group", [8, 32])
+def test_flash_and_cache_of_a_convolution_in_groups(group):
+    """A group's weights are used for all pixels before the next one's: groups that fit into the cache are read once,
+    others again for every few pixels."""
+    layers = Layer("conv", 4, 4, 1, 0, 64, 1, 1), Layer("conv", 4, 4, 64, 0, 64, 1, 1)
+    network = Network("n", ("a", "b"), 4, 4, 1, (4, 4), ((0, 0),), layers, Pooled())
+    plan = place(network, [(4, [(DIRECT, 1, 2)]), (4, [(GROUPS, 1, group)])])
+    once, reads = (Flash(0, cache).reads(network, plan) for cache in (1 << 20, 1024))
+    assert (reads == once) == (group == 8)

@@ -9,7 +9,7 @@ from ..net.layers import Layer
 from ..net.network import Network
 from . import streaming
 from .lines import Passes, View
-from .modes import COVER, DIRECT, FAST_MODES, GROUPS, STORED, WINDOW, Choice, row, sweeps
+from .modes import COVER, FAST_MODES, GROUPS, STORED, Choice, row, sweeps
 from .place import Plan, going
 from .sizes import conv_pixels
 
@@ -63,6 +63,12 @@ class Stream:
         return read
 
 
+def _in_turn(layer: Layer, step: Choice) -> int:
+    """Bytes of weights that are used in turn, before the next ones are: of a convolution in groups a group's."""
+    whole = streaming.layer_bytes(layer, step[0])
+    return whole * step[2] // layer.cout if layer.kind == "conv" and step[0] == GROUPS else whole
+
+
 @dataclass(frozen=True)
 class Flash:
     """A memory behind a data cache of `cache` bytes in `ways` ways, an STM32H7's unless said. Nothing else lies in the
@@ -85,7 +91,7 @@ class Flash:
 
     def layer_reads(self, view: View, passes: Passes, step: Choice, others: int) -> int:
         whole = streaming.layer_bytes(view.layer, step[0])
-        again = self._crowded(whole + others) * (self._times(view, passes, step) - 1)
+        again = self._crowded(_in_turn(view.layer, step) + others) * (self._times(view, passes, step) - 1)
         return round(whole * (1 + again))
 
     def _crowded(self, together: int) -> float:
@@ -106,10 +112,9 @@ class Flash:
             if sweeps(mode):
                 ahead = max(ahead, passes.read - passes.made * layer.sh)
             return (passes.made + streaming.expand_share(layer) * ahead) * view.strips
-        if layer.kind == "conv" and mode in (DIRECT, WINDOW):
+        if layer.kind == "conv" and mode != COVER:
             return passes.made * view.strips * -(-view.n_out // conv_pixels(view, step))
-        once = mode == COVER or (mode == GROUPS and not its.chunks)  # the latter a convolution's
-        return 1 if once else passes.made * view.strips
+        return 1 if mode == COVER else passes.made * view.strips
 
     def reads(self, network: Network, plan: Plan) -> int:
         n, total = len(network.layers()), streaming.end_bytes(network)
