@@ -6,12 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from patchnet import models
+from patchnet.blob.unpack import blob_network, read, read_blob
 from patchnet.net.recipe import Stage, patch_tunnels
 from patchnet.plan import choice, halves
 from patchnet.plan.place import block_name
 
 STAGES = (Stage(8, 1, 1, 2), Stage(16, 3, 2, 4), Stage(24, 2, 2, 4))
 NETWORK = patch_tunnels("n", ("a", "b"), 32, 32, k=1, central=False, stem_out=8, stages=STAGES)
+
+
+def read_network(name: str):
+    return blob_network(read(read_blob(models.resolve(name))), name)
 
 
 def cheapest(network, ram: int) -> float | None:
@@ -78,3 +84,13 @@ def test_the_fewest_are_chosen_that_bring_nearly_all():
 def test_what_never_fits_is_named():
     with pytest.raises(ValueError, match=r"n: needs [\d,]+ B at least \(maps of 4 bits: \d\), ram 500 B"):
         halves.chosen(NETWORK, 500)
+
+
+def test_as_many_bytes_as_are_said_to_be_needed_are_enough_and_no_fewer():
+    network = read_network("digits")
+    with pytest.raises(ValueError, match="needs [0-9,]+ B at least") as e:
+        halves.chosen(network, 7)
+    least = int(str(e.value).split()[2].replace(",", ""))
+    assert halves.chosen(network, least)[1].least == least
+    with pytest.raises(ValueError, match=f"needs {least:,} B at least"):
+        halves.chosen(network, least - 4)

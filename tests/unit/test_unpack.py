@@ -9,6 +9,7 @@ import pytest
 
 from cases import random_plan
 from networks import random_merging, random_network, random_qnet
+from patchnet import format as fmt
 from patchnet.blob.pack import pack
 from patchnet.blob.quantized import QNet, Scaled
 from patchnet.blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
@@ -35,6 +36,14 @@ def test_other_versions_are_refused_by_what_to_do(path):
     said = f"bad model: version {version} of the format, wanted {VERSION}: patchnet convert {path}"
     with pytest.raises(ValueError, match="^" + re.escape(f"{path}: {said}") + "$"):
         read_blob(path)
+
+
+def test_an_engine_of_another_version_is_told(tmp_path, monkeypatch):
+    """As after an update, until it is built again."""
+    monkeypatch.setattr(fmt, "VERSION", VERSION + 1)
+    (tmp_path / "a.pnb").write_bytes(OLD[-1].read_bytes()[:4] + bytes([VERSION + 1]) + OLD[-1].read_bytes()[5:])
+    with pytest.raises(ValueError, match="the engine here is another version's: make setup in a clone, or install"):
+        read_blob(tmp_path / "a.pnb")
 
 
 @pytest.mark.parametrize("version", [OLDEST - 1, VERSION + 1])

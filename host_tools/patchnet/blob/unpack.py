@@ -57,6 +57,8 @@ def read_blob(path: str | Path) -> bytes:
         again = "pack it again from its run (patchnet pack RUN)"
         if version > fmt.VERSION:
             todo = f"a newer patchnet wrote it: renew this one, or {again}"
+        elif version == fmt.VERSION:
+            todo = "the engine here is another version's: make setup in a clone, or install patchnet again"
         else:
             todo = again if version < fmt.OLDEST else f"patchnet convert {quote(str(path))}"
         other = f" {version} of the format, wanted {fmt.VERSION}: {todo}"

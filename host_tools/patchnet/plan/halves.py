@@ -12,7 +12,7 @@ from .place import block_name
 from .search import Progress, Schedule
 from .sizes import map_bytes
 
-FAR = 2  # times the wanted arena: what plans store that take more is too large for any
+FAR = 2  # times the wanted arena, or the smallest one: what plans store that take more is too large for any
 ENOUGH = 0.99  # times the cycles with fewer maps of 4 bits: no more are tried where that is not reached
 NEAR = 1.05  # times the cycles that most maps of 4 bits would bring: fewer of them, and less is lost
 
@@ -36,7 +36,8 @@ def options(network: Network, ram: int, progress: Progress | None = None) -> Ite
     """None in 4 bits, then more and more of the maps that plans of the front store whole, the largest ones first."""
     yield _halved(network, (), ram, progress)
     least, *more = choice.front(network, progress)
-    plans = [least, *(point for point in more if point.arena_bytes <= FAR * ram)]
+    most = FAR * max(ram, least.arena_bytes)
+    plans = [least, *(point for point in more if point.arena_bytes <= most)]
     stored = {i for point in plans for i in _stored(point.schedule) if network.may_halve(i)}
     sizes = {i: map_bytes(network.run()[i]) for i in stored}
     before = None
