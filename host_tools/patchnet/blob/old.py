@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -151,10 +152,10 @@ def _new_fields(version: int, h: dict[str, Any]) -> dict[str, Any]:
     return h
 
 
-def _check_ranges(record: dict[str, Any]) -> None:
-    for field, least, most in _IN_RANGE:
+def _check_ranges(record: dict[str, Any], ranges: Iterable[tuple[str, float, float]] = _IN_RANGE, at: str = "") -> None:
+    for field, least, most in ranges:
         if field in record and not least <= record[field] <= most:
-            raise ValueError(f"{field}: wanted {least} to {most}, got {record[field]}")
+            raise ValueError(f"{at}{field}: wanted {least} to {most}, got {record[field]}")
 
 
 def _tables(blob: bytes, version: int, h: dict[str, Any]) -> tuple[BlobInfo, list[dict]]:
@@ -180,9 +181,7 @@ def _tables(blob: bytes, version: int, h: dict[str, Any]) -> tuple[BlobInfo, lis
 def _checked(i: int, record: dict[str, int]) -> dict[str, int]:
     """A layer's record of format 6, where what it is read by is in its range."""
     ranges = ("kind", 1, max(KIND_NAMES)), ("mode", 0, fmt.MODE_COVER), ("stride_h", 1, 15), ("stride_w", 1, 15)
-    for name, least, most in ranges:
-        if not least <= record[name] <= most:
-            raise ValueError(f"layer {i}: {name}: wanted {least} to {most}, got {record[name]}")
+    _check_ranges(record, ranges, f"layer {i}: ")
     return record
 
 

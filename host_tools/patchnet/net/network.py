@@ -154,10 +154,10 @@ class Network:
         return replace(self, chain=tuple(Float32Layer.of(layer) for layer in self.chain if layer.kind not in CASTS))
 
     def may_halve(self, i: int) -> bool:
-        """Whether the map behind layer `i` of `run()` may have 4 bits: of even channels, and only the next layer reads
-        it."""
-        ends = {len(self.chain) - 1, *self.heads(), *(head - 1 for head in self.heads())}
-        return i not in ends and self.run()[i].cout % 2 == 0
+        """Whether the map behind layer `i` of `run()` may have 4 bits: of even channels, only the next layer reads it,
+        and it has not got them already."""
+        ends, layer = {len(self.chain) - 1, *self.heads(), *(head - 1 for head in self.heads())}, self.run()[i]
+        return i not in ends and layer.cout % 2 == 0 and layer.kind not in CASTS
 
     def halved(self, after: Collection[int]) -> Network:
         """The same network with the maps behind these layers of `run()` in 4 bits. ValueError for one that may not."""

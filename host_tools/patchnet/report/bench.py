@@ -1,8 +1,8 @@
 """Counting instructions on the emulated Cortex-M7: the four blocks that others publish, and whole networks.
 
 A microsecond of the emulated clock is 1000 instructions, exactly (`remote.Board.qemu`, icount), so `Model.profile`
-counts instructions layer by layer. Instructions are not cycles, a load of four words counts once: these are modelled
-(`cycles`), of the engine alone.
+counts instructions layer by layer. Instructions are not cycles, as a load of several words counts once: these are
+modelled (`cycles`), of the engine alone.
 """
 
 from __future__ import annotations

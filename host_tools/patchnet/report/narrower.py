@@ -37,6 +37,5 @@ def narrower(network: Network, plan: Plan, qnet: QNet | None = None) -> list[Nar
             i = segment.first + j
             sums = 0 if plan.steps[i].mode & NARROW else parts["sums"] // 4
             bits = max(map(sum_bits, integers[i])) if integers and sums else None
-            may = last and network.may_halve(i) and network.run()[i].kind not in ("int4", "int8")
-            out.append(Narrower(i, bits, sums, a.output // 2 if may else 0))
+            out.append(Narrower(i, bits, sums, a.output // 2 if last and network.may_halve(i) else 0))
     return out

@@ -215,17 +215,7 @@ __asm__(
     "    ldr r7, [sp, #XNEXT]\n"
     "    mov r3, r2\n"
     "    cbz r7, 2f\n"
-    "    ldr r6, [sp, #MR]\n"
-    "    ldrsb r4, [r7]\n"
-    "    ldrsb r5, [r7, #1]\n"
-    "    mla r2, r4, r6, r2\n"
-    "    mla r3, r5, r6, r3\n"
-    "2:  smmla r0, r0, r8, r2\n"
-    "    smmla r1, r1, r9, r3\n"
-    "    ssat r0, #8, r0, asr #8\n"
-    "    ssat r1, #8, r1, asr #8\n"
-    "    strb r0, [r10]\n"
-    "    strb r1, [r10, #1]\n"
+    PN_HALF_OUT
     "    b pn_dense_pair_done\n"
 // zero_q8 and the residual in place of zero_q8 alone
     "pn_dense_other:\n"

@@ -36,6 +36,20 @@
     "    str r1, [sp, #X]\n" \
     "    subs r2, #1\n" \
     "    str r2, [sp, #COUTS]\n"
+// How a pixel alone, whose sums are r0 and r1, ends: r2, r3 zero_q8, r8, r9 multipliers, r7 -> the residual, which is
+// added before 2.
+#define PN_HALF_OUT \
+    "    ldr r6, [sp, #MR]\n" \
+    "    ldrsb r4, [r7]\n" \
+    "    ldrsb r5, [r7, #1]\n" \
+    "    mla r2, r4, r6, r2\n" \
+    "    mla r3, r5, r6, r3\n" \
+    "2:  smmla r0, r0, r8, r2\n" \
+    "    smmla r1, r1, r9, r3\n" \
+    "    ssat r0, #8, r0, asr #8\n" \
+    "    ssat r1, #8, r1, asr #8\n" \
+    "    strb r0, [r10]\n" \
+    "    strb r1, [r10, #1]\n"
 // clang-format on
 
 // as the assembler's constants
