@@ -289,6 +289,8 @@ def judged(qnet: QNet, place: Place, bad: bytes) -> tuple[bytes, set[str]]:
             return pack(qnet, blob_plan(info)), {"OK" if plan_is_sound(bad) else "PLAN"}
         except ValueError:  # integers, or a group, that are not for a fast mode
             return bad, {"WEIGHTS", "OVERFLOW"} | (set() if plan_is_sound(bad) else {"PLAN"})
+    if place.field == "group" and Oracle(bad).layers[place.index].flags & fmt.FLAG_PAIRS:
+        return bad, {"PLAN", "SHAPE"}  # an odd one
     # with another mode its arrays may have been read in an order that is not theirs
     return bad, {"SHAPE", "WEIGHTS", "OVERFLOW", "PLAN"} if place.field == "mode" else {"PLAN"}
 

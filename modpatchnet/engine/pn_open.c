@@ -168,15 +168,23 @@ static bool cast_shape_ok(const pn_layer_t *l) {
     return l->flags == 0 && l->cexp == 0 && l->y.kernel * l->x.kernel * l->y.stride * l->x.stride == 1;
 }
 
+// Whether outputs, of which there are at least so many, may go in pairs if they do: two or more, and whole pairs in a
+// group.
+static bool pairs_ok(const pn_layer_t *l, uint32_t least) {
+    return !pn_paired(l->flags) || (least > 1 && (l->mode != PN_MODE_GROUPS || (l->cout | l->group) % 2 == 0));
+}
+
 static bool kind_shape_ok(const pn_layer_t *l, uint32_t flags) {
-    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel, order = l->mode == PN_MODE_COVER ? 0 : PN_FLAG_COLUMNS;
+    uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel;
+    uint32_t order = l->mode == PN_MODE_COVER ? 0 : PN_FLAG_COLUMNS | PN_FLAG_PAIRS;
     switch (l->kind) {
         case PN_KIND_CONV:
-            return (flags & ~order) == 0 && l->cexp == 0 && (uint64_t)taps * l->cin <= PN_MAX_REDUCTION;
+            return (flags & ~order) == 0 && l->cexp == 0 && (uint64_t)taps * l->cin <= PN_MAX_REDUCTION
+                && pairs_ok(l, l->cout);
         case PN_KIND_BOTTLENECK:
             return bottleneck_shape_ok(l, flags);
         case PN_KIND_BLOCK:
-            return block_shape_ok(l, flags & ~order, taps);
+            return block_shape_ok(l, flags & ~order, taps) && pairs_ok(l, l->cexp < l->cout ? l->cexp : l->cout);
         case PN_KIND_MAXPOOL:
         case PN_KIND_MEANPOOL:
             return l->index > 0 && flags == 0 && l->cexp == 0 && l->cout == l->cin;
@@ -211,7 +219,7 @@ static int check_layer_shape(const pn_model_t *m, const pn_layer_t *l) {
 static int check_floats(const pn_layer_t *l) {
     bool acts = l->shift <= PN_ACT_RELU6 && l->shift_1 <= PN_ACT_RELU6 && l->shift_2 <= PN_ACT_RELU6;
     bool noughts = (l->zero_out | l->zero_mid | l->zero_add | l->res_mult) == 0;
-    uint32_t others = PN_FLAG_SIGNED | PN_FLAG_COLUMNS | PN_FLAG_NARROW | PN_FLAG_BYTES;
+    uint32_t others = PN_FLAG_SIGNED | PN_FLAG_PAIRS | PN_FLAG_COLUMNS | PN_FLAG_NARROW | PN_FLAG_BYTES;
     bool plain = (l->flags & others) == 0 && !pn_casts(l->kind);
     return !plain ? PN_ERR_SHAPE : acts && noughts ? PN_OK : PN_ERR_WEIGHTS;
 }

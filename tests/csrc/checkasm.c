@@ -523,21 +523,43 @@ static void random_conv(conv_t *t) {
     c->x_step = c->cout * (int)from_to(1, 2);
 }
 
-// Weights, biases and multipliers one behind the other, as they lie in a blob; the lines at `input`, some of them
-// outside the map.
+static void random_scales(uint8_t *p, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        put32(p + 4 * i, (int32_t)from_to(0, 1 << 15) - (1 << 14));
+        put32(p + 4 * (n + i), (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
+    }
+}
+
+// Two outputs: what makes weights fours is zero.
+static void random_pair(uint8_t *p, uint32_t products, bool extreme) {
+    static const uint8_t places[4] = { 0, 2, 1, 3 };
+    uint8_t *end = p + (products + 3) / 4 * 8;
+    random_weights(p, (uint32_t)(end - p), extreme);
+    for (uint32_t i = products % 4; i % 4 > 0; i++) {
+        memset(end - 8 + 2 * places[i], 0, 2);
+    }
+    random_scales(end, 2);
+}
+
+// Arrays one behind the other, as they lie in a blob, in pairs or not; the lines at `input`, some of them outside the map.
 static bool random_conv_arrays(conv_t *t) {
     pn_conv_t *c = &t->c;
     uint32_t n = (uint32_t)c->cout, products = (uint32_t)(c->in.lines * c->in.pixels * c->cin);
     uint32_t line = (uint32_t)(c->in.w * c->in.step), lines = line * (uint32_t)c->in.lines;
     uint32_t added = c->res_mult ? t->pixels * (uint32_t)c->x_step : 0;
-    if (!lay_out(&arrays, 8 * n + n * products, 0, 0) || !lay_out(&input, lines + added, from_to(0, 3), 0)) {
+    uint32_t pair = n > 1 && !one_in(8) ? pn_pair_bytes((products + 3) / 4) : 0, bytes = (n + 1) / 2 * pair;
+    if (!lay_out(&arrays, pair ? bytes : 8 * n + n * products, 0, 0)
+        || !lay_out(&input, lines + added, from_to(0, 3), 0)) {
         return false;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        put32(arrays.at + 4 * i, (int32_t)from_to(0, 1 << 15) - (1 << 14));
-        put32(arrays.at + 4 * (n + i), (int32_t)(from_to(1 << 24, INT32_MAX >> 1) >> from_to(0, 4)));
+    c->pairs = pair ? arrays.at : NULL;
+    for (uint32_t i = 0; i < bytes; i += pair) {
+        random_pair(arrays.at + i, products, t->extreme);
     }
-    random_weights(arrays.at + 8 * n, n * products, t->extreme);
+    if (!pair) {
+        random_scales(arrays.at, n);
+        random_weights(arrays.at + 8 * n, n * products, t->extreme);
+    }
     c->bias = (const int32_t *)(const void *)arrays.at;
     c->mult = c->bias + n;
     c->weight = (const int8_t *)arrays.at + 8 * n;

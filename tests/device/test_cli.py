@@ -439,9 +439,9 @@ WRONG = {
     "bench of nothing": (["bench", "gone.pnb"], "gone.pnb"),
     "convert of today's": (
         ["convert", "pets.pnb"],
-        "pets.pnb: is of format 7 already, which is today's: there is nothing",
+        "pets.pnb: is of format 8 already, which is today's: there is nothing",
     ),
-    "convert of a cut one": (["convert", "cut.pnb"], "cut.pnb: is of format 7 already"),
+    "convert of a cut one": (["convert", "cut.pnb"], "cut.pnb: is of format 8 already"),
     "convert of nothing": (["convert", "gone.pnb"], "no network gone.pnb"),
     "convert into no folder": (["convert", "old.pnb", "-o", "no/x.pnb"], "-o: no/x.pnb: there is no folder no"),
     "convert as something else": (["convert", "old.pnb", "-o", "x.bin"], "-o: wanted a name that ends in .pnb, got"),
@@ -497,7 +497,7 @@ def test_old_blobs_are_told_with_what_to_do(verb, here, capsys):
     (here / "old.pnb").write_bytes(OLD.read_bytes())
     Image.new("L", (9, 9)).save(here / "a.png")
     status, out, err = run(capsys, *("old.pnb" if word == "X" else word for word in VERBS[verb]))
-    said = "old.pnb: bad model: version 5 of the format, wanted 7: patchnet convert old.pnb"
+    said = "old.pnb: bad model: version 5 of the format, wanted 8: patchnet convert old.pnb"
     assert (status, out, err.split()) == (2, "", f"patchnet: {said}".split())
 
 
@@ -677,7 +677,7 @@ def test_names_in_capitals(here, capsys):
     (here / "OLD.PNB").write_bytes(OLD.read_bytes())
     assert run_json(capsys, "analyze", "PETS.PNB")["arena"] == run_json(capsys, "analyze", "pets.pnb")["arena"]
     assert run_json(capsys, "pack", "PETS.PNB", "-o", "again.pnb")["ram"]
-    assert run_json(capsys, "convert", "OLD.PNB")["path"] == "OLD-format7.pnb"
+    assert run_json(capsys, "convert", "OLD.PNB")["path"] == "OLD-format8.pnb"
     one, other = (run_json(capsys, "val", name, "--data", "pictures") for name in ("PETS.PNB", "pets.pnb"))
     assert one["top1"] == other["top1"]
 
@@ -685,8 +685,8 @@ def test_names_in_capitals(here, capsys):
 def test_convert(here, capsys):
     (here / "old.pnb").write_bytes(OLD.read_bytes())
     made = run_json(capsys, "convert", "old.pnb")
-    assert made["path"] == "old-format7.pnb" and made["ram"] == patchnet.Model(made["path"]).ram
-    assert Path("old-format7.test.npz").is_file() and Path("old.pnb").read_bytes() == OLD.read_bytes()
+    assert made["path"] == "old-format8.pnb" and made["ram"] == patchnet.Model(made["path"]).ram
+    assert Path("old-format8.test.npz").is_file() and Path("old.pnb").read_bytes() == OLD.read_bytes()
     status, out, _ = run(capsys, "convert", "old.pnb", "-o", "new.pnb")
     assert (status, out) == (0, f"new.pnb: {made['blob_bytes']:,} B, arena {made['ram']:,} B\n")
     assert Path("new.pnb").read_bytes() == Path(made["path"]).read_bytes()

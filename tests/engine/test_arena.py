@@ -71,20 +71,20 @@ def of_fast_layers(oracle: Oracle) -> np.ndarray:
 
 def unused_by_fast(oracle: Oracle) -> int:
     """Bytes of the memory of a layer of modes 5 and 6 that are there for the alignment alone: pixels outside the map in
-    16-bit lines, up to 12 bytes before the expanded lines; behind the weights of a projection what its kernels do not
-    need (24 bytes of PROJECT_STAGE); and what bias and multiplier take where sums are kept. Or a
+    16-bit lines, up to 12 bytes before the expanded lines; and what bias and multiplier take where sums are kept. Or a
     second new line under a kernel that reaches over the whole map. Of convolutions all, if they have one output or are
-    a block's, else the place beside an odd pixel."""
+    a block's, else the place beside an odd pixel, and that of a window that is not brought."""
     unused = [0]
     for _, stage, widths in fast_stages(oracle):
         kernel = stage.along.kernel
         lines = stage.along.stride if stage.layer.mode == FAST else min(kernel, stage.lines_in)
         outside = max(0, arena.widened(stage, widths) - 2 * stage.cin * widths.n_in)
         second = arena.widened(stage, widths) if stage.layer.mode == FAST and stage.lines_in < kernel else 0
-        unused.append(lines * outside + 12 + 24 + 16 * (stage.layer.group < stage.layer.cexp) + second)
+        unused.append(lines * outside + 12 + 16 * (stage.layer.group < stage.layer.cexp) + second)
     for _, stage, widths in convolutions(oracle):
         taps = stage.along.kernel * stage.across.kernel
-        half = 8 * ((taps * stage.cin + 3) // 4) * (widths.n_out % 2)
+        quads = (taps * stage.cin + 3) // 4
+        half = 8 * quads * (widths.n_out % 2) + 4 * quads * (taps == 1)
         outputs = stage.layer.group if stage.layer.mode == GROUPS else stage.layer.cout
         unused.append(windows_work(stage, widths) if outputs == 1 or stage.block else half)
     return max(unused)

@@ -99,8 +99,8 @@ BUGS = {
     "more than 256 channels of half a tile": ("pn_dsp_project.c", "ldreq r3, [sp, #B0 + 4]", "ldreq r3, [sp, #B0]"),
     "sums of groups": ("pn_dsp_project.c", "ldr r7, [r10, #12]", "ldr r7, [r10, #4]"),
     "sums of half a tile": ("pn_dsp_project.c", f"add r1, r6, r1, asr #8{NEXT}str", f"asr r1, r1, #8{NEXT}str"),
-    "a convolution's half a tile": ("pn_dsp_dense.c", "smlad r1, r5, r3, r1", "smlad r1, r4, r3, r1"),
-    "a convolution's weights": ("pn_dsp_dense.c", "sub r9, r9, r0", "sub r9, r9, #0"),
+    "a convolution's pairs": ("pn_dsp_project.c", "add r0, r0, r1", "add r0, r0, #0"),
+    "a convolution's scales": ("pn_dsp_project.c", "ldr r5, [sp, #NEXT_PAIR]", "mov r5, #16"),
     "odd channels": ("pn_dsp_fast.c", "rest > 2 ? in[2] : 0, 0)", "in[2], 0)"),
     "half a tile": ("pn_dsp_quads.h", "smlad r1, r5, r8, r1", "smlad r1, r4, r8, r1"),
     "the end of sums": ("pn_dsp_project.c", "adds r0, #16", "adds r0, #8"),
@@ -108,10 +108,11 @@ BUGS = {
     "biases of three bytes": ("pn_dsp_project.c", "ubfx r4, r8, #16, #8", "ubfx r4, r8, #16, #7"),
     "from sums of three bytes": ("pn_dsp_project.c", f"#24{NEXT}add r3, r3, r2", f"#23{NEXT}add r3, r3, r2"),
     "ends of sums of three bytes": ("pn_dsp_project.c", f"asrs r3, r3, #8{NEXT}add lr", f"lsrs r3, r3, #8{NEXT}add lr"),
-    "odd outputs": ("pn_dsp_conv.c", "(uint32_t)c->cout - 2", "(uint32_t)c->cout - 3"),
+    "odd outputs": ("pn_dsp_conv.c", "t.out += c->cout - 2", "t.out += c->cout - 1"),
     "windows": ("pn_dsp_conv.c", "- 8 * quads * pairs + 4 * quads", "- 8 * quads * pairs - 4 * quads"),
     "windows of a picture": ("pn_dsp_widen.c", "ldr r7, [r2, #2]", "ldr r7, [r2, #3]"),
-    "windows at a line's end": ("pn_dsp_conv.c", "c->in.w - 3 - x0", "c->in.w - 2 - x0"),
+    "windows at a line's end": ("pn_dsp_conv.c", "c->in.w - c->in.pixels - x0", "c->in.w - 2 - x0"),
+    "windows line by line": ("pn_dsp_conv.c", "w.x += 8 * words", "w.x += 4 * words"),
     "pooling": ("pn_dsp_sums.c", "- zero", "+ zero"),
     "products": ("pn_dsp_sums.c", "smlatt(xo, yo, acc[3])", "smlatt(xe, yo, acc[3])"),
     "products of rows": ("pn_dsp_sums.c", "upper(xe, ye), a2", "lower(xe, ye), a2"),
@@ -128,7 +129,7 @@ BUGS = {
     "two pixels before a line": ("pn_dsp_fast.c", "p->zeros > 0 && f", "false && f"),
     "two pixels before, no expansion": ("pn_dsp_fast.c", "p->head = f->pad", "p->head = f->pad & 1"),
     "lines below the map": ("pn_dsp_fast.c", "in[i].at == NULL ? NULL : f->expands", "f->expands"),
-    "added to a convolution": ("pn_dsp_conv.c", "t.x += t.x != NULL ? before : 0", "t.x += 0"),
+    "added to a convolution": ("pn_dsp_conv.c", "t.x != NULL ? c->cout - 2 : 0", "0"),
 }  # fmt: skip
 
 

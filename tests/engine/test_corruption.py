@@ -204,11 +204,47 @@ def array(offset: int, values: bytes, blob: bytes = BLOB) -> bytes:
     return seal(out)
 
 
+class Array(NamedTuple):
+    """Biases, multipliers and weights of a convolution: where the first bias and multiplier are, how many outputs,
+    products in a sum, the shift; where the arrays end."""
+
+    bias: int
+    mult: int
+    outputs: int
+    products: int
+    shift: int
+    end: int
+
+
+def arrays_of(o: oracle.Oracle, i: int) -> list[Array]:
+    """Those of layer i in the first chain, in the order of FORMAT.md."""
+    layer, param, (_, _, cin) = o.layers[i], o.params[0][i], o.shapes[i][0]
+    taps, at, out = layer.kernel_h * layer.kernel_w, param.weight_off, []
+    one = layer.flags & oracle.EXPAND
+    parts = [(layer.cout, taps * cin, param.shift)]
+    if layer.kind == oracle.BOTTLENECK:
+        parts = [(layer.cexp, cin, param.shift_1)] * one
+        parts += [(layer.cexp, taps, param.shift_2), (layer.cout, layer.cexp, param.shift)]
+    elif layer.kind == oracle.BLOCK:
+        parts = [(layer.cexp, taps * cin, param.shift_1)]
+        parts += [(layer.cout, layer.second_h * layer.second_w * layer.cexp, param.shift)]
+        parts += [(layer.cout, cin, param.shift_2)] * one
+    for n, products, shift in parts:
+        if layer.kind != oracle.BOTTLENECK and layer.flags & oracle.PAIRS:
+            weights = -(-products // 4) * 8
+            out.append(Array(at + weights, at + weights + 8, n, products, shift, at + (n + 1) // 2 * (weights + 16)))
+        else:
+            out.append(Array(at, at + 4 * n, n, products, shift, at + 8 * n + -(-n * products // 4) * 4))
+        at = out[-1].end
+    return out
+
+
 H, LAYER, PARAM, SEGMENT = fmt.HEADER, fmt.LAYER, fmt.PARAM, fmt.SEGMENT
 HEAD = fmt.HEADER.unpack(BLOB)
 SIDES, PADS = "hw", ("top", "bottom", "left", "right")
 DENSE = oracle.CONV, oracle.BOTTLENECK, oracle.BLOCK  # kinds with biases
 WEIGHTS = [p.weight_off for p in oracle.Oracle(BLOB).params[0]]
+ARRAYS = [arrays_of(oracle.Oracle(BLOB), i) for i in range(4)]
 LABELS_END = HEAD["label_off"] + HEAD["label_bytes"]
 FAR, HUGE = len(BLOB) & ~3, 0xFFFFFFFC
 
@@ -233,7 +269,7 @@ CAUSES = {
         *(merging(fmt.DETECT, name, n) for name in ("layers", "place_off") for n in (0, 255)),
         *(merging(fmt.PLACE, name, 4, i) for name in ("from_y", "from_x", "to_y", "to_x", "h", "w") for i in (0, 4)),
         merging(H, "aggregate", 1),
-        merging(LAYER, "flags", 0, 3),  # the last one is no head
+        merging(LAYER, "flags", ORACLES["merged"].layers[3].flags & ~oracle.HEAD, 3),  # the last one is no head
         merging(LAYER, "flags", 1 + 16, 2),  # one more
     ],
     "SHAPE": [
@@ -266,6 +302,7 @@ CAUSES = {
         field(LAYER, "cout", 4, 1),
         *(field(LAYER, "mode", n, i) for n in (FAST, SWEEP) for i in range(4)),
         *(field(LAYER, "mode", COVER, i) for i in range(3)),
+        field(LAYER, "mode", GROUPS, 0),  # three outputs in pairs
     ],
     "PATCH": [
         *(field(H, "patch_off", n) for n in (0, 100, H.size + 2, FAR, HUGE)),
@@ -289,14 +326,13 @@ CAUSES = {
         *(field(PARAM, "res_mult", n, 1) for n in (0, 32768)),
         *(field(PARAM, "res_mult", 1, i) for i in (0, 2)),
         field(PARAM, "zero_out", 5, 3),
-        *(array(WEIGHTS[0] + 4 * 3, struct.pack("<i", mult)) for mult in (0, -1)),
-        *(array(WEIGHTS[1] + 4 * 4, struct.pack("<i", mult)) for mult in (0, -(2**31))),
+        *(array(ARRAYS[i][0].mult, struct.pack("<i", mult)) for i in (0, 1) for mult in (0, -1, -(2**31))),
         *(field(H, "pool_mult", n) for n in (0, -1)),
         *(field(H, name, fmt.MAX_SHIFT + 1) for name in ("pool_shift", "fc_shift")),
         *(field(H, "fc_off", n) for n in (100, FAR, HUGE, HEAD["fc_off"] + 2, HEAD["fc_off"] + 4)),
     ],
     "OVERFLOW": [
-        *(array(at, struct.pack("<i", bias)) for at in WEIGHTS for bias in (2**31 - 1, -(2**31))),
+        *(array(own[0].bias, struct.pack("<i", bias)) for own in ARRAYS for bias in (2**31 - 1, -(2**31))),
         *(array(WEIGHTS[2], struct.pack("<i", bias)) for bias in (2**31 - 25 * 2**15, -(2**31) + 25 * 2**15)),
         array(HEAD["fc_off"], struct.pack("<i", 2**31 - 1)),
     ],
@@ -316,7 +352,7 @@ CAUSES = {
     "PLAN": [
         *(field(LAYER, "mode", n, i) for n in (8, 255) for i in range(4)),
         field(LAYER, "mode", COVER, 3),
-        *(field(LAYER, "mode", n, 0) for n in (ROLLING, GROUPS, STORED)),
+        *(field(LAYER, "mode", n, 0) for n in (ROLLING, STORED)),
         field(LAYER, "mode", DIRECT, 1),
         *(field(LAYER, "mode", n, 2) for n in (ROLLING, WINDOW, GROUPS, STORED)),
         *(field(LAYER, "mode", n, 3) for n in (ROLLING, WINDOW, STORED)),
@@ -352,34 +388,6 @@ def test_cause_is_named(cause, i):
     with pytest.raises(EngineError) as caught:
         Engine(CAUSES[cause][i])
     assert caught.value.name == cause
-
-
-class Array(NamedTuple):
-    """Biases, multipliers and weights: where, how many outputs, products in a sum, the shift."""
-
-    at: int
-    outputs: int
-    products: int
-    shift: int
-
-
-def arrays_of(o: oracle.Oracle, i: int) -> list[Array]:
-    """Those of layer i in the first chain, in the order of FORMAT.md, and where they end."""
-    layer, param, (_, _, cin) = o.layers[i], o.params[0][i], o.shapes[i][0]
-    taps, at, out = layer.kernel_h * layer.kernel_w, param.weight_off, []
-    one = layer.flags & oracle.EXPAND
-    parts = [(layer.cout, taps * cin, param.shift)]
-    if layer.kind == oracle.BOTTLENECK:
-        parts = [(layer.cexp, cin, param.shift_1)] * one
-        parts += [(layer.cexp, taps, param.shift_2), (layer.cout, layer.cexp, param.shift)]
-    elif layer.kind == oracle.BLOCK:
-        parts = [(layer.cexp, taps * cin, param.shift_1)]
-        parts += [(layer.cout, layer.second_h * layer.second_w * layer.cexp, param.shift)]
-        parts += [(layer.cout, cin, param.shift_2)] * one
-    for n, products, shift in parts:
-        out.append(Array(at, n, products, shift))
-        at += 8 * n + -(-n * products // 4) * 4
-    return [*out, Array(at, 0, 0, 0)]
 
 
 def opens(blob: bytes) -> str:
@@ -510,6 +518,38 @@ def test_what_fills_words_is_zero_and_what_is_doubled_the_same(name, i):
             assert opens(array(pair - 8 + 2 * [0, 2, 1, 3][k] + output, b"\1", blob)) == "WEIGHTS", k
 
 
+@pytest.mark.parametrize("name, layer", [("sum", 0), ("blocks", 1), ("blocks", 2)])
+def test_weights_in_pairs(name, layer):
+    """What makes them fours is zero, and the output that is there twice has scales that are looked at both times."""
+    blob, o = BLOBS[name], ORACLES[name]
+    assert o.layers[layer].flags & oracle.PAIRS
+    for own in arrays_of(o, layer):
+        odd, pairs = own.outputs % 2, (own.outputs + 1) // 2
+        size = -(-own.products // 4) * 8 + 16
+        for pair in range(pairs):
+            end = own.bias + pair * size
+            for k in range(own.products % 4, 4) if own.products % 4 else ():
+                for byte in (0, 1):
+                    assert opens(array(end - 8 + 2 * [0, 2, 1, 3][k] + byte, b"\1", blob)) == "WEIGHTS", (pair, k)
+            for k in range(2):
+                assert opens(array(end + 8 + 4 * k, bytes(4), blob)) == "WEIGHTS"
+                assert opens(array(end + 4 * k, struct.pack("<i", 2**31 - 1), blob)) == "OVERFLOW"
+        assert not odd or blob[own.end - 16 : own.end - 12] == blob[own.end - 12 - size :][:4]
+
+
+def test_pairs_need_two_outputs():
+    """In mode 3 of each group."""
+    chain = Layer("conv", 6, 6, 1, 0, 2, 3, 1), Layer("conv", 6, 6, 2, 0, 2, 1, 1)
+    network = free_network("tiny", ("yes", "no"), 6, 6, 1, 1, False, chain=chain)
+    plan = place(network, [(6, [(DIRECT, 1, 0)]), (6, [(GROUPS, 1, 2)])])
+    blob = pack(random_qnet(np.random.default_rng(2), network), plan)
+    assert opens(blob) == "OK" and all(layer.flags & oracle.PAIRS for layer in oracle.Oracle(blob).layers)
+    assert opens(field(LAYER, "cout", 1, 0, blob)) == "SHAPE"
+    assert opens(field(LAYER, "group", 1, 1, blob)) == "SHAPE"
+    for flag in (oracle.NARROW, oracle.BYTES, oracle.SIGNED):
+        assert opens(field(LAYER, "flags", oracle.PAIRS | flag, 0, blob)) == "SHAPE"
+
+
 @pytest.mark.parametrize("name", ["narrow", "narrow bytes"])
 def test_sums_that_may_leave_24_bits_are_refused(name):
     """Whatever the picture: with depthwise values of 255 under all weights of one sign."""
@@ -551,8 +591,8 @@ def test_fast_layer_without_an_expansion():
 OF_KINDS = {  # of layers of other kinds: (blob, layer, field, value)
     "SHAPE": [
         *(("blocks", i, f"second_{side}", n) for i in (1, 2) for side in SIDES for n in (0, 2, 4, 17, 255)),
-        *(("blocks", 1, "flags", n) for n in (0, 2, 3, 4, 5, 8, 9, 16)),
-        *(("blocks", 2, "flags", n) for n in (2, 4, 8, 16)),
+        *(("blocks", 1, "flags", n) for n in (0, 2, 3, 4, 5, 8, 10, 16)),
+        *(("blocks", 2, "flags", n) for n in (2, 4, 10, 16)),
         *(("blocks", i, "cexp", n) for i in (1, 2) for n in (0, 20_000, 65535)),
         *(("blocks", 2, name, n) for name, n in (("cout", 3), ("stride_h", 2), ("stride_w", 2), ("pad_top", 0))),
         *(("blocks", i, "mode", n) for i in (1, 2) for n in (FAST, SWEEP, COVER)),
@@ -738,7 +778,7 @@ PIECES = [  # of the blob: where its offset stands, its own offset, its bytes, t
     (H, "param_off", 0, HEAD["param_off"], 16 * PARAM.size, "SHAPE"),
     (H, "label_off", 0, HEAD["label_off"], HEAD["label_bytes"], "LABELS"),
     (H, "fc_off", 0, HEAD["fc_off"], FC_BYTES, "WEIGHTS"),
-    *((PARAM, "weight_off", i, WEIGHTS[i], arrays_of(SINGLE, i)[-1].at - WEIGHTS[i], "WEIGHTS") for i in range(4)),
+    *((PARAM, "weight_off", i, WEIGHTS[i], ARRAYS[i][-1].end - WEIGHTS[i], "WEIGHTS") for i in range(4)),
 ]
 
 
@@ -764,8 +804,8 @@ def sums_of(name: str) -> list[tuple[str, int, int, int]]:
     """(blob, offset of the biases, largest sum of products, shift) of every array of a blob's first chain and of the
     last."""
     o = oracle.Oracle(BLOBS[name])
-    arrays = [array for i, layer in enumerate(o.layers) if layer.kind in DENSE for array in arrays_of(o, i)[:-1]]
-    out = [(name, a.at, a.products << 15, a.shift) for a in arrays]
+    arrays = [array for i, layer in enumerate(o.layers) if layer.kind in DENSE for array in arrays_of(o, i)]
+    out = [(name, a.bias, a.products << 15, a.shift) for a in arrays]
     return [*out, (name, o.header.fc_off, o.layers[-1].cout << 14, o.header.fc_shift)]
 
 

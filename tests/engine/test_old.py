@@ -1,8 +1,10 @@
 """Blobs of formats before: golden/old/*.pnb as their own versions packed them, beside each what those versions' engine
-(of sound, oracle) answered, from the last commits that wrote them: 3a2ed4f, f7f174e, 2e76034, fbcc4f7, a2f7b55. Those
-with a name behind the number are random cases of their tests, of format 6 such that all of its kinds of layers, orders
-and ends are among them. `patchnet convert` makes blobs of today's format of them, with the same answers."""
+(of sound, oracle) answered, from the last commits that wrote them: 3a2ed4f, f7f174e, 2e76034, fbcc4f7, a2f7b55,
+4352838. Those with a name behind the number are random cases of their tests, since format 6 such that all of a format's
+kinds of layers, orders and ends are among them. `patchnet convert` makes blobs of today's format of them, with the same
+answers."""
 
+import itertools
 import random
 from functools import cache
 from pathlib import Path
@@ -33,29 +35,48 @@ def test_each_version_before_has_a_blob_for_each_task_that_it_had():
     assert all(path.read_bytes()[4] == int(path.stem[6]) for path in OLD)
 
 
-def test_the_blobs_have_arrays_in_every_order():
-    """Of each version with modes fast and lean, or sweep: both, by rows and columns, of 8 and 16 bits, in groups; since
-    format 6 with all kernels and flags."""
-    for version in range(3, fmt.VERSION):
-        found = set()
-        for path in OLD:
-            if path.stem.startswith(f"format{version}-fast"):
-                got, header = old._header(path.read_bytes())
-                info, _ = old._tables(path.read_bytes(), got, header)
-                network = old.blob_network(info, path.stem)
-                for s, record, order in zip(network.run(), info.layers, old._orders(network, info, got), strict=True):
-                    if order.fast:
-                        found |= {record["mode"], f"columns {order.columns}", f"wide {order.wide}", f"stride {s.sh}"}
-                        found |= {f"groups {len(order.groups(s.cexp)) > 1}"}
-                        flags = record["flags"] & (fmt.FLAG_NARROW | fmt.FLAG_BYTES) if version > 5 else 0
-                        eight = s.expand and s.cin == 8 and s.square == 3 and not flags & fmt.FLAG_BYTES
-                        eights = {f"eight, wide {order.wide}"} if eight else set()
-                        found |= eights | {f"kernel {s.kh}"} | {f"flags {flags}"} if version > 5 else set()
-        same = {f"{name} {value}" for name in ("columns", "wide", "groups") for value in (False, True)}
-        if version > 5:
-            same |= {f"kernel {n}" for n in (3, 5, 7)} | {f"flags {n}" for n in (0, fmt.FLAG_NARROW, fmt.FLAG_BYTES)}
-            same |= {f"eight, wide {value}" for value in (False, True)}
-        assert found == {fmt.MODE_FAST, fmt.MODE_SWEEP, "stride 1", "stride 2"} | same
+def layers_of(path: Path) -> list:
+    """(shape, record, order) of each layer."""
+    version, header = old._header(path.read_bytes())
+    info, _ = old._tables(path.read_bytes(), version, header)
+    network = old.blob_network(info, path.stem)
+    return [*zip(network.run(), info.layers, old._orders(network, info, version), strict=True)]
+
+
+@pytest.mark.parametrize("version", range(3, fmt.VERSION))
+def test_the_blobs_have_arrays_in_every_order(version):
+    """Of each version with modes fast and lean, or sweep: both, by rows and columns, in groups, before format 7 of 8
+    and 16 bits; since format 6 with all kernels and flags."""
+    found, wides = set(), {f"wide {value}" for value in ((False, True) if version < 7 else (None,))}
+    for path in OLD:
+        for s, record, order in layers_of(path) if path.stem.startswith(f"format{version}-fast") else ():
+            if order.fast:
+                wide = f"wide {getattr(order, 'wide', None)}"
+                found |= {record["mode"], f"columns {order.columns}", wide, f"stride {s.sh}"}
+                found |= {f"groups {len(order.groups(s.cexp)) > 1}"}
+                flags = record["flags"] & (fmt.FLAG_NARROW | fmt.FLAG_BYTES) if version > 5 else 0
+                eight = s.expand and s.cin == 8 and s.square == 3 and not flags & fmt.FLAG_BYTES
+                eights = {f"eight, {wide}"} if eight else set()
+                found |= eights | {f"kernel {s.kh}"} | {f"flags {flags}"} if version > 5 else set()
+    wanted = {f"{name} {value}" for name in ("columns", "groups") for value in (False, True)} | wides
+    if version > 5:
+        flags = [0, fmt.FLAG_NARROW, fmt.FLAG_BYTES] + [fmt.FLAG_NARROW | fmt.FLAG_BYTES] * (version > 6)
+        wanted |= {f"kernel {n}" for n in (3, 5, 7)} | {f"flags {n}" for n in flags} | {f"eight, {n}" for n in wides}
+    assert found == {fmt.MODE_FAST, fmt.MODE_SWEEP, "stride 1", "stride 2"} | wanted
+
+
+@pytest.mark.parametrize("version", range(7, fmt.VERSION))
+def test_the_blobs_have_dense_convolutions_in_every_order(version):
+    """Kernels by rows and columns, for odd and even numbers of channels; of blocks, with and without a shortcut."""
+    found = set()
+    for path in INTEGERS:
+        for s, record, order in layers_of(path) if path.stem.startswith(f"format{version}") else ():
+            columns = bool(record["flags"] & fmt.FLAG_COLUMNS)
+            if not order.fast and s.kind in ("conv", "block") and min(s.kh, s.kw, s.cin, s.cout) > 1:
+                assert order.columns == columns
+                found |= {(s.kind, s.expand, columns), (s.kind, "odd" if s.cout % 2 else "even", columns)}
+    kinds = ("conv", False), ("block", False), ("block", True), *itertools.product(("conv", "block"), ("odd", "even"))
+    assert found == {(*kind, columns) for kind in kinds for columns in (False, True)}
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
@@ -102,7 +123,9 @@ def test_a_layer_whose_weights_have_no_number_has_another_mode():
     blob = next(path for path in OLD if path.stem == "format6-fast2").read_bytes()
     net, info = old.integers(blob, *old._header(blob), "x")
     i = next(
-        i for i, r in enumerate(info.layers) if r["mode"] in (fmt.MODE_FAST, fmt.MODE_SWEEP) and r["flags"] & 9 == 1
+        i
+        for i, r in enumerate(info.layers)
+        if r["mode"] in (fmt.MODE_FAST, fmt.MODE_SWEEP) and r["flags"] & fmt.FLAG_EXPAND and not r["wide"]
     )
     at = fmt.PARAM.unpack_all(blob, info.header["param_off"], i + 1)[i]["weight_off"] + 8 * net.tunnels[0][i].shape.cout
     changed = bytearray(blob)
@@ -113,6 +136,17 @@ def test_a_layer_whose_weights_have_no_number_has_another_mode():
     wanted[:2, 0] = -1, -128
     np.testing.assert_array_equal(again, wanted)
     assert read(made).layers[i]["mode"] not in (fmt.MODE_FAST, fmt.MODE_SWEEP)
+
+
+def test_a_number_of_two_weights_that_is_none_is_refused():
+    """256 * 128 - 1."""
+    blob = bytearray(next(path for path in OLD if path.stem == "format7-fast1").read_bytes())
+    net, info = old.integers(bytes(blob), *old._header(blob), "x")
+    i = next(i for i, r in enumerate(info.layers) if r["mode"] == fmt.MODE_SWEEP)
+    at = fmt.PARAM.unpack_all(blob, info.header["param_off"], i + 1)[i]["weight_off"] + 8 * net.tunnels[0][i].shape.cout
+    blob[at + 16 : at + 18] = b"\xff\x7f"
+    with pytest.raises(ValueError, match="^weights: wanted them inside the blob's .* B, -128 to 127 each$"):
+        converted(seal(blob), "x")
 
 
 def test_some_fields_would_be_one_off(monkeypatch):
@@ -174,9 +208,9 @@ def test_a_damaged_blob_with_the_right_crc_is_refused_or_converted():
     ("at", "value", "said"),
     [
         (0, 0, "magic: wanted b'PNB"),
-        (4, 1, "version: wanted 2 to 6, got 1"),
-        (4, 8, "version: wanted 2 to 6, got 8"),
-        (4, 7, "is of format 7 already, which is today's: there is nothing to convert"),
+        (4, 1, "version: wanted 2 to 7, got 1"),
+        (4, 9, "version: wanted 2 to 7, got 9"),
+        (4, 8, "is of format 8 already, which is today's: there is nothing to convert"),
         (8, 0, "bytes: wanted .*, as its header says, got "),
         (12, 0, "CRC: wanted that of its bytes: the file is damaged"),
     ],
@@ -200,7 +234,7 @@ def test_what_is_refused_at_first_sight(at, value, said):
         ("patch_h", 4096, "x: wanted a patch of 4096 x 3 inside 20 x 4, got one at 0, 0"),
         ("layer_off", 1 << 31, "tables: wanted them inside the blob's 2,408 B"),
         ("label_off", 4, "tables: wanted them inside .*, labels in UTF-8"),
-        ("fc_off", 2404, "weights: wanted them inside the blob's 2,408 B"),
+        ("fc_off", 2404, "weights: wanted them inside the blob's 2,408 B, -128 to 127 each"),
         ("input_scale", float("nan"), "input_scale: wanted 1e-30 to 1e.30, got nan"),
         ("output_scale", -1.0, "output_scale: wanted 1e-30 to 1e.30, got -1"),
         ("segments", 1, "segments: wanted "),

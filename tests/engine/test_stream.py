@@ -107,7 +107,7 @@ def block(mode: int, rows: int, group: int) -> bytes:
 
 PROJECTION = 8 * 8  # biases and multipliers
 EACH = 16 // 2 + 4 * 2 + 48 + 8  # arrays of an expanded channel of `block`
-OTHERS = 8 * (8 + 9) + 2 * (8 + 8)  # stem, fully connected
+OTHERS = 4 * (16 + 2 * 12) + 2 * (8 + 8)  # stem, of whose outputs each two have 12 weights each, fully connected
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_flash_and_cache_by_hand():
     first = Layer("conv", 3, 3, 1, 0, 64, 1, 1)
     network = Network("n", ("a", "b"), 3, 3, 1, (3, 3), ((0, 0),), (first, layer), LastMap())
     plan = place(network, [(3, [(DIRECT, 1, 2)]), (3, [(DIRECT, 1, 2)])])
-    stem, own = 64 * 9, 8 * (8 + 64 * 9)
+    stem, own = 32 * (16 + 2 * 4), 8 * (8 + 64 * 9)
     times = 3 * 2  # three lines, two pixels at a time
     assert own == 4672 and Flash(0, 1 << 20).reads(network, plan) == stem + own
     assert Flash(0, 1024).reads(network, plan) == stem + times * own

@@ -57,7 +57,7 @@ Candidate = namedtuple("Candidate", "value label left right top bottom")
 CLASSIFY, DETECTION, AUDIO, RAW, HEAT = 1, 2, 3, 4, 5
 NO_CLASS = 65535
 CONV, BOTTLENECK, BLOCK, MAXPOOL, MEANPOOL, INT4, INT8 = range(1, 8)
-EXPAND, RESIDUAL, SIGNED, HEAD, COLUMNS, NARROW, BYTES = 1, 2, 4, 16, 32, 64, 128
+EXPAND, RESIDUAL, SIGNED, PAIRS, HEAD, COLUMNS, NARROW, BYTES = 1, 2, 4, 8, 16, 32, 64, 128
 FAST, SWEEP, COVER = 5, 6, 7
 GREY, RGB565, RGB888 = 1, 2, 3
 
@@ -224,6 +224,13 @@ def sample(pixels: np.ndarray, roi, height: int, width: int) -> np.ndarray:
     return ((sums.astype(np.int64) + w * h // 2) // (w * h) - 128).astype(np.int8)
 
 
+def quads(numbers: list[int]) -> tuple[list[int], list[int]]:
+    """The weights a0 a1 a2 a3 and b0 b1 b2 b3 of two outputs, of four numbers for c0 c2 c1 c3."""
+    v0, v2, v1, v3 = numbers
+    a = [(v + 128) % 256 - 128 for v in (v0, v1, v2, v3)]
+    return a, [(v - low) // 256 for v, low in zip((v0, v1, v2, v3), a, strict=True)]
+
+
 class Arrays:
     """Reads one array after the other, each padded to a multiple of 4 bytes."""
 
@@ -244,9 +251,22 @@ class Arrays:
         """Of a dense convolution: (n, kernel_h, kernel_w, cin)."""
         height, width = steps.kernel
         if layer.flags & COLUMNS:
-            bias, mult, weight = self.scaled(n, n, width, height, cin)
+            bias, mult, weight = self.outputs(layer, n, width, height, cin)
             return bias, mult, weight.swapaxes(1, 2)
-        return self.scaled(n, n, height, width, cin)
+        return self.outputs(layer, n, height, width, cin)
+
+    def outputs(self, layer: Layer, n: int, *shape: int):
+        """bias, mult (n each) and weight (n, *shape) of a dense convolution, in pairs of outputs or not."""
+        if not layer.flags & PAIRS:
+            return self.scaled(n, n, *shape)
+        inputs = int(np.prod(shape))
+        bias, mult, weight = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, -(-inputs // 4) * 4), np.int64)
+        for a in [*range(0, n - 1, 2), *([n - 2] if n % 2 else [])]:
+            for i in range(0, weight.shape[1], 4):
+                weight[a, i : i + 4], weight[a + 1, i : i + 4] = quads(self.take("<i2", 4).tolist())
+            bias[a : a + 2], mult[a : a + 2] = self.take("<i4", 2), self.take("<i4", 2)
+        assert not weight[:, inputs:].any()
+        return bias, mult, weight[:, :inputs].reshape(n, *shape)
 
 
 class FastArrays:
@@ -259,12 +279,6 @@ class FastArrays:
         out = struct.unpack_from("<" + form, self.blob, self.at)
         self.at += struct.calcsize("<" + form)
         return out
-
-    def quads(self) -> tuple[list[int], list[int]]:
-        """a0 a1 a2 a3 and b0 b1 b2 b3."""
-        v0, v2, v1, v3 = self.numbers("4h")
-        a = [(v + 128) % 256 - 128 for v in (v0, v1, v2, v3)]
-        return a, [(v - low) // 256 for v, low in zip((v0, v1, v2, v3), a, strict=True)]
 
     def read(self):
         """Expansion (None without one), depthwise convolution and projection: bias, mult, weight of each, the weights
@@ -298,7 +312,7 @@ class FastArrays:
         for a in channels[::2]:
             self.pair((bias, mult, weight), a)
             for i in range(0, weight.shape[1], 4):
-                weight[a, i : i + 4], weight[a + 1, i : i + 4] = self.quads()
+                weight[a, i : i + 4], weight[a + 1, i : i + 4] = quads(list(self.numbers("4h")))
 
     def depthwise(self, bias, mult, weight, channels: range):
         for channel in channels:
@@ -311,7 +325,7 @@ class FastArrays:
         for a in range(0, self.layer.cout, 2):
             for c in channels[::4]:
                 at = [c, c + 2, c + 1, c + 3]
-                weight[at, a], weight[at, a + 1] = self.quads()
+                weight[at, a], weight[at, a + 1] = quads(list(self.numbers("4h")))
 
     def lines_of(self, w: tuple[int, ...]) -> np.ndarray:
         """t[l][p] from the numbers of a channel."""
@@ -344,7 +358,7 @@ class Oracle:
     def __init__(self, blob: bytes):
         self.blob = bytes(blob)
         self.header = h = Header(*HEADER.unpack_from(self.blob))
-        assert h.magic == b"PNB\x1a" and h.version == 7 and h.header_bytes == HEADER.size == 116 and h.sized in (0, 1)
+        assert h.magic == b"PNB\x1a" and h.version == 8 and h.header_bytes == HEADER.size == 116 and h.sized in (0, 1)
         assert h.size == len(self.blob) and h.crc == zlib.crc32(self.blob[16:], zlib.crc32(self.blob[:12]))
         self.input_zero = np.array([h.z0, h.z1, h.z2, h.z3][: h.channels if h.channels in (1, 3) else 1])
         self.patches = [self._patch(i) for i in range(h.tunnels)]
@@ -628,7 +642,7 @@ class Oracle:
         oh, ow, _ = acc.shape
         y = x[:: layer.stride_h, :: layer.stride_w][:oh, :ow].astype(np.int64) - zero
         if layer.flags & EXPAND:
-            short_bias, short_mult, short = arrays.scaled(layer.cout, layer.cout, cin)
+            short_bias, short_mult, short = arrays.outputs(layer, layer.cout, cin)
             sums = pixel_sums(y + zero, short.T, short_bias)
             y = narrow(sums, short_mult, param.shift_2, param.zero_add) - param.zero_add
         return narrow(acc, mult, param.shift, param.zero_out, param.res_mult * y)

@@ -518,7 +518,7 @@ def window_bytes(values: int, n_out: int, pairs: int = 0) -> int:
     """C of FORMAT.md for windows of so many values and lines of n_out pixels. `pairs`: N / 2, or 0 for the usual."""
     q = (values + 3) // 4
     pairs = min(pairs or max(64 // q, 1), (n_out + 1) // 2)
-    return 16 * q * pairs + 16 * q + 36
+    return 16 * q * pairs + 4 * q
 
 
 def conv_work(stage: Stage, widths: Widths) -> int:

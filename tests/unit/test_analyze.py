@@ -129,7 +129,7 @@ def test_bytes_by_hand():
     assert (one.lines, one.ring, one.wide_ring, one.scratch, one.map_out) == (2, 2 * 4 * 4, 3 * 4 * 12, 12, 80)
     assert (two.map_in, two.map_out, two.scratch) == (80, 0, 4 + 2 * 6)
     assert stem.live == a.arena == 24 + 80 + 72 + 32 + 144 + 2 * 60 + stem.scratch
-    assert stem.scratch == (8 * 4 + 16) * 7 + 36  # 7 fours of values of a window, 4 pixels at a time
+    assert stem.scratch == (8 * 4 + 4) * 7  # 7 fours of values of a window, 4 pixels at a time, and one more
     assert one.live == stem.live - stem.scratch + 12
     assert two.live == 24 + 8 + 80 + 60 + 4 + 12
     assert end.live == 24 + 8 + 4

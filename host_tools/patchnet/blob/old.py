@@ -1,8 +1,9 @@
-"""Blobs of formats 2 to 6, read and packed anew as one of today's.
+"""Blobs of formats 2 to 7, read and packed anew as one of today's.
 
-Each format's own FORMAT.md is in the history. What they have otherwise than today's is here, and not much: arrays of
-modes 5 and 6 lie in other orders, and plans are another planner's, so that they are not kept; and before format 6, the
-order of the header's fields; layers have square kernels and half of those as padding, and all shifts but `shift` are 0.
+Each format's own FORMAT.md is in the history. What they have otherwise than today's is here, and not much: plans are
+another planner's, so that they are not kept, and weights of dense convolutions are bytes; before format 7, arrays of
+modes 5 and 6 lie in other orders; and before format 6, the order of the header's fields; layers have square kernels and
+half of those as padding, and all shifts but `shift` are 0.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from .quantized import QLayer, QNet
 from .record import BlobInfo
 from .unpack import KIND_NAMES, blob_network, blob_plan, layer_of, orders, qnet_of, read, record_of
 
-# since which format there are other tasks, the arrays of a group lie together, tables are today's
-TASKS, BY_GROUP, TABLES = 4, 5, 6
-WIDE = 8  # the flag of weights of 16 bits
+# since which format there are other tasks, the arrays of a group lie together, tables and arrays of modes 5 and 6 are
+# today's
+TASKS, BY_GROUP, TABLES, ORDERS = 4, 5, 6, 7
+WIDE = 8  # the flag of weights of 16 bits, before ORDERS
 _NAMES = (
     "magic", "version", "header_bytes", "size", "crc", "task", "channels", "tunnels", "layers", "height", "width",
     "patch_h", "patch_w", "input_zero", "fit", "aggregate", "classes", "patch_off", "layer_off", "segment_off",
@@ -109,7 +111,7 @@ def integers(blob: bytes, version: int, header: dict[str, Any], name: str) -> tu
     try:
         return qnet_of(blob, info, network, order, params, layer_of if version >= BY_GROUP else _by_kind), info
     except ValueError:
-        raise ValueError(f"weights: wanted them inside the blob's {len(blob):,} B") from None
+        raise ValueError(f"weights: wanted them inside the blob's {len(blob):,} B, -128 to 127 each") from None
 
 
 # ---------------------------------------------------------------- tables
@@ -174,12 +176,17 @@ def _tables(blob: bytes, version: int, h: dict[str, Any]) -> tuple[BlobInfo, lis
     params = param.unpack_all(blob, h["param_off"], h["tunnels"] * h["layers"] + more_layers)
     none = dict.fromkeys(("zero_mid", "zero_add", "shift_1", "shift_2"), 0)
     patches = fmt.patch_table(h["sized"]).unpack_all(blob, h["patch_off"], h["tunnels"])
-    layers = [(_layer if version < TABLES else _checked)(i, r) for i, r in enumerate(layers)]
+    layers = [_without_wide((_layer if version < TABLES else _checked)(i, r)) for i, r in enumerate(layers)]
     return BlobInfo(task, h, patches, layers, segments, labels, record), [none | param for param in params]
 
 
+def _without_wide(record: dict[str, int]) -> dict[str, int]:
+    """A layer's record with WIDE as a field: today that bit is none of the flags, or another."""
+    return record | {"flags": record["flags"] & ~WIDE, "wide": record["flags"] & WIDE}
+
+
 def _checked(i: int, record: dict[str, int]) -> dict[str, int]:
-    """A layer's record of format 6, where what it is read by is in its range."""
+    """A layer's record since format 6, where what it is read by is in its range."""
     ranges = ("kind", 1, max(KIND_NAMES)), ("mode", 0, fmt.MODE_COVER), ("stride_h", 1, 15), ("stride_w", 1, 15)
     _check_ranges(record, ranges, f"layer {i}: ")
     return record
@@ -220,9 +227,11 @@ def _orders(network: Network, info: BlobInfo, version: int) -> list[Order]:
         if record["mode"] in FAST_MODES and not (fast_order(s) and group % 4 == 0 and 4 <= group <= s.cexp):
             raise ValueError(f"layer {i}: mode {record['mode']} is not for groups of {group} of the shape {s}")
     found = orders(layers, blob_plan(info), [record["flags"] for record in info.layers])
+    if version >= ORDERS:
+        return found
     lean = [version < BY_GROUP and record["mode"] == fmt.MODE_SWEEP for record in info.layers]
     return [
-        (_Lean if its else _Quads)(**vars(order), wide=record["flags"] & WIDE > 0)
+        (_Lean if its else _Quads)(**vars(order), wide=record["wide"] > 0)
         for order, its, record in zip(found, lean, info.layers, strict=True)
     ]
 

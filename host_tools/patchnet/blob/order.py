@@ -1,4 +1,5 @@
-"""Arrays of modes fast and sweep (modpatchnet/FORMAT.md, Fast schedules): which layers may have them, their order."""
+"""Arrays of modes fast and sweep, and of dense convolutions in pairs of outputs (modpatchnet/FORMAT.md, Fast schedules,
+Weights in pairs): which layers may have them, their order."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from ..net.layers import Layer
-from ..plan.modes import FAST_SHIFT, FULL_SUMS, NARROW_SUMS, NOT_FAST, fast_shape, fours
-from .quantized import QBottleneck, QLayer, QNet, Scaled
+from ..plan.modes import FAST_SHIFT, FULL_SUMS, NARROW_SUMS, NOT_FAST, fast_shape, fours, paired_shape
+from .quantized import QBlock, QBottleneck, QConv, QLayer, QNet, Scaled
 
 # A 3x3 kernel's 12 depthwise weights where they are not line by line: line and pixel of the kernel, -- for 0.
 _ROLLING = "10 11 00 01 12 20 02 21 21 -- 22 --"
@@ -71,6 +72,26 @@ def _fast_sums(layers: tuple[QLayer, ...]) -> int:
 # ---------------------------------------------------------------- two weights in one number
 
 
+def paired(layers: tuple[QLayer, ...], mode: int, group: int) -> bool:
+    """Whether a layer's weights in this mode, in all tunnels, lie in pairs of outputs: of a convolution or a block."""
+    return all(
+        paired_shape(q.shape, mode, group) and all(_fit(_by_two(s.weight.reshape(len(s.weight), -1))) for s in dense(q))
+        for q in layers
+    )
+
+
+def dense(q: QLayer) -> tuple[Scaled, ...]:
+    """The dense convolutions of such a layer."""
+    if isinstance(q, QBlock):
+        return q.first, q.second, *([q.shortcut] if q.shortcut is not None else [])
+    return (q.conv,) if isinstance(q, QConv) else ()
+
+
+def _by_two(rows: np.ndarray) -> np.ndarray:
+    """Rows of outputs, of an odd number the last two once more instead of the last one."""
+    return np.concatenate([rows[:-1], rows[-2:]]) if len(rows) % 2 else rows
+
+
 def _fit(weight: np.ndarray) -> bool:
     """Whether all pairs of outputs' weights (outputs, inputs) have a number: 256 * b + a in 16 bits."""
     return not ((weight[1::2] == -128) & (weight[::2] < 0)).any()
@@ -103,12 +124,13 @@ class Order:
     """What the order of a layer's arrays follows from, besides its shape.
 
     `columns`: kernels lie column by column. `fast`: it is the order of modes fast and sweep, else only `columns`
-    matters.
+    and `paired` matter.
     """
 
     group: int
     columns: bool
     fast: bool = True
+    paired: bool = False
 
     parts: ClassVar[tuple[str, ...]] = "expand", "project", "depthwise"  # of a group
 
@@ -149,6 +171,28 @@ def _records(kind: np.dtype, scaled: Scaled, **more: np.ndarray) -> np.ndarray:
     for name, values in {"bias": bias, "mult": scaled.mult.reshape(shape), **more}.items():
         out[name] = values
     return out
+
+
+def _pair_type(inputs: int) -> np.dtype:
+    """Two outputs of a dense convolution of so many inputs, a multiple of 4."""
+    return np.dtype([("weight", "<i2", (inputs,)), *_SCALE.descr])
+
+
+def pairs_to_bytes(scaled: Scaled) -> bytes:
+    """A dense convolution's arrays in pairs of outputs, its weights being (outputs, inputs)."""
+    inputs = scaled.weight.shape[1]
+    weight = np.pad(scaled.weight, ((0, 0), (0, fours(inputs) - inputs)))
+    two = Scaled(*map(_by_two, (weight, scaled.bias, scaled.mult)))
+    return _records(_pair_type(fours(inputs)), two, weight=exchanged(_pairs(two.weight))).tobytes()
+
+
+def pairs_from_bytes(blob: bytes, at: int, outputs: int, inputs: int) -> tuple[Scaled, int]:
+    """Those that lie at `at`, and where they end."""
+    records = np.frombuffer(blob, _pair_type(fours(inputs)), (outputs + 1) // 2, at)
+    weight = _from_pairs(exchanged(records["weight"]))[:, :inputs]
+    arrays = (weight, *(records[name].reshape(-1).astype(np.int32) for name in ("bias", "mult")))
+    last = [*range(outputs - 1), -1]  # of an odd number of outputs the last but one is there twice
+    return Scaled(*(np.ascontiguousarray(array[last]) for array in arrays)), at + records.nbytes
 
 
 def to_bytes(q: QBottleneck, order: Order) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -22,16 +22,20 @@ from .record import Writer, check_arrays, check_sums, padded
 from .unpack import orders, record_of
 
 
-def _scaled(scaled: Scaled, axes: tuple[int, ...]) -> bytes:
+def _scaled(scaled: Scaled, axes: tuple[int, ...], paired: bool = False) -> bytes:
     """bias, mult and weights, these transposed to the blob's order."""
-    weight = np.ascontiguousarray(scaled.weight.transpose(axes)).tobytes()
-    return scaled.bias.astype("<i4").tobytes() + scaled.mult.astype("<i4").tobytes() + padded(weight)
+    weight = np.ascontiguousarray(scaled.weight.transpose(axes))
+    if paired:
+        return order_of.pairs_to_bytes(replace(scaled, weight=weight.reshape(len(weight), -1)))
+    return scaled.bias.astype("<i4").tobytes() + scaled.mult.astype("<i4").tobytes() + padded(weight.tobytes())
 
 
-def _checked(scaled: Scaled, shape: tuple[int, ...], axes: tuple[int, ...], shift: int, where: str) -> bytes:
+def _checked(
+    scaled: Scaled, shape: tuple[int, ...], axes: tuple[int, ...], shift: int, where: str, paired: bool = False
+) -> bytes:
     check_arrays(scaled, shape, where)
     check_sums(scaled, 15, shift, where)
-    return _scaled(scaled, axes)
+    return _scaled(scaled, axes, paired)
 
 
 def _kernel_axes(columns: bool) -> tuple[int, ...]:
@@ -39,9 +43,9 @@ def _kernel_axes(columns: bool) -> tuple[int, ...]:
     return (0, 2, 1, 3) if columns else (0, 1, 2, 3)
 
 
-def _conv(q: QConv, where: str, columns: bool) -> bytes:
+def _conv(q: QConv, where: str, order: Order) -> bytes:
     s = q.shape
-    return _checked(q.conv, (s.cout, s.kh, s.kw, s.cin), _kernel_axes(columns), q.shift, where)
+    return _checked(q.conv, (s.cout, s.kh, s.kw, s.cin), _kernel_axes(order.columns), q.shift, where, order.paired)
 
 
 def _bottleneck(q: QBottleneck, where: str) -> bytes:
@@ -55,14 +59,14 @@ def _bottleneck(q: QBottleneck, where: str) -> bytes:
     return out + _checked(q.project, (s.cout, s.cexp), (1, 0), q.shift, where)
 
 
-def _block(q: QBlock, where: str, columns: bool) -> bytes:
-    s, axes = q.shape, _kernel_axes(columns)
+def _block(q: QBlock, where: str, order: Order) -> bytes:
+    s, axes, paired = q.shape, _kernel_axes(order.columns), order.paired
     if (q.shortcut is not None) != s.expand or q.res_mult < 1:
         raise ValueError(f"{where}: shortcut and res_mult must go with the shape {s}")
-    out = _checked(q.first, (s.cexp, s.kh, s.kw, s.cin), axes, q.first_shift, where)
-    out += _checked(q.second, (s.cout, *pair(s.second), s.cexp), axes, q.shift, where)
+    out = _checked(q.first, (s.cexp, s.kh, s.kw, s.cin), axes, q.first_shift, where, paired)
+    out += _checked(q.second, (s.cout, *pair(s.second), s.cexp), axes, q.shift, where, paired)
     if q.shortcut is not None:
-        out += _checked(q.shortcut, (s.cout, s.cin), (0, 1), q.shortcut_shift, where)
+        out += _checked(q.shortcut, (s.cout, s.cin), (0, 1), q.shortcut_shift, where, paired)
     return out
 
 
@@ -74,15 +78,15 @@ def _pooling(q: QPooling, where: str) -> bytes:
     return struct.pack("<i", q.mult)
 
 
-def layer_bytes(q: QLayer, where: str, columns: bool) -> bytes:
-    """The arrays of a layer in their usual order, dense convolutions' kernels column by column if `columns`.
-    ValueError, beginning with `where`, if they do not fit its shape or a sum could leave its range."""
+def layer_bytes(q: QLayer, where: str, order: Order) -> bytes:
+    """The arrays of a layer in their usual order, dense convolutions' kernels column by column and in pairs as `order`
+    says. ValueError, beginning with `where`, if they do not fit its shape or a sum could leave its range."""
     if isinstance(q, QConv):
-        return _conv(q, where, columns)
+        return _conv(q, where, order)
     if isinstance(q, QBottleneck):
         return _bottleneck(q, where)
     if isinstance(q, QBlock):
-        return _block(q, where, columns)
+        return _block(q, where, order)
     return _pooling(q, where) if isinstance(q, QPooling) else b""
 
 
@@ -112,9 +116,11 @@ def _fast(q: QLayer, order: Order, where: str) -> bytes:
     return order_of.to_bytes(q, order)
 
 
-def _flags(s: Layer, step: Step, columns: bool, head: bool) -> int:
-    own = fmt.FLAG_HEAD * head
+def _flags(layers: tuple[QLayer, ...], step: Step, columns: bool, head: bool) -> int:
+    """Of a layer, as it is in all tunnels."""
+    own, s = fmt.FLAG_HEAD * head, layers[0].shape
     if s.kind != "bottleneck":
+        own |= fmt.FLAG_PAIRS * order_of.paired(layers, step.mode, step.group)
         return own | fmt.FLAG_EXPAND * s.expand | fmt.FLAG_COLUMNS * (columns and s.kind not in PLAIN)
     signed = fmt.FLAG_SIGNED if s.act == "none" else 0
     own |= fmt.FLAG_NARROW * (step.mode & NARROW > 0) | fmt.FLAG_BYTES * as_bytes(step.mode)
@@ -151,7 +157,7 @@ def _param_records(qnet: QNet, writer: Writer, orders: Sequence[Order]) -> bytes
             where = f"{name}layer {i}"
             if name and q.shape != qnet.tunnels[0][i].shape:
                 raise ValueError(f"{where}: shape differs from tunnel 0: {q.shape}")
-            piece = layer_bytes(q, where, order.columns)
+            piece = layer_bytes(q, where, order)
             at = writer.add_once(_fast(q, order, where) if order.fast else piece) if piece else 0
             out += fmt.PARAM.pack(**_params(q), weight_off=at)
     return out
@@ -239,8 +245,8 @@ def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
     _check_bits(qnet, p)
     layers, heads = d.run(), d.heads()
     flags = [
-        _flags(layer, step, columns, i in heads)
-        for i, (layer, step, columns) in enumerate(zip(layers, p.steps, _columns(layers, p), strict=True))
+        _flags(alike, step, columns, i in heads)
+        for i, (alike, step, columns) in enumerate(zip(order_of.alike(qnet), p.steps, _columns(layers, p), strict=True))
     ]
     record = record_of(d.task)
     dense = record.dense(qnet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from .. import format as fmt
 from ..net.network import End, Network, aligned
 from ..plan.place import Plan
+from .order import Order, pairs_from_bytes
 from .quantized import QEnd, QNet, Scaled
 
 
@@ -178,11 +179,15 @@ class Arrays:
         """Weights that lie output by output."""
         return self.scaled(outputs, (outputs, *inputs), tuple(range(1 + len(inputs))))
 
-    def kernels(self, outputs: int, height: int, width: int, inputs: int, *, columns: bool) -> Scaled:
-        """Those of a dense convolution, which may lie column by column."""
-        if columns:
-            return self.scaled(outputs, (outputs, width, height, inputs), (0, 2, 1, 3))
-        return self.dense(outputs, height, width, inputs)
+    def kernels(self, outputs: int, height: int, width: int, inputs: int, order: Order) -> Scaled:
+        """Those of a dense convolution, which may lie column by column, and in pairs of outputs."""
+        columns = order.columns
+        shape = (outputs, width, height, inputs) if columns else (outputs, height, width, inputs)
+        axes = (0, 2, 1, 3) if columns else (0, 1, 2, 3)
+        if not order.paired:
+            return self.scaled(outputs, shape, axes)
+        found, self.at = pairs_from_bytes(self.blob, self.at, outputs, height * width * inputs)
+        return replace(found, weight=np.ascontiguousarray(found.weight.reshape(shape).transpose(axes)))
 
     def scaled(self, outputs: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Scaled:
         """`shape` is that of the weights in the blob, `axes` bring them into the order of Scaled."""

@@ -153,7 +153,7 @@ def orders(layers: Sequence[Layer], plan: Plan, flags: Sequence[int]) -> list[Or
         for step, bits in zip(plan.steps[segment.first : stop], flags[segment.first : stop], strict=True):
             fast = step.mode in FAST_MODES
             turned = columns if fast else bool(bits & fmt.FLAG_COLUMNS)
-            out.append(Order(step.group, turned, fast))
+            out.append(Order(step.group, turned, fast, not fast and bool(bits & fmt.FLAG_PAIRS)))
     return out
 
 
@@ -168,15 +168,16 @@ def layer_of(blob: bytes, s: Layer, order: Order, param: dict) -> QLayer:
         return QBottleneck(s, *arrays, shift, zero_out, res_mult, *wide_shifts)
     take = Arrays(blob, param["weight_off"])
     if s.kind == "conv":
-        return QConv(s, take.kernels(s.cout, s.kh, s.kw, s.cin, columns=order.columns), shift, zero_out)
+        return QConv(s, take.kernels(s.cout, s.kh, s.kw, s.cin, order), shift, zero_out)
     if s.kind in CASTS:
         return QCast(s, zero_out)
     if s.kind in POOLS:
         return QPooling(s, zero_out, int(take.take("<i4", 1)[0]) if s.kind == "meanpool" else 0, shift)
     if s.kind == "block":
-        first = take.kernels(s.cexp, s.kh, s.kw, s.cin, columns=order.columns)
-        second = take.kernels(s.cout, *pair(s.second), s.cexp, columns=order.columns)
-        shortcut = take.dense(s.cout, s.cin) if s.expand else None
+        first = take.kernels(s.cexp, s.kh, s.kw, s.cin, order)
+        second = take.kernels(s.cout, *pair(s.second), s.cexp, order)
+        shortcut = take.kernels(s.cout, 1, 1, s.cin, order) if s.expand else None
+        shortcut = None if shortcut is None else replace(shortcut, weight=shortcut.weight.reshape(s.cout, s.cin))
         ends = param["shift_1"], param["zero_mid"], shift, zero_out, res_mult, param["shift_2"], param["zero_add"]
         return QBlock(s, first, second, shortcut, *ends)
     expand = take.dense(s.cexp, s.cin) if s.expand else None

@@ -34,49 +34,50 @@ from .sizes import block_windows, conv_pixels, input_map_bytes
 # non-negative least squares of the relative error to layers in 500 random plans for shapes like the zoo's
 # (tests/fit_costs.py): RGB565 of the network's own size. By hand are "fc", "cover", "sample grey",
 # pooling layers, and what "move" takes in cycles, as memmove is not modelled. A layer is met within (root mean square;
-# the worst) 2% (10%) in mode fast, 3% (12%) in mode sweep, 3% (17%) of convolutions, 7% (35%) of portable bottlenecks.
+# the worst) 2% (10%) in mode fast, 3% (11%) in mode sweep, 4% (18%) of convolutions, 7% (35%) of portable bottlenecks.
 # Larger pictures cost more in `sample`. Those of float32 are fitted to three networks by four plans each: 6% (20%), and
 # "float pool" is by hand.
 INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
-    "sample": (99.2, 7.17, 0),
+    "sample": (108, 6.15, 0),
     "sample grey": (180, 57.1, 0),
-    "conv": (1323, 10.5, 1.02),
-    "conv stage": (42.4, 1.64, 0),
-    "window": (48.1, 3.05, 0),
-    "copy": (40.7, 0, 0),
-    "nine": (14.2, 78.8, 0),
-    "odd output": (69.8, 1.11, 0),
-    "expand": (0, 48, 1.39),
-    "depthwise": (522, 24, 0),
-    "tap": (49.8, 5.46, 0),
-    "project": (0, 13.3, 3.89),
-    "row": (0, 9.97, 0),
-    "widen": (216, 0.859, 0),
+    "conv": (1370, 11.9, 1.06),
+    "conv stage": (47.9, 0, 0),
+    "window": (68, 5.18, 0),
+    "copy": (20.4, 0, 0),
+    "nine": (131, 91.3, 0),
+    "in lines": (31.2, 2.13, 0),
+    "odd output": (191, 0.529, 0),
+    "expand": (0, 48.1, 1.39),
+    "depthwise": (520, 23.7, 0),
+    "tap": (49.5, 5.47, 0),
+    "project": (0, 13.5, 3.88),
+    "row": (0, 10.3, 0),
+    "widen": (239, 0.764, 0),
     "widen odd": (0, 16.4, 0),
-    "line": (1773, 120, 0),
-    "sweep line": (1486, 0, 0),
-    "take": (816, 0, 0),
-    "take rows": (304, 0.801, 0),
-    "fast expand": (0, 12, 1.01),
-    "fast expand 8": (0, 17.7, 0),
-    "fast expand bytes": (0, 14, 1.13),
-    "single bytes": (21.8, 2.43, 0),
-    "single": (8.98, 2.65, 0),
-    "single out": (0, 3.27, 0),
-    "fast depthwise 3 1": (141, 12.6, 0),
-    "fast depthwise 3 2": (185, 8.91, 0),
-    "fast depthwise 5 1": (637, 38.7, 0),
-    "fast depthwise 5 2": (625, 47.4, 0),
-    "fast depthwise 7 1": (930, 55.5, 0),
-    "fast depthwise 7 2": (958, 65.9, 0),
+    "line": (1771, 115, 0),
+    "sweep line": (1489, 0, 0),
+    "take": (807, 0, 0),
+    "take rows": (303, 0.439, 0),
+    "fast expand": (0, 12.3, 1.02),
+    "fast expand 8": (0, 18, 0),
+    "fast expand bytes": (0, 14.4, 1.13),
+    "single bytes": (21.5, 2.34, 0),
+    "single": (10.3, 2.35, 0),
+    "single out": (0, 4.09, 0),
+    "fast depthwise 3 1": (138, 12.3, 0),
+    "fast depthwise 3 2": (181, 7.74, 0),
+    "fast depthwise 5 1": (635, 38.3, 0),
+    "fast depthwise 5 2": (622, 46.1, 0),
+    "fast depthwise 7 1": (924, 55.4, 0),
+    "fast depthwise 7 2": (958, 64.3, 0),
     "plain depthwise 1": (144, 23, 0),
-    "plain depthwise 2": (93.4, 34.3, 0),
-    "fast project": (43.4, 8.9, 1.09),
-    "sums": (0, 5.99, 0),
-    "narrow": (0, 1.37, 0),
-    "residual": (0, 4.69, 0),
-    "move": (0, 1.71, 0),
-    "pool": (844, 2.78, 0),
+    "plain depthwise 2": (91.7, 34.4, 0),
+    "fast project": (44.5, 8.99, 1.08),
+    "sums": (0, 5.81, 0),
+    "narrow": (0, 1.36, 0),
+    "residual": (0, 4.75, 0),
+    "move": (0, 1.75, 0),
+    "pool": (887, 2.87, 0),
     "pooling": (230, 8, 0),
     "pooled": (0, 12.2, 0),
     "cast": (30, 2, 0),
@@ -88,45 +89,46 @@ INSTRUCTIONS: dict[str, tuple[float, float, float]] = {
     "float pool": (119, 3, 0),
 }
 CYCLES: dict[str, tuple[float, float, float]] = {
-    "sample": (54.3, 5.08, 0),
+    "sample": (66.9, 4.17, 0),
     "sample grey": (120, 40, 0),
-    "conv": (1251, 6.36, 0.523),
-    "conv stage": (29.8, 1.18, 0),
-    "window": (30.2, 2.89, 0),
-    "copy": (34.8, 0, 0),
-    "nine": (29.9, 43.4, 0),
-    "odd output": (175, 0.375, 0),
+    "conv": (1261, 7.48, 0.547),
+    "conv stage": (33.8, 0, 0),
+    "window": (45.9, 4.79, 0),
+    "copy": (17.3, 0, 0),
+    "nine": (169, 50.8, 0),
+    "in lines": (32, 1.95, 0),
+    "odd output": (240, 0, 0),
     "expand": (0, 32.5, 0.843),
     "depthwise": (454, 12, 0),
     "tap": (41.4, 4.21, 0),
     "project": (0, 11.6, 3.33),
     "row": (0, 8.74, 0),
-    "widen": (206, 0.901, 0),
+    "widen": (207, 0.898, 0),
     "widen odd": (0, 11.8, 0),
-    "line": (1510, 200, 0),
-    "sweep line": (1415, 0, 0),
-    "take": (713, 0, 0),
-    "take rows": (216, 0, 0),
-    "fast expand": (0, 7.91, 0.519),
+    "line": (1521, 202, 0),
+    "sweep line": (1419, 0, 0),
+    "take": (714, 0, 0),
+    "take rows": (215, 0, 0),
+    "fast expand": (0, 7.95, 0.52),
     "fast expand 8": (0, 11.6, 0),
-    "fast expand bytes": (0, 9.22, 0.576),
-    "single bytes": (12.6, 2.72, 0),
-    "single": (9.41, 1.18, 0),
-    "single out": (0, 2.82, 0),
-    "fast depthwise 3 1": (113, 7.05, 0),
-    "fast depthwise 3 2": (156, 4.67, 0),
-    "fast depthwise 5 1": (486, 25.5, 0),
-    "fast depthwise 5 2": (497, 29.6, 0),
-    "fast depthwise 7 1": (685, 41.4, 0),
-    "fast depthwise 7 2": (717, 43.2, 0),
-    "plain depthwise 1": (138, 17.7, 0),
-    "plain depthwise 2": (88.1, 29.4, 0),
-    "fast project": (32.4, 5.95, 0.544),
-    "sums": (0, 6.14, 0),
+    "fast expand bytes": (0, 9.26, 0.577),
+    "single bytes": (13, 2.67, 0),
+    "single": (9.61, 1.12, 0),
+    "single out": (0, 3.02, 0),
+    "fast depthwise 3 1": (112, 7.02, 0),
+    "fast depthwise 3 2": (155, 4.5, 0),
+    "fast depthwise 5 1": (485, 25.5, 0),
+    "fast depthwise 5 2": (496, 29.4, 0),
+    "fast depthwise 7 1": (684, 41.3, 0),
+    "fast depthwise 7 2": (717, 42.9, 0),
+    "plain depthwise 1": (137, 17.7, 0),
+    "plain depthwise 2": (87.6, 29.5, 0),
+    "fast project": (32.1, 5.97, 0.543),
+    "sums": (0, 6.24, 0),
     "narrow": (0, 1.03, 0),
-    "residual": (0, 3.88, 0),
+    "residual": (0, 4.04, 0),
     "move": (0, 0.8, 0),
-    "pool": (748, 1.58, 0),
+    "pool": (743, 1.62, 0),
     "pooling": (160, 6, 0),
     "pooled": (0, 9, 0),
     "cast": (20, 1.5, 0),
@@ -139,17 +141,11 @@ CYCLES: dict[str, tuple[float, float, float]] = {
 }
 # Parts of other kernels, whose outputs are no values of the network
 INSIDE = (
-    "conv stage", "window", "nine", "odd output", "tap", "row", "widen", "widen odd", "line", "sweep line", "take",
-    "take rows", "single", "single bytes", "single out", "sums", "narrow", "residual", "pooled",
+    "conv stage", "window", "nine", "in lines", "odd output", "tap", "row", "widen", "widen odd", "line", "sweep line",
+    "take", "take rows", "single", "single bytes", "single out", "sums", "narrow", "residual", "pooled",
 )  # fmt: skip
-WINDOWS = (
-    "conv stage",
-    "window",
-    "copy",
-    "nine",
-    "odd output",
-    "single out",
-)  # of dense convolutions, around the products
+# Of dense convolutions, around the products
+WINDOWS = "conv stage", "window", "copy", "nine", "in lines", "odd output", "single out"
 CHANNELS_AT_ONCE = 16  # of the portable kernels, which take channels a few at a time
 
 # Instead of those: multiply-accumulates and outputs, whatever they take. The fast modes are left out then.
@@ -197,6 +193,11 @@ class Dense:
         return self.cin == 3 and self.lines == self.across.kernel == 3 and self.cout > 1
 
     @property
+    def in_lines(self) -> bool:
+        """Whether they are widened from where they lie, line by line of the kernel."""
+        return self.lines > 1 and self.across.kernel * self.cin % 4 == 0
+
+    @property
     def quads(self) -> int:
         return -(-self.taps * self.cin // 4)
 
@@ -210,23 +211,25 @@ def _conv_counts(view: View, passes: Passes, step: Choice) -> Counts:
 
 def _dense_counts(dense: Dense, made: int, all_out: int, strips: int, alone_out: int) -> Counts:
     """A dense convolution's of `made` lines of `all_out` pixels in `strips` strips, `alone_out` of them made one by
-    one. Windows are copied line by line of the kernel where they are `_whole`, else by pixels; but for those of `nine`
-    that lie inside the map."""
+    one. Windows are copied line by line of the kernel where they are `_whole`, else by pixels; but for those inside the
+    map that are widened from where they lie."""
     groups, kernel = dense.groups, dense.across.kernel
     lines, pixels, values = made * strips * groups, made * all_out, 4 * dense.quads
     chunks = made * groups * max(strips, -(-all_out // dense.pixels))
     whole, alone = _whole(dense.across), made * alone_out * -(-dense.cout // 2)
     copies, in_place = dense.taps - whole * dense.lines * (kernel - 1), dense.taps == 1 and dense.cin % 4 == 0
-    inside = int(pixels * whole * _whole(dense.along)) if dense.nine else 0
+    inside = int(pixels * whole * _whole(dense.along)) if dense.nine or dense.in_lines else 0
+    nine = inside * dense.nine
     windows = 0 if in_place else (pixels - inside) * groups
     odd = dense.cout > 1 and dense.cout % 2  # the last output is made together with the one before, once more
     return {
         "conv": (lines, pixels * dense.cout, pixels * dense.cout * dense.taps * dense.cin),
         "single out": (alone, alone * dense.quads, 0),
-        "conv stage": (chunks * -(-dense.cout // (2 * groups)), chunks * dense.cout * values // groups, 0),
+        "conv stage": (chunks * -(-dense.cout // (2 * groups)), 0, 0),
         "window": (windows, windows * values, 0),
         "copy": (int(windows * (dense.taps if inside else copies)), 0, 0),
-        "nine": (chunks if inside else 0, inside * groups, 0),
+        "nine": (chunks if nine else 0, nine * groups, 0),
+        "in lines": ((inside - nine) * groups * dense.lines // 2, (inside - nine) * groups * values, 0),
         "odd output": (chunks * odd, pixels * values * odd, 0),
     }
 

@@ -48,6 +48,17 @@ def fast_group(layer: Layer, group: int) -> bool:
     return group == layer.cexp or (group % 4 == 0 and 4 <= group <= min(layer.cexp, MAX_FAST_GROUP))
 
 
+def paired_shape(layer: Layer, mode: int, group: int) -> bool:
+    """Whether a layer in this mode has the shape for weights of two outputs in one number (FORMAT.md, Weights in
+    pairs); its integers decide the rest, see `order.paired`."""
+    if layer.value_bytes > 1:
+        return False
+    if layer.kind == "block":
+        return min(layer.cexp, layer.cout) > 1
+    whole = mode != GROUPS or layer.cout % 2 == group % 2 == 0
+    return layer.kind == "conv" and mode != COVER and layer.cout > 1 and whole
+
+
 NOT_FAST, FULL_SUMS, NARROW_SUMS = range(3)  # whether a layer may run in them, and with sums of 24 bits
 # Expanded channels that 24 bits are enough for as far as a shape tells: a projection's weights would have to be more
 # than 42 on an average. What is packed is looked at (`order.fast_layers`).

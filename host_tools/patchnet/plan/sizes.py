@@ -42,8 +42,6 @@ def input_map_bytes(layer: Layer) -> int:
 Parts = dict[str, int]  # of a work area, by WORK_PARTS
 WORK_PARTS = ("sums", "window", "group_ring", "values", "staging")
 
-# Behind a convolution's weights of two outputs, what its kernels keep besides (modpatchnet's pn_tiles_t).
-PROJECT_STAGE = 36
 # Expanded lines begin at a multiple of 8 bytes: what that may cost.
 GAP = 4
 
@@ -61,8 +59,8 @@ def work_parts(view: View, step: Choice, staged: bool) -> Parts:
 
 
 def _windows(quads: int, pixels: int) -> int:
-    """Room for as many windows, and for the weights of two outputs."""
-    return 8 * quads * pixels + 16 * quads + PROJECT_STAGE
+    """Room for as many windows of 16-bit values, and for one as it is brought."""
+    return 8 * quads * pixels + 4 * quads
 
 
 def _conv_work(view: View, step: Choice) -> Parts:

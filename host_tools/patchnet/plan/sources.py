@@ -8,10 +8,11 @@ from typing import Protocol
 from ..net.layers import Layer
 from ..net.network import Network
 from . import streaming
+from .float32 import is_float32
 from .lines import Passes, View
 from .modes import COVER, FAST_MODES, GROUPS, STORED, Choice, row, sweeps
 from .place import Plan, going
-from .sizes import conv_pixels
+from .sizes import block_windows, conv_pixels
 
 
 class Source(Protocol):
@@ -91,8 +92,20 @@ class Flash:
 
     def layer_reads(self, view: View, passes: Passes, step: Choice, others: int) -> int:
         whole = streaming.layer_bytes(view.layer, step[0])
+        if view.layer.kind == "block" and not is_float32(view.layer):
+            return self._block_reads(view, passes, step, whole + others)
         again = self._crowded(_in_turn(view.layer, step) + others) * (self._times(view, passes, step) - 1)
         return round(whole * (1 + again))
+
+    def _block_reads(self, view: View, passes: Passes, step: Choice, together: int) -> int:
+        """Each of its convolutions goes through a line, a few pixels at a time, before the next one does."""
+        lines, total, pixels = passes.made * view.strips, 0.0, (view.n_mid, view.n_out, view.n_out)
+        for own, (_, at_once), n in zip(
+            streaming.block_bytes(view.layer, step[0]), block_windows(view), pixels, strict=False
+        ):
+            more = lines * (-(-n // at_once) - 1)
+            total += own * (1 + self._crowded(together) * (lines - 1) + self._crowded(own) * more)
+        return round(total)
 
     def _crowded(self, together: int) -> float:
         """The part of so many bytes that share their lines of the cache with more others than there are ways."""

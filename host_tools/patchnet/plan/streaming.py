@@ -11,7 +11,7 @@ from ..net.network import Network, aligned
 from . import float32
 from .float32 import is_float32
 from .lines import Passes, View, flow, views
-from .modes import COVER, FAST_MODES, GROUPS, Choice, fours, sweeps
+from .modes import COVER, FAST_MODES, GROUPS, Choice, fours, paired_shape, sweeps
 from .place import Plan
 
 
@@ -29,14 +29,25 @@ def expand_share(layer: Layer) -> float:
     return _expansion(layer) / _channel(layer)
 
 
-def _row(layer: Layer) -> int:
-    """Arrays of an output of a convolution."""
-    return 8 + layer.taps * layer.cin
-
-
 def _scaled(outputs: int, weights: int) -> int:
     """Biases, multipliers and weights."""
     return 8 * outputs + aligned(weights)
+
+
+def _pairs(outputs: int, inputs: int) -> int:
+    """Those of two outputs together."""
+    return (outputs + 1) // 2 * (16 + 2 * fours(inputs))
+
+
+def _dense(outputs: int, inputs: int, paired: bool) -> int:
+    """Those of a convolution."""
+    return _pairs(outputs, inputs) if paired else _scaled(outputs, outputs * inputs)
+
+
+def _outputs(layer: Layer, step: Choice, n: int) -> int:
+    """Those of some outputs of a convolution."""
+    (mode, _, group), inputs = step, layer.taps * layer.cin
+    return _pairs(n, inputs) if paired_shape(layer, mode, group) else n * (8 + inputs)
 
 
 def layer_bytes(layer: Layer, mode: int) -> int:
@@ -46,16 +57,21 @@ def layer_bytes(layer: Layer, mode: int) -> int:
     if mode in FAST_MODES:
         return 8 * layer.cout + layer.cexp * _channel(layer)
     if layer.kind == "conv":
-        return _scaled(layer.cout, layer.weights)
+        return _dense(layer.cout, layer.taps * layer.cin, paired_shape(layer, mode, 0))
     if layer.kind in PLAIN:
         return 4 * (layer.kind == "meanpool")
     if layer.kind == "block":
-        second = math.prod(pair(layer.second)) * layer.cexp
-        first = _scaled(layer.cexp, layer.cexp * layer.taps * layer.cin)
-        shortcut = _scaled(layer.cout, layer.cout * layer.cin) if layer.expand else 0
-        return first + _scaled(layer.cout, layer.cout * second) + shortcut
+        return sum(block_bytes(layer, mode))
     expand = _scaled(layer.cexp, layer.cexp * layer.cin) if layer.expand else 0
     return expand + _scaled(layer.cexp, layer.cexp * layer.taps) + _scaled(layer.cout, layer.cexp * layer.cout)
+
+
+def block_bytes(layer: Layer, mode: int) -> tuple[int, ...]:
+    """Arrays of each of a block's convolutions: the two, and the shortcut's if there is one."""
+    paired = paired_shape(layer, mode, 0)
+    first = _dense(layer.cexp, layer.taps * layer.cin, paired)
+    second = _dense(layer.cout, math.prod(pair(layer.second)) * layer.cexp, paired)
+    return first, second, *([_dense(layer.cout, layer.cin, paired)] if layer.expand else [])
 
 
 def end_bytes(network: Network) -> int:
@@ -70,7 +86,7 @@ def part_bytes(layer: Layer, step: Choice) -> int:
     if mode in FAST_MODES:
         return 8 * layer.cout + group * _channel(layer)
     if layer.kind == "conv":
-        return _row(layer) * min(layer.cout, group if mode == GROUPS else LEAST_OUTPUTS)
+        return _outputs(layer, step, min(layer.cout, group if mode == GROUPS else LEAST_OUTPUTS))
     return layer_bytes(layer, mode)
 
 
@@ -83,9 +99,9 @@ def read_bytes(view: View, passes: Passes, step: Choice, buffer: int) -> int:
     if mode not in FAST_MODES and layer.kind != "conv":
         raise ValueError(f"layer: needs {whole:,} B of weights at a time, stream {buffer:,} B")
     if layer.kind == "conv":
-        once = mode == GROUPS or buffer // _row(layer) >= layer.cout
+        all_outputs = _outputs(layer, step, layer.cout)
         lines = layer.h + 1 if mode == COVER else passes.made
-        return layer.cout * _row(layer) * (1 if once else lines * view.strips)
+        return all_outputs * (1 if mode == GROUPS or all_outputs <= buffer else lines * view.strips)
     ahead = 0 if sweeps(mode) or not layer.expand else min(view.lines.ahead, view.lines.lines_in)
     times = (passes.chunks if sweeps(mode) else passes.made + ahead) * view.strips
     scales, each = 8 * layer.cout, _channel(layer)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .. import data, rooms
 from ..blob.files import integers_of, is_quantized, what_is
+from ..blob.order import Order
 from ..blob.pack import layer_bytes
 from ..blob.qnet_file import save
 from ..blob.quantized import QNet
@@ -140,7 +141,8 @@ def shared(qnet: QNet) -> bool:
     """Whether all tunnels have the same weights: of a packed network nothing else tells."""
     first, *others = qnet.tunnels
     pairs = (pair for chain in others for pair in zip(first, chain, strict=True))
-    return all(layer_bytes(one, "", False) == layer_bytes(other, "", False) for one, other in pairs)
+    order = Order(0, columns=False, fast=False)
+    return all(layer_bytes(one, "", order) == layer_bytes(other, "", order) for one, other in pairs)
 
 
 def after(network: Network, ram: int | None) -> tuple[int, ...]:

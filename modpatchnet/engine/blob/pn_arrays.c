@@ -21,6 +21,27 @@ int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, i
     return err;
 }
 
+// Whether the weights of inputs that only make `inputs` a multiple of four are zero, at `end` of a pair of outputs,
+// where they are the last of c0 c2 c1 c3.
+static bool rest_ok(uint32_t inputs, const uint8_t *end) {
+    uint32_t some = 0;
+    for (uint32_t i = inputs % 4; i % 4 > 0; i++) {
+        some |= pn_u16(end - 8 + 2 * (i < 3 ? 3 - i : i));
+    }
+    return some == 0;
+}
+
+int pn_check_pairs(const uint8_t *p, uint32_t n, uint32_t products, int shift) {
+    uint32_t weights = 8 * ((products + 3) / 4), bytes = pn_pair_bytes((products + 3) / 4);
+    int err = PN_OK;
+    for (uint32_t i = 0; i < n + n % 2 && err == PN_OK; i++) {
+        const uint8_t *pair = p + i / 2 * bytes, *scale = pair + weights + i % 2 * 4;
+        err = check_scale(scale, scale + 8, products, 15, shift);
+        err = err ? err : rest_ok(products, pair + weights) ? PN_OK : PN_ERR_WEIGHTS;
+    }
+    return err;
+}
+
 // Checks the arrays at *off (n outputs, `weights` weights, see pn_check_scaled) and moves *off behind them. This and
 // those below leave out what is not in memory.
 static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t weights, uint32_t products, int bits,
@@ -49,16 +70,6 @@ static bool taps_ok(const pn_fast_t *f, const uint8_t *w) {
     return ok;
 }
 
-// Whether the weights of input channels that only make them a multiple of four are zero, at `end` of a pair of
-// channels, where they are the last of c0 c2 c1 c3.
-static bool rest_ok(const pn_fast_t *f, const uint8_t *end) {
-    uint32_t some = 0;
-    for (uint32_t i = f->cin % 4u; f->expands && i % 4 > 0; i++) {
-        some |= pn_u16(end - 8 + 2 * (i < 3 ? 3 - i : i));
-    }
-    return some == 0;
-}
-
 // The biases and multipliers of the projection.
 static int check_narrow(const pn_fast_t *f) {
     int err = PN_OK;
@@ -78,7 +89,7 @@ static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_
         const uint8_t *d = w->depthwise + (c + 1) * bytes->channel - 8;
         err = f->expands ? check_scale(e, e + 8, f->cin, 15, f->shift_expand) : PN_OK;
         err = err ? err : check_scale(d, d + 4, taps, 15, f->shift_depthwise);
-        bool good = taps_ok(f, d + 8 - bytes->channel) && rest_ok(f, pair + bytes->pair);
+        bool good = taps_ok(f, d + 8 - bytes->channel) && (!f->expands || rest_ok(f->cin, pair + bytes->pair));
         err = err ? err : good ? PN_OK : PN_ERR_WEIGHTS;
     }
     return err;
@@ -89,7 +100,7 @@ static int check_group(const pn_fast_t *f, const pn_fast_weights_t *w, const pn_
 static void add_bounds(const uint8_t *w, uint32_t n, uint32_t output, int32_t *most, int32_t *least) {
     w += output / 2 * 2 * n;
     for (uint32_t c = 0; c < n; c++, w += 2) {
-        pn_two_t two = pn_fast_two(w);
+        pn_two_t two = pn_two(w);
         int32_t weight = output % 2 ? two.b : two.a;
         *(weight > 0 ? most : least) += 255 * weight;
     }
@@ -189,6 +200,21 @@ static int check_dense(const pn_model_t *m, uint32_t *off, uint32_t n, uint32_t 
                         : check_scaled(m, off, n, (uint64_t)n * products, products, 15, shift);
 }
 
+// `n` outputs of a convolution or block, `products` each.
+static int check_conv(const pn_model_t *m, const pn_layer_t *l, uint32_t *off, uint32_t n, uint32_t products,
+    int shift) {
+    if (!pn_paired(l->flags)) {
+        return check_dense(m, off, n, products, shift);
+    }
+    uint64_t bytes = (uint64_t)(n + 1) / 2 * pn_pair_bytes((products + 3) / 4);
+    if (!pn_in_weights(m, *off, bytes) || shift > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    const uint8_t *p = pn_array(m, *off);
+    *off += (uint32_t)bytes;
+    return p == NULL ? PN_OK : pn_check_pairs(p, n, products, shift);
+}
+
 int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {
     uint32_t taps = (uint32_t)l->y.kernel * l->x.kernel, second = (uint32_t)l->y.second * l->x.second * l->cexp;
     bool expand = l->flags & PN_FLAG_EXPAND;
@@ -199,15 +225,15 @@ int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *en
     }
     switch (l->kind) {
         case PN_KIND_CONV:
-            return check_dense(m, end, l->cout, taps * l->cin, l->shift);
+            return check_conv(m, l, end, l->cout, taps * l->cin, l->shift);
         case PN_KIND_BOTTLENECK:
             err = expand ? check_dense(m, end, l->cexp, l->cin, l->shift_1) : PN_OK;
             err = err ? err : check_dense(m, end, l->cexp, taps, l->shift_2);
             return err ? err : check_dense(m, end, l->cout, l->cexp, l->shift);
         case PN_KIND_BLOCK:
-            err = check_dense(m, end, l->cexp, taps * l->cin, l->shift_1);
-            err = err ? err : check_dense(m, end, l->cout, second, l->shift);
-            return err || !expand ? err : check_dense(m, end, l->cout, l->cin, l->shift_2);
+            err = check_conv(m, l, end, l->cexp, taps * l->cin, l->shift_1);
+            err = err ? err : check_conv(m, l, end, l->cout, second, l->shift);
+            return err || !expand ? err : check_conv(m, l, end, l->cout, l->cin, l->shift_2);
         case PN_KIND_MEANPOOL:
             return pn_floats(m) ? PN_OK : check_mean(m, l, taps, end);
         default: // a maximum and casts take no weights

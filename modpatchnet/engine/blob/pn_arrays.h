@@ -20,6 +20,10 @@ int pn_check_arrays(pn_model_t *m, uint32_t tunnel, uint32_t first, uint32_t n, 
 // must fit int32 when shifted left by `shift`.
 int pn_check_scaled(const uint8_t *p, uint32_t n, uint32_t products, int bits, int shift);
 
+// Pairs of outputs in memory at `p`, the last one of which may be there twice: sums of `products` products, and what
+// makes them fours is zero.
+int pn_check_pairs(const uint8_t *p, uint32_t n, uint32_t products, int shift);
+
 // Of a bottleneck in the fast layout, those of the projection and of channels from..from+n-1, whole groups.
 int pn_check_fast(const pn_fast_t *f, uint32_t from, uint32_t n);
 

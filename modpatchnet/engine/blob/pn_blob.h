@@ -87,6 +87,11 @@ static inline pn_scaled_t pn_scaled_from(const pn_model_t *m, uint32_t off, uint
     return s;
 }
 
+// Whether a layer's weights of each two outputs lie in one number each: of a convolution or a block.
+static inline bool pn_paired(uint32_t flags) {
+    return flags & PN_FLAG_PAIRS;
+}
+
 // Whether a layer in this mode runs in the layout of the fast kernels.
 static inline bool pn_fast_mode(uint32_t mode) {
     return mode == PN_MODE_FAST || mode == PN_MODE_SWEEP;

@@ -29,7 +29,7 @@
 #define PN_ERR_NO_FLOAT32 (-19) // a float32 network, and the engine is built without (PN_NO_FLOAT32)
 
 #define PN_MAGIC 0x1a424e50u
-#define PN_VERSION 7
+#define PN_VERSION 8
 #define PN_ALIGN 4
 #define PN_TASK_CLASSIFY 1
 #define PN_TASK_DETECT 2
@@ -51,6 +51,7 @@
 #define PN_FLAG_EXPAND 1
 #define PN_FLAG_RESIDUAL 2
 #define PN_FLAG_SIGNED 4
+#define PN_FLAG_PAIRS 8
 #define PN_FLAG_HEAD 16
 #define PN_FLAG_COLUMNS 32
 #define PN_FLAG_NARROW 64

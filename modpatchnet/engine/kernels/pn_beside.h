@@ -277,7 +277,7 @@ static void pn_put_row(uint8_t *out, int around, uint32_t before, const uint8_t 
 static void pn_add_values(pn_values_t x, const uint8_t *w, uint32_t n, int32_t *a, int32_t *b) {
     for (uint32_t i = 0; i < x.quads; i++, w += 8, x.at += 4 * x.pitch) {
         const int16_t *one = x.at, *two = x.at + 2 * x.pitch;
-        pn_two_t w0 = pn_fast_two(w), w1 = pn_fast_two(w + 2), w2 = pn_fast_two(w + 4), w3 = pn_fast_two(w + 6);
+        pn_two_t w0 = pn_two(w), w1 = pn_two(w + 2), w2 = pn_two(w + 4), w3 = pn_two(w + 6);
         for (uint32_t k = 0; k < n; k++, one += 2, two += 2) {
             a[k] += one[0] * w0.a + one[1] * w1.a + two[0] * w2.a + two[1] * w3.a;
             b[k] += one[0] * w0.b + one[1] * w1.b + two[0] * w2.b + two[1] * w3.b;

@@ -65,25 +65,18 @@ pn_windows_t pn_conv_windows(const pn_conv_t *c, int x0, uint32_t pixels, int8_t
     return brought;
 }
 
+static int8_t end(const pn_conv_t *c, int32_t acc, int32_t mult, const int8_t *x) {
+    int32_t added = x == NULL ? 0 : c->res_mult * *x;
+    return pn_narrow_end(pn_narrow_q8(acc, c->shift, mult) + c->zero_q8 + added);
+}
+
 void pn_conv_dots(const pn_conv_t *c, pn_windows_t windows, uint32_t pixels, int8_t *out, int step) {
     int n = c->in.lines * c->in.pixels * c->cin;
     const int8_t *x = c->x;
-    int32_t sums[4];
     for (; pixels > 0; pixels--, windows.at += windows.step, out += step) {
         const int8_t *weight = c->weight;
         for (int i = 0; i < c->cout; i++, weight += n) {
-            int32_t acc, added = x == NULL ? 0 : c->res_mult * x[i];
-            if (PN_DSP) { // which has kernels of its own for more than one output
-                acc = pn_dot(windows.at, weight, n, c->bias[i]);
-            } else {
-                if (i % 4 == 0) {
-                    int some = c->cout - i < 4 ? c->cout - i : 4;
-                    memcpy(sums, c->bias + i, (size_t)some * sizeof(sums[0]));
-                    pn_dots(windows.at, weight, n, n, some, sums);
-                }
-                acc = sums[i % 4];
-            }
-            out[i] = pn_narrow_end(pn_narrow_q8(acc, c->shift, c->mult[i]) + c->zero_q8 + added);
+            out[i] = end(c, pn_dot(windows.at, weight, n, c->bias[i]), c->mult[i], x == NULL ? NULL : x + i);
         }
         x = x == NULL ? NULL : x + c->x_step;
     }
@@ -91,8 +84,121 @@ void pn_conv_dots(const pn_conv_t *c, pn_windows_t windows, uint32_t pixels, int
 
 #if !PN_DSP
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+
+static inline __m128i load(const void *p) {
+    return _mm_loadu_si128((const __m128i *)p);
+}
+
+static inline __m128i load8(const void *p) {
+    return _mm_loadl_epi64((const __m128i *)p);
+}
+
+// Eight values, four of which may be zeros, as 16-bit ones in the order of their weights.
+static void widen(const int8_t *in, uint32_t quads, int16_t *to) {
+    for (; quads > 0; quads -= quads > 1 ? 2 : 1, in += 8, to += 8) {
+        int32_t four;
+        memcpy(&four, in, 4);
+        __m128i v = quads > 1 ? load8(in) : _mm_cvtsi32_si128(four);
+        v = _mm_srai_epi16(_mm_unpacklo_epi8(v, v), 8);
+        v = _mm_shufflehi_epi16(_mm_shufflelo_epi16(v, 0xd8), 0xd8);
+        if (quads > 1) {
+            _mm_storeu_si128((__m128i *)(void *)to, v);
+        } else {
+            _mm_storel_epi64((__m128i *)(void *)to, v);
+        }
+    }
+}
+
+typedef struct {
+    __m128i xa, xb, ya, yb;
+} four_t;
+
+static inline void add_products(four_t *f, __m128i x, __m128i y, __m128i both) {
+    __m128i low = _mm_slli_epi16(both, 8);
+    __m128i a = _mm_srai_epi16(low, 8), b = _mm_add_epi16(_mm_srai_epi16(both, 8), _mm_srli_epi16(low, 15));
+    f->xa = _mm_add_epi32(f->xa, _mm_madd_epi16(x, a));
+    f->xb = _mm_add_epi32(f->xb, _mm_madd_epi16(x, b));
+    f->ya = _mm_add_epi32(f->ya, _mm_madd_epi16(y, a));
+    f->yb = _mm_add_epi32(f->yb, _mm_madd_epi16(y, b));
+}
+
+static inline __m128i halves(__m128i a, __m128i b) {
+    return _mm_add_epi32(_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+}
+
+// Adds the products of two pixels' windows with two outputs' weights to sums: x's a and b, y's a and b.
+static void pair_sums(const int16_t *x, const int16_t *y, const uint8_t *w, uint32_t quads, int32_t *sums) {
+    __m128i zero = _mm_setzero_si128();
+    four_t f = { zero, zero, zero, zero };
+    for (; quads > 1; quads -= 2, x += 8, y += 8, w += 16) {
+        add_products(&f, load(x), load(y), load(w));
+    }
+    if (quads > 0) {
+        add_products(&f, load8(x), load8(y), load8(w));
+    }
+    __m128i low = halves(f.xa, f.xb), high = halves(f.ya, f.yb);
+    low = _mm_add_epi32(_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high));
+    _mm_storeu_si128((__m128i *)(void *)sums, _mm_add_epi32(load(sums), low));
+}
+#else
+// Values as 16-bit ones in the order of their weights.
+static void widen(const int8_t *in, uint32_t quads, int16_t *to) {
+    for (; quads > 0; quads--, in += 4, to += 4) {
+        to[0] = in[0];
+        to[1] = in[2];
+        to[2] = in[1];
+        to[3] = in[3];
+    }
+}
+
+// Adds the products of two pixels' windows with two outputs' weights to sums: x's a and b, y's a and b.
+static void pair_sums(const int16_t *x, const int16_t *y, const uint8_t *w, uint32_t quads, int32_t *sums) {
+    for (uint32_t i = 0; i < 4 * quads; i++, w += 2) {
+        pn_two_t two = pn_two(w);
+        sums[0] += x[i] * two.a;
+        sums[1] += x[i] * two.b;
+        sums[2] += y[i] * two.a;
+        sums[3] += y[i] * two.b;
+    }
+}
+#endif
+
+// Outputs `at` and at + 1, whose arrays `pair` is, of pixels whose windows are there.
+static void pair_pixels(const pn_conv_t *c, const uint8_t *pair, int at, uint32_t pixels, int8_t *out, int step) {
+    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+    const int32_t *bias = (const int32_t *)(const void *)(pair + 8 * quads), *mult = bias + 2;
+    const int16_t *x = (const int16_t *)(const void *)c->work;
+    const int8_t *added = c->x == NULL ? NULL : c->x + at;
+    out += at;
+    for (uint32_t n; pixels > 0; pixels -= n, x += 8 * quads) {
+        int32_t sums[4] = { bias[0], bias[1], bias[0], bias[1] };
+        n = pixels > 1 ? 2 : 1;
+        pair_sums(x, n > 1 ? x + 4 * quads : x, pair, quads, sums);
+        for (uint32_t k = 0; k < 2 * n; k += 2, out += step) {
+            out[0] = end(c, sums[k], mult[0], added);
+            out[1] = end(c, sums[k + 1], mult[1], added == NULL ? NULL : added + 1);
+            added = added == NULL ? NULL : added + c->x_step;
+        }
+    }
+}
+
 void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step) {
-    pn_conv_dots(c, pn_conv_windows(c, x0, pixels, (int8_t *)c->work), pixels, out, step);
+    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+    int16_t *x = (int16_t *)(void *)c->work;
+    int8_t *room = (int8_t *)(x + 4 * quads * pixels);
+    if (c->pairs == NULL) {
+        pn_conv_dots(c, pn_conv_windows(c, x0, pixels, (int8_t *)c->work), pixels, out, step);
+        return;
+    }
+    for (uint32_t i = 0; i < pixels; i++) {
+        widen(pn_conv_windows(c, x0 + (int)i * c->stride, 1, room).at, quads, x + 4 * quads * i);
+    }
+    const uint8_t *pair = c->pairs;
+    for (int at = 0; at < c->cout; at += 2, pair += pn_pair_bytes(quads)) {
+        pair_pixels(c, pair, at + 1 < c->cout ? at : at - 1, pixels, out, step);
+    }
 }
 
 #endif

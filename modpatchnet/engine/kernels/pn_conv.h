@@ -9,13 +9,17 @@
 // weights.
 //   in: lines hold cin int8 a pixel
 //   zero: value outside the map, one for each channel (`zero_step` 1) or one for all (`zero_step` 0)
-//   weight: int8, as many an output channel;  bias, mult: int32[cout];  zero_q8 = 256 * zero_out + 128
+//   pairs: each two outputs' weights, biases and multipliers (FORMAT.md, Weights in pairs), of an odd cout the last two
+//     outputs' once more, where it is 1 also those of the one before it; NULL: there are, instead,
+//   weight: int8, as many an output channel;  bias, mult: int32[cout]
+//   zero_q8 = 256 * zero_out + 128
 //   x: what is added to the first pixel, cout int8, `x_step` bytes to the next one's, times res_mult (zero_q8 then has
 //     -res_mult * its zero point); NULL: nothing
-//   work: pn_conv_bytes for as many pixels, at a multiple of 4
+//   work: pn_conv_bytes for as many pixels, at a multiple of 4: windows of 16-bit values, and one as it is brought
 typedef struct {
     pn_taps_t in;
     const int8_t *zero;
+    const uint8_t *pairs;
     const int8_t *weight;
     const int32_t *bias, *mult;
     int32_t zero_q8;
@@ -32,7 +36,7 @@ static inline uint32_t pn_conv_quads(uint32_t taps, uint32_t cin) {
 
 // Bytes of `work` for `pixels` output pixels, an even number.
 static inline uint32_t pn_conv_bytes(uint32_t quads, uint32_t pixels) {
-    return 8 * quads * pixels + 16 * quads + PN_PROJECT_SPILL;
+    return 8 * quads * pixels + 4 * quads;
 }
 
 // `pixels` output pixels, at most as many as `work` is for.

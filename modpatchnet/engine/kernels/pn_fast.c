@@ -42,7 +42,7 @@ pn_fast_area_t pn_fast_area(const pn_fast_t *f) {
 
 pn_fast_arrays_t pn_fast_arrays(const pn_fast_t *f) {
     pn_fast_arrays_t a;
-    a.pair = f->expands ? 16 + pn_fast_quads(f) * 8 : 0;
+    a.pair = f->expands ? pn_pair_bytes(pn_fast_quads(f)) : 0;
     a.channel = f->kernel * (f->kernel - 1u) * 2 + 8;
     a.project = f->cout;
     a.each = a.pair / 2 + a.channel + a.project;

@@ -105,16 +105,6 @@ static inline pn_fast_weights_t pn_fast_weights(const pn_fast_t *f, const pn_fas
     return w;
 }
 
-// The weights of two output channels that a number of 16 bits stands for (FORMAT.md, Fast schedules).
-typedef struct {
-    int32_t a, b;
-} pn_two_t;
-static inline pn_two_t pn_fast_two(const uint8_t *p) {
-    int32_t a = (int8_t)p[0], v = p[0] + 256 * (int8_t)p[1];
-    pn_two_t two = { a, (v - a) / 256 };
-    return two;
-}
-
 // Where kept lines lie.
 static inline uint8_t *pn_fast_kept(const pn_fast_t *f, const pn_fast_area_t *a) {
     return f->sweep ? f->work + a->kept_at : f->wide;

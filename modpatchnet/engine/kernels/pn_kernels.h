@@ -15,13 +15,23 @@
 #define PN_DSP 0
 #endif
 
-// Behind the unpacked weights of a pair of outputs, 16 bytes for each quad of inputs, a convolution's assembly keeps what
-// it does not have registers for while it goes over a line, in words: output, step and end, the residual's multiplier,
-// the zero point, the pair's multipliers, and the residual's place and step.
-#define PN_PROJECT_SPILL 36
-
 #define PN_MAX_KERNEL 15 // lines, and pixels of a line
 #define PN_MAX_FAST_KERNEL 7
+
+// Weights of two output channels that a number of 16 bits stands for (FORMAT.md, Weights in pairs).
+typedef struct {
+    int32_t a, b;
+} pn_two_t;
+static inline pn_two_t pn_two(const uint8_t *p) {
+    int32_t a = (int8_t)p[0], v = p[0] + 256 * (int8_t)p[1];
+    pn_two_t two = { a, (v - a) / 256 };
+    return two;
+}
+
+// Bytes of a pair of outputs: the numbers of so many fours of inputs, two biases, two multipliers.
+static inline uint32_t pn_pair_bytes(uint32_t quads) {
+    return 16 + 8 * quads;
+}
 
 // What a kernel of `lines` x `pixels` reads: lines of `w` pixels (rows, or columns of the picture), and the weights'
 // order that goes with them.

@@ -4,27 +4,34 @@
 #include "engine/blob/pn_arrays.h"
 #include "engine/run/pn_stage.h"
 
-// Arrays that can be read output by output.
+// Arrays that can be read output by output: place in the blob, outputs, weights of each (products of at most 2^bits in a
+// sum), and whether they go in pairs.
 typedef struct {
-    uint32_t at, outputs, row; // place in the blob, outputs, weights of each: products of at most 2^bits in a sum
+    uint32_t at, outputs, row;
     int bits, shift;
+    bool pairs;
 } rows_t;
 
 static rows_t fc_rows(const pn_model_t *m) {
-    rows_t r = { pn_u32(m->blob + PN_HEADER_FC_OFF), m->classes, m->features, 14, m->blob[PN_HEADER_FC_SHIFT] };
+    rows_t r = { pn_u32(m->blob + PN_HEADER_FC_OFF), m->classes, m->features, 14, m->blob[PN_HEADER_FC_SHIFT], false };
     return r;
 }
 
-static rows_t conv_rows(uint32_t at, uint32_t outputs, const pn_axis_t *a, const pn_axis_t *b, uint32_t cin,
-    int shift) {
-    rows_t r = { at, outputs, a->kernel * b->kernel * cin, 15, shift };
+static rows_t conv_rows(uint32_t at, uint32_t outputs, const pn_axis_t *a, const pn_axis_t *b, uint32_t cin, int shift,
+    uint32_t flags) {
+    rows_t r = { at, outputs, a->kernel * b->kernel * cin, 15, shift, pn_paired(flags) };
     return r;
+}
+
+// Bytes of `n` outputs.
+static uint32_t rows_bytes(const rows_t *r, uint32_t n) {
+    return r->pairs ? (n + 1) / 2 * pn_pair_bytes((r->row + 3) / 4) : n * (8 + r->row);
 }
 
 // Outputs of a part that begins with `from`.
 static uint32_t outputs_at_once(const pn_model_t *m, const rows_t *r, uint32_t from) {
-    uint32_t n = m->weights.bytes / (r->row + 8), left = r->outputs - from;
-    return n < left ? n & ~3u : left;
+    uint32_t left = r->outputs - from;
+    return rows_bytes(r, left) <= m->weights.bytes ? left : m->weights.bytes / rows_bytes(r, 4) * 4;
 }
 
 static const pn_stage_t *stage_of(const pn_model_t *m) {
@@ -36,7 +43,7 @@ static rows_t rows_of(const pn_model_t *m, bool fc) {
         return fc_rows(m);
     }
     const pn_stage_t *s = stage_of(m);
-    return conv_rows(pn_weight_off(m, s), s->cout, &s->along, &s->across, s->cin, s->shift);
+    return conv_rows(pn_weight_off(m, s), s->cout, &s->along, &s->across, s->cin, s->shift, s->flags);
 }
 
 // Outputs of a convolution or of the fully connected layer from `from` on.
@@ -76,12 +83,12 @@ static PN_APART void want(pn_model_t *m, uint32_t at, uint32_t bytes, uint32_t t
     m->weights.want_to = to;
 }
 
-// Where a part of rows lies: all of them in one stretch, else biases, multipliers and weights apart. Returns how many
-// stretches there are.
+// Where a part of rows lies: pairs, and all of them, in one stretch, else biases, multipliers and weights apart. Returns
+// how many stretches there are.
 static uint32_t want_rows(pn_model_t *m, const rows_t *r, uint32_t i) {
     uint32_t from = m->weights.part.from, n = m->weights.part.n;
-    if (n == r->outputs) {
-        want(m, r->at, n * (8 + r->row), 0);
+    if (r->pairs || n == r->outputs) {
+        want(m, r->at + rows_bytes(r, from), rows_bytes(r, n), 0);
         return 1;
     }
     if (i < 2) {
@@ -132,7 +139,8 @@ static int check_part(pn_model_t *m, bool fc) {
     m->fault_layer = fc ? PN_NO_LAYER : stage_of(m)->index;
     if (is_rows(m, fc)) {
         rows_t r = rows_of(m, fc);
-        return pn_check_scaled(m->weights.at, m->weights.part.n, r.row, r.bits, r.shift);
+        return r.pairs ? pn_check_pairs(m->weights.at, m->weights.part.n, r.row, r.shift)
+                       : pn_check_scaled(m->weights.at, m->weights.part.n, r.row, r.bits, r.shift);
     }
     const pn_stage_t *s = stage_of(m);
     if (!fc && pn_is_fast(s)) {
@@ -227,13 +235,13 @@ static uint32_t larger(uint32_t a, uint32_t b) {
 }
 
 static uint32_t least_rows(const rows_t *r, uint32_t n) {
-    return (n < r->outputs ? n : r->outputs) * (r->row + 8);
+    return rows_bytes(r, n < r->outputs ? n : r->outputs);
 }
 
 // Bytes of the smallest parts in which a layer can be done.
 static uint32_t least_part(pn_model_t *m, const pn_layer_t *l, uint32_t tunnel) {
     if (l->kind == PN_KIND_CONV && !pn_floats(m)) {
-        rows_t r = conv_rows(0, l->cout, &l->y, &l->x, l->cin, 0);
+        rows_t r = conv_rows(0, l->cout, &l->y, &l->x, l->cin, 0, l->flags);
         return least_rows(&r, l->mode == PN_MODE_GROUPS ? l->group : PN_LEAST_OUTPUTS);
     }
     if (pn_fast_mode(l->mode)) {

@@ -7,31 +7,29 @@ enum { BLOCK_FIRST, BLOCK_SECOND, BLOCK_SHORTCUT };
 
 static void block_conv(const pn_model_t *m, const pn_stage_t *s, int which, pn_conv_t *c) {
     const uint8_t *p = pn_array(m, pn_weight_off(m, s)), *param = pn_stage_param(m, s);
-    uint32_t cin = s->cin, cout = s->cexp;
-    pn_axis_t along = s->along, across = s->across;
     int shift_at = PN_PARAM_SHIFT_1, zero_at = PN_PARAM_ZERO_MID;
-    pn_scaled_t a = pn_scaled(p, cout, window_values(s) * cout, &p);
+    c->in.lines = s->along.kernel;
+    c->in.pixels = s->across.kernel;
+    c->cin = s->cin;
+    c->cout = s->cexp;
+    p = conv_arrays(s, p, s->cexp, 0, c);
     if (which != BLOCK_FIRST) {
-        along.kernel = along.second;
-        across.kernel = across.second;
-        cin = s->cexp;
-        cout = s->cout;
+        c->in.lines = s->along.second;
+        c->in.pixels = s->across.second;
+        c->cin = s->cexp;
+        c->cout = s->cout;
         shift_at = PN_PARAM_SHIFT;
         zero_at = PN_PARAM_ZERO_OUT;
-        a = pn_scaled(p, cout, (uint32_t)along.kernel * across.kernel * cin * cout, &p);
+        p = conv_arrays(s, p, s->cout, 0, c);
     }
     if (which == BLOCK_SHORTCUT) {
-        along.kernel = across.kernel = 1;
-        cin = s->cin;
+        c->in.lines = c->in.pixels = 1;
+        c->cin = s->cin;
         shift_at = PN_PARAM_SHIFT_2;
         zero_at = PN_PARAM_ZERO_ADD;
-        a = pn_scaled(p, cout, cin * cout, &p);
+        conv_arrays(s, p, s->cout, 0, c);
     }
-    c->in.lines = along.kernel;
-    c->in.pixels = across.kernel;
-    c->cin = (int)cin;
-    c->cout = (int)cout;
-    conv_of(m, s, &a, c);
+    conv_of(m, s, c);
     c->shift = param[shift_at];
     c->zero_q8 = pn_zero_q8((int8_t)param[zero_at]);
     if (which == BLOCK_SECOND) {

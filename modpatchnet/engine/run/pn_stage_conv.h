@@ -40,13 +40,27 @@ static void tap_order(const pn_model_t *m, const pn_stage_t *s, int n, pn_taps_t
     taps->pixel_step = across ? n * taps->lines : n;
 }
 
-// A dense convolution with these arrays, whose kernel and channels are told already; nothing is added.
-static void conv_of(const pn_model_t *m, const pn_stage_t *s, const pn_scaled_t *a, pn_conv_t *c) {
+// The arrays at `p` of a dense convolution of `n` outputs, from output `first` on; its kernel and channels are told
+// already. Returns where they end.
+static const uint8_t *conv_arrays(const pn_stage_t *s, const uint8_t *p, uint32_t n, uint32_t first, pn_conv_t *c) {
+    uint32_t row = (uint32_t)(c->in.lines * c->in.pixels * c->cin);
+    if (pn_paired(s->flags)) {
+        uint32_t bytes = pn_pair_bytes((row + 3) / 4);
+        c->pairs = p + first / 2 * bytes;
+        return p + (n + 1) / 2 * bytes;
+    }
+    pn_scaled_t a = pn_scaled(p, n, n * row, &p);
+    c->pairs = NULL;
+    c->weight = a.weight + first * row;
+    c->bias = a.bias + first;
+    c->mult = a.mult + first;
+    return p;
+}
+
+// A dense convolution, whose kernel, channels and arrays are told already; nothing is added.
+static void conv_of(const pn_model_t *m, const pn_stage_t *s, pn_conv_t *c) {
     c->zero = &s->zero_in;
     c->zero_step = 0;
-    c->weight = a->weight;
-    c->bias = a->bias;
-    c->mult = a->mult;
     c->zero_q8 = pn_zero_q8(s->zero_out);
     c->stride = s->across.stride;
     c->shift = s->shift;
@@ -96,14 +110,15 @@ static int sample_block(const pn_model_t *m, const pn_stage_t *s, uint32_t o, ui
 
 // One output line of a convolution: the outputs from s->channel on that are made now.
 static PN_APART void conv_line(pn_model_t *m, const pn_stage_t *s, uint32_t o) {
-    uint32_t n;
-    pn_scaled_t a = pn_scaled_from(m, pn_weight_off(m, s), s->cout, window_values(s), s->channel);
+    uint32_t n = m->weights.parted ? m->weights.part.n : s->cout;
+    uint32_t first = s->channel - (m->weights.parted ? m->weights.part.from : 0u);
     pn_conv_t c;
     c.in.lines = s->along.kernel;
     c.in.pixels = s->across.kernel;
     c.cin = s->cin;
     c.cout = (int)pn_part_channels(m, s);
-    conv_of(m, s, &a, &c);
+    conv_arrays(s, pn_array(m, pn_weight_off(m, s)), n, first, &c);
+    conv_of(m, s, &c);
     if (s->index == 0 && pn_sees(m)) {
         c.zero = (const int8_t *)m->blob + PN_HEADER_INPUT_ZERO;
         c.zero_step = 1;

@@ -53,7 +53,7 @@ int pn_classify_layer(const pn_model_t *m, const pn_layer_t *l) {
 void pn_classify_room(const pn_model_t *m, pn_room_t *room) {
     const uint8_t *last = pn_layer_record(m, m->all_layers - 1u);
     bool lasting = pn_lasting_sums(m);
-    bool grouped = last[PN_LAYER_KIND] == PN_KIND_CONV && pn_u16(last + PN_LAYER_MODE) == PN_MODE_GROUPS;
+    bool grouped = last[PN_LAYER_KIND] == PN_KIND_CONV && last[PN_LAYER_MODE] == PN_MODE_GROUPS;
     uint32_t sums = grouped && !lasting ? pn_u16(last + PN_LAYER_GROUP) : pn_last_channels(m);
     uint16_t all = m->all_segments, pooled = (uint16_t)(all - 1), end = (uint16_t)(all + 1);
     uint16_t first = pn_concat(m) && m->tunnels > 1 ? 0 : pooled;

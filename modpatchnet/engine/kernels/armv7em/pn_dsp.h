@@ -94,22 +94,17 @@ void pn_dsp_windows9(const uint8_t *const *lines, int32_t step, int16_t *x, uint
 // Multiplies `eights` times 8 of these values by 2^shift, 1..8.
 void pn_dsp_shift(int16_t *x, uint32_t eights, uint32_t shift);
 
-// The second half of a bottleneck's line: the projection. Its frame, in this order.
-//   b, own: room that the calls need
+// The second half of a bottleneck's line: the projection; or all of a dense convolution. Its frame, in this order.
+//   b, own, own_too: room that the calls need
 //   quads: channels of the group / 4
-//   w: weights of the group;  bm: biases of the first pair of outputs;  d: depthwise values as pn_dsp_pairs leaves them
+//   w: weights of the group, `gap` bytes between those of a pair of outputs and the next one's
+//   bm: biases and multipliers of the first pair of outputs, `next` bytes before those of the next one
+//   d: depthwise values as pn_dsp_pairs leaves them, or windows as pn_dsp_widen does
 //   out, out_step: the output line;  x, x_step: the residual's, or NULL;  zero_q8, res_mult, shift: see pn_project_t
 //   full, tail: pairs of output pixels, and whether a single one follows;  couts: pairs of outputs
 //   acc: sums, int32[couts][full + tail][4], for groups, or three bytes each;  first: the group that begins with the biases
-// and of pn_dsp_dense
-//   unpacked: 16 * quads + PN_PROJECT_SPILL bytes
-//   row: bytes of weights of an output: any number of them, windows of 4 * quads values at d being what a line of
-//     pn_dsp_widen is
-//   mult: bytes from a pair's biases to its multipliers;  next: to the next pair's biases
 typedef struct {
-    uint32_t b[4];
-    uint8_t *unpacked;
-    uint32_t own[3], quads;
+    uint32_t b[4], own[4], quads;
     const uint8_t *w;
     const int32_t *bm;
     const uint8_t *d;
@@ -120,16 +115,14 @@ typedef struct {
     int32_t res_mult, zero_q8;
     uint32_t full, tail, couts, shift;
     int32_t *acc;
-    uint32_t first, row, mult, next;
+    uint32_t first, gap, next, own_too;
 } pn_tiles_t;
-// All channels at once; or group by group of at most 256 channels: add, and after the last one end. The last two are for
-// sums of three bytes.
+// All channels at once; or, where pairs lie without gaps, group by group of at most 256 channels: add, and after the last
+// one end. The last two are for sums of three bytes.
 void pn_dsp_project(const pn_tiles_t *t);
 void pn_dsp_project_add(const pn_tiles_t *t);
 void pn_dsp_project_end(const pn_tiles_t *t);
 void pn_dsp_project_add24(const pn_tiles_t *t);
 void pn_dsp_project_end24(const pn_tiles_t *t);
-// A dense convolution: weights output after output.
-void pn_dsp_dense(const pn_tiles_t *t);
 
 #endif

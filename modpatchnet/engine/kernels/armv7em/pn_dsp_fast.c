@@ -149,7 +149,9 @@ static __attribute__((noinline)) void project(const pn_fast_t *f, const pn_fast_
     pn_tiles_t t;
     t.quads = group / 4;
     t.w = w;
+    t.gap = 0;
     t.bm = f->narrow;
+    t.next = 16;
     t.d = f->work + a->dbuf;
     t.out = out.at;
     t.out_step = out.step;

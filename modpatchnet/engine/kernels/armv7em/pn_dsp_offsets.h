@@ -20,10 +20,11 @@
     F(X_WEIGHTS, weights, 80) F(X_CHANNEL, channel, 84)
 
 #define PN_TILES_OFFSETS(F) \
-    F(B0, b, 0) F(UNPACKED, unpacked, 16) F(OWN, own, 20) F(QUADS, quads, 32) F(W, w, 36) F(BM, bm, 40) F(D, d, 44) \
+    F(B0, b, 0) F(OWN, own, 16) F(QUADS, quads, 32) F(W, w, 36) F(BM, bm, 40) F(D, d, 44) \
     F(OUT, out, 48) F(OSTEP, out_step, 52) F(X, x, 56) F(XSTEP, x_step, 60) F(MR, res_mult, 64) F(T, zero_q8, 68) \
     F(FULL, full, 72) F(TAIL, tail, 76) F(COUTS, couts, 80) F(SHIFT, shift, 84) F(ACC, acc, 88) F(FIRST, first, 92) \
-    F(ROW, row, 96) F(MULT, mult, 100) F(STEP, next, 104)
+    F(GAP, gap, 96) F(NEXT_PAIR, next, 100) F(OWN_TOO, own_too, 104)
+
 // How a kernel on pn_tiles_t goes on to the next pair of outputs: the flags tell whether there is one.
 #define PN_NEXT_PAIR \
     "    ldr r0, [sp, #OUT]\n" \
@@ -36,20 +37,6 @@
     "    str r1, [sp, #X]\n" \
     "    subs r2, #1\n" \
     "    str r2, [sp, #COUTS]\n"
-// How a pixel alone, whose sums are r0 and r1, ends: r2, r3 zero_q8, r8, r9 multipliers, r7 -> the residual, which is
-// added before 2.
-#define PN_HALF_OUT \
-    "    ldr r6, [sp, #MR]\n" \
-    "    ldrsb r4, [r7]\n" \
-    "    ldrsb r5, [r7, #1]\n" \
-    "    mla r2, r4, r6, r2\n" \
-    "    mla r3, r5, r6, r3\n" \
-    "2:  smmla r0, r0, r8, r2\n" \
-    "    smmla r1, r1, r9, r3\n" \
-    "    ssat r0, #8, r0, asr #8\n" \
-    "    ssat r1, #8, r1, asr #8\n" \
-    "    strb r0, [r10]\n" \
-    "    strb r1, [r10, #1]\n"
 // clang-format on
 
 // as the assembler's constants

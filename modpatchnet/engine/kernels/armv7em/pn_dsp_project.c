@@ -1,5 +1,6 @@
 // The second half of a bottleneck's line: depthwise values times weights, straight to int8 or, channel group by channel
-// group, into sums. pn_dsp.h says what the fields mean. The frame lies at sp for the whole call.
+// group, into sums; and windows of dense convolutions times theirs. pn_dsp.h says what the fields mean. The frame lies at
+// sp for the whole call.
 #include "engine/kernels/pn_fast.h"
 
 #if PN_DSP
@@ -52,7 +53,7 @@ __asm__(
     "    bx lr\n"
 
 // A pair of outputs begins: r12 -> its weights, which are those of r0 quads, r8 bytes of the first channels'. Leaves them
-// behind in W, and r11 at the end of the first channels'.
+// behind in W, after a gap, and r11 at the end of the first channels'.
     "    .macro PAIR_WEIGHTS\n"
     "    ldr r12, [sp, #W]\n"
     "    ldr r0, [sp, #QUADS]\n"
@@ -60,9 +61,11 @@ __asm__(
     "    str r12, [sp, #WBEGIN]\n"
     "    add r0, r12, r0, lsl #3\n"
     "    add r11, r12, r8\n"
-    "    str r0, [sp, #W]\n"
-    "    str r0, [sp, #WEND]\n"
     "    str r11, [sp, #WFIRST]\n"
+    "    ldr r1, [sp, #GAP]\n"
+    "    str r0, [sp, #WEND]\n"
+    "    add r0, r0, r1\n"
+    "    str r0, [sp, #W]\n"
     "    .endm\n"
 // what TILE begins with, but for the sums
     "    .macro FIRST_QUAD\n"
@@ -106,8 +109,10 @@ __asm__(
     "    PAIR_WEIGHTS\n"
     "    ldr r4, [sp, #BM]\n"
     "    ldr lr, [sp, #D]\n"
-    "    ldrd r0, r1, [r4], #8\n"
-    "    ldrd r2, r3, [r4], #8\n"
+    "    ldr r5, [sp, #NEXT_PAIR]\n"
+    "    ldrd r0, r1, [r4]\n"
+    "    ldrd r2, r3, [r4, #8]\n"
+    "    add r4, r4, r5\n"
     "    str r4, [sp, #BM]\n"
     "    strd r0, r1, [sp, #B0]\n"
     "    strd r2, r3, [sp, #MULTS]\n"
@@ -233,7 +238,17 @@ __asm__(
     "    mov r3, r2\n"
     "    beq 2f\n"
     "    ldr r7, [sp, #XNEXT]\n"
-    PN_HALF_OUT
+    "    ldr r6, [sp, #MR]\n"
+    "    ldrsb r4, [r7]\n"
+    "    ldrsb r5, [r7, #1]\n"
+    "    mla r2, r4, r6, r2\n"
+    "    mla r3, r5, r6, r3\n"
+    "2:  smmla r0, r0, r8, r2\n"
+    "    smmla r1, r1, r9, r3\n"
+    "    ssat r0, #8, r0, asr #8\n"
+    "    ssat r1, #8, r1, asr #8\n"
+    "    strb r0, [r10]\n"
+    "    strb r1, [r10, #1]\n"
     "    b pn_project_pair_done\n"
 // sums of many channels, and zero_q8 and the residual in place of zero_q8 alone
     "pn_project_other:\n"
@@ -445,8 +460,8 @@ __asm__(
 // void pn_dsp_project_end(const pn_tiles_t *): sums to int8. A tile: 27 instructions, with a residual 38, of three bytes
 // (pn_dsp_project_end24) 7 more. A pixel alone is a tile whose second pixel lies at its place, and is written first.
 //   r6, r7 multipliers   r4 step   r12 -> output   r8 -> residual   r9 its step   r10 res_mult   r5 zero_q8   lr -> sums
-    "    .set TILE_BYTES, UNPACKED\n"
-    "    .set TAIL_LEFT, ROW\n"
+    "    .set TILE_BYTES, OWN + 12\n"
+    "    .set TAIL_LEFT, OWN_TOO\n"
     "    .macro END_RES acc, mult, at\n"
     "    ldrsb r11, [r8, #\\at]\n"
     "    mla r11, r11, r10, r5\n"
