@@ -5,7 +5,8 @@
 All begin from nothing, with the same settings. A line for each training as soon as it is over, one seed after the
 other; then for each arm the mean and the deviation of its accuracies in float32, and what it takes at one true arena,
 that of the base as `pack` plans it: bytes of arena (more, where so few would slow it down), cycles, flash. The folder
-keeps the runs, and results.json: what is there is not trained again, what was stopped goes on.
+keeps the runs, and results.json: what is there is not trained again, unless its network is another one now (that of
+equal needs depends on the planner), and what was stopped goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,11 +83,13 @@ class Arm:
         """Of what random_qnet makes, tunnels share the weights."""
         return len(pack(random_qnet(self.network), plan)) if self.tied else blob_bytes(self.network, plan)
 
-    def needs(self, arena: int) -> dict[str, int]:
-        """Under the plan `within` chooses."""
+    def needs(self, arena: int) -> dict[str, Any]:
+        """Under the plan `within` chooses; and the network."""
         plan = within(self.network, arena)
         cycles = round(costs.predicted(self.network, plan))
-        return {"arena": plan.arena_bytes, "cycles": cycles, "flash": self.flash(plan), "eq2": paper_peak(self.network)}
+        network = json.loads(json.dumps(recipe_to_dict(self.recipe)))  # as it is when read again
+        sizes = {"arena": plan.arena_bytes, "cycles": cycles, "flash": self.flash(plan)}
+        return sizes | {"eq2": paper_peak(self.network), "network": network}
 
 
 def within(network: Network, arena: int) -> Plan:
@@ -203,9 +207,9 @@ def main(argv: list[str]) -> None:
     for seed, arm in product(range(1, args.seeds + 1), [] if args.show else chosen):
         if str(seed) not in found.accuracy(arm.name):
             settings = training(args.set, setting, args.epochs or setting.epochs, seed)
-            reached = trained(arm, settings, args.out / arm.name.replace(" ", "_") / str(seed), test)
-            found.add(arm.name, seed, reached)
-            print(f"{arm.name}, seed {seed}: {reached:.2%}", flush=True)
+            accuracy = trained(arm, settings, args.out / arm.name.replace(" ", "_") / str(seed), test)
+            found.add(arm.name, seed, accuracy)
+            print(f"{arm.name}, seed {seed}: {accuracy:.2%}", flush=True)
     print(f"{args.set}_test, {len(test)} pictures; at {arena:,} B of arena", *found.lines(), sep="\n")
 
 
@@ -221,25 +225,32 @@ def trained(arm: Arm, settings: dict, run: Path, test) -> float:
 
     run.mkdir(parents=True, exist_ok=True)
     values = {"name": "direction", "tied": arm.tied, **settings, "network": recipe_to_dict(arm.recipe)}
-    (run / "experiment.toml").write_text(write_toml(values))
-    loop.run(run / "experiment.toml", run, (run / "checkpoint.pt").is_file())
+    experiment, text = run / "experiment.toml", write_toml(values)
+    goes_on = (run / "checkpoint.pt").is_file() and experiment.read_text() == text
+    experiment.write_text(text)
+    loop.run(experiment, run, goes_on, force=not goes_on)
     return score(run / "float.npz", "float", test)
+
+
+def reached(there: dict[str, Any], own: dict[str, Any]) -> dict[str, float]:
+    """The accuracies of a network that was there before, if it is the same one."""
+    return there.get("accuracy", {}) if there.get("network") == own["network"] else {}
 
 
 class Results:
     """results.json: what each arm needs, and its accuracies by seed."""
 
-    def __init__(self, out: Path, needs: dict[str, dict[str, int]]):
+    def __init__(self, out: Path, needs: dict[str, dict[str, Any]]):
         self.path = out / "results.json"
         out.mkdir(parents=True, exist_ok=True)
         there = json.loads(self.path.read_text()) if self.path.is_file() else {}
-        self.arms = {name: own | {"accuracy": there.get(name, {}).get("accuracy", {})} for name, own in needs.items()}
+        self.arms = {name: own | {"accuracy": reached(there.get(name, {}), own)} for name, own in needs.items()}
 
     def accuracy(self, name: str) -> dict[str, float]:
         return self.arms[name]["accuracy"]
 
-    def add(self, name: str, seed: int, reached: float) -> None:
-        self.accuracy(name)[str(seed)] = reached
+    def add(self, name: str, seed: int, accuracy: float) -> None:
+        self.accuracy(name)[str(seed)] = accuracy
         write_text(self.path, json.dumps(self.arms, indent=1) + "\n")
 
     def lines(self) -> Iterator[str]:

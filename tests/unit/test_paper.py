@@ -156,7 +156,7 @@ def test_arms_differ_in_one_thing():
 
 
 def test_results_are_kept(tmp_path):
-    needs = {"arena": 8312, "cycles": 20_900_000, "flash": 278_412, "eq2": 10_584}
+    needs = {"arena": 8312, "cycles": 20_900_000, "flash": 278_412, "eq2": 10_584, "network": {"k": 4}}
     found = directions.Results(tmp_path, {"base": needs, "other": needs})
     found.add("base", 1, 0.5)
     found.add("base", 2, 0.6)
@@ -173,6 +173,8 @@ def test_results_are_kept(tmp_path):
         "278,412",
         "10,584",
     ]
+    other = directions.Results(tmp_path, {"base": needs | {"network": {"k": 1}}})
+    assert other.accuracy("base") == {}
 
 
 def test_a_row_is_analyzed_by_its_name(capsys):
