@@ -1,9 +1,9 @@
 """Coverage-guided attempts on the engine: `python tests/guided.py --seconds 600`; needs clang, llvm and libclang-rt.
 
 csrc/fuzz.c under ASan and UBSan in the checking build, from random networks of all kinds on. What was found to reach
-more of the engine is kept in build/fuzz/corpus, from where the next call goes on. Prints how often the engine was
-tried, and how much of blob, plan, tasks and streaming all of the corpus reaches. An input that fails is left in
-build/fuzz; `python tests/guided.py --again FILE` tries it alone.
+more of the engine is kept in build/fuzz, for each format of blobs, from where the next call goes on. Prints how often
+the engine was tried, and how much of blob, plan, tasks and streaming all of the corpus reaches. An input that fails is
+left in build/fuzz; `python tests/guided.py --again FILE` tries it alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fuzz import KINDS, blob_of, made
 from patchnet import format as fmt
 
 ROOM = BUILD.parent / "fuzz"
+CORPUS = ROOM / f"format{fmt.VERSION}"  # blobs of another one end with their version
 MOST = 8192  # bytes of an input
 TOOLS = "clang", "llvm-profdata", "llvm-cov"
 # What stands between a blob and memory. Kernels get numbers that were checked, and have tests of their own.
@@ -122,10 +123,10 @@ def main() -> None:
         raise SystemExit(missing())
     if args.again:
         raise SystemExit(subprocess.run([fuzzer(), args.again], check=False).returncode)
-    write_seeds(ROOM / "corpus", args.networks)
-    n = attempts(args.seconds, args.jobs, ROOM / "corpus") if args.seconds else 0
-    print(f"{n} attempts in {args.seconds} s, {len(list((ROOM / 'corpus').iterdir()))} kept; reached of")
-    for name, lines, branches in coverage(ROOM / "corpus"):
+    write_seeds(CORPUS, args.networks)
+    n = attempts(args.seconds, args.jobs, CORPUS) if args.seconds else 0
+    print(f"{n} attempts in {args.seconds} s, {len(list(CORPUS.iterdir()))} kept; reached of")
+    for name, lines, branches in coverage(CORPUS):
         print(f"  {name:24} {lines:5.1f}% of lines {branches:5.1f}% of branches")
 
 

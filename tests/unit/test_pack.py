@@ -8,11 +8,11 @@ import pytest
 
 import networks
 import oracle
-from oracle.arena import DIRECT, FAST, ROLLING, SWEEP
+from oracle.arena import COVER, DIRECT, FAST, GROUPS, ROLLING, SWEEP
 from patchnet import format as fmt
 from patchnet.blob import pack
-from patchnet.blob.order import Order, fast_layers, fast_ok, to_bytes
-from patchnet.blob.quantized import QBottleneck, QNet, Scaled
+from patchnet.blob.order import Order, fast_layers, fast_ok, paired, pairs_from_bytes, pairs_to_bytes, to_bytes
+from patchnet.blob.quantized import QBottleneck, QConv, QNet, Scaled
 from patchnet.blob.record import Writer
 from patchnet.blob.unpack import blob_plan, blob_qnet, read
 from patchnet.net.layers import Layer
@@ -360,3 +360,54 @@ def test_shape_that_has_no_fast_mode(index, changes):
 def test_group_of_a_fast_layer(fast_qnet, mode, group):
     with pytest.raises(ValueError, match="layer 1: group: wanted a multiple of 4, 4..[0-9]+, or all [0-9]+, got"):
         pack_fast(fast_qnet, 1, mode, group)
+
+
+# ---------------------------------------------------------------- dense convolutions
+
+
+def dense(weight: list[list[int]]) -> Scaled:
+    """Outputs with biases 1, 2, ... and multipliers 11, 12, ..."""
+    n = np.arange(1, 1 + len(weight), dtype=np.int32)
+    return Scaled(np.array(weight, np.int8), n, n + 10)
+
+
+def test_two_outputs_in_a_number_by_hand():
+    """c0 c2 c1 c3 of each four inputs, zeros that make them fours; of three outputs the second one is there twice."""
+    scaled = dense([[1, 2, 3, 4, 5], [-1, 0, 7, 127, -127], [0, -128, 1, 1, 1]])
+    first = [256 * -1 + 1, 256 * 7 + 3, 2, 256 * 127 + 4, 256 * -127 + 5, 0, 0, 0]
+    last = [-1, 256 + 7, 256 * -128, 256 + 127, 256 - 127, 0, 0, 0]
+    wanted = struct.pack("<8h4i8h4i", *first, 1, 2, 11, 12, *last, 2, 3, 12, 13)
+    assert pairs_to_bytes(scaled) == wanted
+    again, end = pairs_from_bytes(b"...." + wanted, 4, 3, 5)
+    assert end == 4 + len(wanted)
+    for name, array in vars(scaled).items():
+        np.testing.assert_array_equal(getattr(again, name), array)
+
+
+@pytest.mark.parametrize(
+    ("weight", "mode", "group", "pairs"),
+    [
+        ([[0, -1], [127, -127]], DIRECT, 0, True),
+        ([[0, -1], [-128, -127]], DIRECT, 0, True),
+        ([[0, -1], [127, -128]], DIRECT, 0, False),  # no number is -1 and -128
+        ([[0, -1], [0, 0], [0, -128]], DIRECT, 0, True),  # not in a pair
+        ([[0, 0], [0, -1], [0, -128]], DIRECT, 0, False),  # in the last one
+        ([[1, 1]], DIRECT, 0, False),
+        ([[1, 1]] * 4, GROUPS, 2, True),
+        ([[1, 1]] * 4, GROUPS, 3, False),
+        ([[1, 1]] * 3, GROUPS, 2, False),
+        ([[1, 1]] * 2, COVER, 0, False),
+    ],
+)
+def test_which_convolutions_lie_in_pairs(weight, mode, group, pairs):
+    scaled = dense(weight)
+    layer = Layer("conv", 1, 1, 2, 0, len(weight), 1, 1)
+    q = QConv(layer, replace(scaled, weight=scaled.weight.reshape(-1, 1, 1, 2)), 0, 0)
+    assert paired((q,), mode, group) == pairs
+
+
+def test_all_tunnels_lie_in_pairs_or_none():
+    good, bad = (dense(weight) for weight in ([[0, 0], [0, 0]], [[-1, 0], [-128, 0]]))
+    layer = Layer("conv", 1, 1, 2, 0, 2, 1, 1)
+    one, other = (QConv(layer, replace(s, weight=s.weight.reshape(2, 1, 1, 2)), 0, 0) for s in (good, bad))
+    assert paired((one, one), DIRECT, 0) and not paired((one, other), DIRECT, 0)

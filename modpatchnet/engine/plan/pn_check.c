@@ -66,7 +66,7 @@ static bool strip_areas_ok(const check_t *c) {
     areas_t areas;
     uint64_t work = 0;
     bool ok = (seg->state_at | seg->work_at) % 4 == 0 && add_lasting(c->m, c->room, c->m->run.segment_index, &areas)
-        && add(&areas, seg->state_at, (uint32_t)seg->layers * PN_STATE_BYTES);
+        && add(&areas, seg->state_at, (uint64_t)seg->layers * PN_STATE_BYTES);
     for (int t = 0; t < seg->layers && ok; t++) {
         const pn_stage_t *s = &c->stages[t];
         pn_work_t parts = pn_work(s, c->seg->sink != PN_TO_MAP && t == seg->layers - 1);

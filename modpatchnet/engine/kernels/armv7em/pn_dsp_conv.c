@@ -6,8 +6,8 @@
 
 #include "engine/kernels/armv7em/pn_dsp.h"
 
-// Where windows lie that are whole in the lines, which are all there: `values` of a line, how many words that is, and
-// whether they are a picture's, three channels under 3x3. words 0: they are to be brought together first.
+// How windows that are whole in the lines, which are all there, can be widened from where they lie: words of each line
+// (0: not so), or nine bytes of each, a picture's under 3x3.
 typedef struct {
     uint32_t words;
     bool nine;
