@@ -1,7 +1,7 @@
 """Puts a network on a board: checks that it will fit, copies it beside the old one, tries it there, and only then lets
 it take the old one's place.
 
-    deployed = deploy("person", "auto")   # /rom/person.pnb, 304,264 B, answers as this PC does
+    deployed = deploy("person", "auto")   # /rom/person.pnb, 304,296 B, answers as this PC does
 
 The old file is kept until the new one has been read back and has given the right answer: in a file system under
 another name, in the ROMFS partition where nothing else lies (see partition).
