@@ -100,6 +100,7 @@ $(DOCS_READY): pyproject.toml $(READY)
 docs: $(DOCS_READY)
 	$(VENV)/bin/python docs/make_reference.py
 	$(VENV)/bin/python docs/make_papers.py
+	$(VENV)/bin/python docs/make_directions.py
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict -q
 	@echo "$(BUILD)/site/index.html; to search it: $(VENV)/bin/python -m http.server -d $(BUILD)/site"
 

@@ -93,8 +93,8 @@ def truth(figures: dict[str, float]) -> str:
     return (
         f"In truth, everything counted, the network of 63 KB runs in {packed['imagenet-63k']}, that of 18 KB in\n"
         f"{packed['vww-18k']}, and that of 176 KB, which is not cut, in {packed['voc-224']}, or slowly in {least}.\n"
-        "What segmentation is still worth to a planner that streams is another question: `make directions` trains\n"
-        "both kinds.\n"
+        "What segmentation is still worth to a planner that streams, and whether the paper's directions hold on other\n"
+        "pictures, is tried in [directions.md](directions.md).\n"
     )
 
 

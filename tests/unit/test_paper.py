@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -114,10 +115,16 @@ def test_tables_for_people(capsys):
 # ---------------------------------------------------------------- docs/papers.md
 
 
-def test_the_page_is_as_made():
-    spec = importlib.util.spec_from_file_location("make_papers", DOCS / "make_papers.py")
+def maker(name: str):
+    """The program that makes a page."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
+    return made
+
+
+def test_the_page_is_as_made():
+    made = maker("make_papers")
     assert (DOCS / "papers.md").read_text() == made.page(FIGURES), "`python docs/make_papers.py`"
 
 
@@ -138,6 +145,29 @@ def test_the_pages_figures_are_those_of_plans():
 
 
 # ---------------------------------------------------------------- tests/directions.py
+
+
+def test_the_page_of_directions_is_made_of_what_was_kept():
+    made = maker("make_directions")
+    results = json.loads((DOCS / "directions.json").read_text())
+    assert (DOCS / "directions.md").read_text() == made.page(results), "`python docs/make_directions.py`"
+    for name, arms in results.items():
+        base = directions.SETTINGS[name].base(("a", "b"))
+        assert base.height == made.SETS[name][2]
+        for _, arm, _ in made.QUESTIONS:
+            assert made.arm_of(arms, arm) is not None, arm
+
+
+def test_differences_by_hand():
+    made = maker("make_directions")
+    base, arm = (
+        {"accuracy": dict(zip("123", values, strict=True))} for values in ((0.5, 0.6, 0.7), (0.51, 0.63, 0.72))
+    )
+    mean, error, seeds = made.difference(arm, base)
+    assert (round(mean, 6), round(error, 6), seeds) == (2, round(1 / math.sqrt(3), 6), 3)
+    assert made.told((2, 0.577, 3)) == "+2.0 ± 0.6" and made.told(None) == "-"
+    assert made.difference({"accuracy": {"4": 1.0}}, base) is None
+    assert made.spread([0.5, 0.6, 0.7]) == "60.0% ± 10.0"
 
 
 def test_arms_differ_in_one_thing():
