@@ -578,7 +578,7 @@ static bool run_conv(conv_t *t, void (*make)(const pn_conv_t *c, int x0, uint32_
     uint8_t *to) {
     pn_conv_t *c = &t->c;
     const int8_t *added = c->x;
-    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+    uint32_t quads = pn_window_quads(c);
     for (uint32_t x = 0; x < t->pixels; x += t->chunk) {
         uint32_t left = t->pixels - x, n = left < t->chunk ? left : t->chunk;
         if (!lay_out(&work, pn_conv_bytes(quads, n + n % 2), work.offset, (uint8_t)any())) {

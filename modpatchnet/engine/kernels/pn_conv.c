@@ -53,12 +53,11 @@ static void window(const pn_conv_t *c, int x0, int8_t *to) {
 }
 
 pn_windows_t pn_conv_windows(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *room) {
-    int taps = c->in.lines * c->in.pixels;
-    if (taps == 1 && c->cin % 4 == 0) {
+    if (c->in.lines * c->in.pixels == 1 && c->cin % 4 == 0) {
         pn_windows_t inside = { (const int8_t *)c->in.rows[0] + x0 * c->in.step, c->stride * c->in.step };
         return inside;
     }
-    pn_windows_t brought = { room, 4 * (int)pn_conv_quads((uint32_t)taps, (uint32_t)c->cin) };
+    pn_windows_t brought = { room, 4 * (int)pn_window_quads(c) };
     for (; pixels > 0; pixels--, x0 += c->stride, room += brought.step) {
         window(c, x0, room);
     }
@@ -167,7 +166,7 @@ static void pair_sums(const int16_t *x, const int16_t *y, const uint8_t *w, uint
 
 // Outputs `at` and at + 1, whose arrays `pair` is, of pixels whose windows are there.
 static void pair_pixels(const pn_conv_t *c, const uint8_t *pair, int at, uint32_t pixels, int8_t *out, int step) {
-    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+    uint32_t quads = pn_window_quads(c);
     const int32_t *bias = (const int32_t *)(const void *)(pair + 8 * quads), *mult = bias + 2;
     const int16_t *x = (const int16_t *)(const void *)c->work;
     const int8_t *added = c->x == NULL ? NULL : c->x + at;
@@ -185,7 +184,7 @@ static void pair_pixels(const pn_conv_t *c, const uint8_t *pair, int at, uint32_
 }
 
 void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step) {
-    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+    uint32_t quads = pn_window_quads(c);
     int16_t *x = (int16_t *)(void *)c->work;
     int8_t *room = (int8_t *)(x + 4 * quads * pixels);
     if (c->pairs == NULL) {

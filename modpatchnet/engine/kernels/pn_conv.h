@@ -34,6 +34,10 @@ static inline uint32_t pn_conv_quads(uint32_t taps, uint32_t cin) {
     return (taps * cin + 3) / 4;
 }
 
+static inline uint32_t pn_window_quads(const pn_conv_t *c) {
+    return pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+}
+
 // Bytes of `work` for `pixels` output pixels, an even number.
 static inline uint32_t pn_conv_bytes(uint32_t quads, uint32_t pixels) {
     return 8 * quads * pixels + 4 * quads;

@@ -40,7 +40,7 @@ static void block_conv(const pn_model_t *m, const pn_stage_t *s, int which, pn_c
 
 // A line of `pixels` outputs, as many at a time as are worth it, the first kernel beginning with pixel `x0`.
 static void block_pixels(const pn_model_t *m, const pn_stage_t *s, pn_conv_t *c, int x0, uint32_t pixels, line_t out) {
-    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+    uint32_t quads = pn_window_quads(c);
     uint32_t most = pn_windows_at_once(quads, 0, pixels), n;
     PN_WRITE(c->work, pn_work(s, false).sums, TAG(m, TAG_WORK, s->index, s->done));
     (void)m, (void)s; // only the checking build looks at them

@@ -89,7 +89,7 @@ static void widen(const pn_conv_t *c, int x0, uint32_t pixels, uint32_t quads) {
 }
 
 void pn_conv_pixels(const pn_conv_t *c, int x0, uint32_t pixels, int8_t *out, int step) {
-    uint32_t quads = pn_conv_quads((uint32_t)(c->in.lines * c->in.pixels), (uint32_t)c->cin);
+    uint32_t quads = pn_window_quads(c);
     uint32_t pairs = (uint32_t)c->cout / 2;
     if (c->pairs == NULL) {
         pn_conv_dots(c, pn_conv_windows(c, x0, pixels, (int8_t *)c->work), pixels, out, step);
