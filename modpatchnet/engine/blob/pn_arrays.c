@@ -42,17 +42,24 @@ int pn_check_pairs(const uint8_t *p, uint32_t n, uint32_t products, int shift) {
     return err;
 }
 
+// Whether arrays of `bytes` at *off are among the weights, and their shift is one: *p is where they are in memory, NULL
+// if they are not there, and *off moves behind them.
+static int find_arrays(const pn_model_t *m, uint32_t *off, uint64_t bytes, int shift, const uint8_t **p) {
+    if (!pn_in_weights(m, *off, bytes) || shift > PN_MAX_SHIFT) {
+        return PN_ERR_WEIGHTS;
+    }
+    *p = pn_array(m, *off);
+    *off += (uint32_t)bytes;
+    return PN_OK;
+}
+
 // Checks the arrays at *off (n outputs, `weights` weights, see pn_check_scaled) and moves *off behind them. This and
 // those below leave out what is not in memory.
 static int check_scaled(const pn_model_t *m, uint32_t *off, uint32_t n, uint64_t weights, uint32_t products, int bits,
     int shift) {
-    uint64_t bytes = 8ull * n + ((weights + 3) & ~3ull);
-    if (!pn_in_weights(m, *off, bytes) || shift > PN_MAX_SHIFT) {
-        return PN_ERR_WEIGHTS;
-    }
-    const uint8_t *p = pn_array(m, *off);
-    *off += (uint32_t)bytes;
-    return p == NULL ? PN_OK : pn_check_scaled(p, n, products, bits, shift);
+    const uint8_t *p = NULL;
+    int err = find_arrays(m, off, 8ull * n + ((weights + 3) & ~3ull), shift, &p);
+    return p == NULL ? err : pn_check_scaled(p, n, products, bits, shift);
 }
 
 // Whether what makes a channel's depthwise weights up to words is zero, and what stands there twice is the same: every
@@ -206,13 +213,9 @@ static int check_conv(const pn_model_t *m, const pn_layer_t *l, uint32_t *off, u
     if (!pn_paired(l->flags)) {
         return check_dense(m, off, n, products, shift);
     }
-    uint64_t bytes = (uint64_t)(n + 1) / 2 * pn_pair_bytes((products + 3) / 4);
-    if (!pn_in_weights(m, *off, bytes) || shift > PN_MAX_SHIFT) {
-        return PN_ERR_WEIGHTS;
-    }
-    const uint8_t *p = pn_array(m, *off);
-    *off += (uint32_t)bytes;
-    return p == NULL ? PN_OK : pn_check_pairs(p, n, products, shift);
+    const uint8_t *p = NULL;
+    int err = find_arrays(m, off, (uint64_t)(n + 1) / 2 * pn_pair_bytes((products + 3) / 4), shift, &p);
+    return p == NULL ? err : pn_check_pairs(p, n, products, shift);
 }
 
 int pn_check_layer_arrays(const pn_model_t *m, const pn_layer_t *l, uint32_t *end) {

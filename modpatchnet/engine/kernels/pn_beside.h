@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/kernels/pn_fast.h"
+#include "engine/kernels/pn_sse2.h"
 
 // Pixels at a time, whose sums lie on the stack; there are sums for whole eights of them. PN_BESIDE_ROOM: values of
 // input lines that the stack has room for, too.
@@ -44,37 +45,17 @@ typedef struct {
 typedef uint8_t pn_row_t[PN_ROW(PN_BESIDE, 2) + PN_ROW_SPILL];
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
-
-static inline __m128i pn_load(const void *p) {
-    return _mm_loadu_si128((const __m128i *)p);
-}
-
-static inline __m128i pn_load8(const void *p) {
-    return _mm_loadl_epi64((const __m128i *)p);
-}
-
-static inline __m128i pn_load4(const void *p) {
-    int32_t v;
-    memcpy(&v, p, 4);
-    return _mm_cvtsi32_si128(v);
-}
-
-static inline __m128i pn_madd(__m128i sums, __m128i values, __m128i weights) {
-    return _mm_add_epi32(sums, _mm_madd_epi16(values, weights));
-}
-
 // memcpy for rows, without a call.
 static inline void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
     if (n >= 16) {
         for (uint32_t i = 0; i < n - 16; i += 16) {
-            _mm_storeu_si128((__m128i *)(void *)(to + i), pn_load(from + i));
+            pn_store((to + i), pn_load(from + i));
         }
-        _mm_storeu_si128((__m128i *)(void *)(to + n - 16), pn_load(from + n - 16));
+        pn_store((to + n - 16), pn_load(from + n - 16));
     } else if (n >= 8) {
         __m128i last = pn_load8(from + n - 8);
-        _mm_storel_epi64((__m128i *)(void *)to, pn_load8(from));
-        _mm_storel_epi64((__m128i *)(void *)(to + n - 8), last);
+        pn_store8(to, pn_load8(from));
+        pn_store8((to + n - 8), last);
     } else if (n >= 4) {
         memcpy(to, from, 4);
         memcpy(to + n - 4, from + n - 4, 4);
@@ -89,10 +70,10 @@ static inline void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
 static inline void pn_put_row(uint8_t *out, int around, uint32_t before, const uint8_t *from, uint32_t n,
     uint32_t bytes) {
     __m128i v = _mm_set1_epi8((char)around);
-    _mm_storeu_si128((__m128i *)(void *)out, v);
+    pn_store(out, v);
     pn_copy_row(out + before, from, n);
     for (uint32_t at = before + n; at < bytes; at += 16) {
-        _mm_storeu_si128((__m128i *)(void *)(out + at), v);
+        pn_store((out + at), v);
     }
 }
 
@@ -105,8 +86,7 @@ static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, co
         bs[k] = pn_load(b + 4 * k);
     }
     for (uint32_t i = 0; i < x.quads; i++, w += 8, x.at += 4 * x.pitch) {
-        __m128i both = pn_load8(w), low = _mm_slli_epi16(both, 8);
-        __m128i wa = _mm_srai_epi16(low, 8), wb = _mm_add_epi16(_mm_srai_epi16(both, 8), _mm_srli_epi16(low, 15));
+        __m128i both = pn_load8(w), wa = pn_first_of(both), wb = pn_second_of(both);
         __m128i a0 = _mm_shuffle_epi32(wa, 0), b0 = _mm_shuffle_epi32(wb, 0);
         __m128i a1 = _mm_shuffle_epi32(wa, 0x55), b1 = _mm_shuffle_epi32(wb, 0x55);
         for (int k = 0; k < count; k++) {
@@ -116,8 +96,8 @@ static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, co
         }
     }
     for (int k = 0; k < count; k++) {
-        _mm_storeu_si128((__m128i *)(void *)(a + 4 * k), as[k]);
-        _mm_storeu_si128((__m128i *)(void *)(b + 4 * k), bs[k]);
+        pn_store((a + 4 * k), as[k]);
+        pn_store((b + 4 * k), bs[k]);
     }
 }
 
@@ -153,8 +133,8 @@ static inline void pn_spread(const int8_t *at, int step, uint32_t n, int16_t *ev
             at += i + k + 1 < n ? step : 0;
         }
         __m128i v = _mm_set_epi32(w[3], w[2], w[1], w[0]);
-        _mm_storeu_si128((__m128i *)(void *)(even + 2 * i), _mm_srai_epi16(_mm_slli_epi16(v, 8), 8));
-        _mm_storeu_si128((__m128i *)(void *)(odd + 2 * i), _mm_srai_epi16(v, 8));
+        pn_store((even + 2 * i), _mm_srai_epi16(_mm_slli_epi16(v, 8), 8));
+        pn_store((odd + 2 * i), _mm_srai_epi16(v, 8));
     }
 }
 
@@ -169,7 +149,7 @@ static inline __m128i pn_wide_four(__m128i v, __m128i m, int shift) {
 
 static inline void pn_put_wide(__m128i lo, __m128i hi, uint8_t *out) {
     __m128i v = _mm_packs_epi32(lo, hi);
-    _mm_storel_epi64((__m128i *)(void *)out, _mm_packus_epi16(v, v));
+    pn_store8(out, _mm_packus_epi16(v, v));
 }
 
 // Those of `n` sums, for whole eights.
@@ -183,8 +163,7 @@ static inline void pn_wide_ends(const int32_t *sums, uint32_t n, int shift, int3
 
 static inline __attribute__((always_inline)) __m128i pn_eight(const uint8_t *at, bool is_signed) {
     __m128i bytes = pn_load8(at);
-    return is_signed ? _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8)
-                     : _mm_unpacklo_epi8(bytes, _mm_setzero_si128());
+    return is_signed ? pn_signed(bytes) : _mm_unpacklo_epi8(bytes, _mm_setzero_si128());
 }
 
 // Four values from pixel `i` on, or eight.
@@ -255,7 +234,7 @@ static inline void pn_pairs(const uint8_t *a, const uint8_t *b, uint32_t n, int1
     uint32_t i = 0;
     for (; i + 4 <= n; i += 4) {
         __m128i bytes = _mm_unpacklo_epi8(pn_load4(a + i), pn_load4(b + i));
-        _mm_storeu_si128((__m128i *)(void *)(out + 2 * i), _mm_unpacklo_epi8(bytes, _mm_setzero_si128()));
+        pn_store((out + 2 * i), _mm_unpacklo_epi8(bytes, _mm_setzero_si128()));
     }
     for (; i < n; i++) {
         out[2 * i] = a[i];

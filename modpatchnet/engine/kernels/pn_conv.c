@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/kernels/pn_round.h"
+#include "engine/kernels/pn_sse2.h"
 
 // memcpy for a few bytes, without a call: words, the last one of which may begin within the one before.
 static inline void copy(int8_t *to, const int8_t *from, int n) {
@@ -84,28 +85,15 @@ void pn_conv_dots(const pn_conv_t *c, pn_windows_t windows, uint32_t pixels, int
 #if !PN_DSP
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
-
-static inline __m128i load(const void *p) {
-    return _mm_loadu_si128((const __m128i *)p);
-}
-
-static inline __m128i load8(const void *p) {
-    return _mm_loadl_epi64((const __m128i *)p);
-}
-
 // Eight values, four of which may be zeros, as 16-bit ones in the order of their weights.
 static void widen(const int8_t *in, uint32_t quads, int16_t *to) {
     for (; quads > 0; quads -= quads > 1 ? 2 : 1, in += 8, to += 8) {
-        int32_t four;
-        memcpy(&four, in, 4);
-        __m128i v = quads > 1 ? load8(in) : _mm_cvtsi32_si128(four);
-        v = _mm_srai_epi16(_mm_unpacklo_epi8(v, v), 8);
+        __m128i v = pn_signed(quads > 1 ? pn_load8(in) : pn_load4(in));
         v = _mm_shufflehi_epi16(_mm_shufflelo_epi16(v, 0xd8), 0xd8);
         if (quads > 1) {
-            _mm_storeu_si128((__m128i *)(void *)to, v);
+            pn_store(to, v);
         } else {
-            _mm_storel_epi64((__m128i *)(void *)to, v);
+            pn_store8(to, v);
         }
     }
 }
@@ -115,16 +103,11 @@ typedef struct {
 } four_t;
 
 static inline void add_products(four_t *f, __m128i x, __m128i y, __m128i both) {
-    __m128i low = _mm_slli_epi16(both, 8);
-    __m128i a = _mm_srai_epi16(low, 8), b = _mm_add_epi16(_mm_srai_epi16(both, 8), _mm_srli_epi16(low, 15));
-    f->xa = _mm_add_epi32(f->xa, _mm_madd_epi16(x, a));
-    f->xb = _mm_add_epi32(f->xb, _mm_madd_epi16(x, b));
-    f->ya = _mm_add_epi32(f->ya, _mm_madd_epi16(y, a));
-    f->yb = _mm_add_epi32(f->yb, _mm_madd_epi16(y, b));
-}
-
-static inline __m128i halves(__m128i a, __m128i b) {
-    return _mm_add_epi32(_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+    __m128i a = pn_first_of(both), b = pn_second_of(both);
+    f->xa = pn_madd(f->xa, x, a);
+    f->xb = pn_madd(f->xb, x, b);
+    f->ya = pn_madd(f->ya, y, a);
+    f->yb = pn_madd(f->yb, y, b);
 }
 
 // Adds the products of two pixels' windows with two outputs' weights to sums: x's a and b, y's a and b.
@@ -132,14 +115,12 @@ static void pair_sums(const int16_t *x, const int16_t *y, const uint8_t *w, uint
     __m128i zero = _mm_setzero_si128();
     four_t f = { zero, zero, zero, zero };
     for (; quads > 1; quads -= 2, x += 8, y += 8, w += 16) {
-        add_products(&f, load(x), load(y), load(w));
+        add_products(&f, pn_load(x), pn_load(y), pn_load(w));
     }
     if (quads > 0) {
-        add_products(&f, load8(x), load8(y), load8(w));
+        add_products(&f, pn_load8(x), pn_load8(y), pn_load8(w));
     }
-    __m128i low = halves(f.xa, f.xb), high = halves(f.ya, f.yb);
-    low = _mm_add_epi32(_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high));
-    _mm_storeu_si128((__m128i *)(void *)sums, _mm_add_epi32(load(sums), low));
+    pn_add_lanes(f.xa, f.xb, f.ya, f.yb, sums);
 }
 #else
 // Values as 16-bit ones in the order of their weights.

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/kernels/pn_round.h"
+#include "engine/kernels/pn_sse2.h"
 
 // Channels are taken a few at a time, so that the sums need no more than this of the stack.
 #define CHUNK 16
@@ -162,10 +163,6 @@ void pn_pool_most(const int8_t *in, int n, int channels, int8_t *most) {
 
 #if !PN_DSP
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 void pn_pool_add(const int8_t *restrict in, int n, int channels, int zero, int32_t *restrict acc) {
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < channels; c++) {
@@ -197,18 +194,13 @@ void pn_add_rows(const uint8_t *in, bool is_signed, int count, const int8_t *wei
 
 #if defined(__SSE2__) // compilers widen to 32 bits
 static inline __m128i eight(const int8_t *p) {
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)p);
-    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+    return pn_signed(pn_load8(p));
 }
 
 // The last eight of `n` values, without those that whole eights before them have.
 static inline __m128i last_of(const int8_t *p, int n) {
     static const int16_t behind[16] = { 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1 };
-    return _mm_and_si128(eight(p + n - 8), _mm_loadu_si128((const __m128i *)(const void *)(behind + n % 8)));
-}
-
-static inline __m128i both(__m128i a, __m128i b) {
-    return _mm_add_epi32(_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+    return _mm_and_si128(eight(p + n - 8), pn_load(behind + n % 8));
 }
 
 // Those of `outputs` that are whole fours, of eight values or more. Returns how many.
@@ -222,12 +214,10 @@ static int dots_in_fours(const int8_t *x, const int8_t *w, int n, int step, int 
         for (int at = 0; at + 8 <= n; at += 8) {
             values = eight(x + at);
             for (int k = 0; k < 4; k++) {
-                four[k] = _mm_add_epi32(four[k], _mm_madd_epi16(values, eight(w + k * step + at)));
+                four[k] = pn_madd(four[k], values, eight(w + k * step + at));
             }
         }
-        __m128i low = both(four[0], four[1]), high = both(four[2], four[3]), *at = (__m128i *)(void *)(sums + i);
-        low = _mm_add_epi32(_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high));
-        _mm_storeu_si128(at, _mm_add_epi32(_mm_loadu_si128(at), low));
+        pn_add_lanes(four[0], four[1], four[2], four[3], sums + i);
     }
     return i;
 }
@@ -237,7 +227,7 @@ int32_t pn_dot(const int8_t *a, const int8_t *b, int n, int32_t bias) {
 #if defined(__SSE2__)
     __m128i sums = _mm_setzero_si128();
     for (; n >= 8; n -= 8, a += 8, b += 8) {
-        sums = _mm_add_epi32(sums, _mm_madd_epi16(eight(a), eight(b)));
+        sums = pn_madd(sums, eight(a), eight(b));
     }
     sums = _mm_add_epi32(sums, _mm_srli_si128(sums, 8));
     bias += _mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 4));
