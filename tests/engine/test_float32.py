@@ -19,7 +19,7 @@ from patchnet import format as fmt
 from patchnet.blob import floats
 from patchnet.blob.files import blobs_in, float_net, model_file, network_of, pack_float32
 from patchnet.blob.floats import FloatNet, Real
-from patchnet.blob.pack import seal
+from patchnet.blob.pack import blob_bytes, seal
 from patchnet.blob.unpack import blob_plan, blob_qnet, read
 from patchnet.data import load
 from patchnet.engine.model import Model
@@ -32,7 +32,7 @@ from patchnet.plan import costs
 from patchnet.plan.choice import front, plan
 from patchnet.plan.place import areas, place
 from patchnet.plan.sources import Flash, Stream
-from patchnet.report.analyze import analyze, blob_bytes
+from patchnet.report.analyze import analyze
 
 TINY = patch_tunnels(
     "tiny", ("a", "b", "c"), 12, 12, 3, 4, True, 2, 2, 4, stages=(Stage(6, 2, 1, 3), Stage(8, 1, 2, 2))

@@ -18,18 +18,18 @@ torch.set_num_threads(1)  # with networks this small, threads would only wait fo
 
 def chain(name: str) -> Callable:
     n = test_layers.CHAINS[name]
-    return lambda: (test_layers.settled(n), test_layers.inputs(n, 48), False)
+    return lambda: (test_layers.settled(n), test_layers.inputs(n, 48))
 
 
 def recipe(name: str, tied: bool = False) -> Callable:
     n = test_quantize.NETWORKS[name]
     pixels = test_quantize.pixels(n, 48)
-    return lambda: (test_quantize.settled(n, tied), normalise(torch.from_numpy(pixels), n), tied)
+    return lambda: (test_quantize.settled(n, tied), normalise(torch.from_numpy(pixels), n))
 
 
 def detector(name: str) -> Callable:
     n = test_quantize_detect.NETWORKS[name]
-    return lambda: (test_quantize_detect.settled(n), test_quantize_detect.inputs(n, 48), False)
+    return lambda: (test_quantize_detect.settled(n), test_quantize_detect.inputs(n, 48))
 
 
 CASES = {
@@ -54,17 +54,17 @@ def moved(net: fake.FakeNet, x: torch.Tensor) -> float:
     return sum(found) / len(found)
 
 
-def calibrated(model: Tunnels, x: torch.Tensor, tied: bool = False) -> fake.FakeNet:
+def calibrated(model: Tunnels, x: torch.Tensor) -> fake.FakeNet:
     """Not yet corrected."""
-    net = quantize.fake_net(model, tied)
+    net = quantize.fake_net(model)
     net.calibrate(x)
     return net
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_sums_get_their_means_back(name):
-    model, x, tied = CASES[name]()
-    net = calibrated(model, x, tied)
+    model, x = CASES[name]()
+    net = calibrated(model, x)
     before = moved(net, x)
     net.correct(x)
     assert moved(net, x) < before / 5
@@ -73,7 +73,7 @@ def test_sums_get_their_means_back(name):
 def test_answers_to_other_inputs_come_nearer():
     """With weights of few bits, which move means far."""
     n = test_quantize.NETWORKS["sum"]
-    model, x, _ = recipe("sum")()
+    model, x = recipe("sum")()
     other = normalise(torch.from_numpy(test_quantize.pixels(n, 48, seed=7)), n)
     net = calibrated(model, x)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_answers_to_other_inputs_come_nearer():
 
 
 def test_fine_tuning_and_answers_leave_biases_alone():
-    model, x, _ = recipe("sum")()
+    model, x = recipe("sum")()
     net = calibrated(model, x)
     net.correct(x)
     state = {name: value.clone() for name, value in net.state_dict().items()}

@@ -22,7 +22,7 @@ from patchnet.train import (
     fake,
     quantize,
 )
-from patchnet.train.imported import dequantized_model
+from patchnet.train.imported import dequantized_model, shared
 from patchnet.train.modules import normalise, save_float
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
@@ -134,7 +134,7 @@ def test_quantized_again(tied, tmp_path, monkeypatch):
     """Tunnels that share their weights go on sharing them; what is there is not written over."""
     network = NETWORKS["sum"]
     monkeypatch.chdir(tmp_path)
-    qnet = quantize.calibrated(settled(network, tied), pixels(network, 64), tied).quantized()
+    qnet = quantize.calibrated(settled(network, tied), pixels(network, 64)).quantized()
     Path("old.pnb").write_bytes(pack(qnet))
     qnet_file.save(qnet, "n.npz")
     np.savez("data.npz", images=pixels(network, 40), labels=np.arange(40) % 3, classes=list("abc"))
@@ -145,7 +145,7 @@ def test_quantized_again(tied, tmp_path, monkeypatch):
         quantize.again("old.pnb", "data.npz")
     Path("old.npz").unlink()
     again = qnet_file.load(quantize.again("old.pnb", "data.npz", epochs=1, calibration=32))
-    assert quantize.shared(again) == quantize.shared(qnet) == tied and again.design.chain == qnet.design.chain
+    assert shared(again) == shared(qnet) == tied and again.design.chain == qnet.design.chain
     assert abs(len(pack(again)) - len(pack(qnet))) < 100
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from .. import format as fmt
 from ..net.layers import PLAIN, Layer, pair
-from ..net.network import Network
-from ..plan.choice import plan as make_plan
+from ..net.network import Network, aligned
+from ..plan import choice, streaming
 from ..plan.modes import FAST, NARROW, as_bytes, fast_group, modes, plain
 from ..plan.place import Plan, Step, place
 from . import order as order_of
@@ -241,7 +241,7 @@ def pack(qnet: QNet, plan: Plan | None = None) -> bytes:
     the plan's mode fast or sweep (`order.fast_layers` tells beforehand).
     """
     _check_net(qnet)
-    d, p = qnet.design, plan or make_plan(qnet.design, fast=fast_layers(qnet))
+    d, p = qnet.design, plan or choice.plan(qnet.design, fast=fast_layers(qnet))
     _check_bits(qnet, p)
     layers, heads = d.run(), d.heads()
     flags = [
@@ -296,3 +296,23 @@ def assemble(
         fc_off=fc_off,
     )
     return seal(bytearray(fmt.HEADER.pack(**_header(c, sections))) + head.data + section + weights.data)
+
+
+def blob_bytes(network: Network, plan: Plan, shared: bool = False) -> int:
+    """The length of the network's blob; `shared`: all tunnels have the same weights, which it holds once."""
+    layers, tail = network.layers(), network.tail()
+    tunnels, n = network.tunnels, len(layers)
+    labels = sum(len(label.encode()) + 1 for label in network.labels)
+    tables = tunnels * fmt.patch_table(network.sizes is not None).size + len(plan.segments) * fmt.SEGMENT.size + labels
+    tables += n * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
+    record = record_of(network.task)
+    front_end = len(record.section(network, None, 0)[0])
+    tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + record.table_bytes(network)
+    sizes = [streaming.layer_bytes(one, step.mode) for one, step in zip(network.run(), plan.steps, strict=True)]
+    arrays = (1 if shared else tunnels) * sum(sizes[:n]) + sum(sizes[n:]) + streaming.end_bytes(network)
+    return fmt.HEADER.size + aligned(tables) + front_end + arrays
+
+
+def most_bytes(network: Network, shared: bool = False) -> int:
+    """The length of its longest blob, of those with plans of the front."""
+    return max(blob_bytes(network, place(network, point.schedule), shared) for point in choice.front(network))

@@ -35,6 +35,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--tune", type=not_negative, metavar="N", help=more)
     more = "with --calibrate: arena for which maps are kept in 4 bits, as few as it takes, and that of the blob"
     p.add_argument("--ram", type=size, metavar="SIZE", help=more)
+    more = "with --calibrate: size of the blob for which expanded channels are pruned, as few as it takes"
+    p.add_argument("--flash", type=size, metavar="SIZE", help=more)
     more = "with --calibrate: what pixels are to a network in real numbers: 0..255, 0..1, -1..1, or MEAN/STD of 0..255"
     p.add_argument("--pixels", metavar="RANGE", help=more)
     more = "of PyTorch weights: mobilenetv2, efficientnet-lite0 to -lite4, mcunet"
@@ -53,9 +55,10 @@ def run_import(args) -> int:
 
     kind, calibration = Path(args.file).suffix.lower(), None
     if args.calibrate:
-        calibration = importing.Calibration(args.calibrate, args.calibration or 64, args.tune or 0, args.ram)
+        given = args.calibrate, args.calibration or 64, args.tune or 0, args.ram, args.flash
+        calibration = importing.Calibration(*given)
     else:
-        no_use(args, ("--tune", "--calibration", "--pixels", "--ram"), "without --calibrate")
+        no_use(args, ("--tune", "--calibration", "--pixels", "--ram", "--flash"), "without --calibrate")
     if not args.check:
         no_use(args, ("--limit",), "without --check")
     elif kind not in SOURCES:

@@ -59,6 +59,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--calibration", type=positive, default=256, metavar="N", help="inputs (default: 256)")
     more = "of an arena for which maps are kept in 4 bits, as few as it takes; then pack with this --budget"
     p.add_argument("--ram", type=size, metavar="SIZE", help=more)
+    more = "of a blob for which expanded channels are pruned, as few as it takes"
+    p.add_argument("--flash", type=size, metavar="SIZE", help=more)
     p.add_argument(
         "-o", dest="out", type=new_file(".npz"), metavar="FILE.npz", help="default: qnet.npz in the run, or NAME.npz"
     )
@@ -132,7 +134,7 @@ def run_quantize(args) -> int:
     with quiet_stdout(args), needs_torch():
         from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
 
-        given = {name: getattr(args, name) for name in ("epochs", "lr", "calibration", "out", "ram")}
+        given = {name: getattr(args, name) for name in ("epochs", "lr", "calibration", "out", "ram", "flash")}
         given = {name: value for name, value in given.items() if value is not None}
         path = quantize.again(args.run_dir, args.data, **given) if args.data else quantize.run(args.run_dir, **given)
     print_json({"qnet": str(path)}) if args.json else print(path)

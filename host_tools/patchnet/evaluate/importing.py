@@ -32,12 +32,13 @@ OWN = ("*.pnb", "*.npz", "source.*", GIVEN)  # of an earlier import, to be repla
 class Calibration:
     """How integers are chosen for a network in real numbers: by `pictures` of a data set, evenly spread, and then
     `tune` epochs of fine-tuning towards the network's own answers to them. `ram`: bytes of an arena for which some maps
-    have 4 bits."""
+    have 4 bits; `flash`: of a blob for which expanded channels are left out."""
 
     data: str
     pictures: int = 64
     tune: int = 0
     ram: int | None = None
+    flash: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
     network, model = imported.network, float_model(imported)
     save_float(model, folder / "float.npz")
     inputs = quantize.inputs_of(network, load_inputs(calibration.data, calibration.pictures))
-    net = quantize.calibrated_for(model, inputs, False, calibration.ram)
+    net = quantize.calibrated_for(model, inputs, calibration.ram, calibration.flash)
     if calibration.tune:
         quantize.fine_tune_towards(net, model, inputs, calibration.tune)
     return net.quantized()

@@ -30,14 +30,12 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ..blob.pack import pack
-from ..blob.random import random_qnet
+from ..blob.pack import blob_bytes
 from ..data import load
 from ..net.network import Network
 from ..net.toml import write_toml
 from ..plan import choice
 from ..plan.place import place
-from ..report.analyze import blob_bytes
 from ..tasks.making import Making
 from ..train.experiment import NoNumber
 from ..whole import write_text
@@ -97,9 +95,7 @@ def needs_of(proposal: Proposal, wanted: Wanted) -> Needs:
     if beyond := over(planned, wanted):
         return replace(planned, beyond=beyond)
     plan = place(network, point.schedule)
-    # of what random_qnet makes, all tunnels share the weights
-    flash = len(pack(random_qnet(network), plan)) if proposal.tied else blob_bytes(network, plan)
-    packed = replace(planned, flash=flash + SPARE)
+    packed = replace(planned, flash=blob_bytes(network, plan, proposal.tied) + SPARE)
     return replace(packed, beyond=over(packed, wanted))
 
 

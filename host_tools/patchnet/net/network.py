@@ -176,6 +176,13 @@ class Network:
             first += len(readout.layers) + 1
         return replace(self, chain=with_casts(self.chain, 0), readouts=tuple(readouts))
 
+    def with_run(self, layers: Sequence[Layer]) -> Network:
+        """The same network with other layers in place of those of `run()`, as many."""
+        rest = iter(layers)
+        chain = tuple(itertools.islice(rest, len(self.chain)))
+        readouts = [Readout(tuple(itertools.islice(rest, len(r.layers))), next(rest)) for r in self.readouts]
+        return replace(self, chain=chain, readouts=tuple(readouts))
+
     @property
     def tunnels(self) -> int:
         return len(self.corners)

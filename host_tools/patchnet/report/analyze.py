@@ -15,17 +15,17 @@ from pathlib import Path
 
 from .. import format as fmt
 from ..blob.order import fast_layers
-from ..blob.pack import pack, record_of
+from ..blob.pack import blob_bytes, pack
 from ..blob.random import random_qnet
 from ..blob.unpack import blob_network, blob_plan, blob_qnet, read, read_blob
 from ..engine.model import Model
 from ..net import zoo
 from ..net.budget import paper_peak
 from ..net.layers import Layer
-from ..net.network import Network, Shape, aligned
+from ..net.network import Network, Shape
 from ..net.search import Candidate
 from ..net.toml import read_design
-from ..plan import choice, costs, streaming
+from ..plan import choice, costs
 from ..plan.lines import strips
 from ..plan.modes import MODE_NAMES
 from ..plan.place import Plan, areas, block_name, lasting
@@ -477,21 +477,6 @@ def _end(name: str, shape_in: Shape, shape_out: Shape, alive: dict, layerwise: t
 
 
 # ---------------------------------------------------------------- flash
-
-
-def blob_bytes(network: Network, plan: Plan) -> int:
-    """The length of the network's blob, no two tunnels sharing weights (modpatchnet/FORMAT.md)."""
-    layers, tail = network.layers(), network.tail()
-    tunnels, n = network.tunnels, len(layers)
-    labels = sum(len(label.encode()) + 1 for label in network.labels)
-    tables = tunnels * fmt.patch_table(network.sizes is not None).size + len(plan.segments) * fmt.SEGMENT.size + labels
-    tables += len(layers) * (fmt.LAYER.size + tunnels * fmt.PARAM.size)
-    record = record_of(network.task)
-    front_end = len(record.section(network, None, 0)[0])
-    tables += len(tail) * (fmt.LAYER.size + fmt.PARAM.size) + record.table_bytes(network)
-    sizes = [streaming.layer_bytes(*pair) for pair in zip(network.run(), (s.mode for s in plan.steps), strict=True)]
-    arrays = tunnels * sum(sizes[:n]) + sum(sizes[n:]) + streaming.end_bytes(network)
-    return fmt.HEADER.size + aligned(tables) + front_end + arrays
 
 
 def stored_bytes(blob: bytes, plan: Plan) -> int:

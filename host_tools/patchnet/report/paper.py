@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..blob.pack import blob_bytes
 from ..net.budget import layer_bytes, paper_peak
 from ..net.network import Network
 from ..net.toml import known, read_design, read_toml, tuples
 from ..plan import choice, costs
 from ..plan.place import Plan
 from ..progress import Track, no_track, planning
-from .analyze import blob_bytes
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
 PLANS = ("fastest", "packed", "smallest")

@@ -530,12 +530,11 @@ def activate(x: Tensor, act: str) -> Tensor:
 class FakeTunnels(nn.Module):
     """The tunnels of a trained network with their batch norms folded and every rounding of the integers imitated."""
 
-    def __init__(self, model: Tunnels, tied: bool = False):
-        """`tied`: the model's tunnels are all equal, and stay so."""
+    def __init__(self, model: Tunnels):
         super().__init__()
-        self.network, self.tied, self.real = model.network, tied, False
+        self.network, self.tied, self.real = model.network, model.tied, False
         built = [fake_layers(self.network.layers(), tunnel) for tunnel in model.tunnels]
-        self.tunnels = nn.ModuleList(built[:1] * len(built) if tied else built)
+        self.tunnels = nn.ModuleList(built[:1] * len(built) if self.tied else built)
 
     def scale_input(self, x: Tensor) -> None:
         """Gives an input that is real, not pixels, the scale that its values x ask for: the network's mean and std."""

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..blob.order import Order
+from ..blob.pack import layer_bytes
 from ..blob.quantized import QNet
 from ..importers.dequantized import dequantized
 from ..importers.graph import FloatLayer, Imported
@@ -31,16 +33,24 @@ def float_model(imported: Imported) -> Tunnels:
 
 
 def dequantized_model(qnet: QNet) -> Tunnels:
-    """The module of the real numbers that integers stand for, in evaluation mode. ValueError for a network that
-    `dequantized` does not take."""
+    """The module of the real numbers that integers stand for, in evaluation mode; tunnels that share their weights are
+    tied. ValueError for a network that `dequantized` does not take."""
     network, tunnels, end = dequantized(qnet)
-    model = build(network)
+    model = build(network, shared(qnet))
     for t, (modules, layers) in enumerate(zip(model.tunnels, tunnels, strict=True)):
         for i, (module, layer) in enumerate(zip(modules, layers, strict=True)):
             load(convolutions(module), layer, f"tunnel {t}, layer {i}")
     dense = getattr(model, "fc", None)
     load({} if dense is None else {"dense": dense}, end, "end")
     return model.eval()
+
+
+def shared(qnet: QNet) -> bool:
+    """Whether all tunnels have the same weights: of a packed network nothing else tells."""
+    first, *others = qnet.tunnels
+    pairs = (pair for chain in others for pair in zip(first, chain, strict=True))
+    order = Order(0, columns=False, fast=False)
+    return all(layer_bytes(one, "", order) == layer_bytes(other, "", order) for one, other in pairs)
 
 
 def convolutions(module: nn.Module) -> dict[str, ConvNorm]:

@@ -233,6 +233,10 @@ class Tunnels(nn.Module):
         built = [nn.Sequential(*(build_layer(layer) for layer in network.layers())) for _ in range(network.tunnels)]
         self.tunnels = nn.ModuleList(built[:1] * network.tunnels if tied else built)
 
+    def behind(self) -> list[nn.Module]:
+        """The modules of `network.tail()`."""
+        return []
+
     def maps(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to the tunnels' last maps (N, tunnels, channels, h, w)."""
         patches = patches_of(x, self.network)
@@ -301,9 +305,10 @@ def read_float(path: str | Path) -> tuple[Network, dict[str, Tensor]]:
     return network, {n: value.float() if value.dtype == torch.float16 else value for n, value in arrays.items()}
 
 
-def load_float(path: str | Path) -> Tunnels:
-    """The model in a `float.npz` (or in the run directory that holds one), in evaluation mode."""
+def load_float(path: str | Path, tied: bool = False) -> Tunnels:
+    """The model in a `float.npz` (or in the run directory that holds one), in evaluation mode. `tied`: its tunnels
+    have the same weights, and are to be one."""
     network, arrays = read_float(path)
-    model = build(network)
+    model = build(network, tied)
     model.load_state_dict(arrays)
     return model.eval()

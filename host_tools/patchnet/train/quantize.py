@@ -20,32 +20,33 @@ from torch import Tensor
 
 from .. import data, rooms
 from ..blob.files import integers_of, is_quantized, what_is
-from ..blob.order import Order
-from ..blob.pack import layer_bytes
+from ..blob.pack import most_bytes
 from ..blob.qnet_file import save
 from ..blob.quantized import QNet
 from ..net.network import Network
 from ..plan import halves
+from ..plan.place import block_name
 from .batches import Batches, jitter
-from .experiment import Experiment, held_out, load_experiment
+from .experiment import Experiment, held_out, load_experiment, options_of
 from .fake import FakeCast, FakeNet
 from .imported import dequantized_model
 from .loop import make_optimizer, warm_cosine
 from .modules import Tunnels, load_float, normalise
+from .prune import Pruning
 
 
-def fake_net(model: Tunnels, tied: bool = False, halved: Collection[int] = ()) -> FakeNet:
-    """The fake-quantized form of a network, its scales not yet chosen. `tied`: its tunnels are equal, and stay so.
-    `halved`: the layers of `run()` behind which maps have 4 bits."""
+def fake_net(model: Tunnels, halved: Collection[int] = ()) -> FakeNet:
+    """The fake-quantized form of a network, its scales not yet chosen. `halved`: the layers of `run()` behind which
+    maps have 4 bits."""
     seen = copy(model)  # all of it is the model's but for the network
     seen.network = model.network.halved(halved)
-    return rooms.part(model.network.task, "training").TRAINING.fake(seen, tied)
+    return rooms.part(model.network.task, "training").TRAINING.fake(seen)
 
 
-def calibrated(model: Tunnels, pixels: np.ndarray, tied: bool = False, halved: Collection[int] = ()) -> FakeNet:
+def calibrated(model: Tunnels, pixels: np.ndarray, halved: Collection[int] = ()) -> FakeNet:
     """`fake_net` with all scales chosen by `pixels`, uint8 (N, H, W, C) as the network reads them, or float32 real
     inputs, which get a scale too. Its `quantized()` are the integers."""
-    net, given = fake_net(model, tied, halved), torch.from_numpy(pixels)
+    net, given = fake_net(model, halved), torch.from_numpy(pixels)
     x = normalise(given, model.network)
     if given.is_floating_point():
         net.scale_input(x)
@@ -66,12 +67,14 @@ def run(
     calibration: int = 256,
     out: str | Path | None = None,
     ram: int | None = None,
+    flash: int | None = None,
 ) -> Path:
     """Quantize what `loop.run` left in `run_dir`; returns the path of the QNet, `qnet.npz` unless `out` says else.
 
     Calibrates on `calibration` training items; `epochs` of fine-tuning towards the float network's own answers on
     augmented training items follow (0: post-training quantization alone). `ram`: bytes of an arena for which some maps
-    have 4 bits (`plan.halves`); ValueError if there are none with which the network fits.
+    have 4 bits (`plan.halves`); `flash`: bytes of a blob for which expanded channels are left out (`prune`). ValueError
+    if the network fits in no such way.
     """
     run_dir = Path(run_dir)
     if not all((run_dir / name).is_file() for name in ("config.toml", "float.npz")):
@@ -81,14 +84,15 @@ def run(
     e = load_experiment(run_dir / "config.toml")
     e = replace(e, epochs=epochs, lr=lr, warmup=0.1, mixup=0.0, cutmix=0.0, weight_decay=0.0, accumulate=1)
     torch.manual_seed(e.seed)
-    teacher = load_float(run_dir)
+    teacher = load_float(run_dir, e.tied)
     training, _ = held_out(data.readable(data.load(e.train)), e.validation)
     pixels = inputs_of(e.network, training.limit(calibration))
-    net = calibrated_for(teacher, pixels, e.tied, ram).to(memory_format=torch.channels_last)
+    net = calibrated_for(teacher, pixels, ram, flash).to(memory_format=torch.channels_last)
     if epochs:
         batches = rooms.part(e.network.task, "training").TRAINING.batches(training, e)
         fine_tune(net, teacher.to(memory_format=torch.channels_last), batches, e)
-    return saved(net, Path(out) if out else run_dir / "qnet.npz", epochs, lr, calibration, ram)
+    how = {"epochs": epochs, "lr": lr, "calibration": calibration, "ram": ram, "flash": flash}
+    return saved(net, Path(out) if out else run_dir / "qnet.npz", how)
 
 
 def again(
@@ -99,21 +103,29 @@ def again(
     calibration: int = 256,
     out: str | Path | None = None,
     ram: int | None = None,
+    flash: int | None = None,
 ) -> Path:
     """The same of a network that is quantized already, a shipped one also by its name, by `calibration` inputs of a
-    data set, which it is fine-tuned with, too; by default the QNet is `<network's name>.npz` here."""
+    data set; it is fine-tuned with all of them. By default the QNet is `<network's name>.npz` here."""
     file, qnet = integers_of(model)
     path = Path(out or f"{qnet.design.name}.npz")
     if not out and path.exists() and not is_quantized(path):
         raise ValueError(f"{path}: is there already, and holds no integers: -o FILE.npz tells where these go")
     if path.resolve() == file.resolve():
         raise ValueError(f"{file}: is what is quantized again: -o FILE.npz tells where the other integers go")
-    real = dequantized_model(qnet)
-    pixels = inputs_of(real.network, data.load_inputs(inputs, calibration))
-    net = calibrated_for(real, pixels, shared(qnet), ram)
+    real, items = dequantized_model(qnet), data.load_inputs(inputs)
+    pixels = inputs_of(real.network, items.limit(calibration))
+    net = calibrated_for(real, pixels, ram, flash).to(memory_format=torch.channels_last)
     if epochs:
-        fine_tune_towards(net, real, pixels, epochs, lr)
-    return saved(net, path, epochs, lr, calibration, ram)
+        task = real.network.task
+        e = Experiment(
+            qnet.design.name, real.network, inputs, epochs=epochs, lr=lr, batch=32, warmup=0.1, weight_decay=0.0,
+            options=options_of(task)(),
+        )  # fmt: skip
+        batches = rooms.part(task, "training").TRAINING.batches(items, e)
+        fine_tune(net, real.to(memory_format=torch.channels_last), batches, e)
+    how = {"epochs": epochs, "lr": lr, "calibration": calibration, "ram": ram, "flash": flash}
+    return saved(net, path, how)
 
 
 def inputs_of(network: Network, items: Iterable[tuple[Any, Any]]) -> np.ndarray:
@@ -122,27 +134,48 @@ def inputs_of(network: Network, items: Iterable[tuple[Any, Any]]) -> np.ndarray:
     return np.stack([prepare(x, network) for x, _ in items])
 
 
-def calibrated_for(model: Tunnels, pixels: np.ndarray, tied: bool, ram: int | None) -> FakeNet:
-    """`calibrated`, with as few maps of 4 bits as it takes to run in `ram` bytes (None: in any); says which they are,
-    and what is given up."""
-    net = calibrated(model, pixels, tied, after(model.network, ram))
+def calibrated_for(model: Tunnels, pixels: np.ndarray, ram: int | None = None, flash: int | None = None) -> FakeNet:
+    """`calibrated`, with as few maps of 4 bits as it takes to run in `ram` bytes, and as many expanded channels as
+    `flash` bytes have room for (None: any); says which they are, and what is given up."""
+    if flash is None or most_bytes(model.network, model.tied) <= flash:
+        net = calibrated(model, pixels, after(model.network, ram))
+    else:
+        net = pruned_for(model, pixels, ram, flash)
     tell_halved(net)
     return net
 
 
-def saved(net: FakeNet, path: Path, epochs: int, lr: float, calibration: int, ram: int | None) -> Path:
+def pruned_for(model: Tunnels, pixels: np.ndarray, ram: int | None, flash: int) -> FakeNet:
+    """`calibrated_for` of a model that has to be pruned. Other plans and casts make a blob some bytes longer: they are
+    taken off what there is room for."""
+    pruning, room = Pruning(model, pixels), flash
+    while True:
+        fewer = pruning.within(room)
+        halved = after(fewer.network, ram)
+        beyond = most_bytes(fewer.network.halved(halved), fewer.tied) - flash
+        if beyond <= 0:
+            break
+        room -= beyond
+    tell_pruned(model.network, fewer.network)
+    return calibrated(fewer, pixels, halved)
+
+
+def tell_pruned(before: Network, now: Network) -> None:
+    """How many inner channels the layers have left that lost some."""
+    pairs = zip(before.run(), now.run(), strict=True)
+    left = [f"{block_name(now, i)} {b.cexp} of {a.cexp}" for i, (a, b) in enumerate(pairs) if a.cexp != b.cexp]
+    macs = f"{before.macs / 1e6:.1f} to {now.macs / 1e6:.1f} M"
+    print(
+        f"{now.name} channels left: {', '.join(left)}; weights {before.weights:,} to {now.weights:,}, "
+        f"multiply-accumulates {macs}",
+        flush=True,
+    )
+
+
+def saved(net: FakeNet, path: Path, how: dict[str, float | None]) -> Path:
     """Writes the integers, with how they were made."""
-    how = {"epochs": epochs, "lr": lr, "calibration": calibration}
-    save(net.quantized(), path, how if ram is None else how | {"ram": ram})
+    save(net.quantized(), path, {key: value for key, value in how.items() if value is not None})
     return path
-
-
-def shared(qnet: QNet) -> bool:
-    """Whether all tunnels have the same weights: of a packed network nothing else tells."""
-    first, *others = qnet.tunnels
-    pairs = (pair for chain in others for pair in zip(first, chain, strict=True))
-    order = Order(0, columns=False, fast=False)
-    return all(layer_bytes(one, "", order) == layer_bytes(other, "", order) for one, other in pairs)
 
 
 def after(network: Network, ram: int | None) -> tuple[int, ...]:

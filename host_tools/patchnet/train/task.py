@@ -36,7 +36,7 @@ class Training:
         """The float network with random weights. `tied` as in `Tunnels`."""
         raise NotImplementedError
 
-    def fake(self, model: Tunnels, tied: bool = False) -> FakeNet:
+    def fake(self, model: Tunnels) -> FakeNet:
         """The fake-quantized form of a trained network."""
         raise NotImplementedError
 

@@ -28,9 +28,8 @@ from .record import QPool, QPooled
 class FakeClassifier(FakeNet):
     """A trained classifier with its batch norms folded and every rounding of the integer network imitated."""
 
-    def __init__(self, model: PatchTunnelNet, tied: bool = False):
-        """`tied` as in `FakeTunnels`."""
-        super().__init__(model, tied)
+    def __init__(self, model: PatchTunnelNet):
+        super().__init__(model)
         self.merged = fake_layers(self.network.tail(), model.merged)
         self.dense = model.fc is not None
         if model.fc is not None:

@@ -26,6 +26,9 @@ class PatchTunnelNet(Tunnels):
         self.fc = nn.Linear(network.features, len(network.labels)) if network.features else None
         start_weights(self)
 
+    def behind(self) -> list[nn.Module]:
+        return list(self.merged)
+
     def pooled(self, maps: Tensor) -> Tensor:
         """The tunnels' last maps (N, tunnels, channels, h, w) to means (N, tunnels, channels); of tunnels that merge,
         as one."""

@@ -233,8 +233,8 @@ class Classification(Training):
     def model(self, network: Network, tied: bool = False) -> PatchTunnelNet:
         return PatchTunnelNet(network, tied)
 
-    def fake(self, model: Tunnels, tied: bool = False) -> FakeClassifier:
-        return FakeClassifier(model, tied)
+    def fake(self, model: Tunnels) -> FakeClassifier:
+        return FakeClassifier(model)
 
     def batches(self, dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
         return ClassBatches(dataset, e, rank, ranks)

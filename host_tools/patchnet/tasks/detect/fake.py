@@ -62,9 +62,8 @@ class FakeScale(nn.Module):
 class FakeDetector(FakeNet):
     """A trained network that detects, its batch norms folded, every rounding of the integers imitated."""
 
-    def __init__(self, model: DetectNet, tied: bool = False):
-        """`tied` as in `FakeTunnels`."""
-        super().__init__(model, tied)
+    def __init__(self, model: DetectNet):
+        super().__init__(model)
         shapes = self.network.readouts
         self.scales = nn.ModuleList(FakeScale(s, scale) for s, scale in zip(shapes, model.scales, strict=True))
 

@@ -65,6 +65,9 @@ class DetectNet(Tunnels):
             scale.head.begin()
         self.anchors = boxes.anchors_of(network)
 
+    def behind(self) -> list[nn.Module]:
+        return [module for scale in self.scales for module in (*scale.layers, scale.head)]
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, channels, height, width) to (N, anchors, 4 + classes): box codes, class logits."""
         return self.heads(stitch(list(self.maps(x).unbind(1)), self.network))

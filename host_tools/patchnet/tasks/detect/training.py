@@ -135,8 +135,8 @@ class DetectionTraining(Training):
     def model(self, network: Network, tied: bool = False) -> DetectNet:
         return DetectNet(network, tied)
 
-    def fake(self, model: Tunnels, tied: bool = False) -> FakeDetector:
-        return FakeDetector(model, tied)
+    def fake(self, model: Tunnels) -> FakeDetector:
+        return FakeDetector(model)
 
     def batches(self, dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
         return BoxBatches(dataset, e, rank, ranks)

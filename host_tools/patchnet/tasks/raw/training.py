@@ -35,8 +35,8 @@ class MapTraining(Training):
     def model(self, network: Network, tied: bool = False) -> MapNet:
         return MapNet(network, tied)
 
-    def fake(self, model: Tunnels, tied: bool = False) -> FakeMap:
-        return FakeMap(model, tied)
+    def fake(self, model: Tunnels) -> FakeMap:
+        return FakeMap(model)
 
     def batches(self, dataset: Dataset, e: Experiment, rank: int = 0, ranks: int = 1) -> Batches:
         return MapBatches(dataset, e, rank, ranks)
