@@ -61,7 +61,7 @@ class Setting:
 
 
 SETTINGS = {
-    "vww_coco": Setting(66, 9, 2, 12, balanced=True),
+    "vww_coco": Setting(66, 9, 2, 6, balanced=True),
     "flowers": Setting(48, 6, 2, 12),
     "cifar10": Setting(32, 4, 1, 1),
 }

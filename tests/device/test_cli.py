@@ -393,6 +393,7 @@ WRONG = {
     "bench repeats counting": (["bench", "pets.pnb", "--repeat", "3"], "--repeat: has no effect on qemu"),
     "bench of blocks and a model": (["bench", "pets.pnb", "--blocks"], "--blocks: has no effect with MODEL"),
     "4 bits without calibration": (["import", "net.tflite", "--ram", "3K"], "--ram: has no effect without --calibrate"),
+    "pruned without calibration": (["import", "net.tflite", "--flash", "3K"], "--flash: has no effect without --cal"),
     "quantize what is quantized": (["quantize", "pets.pnb"], "(a network that is quantized: with --data)"),
     "quantize again what is none": (["quantize", "pictures", "--data", "pictures"], "wanted a qnet.npz, as"),
     "tune without calibration": (["import", "net.tflite", "--tune", "3"], "--tune: has no effect without --calibrate"),

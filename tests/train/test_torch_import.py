@@ -12,12 +12,14 @@ from torch import nn
 
 from graphs import evaluate
 from onnxes import Model
+from patchnet.blob.qnet_file import load
 from patchnet.evaluate.agreement import agreement
 from patchnet.evaluate.importing import Calibration, import_file
 from patchnet.importers.families import FAMILIES, family, read_weights
 from patchnet.importers.graph import Graph
 from patchnet.importers.pytorch import read
 from patchnet.importers.real import Pixels
+from patchnet.train.modules import load_float
 
 torch.set_num_threads(1)
 
@@ -478,3 +480,27 @@ def test_an_original_in_real_numbers_is_given_the_pixels_it_was_said_to_take(tmp
     np.savez(data, images=images, labels=np.arange(16) % 2, classes=np.array(["a", "b"]))
     import_file(path, tmp_path / "run", calibration=Calibration(str(data)), pixels=Pixels.named("0..255"))
     assert agreement(tmp_path / "run", str(data)).largest <= 3
+
+
+def test_an_import_is_pruned_until_its_blob_has_room(tmp_path):
+    """Its real numbers stay whole, to compare with."""
+    model = Model(("n", 3, 12, 12))
+    x = model.clip(model.conv("x", 3, 8, 3, 3, strides=[2, 2], pads=[1, 1, 1, 1]), 0, 6)
+    for _ in range(2):
+        y = model.clip(model.conv(x, 8, 48, 1, 1), 0, 6)
+        y = model.clip(model.conv(y, 48, 48, 3, 3, groups=48, pads=[1, 1, 1, 1]), 0, 6)
+        x = model.add("Add", x, model.conv(y, 48, 8, 1, 1))
+    x = model.add("Gemm", model.add("Flatten", model.add("GlobalAveragePool", x)), model.weights(8, 2))
+    path, data = model.save(tmp_path / "a.onnx", x), tmp_path / "data.npz"
+    images = np.random.default_rng(1).integers(0, 256, (32, 12, 12, 3)).astype(np.uint8)
+    np.savez(data, images=images, labels=np.arange(32) % 2, classes=np.array(["a", "b"]))
+
+    def imported(flash: int | None) -> int:
+        calibration = Calibration(str(data), flash=flash)
+        return import_file(
+            path, tmp_path / "run", calibration=calibration, pixels=Pixels.named("-1..1")
+        ).packed.blob_bytes
+
+    whole = imported(None)
+    assert 0.75 * whole < imported(whole * 4 // 5) <= whole * 4 // 5
+    assert load_float(tmp_path / "run").network.weights > load(tmp_path / "run" / "qnet.npz").design.weights

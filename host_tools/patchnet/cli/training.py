@@ -155,9 +155,8 @@ def run_pack(args) -> int:
         else:
             packed = pack_file(args.qnet, args.out, args.budget, track, args.stream, flash)
     if args.board and packed.blob_bytes > (room := BOARDS[args.board].blob):
-        log.warning(
-            "%s has room for %s B, %s takes %s B", args.board, f"{room:,}", packed.path, f"{packed.blob_bytes:,}"
-        )
+        takes = f"{packed.path} takes {packed.blob_bytes:,} B: quantize --flash prunes it"
+        log.warning("%s has room for %s B, %s", args.board, f"{room:,}", takes)
     if args.json:
         print_json({name: value for name, value in asdict(packed).items() if value is not None})
     else:

@@ -220,7 +220,7 @@ def look(model: Tunnels, x: Tensor) -> None:
     """Answers to x (N, C, H, W), and gradients of random sums of each one's, which hooks see."""
     draws = torch.Generator().manual_seed(0)
     for part in x.split(BATCH):
-        out = model(part.requires_grad_())
+        out = model(part)
         (out * (torch.randint(2, out.shape, generator=draws) * 2 - 1)).sum().backward()
     model.zero_grad()
 
