@@ -15,10 +15,10 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 KEPT = DOCS / "directions.json"
-SETS = {  # by their names in tests/directions.py: what it is, its test pictures, pixels a side
-    "vww_coco": ("persons", 2000, 66),
-    "cifar10": ("CIFAR-10", 8500, 32),
-    "flowers": ("flowers", 626, 48),
+SETS = {  # by their names in tests/directions.py: what it is, its test pictures, pixels a side, margins, what is learnt
+    "flowers": ("flowers", 626, 48, 6, "12 epochs of 2,930"),
+    "cifar10": ("CIFAR-10", 8500, 32, 4, "one epoch of 50,000"),
+    "vww_coco": ("persons", 2000, 66, 9, "6 epochs of 6,467"),
 }
 # (question, its arm, by its beginning where pixels are part of the name, what the paper says: points of accuracy)
 QUESTIONS = (
@@ -51,9 +51,14 @@ and measured as they run here. Everything is made by
     python docs/make_directions.py runs/directions
 
 The base has a 2 x 2 of patches and the central one, each with a tunnel of its own over a stem of 8 channels and
-five bottlenecks (16, 24, 24, 48, 48 channels, t = 4), a head of 128, features added. It sees 48 pixels a side with
-margins of 6 and learns for 12 epochs of 2,930 pictures. Real networks learn longer and start from pretrained
-weights ([training.md](training.md)): these tell differences, not what can be reached.
+five bottlenecks (16, 24, 24, 48, 48 channels, t = 4), a head of 128, features added:
+
+| | pixels a side | margins | learns from |
+|---|---|---|---|
+{sets}
+
+Real networks learn longer and start from pretrained weights ([training.md](training.md)): these tell differences, not
+what can be reached.
 
 * **accuracy**: in float32, mean of the seeds and their standard deviation; **to the base**: the mean of the
   differences to the base of the same seed, in points, and its standard error.
@@ -128,7 +133,7 @@ def summary(results: dict[str, dict]) -> Iterator[str]:
 
 
 def table(name: str, arms: dict) -> Iterator[str]:
-    title, pictures, side = SETS[name]
+    title, pictures, side = SETS[name][:3]
     yield f"## {title[0].upper()}{title[1:]}: {side} pixels, {pictures:,} test pictures"
     yield ""
     yield "| | accuracy | to the base | arena | M cycles | flash | eq. 2 |"
@@ -142,7 +147,9 @@ def table(name: str, arms: dict) -> Iterator[str]:
 
 def page(results: dict[str, dict]) -> str:
     arms = max(map(len, results.values()))
-    out = [HEAD.format(arms=arms), CONCLUSIONS, "## All questions", "", *summary(results), ""]
+    used = (SETS[name] for name in SETS if name in results)
+    sets = "\n".join(f"| {title} | {side} | {margin} | {learnt} |" for title, _, side, margin, learnt in used)
+    out = [HEAD.format(arms=arms, sets=sets), CONCLUSIONS, "## All questions", "", *summary(results), ""]
     for name in SETS:
         if name in results:
             out += [*table(name, results[name]), ""]

@@ -153,8 +153,7 @@ def shared(base: PatchTunnels) -> PatchTunnels:
 
 
 def weights_once(recipe: PatchTunnels) -> int:
-    network = recipe.network()
-    return sum(layer.weights for layer in network.chain) + math.prod(network.end.fully_connected(network) or (0,))
+    return recipe.network().stored(shared=True)
 
 
 def unsegmented(base: PatchTunnels) -> PatchTunnels:
@@ -257,7 +256,7 @@ class Results:
         yield f"{'':<42}{'accuracy':>16}{'seeds':>7}{'arena':>9}{'M cycles':>10}{'flash':>11}{'eq. 2':>8}"
         for name, arm in self.arms.items():
             values = list(arm["accuracy"].values())
-            told = f"{np.mean(values):.2%} +- {np.std(values):.2%}" if values else "-"
+            told = f"{np.mean(values):.2%} +- {np.std(values, ddof=min(1, len(values) - 1)):.2%}" if values else "-"
             needs = f"{arm['arena']:>9,}{arm['cycles'] / 1e6:>10.1f}{arm['flash']:>11,}{arm['eq2']:>8,}"
             yield f"{name:<42}{told:>16}{len(values):>7}{needs}"
 

@@ -1,6 +1,7 @@
 """Structured pruning: which channels go, what makes up for them, and that a blob then has room."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from patchnet.blob import qnet_file
 from patchnet.blob.pack import blob_bytes, most_bytes, pack
 from patchnet.blob.random import random_qnet
 from patchnet.net.recipe import Stage, patch_tunnels
-from patchnet.plan import choice
+from patchnet.plan import choice, costs
 from patchnet.plan.place import place
 from patchnet.train import prune, quantize
 from patchnet.train.imported import shared
 from patchnet.train.modules import Tunnels, normalise
+from patchnet.train.prune import Limits, Needs
 
 torch.set_num_threads(1)  # with networks this small, threads would only wait for each other
 
@@ -57,6 +59,9 @@ NETWORKS = {
 }  # fmt: skip
 
 
+FLASH, MUCH = Limits(flash=0), Needs((), 1, 1.0)  # all of it is too much
+
+
 def answers(model: Tunnels, count: int = 40) -> np.ndarray:
     n = model.network
     with torch.no_grad():
@@ -90,13 +95,13 @@ def test_the_order_is_that_of_least_squares():
 
 
 def test_all_channels_are_the_model_itself(pruning):
-    counts = next(pruning.path())
+    counts = next(pruning.path(FLASH, MUCH))
     assert prune.thinned(pruning.network, counts) == pruning.network
     np.testing.assert_array_equal(answers(pruning.with_counts(counts)), answers(pruning.model))
 
 
 def test_layers_give_up_channels_one_after_the_other(pruning):
-    path = list(pruning.path())
+    path = list(pruning.path(FLASH, MUCH))
     for before, now in zip(path, path[1:], strict=False):
         (i,) = [i for i in now if now[i] != before[i]]
         assert now[i] % prune.STEP == 0 and 0 < before[i] - now[i] <= prune.STEP
@@ -108,7 +113,7 @@ def test_layers_give_up_channels_one_after_the_other(pruning):
 
 def test_answers_stay_near(pruning):
     """With the first channels gone nearer than with the last ones."""
-    path, own = list(pruning.path()), answers(pruning.model)
+    path, own = list(pruning.path(FLASH, MUCH)), answers(pruning.model)
     few, most = (answers(pruning.with_counts(path[i])) for i in (1, -1))
     assert np.abs(few - own).mean() < 0.35 * own.std()
     assert np.abs(few - own).mean() < np.abs(most - own).mean()
@@ -129,7 +134,7 @@ def test_what_says_nothing_goes_first_and_is_not_missed():
     pruning = prune.Pruning(model, pixels(n, 64))
     site = next(site for site in pruning.sites if site.layer == 2)
     assert site.errors[len(dead)] < 1e-3 * site.errors[-1]
-    counts = next(pruning.path()) | {2: n.chain[2].cexp - 32}
+    counts = next(pruning.path(FLASH, MUCH)) | {2: n.chain[2].cexp - 32}
     np.testing.assert_allclose(answers(pruning.with_counts(counts)), answers(model), atol=5e-3)
 
 
@@ -137,7 +142,7 @@ def test_others_make_up_for_what_goes():
     """By least squares: nearer to what the layer made than with the weights that it had."""
     n = NETWORKS["one"]
     pruning = prune.Pruning(settled(n), pixels(n, 64))
-    counts = next(pruning.path()) | {2: 40}
+    counts = next(pruning.path(FLASH, MUCH)) | {2: 40}
     fewer, own = pruning.with_counts(counts), answers(pruning.model)
     got = answers(fewer)
     site = next(site for site in pruning.sites if site.layer == 2)
@@ -157,7 +162,7 @@ def test_a_blob_fits(tied, ram, tmp_path, monkeypatch, capsys):
     qnet_file.save(qnet, "n.npz")
     np.savez("data.npz", images=pixels(n, 64), labels=np.arange(64) % 3, classes=list("abc"))
     flash = len(pack(qnet)) * 7 // 8
-    path = quantize.again("n.npz", "data.npz", out="small.npz", ram=ram, flash=flash, epochs=1)
+    path = quantize.again("n.npz", "data.npz", out="small.npz", limits=Limits(ram, flash), epochs=1)
     assert "n channels left: " in capsys.readouterr().out
     small = qnet_file.load(path)
     assert shared(small) == tied and small.design.weights < n.weights
@@ -167,13 +172,43 @@ def test_a_blob_fits(tied, ram, tmp_path, monkeypatch, capsys):
         assert any(s.kind == "int4" for s in small.design.chain)
 
 
+def test_cycles_are_saved_where_they_are():
+    """As the plan truly takes them, with maps of 4 bits; both limits are kept to."""
+    n = patch_tunnels(
+        "n", ("a", "b"), 32, 32, k=1, central=False, stem_out=8, stages=(Stage(8, 2, 1, 6), Stage(24, 3, 2, 6))
+    )
+    pruning = prune.Pruning(settled(n), pixels(n, 32))
+    whole = Limits(4000).needs(n, False)
+    cycles, flash = int(0.7 * whole.cycles), int(0.7 * whole.flash)
+    by_cycles, needs = pruning.within(Limits(4000, None, cycles))
+    assert 0.6 * whole.cycles < needs.cycles <= cycles
+    halved = by_cycles.network.halved(needs.halved)
+    assert needs.cycles == costs.predicted(halved, choice.plan(halved, 4000))
+    _, other = pruning.within(Limits(4000, flash))
+    assert 0.6 * whole.flash < other.flash <= flash
+    _, both = pruning.within(Limits(4000, flash, cycles))
+    assert both.flash <= flash and both.cycles <= cycles
+
+
+def test_layers_are_compared_by_what_there_is_too_much_of():
+    """All channels mattering alike, the first that go are those of most weights, or of most multiply-accumulates."""
+    n = NETWORKS["merged"]
+    for tied, most_weights in ((False, 1), (True, 3)):
+        pruning = prune.Pruning(settled(n, tied), pixels(n, 16))
+        once = {site.layer: replace(site, errors=np.arange(len(site.order) + 1.0)) for site in pruning.sites}
+        pruning.sites = list(once.values())
+        for limits, first in ((FLASH, most_weights), (Limits(cycles=0), 1)):
+            before, now = islice(pruning.path(limits, MUCH), 2)
+            assert [i for i in now if now[i] < before[i]] == [first]
+
+
 def test_nothing_is_pruned_that_fits(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     n = NETWORKS["one"]
     qnet_file.save(quantize.calibrated(settled(n), pixels(n, 64)).quantized(), "n.npz")
     np.savez("data.npz", images=pixels(n, 64), labels=np.arange(64) % 3, classes=list("abc"))
-    for name, flash in (("any", None), ("much", 1 << 20)):
-        quantize.again("n.npz", "data.npz", out=f"{name}.npz", flash=flash)
+    for name, limits in (("any", Limits()), ("much", Limits(None, 1 << 20, 10**9))):
+        quantize.again("n.npz", "data.npz", out=f"{name}.npz", limits=limits)
     assert "channels" not in capsys.readouterr().out
     assert pack(qnet_file.load("any.npz")) == pack(qnet_file.load("much.npz"))
 
@@ -187,7 +222,7 @@ def test_a_detector_is_pruned_behind_its_tunnels_too():
     pruning = prune.Pruning(model, pixels(n, 24))
     behind = {site.layer for site in pruning.sites if site.layer >= len(n.chain)}
     assert behind and not behind & set(n.heads())
-    fewest = pruning.with_counts(list(pruning.path())[-1])
+    fewest = pruning.with_counts(list(pruning.path(FLASH, MUCH))[-1])
     assert all(fewest.network.run()[i].cexp < n.run()[i].cexp for i in behind if n.run()[i].cexp > prune.STEP)
     assert answers(fewest, 4).shape == answers(model, 4).shape
 
@@ -204,14 +239,14 @@ def test_what_cannot_be_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plain = network([dict(kind="conv", cout=8, kernel=3), dict(kind="conv", cout=9, kernel=3)], 12, 12, 3)
     for n, told in (
-        (plain, "n: flash: wanted bottlenecks or residual blocks, whose inner channels can be pruned"),
+        (plain, "n: wanted bottlenecks or residual blocks, whose inner channels can be pruned"),
         (
             NETWORKS["one"],
-            r"n: needs \d,\d{3} B of flash at least, with the fewest inner channels, wanted at most 900 B",
+            r"n: needs \d,\d{3} B of flash and 0.\d M cycles at least, with the fewest inner channels, wanted at most",
         ),
     ):
         qnet_file.save(quantize.calibrated(settled(n), pixels(n, 32)).quantized(), "n.npz")
         np.savez("data.npz", images=pixels(n, 32), labels=np.arange(32) % 3, classes=list("abc"))
         with pytest.raises(ValueError, match=told):
-            quantize.again("n.npz", "data.npz", out="new.npz", flash=900)
+            quantize.again("n.npz", "data.npz", out="new.npz", limits=Limits(flash=900))
     assert not Path("new.npz").exists()

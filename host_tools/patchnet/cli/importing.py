@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Parser, new_folder, no_use, not_negative, plain_name, positive, size
+from .arguments import Parser, count, new_folder, no_use, not_negative, plain_name, positive, size
 from .output import needs_torch, print_json, progress, quiet_stdout
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--ram", type=size, metavar="SIZE", help=more)
     more = "with --calibrate: size of the blob for which expanded channels are pruned, as few as it takes"
     p.add_argument("--flash", type=size, metavar="SIZE", help=more)
+    more = "the same until a picture takes no more cycles, by the quickest plan in --ram, or the one that pack chooses"
+    p.add_argument("--cycles", type=count, metavar="N", help=more)
     more = "with --calibrate: what pixels are to a network in real numbers: 0..255, 0..1, -1..1, or MEAN/STD of 0..255"
     p.add_argument("--pixels", metavar="RANGE", help=more)
     more = "of PyTorch weights: mobilenetv2, efficientnet-lite0 to -lite4, mcunet"
@@ -55,10 +57,10 @@ def run_import(args) -> int:
 
     kind, calibration = Path(args.file).suffix.lower(), None
     if args.calibrate:
-        given = args.calibrate, args.calibration or 64, args.tune or 0, args.ram, args.flash
+        given = args.calibrate, args.calibration or 64, args.tune or 0, args.ram, args.flash, args.cycles
         calibration = importing.Calibration(*given)
     else:
-        no_use(args, ("--tune", "--calibration", "--pixels", "--ram", "--flash"), "without --calibrate")
+        no_use(args, ("--tune", "--calibration", "--pixels", "--ram", "--flash", "--cycles"), "without --calibrate")
     if not args.check:
         no_use(args, ("--limit",), "without --check")
     elif kind not in SOURCES:

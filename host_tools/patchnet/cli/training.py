@@ -14,6 +14,7 @@ from .arguments import (
     STREAM,
     Parser,
     above_zero,
+    count,
     new_file,
     new_folder,
     no_use,
@@ -61,6 +62,8 @@ def add(command: Callable[..., Parser]) -> None:
     p.add_argument("--ram", type=size, metavar="SIZE", help=more)
     more = "of a blob for which expanded channels are pruned, as few as it takes"
     p.add_argument("--flash", type=size, metavar="SIZE", help=more)
+    more = "the same until a picture takes no more cycles, such as 10M, by the quickest plan in --ram, or pack's own"
+    p.add_argument("--cycles", type=count, metavar="N", help=more)
     p.add_argument(
         "-o", dest="out", type=new_file(".npz"), metavar="FILE.npz", help="default: qnet.npz in the run, or NAME.npz"
     )
@@ -133,9 +136,11 @@ def told(made: Chain) -> dict:
 def run_quantize(args) -> int:
     with quiet_stdout(args), needs_torch():
         from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
+        from ..train.prune import Limits  # imported here: for the same reason
 
-        given = {name: getattr(args, name) for name in ("epochs", "lr", "calibration", "out", "ram", "flash")}
+        given = {name: getattr(args, name) for name in ("epochs", "lr", "calibration", "out")}
         given = {name: value for name, value in given.items() if value is not None}
+        given["limits"] = Limits(args.ram, args.flash, args.cycles)
         path = quantize.again(args.run_dir, args.data, **given) if args.data else quantize.run(args.run_dir, **given)
     print_json({"qnet": str(path)}) if args.json else print(path)
     return 0

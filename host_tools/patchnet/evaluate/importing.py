@@ -32,13 +32,14 @@ OWN = ("*.pnb", "*.npz", "source.*", GIVEN)  # of an earlier import, to be repla
 class Calibration:
     """How integers are chosen for a network in real numbers: by `pictures` of a data set, evenly spread, and then
     `tune` epochs of fine-tuning towards the network's own answers to them. `ram`: bytes of an arena for which some maps
-    have 4 bits; `flash`: of a blob for which expanded channels are left out."""
+    have 4 bits; `flash`, `cycles`: of a blob and of a picture, for which inner channels are left out."""
 
     data: str
     pictures: int = 64
     tune: int = 0
     ram: int | None = None
     flash: int | None = None
+    cycles: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,12 @@ def calibrated(imported: Imported, calibration: Calibration, folder: Path) -> QN
     from ..train import quantize  # imported here: torch takes seconds to start, and may not be installed
     from ..train.imported import float_model  # imported here: for the same reason
     from ..train.modules import save_float  # imported here: for the same reason
+    from ..train.prune import Limits  # imported here: for the same reason
 
     network, model = imported.network, float_model(imported)
     save_float(model, folder / "float.npz")
     inputs = quantize.inputs_of(network, load_inputs(calibration.data, calibration.pictures))
-    net = quantize.calibrated_for(model, inputs, calibration.ram, calibration.flash)
+    net = quantize.calibrated_for(model, inputs, Limits(calibration.ram, calibration.flash, calibration.cycles))
     if calibration.tune:
         quantize.fine_tune_towards(net, model, inputs, calibration.tune)
     return net.quantized()

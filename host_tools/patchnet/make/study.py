@@ -32,7 +32,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..blob.pack import blob_bytes
 from ..data import load
-from ..net.network import Network
 from ..net.toml import write_toml
 from ..plan import choice
 from ..plan.place import place
@@ -85,7 +84,7 @@ class Needs:
 def needs_of(proposal: Proposal, wanted: Wanted) -> Needs:
     """Nothing is planned that cannot keep to flash and time by its weights and multiply-accumulates alone."""
     network = proposal.network()
-    least = Needs(flash=weights_once(network, proposal.tied), cycles=FEWEST * network.macs, macs=network.macs)
+    least = Needs(flash=network.stored(proposal.tied), cycles=FEWEST * network.macs, macs=network.macs)
     if beyond := over(least, wanted):
         return replace(least, beyond=beyond)
     front = choice.front(network, source=wanted.source)
@@ -103,11 +102,6 @@ def over(needs: Needs, wanted: Wanted) -> float:
     """The sum of the parts by which limits are broken."""
     pairs = (needs.arena, wanted.ram), (needs.flash, wanted.flash), (needs.cycles, wanted.cycles())
     return sum(max(0.0, own / most - 1) for own, most in pairs if most is not None)
-
-
-def weights_once(network: Network, tied: bool) -> int:
-    chain = sum(layer.weights for layer in network.chain)
-    return network.weights - (network.tunnels - 1) * chain if tied else network.weights
 
 
 def check(space: Space, wanted: Wanted) -> None:

@@ -305,3 +305,8 @@ class Network:
     def weights(self) -> int:
         """Weights of all tunnels and what follows them, biases not counted."""
         return self._all(sum(layer.weights for layer in self.chain), sum(layer.weights for layer in self.tail()))
+
+    def stored(self, shared: bool) -> int:
+        """Weights in a file; `shared`: all tunnels have the same ones, which it holds once."""
+        chain = sum(layer.weights for layer in self.chain)
+        return self.weights - (self.tunnels - 1) * chain if shared else self.weights

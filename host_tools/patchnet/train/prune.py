@@ -1,11 +1,12 @@
 """Structured pruning: of a layer's inner channels (a bottleneck's expanded ones, a block's between its convolutions,
-those before a depthwise convolution) the ones that matter least are left out, so that a network fits into less flash.
+those before a depthwise convolution) the ones that matter least are left out, so that a network takes less flash or
+fewer cycles.
 
 What a channel is worth is judged by calibration inputs, without labels: the squared error that its loss brings to what
 the layer makes, after the weights of those that stay have made up for it as well as they can (optimal brain surgeon,
 Hassibi and Stork 1993, of whole channels); errors weigh by the squared gradients of the network's answers, the diagonal
 of a Gauss-Newton matrix by random projections of the answers. The layer that gives up the next channels is the one
-where the error is least for the weights that go.
+where the error is least for the weights that go, or the multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from typing import TypeGuard
 
@@ -22,10 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..blob.pack import blob_bytes
+from ..blob.pack import most_bytes
 from ..net.network import Network
-from ..plan import choice
-from ..plan.place import place
+from ..plan import choice, costs, halves
 from .imported import plain
 from .modules import Block, Bottleneck, ConvNorm, Tunnels, build, normalise
 
@@ -34,6 +35,40 @@ BATCH = 16  # inputs at a time
 DAMPING = 1e-4  # of the mean variance, added to each: what inputs do not tell apart keeps its weights
 
 Counts = dict[int, int]  # how many inner channels layers of `Network.run()` have
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a network may take, None being any: bytes of arena, for which maps are kept in 4 bits; bytes of a blob, by
+    any plan of the front; cycles of a picture, by the quickest plan in the arena, or the one that `pack` chooses."""
+
+    ram: int | None = None
+    flash: int | None = None
+    cycles: int | None = None
+
+    def needs(self, network: Network, shared: bool) -> Needs:
+        """What it takes. ValueError if it does not run in the arena."""
+        halved = () if self.ram is None else halves.chosen(network, self.ram)[1].after
+        network = network.halved(halved)
+        plan = choice.plan(network, self.ram)
+        return Needs(halved, most_bytes(network, shared), costs.predicted(network, plan))
+
+    def allow(self, needs: Needs) -> bool:
+        return (self.flash is None or needs.flash <= self.flash) and (
+            self.cycles is None or needs.cycles <= self.cycles
+        )
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Behind which layers of `Network.run()` maps have 4 bits; bytes of the longest blob; cycles."""
+
+    halved: tuple[int, ...]
+    flash: int
+    cycles: float
+
+    def __str__(self) -> str:
+        return f"{self.flash:,} B of flash and {self.cycles / 1e6:.1f} M cycles"
 
 
 @dataclass(frozen=True)
@@ -65,37 +100,49 @@ class Pruning:
         watches = [Watch(i, m) for row in rows_of(model) for i, m in row if has_inner(m, self.network, row, i)]
         if not watches:
             wanted = "bottlenecks or residual blocks, whose inner channels can be pruned"
-            raise ValueError(f"{self.network.name}: flash: wanted {wanted}")
+            raise ValueError(f"{self.network.name}: wanted {wanted}")
         look(model, normalise(torch.from_numpy(pixels), self.network))
         self.sites = [watch.site() for watch in watches]
 
-    def within(self, flash: int) -> Tunnels:
-        """The model with as many channels as a blob of so many bytes has room for, by any plan of the front that the
-        network had before. ValueError if it never has."""
-        path = list(self.path())
-        plans = [place(self.network, point.schedule) for point in choice.front(self.network)]
+    def within(self, limits: Limits) -> tuple[Tunnels, Needs]:
+        """The model with as many channels as keep to the limits, and what it takes. ValueError if it never does."""
+        before = limits.needs(self.network, self.model.tied)
+        path = list(self.path(limits, before))
 
-        def size(i: int) -> int:
-            network = thinned(self.network, path[i])
-            return max(blob_bytes(network, plan, self.model.tied) for plan in plans)
+        @cache
+        def needs(i: int) -> Needs:
+            return limits.needs(thinned(self.network, path[i]), self.model.tied)
 
-        first = bisect_left(range(len(path)), True, key=lambda i: size(i) <= flash)
+        first = bisect_left(range(len(path)), True, key=lambda i: limits.allow(needs(i)))
         if first == len(path):
-            least = f"needs {size(first - 1):,} B of flash at least, with the fewest inner channels"
-            raise ValueError(f"{self.network.name}: {least}, wanted at most {flash:,} B")
-        return self.with_counts(path[first])
+            least = f"needs {needs(first - 1)} at least, with the fewest inner channels"
+            wanted = (
+                "" if limits.flash is None else f"{limits.flash:,} B",
+                "" if limits.cycles is None else f"{limits.cycles / 1e6:.1f} M cycles",
+            )
+            raise ValueError(f"{self.network.name}: {least}, wanted at most {' and '.join(filter(None, wanted))}")
+        return self.with_counts(path[first]), needs(first)
 
-    def path(self) -> Iterator[Counts]:
-        """From all channels to the fewest, a layer giving up STEP of them each time."""
+    def path(self, limits: Limits, before: Needs) -> Iterator[Counts]:
+        """From all channels to the fewest, a layer giving up STEP of them each time. `before`: what the network takes
+        with all of them: by that layers are compared by their weights, their multiply-accumulates, or both."""
         layers, errors = self.network.run(), dict[int, np.ndarray]()
         for site in self.sites:  # tunnels lose as many channels, each its own
             errors[site.layer] = errors.get(site.layer, 0) + site.errors
         counts = {i: layers[i].cexp for i in errors}
+        flash = limits.flash is not None and before.flash > limits.flash
+        cycles = limits.cycles is not None and before.cycles > limits.cycles
+
+        def share(counts: Counts) -> float:
+            """Of what there is too much of, how much is left."""
+            own, tied = thinned(self.network, counts), self.model.tied
+            weights = own.stored(tied) / self.network.stored(tied)
+            return flash * weights + cycles * own.macs / self.network.macs
 
         def price(i: int) -> tuple[float, int, int]:
-            """(error for a weight, layer, how many are left) where that is least."""
+            """(error for what is saved, layer, how many are left) where that is least."""
             now, own, gone = counts[i], errors[i], layers[i].cexp - counts[i]
-            each = self.weights(counts) - self.weights(counts | {i: now - 1})
+            each = share(counts) - share(counts | {i: now - 1})
             return min(((own[gone + now - n] - own[gone]) / (each * (now - n)), i, n) for n in fewer(now))
 
         yield dict(counts)
@@ -104,10 +151,6 @@ class Pruning:
             while counts[i] > n:
                 counts[i] = fewer(counts[i])[0]
                 yield dict(counts)
-
-    def weights(self, counts: Counts) -> int:
-        """Of a tunnel and what follows, with so many inner channels."""
-        return sum(layer.weights for layer in thinned(self.network, counts).run())
 
     @torch.no_grad()
     def with_counts(self, counts: Counts) -> Tunnels:

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Collection, Iterable
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from .. import data, rooms
 from ..blob.files import integers_of, is_quantized, what_is
-from ..blob.pack import most_bytes
 from ..blob.qnet_file import save
 from ..blob.quantized import QNet
 from ..net.network import Network
@@ -32,7 +31,9 @@ from .fake import FakeCast, FakeNet
 from .imported import dequantized_model
 from .loop import make_optimizer, warm_cosine
 from .modules import Tunnels, load_float, normalise
-from .prune import Pruning
+from .prune import Limits, Pruning
+
+NO_LIMITS = Limits()
 
 
 def fake_net(model: Tunnels, halved: Collection[int] = ()) -> FakeNet:
@@ -66,15 +67,13 @@ def run(
     lr: float = 2e-4,
     calibration: int = 256,
     out: str | Path | None = None,
-    ram: int | None = None,
-    flash: int | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Path:
     """Quantize what `loop.run` left in `run_dir`; returns the path of the QNet, `qnet.npz` unless `out` says else.
 
     Calibrates on `calibration` training items; `epochs` of fine-tuning towards the float network's own answers on
-    augmented training items follow (0: post-training quantization alone). `ram`: bytes of an arena for which some maps
-    have 4 bits (`plan.halves`); `flash`: bytes of a blob for which expanded channels are left out (`prune`). ValueError
-    if the network fits in no such way.
+    augmented training items follow (0: post-training quantization alone). To keep to the `limits` some maps have 4 bits
+    (`plan.halves`), and inner channels are left out (`prune`); ValueError if the network never does.
     """
     run_dir = Path(run_dir)
     if not all((run_dir / name).is_file() for name in ("config.toml", "float.npz")):
@@ -87,11 +86,11 @@ def run(
     teacher = load_float(run_dir, e.tied)
     training, _ = held_out(data.readable(data.load(e.train)), e.validation)
     pixels = inputs_of(e.network, training.limit(calibration))
-    net = calibrated_for(teacher, pixels, ram, flash).to(memory_format=torch.channels_last)
+    net = calibrated_for(teacher, pixels, limits).to(memory_format=torch.channels_last)
     if epochs:
         batches = rooms.part(e.network.task, "training").TRAINING.batches(training, e)
         fine_tune(net, teacher.to(memory_format=torch.channels_last), batches, e)
-    how = {"epochs": epochs, "lr": lr, "calibration": calibration, "ram": ram, "flash": flash}
+    how = {"epochs": epochs, "lr": lr, "calibration": calibration, **asdict(limits)}
     return saved(net, Path(out) if out else run_dir / "qnet.npz", how)
 
 
@@ -102,8 +101,7 @@ def again(
     lr: float = 3e-5,
     calibration: int = 256,
     out: str | Path | None = None,
-    ram: int | None = None,
-    flash: int | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Path:
     """The same of a network that is quantized already, a shipped one also by its name, by `calibration` inputs of a
     data set; it is fine-tuned with all of them. By default the QNet is `<network's name>.npz` here."""
@@ -115,7 +113,7 @@ def again(
         raise ValueError(f"{file}: is what is quantized again: -o FILE.npz tells where the other integers go")
     real, items = dequantized_model(qnet), data.load_inputs(inputs)
     pixels = inputs_of(real.network, items.limit(calibration))
-    net = calibrated_for(real, pixels, ram, flash).to(memory_format=torch.channels_last)
+    net = calibrated_for(real, pixels, limits).to(memory_format=torch.channels_last)
     if epochs:
         task = real.network.task
         e = Experiment(
@@ -124,7 +122,7 @@ def again(
         )  # fmt: skip
         batches = rooms.part(task, "training").TRAINING.batches(items, e)
         fine_tune(net, real.to(memory_format=torch.channels_last), batches, e)
-    how = {"epochs": epochs, "lr": lr, "calibration": calibration, "ram": ram, "flash": flash}
+    how = {"epochs": epochs, "lr": lr, "calibration": calibration, **asdict(limits)}
     return saved(net, path, how)
 
 
@@ -134,30 +132,17 @@ def inputs_of(network: Network, items: Iterable[tuple[Any, Any]]) -> np.ndarray:
     return np.stack([prepare(x, network) for x, _ in items])
 
 
-def calibrated_for(model: Tunnels, pixels: np.ndarray, ram: int | None = None, flash: int | None = None) -> FakeNet:
-    """`calibrated`, with as few maps of 4 bits as it takes to run in `ram` bytes, and as many expanded channels as
-    `flash` bytes have room for (None: any); says which they are, and what is given up."""
-    if flash is None or most_bytes(model.network, model.tied) <= flash:
-        net = calibrated(model, pixels, after(model.network, ram))
+def calibrated_for(model: Tunnels, pixels: np.ndarray, limits: Limits = NO_LIMITS) -> FakeNet:
+    """`calibrated`, with as few maps of 4 bits and as many inner channels as keep to the limits; says which they are,
+    and what is given up. ValueError if none do."""
+    if limits.flash is limits.cycles is None or limits.allow(limits.needs(model.network, model.tied)):
+        fewer = model
     else:
-        net = pruned_for(model, pixels, ram, flash)
+        fewer, _ = Pruning(model, pixels).within(limits)
+        tell_pruned(model.network, fewer.network)
+    net = calibrated(fewer, pixels, after(fewer.network, limits.ram))
     tell_halved(net)
     return net
-
-
-def pruned_for(model: Tunnels, pixels: np.ndarray, ram: int | None, flash: int) -> FakeNet:
-    """`calibrated_for` of a model that has to be pruned. Other plans and casts make a blob some bytes longer: they are
-    taken off what there is room for."""
-    pruning, room = Pruning(model, pixels), flash
-    while True:
-        fewer = pruning.within(room)
-        halved = after(fewer.network, ram)
-        beyond = most_bytes(fewer.network.halved(halved), fewer.tied) - flash
-        if beyond <= 0:
-            break
-        room -= beyond
-    tell_pruned(model.network, fewer.network)
-    return calibrated(fewer, pixels, halved)
 
 
 def tell_pruned(before: Network, now: Network) -> None:
