@@ -20,7 +20,7 @@ PATCHNET = re.compile(r"^\.venv/bin/patchnet (.*)$", re.M)
 COMMANDS = PATCHNET.findall(README.replace(IMPORTING, ""))
 QUICK = {
     "train": "--set epochs=1 --tune 1",
-    "make": "--minutes 0.1 --ram 9K --flash 40K",
+    "make": "--minutes 0.3 --ram 9K --flash 40K",
 }  # the same command, not to its end
 
 

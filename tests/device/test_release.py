@@ -148,7 +148,7 @@ def test_make_without_a_clone(installed):
     """First without PyTorch: what needs none is done, and one line says what is missing; then from there on."""
     pytest.importorskip("torch")
     toys.folder(installed.here / "PICTURES")
-    command = "make PICTURES --minutes 0.05 --ram 9K --flash 40K -o runs/mine --json"
+    command = "make PICTURES --minutes 0.2 --ram 9K --flash 40K -o runs/mine --json"
     told = installed.patchnet(command, status=2).splitlines()
     assert any(line.startswith("networks that fit") for line in told)
     assert told[-1] == "patchnet: this needs the package 'torch': pip install 'patchnet[train]'"
