@@ -46,6 +46,11 @@ class Limits:
     flash: int | None = None
     cycles: int | None = None
 
+    @property
+    def prune(self) -> bool:
+        """Whether there are any that fewer channels keep to."""
+        return self.flash is not None or self.cycles is not None
+
     def needs(self, network: Network, shared: bool) -> Needs:
         """What it takes. ValueError if it does not run in the arena."""
         halved = () if self.ram is None else halves.chosen(network, self.ram)[1].after

@@ -135,14 +135,21 @@ def inputs_of(network: Network, items: Iterable[tuple[Any, Any]]) -> np.ndarray:
 def calibrated_for(model: Tunnels, pixels: np.ndarray, limits: Limits = NO_LIMITS) -> FakeNet:
     """`calibrated`, with as few maps of 4 bits and as many inner channels as keep to the limits; says which they are,
     and what is given up. ValueError if none do."""
-    if limits.flash is limits.cycles is None or limits.allow(limits.needs(model.network, model.tied)):
-        fewer = model
-    else:
-        fewer, _ = Pruning(model, pixels).within(limits)
-        tell_pruned(model.network, fewer.network)
+    fewer = pruned(model, pixels, limits) if limits.prune else model
     net = calibrated(fewer, pixels, after(fewer.network, limits.ram))
     tell_halved(net)
     return net
+
+
+def pruned(model: Tunnels, pixels: np.ndarray, limits: Limits) -> Tunnels:
+    """The model, or with fewer inner channels if it takes too much; says which are left."""
+    before = limits.needs(model.network, model.tied)
+    if limits.allow(before):
+        return model
+    print(f"{model.network.name} takes {before}: channels are pruned, by {len(pixels)} inputs", flush=True)
+    fewer, _ = Pruning(model, pixels).within(limits)
+    tell_pruned(model.network, fewer.network)
+    return fewer
 
 
 def tell_pruned(before: Network, now: Network) -> None:
