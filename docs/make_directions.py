@@ -46,7 +46,7 @@ What the paper claims of its networks ([papers.md](papers.md)), and what it does
 networks that differ in one thing each, {arms} of them, trained from nothing with the same settings and three seeds,
 and measured as they run here. Everything is made by
 
-    make directions DIRECTIONS=flowers       # two hours of a core; vww_coco and cifar10 take a day
+    make directions DIRECTIONS="flowers cifar10"   # two hours of a core, and three and a half; vww_coco as long
     python tests/directions.py flowers -o runs/directions/flowers --only base "no central patch"
     python docs/make_directions.py runs/directions
 
@@ -71,23 +71,32 @@ what can be reached.
 CONCLUSIONS = """\
 ## What comes of it
 
-With 626 test pictures and three seeds, differences of less than a point are chance.
+Of 626 flowers differences of less than a point are chance, of CIFAR-10's 8,500 pictures those of less than half. The
+two agree in some things and not in others: pictures of 32 pixels that one object fills, seen once each, are another
+matter than photographs seen twelve times.
 
-* **Is segmentation worth it?** Hardly, to a planner that streams. In the same arena, cycles and flash one tunnel
-  over the whole picture is a point behind five over patches, within chance; but a narrow one over the whole picture
-  at its full size, the base's own tunnel, is no worse with a fifth of the weights and three quarters of the cycles,
-  in the same 5.3 KB. Counted the paper's way, which keeps a layer's whole input and output, that one takes 13,824 B
-  instead of 5,400 B: patches buy memory for those who run layer by layer.
-* **Patches against whole pictures of a patch's size**: the paper's direction, within chance here.
-* **The central patch** makes no difference here, where the paper has its largest one.
-* **Margins**: half of it is better than all of it, against the paper; without, the mean falls, within chance.
-* **t**: more is better, as the paper says, at the same arena; t = 8 costs 2.3 times the cycles of t = 4.
-* **More patches**: 9 instead of 4 cost two points.
-* **Tunnels that share their weights** lose a point for four fifths of the flash. As wide as the base's flash allows
-  they gain more than anything else here, and take twice the arena and 3.6 times the cycles.
-* **Beyond the paper**: tunnels that merge before their last stage gain 1.8 points with 40% of the flash and 80% of
-  the cycles, for 8.6 KB instead of 5.4; a coarse patch of the whole picture besides the others gains as much for a
-  fifth more of cycles and flash.
+* **Is segmentation worth it?** To a planner that streams, that depends. In the same arena, cycles and flash one tunnel
+  over the whole picture (eight bottlenecks, over 23 and 35 pixels a side, the largest that it can see so) is 4.5 points
+  behind five over patches on CIFAR-10, and within chance on flowers (-1.2). A
+  narrow one over the whole picture at its full size, the base's own tunnel with a fifth of the weights, is no worse on
+  flowers, in the same 5.3 KB and three quarters of the cycles; on CIFAR-10 it loses six points, in half of the cycles
+  and 70% more arena. Counted the paper's way, which keeps a layer's whole input and output, whole pictures take 2.6
+  times the bytes in both: patches buy memory for those who run layer by layer.
+* **Patches against whole pictures of a patch's size**: the paper's direction in both, by less than a point.
+* **The central patch**, the paper's largest difference, is worth a point on CIFAR-10, within chance, and nothing on
+  flowers.
+* **Margins**: the paper's direction on CIFAR-10, all of it better than half, half better than none; on flowers half of
+  it is best.
+* **t**: more is better, as the paper says, at the same arena; t = 8 costs 2.3 to 2.5 times the cycles of t = 4.
+* **More patches**: 9 instead of 4 cost two points of flowers, and none of CIFAR-10's, for twice the flash.
+* **Tunnels that share their weights** lose a point on flowers and seven on CIFAR-10, for a fifth of the flash. As wide
+  as the base's flash allows they are better than it in both, and take twice the arena and 3.6 times the cycles.
+* **Beyond the paper**: tunnels that merge before their last stage gain 1.8 points on flowers with 40% of the flash and
+  80% of the cycles, and lose 3.3 on CIFAR-10, for half as much arena again and more; a coarse patch of the whole
+  picture besides the others gains 1.9 and 0.5 points for a fifth more of cycles and flash.
+* What holds in both: t, patches rather than whole pictures of their size, no sharing at the same width, a coarse patch
+  besides. The others depend on the pictures: `patchnet search` tries patches, margins, t and shared weights on one's
+  own ([search.md](search.md)).
 """
 
 
