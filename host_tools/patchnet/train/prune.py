@@ -30,7 +30,7 @@ from ..plan import choice, costs, halves
 from .imported import plain
 from .modules import Block, Bottleneck, ConvNorm, Tunnels, build, normalise
 
-STEP = 8  # channels that go together: kernels take them in fours, and expanded ones in pairs of those
+STEP = 8  # channels that go together: kernels take them in fours
 BATCH = 16  # inputs at a time
 DAMPING = 1e-4  # of the mean variance, added to each: what inputs do not tell apart keeps its weights
 
