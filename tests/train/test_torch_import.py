@@ -19,6 +19,7 @@ from patchnet.importers.families import FAMILIES, family, read_weights
 from patchnet.importers.graph import Graph
 from patchnet.importers.pytorch import read
 from patchnet.importers.real import Pixels
+from patchnet.report.run import import_line
 from patchnet.train.modules import load_float
 
 torch.set_num_threads(1)
@@ -483,7 +484,7 @@ def test_an_original_in_real_numbers_is_given_the_pixels_it_was_said_to_take(tmp
 
 
 def test_an_import_is_pruned_until_its_blob_has_room(tmp_path):
-    """Its real numbers stay whole, to compare with."""
+    """Its real numbers stay whole, to compare with; its page has the command with all limits."""
     model = Model(("n", 3, 12, 12))
     x = model.clip(model.conv("x", 3, 8, 3, 3, strides=[2, 2], pads=[1, 1, 1, 1]), 0, 6)
     for _ in range(2):
@@ -504,3 +505,4 @@ def test_an_import_is_pruned_until_its_blob_has_room(tmp_path):
     whole = imported(None)
     assert 0.75 * whole < imported(whole * 4 // 5) <= whole * 4 // 5
     assert load_float(tmp_path / "run").network.weights > load(tmp_path / "run" / "qnet.npz").design.weights
+    assert f" --flash {whole * 4 // 5} " in import_line(tmp_path / "run", path, "out", None)

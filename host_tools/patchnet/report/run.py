@@ -200,7 +200,8 @@ def import_line(run: Path, source: Path, out: str, analysis: analyze.Analysis | 
     calibration = told.get("calibration") or {}
     options = {"name": told.get("name"), "labels": run / GIVEN if (run / GIVEN).is_file() else None,
                "calibrate": calibration.get("data"), "calibration": calibration.get("pictures"),
-               "tune": calibration.get("tune"), "ram": calibration.get("ram"),
+               "tune": calibration.get("tune"), "ram": calibration.get("ram"), "flash": calibration.get("flash"),
+               "cycles": calibration.get("cycles"),
                "budget": analysis.arena if analysis else None}  # fmt: skip
     words = [f"--{key} {shlex.quote(str(value))}" for key, value in options.items() if value]
     words += [f"--pixels={told['pixels']}"] if told.get("pixels") else []

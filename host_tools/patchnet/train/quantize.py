@@ -90,8 +90,7 @@ def run(
     if epochs:
         batches = rooms.part(e.network.task, "training").TRAINING.batches(training, e)
         fine_tune(net, teacher.to(memory_format=torch.channels_last), batches, e)
-    how = {"epochs": epochs, "lr": lr, "calibration": calibration, **asdict(limits)}
-    return saved(net, Path(out) if out else run_dir / "qnet.npz", how)
+    return saved(net, Path(out) if out else run_dir / "qnet.npz", epochs, lr, calibration, limits)
 
 
 def again(
@@ -111,7 +110,7 @@ def again(
         raise ValueError(f"{path}: is there already, and holds no integers: -o FILE.npz tells where these go")
     if path.resolve() == file.resolve():
         raise ValueError(f"{file}: is what is quantized again: -o FILE.npz tells where the other integers go")
-    real, items = dequantized_model(qnet), data.load_inputs(inputs)
+    real, items = dequantized_model(qnet), data.load_inputs(inputs, None if epochs else calibration)
     pixels = inputs_of(real.network, items.limit(calibration))
     net = calibrated_for(real, pixels, limits).to(memory_format=torch.channels_last)
     if epochs:
@@ -122,8 +121,7 @@ def again(
         )  # fmt: skip
         batches = rooms.part(task, "training").TRAINING.batches(items, e)
         fine_tune(net, real.to(memory_format=torch.channels_last), batches, e)
-    how = {"epochs": epochs, "lr": lr, "calibration": calibration, **asdict(limits)}
-    return saved(net, path, how)
+    return saved(net, path, epochs, lr, calibration, limits)
 
 
 def inputs_of(network: Network, items: Iterable[tuple[Any, Any]]) -> np.ndarray:
@@ -164,8 +162,9 @@ def tell_pruned(before: Network, now: Network) -> None:
     )
 
 
-def saved(net: FakeNet, path: Path, how: dict[str, float | None]) -> Path:
+def saved(net: FakeNet, path: Path, epochs: int, lr: float, calibration: int, limits: Limits) -> Path:
     """Writes the integers, with how they were made."""
+    how = {"epochs": epochs, "lr": lr, "calibration": calibration, **asdict(limits)}
     save(net.quantized(), path, {key: value for key, value in how.items() if value is not None})
     return path
 

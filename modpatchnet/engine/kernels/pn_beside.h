@@ -49,13 +49,13 @@ typedef uint8_t pn_row_t[PN_ROW(PN_BESIDE, 2) + PN_ROW_SPILL];
 static inline void pn_copy_row(uint8_t *to, const uint8_t *from, uint32_t n) {
     if (n >= 16) {
         for (uint32_t i = 0; i < n - 16; i += 16) {
-            pn_store((to + i), pn_load(from + i));
+            pn_store(to + i, pn_load(from + i));
         }
-        pn_store((to + n - 16), pn_load(from + n - 16));
+        pn_store(to + n - 16, pn_load(from + n - 16));
     } else if (n >= 8) {
         __m128i last = pn_load8(from + n - 8);
         pn_store8(to, pn_load8(from));
-        pn_store8((to + n - 8), last);
+        pn_store8(to + n - 8, last);
     } else if (n >= 4) {
         memcpy(to, from, 4);
         memcpy(to + n - 4, from + n - 4, 4);
@@ -73,7 +73,7 @@ static inline void pn_put_row(uint8_t *out, int around, uint32_t before, const u
     pn_store(out, v);
     pn_copy_row(out + before, from, n);
     for (uint32_t at = before + n; at < bytes; at += 16) {
-        pn_store((out + at), v);
+        pn_store(out + at, v);
     }
 }
 
@@ -96,8 +96,8 @@ static inline __attribute__((always_inline)) void pn_add_fours(pn_values_t x, co
         }
     }
     for (int k = 0; k < count; k++) {
-        pn_store((a + 4 * k), as[k]);
-        pn_store((b + 4 * k), bs[k]);
+        pn_store(a + 4 * k, as[k]);
+        pn_store(b + 4 * k, bs[k]);
     }
 }
 
@@ -133,8 +133,8 @@ static inline void pn_spread(const int8_t *at, int step, uint32_t n, int16_t *ev
             at += i + k + 1 < n ? step : 0;
         }
         __m128i v = _mm_set_epi32(w[3], w[2], w[1], w[0]);
-        pn_store((even + 2 * i), _mm_srai_epi16(_mm_slli_epi16(v, 8), 8));
-        pn_store((odd + 2 * i), _mm_srai_epi16(v, 8));
+        pn_store(even + 2 * i, _mm_srai_epi16(_mm_slli_epi16(v, 8), 8));
+        pn_store(odd + 2 * i, _mm_srai_epi16(v, 8));
     }
 }
 
@@ -234,7 +234,7 @@ static inline void pn_pairs(const uint8_t *a, const uint8_t *b, uint32_t n, int1
     uint32_t i = 0;
     for (; i + 4 <= n; i += 4) {
         __m128i bytes = _mm_unpacklo_epi8(pn_load4(a + i), pn_load4(b + i));
-        pn_store((out + 2 * i), _mm_unpacklo_epi8(bytes, _mm_setzero_si128()));
+        pn_store(out + 2 * i, _mm_unpacklo_epi8(bytes, _mm_setzero_si128()));
     }
     for (; i < n; i++) {
         out[2 * i] = a[i];
